@@ -1,0 +1,86 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+// Package accounts says who may send, as whom, and through what: the account
+// record, the directory, and the sources that fill it.
+package accounts
+
+// Record is one account as it is configured: a line of an accounts file, an
+// inline account, or the object of the admin API.
+type Record struct {
+	// Name is what the client logs in with, usually a mail address. Names
+	// are compared without regard to ASCII case.
+	Name string `json:"name"`
+
+	// Upstream is the name of the upstream that carries the account's mail.
+	Upstream string `json:"upstream"`
+
+	// Mailbox is the identity at the provider (`user=` in XOAUTH2).
+	// Default: the name.
+	Mailbox string `json:"mailbox,omitempty"`
+
+	// PasswordHashes holds the accepted passwords: argon2id or bcrypt as
+	// `caddy hash-password` prints them, or `sha256:` and the hex digest
+	// of a generated password. An account without one cannot log in.
+	PasswordHashes []string `json:"password_hashes,omitempty"`
+
+	// RefreshToken is the seed of the account's OAuth tokens. It is
+	// write-only: nothing shows it again.
+	RefreshToken string `json:"refresh_token,omitempty"`
+
+	// Secret is the password at the provider, for upstreams that use
+	// PLAIN or LOGIN. It is write-only too.
+	Secret string `json:"secret,omitempty"`
+
+	// Senders narrows what MAIL FROM may say: addresses, `*@domain`, or
+	// `*`. Default: anything; the provider decides. The null sender is
+	// always allowed.
+	Senders []string `json:"senders,omitempty"`
+
+	// Limits narrows the upstream's limits for this account.
+	Limits *Limits `json:"limits,omitempty"`
+
+	// SourceIP is the local address of the account's upstream
+	// connections. Default: the upstream's.
+	SourceIP string `json:"source_ip,omitempty"`
+
+	// Paused refuses the account's logins and messages.
+	Paused bool `json:"paused,omitempty"`
+
+	// Labels are the operator's own; nothing depends on them.
+	Labels map[string]string `json:"labels,omitempty"`
+}
+
+// Limits are one account's own limits, as the provider counts them. A zero
+// field leaves the upstream's limit in force.
+type Limits struct {
+	// MaxConns is the number of upstream connections at a time.
+	MaxConns int `json:"max_conns,omitempty"`
+	// Rate is the number of messages in a period, as in `30/1m`.
+	Rate Rate `json:"rate,omitzero"`
+	// Messages is the number of messages in a long period, as in `2000/24h`.
+	Messages Rate `json:"messages,omitzero"`
+	// Recipients is the number of recipients in a long period, as in `10000/24h`.
+	Recipients Rate `json:"recipients,omitzero"`
+}
+
+// Account is a record that has been checked and compiled. It is immutable and
+// shared: a change of the record makes a new Account.
+type Account struct {
+	Record
+
+	// Source names where the account comes from: `inline`, `file` and its
+	// path, `dynamic`.
+	Source string
+}

@@ -1,0 +1,25 @@
+package mailgateway
+
+import (
+	_ "github.com/caddyserver/caddy/v2"
+	_ "github.com/dustin/go-humanize"
+	_ "github.com/emersion/go-msgauth/dkim"
+	_ "github.com/emersion/go-sasl"
+	_ "github.com/emersion/go-smtp"
+	_ "github.com/go-jose/go-jose/v4"
+	_ "github.com/google/uuid"
+	_ "github.com/mholt/caddy-l4"
+	_ "github.com/prometheus/client_golang/prometheus"
+	_ "github.com/prometheus/client_golang/prometheus/testutil"
+	_ "github.com/spf13/cobra"
+	_ "go.opentelemetry.io/otel"
+	_ "go.uber.org/goleak"
+	_ "go.uber.org/zap"
+	_ "golang.org/x/crypto/argon2"
+	_ "golang.org/x/net/idna"
+	_ "golang.org/x/oauth2"
+	_ "golang.org/x/sync/singleflight"
+	_ "golang.org/x/sys/unix"
+	_ "golang.org/x/time/rate"
+	_ "software.sslmate.com/src/go-pkcs12"
+)

@@ -1,0 +1,106 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+// Package relay is the contract between the front of the gateway, which talks
+// to clients, and the transports, which talk to providers: what a transaction
+// is, what a reply is, and the one table of the gateway's own replies.
+package relay
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/emersion/go-smtp"
+
+	"github.com/caddymail/mailgateway/accounts"
+)
+
+// Upstream sends mail for accounts.
+//
+// Every error that an Upstream or a Transaction returns is a *Reply that the
+// client may be told, or wraps one; anything else is answered with
+// ReplyInternal.
+type Upstream interface {
+	// Begin reserves what one message needs (a connection, quota) and opens
+	// a transaction. It waits no longer than the upstream's max_wait. The
+	// MAIL command itself leaves together with the first RCPT.
+	Begin(ctx context.Context, a *accounts.Account, from string, opts *smtp.MailOptions) (Transaction, error)
+}
+
+// Transaction is one message on its way. It is used by one goroutine at a time.
+type Transaction interface {
+	// Rcpt adds a recipient. The error is the provider's reply to it; the
+	// first call carries MAIL too, and the provider's refusal of MAIL is
+	// the answer to every recipient.
+	Rcpt(ctx context.Context, to string, opts *smtp.RcptOptions) error
+
+	// Data sends the message and returns the provider's final word, which
+	// is positive (2yz) exactly when err is nil. A body whose Read fails
+	// with anything but io.EOF leaves no message behind.
+	Data(ctx context.Context, body io.Reader) (reply Reply, err error)
+
+	// Abort gives everything back. It is safe at any time, and idempotent;
+	// after Data it does nothing.
+	Abort()
+}
+
+// RcptBatcher is an optional interface of a Transaction that sends several
+// recipients in one flight. The errors stand in the order of the recipients.
+type RcptBatcher interface {
+	RcptBatch(ctx context.Context, rcpts []Recipient) []error
+}
+
+// Recipient is one forward path with its parameters.
+type Recipient struct {
+	To   string
+	Opts smtp.RcptOptions
+}
+
+// SingleFlight is an optional interface of an Upstream that sends a message
+// with a single recipient as one flight: MAIL, RCPT and the body together,
+// one round trip. It serves servers with `envelope deferred`.
+type SingleFlight interface {
+	Send(ctx context.Context, a *accounts.Account, from string, opts *smtp.MailOptions, to Recipient, body io.Reader) (Reply, Info, error)
+}
+
+// Warmer is an optional interface of an Upstream. Warm prepares what the
+// account's next transaction will need (its access token) and does not wait.
+type Warmer interface {
+	Warm(a *accounts.Account)
+}
+
+// Describer is an optional interface of a Transaction: what the access log
+// says of it.
+type Describer interface {
+	Describe() Info
+}
+
+// Info is what is known of a transaction besides its replies.
+type Info struct {
+	// Upstream is the configured name.
+	Upstream string
+	// Reused tells whether the connection had carried a message before.
+	Reused bool
+	// Wait is the time spent waiting for quota or a free connection.
+	Wait time.Duration
+	// Token is the time spent waiting for an access token.
+	Token time.Duration
+	// Dial is the time spent connecting, with TLS and authentication.
+	Dial time.Duration
+	// Envelope is the time the provider took to answer the envelope.
+	Envelope time.Duration
+	// Data is the time from the first body byte to the final reply.
+	Data time.Duration
+}

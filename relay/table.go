@@ -1,0 +1,88 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package relay
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/emersion/go-smtp"
+)
+
+// The gateway's own replies. Nothing else in this module writes a reply of
+// its own; everything that is not here is a provider's word.
+var (
+	ReplyTooManyConns     = own(421, 4, 3, 2, "Too many connections, try again later")
+	ReplyBanned           = own(421, 4, 7, 0, "Too many errors from this address, try again later")
+	ReplyShuttingDown     = own(421, 4, 3, 2, "Service shutting down")
+	ReplyIdleTimeout      = own(421, 4, 4, 2, "Timeout, closing connection")
+	ReplyTooManyErrors    = own(421, 4, 7, 0, "Too many errors, closing connection")
+	ReplyAuthRequired     = own(530, 5, 7, 0, "Authentication required")
+	ReplyTLSRequired      = own(538, 5, 7, 11, "Encryption required for requested authentication mechanism")
+	ReplyMustStartTLS     = own(530, 5, 7, 0, "Must issue a STARTTLS command first")
+	ReplyAuthFailed       = own(535, 5, 7, 8, "Authentication credentials invalid")
+	ReplyAuthOK           = own(235, 2, 7, 0, "Authentication succeeded")
+	ReplyAuthCancelled    = own(501, 5, 7, 0, "Authentication cancelled")
+	ReplyAuthMalformed    = own(501, 5, 5, 2, "Cannot decode authentication response")
+	ReplyAuthTooLong      = own(500, 5, 5, 6, "Authentication exchange line is too long")
+	ReplyAuthMechanism    = own(504, 5, 5, 4, "Unrecognized authentication mechanism")
+	ReplyAuthDone         = own(503, 5, 5, 1, "Already authenticated")
+	ReplyAuthInMail       = own(503, 5, 5, 1, "AUTH not permitted during a mail transaction")
+	ReplyAuthOverloaded   = own(454, 4, 7, 0, "Temporary authentication failure, try again later")
+	ReplyReauthRequired   = own(454, 4, 7, 0, "The mailbox needs consent again: run `caddy smtp login` for this account")
+	ReplyTokenUnavailable = own(454, 4, 7, 0, "The provider's token endpoint is unavailable, try again later")
+	ReplyUpstreamAuth     = own(454, 4, 7, 0, "The provider refused the gateway's authentication for this account")
+	ReplySenderRefused    = own(550, 5, 7, 1, "Sender address not allowed for this account")
+	ReplyBadSequence      = own(503, 5, 5, 1, "Bad sequence of commands")
+	ReplyNestedMail       = own(503, 5, 5, 1, "Sender already specified")
+	ReplyNoRecipients     = own(503, 5, 5, 1, "No valid recipients")
+	ReplyUnknownCommand   = own(500, 5, 5, 2, "Command not recognized")
+	ReplyNotImplemented   = own(502, 5, 5, 1, "Command not implemented")
+	ReplyLineTooLong      = own(500, 5, 5, 6, "Command line too long")
+	ReplySyntax           = own(501, 5, 5, 4, "Syntax error in parameters or arguments")
+	ReplyBadRecipient     = own(501, 5, 1, 3, "Bad recipient address syntax")
+	ReplyBadSender        = own(501, 5, 1, 7, "Bad sender address syntax")
+	ReplyControlChars     = own(501, 5, 5, 4, "Control characters are not allowed")
+	ReplyUnknownParameter = own(555, 5, 5, 4, "Parameter not recognized or not implemented")
+	ReplyTooBig           = own(552, 5, 3, 4, "Message exceeds the maximum size")
+	ReplyTooManyRcpts     = own(452, 4, 5, 3, "Too many recipients")
+	ReplyOneRecipient     = own(452, 4, 5, 3, "One recipient per transaction on this server")
+	ReplyBareNewline      = own(554, 5, 6, 0, "Bare CR or LF in message, lines must end with CRLF")
+	ReplyLineOverflow     = own(554, 5, 6, 0, "Message line too long")
+	ReplyNoConnection     = own(451, 4, 3, 2, "No upstream connection available in time, try again later")
+	ReplyUpstreamDown     = own(451, 4, 4, 1, "Upstream unavailable, try again later")
+	ReplyUpstreamLost     = own(451, 4, 4, 2, "Upstream connection lost before the end of data")
+	ReplyDeliveryUnknown  = own(451, 4, 4, 2, "Upstream connection lost after the end of data, delivery unknown")
+	ReplyUpstreamProtocol = own(451, 4, 5, 0, "Upstream sent an invalid reply")
+	ReplyNo8BITMIME       = own(554, 5, 6, 3, "Upstream does not support 8BITMIME, which this message needs")
+	ReplyNoSMTPUTF8       = own(550, 5, 6, 7, "Upstream does not support SMTPUTF8, which this message needs")
+	ReplyNoUpstream       = own(451, 4, 3, 5, "The account's upstream is not configured")
+	ReplyInternal         = own(451, 4, 3, 0, "Internal error, try again later")
+	ReplyTLSUnavailable   = own(454, 4, 7, 0, "TLS not available due to temporary reason")
+)
+
+// ReplyQuota says that a rate or quota is used up, with the time until the
+// next slot, rounded up to whole seconds.
+func ReplyQuota(what string, wait time.Duration) *Reply {
+	secs := int64((wait + time.Second - 1) / time.Second)
+	if secs < 1 {
+		secs = 1
+	}
+	return own(451, 4, 7, 1, what+" used up, next slot in "+strconv.FormatInt(secs, 10)+" s")
+}
+
+func own(code, class, subject, detail int, text string) *Reply {
+	return NewReply(code, smtp.EnhancedCode{class, subject, detail}, text)
+}

@@ -1,0 +1,155 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+// Package smtpapp is the Caddy app `smtp`: listeners, sessions, client
+// authentication and the way of one message.
+package smtpapp
+
+import (
+	"encoding/json"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddytls"
+)
+
+// App accepts mail from clients that log in with a password of the gateway's,
+// and sends it through the account's upstream. A client hears 250 only after
+// the provider said 250; nothing is queued or stored.
+type App struct {
+	// Hostname is the name the servers greet with, and the name their
+	// certificates are for. Default: the system's host name.
+	Hostname string `json:"hostname,omitempty"`
+
+	// DrainTimeout bounds how long sessions go on after their listener is
+	// gone, at a reload or at exit. Default: 2m.
+	DrainTimeout caddy.Duration `json:"drain_timeout,omitempty"`
+
+	// AccountsRaw are the account sources, asked in their order: the first
+	// that knows a name wins.
+	AccountsRaw []json.RawMessage `json:"accounts,omitempty" caddy:"namespace=smtp.accounts inline_key=source"`
+
+	// Servers are the listeners by name.
+	Servers map[string]*Server `json:"servers,omitempty"`
+
+	appState
+}
+
+// Server is one SMTP submission server (RFC 6409, RFC 8314).
+type Server struct {
+	// Listen are the addresses to listen on, in Caddy's network address
+	// syntax. A server without one serves only the `smtp` handler of
+	// caddy-l4.
+	Listen []string `json:"listen,omitempty"`
+
+	// ListenerWrappersRaw wrap each listener before TLS, as in the http
+	// app; `proxy_protocol` is the usual one.
+	ListenerWrappersRaw []json.RawMessage `json:"listener_wrappers,omitempty" caddy:"namespace=caddy.listeners inline_key=wrapper"`
+
+	// TLS says how the server does TLS. Default: `starttls` with Caddy's
+	// certificate for the app's hostname.
+	TLS *TLS `json:"tls,omitempty"`
+
+	// MaxMessageSize is the largest message in bytes. Default: 26214400 (25 MiB).
+	MaxMessageSize int64 `json:"max_message_size,omitempty"`
+
+	// MaxRecipients is the number of recipients per message. Default: 100.
+	MaxRecipients int `json:"max_recipients,omitempty"`
+
+	// MaxConns is the number of client connections at a time. Default: 10000.
+	MaxConns int `json:"max_conns,omitempty"`
+
+	// MaxConnsPerIP is the number of connections at a time from one IPv4
+	// address or one IPv6 /64. Default: 1000.
+	MaxConnsPerIP int `json:"max_conns_per_ip,omitempty"`
+
+	// PlaintextAuth are the networks whose clients may log in without TLS.
+	// Loopback always may.
+	PlaintextAuth []string `json:"plaintext_auth,omitempty"`
+
+	// Trust names networks whose clients send without logging in, each as
+	// one account.
+	Trust []*Trust `json:"trust,omitempty"`
+
+	// AuthFailures bans addresses after failed logins. Default: 5 in 10m, for 15m.
+	AuthFailures *AuthFailures `json:"auth_failures,omitempty"`
+
+	// BareNewline says what happens to a CR or LF that stands alone in a
+	// message: `reject` refuses the message, `normalize` makes it CRLF.
+	// Default: `reject`.
+	BareNewline string `json:"bare_newline,omitempty"`
+
+	// Envelope is `faithful` (every recipient gets the provider's own
+	// reply, two round trips a message) or `deferred` (one recipient per
+	// transaction, one round trip). Default: `faithful`.
+	Envelope string `json:"envelope,omitempty"`
+
+	// CommandTimeout is how long a client may be silent between commands.
+	// Default: 5m (RFC 5321 section 4.5.3.2.7).
+	CommandTimeout caddy.Duration `json:"command_timeout,omitempty"`
+
+	// BodyIdleTimeout is how long a client may be silent within a message.
+	// Default: 3m (RFC 5321 section 4.5.3.2.5).
+	BodyIdleTimeout caddy.Duration `json:"body_idle_timeout,omitempty"`
+
+	// BodyTimeout bounds a whole message. Default: 30m.
+	BodyTimeout caddy.Duration `json:"body_timeout,omitempty"`
+
+	serverState
+}
+
+// TLS is a server's side of TLS.
+type TLS struct {
+	// Mode is `starttls` (RFC 3207), `implicit` (RFC 8314) or `off`.
+	// Default: `starttls`.
+	Mode string `json:"mode,omitempty"`
+
+	// Certificate is the path of a PEM certificate chain to use in place
+	// of Caddy's; Key belongs to it.
+	Certificate string `json:"certificate,omitempty"`
+	// Key is the path of the certificate's PEM key.
+	Key string `json:"key,omitempty"`
+
+	// Legacy accepts TLS 1.0 and 1.1 with the cipher suites that old
+	// devices know (option `legacy_tls`). Default: false.
+	Legacy bool `json:"legacy,omitempty"`
+
+	// ConnectionPolicies are Caddy's TLS connection policies, for client
+	// certificates, curves and the like. Default: one policy without
+	// conditions, TLS 1.2 and up.
+	ConnectionPolicies caddytls.ConnectionPolicies `json:"connection_policies,omitempty"`
+
+	// ClientCertificateLogin makes a verified client certificate a login:
+	// the account is the one named by its e-mail SAN, DNS SAN or common
+	// name, in this order. It needs a connection policy with client
+	// authentication. Default: false.
+	ClientCertificateLogin bool `json:"client_certificate_login,omitempty"`
+}
+
+// Trust lets clients from some networks send without logging in.
+type Trust struct {
+	// Networks are IP addresses or CIDR prefixes.
+	Networks []string `json:"networks,omitempty"`
+	// Account is the account their mail is sent as.
+	Account string `json:"account,omitempty"`
+}
+
+// AuthFailures says when failed logins lead to a ban.
+type AuthFailures struct {
+	// Max is the number of failures tolerated within Window. Default: 5.
+	Max int `json:"max,omitempty"`
+	// Window is the period in which failures count. Default: 10m.
+	Window caddy.Duration `json:"window,omitempty"`
+	// Ban is how long the address is refused. Default: 15m.
+	Ban caddy.Duration `json:"ban,omitempty"`
+}
