@@ -1,0 +1,74 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package caddymodule
+
+import (
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+
+	"github.com/caddymail/mailgateway/smtpapp"
+)
+
+func init() {
+	httpcaddyfile.RegisterGlobalOption("smtp", parseApp("smtp", smtpOptions))
+}
+
+// smtpOptions are those of the global option. Syntax:
+//
+//	smtp {
+//		hostname      <name>
+//		drain_timeout <duration>
+//		accounts {
+//			...
+//		}
+//		server <name> [<addresses...>] {
+//			...
+//		}
+//	}
+//
+// Several blocks are combined.
+func smtpOptions(app *smtpapp.App) options {
+	return options{
+		"hostname":      text(&app.Hostname),
+		"drain_timeout": duration(&app.DrainTimeout),
+		"accounts": {
+			many: true,
+			nested: func(d *caddyfile.Dispenser) error {
+				return parseAccounts(d, &app.AccountsRaw)
+			},
+		},
+		"server": {
+			many: true,
+			nested: func(d *caddyfile.Dispenser) error {
+				args, err := parseNamed(d, "smtp", "server", -1, func(name string) bool {
+					_, ok := app.Servers[name]
+					return ok
+				})
+				if err != nil {
+					return err
+				}
+				srv := &smtpapp.Server{Listen: args[1:]}
+				if err := parseServer(d, srv); err != nil {
+					return err
+				}
+				if app.Servers == nil {
+					app.Servers = make(map[string]*smtpapp.Server)
+				}
+				app.Servers[args[0]] = srv
+				return nil
+			},
+		},
+	}
+}

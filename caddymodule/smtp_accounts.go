@@ -1,0 +1,158 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package caddymodule
+
+import (
+	"encoding/json"
+	"errors"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddymail/mailgateway/accounts"
+)
+
+// parseAccounts reads the sources of accounts, in their order. Syntax:
+//
+//	accounts {
+//		account <name> {
+//			...
+//		}
+//		file <path>
+//		dynamic {
+//			encryption_key <keys...>
+//		}
+//		<module> ...
+//	}
+//
+// The accounts that follow one another are one inline source.
+func parseAccounts(d *caddyfile.Dispenser, sources *[]json.RawMessage) error {
+	const what = "accounts"
+	if args := d.RemainingArgs(); len(args) > 0 {
+		return malformed(d, "smtp", what, unexpectedArg(args[0]))
+	}
+
+	var inline []*accounts.Record
+	names := make(map[string]bool)
+	flush := func() {
+		if len(inline) > 0 {
+			*sources = append(*sources, source("inline", map[string]any{"accounts": inline}))
+			inline = nil
+		}
+	}
+
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		switch name := d.Val(); name {
+		case "account":
+			args, err := parseNamed(d, what, "account", 0, func(name string) bool { return names[name] })
+			if err != nil {
+				return err
+			}
+			names[args[0]] = true
+			rec := &accounts.Record{Name: args[0]}
+			if err := parseBlock(d, "account", accountOptions(rec)); err != nil {
+				return err
+			}
+			inline = append(inline, rec)
+
+		case "file":
+			flush()
+			args := d.RemainingArgs()
+			if len(args) == 0 {
+				return malformed(d, what, name, errors.New("a path is missing"))
+			}
+			if len(args) > 1 {
+				return malformed(d, what, name, unexpectedArg(args[1]))
+			}
+			if d.NextBlock(nesting + 1) {
+				return malformed(d, what, name, errors.New("blocks are not supported"))
+			}
+			*sources = append(*sources, source(name, map[string]any{"path": args[0]}))
+
+		case "dynamic":
+			flush()
+			if args := d.RemainingArgs(); len(args) > 0 {
+				return malformed(d, what, name, unexpectedArg(args[0]))
+			}
+			var keys []string
+			if err := parseBlock(d, name, options{"encryption_key": list(&keys)}); err != nil {
+				return err
+			}
+			fields := make(map[string]any)
+			if len(keys) > 0 {
+				fields["encryption_keys"] = keys
+			}
+			*sources = append(*sources, source(name, fields))
+
+		default:
+			return d.Errf("unrecognized %s option '%s'", what, name)
+		}
+	}
+	flush()
+	return nil
+}
+
+// source is the JSON of an account source.
+func source(name string, fields map[string]any) json.RawMessage {
+	fields["source"] = name
+	return caddyconfig.JSON(fields, nil)
+}
+
+// accountOptions are those of one account. Syntax:
+//
+//	account <name> {
+//		upstream      <name>
+//		mailbox       <address>
+//		password_hash <hashes...>
+//		refresh_token <token>
+//		secret        <password>
+//		senders       <patterns...>
+//		limits {
+//			max_conns  <number>
+//			rate       <count>/<period>
+//			messages   <count>/<period>
+//			recipients <count>/<period>
+//		}
+//		source_ip     <address>
+//		paused
+//		label         <key> <value>
+//	}
+func accountOptions(rec *accounts.Record) options {
+	return options{
+		"upstream":      text(&rec.Upstream),
+		"mailbox":       text(&rec.Mailbox),
+		"password_hash": list(&rec.PasswordHashes),
+		"refresh_token": text(&rec.RefreshToken),
+		"secret":        text(&rec.Secret),
+		"senders":       list(&rec.Senders),
+		"limits": {
+			nested: func(d *caddyfile.Dispenser) error {
+				if args := d.RemainingArgs(); len(args) > 0 {
+					return malformed(d, "account", "limits", unexpectedArg(args[0]))
+				}
+				rec.Limits = new(accounts.Limits)
+				return parseBlock(d, "limits", options{
+					"max_conns":  integer(&rec.Limits.MaxConns),
+					"rate":       rate(&rec.Limits.Rate),
+					"messages":   rate(&rec.Limits.Messages),
+					"recipients": rate(&rec.Limits.Recipients),
+				})
+			},
+		},
+		"source_ip": text(&rec.SourceIP),
+		"paused":    flag(&rec.Paused),
+		"label":     pair(&rec.Labels),
+	}
+}

@@ -1,0 +1,266 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package caddymodule
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddymail/mailgateway/smtpapp"
+)
+
+// parseServer reads one server. Syntax:
+//
+//	server <name> [<addresses...>] {
+//		tls ...
+//		legacy_tls
+//		max_message_size  <size>
+//		max_recipients    <number>
+//		max_conns         <number>
+//		max_conns_per_ip  <number>
+//		plaintext_auth    <networks...>
+//		trust <networks...> {
+//			account <name>
+//		}
+//		auth_failures     <number> [per <duration>] [ban <duration>]
+//		bare_newline      reject|normalize
+//		envelope          faithful|deferred
+//		command_timeout   <duration>
+//		body_idle_timeout <duration>
+//		body_timeout      <duration>
+//		proxy_protocol    <networks...>
+//		listener_wrappers {
+//			<module> ...
+//		}
+//	}
+//
+// A server without an address serves only the smtp handler of caddy-l4.
+// proxy_protocol is short for the listener wrapper of this name that allows
+// the networks.
+func parseServer(d *caddyfile.Dispenser, srv *smtpapp.Server) error {
+	const what = "server"
+	var legacy bool
+	err := parseBlock(d, what, options{
+		"tls": {
+			nested: func(d *caddyfile.Dispenser) (err error) {
+				srv.TLS, err = parseServerTLS(d)
+				return err
+			},
+		},
+		"legacy_tls":       flag(&legacy),
+		"max_message_size": size(&srv.MaxMessageSize),
+		"max_recipients":   integer(&srv.MaxRecipients),
+		"max_conns":        integer(&srv.MaxConns),
+		"max_conns_per_ip": integer(&srv.MaxConnsPerIP),
+		"plaintext_auth":   networks(&srv.PlaintextAuth),
+		"trust": {
+			many: true,
+			nested: func(d *caddyfile.Dispenser) error {
+				t, err := parseTrust(d)
+				srv.Trust = append(srv.Trust, t)
+				return err
+			},
+		},
+		"auth_failures": {
+			args: func(args []string) (err error) {
+				srv.AuthFailures, err = parseAuthFailures(args)
+				return err
+			},
+		},
+		"bare_newline":      text(&srv.BareNewline),
+		"envelope":          text(&srv.Envelope),
+		"command_timeout":   duration(&srv.CommandTimeout),
+		"body_idle_timeout": duration(&srv.BodyIdleTimeout),
+		"body_timeout":      duration(&srv.BodyTimeout),
+		"proxy_protocol": {
+			args: func(args []string) error {
+				var allow []string
+				if err := networks(&allow).args(args); err != nil {
+					return err
+				}
+				// The wrapper takes prefixes only.
+				for i, network := range allow {
+					if addr, err := netip.ParseAddr(network); err == nil {
+						allow[i] = netip.PrefixFrom(addr, addr.BitLen()).String()
+					}
+				}
+				srv.ListenerWrappersRaw = append(srv.ListenerWrappersRaw, caddyconfig.JSON(map[string]any{
+					"wrapper": "proxy_protocol",
+					"allow":   allow,
+				}, nil))
+				return nil
+			},
+		},
+		"listener_wrappers": {
+			nested: func(d *caddyfile.Dispenser) error {
+				return parseListenerWrappers(d, &srv.ListenerWrappersRaw)
+			},
+		},
+	})
+	if err != nil {
+		return err
+	}
+	if legacy {
+		if srv.TLS == nil {
+			srv.TLS = new(smtpapp.TLS)
+		}
+		srv.TLS.Legacy = true
+	}
+	return nil
+}
+
+// parseServerTLS reads a server's side of TLS. Syntax:
+//
+//	tls [starttls|implicit|off] [<certificate> <key>] {
+//		legacy
+//		client_auth {
+//			...
+//		}
+//		client_certificate_login
+//		connection_policy {
+//			...
+//		}
+//	}
+//
+// client_auth and connection_policy are those of Caddy; client_auth is short
+// for a connection policy with nothing else in it.
+func parseServerTLS(d *caddyfile.Dispenser) (*smtpapp.TLS, error) {
+	const what = "tls"
+	t := new(smtpapp.TLS)
+	args := d.RemainingArgs()
+	if len(args) > 0 && (len(args) != 2 || checkTLSMode(args[0]) == nil) {
+		if err := checkTLSMode(args[0]); err != nil {
+			return nil, malformed(d, "server", what, err)
+		}
+		t.Mode = args[0]
+		args = args[1:]
+	}
+	switch len(args) {
+	case 0:
+	case 1:
+		return nil, malformed(d, "server", what, errors.New("a certificate needs its key"))
+	case 2:
+		t.Certificate, t.Key = args[0], args[1]
+	default:
+		return nil, malformed(d, "server", what, unexpectedArg(args[2]))
+	}
+	return t, parseBlock(d, what, serverTLSOptions(t))
+}
+
+func checkTLSMode(mode string) error {
+	switch mode {
+	case "starttls", "implicit", "off":
+		return nil
+	}
+	return fmt.Errorf("'%s' is not starttls, implicit or off", mode)
+}
+
+// parseTrust reads who may send without logging in. Syntax:
+//
+//	trust <networks...> {
+//		account <name>
+//	}
+func parseTrust(d *caddyfile.Dispenser) (*smtpapp.Trust, error) {
+	t := new(smtpapp.Trust)
+	if err := networks(&t.Networks).args(d.RemainingArgs()); err != nil {
+		return nil, malformed(d, "server", "trust", err)
+	}
+	if err := parseBlock(d, "trust", options{"account": text(&t.Account)}); err != nil {
+		return nil, err
+	}
+	if t.Account == "" {
+		return nil, malformed(d, "server", "trust", errors.New("option 'account' is missing"))
+	}
+	return t, nil
+}
+
+// parseAuthFailures reads `5 per 10m ban 15m`.
+func parseAuthFailures(args []string) (*smtpapp.AuthFailures, error) {
+	a := new(smtpapp.AuthFailures)
+	if len(args) == 0 {
+		return nil, errors.New("a number is missing, as in 5 per 10m ban 15m")
+	}
+	n, err := strconv.Atoi(args[0])
+	if err != nil || n <= 0 {
+		return nil, fmt.Errorf("'%s' is not a positive whole number", args[0])
+	}
+	a.Max = n
+	for args = args[1:]; len(args) > 0; args = args[2:] {
+		var p *caddy.Duration
+		switch args[0] {
+		case "per":
+			p = &a.Window
+		case "ban":
+			p = &a.Ban
+		default:
+			return nil, unexpectedArg(args[0])
+		}
+		if len(args) == 1 {
+			return nil, fmt.Errorf("a duration is missing after '%s'", args[0])
+		}
+		if *p != 0 {
+			return nil, fmt.Errorf("'%s' stands twice", args[0])
+		}
+		if err := setDuration(p, args[1]); err != nil {
+			return nil, err
+		}
+	}
+	return a, nil
+}
+
+// networks is one IP address or prefix or more; further lines add to it.
+func networks(p *[]string) option {
+	l := list(p)
+	add := l.args
+	l.args = func(args []string) error {
+		for _, arg := range args {
+			if _, err := netip.ParsePrefix(arg); err == nil {
+				continue
+			}
+			if _, err := netip.ParseAddr(arg); err != nil {
+				return fmt.Errorf("'%s' is not an IP address or prefix", arg)
+			}
+		}
+		return add(args)
+	}
+	return l
+}
+
+// parseListenerWrappers reads what wraps the listeners, outermost first, as
+// the http app's servers do. Syntax:
+//
+//	listener_wrappers {
+//		<module> ...
+//	}
+func parseListenerWrappers(d *caddyfile.Dispenser, wrappers *[]json.RawMessage) error {
+	if args := d.RemainingArgs(); len(args) > 0 {
+		return malformed(d, "server", "listener_wrappers", unexpectedArg(args[0]))
+	}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		raw, err := parseModule(d, "server", "listener_wrappers", "caddy.listeners", "wrapper")
+		if err != nil {
+			return err
+		}
+		*wrappers = append(*wrappers, raw)
+	}
+	return nil
+}

@@ -1,0 +1,184 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package caddymodule
+
+import (
+	"encoding/json"
+	"errors"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+
+	"github.com/caddymail/mailgateway/upstreampool"
+)
+
+func init() {
+	httpcaddyfile.RegisterGlobalOption("smtp_upstreams", parseApp("smtp_upstreams", smtpUpstreamsOptions))
+}
+
+// smtpUpstreamsOptions are those of the global option. Syntax:
+//
+//	smtp_upstreams {
+//		upstream <name> [<preset>] {
+//			...
+//		}
+//	}
+//
+// Several blocks are combined.
+func smtpUpstreamsOptions(app *upstreampool.App) options {
+	const what = "smtp_upstreams"
+	return options{
+		"upstream": {
+			many: true,
+			nested: func(d *caddyfile.Dispenser) error {
+				args, err := parseNamed(d, what, "upstream", 1, func(name string) bool {
+					_, ok := app.UpstreamsRaw[name]
+					return ok
+				})
+				if err != nil {
+					return err
+				}
+				u := new(upstreampool.SMTPTransport)
+				if len(args) > 1 {
+					u.Preset = args[1]
+				}
+				if err := parseBlock(d, "upstream", upstreamOptions(u)); err != nil {
+					return err
+				}
+				if app.UpstreamsRaw == nil {
+					app.UpstreamsRaw = make(map[string]json.RawMessage)
+				}
+				app.UpstreamsRaw[args[0]] = caddyconfig.JSONModuleObject(u, "transport", "smtp", nil)
+				return nil
+			},
+		},
+	}
+}
+
+// upstreamOptions are those of one upstream. Syntax:
+//
+//	upstream <name> [<preset>] {
+//		dial                   <host:port>
+//		tls starttls|implicit|off {
+//			trust_pool  <module> ...
+//			server_name <name>
+//		}
+//		auth <mechanism> [<provider>] {
+//			force
+//		}
+//		hostname               <name>
+//		max_conns              <number>
+//		max_conns_per_account  <number>
+//		max_messages_per_conn  <number>
+//		idle_timeout           <duration>
+//		max_age                <duration>
+//		max_wait               <duration>
+//		max_waiting            <number>
+//		rate_per_account       <count>/<period>
+//		messages_per_account   <count>/<period>
+//		recipients_per_account <count>/<period>
+//		source_ip              <address>
+//		network_proxy          <module> ...
+//		dial_timeout           <duration>
+//		command_timeout        <duration>
+//		data_timeout           <duration>
+//		framing                auto|data
+//	}
+//
+// The preset is gmail, workspace_relay, microsoft365, outlook, yahoo, fastmail
+// or zoho; an upstream whose name is a preset need not repeat it.
+func upstreamOptions(u *upstreampool.SMTPTransport) options {
+	const what = "upstream"
+	return options{
+		"dial": text(&u.Dial),
+		"tls": {
+			nested: func(d *caddyfile.Dispenser) (err error) {
+				u.TLS, err = parseUpstreamTLS(d)
+				return err
+			},
+		},
+		"auth": {
+			nested: func(d *caddyfile.Dispenser) (err error) {
+				u.Auth, err = parseUpstreamAuth(d)
+				return err
+			},
+		},
+		"hostname":               text(&u.Hostname),
+		"max_conns":              integer(&u.MaxConns),
+		"max_conns_per_account":  integer(&u.MaxConnsPerAccount),
+		"max_messages_per_conn":  integer(&u.MaxMessagesPerConn),
+		"idle_timeout":           duration(&u.IdleTimeout),
+		"max_age":                duration(&u.MaxAge),
+		"max_wait":               duration(&u.MaxWait),
+		"max_waiting":            integer(&u.MaxWaiting),
+		"rate_per_account":       rate(&u.RatePerAccount),
+		"messages_per_account":   rate(&u.MessagesPerAccount),
+		"recipients_per_account": rate(&u.RecipientsPerAccount),
+		"source_ip":              text(&u.SourceIP),
+		"network_proxy":          module(what, "network_proxy", &u.NetworkProxyRaw, "caddy.network_proxy", "from"),
+		"dial_timeout":           duration(&u.DialTimeout),
+		"command_timeout":        duration(&u.CommandTimeout),
+		"data_timeout":           duration(&u.DataTimeout),
+		"framing":                text(&u.Framing),
+	}
+}
+
+// parseUpstreamTLS reads how connections are encrypted. Syntax:
+//
+//	tls [starttls|implicit|off] {
+//		trust_pool  <module> ...
+//		server_name <name>
+//	}
+func parseUpstreamTLS(d *caddyfile.Dispenser) (*upstreampool.UpstreamTLS, error) {
+	t := new(upstreampool.UpstreamTLS)
+	args := d.RemainingArgs()
+	switch {
+	case len(args) > 1:
+		return nil, malformed(d, "upstream", "tls", unexpectedArg(args[1]))
+	case len(args) == 1:
+		if err := checkTLSMode(args[0]); err != nil {
+			return nil, malformed(d, "upstream", "tls", err)
+		}
+		t.Mode = args[0]
+	}
+	return t, parseBlock(d, "tls", options{
+		"trust_pool":  module("tls", "trust_pool", &t.CARaw, "tls.ca_pool.source", "provider"),
+		"server_name": text(&t.ServerName),
+	})
+}
+
+// parseUpstreamAuth reads how the gateway logs in. Syntax:
+//
+//	auth xoauth2|oauthbearer|plain|login|none [<provider>] {
+//		force
+//	}
+func parseUpstreamAuth(d *caddyfile.Dispenser) (*upstreampool.UpstreamAuth, error) {
+	a := new(upstreampool.UpstreamAuth)
+	args := d.RemainingArgs()
+	switch len(args) {
+	case 0:
+		return nil, malformed(d, "upstream", "auth", errors.New("a mechanism is missing"))
+	case 1:
+		a.Mechanism = args[0]
+	case 2:
+		a.Mechanism, a.Provider = args[0], args[1]
+	default:
+		return nil, malformed(d, "upstream", "auth", unexpectedArg(args[2]))
+	}
+	return a, parseBlock(d, "auth", options{
+		"force": flag(&a.Force),
+	})
+}

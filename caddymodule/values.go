@@ -1,0 +1,219 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package caddymodule
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/dustin/go-humanize"
+
+	"github.com/caddymail/mailgateway/accounts"
+)
+
+// one returns an option that takes exactly one word.
+func one(isSet func() bool, set func(arg string) error) option {
+	return option{
+		isSet: isSet,
+		args: func(args []string) error {
+			if len(args) == 0 {
+				return errors.New("a value is missing")
+			}
+			if len(args) > 1 {
+				return unexpectedArg(args[1])
+			}
+			return set(args[0])
+		},
+	}
+}
+
+func nonZero[T comparable](p *T) func() bool {
+	return func() bool {
+		var zero T
+		return *p != zero
+	}
+}
+
+// text is a word.
+func text(p *string) option {
+	return one(nonZero(p), func(arg string) error {
+		if arg == "" {
+			return errors.New("the value is empty")
+		}
+		*p = arg
+		return nil
+	})
+}
+
+// integer is a positive whole number.
+func integer(p *int) option {
+	return one(nonZero(p), func(arg string) error {
+		n, err := strconv.Atoi(arg)
+		if err != nil || n <= 0 {
+			return fmt.Errorf("'%s' is not a positive whole number", arg)
+		}
+		*p = n
+		return nil
+	})
+}
+
+// number is a positive number.
+func number(p *float64) option {
+	return one(nonZero(p), func(arg string) error {
+		n, err := strconv.ParseFloat(arg, 64)
+		if err != nil || !(n > 0) || math.IsInf(n, 0) {
+			return fmt.Errorf("'%s' is not a positive number", arg)
+		}
+		*p = n
+		return nil
+	})
+}
+
+// size is a number of bytes, as in `25MiB`.
+func size(p *int64) option {
+	return one(nonZero(p), func(arg string) error {
+		n, err := humanize.ParseBytes(arg)
+		if err != nil || n == 0 || n > math.MaxInt64 {
+			return fmt.Errorf("'%s' is not a size, as in 25MiB", arg)
+		}
+		*p = int64(n)
+		return nil
+	})
+}
+
+// duration is a length of time, as in `90s`.
+func duration(p *caddy.Duration) option {
+	return one(nonZero(p), func(arg string) error { return setDuration(p, arg) })
+}
+
+// durationOrOff is a length of time, or `off`.
+func durationOrOff(p *caddy.Duration) option {
+	return one(nonZero(p), func(arg string) error {
+		if arg == "off" {
+			*p = -1
+			return nil
+		}
+		return setDuration(p, arg)
+	})
+}
+
+func setDuration(p *caddy.Duration, arg string) error {
+	d, err := caddy.ParseDuration(arg)
+	if err != nil || d <= 0 {
+		return fmt.Errorf("'%s' is not a positive duration, as in 90s or 10m", arg)
+	}
+	*p = caddy.Duration(d)
+	return nil
+}
+
+// rate is a number in a period, as in `30/1m`.
+func rate(p *accounts.Rate) option {
+	return one(nonZero(p), func(arg string) error {
+		r, err := accounts.ParseRate(arg)
+		if err != nil {
+			return err
+		}
+		*p = r
+		return nil
+	})
+}
+
+// flag is an option without words.
+func flag(p *bool) option {
+	return option{
+		isSet: nonZero(p),
+		args: func(args []string) error {
+			if len(args) > 0 {
+				return unexpectedArg(args[0])
+			}
+			*p = true
+			return nil
+		},
+	}
+}
+
+// list is one word or more; further lines add to it.
+func list(p *[]string) option {
+	return option{
+		many: true,
+		args: func(args []string) error {
+			if len(args) == 0 {
+				return errors.New("a value is missing")
+			}
+			*p = append(*p, args...)
+			return nil
+		},
+	}
+}
+
+// pair is a key and a value; further lines add to the map.
+func pair(p *map[string]string) option {
+	return option{
+		many: true,
+		args: func(args []string) error {
+			if len(args) != 2 {
+				return fmt.Errorf("want a key and a value, got %d words", len(args))
+			}
+			if _, ok := (*p)[args[0]]; ok {
+				return fmt.Errorf("duplicate key '%s'", args[0])
+			}
+			if *p == nil {
+				*p = make(map[string]string)
+			}
+			(*p)[args[0]] = args[1]
+			return nil
+		},
+	}
+}
+
+// module is a guest module's name followed by its own words and block.
+func module(what, name string, p *json.RawMessage, namespace, inlineKey string) option {
+	return option{
+		isSet: func() bool { return len(*p) > 0 },
+		nested: func(d *caddyfile.Dispenser) error {
+			if !d.NextArg() {
+				return malformed(d, what, name, errors.New("a module's name is missing"))
+			}
+			raw, err := parseModule(d, what, name, namespace, inlineKey)
+			if err != nil {
+				return err
+			}
+			*p = raw
+			return nil
+		},
+	}
+}
+
+// parseModule reads the guest module whose name the dispenser stands at.
+func parseModule(d *caddyfile.Dispenser, what, name, namespace, inlineKey string) (json.RawMessage, error) {
+	modName := d.Val()
+	// Some modules read on without asking whether there is a word.
+	id := namespace + "." + modName
+	unm, err := caddyfile.UnmarshalModule(d, id)
+	if err != nil {
+		return nil, malformed(d, what, name, err)
+	}
+	return caddyconfig.JSONModuleObject(unm, inlineKey, modName, nil), nil
+}
+
+func unexpectedArg(arg string) error {
+	return fmt.Errorf("unexpected argument '%s'", arg)
+}
