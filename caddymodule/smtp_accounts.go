@@ -143,16 +143,21 @@ func accountOptions(rec *accounts.Record) options {
 					return malformed(d, "account", "limits", unexpectedArg(args[0]))
 				}
 				rec.Limits = new(accounts.Limits)
-				return parseBlock(d, "limits", options{
-					"max_conns":  integer(&rec.Limits.MaxConns),
-					"rate":       rate(&rec.Limits.Rate),
-					"messages":   rate(&rec.Limits.Messages),
-					"recipients": rate(&rec.Limits.Recipients),
-				})
+				return parseBlock(d, "limits", limitsOptions(rec.Limits))
 			},
 		},
 		"source_ip": text(&rec.SourceIP),
-		"paused":    flag(&rec.Paused),
+		"paused":    boolean(&rec.Paused),
 		"label":     pair(&rec.Labels),
+	}
+}
+
+// limitsOptions are those of an account's limits; see accountOptions.
+func limitsOptions(l *accounts.Limits) options {
+	return options{
+		"max_conns":  integer(&l.MaxConns),
+		"rate":       rate(&l.Rate),
+		"messages":   rate(&l.Messages),
+		"recipients": rate(&l.Recipients),
 	}
 }

@@ -57,16 +57,29 @@ import (
 // proxy_protocol is short for the listener wrapper of this name that allows
 // the networks.
 func parseServer(d *caddyfile.Dispenser, srv *smtpapp.Server) error {
-	const what = "server"
 	var legacy bool
-	err := parseBlock(d, what, options{
+	if err := parseBlock(d, "server", serverOptions(srv, &legacy)); err != nil {
+		return err
+	}
+	if legacy {
+		if srv.TLS == nil {
+			srv.TLS = new(smtpapp.TLS)
+		}
+		srv.TLS.Legacy = true
+	}
+	return nil
+}
+
+// serverOptions are those of parseServer.
+func serverOptions(srv *smtpapp.Server, legacy *bool) options {
+	return options{
 		"tls": {
 			nested: func(d *caddyfile.Dispenser) (err error) {
 				srv.TLS, err = parseServerTLS(d)
 				return err
 			},
 		},
-		"legacy_tls":       flag(&legacy),
+		"legacy_tls":       boolean(legacy),
 		"max_message_size": size(&srv.MaxMessageSize),
 		"max_recipients":   integer(&srv.MaxRecipients),
 		"max_conns":        integer(&srv.MaxConns),
@@ -115,17 +128,7 @@ func parseServer(d *caddyfile.Dispenser, srv *smtpapp.Server) error {
 				return parseListenerWrappers(d, &srv.ListenerWrappersRaw)
 			},
 		},
-	})
-	if err != nil {
-		return err
 	}
-	if legacy {
-		if srv.TLS == nil {
-			srv.TLS = new(smtpapp.TLS)
-		}
-		srv.TLS.Legacy = true
-	}
-	return nil
 }
 
 // parseServerTLS reads a server's side of TLS. Syntax:

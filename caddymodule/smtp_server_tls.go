@@ -40,9 +40,9 @@ func serverTLSOptions(t *smtpapp.TLS) options {
 		return nil
 	}
 	return options{
-		"legacy":                   flag(&t.Legacy),
+		"legacy":                   boolean(&t.Legacy),
 		"client_auth":              {nested: clientAuth},
-		"client_certificate_login": flag(&t.ClientCertificateLogin),
+		"client_certificate_login": boolean(&t.ClientCertificateLogin),
 		"connection_policy":        {nested: policy, many: true},
 	}
 }

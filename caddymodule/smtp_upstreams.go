@@ -179,6 +179,6 @@ func parseUpstreamAuth(d *caddyfile.Dispenser) (*upstreampool.UpstreamAuth, erro
 		return nil, malformed(d, "upstream", "auth", unexpectedArg(args[2]))
 	}
 	return a, parseBlock(d, "auth", options{
-		"force": flag(&a.Force),
+		"force": boolean(&a.Force),
 	})
 }

@@ -136,8 +136,8 @@ func rate(p *accounts.Rate) option {
 	})
 }
 
-// flag is an option without words.
-func flag(p *bool) option {
+// boolean is an option without words.
+func boolean(p *bool) option {
 	return option{
 		isSet: nonZero(p),
 		args: func(args []string) error {

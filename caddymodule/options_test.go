@@ -1,0 +1,95 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package caddymodule
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/oauthtoken"
+	"github.com/caddymail/mailgateway/sandbox"
+	"github.com/caddymail/mailgateway/smtpapp"
+	"github.com/caddymail/mailgateway/upstreampool"
+)
+
+// blocks are the tables of options, and the Caddyfile around a line of each.
+var blocks = []struct {
+	what, before, after string
+	opts                options
+}{
+	{"oauth_tokens", "oauth_tokens {", "}", oauthTokensOptions(new(oauthtoken.App))},
+	{"provider", "oauth_tokens {\nprovider p {", "}\n}", providerOptions(new(oauthtoken.Provider))},
+	{"smtp_upstreams", "smtp_upstreams {", "}", smtpUpstreamsOptions(new(upstreampool.App))},
+	{"upstream", "smtp_upstreams {\nupstream u {", "}\n}", upstreamOptions(new(upstreampool.SMTPTransport))},
+	{"smtp", "smtp {", "}", smtpOptions(new(smtpapp.App))},
+	{"server", "smtp {\nserver s {", "}\n}", serverOptions(new(smtpapp.Server), new(bool))},
+	{"tls", "smtp {\nserver s {\ntls {", "}\n}\n}", serverTLSOptions(new(smtpapp.TLS))},
+	{"account", "smtp {\naccounts {\naccount a {", "}\n}\n}", accountOptions(new(accounts.Record))},
+	{"limits", "smtp {\naccounts {\naccount a {\nlimits {", "}\n}\n}\n}", limitsOptions(new(accounts.Limits))},
+	{"smtp_sandbox", "smtp_sandbox {", "}", sandboxOptions(new(sandbox.App))},
+}
+
+// words are values, one of which every option takes.
+var words = []string{"", "7", "7m", "7/7m", "10.0.0.1", "key value"}
+
+// TestEveryOption holds that each option that takes words names itself when it
+// is repeated, has too many words, has no word, or has a block.
+func TestEveryOption(t *testing.T) {
+	for _, b := range blocks {
+		for name, opt := range b.opts {
+			if opt.args == nil {
+				continue // its own fixtures say
+			}
+			t.Run(b.what+"/"+name, func(t *testing.T) {
+				run := func(line string) error {
+					_, err := adapt(t, "{\n"+b.before+"\n"+line+"\n"+b.after+"\n}\n")
+					return err
+				}
+				var line string
+				for _, w := range words {
+					if line = strings.TrimSpace(name + " " + w); run(line) == nil {
+						break
+					}
+					line = ""
+				}
+				if line == "" {
+					t.Fatal("no line with this option adapts")
+				}
+				if !opt.many {
+					wantError(t, run(line+"\n"+line), fmt.Sprintf("duplicate %s option '%s'", b.what, name))
+				}
+				malformed := fmt.Sprintf("malformed %s option '%s': ", b.what, name)
+				wantError(t, run(line+" {\nx\n}"), malformed+"blocks are not supported")
+				if line != name {
+					wantError(t, run(name), malformed)
+				}
+				if !opt.many {
+					wantError(t, run(line+" x y z"), malformed)
+				}
+			})
+		}
+	}
+}
+
+func wantError(t *testing.T, err error, want string) {
+	t.Helper()
+	if err == nil {
+		t.Errorf("no error, want %q", want)
+	} else if !strings.Contains(err.Error(), want) {
+		t.Errorf("error %q does not say %q", err, want)
+	}
+}
