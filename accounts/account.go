@@ -16,6 +16,8 @@
 // record, the directory, and the sources that fill it.
 package accounts
 
+import "net/netip"
+
 // Record is one account as it is configured: a line of an accounts file, an
 // inline account, or the object of the admin API.
 type Record struct {
@@ -77,10 +79,35 @@ type Limits struct {
 
 // Account is a record that has been checked and compiled. It is immutable and
 // shared: a change of the record makes a new Account.
+//
+// Formatting, JSON and zap show an Account without its secrets; the fields
+// themselves hold them.
 type Account struct {
+	// Record is the record as it was configured, but for the mailbox,
+	// which is filled in, and placeholders, which are resolved.
 	Record
 
 	// Source names where the account comes from: `inline`, `file` and its
 	// path, `dynamic`.
 	Source string
+
+	key      string // the folded name: what the indexes go by
+	hashes   []*passwordHash
+	profile  *profile // what a failed login costs
+	senders  []senderPattern
+	sourceIP netip.Addr
+	revision string // of a dynamic record
 }
+
+// Key returns the name with its ASCII letters in lower case: two names are the
+// same account exactly when their keys are equal.
+func (a *Account) Key() string {
+	if a.key == "" {
+		return FoldName(a.Name)
+	}
+	return a.key
+}
+
+// SourceAddr returns the local address of the account's upstream connections;
+// it is not valid where the upstream's is to be used.
+func (a *Account) SourceAddr() netip.Addr { return a.sourceIP }

@@ -1,0 +1,97 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package accounts
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"math"
+)
+
+// Authenticate checks a login. The error is ErrBadCredentials, ErrPaused,
+// ErrOverloaded or ErrUnavailable (errors.Is).
+//
+// A name that nobody knows, and one without a password, cost what a wrong
+// password costs: the same kind and number of hashes as one of the directory's
+// accounts, always the same one for the same name. What remains to be seen
+// from outside is that a success in the near past is answered faster than
+// anything else, which tells only whoever knows the password already.
+func (d *Directory) Authenticate(ctx context.Context, name, password string) (*Account, error) {
+	a, err := d.Get(ctx, name)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return nil, err
+	}
+	if a == nil || len(a.hashes) == 0 {
+		if a == nil {
+			d.missed(name)
+		}
+		if len(name) > maxNameLen {
+			name = name[:maxNameLen]
+		}
+		key := FoldName(name)
+		if _, err := d.verifier.verify(ctx, key, d.fakes(key), password); err != nil {
+			return nil, err
+		}
+		return nil, ErrBadCredentials
+	}
+	ok, err := d.verifier.verify(ctx, a.Key(), a.hashes, password)
+	switch {
+	case err != nil:
+		return nil, err
+	case !ok:
+		return nil, ErrBadCredentials
+	case a.Paused:
+		// Only now: a stranger is not told.
+		return nil, ErrPaused
+	}
+	return a, nil
+}
+
+func (d *Directory) missed(name string) {
+	for _, s := range d.sources {
+		if l, ok := s.(Loader); ok {
+			l.Missed(name)
+		}
+	}
+}
+
+// fakes chooses the hashes that an unknown name is checked against: weighted
+// rendezvous hashing over the profiles of the directory. A name keeps its
+// profile while others come and go, and unknown names are spread over the
+// profiles as the accounts are.
+func (d *Directory) fakes(key string) []*passwordHash {
+	best, score := defaultProfile, math.Inf(-1)
+	for _, x := range d.indexes {
+		costs := x.costs.Load()
+		if costs == nil {
+			continue
+		}
+		for _, c := range *costs {
+			mac := hmac.New(sha256.New, d.verifier.key[:])
+			mac.Write([]byte(key))
+			mac.Write([]byte{0})
+			mac.Write([]byte(c.id))
+			// A number in (0, 1].
+			u := (float64(binary.BigEndian.Uint64(mac.Sum(nil))>>11) + 1) / (1 << 53)
+			if s := math.Log(u) / float64(c.n); s > score {
+				best, score = c.profile, s
+			}
+		}
+	}
+	return best.fakes
+}

@@ -1,0 +1,187 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package accounts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Directory answers who may send. It asks its sources in their order: the
+// first that knows a name wins.
+type Directory struct {
+	sources  []Source
+	indexes  []*Index
+	logger   *zap.Logger
+	verifier *verifier
+}
+
+// lookupTimeout bounds how long Lookup waits for a source that is still
+// loading its accounts.
+const lookupTimeout = 5 * time.Second
+
+// NewDirectory makes a directory of sources. It can be asked at once; Start
+// makes it follow changes.
+func NewDirectory(sources []Source, logger *zap.Logger) *Directory {
+	if logger == nil {
+		logger = zap.NewNop()
+	}
+	d := &Directory{sources: sources, logger: logger, verifier: processVerifier()}
+	for _, s := range sources {
+		d.indexes = append(d.indexes, s.Index())
+	}
+	return d
+}
+
+// Start starts the sources. When one fails, none is left running.
+func (d *Directory) Start() error {
+	for i, s := range d.sources {
+		if err := s.Start(); err != nil {
+			for j := i - 1; j >= 0; j-- {
+				d.sources[j].Stop()
+			}
+			return fmt.Errorf("starting account source %s: %w", s.Name(), err)
+		}
+	}
+	return nil
+}
+
+// Stop stops the sources, the last first.
+func (d *Directory) Stop() {
+	for i := len(d.sources) - 1; i >= 0; i-- {
+		d.sources[i].Stop()
+	}
+}
+
+// Reload makes every source look for changes now.
+func (d *Directory) Reload(ctx context.Context) error {
+	var errs []error
+	for _, s := range d.sources {
+		if r, ok := s.(Reloader); ok {
+			if err := r.Reload(ctx); err != nil {
+				errs = append(errs, fmt.Errorf("account source %s: %w", s.Name(), err))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Problems are the records that could not be used, in the order of sources.
+func (d *Directory) Problems() []Problem {
+	var all []Problem
+	for _, s := range d.sources {
+		all = append(all, s.Problems()...)
+	}
+	return all
+}
+
+// Len returns the number of accounts of all sources, those included that an
+// earlier source hides.
+func (d *Directory) Len() (n int) {
+	for _, x := range d.indexes {
+		n += x.Len()
+	}
+	return n
+}
+
+// Lookup finds an account by its name, paused ones too. It takes no lock and
+// allocates nothing; only while a source is still loading does a name that is
+// missing cost a look at that source.
+func (d *Directory) Lookup(name string) (*Account, bool) {
+	a, loading := d.get(name)
+	if a != nil {
+		return a, true
+	}
+	if !loading {
+		return nil, false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), lookupTimeout)
+	defer cancel()
+	a, err := d.load(ctx, name)
+	if err != nil {
+		d.logger.Warn("account source unavailable", zap.Error(err))
+	}
+	return a, a != nil
+}
+
+// Get is Lookup with the caller's context, and tells a source that could not
+// be read (ErrUnavailable) from a name that nobody knows (ErrNotFound).
+func (d *Directory) Get(ctx context.Context, name string) (*Account, error) {
+	a, loading := d.get(name)
+	if a == nil && loading {
+		var err error
+		if a, err = d.load(ctx, name); err != nil {
+			return nil, err
+		}
+	}
+	if a == nil {
+		return nil, ErrNotFound
+	}
+	return a, nil
+}
+
+// get asks the indexes. It stops at the first that is still loading, since a
+// later source must not answer for it.
+func (d *Directory) get(name string) (a *Account, loading bool) {
+	if len(name) > maxNameLen {
+		return nil, false
+	}
+	// The folded name lives on the stack: this function must not let it
+	// escape, so it calls no interface.
+	var buf [maxNameLen]byte
+	folded := buf[:len(name)]
+	for i := range len(name) {
+		folded[i] = lowerASCII(name[i])
+	}
+	hash := maphash.Bytes(indexSeed, folded)
+	for _, x := range d.indexes {
+		if a := x.getBytes(folded, hash); a != nil {
+			return a, false
+		}
+		if x.loading.Load() {
+			return nil, true
+		}
+	}
+	return nil, false
+}
+
+// load is get for names that may still be on their way.
+func (d *Directory) load(ctx context.Context, name string) (*Account, error) {
+	if len(name) > maxNameLen {
+		return nil, nil
+	}
+	for i, x := range d.indexes {
+		if a, ok := x.Get(name); ok {
+			return a, nil
+		}
+		l, ok := d.sources[i].(Loader)
+		if !ok || !x.loading.Load() {
+			continue
+		}
+		a, err := l.Load(ctx, name)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %s: %w", ErrUnavailable, d.sources[i].Name(), err)
+		}
+		if a != nil {
+			return a, nil
+		}
+	}
+	return nil, nil
+}

@@ -1,0 +1,216 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package accounts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.(*FileStorage).Lock.gowrap1"),
+		goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.keepLockfileFresh"))
+}
+
+// memory is a source that holds what a test puts there.
+type memory struct {
+	name  string
+	index Index
+}
+
+func (m *memory) Name() string        { return m.name }
+func (m *memory) Index() *Index       { return &m.index }
+func (m *memory) Start() error        { return nil }
+func (m *memory) Stop()               {}
+func (m *memory) Problems() []Problem { return nil }
+
+func newMemory(t testing.TB, records ...Record) *memory {
+	t.Helper()
+	m := &memory{name: "memory"}
+	for _, r := range records {
+		m.index.Set(mustCompile(t, r))
+	}
+	return m
+}
+
+func mustCompile(t testing.TB, r Record) *Account {
+	t.Helper()
+	if r.Upstream == "" {
+		r.Upstream = "sandbox"
+	}
+	a, err := Compile(r, "memory")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func newContext(t testing.TB) caddy.Context {
+	t.Helper()
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func TestDirectoryFirstSourceWins(t *testing.T) {
+	first := newMemory(t, Record{Name: "a@example.com", Upstream: "one"})
+	second := newMemory(t, Record{Name: "A@example.com", Upstream: "two"}, Record{Name: "b@example.com", Upstream: "two"})
+	d := NewDirectory([]Source{first, second}, nil)
+	for name, want := range map[string]string{
+		"a@example.com": "one", "A@EXAMPLE.COM": "one", "B@example.com": "two", "c@example.com": "",
+		"": "", strings.Repeat("x", 10_000): "",
+	} {
+		a, ok := d.Lookup(name)
+		if ok != (want != "") || ok && a.Upstream != want {
+			t.Errorf("Lookup(%.20q) = %v, %v; want upstream %q", name, a, ok, want)
+		}
+	}
+	first.index.Delete("A@example.COM")
+	if a, ok := d.Lookup("a@example.com"); !ok || a.Upstream != "two" {
+		t.Errorf("after the first one's deletion: %v, %v", a, ok)
+	}
+}
+
+func TestAuthenticate(t *testing.T) {
+	plain, hash := GeneratePassword()
+	d := NewDirectory([]Source{newMemory(t,
+		Record{Name: "a@example.com", PasswordHashes: []string{hash}},
+		Record{Name: "paused@example.com", PasswordHashes: []string{hash}, Paused: true},
+		Record{Name: "none@example.com"},
+	)}, nil)
+	for _, c := range []struct {
+		name, password string
+		want           error
+	}{
+		{"a@example.com", plain, nil},
+		{"A@Example.com", plain, nil},
+		{"a@example.com", plain + "x", ErrBadCredentials},
+		{"a@example.com", "", ErrBadCredentials},
+		{"unknown@example.com", plain, ErrBadCredentials},
+		{"none@example.com", "", ErrBadCredentials},
+		{"paused@example.com", plain, ErrPaused},
+		{"paused@example.com", "wrong", ErrBadCredentials},
+		{strings.Repeat("é", 5000), plain, ErrBadCredentials},
+	} {
+		a, err := d.Authenticate(t.Context(), c.name, c.password)
+		if !errors.Is(err, c.want) || (err == nil) != (c.want == nil) || (a != nil) != (err == nil) {
+			t.Errorf("Authenticate(%.30q) = %v, %v; want %v", c.name, a, err, c.want)
+		}
+	}
+}
+
+func TestLookupAllocatesNothing(t *testing.T) {
+	d := NewDirectory([]Source{newMemory(t), newMemory(t, Record{Name: "someone@example.com"})}, nil)
+	long := strings.Repeat("X", maxNameLen)
+	for _, name := range []string{"someone@example.com", "SomeOne@Example.com", "unknown@example.com", long, long + "y"} {
+		if n := testing.AllocsPerRun(100, func() { d.Lookup(name) }); n != 0 {
+			t.Errorf("Lookup(%.20q): %v allocations", name, n)
+		}
+	}
+}
+
+func TestReadersWhileReloading(t *testing.T) {
+	const accounts, rounds = 500, 100
+	path := filepath.Join(t.TempDir(), "accounts.jsonl")
+	write := func(round int) {
+		var b strings.Builder
+		for i := range accounts {
+			fmt.Fprintf(&b, `{"name":"a%d@example.com","upstream":"u","labels":{"round":"%d"}}`+"\n", i, round)
+		}
+		if err := os.WriteFile(path+".new", []byte(b.String()), 0o600); err != nil {
+			t.Error(err)
+		}
+		if err := os.Rename(path+".new", path); err != nil {
+			t.Error(err)
+		}
+	}
+	write(0)
+	src := &FileSource{Path: path}
+	if err := src.Provision(newContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	defer src.Cleanup()
+	d := NewDirectory([]Source{src}, nil)
+	if err := d.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer d.Stop()
+
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for g := range 64 {
+		wg.Go(func() {
+			for i := g; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				name := fmt.Sprintf("A%d@example.com", i%accounts)
+				if a, ok := d.Lookup(name); !ok || a.Key() != FoldName(name) {
+					t.Errorf("%s: %v, %v", name, a, ok)
+					return
+				}
+			}
+		})
+	}
+	for round := 1; round <= rounds; round++ {
+		write(round)
+		if err := d.Reload(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if a, _ := d.Lookup("a7@example.com"); a == nil || a.Labels["round"] != fmt.Sprint(round) {
+			t.Errorf("after reload %d: %v", round, a.Labels)
+			break
+		}
+	}
+	close(stop)
+	wg.Wait()
+}
+
+func BenchmarkLookup(b *testing.B) {
+	for _, n := range []int{1, 100, 10_000, 100_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			list := make([]*Account, n)
+			names := make([]string, n)
+			for i := range list {
+				list[i] = mustCompile(b, Record{Name: fmt.Sprintf("account%d@example.com", i)})
+				names[i] = fmt.Sprintf("Account%d@example.com", i)
+			}
+			m := &memory{}
+			m.index.Replace(list)
+			d := NewDirectory([]Source{m}, nil)
+			b.ReportAllocs()
+			b.ResetTimer()
+			b.RunParallel(func(pb *testing.PB) {
+				for i := 0; pb.Next(); i += 7919 {
+					if _, ok := d.Lookup(names[i%n]); !ok {
+						b.Fatal("lost")
+					}
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,96 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package accounts
+
+import (
+	"context"
+	"fmt"
+)
+
+// Source is where accounts come from: a guest module in the namespace
+// `smtp.accounts`.
+type Source interface {
+	// Name is what Account.Source says.
+	Name() string
+
+	// Index holds the source's accounts. It is always the same one, and
+	// usable as soon as the module is provisioned.
+	Index() *Index
+
+	// Start begins to follow changes. It does not wait.
+	Start() error
+
+	// Stop gives back what Start took, and waits for its goroutines.
+	Stop()
+
+	// Problems are the records that could not be used.
+	Problems() []Problem
+}
+
+// Reloader is a Source that can be told to look for changes now.
+type Reloader interface {
+	Reload(ctx context.Context) error
+}
+
+// Loader is a Source that may have accounts that are not in its index yet:
+// it is asked for names that are missing while the index is still loading,
+// and is told of names that nobody knows.
+type Loader interface {
+	// Load looks for one account. A nil account without an error means
+	// that there is none.
+	Load(ctx context.Context, name string) (*Account, error)
+
+	// Missed is called after a failed lookup. It must not wait.
+	Missed(name string)
+}
+
+// Problem is a record that could not be used. It never stops the others.
+type Problem struct {
+	// Source is the account source's name.
+	Source string `json:"source"`
+	// File is the path, or the storage key, of the record.
+	File string `json:"file,omitempty"`
+	// Line counts from 1; 0 where there are no lines.
+	Line int `json:"line,omitempty"`
+	// Account is the record's name, as far as it is known.
+	Account string `json:"account,omitempty"`
+	// Field is the JSON name of the field at fault, if one is.
+	Field string `json:"field,omitempty"`
+	// Message says what is wrong, without the value of any secret.
+	Message string `json:"message"`
+	// Kept tells that the account's previous version is still in use.
+	Kept bool `json:"kept,omitempty"`
+}
+
+// Error implements error.
+func (p Problem) Error() string {
+	s := p.File
+	if s == "" {
+		s = p.Source
+	}
+	if p.Line > 0 {
+		s = fmt.Sprintf("%s:%d", s, p.Line)
+	}
+	if p.Account != "" {
+		s += fmt.Sprintf(": account %q", p.Account)
+	}
+	if p.Field != "" {
+		s += fmt.Sprintf(": field '%s'", p.Field)
+	}
+	return s + ": " + p.Message
+}
+
+// Interface guards
+var _ error = Problem{}

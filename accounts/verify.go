@@ -1,0 +1,222 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package accounts
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// The bounds of password checks.
+const (
+	// A slow check takes up to 256 MiB for its time: not one per core on
+	// every machine.
+	maxSlots = 16
+	// maxQueued are the slow checks waiting for a core.
+	maxQueued = 256
+	// accountShare are the slow checks of one name at a time, running and
+	// waiting; identical ones count once.
+	accountShare = 4
+	// clientShare are those of one client (WithClient).
+	clientShare = 64
+)
+
+// verifier checks passwords. There is one in the process, so that its bounds
+// and its cache hold across reloads.
+type verifier struct {
+	key   [32]byte // of the success cache, and of the fakes' choice
+	cache successCache
+	slots chan struct{}
+	ops   [hashKinds]atomic.Int64 // hash computations, for tests
+
+	mu      sync.Mutex
+	flights map[cacheKey]*flight
+	shares  map[string]int
+}
+
+// flight is one slow check with all who wait for it.
+type flight struct {
+	done    chan struct{}
+	cancel  context.CancelFunc
+	waiters int
+	ok      bool
+	err     error
+}
+
+var processVerifier = sync.OnceValue(func() *verifier {
+	return newVerifier(min(runtime.GOMAXPROCS(0), maxSlots))
+})
+
+func newVerifier(slots int) *verifier {
+	v := &verifier{
+		slots:   make(chan struct{}, slots),
+		flights: make(map[cacheKey]*flight),
+		shares:  make(map[string]int),
+	}
+	_, _ = rand.Read(v.key[:])
+	v.cache.init(maxCached, cacheTTL, time.Now)
+	return v
+}
+
+type clientKey struct{}
+
+// WithClient tells Authenticate whose check it is, usually the client's
+// address, so that one client cannot fill the queue of slow checks.
+func WithClient(ctx context.Context, client string) context.Context {
+	return context.WithValue(ctx, clientKey{}, client)
+}
+
+// verify checks a password against hashes. For the fakes of an unknown name it
+// does the very same things; only a success of theirs could be told apart, and
+// fakes have none.
+func (v *verifier) verify(ctx context.Context, account string, hashes []*passwordHash, password string) (bool, error) {
+	for len(hashes) > 0 && hashes[0].kind == hashSHA256 {
+		v.ops[hashSHA256].Add(1)
+		if hashes[0].matches(password) {
+			return true, nil
+		}
+		hashes = hashes[1:]
+	}
+	if len(hashes) == 0 {
+		return false, nil
+	}
+
+	key := v.cacheKey(account, hashes, password)
+	if v.cache.hit(key) {
+		return true, nil
+	}
+	f, err := v.join(ctx, key, account, hashes, password)
+	if err != nil {
+		return false, err
+	}
+	select {
+	case <-f.done:
+		return f.ok, f.err
+	case <-ctx.Done():
+		v.leave(f)
+		return false, fmt.Errorf("%w: %w", ErrOverloaded, context.Cause(ctx))
+	}
+}
+
+// cacheKey binds account, hashes and password: when one of them changes, a
+// past success is forgotten. The key of the process keeps a memory dump from
+// being a list of fast hashes.
+func (v *verifier) cacheKey(account string, hashes []*passwordHash, password string) (key cacheKey) {
+	mac := hmac.New(sha256.New, v.key[:])
+	part := func(s string) {
+		var n [8]byte
+		binary.BigEndian.PutUint64(n[:], uint64(len(s)))
+		mac.Write(n[:])
+		mac.Write([]byte(s))
+	}
+	part(account)
+	for _, h := range hashes {
+		part(h.text)
+	}
+	part(password)
+	mac.Sum(key[:0])
+	return key
+}
+
+// join finds the flight that does this check, or starts one.
+func (v *verifier) join(ctx context.Context, key cacheKey, account string, hashes []*passwordHash, password string) (*flight, error) {
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("%w: %w", ErrOverloaded, context.Cause(ctx))
+	}
+	client, _ := ctx.Value(clientKey{}).(string)
+	account = "a" + account
+	if client != "" {
+		client = "c" + client
+	}
+
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if f := v.flights[key]; f != nil {
+		f.waiters++
+		return f, nil
+	}
+	switch {
+	case len(v.flights) >= cap(v.slots)+maxQueued:
+		return nil, fmt.Errorf("%w: %d password checks are waiting", ErrOverloaded, maxQueued)
+	case v.shares[account] >= accountShare:
+		return nil, fmt.Errorf("%w: %d password checks of this account at a time", ErrOverloaded, accountShare)
+	case client != "" && v.shares[client] >= clientShare:
+		return nil, fmt.Errorf("%w: %d password checks of this client at a time", ErrOverloaded, clientShare)
+	}
+	// The flight belongs to all who wait for it, so it outlives the first
+	// one's context, and ends in the queue when the last one leaves.
+	fctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	f := &flight{done: make(chan struct{}), cancel: cancel, waiters: 1}
+	v.flights[key] = f
+	v.shares[account]++
+	if client != "" {
+		v.shares[client]++
+	}
+	go func() {
+		f.ok, f.err = v.run(fctx, key, hashes, password)
+		cancel()
+		v.mu.Lock()
+		delete(v.flights, key)
+		v.release(account)
+		if client != "" {
+			v.release(client)
+		}
+		v.mu.Unlock()
+		close(f.done)
+	}()
+	return f, nil
+}
+
+func (v *verifier) release(share string) {
+	if v.shares[share]--; v.shares[share] <= 0 {
+		delete(v.shares, share)
+	}
+}
+
+func (v *verifier) leave(f *flight) {
+	v.mu.Lock()
+	if f.waiters--; f.waiters == 0 {
+		f.cancel()
+	}
+	v.mu.Unlock()
+}
+
+func (v *verifier) run(ctx context.Context, key cacheKey, hashes []*passwordHash, password string) (bool, error) {
+	select {
+	case v.slots <- struct{}{}:
+		defer func() { <-v.slots }()
+	case <-ctx.Done():
+		return false, fmt.Errorf("%w: %w", ErrOverloaded, ctx.Err())
+	}
+	for _, h := range hashes {
+		if ctx.Err() != nil { // nobody waits any more
+			return false, fmt.Errorf("%w: %w", ErrOverloaded, ctx.Err())
+		}
+		v.ops[h.kind].Add(1)
+		if h.matches(password) {
+			v.cache.add(key)
+			return true, nil
+		}
+	}
+	return false, nil
+}
