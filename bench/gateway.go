@@ -1,0 +1,278 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// upstreamName and providerName are those of the generated configuration.
+const (
+	upstreamName = "sink"
+	providerName = "bench"
+)
+
+// gatewaySetup is what differs between the gateways of the rows.
+type gatewaySetup struct {
+	envelope string // faithful or deferred
+	accounts int
+	tls      string // of its clients: off, implicit or starttls
+	bare     bool   // Caddy without any app, for its own memory
+	upstream map[string]any
+	provider map[string]any
+	oauth    map[string]any
+}
+
+// gateway is a running Caddy.
+type gateway struct {
+	*proc
+	smtp  string
+	admin string
+}
+
+// freePort asks the system for a port nobody uses now.
+func freePort() (string, error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer ln.Close()
+	return ln.Addr().String(), nil
+}
+
+// accountsFile writes n accounts as JSON lines, once.
+func (e *env) accountsFile(n int) (string, error) {
+	path := filepath.Join(e.dir, fmt.Sprintf("accounts-%d.jsonl", n))
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return "", err
+	}
+	w := bufio.NewWriter(f)
+	enc := json.NewEncoder(w)
+	for i := range n {
+		sum := sha256.Sum256([]byte(accountPassword(i)))
+		if err := enc.Encode(map[string]any{
+			"name":            accountName(i),
+			"upstream":        upstreamName,
+			"password_hashes": []string{"sha256:" + hex.EncodeToString(sum[:])},
+			"refresh_token":   accountSeed(i),
+		}); err != nil {
+			return "", errors.Join(err, f.Close())
+		}
+	}
+	return path, errors.Join(w.Flush(), f.Close())
+}
+
+// config is Caddy's configuration: limits high but on, metrics on (they
+// always are), the access log on.
+func (e *env) config(g gatewaySetup, smtp, admin, dir string) (map[string]any, error) {
+	writer := map[string]any{"output": "discard"}
+	if e.o.accessLog == "file" {
+		writer = map[string]any{"output": "file", "filename": filepath.Join(dir, "gateway.log"), "roll": false}
+	}
+	cfg := map[string]any{
+		"admin":   map[string]any{"listen": admin, "config": map[string]any{"persist": false}},
+		"logging": map[string]any{"logs": map[string]any{"default": map[string]any{"writer": writer, "level": "INFO"}}},
+		"storage": map[string]any{"module": "file_system", "root": filepath.Join(dir, "storage")},
+	}
+	if g.bare {
+		return cfg, nil
+	}
+	accounts, err := e.accountsFile(g.accounts)
+	if err != nil {
+		return nil, err
+	}
+	trust := map[string]any{"provider": "file", "pem_files": []string{e.pki.ca}}
+	provider := map[string]any{
+		"kind": "generic", "token_url": "https://" + e.at.HTTP + "/token",
+		"client_id": "bench", "client_secret": "made-up-client-secret", "trust_pool": trust,
+		"max_parallel": 64, "max_per_second": 5000,
+	}
+	maps.Copy(provider, g.provider)
+	upstream := map[string]any{
+		"transport": "smtp", "dial": e.at.Implicit, "hostname": serverName,
+		"tls":       map[string]any{"mode": "implicit", "server_name": serverName, "trust_pool": trust},
+		"auth":      map[string]any{"mechanism": "xoauth2", "provider": providerName},
+		"max_conns": 12000, "max_conns_per_account": 20, "max_messages_per_conn": 100,
+		"rate_per_account": "1000000/1m", "messages_per_account": "100000000/24h", "recipients_per_account": "100000000/24h",
+	}
+	maps.Copy(upstream, g.upstream)
+	tls := map[string]any{"mode": g.tls}
+	if g.tls != "off" {
+		tls["certificate"], tls["key"] = e.pki.cert, e.pki.key
+	}
+	oauth := map[string]any{"providers": map[string]any{providerName: provider}}
+	maps.Copy(oauth, g.oauth)
+	cfg["apps"] = map[string]any{
+		"oauth_tokens":   oauth,
+		"smtp_upstreams": map[string]any{"upstreams": map[string]any{upstreamName: upstream}},
+		"smtp": map[string]any{
+			"hostname": serverName, "drain_timeout": "1s",
+			"accounts": []any{map[string]any{"source": "file", "path": accounts}},
+			"servers": map[string]any{"bench": map[string]any{
+				"listen": []string{smtp}, "tls": tls, "envelope": g.envelope,
+				"max_conns": 15000, "max_conns_per_ip": 15000,
+			}},
+		},
+	}
+	return cfg, nil
+}
+
+// startGateway starts Caddy and waits until it serves.
+func (e *env) startGateway(ctx context.Context, g gatewaySetup) (*gateway, error) {
+	if e.caddy == "" {
+		return nil, errors.New("there is no gateway binary")
+	}
+	if g.tls == "" {
+		g.tls = "off"
+	}
+	dir, err := os.MkdirTemp(e.dir, "gateway-")
+	if err != nil {
+		return nil, err
+	}
+	smtp, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	admin, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := e.config(g, smtp, admin, dir)
+	if err != nil {
+		return nil, err
+	}
+	b, err := json.MarshalIndent(cfg, "", "\t")
+	if err != nil {
+		return nil, err
+	}
+	path := filepath.Join(dir, "caddy.json")
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		return nil, err
+	}
+	env := []string{"XDG_DATA_HOME=" + dir, "XDG_CONFIG_HOME=" + dir, "HOME=" + dir}
+	p, err := e.start("gateway", false, env, e.caddy, "run", "--config", path)
+	if err != nil {
+		return nil, err
+	}
+	gw := &gateway{proc: p, smtp: smtp, admin: admin}
+	if err := gw.ready(ctx, g); err != nil {
+		return nil, errors.Join(err, e.stop(p))
+	}
+	return gw, nil
+}
+
+// ready waits until the gateway answers.
+func (gw *gateway) ready(ctx context.Context, g gatewaySetup) error {
+	limit := time.After(30 * time.Second)
+	for {
+		select {
+		case <-gw.done:
+			return fmt.Errorf("the gateway ended: %w: %s", gw.err, gw.tail())
+		case <-limit:
+			return fmt.Errorf("the gateway does not answer: %s", gw.tail())
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(20 * time.Millisecond):
+		}
+		addr := gw.smtp
+		if g.bare {
+			addr = gw.admin
+		}
+		c, err := net.DialTimeout("tcp", addr, time.Second)
+		if err == nil {
+			_ = c.Close()
+			return nil
+		}
+	}
+}
+
+// memory reads the resident memory after a forced collection, in KiB.
+func (gw *gateway) memory(ctx context.Context) (int64, error) {
+	// Twice: what finalizers and pools let go of is collected in the second.
+	for range 2 {
+		if err := gw.get(ctx, "/debug/pprof/heap?gc=1", io.Discard); err != nil {
+			return 0, err
+		}
+	}
+	now, _ := processMemory(gw.pid())
+	return now, nil
+}
+
+// get reads one of the admin endpoint's pages.
+func (gw *gateway) get(ctx context.Context, path string, w io.Writer) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+gw.admin+path, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("gateway: GET %s: %s", path, resp.Status)
+	}
+	_, err = io.Copy(w, resp.Body)
+	return err
+}
+
+// startHAProxy passes TCP through to the sink, TLS and all.
+func (e *env) startHAProxy(ctx context.Context, path string) (*gateway, error) {
+	addr, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	cfg := fmt.Sprintf(`global
+    maxconn 4000
+defaults
+    mode tcp
+    timeout connect 5s
+    timeout client 1m
+    timeout server 1m
+listen sink
+    bind %s
+    server sink %s
+`, addr, e.at.Implicit)
+	file := filepath.Join(e.dir, "haproxy.cfg")
+	if err := os.WriteFile(file, []byte(cfg), 0o600); err != nil {
+		return nil, err
+	}
+	p, err := e.start("haproxy", false, nil, path, "-db", "-f", file)
+	if err != nil {
+		return nil, err
+	}
+	gw := &gateway{proc: p, smtp: addr}
+	if err := gw.ready(ctx, gatewaySetup{}); err != nil {
+		return nil, errors.Join(err, e.stop(p))
+	}
+	return gw, nil
+}

@@ -1,0 +1,250 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+)
+
+// report gathers what the rows gave.
+type report struct {
+	Date     string       `json:"date"`
+	Commit   string       `json:"commit"`
+	Machine  string       `json:"machine"`
+	Go       string       `json:"go"`
+	Files    uint64       `json:"open_files_limit"`
+	Settings string       `json:"settings"`
+	Notes    []string     `json:"notes,omitempty"`
+	Speed    []*speedLine `json:"speed,omitempty"`
+	Tables   []*table     `json:"tables,omitempty"`
+}
+
+// speedLine is one row and all its repetitions.
+type speedLine struct {
+	Group       string   `json:"group"`
+	Via         string   `json:"via"`
+	Median      figure   `json:"median"`
+	OfDirect    float64  `json:"of_direct,omitempty"`
+	AddedP95    float64  `json:"added_p95_ms,omitempty"`
+	Repetitions []figure `json:"repetitions"`
+}
+
+// table is one of the scale and token tables.
+type table struct {
+	Title   string     `json:"title"`
+	Columns []string   `json:"columns"`
+	Rows    [][]string `json:"rows"`
+	Text    []string   `json:"text,omitempty"`
+	Failed  bool       `json:"failed,omitempty"`
+}
+
+func newReport(e *env) *report {
+	return &report{
+		Date:    time.Now().UTC().Format(time.RFC3339),
+		Commit:  e.commit,
+		Machine: fmt.Sprintf("%s, %d cores, %s", cpuModel(), runtime.NumCPU(), kernel()),
+		Go:      runtime.Version(),
+		Files:   e.files,
+		Settings: fmt.Sprintf("%d accounts, %d clients, 100 messages a connection, %d repetition(s) of %s after %s, medians; access log: %s",
+			e.o.accounts, e.o.clients, e.o.reps, e.o.window, e.o.warmup, e.o.accessLog),
+	}
+}
+
+func (rep *report) note(s string) {
+	if !slices.Contains(rep.Notes, s) {
+		rep.Notes = append(rep.Notes, s)
+	}
+}
+
+func (rep *report) add(t *table) { rep.Tables = append(rep.Tables, t) }
+
+// speed adds one repetition.
+func (rep *report) speed(r speedRow, f figure) {
+	for _, l := range rep.Speed {
+		if l.Group == r.group && l.Via == r.via {
+			l.Repetitions = append(l.Repetitions, f)
+			return
+		}
+	}
+	rep.Speed = append(rep.Speed, &speedLine{Group: r.group, Via: r.via, Repetitions: []figure{f}})
+}
+
+// finish computes medians and ratios.
+func (rep *report) finish() {
+	direct := make(map[string]*speedLine)
+	for _, l := range rep.Speed {
+		l.Median = medianFigure(l.Repetitions)
+		if l.Via == viaDirect {
+			direct[l.Group] = l
+		}
+	}
+	for _, l := range rep.Speed {
+		d := direct[l.Group]
+		if d == nil {
+			continue
+		}
+		if d.Median.Rate > 0 {
+			l.OfDirect = l.Median.Rate / d.Median.Rate
+		}
+		if l != d {
+			l.AddedP95 = l.Median.Latency.P95 - d.Median.Latency.P95
+		}
+	}
+}
+
+// medianFigure takes the median of each figure by itself; counts are summed.
+func medianFigure(fs []figure) figure {
+	of := func(get func(figure) float64) float64 {
+		var v []float64
+		for _, f := range fs {
+			v = append(v, get(f))
+		}
+		return median(v)
+	}
+	m := figure{
+		Rate:       of(func(f figure) float64 { return f.Rate }),
+		CPU:        of(func(f figure) float64 { return f.CPU }),
+		LoadCPU:    of(func(f figure) float64 { return f.LoadCPU }),
+		SinkCPU:    of(func(f figure) float64 { return f.SinkCPU }),
+		PeakKiB:    int64(of(func(f figure) float64 { return float64(f.PeakKiB) })),
+		Upstream:   int64(of(func(f figure) float64 { return float64(f.Upstream) })),
+		RoundTrips: of(func(f figure) float64 { return f.RoundTrips }),
+		Latency: latencies{
+			P50: of(func(f figure) float64 { return f.Latency.P50 }),
+			P95: of(func(f figure) float64 { return f.Latency.P95 }),
+			P99: of(func(f figure) float64 { return f.Latency.P99 }),
+			Max: of(func(f figure) float64 { return f.Latency.Max }),
+		},
+	}
+	for _, f := range fs {
+		m.Latency.Count += f.Latency.Count
+		m.Sent += f.Sent
+		m.Delivered += f.Delivered
+		m.Lost += f.Lost
+		m.Unasked += f.Unasked
+		m.Duplicates += f.Duplicates
+		m.Corrupt += f.Corrupt
+		m.Failed = m.Failed || f.Failed
+	}
+	return m
+}
+
+func (rep *report) failed() bool {
+	for _, l := range rep.Speed {
+		for _, f := range l.Repetitions {
+			if f.Failed {
+				return true
+			}
+		}
+	}
+	for _, t := range rep.Tables {
+		if t.Failed {
+			return true
+		}
+	}
+	return false
+}
+
+// write prints the report and writes the files that were asked for.
+func (rep *report) write(w io.Writer, o options) error {
+	rep.finish()
+	md := rep.text()
+	_, err := io.WriteString(w, md)
+	if o.markdown != "" {
+		err = errors.Join(err, os.WriteFile(o.markdown, []byte(md), 0o644)) //nolint:gosec // a report is for everybody
+	}
+	if o.json != "" {
+		b, jerr := json.MarshalIndent(rep, "", "  ")
+		if jerr != nil {
+			return errors.Join(err, jerr)
+		}
+		err = errors.Join(err, os.WriteFile(o.json, append(b, '\n'), 0o644)) //nolint:gosec // as above
+	}
+	return err
+}
+
+func (rep *report) text() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# Benchmarks\n\nThe last run of `go run ./bench`: figures of one machine, on loopback, load generator and sink\nincluded. Only ratios within one run mean something elsewhere.\n\n")
+	fmt.Fprintf(&b, "- Date: %s\n- Commit: %s\n- Machine: %s\n- Go: %s; open files: %d\n- Settings: %s\n", rep.Date, rep.Commit, rep.Machine, rep.Go, rep.Files, rep.Settings)
+	for _, n := range rep.Notes {
+		fmt.Fprintf(&b, "- %s\n", n)
+	}
+	if len(rep.Speed) > 0 {
+		rep.speedText(&b)
+	}
+	for _, t := range rep.Tables {
+		fmt.Fprintf(&b, "\n## %s\n\n", t.Title)
+		for _, s := range t.Text {
+			fmt.Fprintf(&b, "%s\n", s)
+		}
+		if len(t.Text) > 0 {
+			b.WriteByte('\n')
+		}
+		fmt.Fprintf(&b, "| %s |\n|%s\n", strings.Join(t.Columns, " | "), strings.Repeat("---|", len(t.Columns)))
+		for _, r := range t.Rows {
+			fmt.Fprintf(&b, "| %s |\n", strings.Join(r, " | "))
+		}
+		if t.Failed {
+			b.WriteString("\n**FAILED**: messages were lost, duplicated or damaged.\n")
+		}
+	}
+	return b.String()
+}
+
+func (rep *report) speedText(b *strings.Builder) {
+	b.WriteString("\n## Speed\n\n" +
+		"DIRECT is the load generator straight to the sink, over TLS, logged in. HAProxy passes the same TLS\n" +
+		"through. The gateway takes plaintext unless stated, and speaks TLS and XOAUTH2 to the sink. CPU is that of\n" +
+		"the gateway (or HAProxy) alone; \"of load, sink\" that of the other two. Round trips are flights of replies\n" +
+		"at the sink per message. A row is ok if what the sink counted is exactly what was answered 250.\n")
+	cols := []string{"via", "msg/s", "of DIRECT", "p50 ms", "p95 ms", "p99 ms", "CPU s/1000", "of load, sink", "peak RSS MiB", "upstream conns", "round trips", "sent = delivered", ""}
+	group := ""
+	for _, l := range rep.Speed {
+		if l.Group != group {
+			group = l.Group
+			fmt.Fprintf(b, "\n**%s** (`%s`)\n\n| %s |\n|%s\n", groupTitles[group], group, strings.Join(cols, " | "), strings.Repeat("---|", len(cols)))
+		}
+		m := l.Median
+		ratio, added, cpu, rss := "-", "", "-", "-"
+		if l.OfDirect > 0 {
+			ratio = fmt.Sprintf("%.2f", l.OfDirect)
+		}
+		if l.AddedP95 != 0 && (group == groupOpen || group == groupRTT) {
+			added = fmt.Sprintf(" (%+.2f)", l.AddedP95)
+		}
+		if l.Via != viaDirect {
+			cpu, rss = fmt.Sprintf("%.4f", m.CPU), fmt.Sprintf("%.0f", float64(m.PeakKiB)/1024)
+		}
+		fmt.Fprintf(b, "| %s | %.0f | %s | %.2f | %.2f%s | %.2f | %s | %.4f, %.4f | %s | %d | %.2f | %d = %d | %s |\n",
+			l.Via, m.Rate, ratio, m.Latency.P50, m.Latency.P95, added, m.Latency.P99, cpu, m.LoadCPU, m.SinkCPU, rss, m.Upstream, m.RoundTrips, m.Sent, m.Delivered, m.verdict())
+	}
+}
+
+// verdict is ok, or what is wrong.
+func (f *figure) verdict() string {
+	if !f.Failed {
+		return "ok"
+	}
+	return fmt.Sprintf("**FAILED**: lost %d, without 250 %d, duplicate %d, damaged %d", f.Lost, f.Unasked, f.Duplicates, f.Corrupt)
+}

@@ -1,0 +1,263 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package main
+
+import (
+	"bufio"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// sinkSetup is what the sink reads from standard input, one JSON line.
+type sinkSetup struct {
+	CA   string `json:"ca"`
+	Cert string `json:"cert"`
+	Key  string `json:"key"`
+}
+
+// sinkReady is what it answers: where it listens.
+type sinkReady struct {
+	Implicit string `json:"implicit"`
+	StartTLS string `json:"starttls"`
+	HTTP     string `json:"http"`
+}
+
+// sinkPolicy is how the sink behaves; PUT /policy replaces it.
+type sinkPolicy struct {
+	// RTT delays each flight of replies.
+	RTT time.Duration `json:"rtt"`
+	// BlackHoleEvery makes accounts that are 1 modulo it never hear a reply
+	// to MAIL; RevokedEvery makes those that are 0 modulo it get
+	// invalid_grant. Zero means none.
+	BlackHoleEvery int `json:"black_hole_every"`
+	RevokedEvery   int `json:"revoked_every"`
+	// TokenDelay is how long the token endpoint takes.
+	TokenDelay time.Duration `json:"token_delay"`
+	// TokensEnd is when all tokens issued before it end, Unix seconds; later
+	// ones live an hour.
+	TokensEnd int64 `json:"tokens_end"`
+}
+
+// sinkStats is what GET /stats answers.
+type sinkStats struct {
+	Messages   int64  `json:"messages"`
+	Duplicates int64  `json:"duplicates"`
+	Corrupt    int64  `json:"corrupt"`
+	Stray      int64  `json:"stray"`
+	Flights    int64  `json:"flights"`
+	Accepted   int64  `json:"accepted_connections"`
+	Open       int64  `json:"open_connections"`
+	Logins     int64  `json:"logins"`
+	TokenPosts int64  `json:"token_posts"`
+	Refused    int64  `json:"token_refusals"`
+	Parallel   int64  `json:"token_max_parallel"`
+	LastToken  int64  `json:"last_token_unix_ms"`
+	Bitmap     string `json:"bitmap,omitempty"`
+}
+
+// maxMessages bounds the sequence numbers of one run.
+const maxMessages = 1 << 23
+
+// sinkRun is what arrived in one run.
+type sinkRun struct {
+	id                                                                    uint32
+	seen                                                                  bitmap
+	messages, duplicates, corrupt, stray                                  atomic.Int64
+	flights, accepted, logins, posts, refused, parallel, maxPar, lastPost atomic.Int64
+}
+
+// sink is an SMTP submission server that keeps nothing, and a token endpoint.
+type sink struct {
+	tls    *tls.Config
+	policy atomic.Pointer[sinkPolicy]
+	run    atomic.Pointer[sinkRun]
+	open   atomic.Int64
+	serial atomic.Int64
+}
+
+// runSink is the sink process: it serves until standard input ends.
+func runSink(in io.Reader, out io.Writer) error {
+	raiseFileLimit()
+	r := bufio.NewReader(in)
+	line, err := r.ReadBytes('\n')
+	if err != nil {
+		return fmt.Errorf("sink: reading setup: %w", err)
+	}
+	var setup sinkSetup
+	if err := json.Unmarshal(line, &setup); err != nil {
+		return fmt.Errorf("sink: parsing setup: %w", err)
+	}
+	s := new(sink)
+	s.policy.Store(new(sinkPolicy))
+	s.run.Store(&sinkRun{seen: newBitmap(0)})
+	if s.tls, err = serverTLS(setup.Cert, setup.Key); err != nil {
+		return err
+	}
+	var ready sinkReady
+	for _, l := range []struct {
+		addr  *string
+		serve func(net.Listener)
+	}{
+		{&ready.Implicit, func(ln net.Listener) { s.serve(ln, true) }},
+		{&ready.StartTLS, func(ln net.Listener) { s.serve(ln, false) }},
+		{&ready.HTTP, s.serveHTTP},
+	} {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		*l.addr = ln.Addr().String()
+		go l.serve(ln)
+	}
+	if err := json.NewEncoder(out).Encode(ready); err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, r) // until the parent goes
+	return err
+}
+
+func (s *sink) serve(ln net.Listener, implicit bool) {
+	for {
+		c, err := ln.Accept()
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "sink: accept:", err)
+			time.Sleep(10 * time.Millisecond)
+			continue
+		}
+		s.run.Load().accepted.Add(1)
+		s.open.Add(1)
+		go func() {
+			defer s.open.Add(-1)
+			sc := &sinkConn{sink: s, conn: c}
+			if implicit {
+				sc.conn = tls.Server(c, s.tls)
+				sc.secure = true
+			}
+			defer sc.close()
+			sc.session()
+		}()
+	}
+}
+
+// serveHTTP serves the token endpoint over TLS, and the control routes.
+func (s *sink) serveHTTP(ln net.Listener) {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /token", s.token)
+	mux.HandleFunc("PUT /policy", func(w http.ResponseWriter, r *http.Request) {
+		p := new(sinkPolicy)
+		if err := json.NewDecoder(r.Body).Decode(p); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		s.policy.Store(p)
+	})
+	mux.HandleFunc("PUT /run/{id}", func(_ http.ResponseWriter, r *http.Request) {
+		s.run.Store(&sinkRun{id: parseRun(r.PathValue("id")), seen: newBitmap(maxMessages)})
+	})
+	mux.HandleFunc("GET /stats", func(w http.ResponseWriter, r *http.Request) {
+		_ = json.NewEncoder(w).Encode(s.stats(r.URL.Query().Has("bitmap")))
+	})
+	srv := &http.Server{Handler: mux, TLSConfig: s.tls.Clone(), ReadHeaderTimeout: time.Minute}
+	_ = srv.ServeTLS(ln, "", "")
+}
+
+func (s *sink) stats(bitmap bool) sinkStats {
+	r := s.run.Load()
+	st := sinkStats{
+		Messages:   r.messages.Load(),
+		Duplicates: r.duplicates.Load(),
+		Corrupt:    r.corrupt.Load(),
+		Stray:      r.stray.Load(),
+		Flights:    r.flights.Load(),
+		Accepted:   r.accepted.Load(),
+		Open:       s.open.Load(),
+		Logins:     r.logins.Load(),
+		TokenPosts: r.posts.Load(),
+		Refused:    r.refused.Load(),
+		Parallel:   r.maxPar.Load(),
+		LastToken:  r.lastPost.Load(),
+	}
+	if bitmap {
+		st.Bitmap = r.seen.text()
+	}
+	return st
+}
+
+// deliver counts a message.
+func (s *sink) deliver(msg []byte) bool {
+	r := s.run.Load()
+	m, ok := check(msg)
+	if !ok {
+		r.corrupt.Add(1)
+		return false
+	}
+	if m.run != r.id {
+		r.stray.Add(1)
+		return true
+	}
+	fresh, ok := r.seen.set(m.seq)
+	switch {
+	case !ok:
+		r.corrupt.Add(1)
+		return false
+	case !fresh:
+		r.duplicates.Add(1)
+	default:
+		r.messages.Add(1)
+	}
+	return true
+}
+
+// token is the token endpoint (RFC 6749 section 6).
+func (s *sink) token(w http.ResponseWriter, r *http.Request) {
+	run, p := s.run.Load(), s.policy.Load()
+	run.posts.Add(1)
+	n := run.parallel.Add(1)
+	defer run.parallel.Add(-1)
+	for old := run.maxPar.Load(); n > old && !run.maxPar.CompareAndSwap(old, n); old = run.maxPar.Load() {
+	}
+	if err := r.ParseForm(); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	if p.TokenDelay > 0 {
+		time.Sleep(p.TokenDelay)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	account := accountNumber(r.PostForm.Get("refresh_token"))
+	if p.RevokedEvery > 0 && account%p.RevokedEvery == 0 {
+		run.refused.Add(1)
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = io.WriteString(w, `{"error":"invalid_grant","error_description":"revoked by the benchmark"}`)
+		return
+	}
+	life := int64(3600)
+	if left := p.TokensEnd - time.Now().Unix(); left > 0 {
+		life = left
+	}
+	run.lastPost.Store(time.Now().UnixMilli())
+	fmt.Fprintf(w, `{"access_token":"made-up-access-token-%d-%d","token_type":"Bearer","expires_in":%d}`, account, s.serial.Add(1), life)
+}
+
+// buffers are those of connections; held ones are many and mostly small.
+var buffers = sync.Pool{New: func() any { return make([]byte, 16<<10) }}

@@ -1,0 +1,317 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"os"
+	"os/exec"
+	"time"
+)
+
+// What a row's load goes to.
+const (
+	viaDirect   = "DIRECT"
+	viaHAProxy  = "HAProxy, TCP only"
+	viaFaithful = "gateway, faithful"
+	viaDeferred = "gateway, deferred"
+)
+
+// speedRow is one row of the speed tables.
+type speedRow struct {
+	group string
+	via   string
+	load  loadSetup
+	rtt   time.Duration
+	tls   string // of the gateway's clients
+	once  bool   // one repetition is enough: a latency at low load
+}
+
+// figure is what one repetition gave.
+type figure struct {
+	Rate        float64        `json:"messages_per_second"`
+	Latency     latencies      `json:"latency"`
+	CPU         float64        `json:"cpu_seconds_per_1000"`
+	LoadCPU     float64        `json:"load_cpu_seconds_per_1000"`
+	SinkCPU     float64        `json:"sink_cpu_seconds_per_1000"`
+	PeakKiB     int64          `json:"peak_rss_kib"`
+	Upstream    int64          `json:"upstream_connections"`
+	RoundTrips  float64        `json:"round_trips_per_message"`
+	Sent        int            `json:"accepted"`
+	Delivered   int64          `json:"delivered"`
+	Lost        int            `json:"lost"`
+	Unasked     int            `json:"delivered_without_250"`
+	Duplicates  int64          `json:"duplicates"`
+	Corrupt     int64          `json:"corrupt"`
+	Errors      map[string]int `json:"errors,omitempty"`
+	Failed      bool           `json:"failed"`
+	loadUnknown int
+}
+
+// speedRows are the rows in the order of the report; those of a group are
+// interleaved.
+func speedRows(e *env) []speedRow {
+	base := loadSetup{
+		Mode: modePipeline, Clients: e.o.clients, Accounts: e.o.accounts, PerConn: 100, Size: 4096,
+		Warmup: e.o.warmup, Window: e.o.window,
+	}
+	big := base
+	big.Size = 100 << 10
+	serial := base
+	serial.Mode = modeSerial
+	bdat := base
+	bdat.Mode = modeBDAT
+	open := base
+	open.Rate = 833
+	rtt := open
+	rtt.Rate, rtt.Clients = 100, 20
+
+	rows := []speedRow{
+		{group: groupClosed, via: viaDirect, load: base},
+		{group: groupClosed, via: viaHAProxy, load: base},
+		{group: groupClosed, via: viaFaithful, load: base},
+		{group: groupClosed, via: viaDeferred, load: base},
+		{group: groupBig, via: viaDirect, load: big},
+		{group: groupBig, via: viaHAProxy, load: big},
+		{group: groupBig, via: viaFaithful, load: big},
+		{group: groupBig, via: viaDeferred, load: big},
+		{group: groupOpen, via: viaDirect, load: open},
+		{group: groupOpen, via: viaFaithful, load: open},
+		{group: groupOpen, via: viaDeferred, load: open},
+		{group: groupRTT, via: viaDirect, load: rtt, rtt: 30 * time.Millisecond, once: true},
+		{group: groupRTT, via: viaFaithful, load: rtt, rtt: 30 * time.Millisecond, once: true},
+		{group: groupRTT, via: viaDeferred, load: rtt, rtt: 30 * time.Millisecond, once: true},
+	}
+	if e.o.short {
+		return rows
+	}
+	return append(rows,
+		speedRow{group: groupSerial, via: viaDirect, load: serial},
+		speedRow{group: groupSerial, via: viaFaithful, load: serial},
+		speedRow{group: groupSerial, via: viaDeferred, load: serial},
+		speedRow{group: groupBDAT, via: viaDirect, load: bdat},
+		speedRow{group: groupBDAT, via: viaFaithful, load: bdat},
+		speedRow{group: groupBDAT, via: viaDeferred, load: bdat},
+		speedRow{group: groupTLS, via: viaDirect, load: base},
+		speedRow{group: groupTLS, via: viaFaithful, load: base, tls: "implicit"},
+		speedRow{group: groupTLS, via: viaDeferred, load: base, tls: "implicit"},
+	)
+}
+
+// Groups of rows; each has its own DIRECT.
+const (
+	groupClosed = "closed-4k"
+	groupBig    = "closed-100k"
+	groupOpen   = "open-833"
+	groupRTT    = "rtt-30ms"
+	groupSerial = "closed-4k-serial"
+	groupBDAT   = "closed-4k-bdat"
+	groupTLS    = "closed-4k-tls"
+)
+
+// groupTitles say what a group measures.
+var groupTitles = map[string]string{
+	groupClosed: "closed loop, 4 KiB, clients pipeline (MAIL+RCPT+DATA, body), plaintext in",
+	groupBig:    "closed loop, 100 KiB, clients pipeline, plaintext in",
+	groupOpen:   "open loop, 833 msg/s, 4 KiB, latency from the intended start",
+	groupRTT:    "open loop, 100 msg/s, 4 KiB, 30 ms injected at the sink",
+	groupSerial: "closed loop, 4 KiB, clients without PIPELINING, plaintext in",
+	groupBDAT:   "closed loop, 4 KiB, clients with BDAT (one flight a message), plaintext in",
+	groupTLS:    "closed loop, 4 KiB, clients pipeline, implicit TLS in",
+}
+
+// runSpeed runs the speed rows, interleaved within each group.
+func runSpeed(ctx context.Context, e *env, rep *report) error {
+	haproxy, err := exec.LookPath("haproxy")
+	if err != nil {
+		haproxy = ""
+	}
+	byGroup := make(map[string][]speedRow)
+	var order []string
+	for _, r := range speedRows(e) {
+		switch {
+		case !e.o.matches(r.group, r.via):
+			continue
+		case r.via == viaHAProxy && haproxy == "":
+			rep.note("HAProxy is not installed: its rows are left out.")
+			continue
+		case r.isGateway() && e.caddy == "":
+			rep.note("The gateway did not build: its rows are left out.")
+			continue
+		}
+		if byGroup[r.group] == nil {
+			order = append(order, r.group)
+		}
+		byGroup[r.group] = append(byGroup[r.group], r)
+	}
+	for _, g := range order {
+		for n := range e.o.reps {
+			for _, r := range byGroup[g] {
+				if r.once && n > 0 {
+					continue
+				}
+				f, err := e.runSpeedRow(ctx, r, haproxy)
+				if err != nil {
+					return fmt.Errorf("%s, %s: %w", r.group, r.via, err)
+				}
+				log.Printf("%s, %s: %.0f msg/s, p95 %.2f ms, %.1f us CPU a message%s", r.group, r.via, f.Rate, f.Latency.P95, f.CPU*1000, failedMark(f.Failed))
+				for what, n := range f.Errors {
+					log.Printf("  %d x %s", n, what)
+				}
+				rep.speed(r, f)
+			}
+		}
+	}
+	return nil
+}
+
+func failedMark(failed bool) string {
+	if failed {
+		return " FAILED"
+	}
+	return ""
+}
+
+func (r *speedRow) isGateway() bool { return r.via == viaFaithful || r.via == viaDeferred }
+
+// runSpeedRow runs one repetition, with a gateway of its own.
+func (e *env) runSpeedRow(ctx context.Context, r speedRow, haproxy string) (f figure, err error) {
+	if err := e.policy(ctx, sinkPolicy{RTT: r.rtt}); err != nil {
+		return f, err
+	}
+	l := r.load
+	l.Addr, l.TLS = e.at.Implicit, "implicit"
+	var gw *gateway
+	switch r.via {
+	case viaHAProxy:
+		if gw, err = e.startHAProxy(ctx, haproxy); err != nil {
+			return f, err
+		}
+		l.Addr = gw.smtp
+	case viaFaithful, viaDeferred:
+		g := gatewaySetup{envelope: "faithful", accounts: l.Accounts, tls: r.tls}
+		if r.via == viaDeferred {
+			g.envelope = "deferred"
+		}
+		if gw, err = e.startGateway(ctx, g); err != nil {
+			return f, err
+		}
+		l.Addr, l.TLS = gw.smtp, "off"
+		if r.tls != "" {
+			l.TLS = r.tls
+		}
+	}
+	if gw != nil {
+		defer func() { err = errors.Join(err, e.stop(gw.proc)) }()
+	}
+	var stopProfile func() error
+	if e.o.profile != "" && r.isGateway() {
+		stopProfile = e.profile(ctx, gw, r)
+	}
+	res, st, err := e.runLoad(ctx, l, gw)
+	if err != nil {
+		return f, err
+	}
+	if stopProfile != nil {
+		if err := stopProfile(); err != nil {
+			log.Print("profile: ", err)
+		}
+	}
+	f = newFigure(res, st)
+	if gw != nil {
+		_, f.PeakKiB = processMemory(gw.pid())
+	}
+	return f, nil
+}
+
+// profile takes a CPU profile of the window and an allocation profile of the
+// whole row.
+func (e *env) profile(ctx context.Context, gw *gateway, r speedRow) func() error {
+	done := make(chan error, 1)
+	fetch := func(kind, path string) error {
+		out, err := os.Create(e.o.profilePath(r.group, r.via, kind))
+		if err != nil {
+			return err
+		}
+		return errors.Join(gw.get(ctx, path, out), out.Close())
+	}
+	go func() {
+		time.Sleep(r.load.Warmup)
+		done <- fetch("cpu", fmt.Sprintf("/debug/pprof/profile?seconds=%d", max(1, int(r.load.Window.Seconds()))))
+	}()
+	return func() error { return errors.Join(<-done, fetch("allocs", "/debug/pprof/allocs")) }
+}
+
+// runLoad runs the load generator once against a counting sink.
+func (e *env) runLoad(ctx context.Context, l loadSetup, gw *gateway) (res *loadResult, st sinkStats, err error) {
+	if l.Run, err = e.newRun(ctx); err != nil {
+		return nil, st, err
+	}
+	l.CA = e.pki.ca
+	l.PIDs = []int{e.sink.pid()}
+	if gw != nil {
+		l.PIDs = append(l.PIDs, gw.pid())
+	}
+	p, err := e.self("load", l)
+	if err != nil {
+		return nil, st, err
+	}
+	defer func() { err = errors.Join(err, e.stop(p)) }()
+	stop := context.AfterFunc(ctx, func() { _ = p.cmd.Process.Kill() })
+	defer stop()
+	var ev loadEvent
+	if err := p.answer(&ev); err != nil {
+		return nil, st, err
+	}
+	if ctx.Err() != nil {
+		return nil, st, ctx.Err()
+	}
+	st, err = e.stats(ctx, true)
+	return ev.Result, st, err
+}
+
+// newFigure compares what was sent with what arrived.
+func newFigure(res *loadResult, st sinkStats) figure {
+	f := figure{
+		Latency:   res.Latency,
+		Upstream:  st.Accepted,
+		Sent:      res.Accepted,
+		Delivered: st.Messages, Duplicates: st.Duplicates, Corrupt: st.Corrupt + st.Stray,
+		Errors:      res.Errors,
+		loadUnknown: res.Unknown,
+	}
+	if res.Window > 0 {
+		f.Rate = float64(res.InWindow) / res.Window
+	}
+	if n := float64(res.InWindow) / 1000; n > 0 {
+		f.LoadCPU = res.OwnCPU / n
+		f.SinkCPU = res.CPU[0] / n
+		if len(res.CPU) > 1 {
+			f.CPU = res.CPU[1] / n
+		}
+	}
+	if st.Messages > 0 {
+		f.RoundTrips = float64(st.Flights) / float64(st.Messages)
+	}
+	var err error
+	if f.Lost, f.Unasked, err = difference(res.Bitmap, st.Bitmap); err != nil {
+		f.Lost = -1
+	}
+	f.Failed = f.Sent == 0 || f.Lost != 0 || f.Unasked != 0 || f.Duplicates != 0 || f.Corrupt != 0 || len(f.Errors) != 0
+	return f
+}
