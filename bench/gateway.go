@@ -139,7 +139,7 @@ func (e *env) config(g gatewaySetup, smtp, admin, dir string) (map[string]any, e
 			"accounts": []any{map[string]any{"source": "file", "path": accounts}},
 			"servers": map[string]any{"bench": map[string]any{
 				"listen": []string{smtp}, "tls": tls, "envelope": g.envelope,
-				"max_conns": 15000, "max_conns_per_ip": 15000,
+				"max_conns": 15000, "max_conns_per_ip": 15000, "auth_failures": map[string]any{"max": 1000000},
 			}},
 		},
 	}

@@ -300,7 +300,9 @@ func newFigure(res *loadResult, st sinkStats) figure {
 	}
 	if n := float64(res.InWindow) / 1000; n > 0 {
 		f.LoadCPU = res.OwnCPU / n
-		f.SinkCPU = res.CPU[0] / n
+		if len(res.CPU) > 0 {
+			f.SinkCPU = res.CPU[0] / n
+		}
 		if len(res.CPU) > 1 {
 			f.CPU = res.CPU[1] / n
 		}
