@@ -18,10 +18,19 @@
 package sandbox
 
 import (
+	"crypto"
+	"crypto/x509"
+
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
 )
 
 // App is a provider on loopback.
+//
+// Some recipients are answered by their local part: `reject-` with 550 5.1.1,
+// `tempfail-` with 451 4.2.0, and `maxsize-` makes the message too big, 552
+// 5.3.4 after its last byte. A sender `reject-` may not be used by any
+// mailbox: 550 5.7.60.
 type App struct {
 	// SMTP is the address of submission with STARTTLS. Default: `127.0.0.1:2587`.
 	SMTP string `json:"smtp,omitempty"`
@@ -54,6 +63,14 @@ type App struct {
 	// is not listed exists all the same: its refresh token is `rt-` and
 	// its address. Default: none.
 	Mailboxes map[string]string `json:"mailboxes,omitempty"`
+	// TokenSize pads access tokens to this many bytes, as long as
+	// Microsoft's; at most 8192. Default: 43, which is 32 random bytes.
+	TokenSize int `json:"token_size,omitempty"`
+	// AssertionKeys are PEM files with the public key or certificate that
+	// verifies JWT assertions, by issuer: a client identifier
+	// (private_key_jwt) or a service account's address (JWT bearer grant).
+	// Default: none, assertions are checked for form and time only.
+	AssertionKeys map[string]string `json:"assertion_keys,omitempty"`
 	// Password is what PLAIN and LOGIN accept for every mailbox. Default:
 	// none, both refused.
 	Password string `json:"password,omitempty"`
@@ -61,12 +78,29 @@ type App struct {
 	// MaxConnsPerMailbox answers 432 4.3.2 to further connections, as
 	// Microsoft does. Default: 3 for `microsoft`, else no limit.
 	MaxConnsPerMailbox int `json:"max_conns_per_mailbox,omitempty"`
+	// ConnLimitAt is where the limit of connections is answered: `auth` or
+	// `data`. Default: `auth`.
+	ConnLimitAt string `json:"conn_limit_at,omitempty"`
 	// MessagesPerMinute delays messages over it, as Microsoft does.
 	// Default: 30 for `microsoft`, else no limit.
 	MessagesPerMinute int `json:"messages_per_minute,omitempty"`
 	// LoginsPerMinute answers 454 4.7.0 to further logins, as Gmail does.
 	// Default: no limit.
 	LoginsPerMinute int `json:"logins_per_minute,omitempty"`
+	// RecipientsPerDay refuses the messages of a mailbox that has had this
+	// many recipients since the start: 554 5.2.0 for `microsoft`, else
+	// 550 5.4.5. Default: no limit.
+	RecipientsPerDay int `json:"recipients_per_day,omitempty"`
+	// MaxSize is the SIZE that is announced and enforced, in bytes.
+	// Default: 157286400 for `microsoft`, 35882577 for `google`, else 52428800.
+	MaxSize int64 `json:"max_size,omitempty"`
+	// IdleTimeout closes idle SMTP connections with 421 4.4.2. Default: never.
+	IdleTimeout caddy.Duration `json:"idle_timeout,omitempty"`
+	// PlaintextAuth offers AUTH without TLS. Default: false.
+	PlaintextAuth bool `json:"plaintext_auth,omitempty"`
+	// Faults are what goes wrong on purpose. Default: nothing.
+	Faults []Fault `json:"faults,omitempty"`
+
 	// NoChunking hides CHUNKING, NoPipelining PIPELINING, No8BITMIME
 	// 8BITMIME, NoSMTPUTF8 SMTPUTF8.
 	NoChunking   bool `json:"no_chunking,omitempty"`
@@ -80,6 +114,9 @@ type App struct {
 	// KeepBodies keeps the bodies too, up to 64 MiB in all.
 	KeepBodies bool `json:"keep_bodies,omitempty"`
 
+	// NoHash leaves the SHA-256 of bodies out, for benchmarks. Default: false.
+	NoHash bool `json:"no_hash,omitempty"`
+
 	// CAFile is where to write the certificate of the sandbox's own
 	// authority at start, for clients that are to trust it. Default: none.
 	CAFile string `json:"ca_file,omitempty"`
@@ -88,5 +125,9 @@ type App struct {
 	// `trust_pool pki_root local`. Default: false.
 	UsePKI bool `json:"use_pki,omitempty"`
 
-	appState
+	sandbox *Sandbox
+	sign    func() (chain []*x509.Certificate, key crypto.Signer)
+	prev    *settings
+	mine    *settings
+	logger  *zap.Logger
 }

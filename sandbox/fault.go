@@ -1,0 +1,219 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package sandbox
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// Fault is something that goes wrong on purpose, at one stage of the
+// protocol, for the connections that it names. The first fault that matches
+// an event is the one that happens; nothing about it is left to chance.
+type Fault struct {
+	// Stage is where it happens: `connect`, `banner`, `ehlo`, `starttls`,
+	// `tls` (the handshake), `auth`, `mail`, `rcpt`, `data` (the reply to
+	// DATA), `bdat` (a BDAT command), `body` (amid the body), `end` (the
+	// reply to the message), `rset`, `noop` or `quit`.
+	Stage string `json:"stage"`
+	// Action is what happens: `refuse` (reset at accept), `hang` (no further
+	// word), `close`, `reset` (TCP RST), `reply` (with Reply; a 421 closes),
+	// `garbage`, `endless_multiline` (a reply that never ends), `long_line`
+	// (a 4 MiB reply line), `delay` (by Delay, then on as usual),
+	// `wrong_certificate` (stage `tls`: another authority, another name), or
+	// `drop_after_accept` (stage `end`: the message is kept, the connection
+	// dies before the reply).
+	Action string `json:"action"`
+	// Reply is the code and text for `reply`, without CRLF; lines of a
+	// multi-line reply are separated by \n.
+	Reply string `json:"reply,omitempty"`
+	// Delay is for `delay`.
+	Delay caddy.Duration `json:"delay,omitempty"`
+
+	// Mailbox limits it to one mailbox. Default: any.
+	Mailbox string `json:"mailbox,omitempty"`
+	// Nth is which RCPT of a transaction, or which BDAT chunk, is meant,
+	// counted from 1. Default: any.
+	Nth int `json:"nth,omitempty"`
+	// AfterBytes is how much of the body has been read when `body`
+	// happens. Default: 0, at its first bytes.
+	AfterBytes int64 `json:"after_bytes,omitempty"`
+	// Conn limits it to `fresh` connections, which have carried no message
+	// yet, or to `pooled` ones, which have. Default: any.
+	Conn string `json:"conn,omitempty"`
+	// AfterMessages limits it to connections that have carried at least
+	// this many messages. Default: 0.
+	AfterMessages int `json:"after_messages,omitempty"`
+	// Skip is the number of matches to let pass first. Default: 0.
+	Skip int `json:"skip,omitempty"`
+	// Times is how often it happens. Default: 0, always.
+	Times int `json:"times,omitempty"`
+}
+
+// FaultStatus is a fault with its number and how often it has happened.
+type FaultStatus struct {
+	ID   uint64 `json:"id"`
+	Hits int    `json:"hits"`
+	Fault
+}
+
+var (
+	faultStages = []string{
+		"connect", "banner", "ehlo", "starttls", "tls", "auth", "mail", "rcpt", "data", "bdat", "body", "end",
+		"rset", "noop", "quit",
+	}
+	faultActions = []string{
+		"refuse", "hang", "close", "reset", "reply", "garbage", "endless_multiline", "long_line", "delay",
+		"wrong_certificate", "drop_after_accept",
+	}
+)
+
+func (f *Fault) validate() error {
+	if !slices.Contains(faultStages, f.Stage) {
+		return fmt.Errorf("unrecognized stage '%s': want one of %s", f.Stage, strings.Join(faultStages, ", "))
+	}
+	if !slices.Contains(faultActions, f.Action) {
+		return fmt.Errorf("unrecognized action '%s': want one of %s", f.Action, strings.Join(faultActions, ", "))
+	}
+	switch {
+	case f.Action == "reply" && !validReply(f.Reply):
+		return fmt.Errorf("reply '%s': want a three-digit code and a text", f.Reply)
+	case f.Action == "delay" && f.Delay <= 0:
+		return fmt.Errorf("delay: must be positive")
+	case f.Action == "wrong_certificate" && f.Stage != "tls":
+		return fmt.Errorf("wrong_certificate happens at stage tls only")
+	case f.Action == "drop_after_accept" && f.Stage != "end":
+		return fmt.Errorf("drop_after_accept happens at stage end only")
+	case f.Action == "refuse" && f.Stage != "connect":
+		return fmt.Errorf("refuse happens at stage connect only")
+	case f.Conn != "" && f.Conn != "fresh" && f.Conn != "pooled":
+		return fmt.Errorf("unrecognized conn '%s': want fresh or pooled", f.Conn)
+	case f.Nth < 0 || f.AfterBytes < 0 || f.AfterMessages < 0 || f.Skip < 0 || f.Times < 0:
+		return fmt.Errorf("nth, after_bytes, after_messages, skip and times must not be negative")
+	}
+	return nil
+}
+
+func validReply(s string) bool {
+	if len(s) < 3 || strings.ContainsRune(s, '\r') {
+		return false
+	}
+	for _, c := range []byte(s[:3]) {
+		if c < '0' || c > '9' {
+			return false
+		}
+	}
+	return len(s) == 3 || s[3] == ' ' || s[3] == '-'
+}
+
+// faultEvent is what a fault is matched against.
+type faultEvent struct {
+	mailbox  string
+	nth      int
+	messages int
+}
+
+// faults is the table of faults. Looking into an empty one is one atomic load,
+// since it happens at every command.
+type faults struct {
+	n  atomic.Int32
+	mu sync.Mutex
+
+	next uint64
+	list []*activeFault
+}
+
+type activeFault struct {
+	Fault
+	id     uint64
+	seen   int
+	hits   int
+	config bool
+}
+
+func (fs *faults) add(f Fault, config bool) (uint64, error) {
+	if err := f.validate(); err != nil {
+		return 0, err
+	}
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	fs.next++
+	fs.list = append(fs.list, &activeFault{Fault: f, id: fs.next, config: config})
+	fs.n.Store(int32(len(fs.list)))
+	return fs.next, nil
+}
+
+func (fs *faults) remove(keep func(*activeFault) bool) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	fs.list = slices.DeleteFunc(slices.Clone(fs.list), func(f *activeFault) bool { return !keep(f) })
+	fs.n.Store(int32(len(fs.list)))
+}
+
+func (fs *faults) status() []FaultStatus {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	out := make([]FaultStatus, 0, len(fs.list))
+	for _, f := range fs.list {
+		out = append(out, FaultStatus{ID: f.id, Hits: f.hits, Fault: f.Fault})
+	}
+	return out
+}
+
+// take finds the fault for an event and counts it.
+func (fs *faults) take(stage string, ev faultEvent) (Fault, bool) {
+	if fs.n.Load() == 0 {
+		return Fault{}, false
+	}
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	for _, f := range fs.list {
+		switch {
+		case f.Stage != stage,
+			f.Mailbox != "" && !strings.EqualFold(f.Mailbox, ev.mailbox),
+			f.Nth != 0 && f.Nth != ev.nth,
+			f.Conn == "fresh" && ev.messages > 0,
+			f.Conn == "pooled" && ev.messages == 0,
+			ev.messages < f.AfterMessages,
+			f.Times != 0 && f.hits >= f.Times:
+			continue
+		}
+		if f.seen++; f.seen <= f.Skip {
+			continue
+		}
+		f.hits++
+		return f.Fault, true
+	}
+	return Fault{}, false
+}
+
+// AddFault makes something go wrong from now on and returns its number.
+func (s *Sandbox) AddFault(f Fault) (uint64, error) { return s.faults.add(f, false) }
+
+// ClearFaults ends all faults.
+func (s *Sandbox) ClearFaults() { s.faults.remove(func(*activeFault) bool { return false }) }
+
+// RemoveFault ends one fault.
+func (s *Sandbox) RemoveFault(id uint64) {
+	s.faults.remove(func(f *activeFault) bool { return f.id != id })
+}
+
+// Faults lists the faults and how often each has happened.
+func (s *Sandbox) Faults() []FaultStatus { return s.faults.status() }
