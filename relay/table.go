@@ -16,6 +16,7 @@ package relay
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/emersion/go-smtp"
@@ -71,7 +72,46 @@ var (
 	ReplyNoUpstream       = own(451, 4, 3, 5, "The account's upstream is not configured")
 	ReplyInternal         = own(451, 4, 3, 0, "Internal error, try again later")
 	ReplyTLSUnavailable   = own(454, 4, 7, 0, "TLS not available due to temporary reason")
+	ReplyTLSActive        = own(503, 5, 5, 1, "TLS already active")
+	ReplyNonASCII         = own(553, 5, 6, 7, "Non-ASCII address not permitted without SMTPUTF8")
+	ReplyBareLF           = own(500, 5, 5, 2, "Line must end with CRLF")
+	ReplyNUL              = own(554, 5, 6, 0, "NUL in message")
+	ReplyPaused           = own(451, 4, 7, 1, "Account is paused, try again later")
+	ReplyCommandBody      = own(451, 4, 4, 2, "Message ended before its last chunk")
 )
+
+// The gateway's own positive and intermediate replies.
+var (
+	ReplyOK          = own(250, 2, 0, 0, "OK")
+	ReplySenderOK    = own(250, 2, 1, 0, "Sender OK")
+	ReplyRecipientOK = own(250, 2, 1, 5, "Recipient OK")
+	ReplyVRFY        = own(252, 2, 1, 5, "Cannot VRFY user, but will accept message and attempt delivery")
+	ReplyHelp        = own(214, 2, 0, 0, "See RFC 5321 and https://github.com/caddymail/mailgateway")
+	ReplyBye         = own(221, 2, 0, 0, "Closing connection")
+	ReplyReadyTLS    = own(220, 2, 0, 0, "Ready to start TLS")
+	ReplyStartData   = &Reply{Code: 354, Lines: []string{"End data with <CR><LF>.<CR><LF>"}}
+)
+
+// Greeting is the first line of a connection (RFC 5321 section 4.2: no
+// enhanced code, RFC 2034 section 4).
+func Greeting(hostname string) *Reply {
+	return &Reply{Code: 220, Lines: []string{hostname + " ESMTP Mailgateway"}}
+}
+
+// Hello answers EHLO, or HELO where no extensions are given.
+func Hello(hostname string, extensions ...string) *Reply {
+	return &Reply{Code: 250, Lines: append([]string{hostname}, extensions...)}
+}
+
+// Challenge is a step of AUTH (RFC 4954 section 4); it is in base64 already.
+func Challenge(encoded string) *Reply {
+	return &Reply{Code: 334, Lines: []string{encoded}}
+}
+
+// ReplyChunk acknowledges a chunk that is not the last (RFC 3030 section 2).
+func ReplyChunk(octets int64) *Reply {
+	return own(250, 2, 0, 0, strconv.FormatInt(octets, 10)+" octets received")
+}
 
 // ReplyQuota says that a rate or quota is used up, with the time until the
 // next slot, rounded up to whole seconds.
@@ -81,6 +121,26 @@ func ReplyQuota(what string, wait time.Duration) *Reply {
 		secs = 1
 	}
 	return own(451, 4, 7, 1, what+" used up, next slot in "+strconv.FormatInt(secs, 10)+" s")
+}
+
+// ReplyUpstreamAuthWords is ReplyUpstreamAuth with what the provider said.
+func ReplyUpstreamAuthWords(r *Reply) *Reply {
+	return own(454, 4, 7, 0, "The provider refused the gateway's authentication for this account: "+words(r))
+}
+
+// ReplyUpstreamBusy says that the provider limits the account's logins or
+// connections for now, in the provider's words.
+func ReplyUpstreamBusy(r *Reply) *Reply {
+	return own(451, 4, 3, 2, "The provider limits this account's connections: "+words(r))
+}
+
+// words is the first line of a provider's reply, short enough to be quoted.
+func words(r *Reply) string {
+	s := r.Error()
+	if len(s) > 300 {
+		s = strings.ToValidUTF8(s[:300], "") + "..."
+	}
+	return s
 }
 
 func own(code, class, subject, detail int, text string) *Reply {

@@ -21,6 +21,10 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddytls"
+	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/relay"
 )
 
 // App accepts mail from clients that log in with a password of the gateway's,
@@ -42,7 +46,11 @@ type App struct {
 	// Servers are the listeners by name.
 	Servers map[string]*Server `json:"servers,omitempty"`
 
-	appState
+	logger    *zap.Logger
+	directory *accounts.Directory
+	upstream  relay.Upstream
+	tlsApp    *caddytls.TLS
+	running   []*attachment
 }
 
 // Server is one SMTP submission server (RFC 6409, RFC 8314).
@@ -105,7 +113,12 @@ type Server struct {
 	// BodyTimeout bounds a whole message. Default: 30m.
 	BodyTimeout caddy.Duration `json:"body_timeout,omitempty"`
 
-	serverState
+	// ReplyID appends the message's id, as the access log has it, to the
+	// last line of the provider's final positive reply. The reply is then
+	// no longer the provider's word for word. Default: false.
+	ReplyID bool `json:"reply_id,omitempty"`
+
+	prov *provisioned
 }
 
 // TLS is a server's side of TLS.
@@ -152,4 +165,8 @@ type AuthFailures struct {
 	Window caddy.Duration `json:"window,omitempty"`
 	// Ban is how long the address is refused. Default: 15m.
 	Ban caddy.Duration `json:"ban,omitempty"`
+	// Delay is how long the first refusal is held back; it doubles with
+	// each further failure of the address or the account within Window, up
+	// to 8s. Default: 250ms. Negative: no delay.
+	Delay caddy.Duration `json:"delay,omitempty"`
 }

@@ -1,0 +1,169 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package smtpapp
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddytls"
+
+	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/relay"
+)
+
+func init() {
+	caddy.RegisterModule(new(App))
+}
+
+const defaultDrainTimeout = 2 * time.Minute
+
+// CaddyModule returns the Caddy module information.
+func (*App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "smtp",
+		New: func() caddy.Module { return new(App) },
+	}
+}
+
+// Provision sets up the app. It binds and changes nothing: it also runs for
+// configurations that never go live.
+func (a *App) Provision(ctx caddy.Context) error {
+	a.logger = ctx.Logger()
+	if a.Hostname == "" {
+		name, err := os.Hostname()
+		if err != nil {
+			return fmt.Errorf("hostname: not set, and the system's is unknown: %w", err)
+		}
+		a.Hostname = name
+	}
+	if a.DrainTimeout == 0 {
+		a.DrainTimeout = caddy.Duration(defaultDrainTimeout)
+	}
+	if err := a.provisionAccounts(ctx); err != nil {
+		return err
+	}
+	up, err := ctx.App("smtp_upstreams")
+	if err != nil {
+		return fmt.Errorf("getting the smtp_upstreams app: %w", err)
+	}
+	upstream, ok := up.(relay.Upstream)
+	if !ok {
+		return fmt.Errorf("the smtp_upstreams app is a %T, which sends no mail", up)
+	}
+	a.upstream = upstream
+	tlsApp, err := ctx.App("tls")
+	if err != nil {
+		return fmt.Errorf("getting the tls app: %w", err)
+	}
+	a.tlsApp = tlsApp.(*caddytls.TLS)
+	if err := processMetrics.register(ctx.GetMetricsRegistry()); err != nil {
+		return fmt.Errorf("registering metrics: %w", err)
+	}
+	manage := false
+	for name, srv := range a.Servers {
+		if srv == nil {
+			return fmt.Errorf("server %q: empty", name)
+		}
+		needsCert, err := srv.provision(ctx, a, name)
+		if err != nil {
+			return fmt.Errorf("server %q: %w", name, err)
+		}
+		manage = manage || needsCert
+	}
+	if manage {
+		return a.provisionCertificate(ctx)
+	}
+	return nil
+}
+
+func (a *App) provisionAccounts(ctx caddy.Context) error {
+	var sources []accounts.Source
+	if a.AccountsRaw != nil {
+		mods, err := ctx.LoadModule(a, "AccountsRaw")
+		if err != nil {
+			return fmt.Errorf("loading account sources: %w", err)
+		}
+		for _, m := range mods.([]any) {
+			s, ok := m.(accounts.Source)
+			if !ok {
+				return fmt.Errorf("module %T is no account source", m)
+			}
+			sources = append(sources, s)
+		}
+	}
+	a.directory = accounts.NewDirectory(sources, a.logger.Named("accounts"))
+	return nil
+}
+
+// Validate checks what one server's options do not show.
+func (a *App) Validate() error {
+	if a.DrainTimeout < 0 {
+		return errors.New("drain_timeout: must not be negative")
+	}
+	taken := make(map[string]string)
+	for name, srv := range a.Servers {
+		for i, addr := range srv.prov.addrs {
+			for off := range addr.PortRangeSize() {
+				key := listenerKey(addr, off)
+				if other, ok := taken[key]; ok {
+					return fmt.Errorf("server %q: listen %s: address in use by server %q", name, srv.Listen[i], other)
+				}
+				taken[key] = name
+			}
+		}
+	}
+	return nil
+}
+
+// Start attaches the servers to their sockets and opens the new ones.
+func (a *App) Start() error {
+	if err := a.directory.Start(); err != nil {
+		return err
+	}
+	for name, srv := range a.Servers {
+		if err := a.attach(name, srv); err != nil {
+			a.detachAll()
+			a.directory.Stop()
+			return fmt.Errorf("server %q: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// Stop detaches the servers. Where another configuration has attached to the
+// same sockets, their sessions go on under it; the others are drained. Only
+// when the process exits does Stop wait for that.
+func (a *App) Stop() error {
+	a.detachAll()
+	a.directory.Stop()
+	if caddy.Exiting() {
+		pendingDrains.Wait()
+	}
+	return nil
+}
+
+// Directory returns the app's accounts.
+func (a *App) Directory() *accounts.Directory { return a.directory }
+
+// Interface guards
+var (
+	_ caddy.App         = (*App)(nil)
+	_ caddy.Provisioner = (*App)(nil)
+	_ caddy.Validator   = (*App)(nil)
+)

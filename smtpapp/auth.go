@@ -1,0 +1,206 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package smtpapp
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/emersion/go-sasl"
+
+	"github.com/caddymail/mailgateway/relay"
+)
+
+// mechanisms are what clients can log in with; both carry the password.
+var mechanisms = []string{sasl.Plain, sasl.Login}
+
+// errMalformed says that a client's response is not what the mechanism wants.
+var errMalformed = errors.New("malformed authentication response")
+
+// authenticator checks a name and a password.
+type authenticator func(name, password string) error
+
+// plainServer is the server side of PLAIN (RFC 4616).
+type plainServer struct{ check authenticator }
+
+func (s *plainServer) Next(response []byte) (challenge []byte, done bool, err error) {
+	if response == nil {
+		return []byte{}, false, nil
+	}
+	identity, rest, ok := bytes.Cut(response, []byte{0})
+	if !ok {
+		return nil, true, errMalformed
+	}
+	name, password, ok := bytes.Cut(rest, []byte{0})
+	if !ok || len(name) == 0 || bytes.IndexByte(password, 0) >= 0 {
+		return nil, true, errMalformed
+	}
+	// Nobody acts for another: the account is what one logs in as.
+	if len(identity) > 0 && !bytes.EqualFold(identity, name) {
+		return nil, true, relay.ReplyAuthFailed
+	}
+	return nil, true, s.check(string(name), string(password))
+}
+
+// loginServer is the server side of LOGIN (draft-murchison-sasl-login). The
+// prompts are the ones that devices compare octet by octet.
+type loginServer struct {
+	check authenticator
+	asked bool
+	named bool
+	name  string
+}
+
+func (s *loginServer) Next(response []byte) (challenge []byte, done bool, err error) {
+	switch {
+	case !s.asked && response == nil:
+		s.asked = true
+		return []byte("Username:"), false, nil
+	case !s.named:
+		if len(response) == 0 {
+			return nil, true, errMalformed
+		}
+		s.asked, s.named, s.name = true, true, string(response)
+		return []byte("Password:"), false, nil
+	}
+	return nil, true, s.check(s.name, string(response))
+}
+
+// cmdAuth runs an AUTH exchange (RFC 4954 section 4).
+func (l *loop) cmdAuth(args string) {
+	switch {
+	case !l.greeted:
+		l.refuse(relay.ReplyBadSequence)
+		return
+	case l.authed:
+		l.refuse(relay.ReplyAuthDone)
+		return
+	case l.mail:
+		l.refuse(relay.ReplyAuthInMail)
+		return
+	}
+	if !l.refresh() {
+		return
+	}
+	mech, initial, hasInitial := strings.Cut(args, " ")
+	if mech == "" {
+		l.refuse(relay.ReplySyntax)
+		return
+	}
+	mech = strings.ToUpper(mech)
+	if !slices.Contains(mechanisms, mech) {
+		l.refuse(relay.ReplyAuthMechanism)
+		return
+	}
+	if !slices.Contains(l.s.AuthMechanisms(), mech) {
+		l.refuse(relay.ReplyTLSRequired)
+		return
+	}
+	server, err := l.s.Auth(mech)
+	if err != nil {
+		l.answer(err)
+		return
+	}
+	var response []byte
+	if hasInitial {
+		var ok bool
+		if response, ok = decodeAuth([]byte(initial), true); !ok {
+			l.authRefused(relay.ReplyAuthMalformed)
+			return
+		}
+	}
+	for {
+		challenge, done, err := server.Next(response)
+		switch {
+		case errors.Is(err, errMalformed):
+			l.authRefused(relay.ReplyAuthMalformed)
+			return
+		case err != nil:
+			l.authRefused(asReply(err))
+			return
+		case done:
+			l.authed = true
+			l.authTry = 0
+			l.ok(relay.ReplyAuthOK)
+			return
+		}
+		l.w.reply(relay.Challenge(base64.StdEncoding.EncodeToString(challenge)))
+		line, err := l.w.readLine(maxAuthLine, true)
+		switch {
+		case errors.Is(err, errLineTooLong):
+			l.authRefused(relay.ReplyAuthTooLong)
+			return
+		case errors.Is(err, errBareLF) && l.p.normalize:
+		case errors.Is(err, errBareLF):
+			l.w.reply(relay.ReplyBareLF)
+			l.end = endErrors
+			return
+		case err != nil:
+			l.failed(err)
+			return
+		}
+		if len(line) == 1 && line[0] == '*' {
+			l.authRefused(relay.ReplyAuthCancelled)
+			return
+		}
+		var ok bool
+		if response, ok = decodeAuth(line, false); !ok {
+			l.authRefused(relay.ReplyAuthMalformed)
+			return
+		}
+	}
+}
+
+// authRefused answers a failed exchange. A connection has only so many.
+func (l *loop) authRefused(r *relay.Reply) {
+	l.w.reply(r)
+	l.authTry++
+	if l.authTry >= l.p.maxAuthTries {
+		l.w.reply(relay.ReplyTooManyErrors)
+		l.end = endAuth
+	}
+}
+
+// decodeAuth decodes a response, strictly: RFC 4954 section 4 wants 501 for
+// anything that is not base64. An initial response of "=" is an empty one.
+func decodeAuth(b []byte, initial bool) ([]byte, bool) {
+	if initial {
+		if len(b) == 0 {
+			return nil, false
+		}
+		if len(b) == 1 && b[0] == '=' {
+			return []byte{}, true
+		}
+	}
+	// The decoder skips line ends, of which a bare CR may be one.
+	if bytes.IndexByte(b, '\r') >= 0 {
+		return nil, false
+	}
+	out := make([]byte, base64.StdEncoding.DecodedLen(len(b)))
+	n, err := base64.StdEncoding.Strict().Decode(out, b)
+	if err != nil {
+		return nil, false
+	}
+	return out[:n], true
+}
+
+// Interface guards
+var (
+	_ sasl.Server = (*plainServer)(nil)
+	_ sasl.Server = (*loginServer)(nil)
+)

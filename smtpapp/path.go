@@ -1,0 +1,215 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package smtpapp
+
+import (
+	"net/netip"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/net/idna"
+)
+
+// Lengths of RFC 5321 section 4.5.3.1.
+const (
+	maxLocalPart = 64
+	maxDomain    = 255
+	maxMailbox   = 254 // a path is at most 256 with its angle brackets
+)
+
+// path is what a path says.
+type path struct {
+	mailbox string // as it came, without angle brackets; "" for the null path
+	utf8    bool   // it needs SMTPUTF8
+}
+
+// cutPath takes `<path>` off the front of s and returns what follows it. A
+// quoted local part may hold a '>'.
+func cutPath(s string) (inner, rest string, ok bool) {
+	if len(s) < 2 || s[0] != '<' {
+		return "", "", false
+	}
+	quoted := false
+	for i := 1; i < len(s); i++ {
+		switch s[i] {
+		case '"':
+			quoted = !quoted
+		case '\\':
+			if quoted {
+				i++
+			}
+		case '>':
+			if !quoted {
+				return s[1:i], s[i+1:], true
+			}
+		}
+	}
+	return "", "", false
+}
+
+// parseMailbox checks a mailbox (RFC 5321 section 4.1.2, RFC 6531 section
+// 3.3). Source routes are refused: section 4.1.1.3 lets a server ignore or
+// refuse them, and nobody sends them in good faith.
+func parseMailbox(s string) (path, bool) {
+	p := path{mailbox: s}
+	if s == "" || len(s) > maxMailbox {
+		return p, false
+	}
+	for i := 0; i < len(s); i++ {
+		if s[i] >= utf8.RuneSelf {
+			p.utf8 = true
+			break
+		}
+	}
+	if p.utf8 && !cleanUTF8(s) {
+		return p, false
+	}
+	var n int
+	if s[0] == '"' {
+		n = quotedLocalPart(s)
+	} else {
+		n = dotLocalPart(s)
+	}
+	if n <= 0 || n > maxLocalPart || n >= len(s) || s[n] != '@' {
+		return p, false
+	}
+	return p, validDomain(s[n+1:])
+}
+
+// cleanUTF8 tells whether s is UTF-8 without C1 control characters.
+func cleanUTF8(s string) bool {
+	for i := 0; i < len(s); {
+		r, n := utf8.DecodeRuneInString(s[i:])
+		if r == utf8.RuneError && n == 1 || r >= 0x80 && r < 0xa0 || r == 0x2028 || r == 0x2029 {
+			return false
+		}
+		i += n
+	}
+	return true
+}
+
+// dotLocalPart returns the length of the Dot-string at the front of s, or 0.
+func dotLocalPart(s string) int {
+	atom := false
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case isAtext(c):
+			atom = true
+		case c == '.':
+			if !atom {
+				return 0
+			}
+			atom = false
+		default:
+			if !atom {
+				return 0
+			}
+			return i
+		}
+	}
+	return 0
+}
+
+// quotedLocalPart returns the length of the Quoted-string at the front of s,
+// or 0.
+func quotedLocalPart(s string) int {
+	for i := 1; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '"':
+			if i == 1 {
+				return 0 // nothing between the quotes
+			}
+			return i + 1
+		case c == '\\':
+			i++
+			if i == len(s) || s[i] < 32 || s[i] > 126 {
+				return 0
+			}
+		case c < 32 || c == 127:
+			return 0
+		}
+	}
+	return 0
+}
+
+func isAtext(c byte) bool {
+	switch {
+	case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c >= utf8.RuneSelf:
+		return true
+	}
+	return strings.IndexByte("!#$%&'*+-/=?^_`{|}~", c) >= 0
+}
+
+// validDomain checks the part after the '@': a domain or an address literal.
+func validDomain(s string) bool {
+	if s == "" || len(s) > maxDomain {
+		return false
+	}
+	if s[0] == '[' {
+		return validLiteral(s)
+	}
+	ascii := true
+	for i := 0; i < len(s); i++ {
+		if s[i] >= utf8.RuneSelf {
+			ascii = false
+			break
+		}
+	}
+	if !ascii {
+		// RFC 6531 section 3.3: U-labels as RFC 5890 has them.
+		a, err := idna.Lookup.ToASCII(s)
+		if err != nil {
+			return false
+		}
+		s = a
+	}
+	label := 0
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
+			label++
+		case c == '-':
+			if label == 0 || i+1 == len(s) || s[i+1] == '.' {
+				return false
+			}
+			label++
+		case c == '.':
+			if label == 0 {
+				return false
+			}
+			label = 0
+		default:
+			return false
+		}
+		if label > 63 {
+			return false
+		}
+	}
+	return label > 0
+}
+
+// validLiteral checks an address literal (RFC 5321 section 4.1.3).
+func validLiteral(s string) bool {
+	if s[len(s)-1] != ']' {
+		return false
+	}
+	s = s[1 : len(s)-1]
+	if len(s) > 5 && strings.EqualFold(s[:5], "IPv6:") {
+		a, err := netip.ParseAddr(s[5:])
+		return err == nil && a.Is6() && a.Zone() == ""
+	}
+	a, err := netip.ParseAddr(s)
+	return err == nil && a.Is4()
+}

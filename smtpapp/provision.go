@@ -1,0 +1,194 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package smtpapp
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// Defaults of a server's options.
+const (
+	defaultMaxMessageSize  = 25 << 20
+	defaultMaxRecipients   = 100
+	defaultMaxConns        = 10_000
+	defaultMaxConnsPerIP   = 1000
+	defaultCommandTimeout  = 5 * time.Minute
+	defaultBodyIdleTimeout = 3 * time.Minute
+	defaultBodyTimeout     = 30 * time.Minute
+	defaultAuthMax         = 5
+	defaultAuthWindow      = 10 * time.Minute
+	defaultAuthBan         = 15 * time.Minute
+	defaultAuthDelay       = 250 * time.Millisecond
+	maxAuthTries           = 3
+)
+
+// provisioned is what becomes of a server's options.
+type provisioned struct {
+	policy   *policy
+	addrs    []caddy.NetworkAddress
+	wrappers []caddy.ListenerWrapper
+}
+
+// provision compiles the options. It tells whether the server needs a
+// certificate for the app's hostname.
+func (s *Server) provision(ctx caddy.Context, a *App, name string) (needsCert bool, err error) {
+	s.defaults()
+	if err := s.check(); err != nil {
+		return false, err
+	}
+	p := &policy{
+		hostname: a.Hostname,
+		maxSize:  s.MaxMessageSize, maxRcpts: s.MaxRecipients,
+		maxConns: s.MaxConns, maxPerIP: s.MaxConnsPerIP,
+		normalize: s.BareNewline == "normalize", deferred: s.Envelope == "deferred",
+		replyID:        s.ReplyID,
+		commandTimeout: time.Duration(s.CommandTimeout),
+		bodyIdle:       time.Duration(s.BodyIdleTimeout),
+		bodyTimeout:    time.Duration(s.BodyTimeout),
+		maxAuthTries:   maxAuthTries,
+		authMax:        s.AuthFailures.Max,
+		authWindow:     time.Duration(s.AuthFailures.Window),
+		authBan:        time.Duration(s.AuthFailures.Ban),
+		authDelay:      time.Duration(s.AuthFailures.Delay),
+	}
+	s.prov = &provisioned{policy: p}
+	for _, l := range s.Listen {
+		addr, err := caddy.ParseNetworkAddressWithDefaults(l, "tcp", 587)
+		if err != nil {
+			return false, fmt.Errorf("listen: %w", err)
+		}
+		s.prov.addrs = append(s.prov.addrs, addr)
+	}
+	if p.plaintextAuth, err = parsePrefixes(s.PlaintextAuth); err != nil {
+		return false, fmt.Errorf("plaintext_auth: %w", err)
+	}
+	for _, t := range s.Trust {
+		prefixes, err := parsePrefixes(t.Networks)
+		if err != nil {
+			return false, fmt.Errorf("trust: %w", err)
+		}
+		if t.Account == "" || len(prefixes) == 0 {
+			return false, errors.New("trust: needs networks and an account")
+		}
+		for _, prefix := range prefixes {
+			p.trust = append(p.trust, trustedNet{prefix: prefix, account: t.Account})
+		}
+	}
+	if s.ListenerWrappersRaw != nil {
+		mods, err := ctx.LoadModule(s, "ListenerWrappersRaw")
+		if err != nil {
+			return false, fmt.Errorf("listener_wrappers: %w", err)
+		}
+		for _, m := range mods.([]any) {
+			s.prov.wrappers = append(s.prov.wrappers, m.(caddy.ListenerWrapper))
+		}
+	}
+	needsCert, err = s.TLS.provision(ctx, a, name, p)
+	if err != nil {
+		return false, fmt.Errorf("tls: %w", err)
+	}
+	p.compileReplies()
+	return needsCert, nil
+}
+
+func (s *Server) defaults() {
+	def(&s.MaxMessageSize, defaultMaxMessageSize)
+	def(&s.MaxRecipients, defaultMaxRecipients)
+	def(&s.MaxConns, defaultMaxConns)
+	def(&s.MaxConnsPerIP, defaultMaxConnsPerIP)
+	def(&s.BareNewline, "reject")
+	def(&s.Envelope, "faithful")
+	def(&s.CommandTimeout, caddy.Duration(defaultCommandTimeout))
+	def(&s.BodyIdleTimeout, caddy.Duration(defaultBodyIdleTimeout))
+	def(&s.BodyTimeout, caddy.Duration(defaultBodyTimeout))
+	if s.TLS == nil {
+		s.TLS = new(TLS)
+	}
+	def(&s.TLS.Mode, "starttls")
+	if s.AuthFailures == nil {
+		s.AuthFailures = new(AuthFailures)
+	}
+	def(&s.AuthFailures.Max, defaultAuthMax)
+	def(&s.AuthFailures.Window, caddy.Duration(defaultAuthWindow))
+	def(&s.AuthFailures.Ban, caddy.Duration(defaultAuthBan))
+	def(&s.AuthFailures.Delay, caddy.Duration(defaultAuthDelay))
+}
+
+func def[T comparable](v *T, value T) {
+	var zero T
+	if *v == zero {
+		*v = value
+	}
+}
+
+func (s *Server) check() error {
+	for _, o := range []struct {
+		name  string
+		value int64
+	}{
+		{"max_message_size", s.MaxMessageSize},
+		{"max_recipients", int64(s.MaxRecipients)},
+		{"max_conns", int64(s.MaxConns)},
+		{"max_conns_per_ip", int64(s.MaxConnsPerIP)},
+		{"command_timeout", int64(s.CommandTimeout)},
+		{"body_idle_timeout", int64(s.BodyIdleTimeout)},
+		{"body_timeout", int64(s.BodyTimeout)},
+		{"auth_failures: max", int64(s.AuthFailures.Max)},
+		{"auth_failures: window", int64(s.AuthFailures.Window)},
+		{"auth_failures: ban", int64(s.AuthFailures.Ban)},
+	} {
+		if o.value < 0 {
+			return fmt.Errorf("%s: must not be negative", o.name)
+		}
+	}
+	if s.BareNewline != "reject" && s.BareNewline != "normalize" {
+		return fmt.Errorf("bare_newline: unrecognized value '%s', want reject or normalize", s.BareNewline)
+	}
+	if s.Envelope != "faithful" && s.Envelope != "deferred" {
+		return fmt.Errorf("envelope: unrecognized value '%s', want faithful or deferred", s.Envelope)
+	}
+	return nil
+}
+
+// parsePrefixes reads IP addresses and CIDR prefixes.
+func parsePrefixes(list []string) ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	for _, s := range list {
+		if strings.Contains(s, "/") {
+			p, err := netip.ParsePrefix(s)
+			if err != nil {
+				return nil, err
+			}
+			if p.Addr().Is4In6() {
+				return nil, fmt.Errorf("prefix %s: write the IPv4 form", s)
+			}
+			out = append(out, p.Masked())
+			continue
+		}
+		a, err := netip.ParseAddr(s)
+		if err != nil {
+			return nil, err
+		}
+		a = a.Unmap().WithZone("")
+		out = append(out, netip.PrefixFrom(a, a.BitLen()))
+	}
+	return out, nil
+}

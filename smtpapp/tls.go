@@ -1,0 +1,134 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package smtpapp
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+	"github.com/caddyserver/caddy/v2/modules/caddytls"
+	"github.com/caddyserver/certmagic"
+	"go.uber.org/zap"
+)
+
+// alpn keeps browsers out, which would offer http/1.1, and with them attacks
+// across protocols. Mail clients offer nothing and are let in.
+var alpn = []string{"smtp"}
+
+// provision makes the policy's tls.Config.
+func (t *TLS) provision(ctx caddy.Context, a *App, server string, p *policy) (needsCert bool, err error) {
+	switch t.Mode {
+	case "off":
+		if t.Certificate != "" || t.Key != "" || t.Legacy || t.ConnectionPolicies != nil || t.ClientCertificateLogin {
+			return false, errors.New("mode 'off' takes no other options")
+		}
+		return false, nil
+	case "starttls", "implicit":
+	default:
+		return false, fmt.Errorf("unrecognized mode '%s', want starttls, implicit or off", t.Mode)
+	}
+	if (t.Certificate == "") != (t.Key == "") {
+		return false, errors.New("certificate and key belong together")
+	}
+	policies := t.ConnectionPolicies
+	if len(policies) == 0 {
+		policies = caddytls.ConnectionPolicies{new(caddytls.ConnectionPolicy)}
+	}
+	for _, cp := range policies {
+		if cp.ALPN == nil {
+			cp.ALPN = alpn
+		}
+		if cp.DefaultSNI == "" {
+			// Many clients send no server name.
+			cp.DefaultSNI = a.Hostname
+		}
+		if cp.FallbackSNI == "" {
+			cp.FallbackSNI = a.Hostname
+		}
+	}
+	if err := policies.Provision(ctx); err != nil {
+		return false, err
+	}
+	cfg := policies.TLSConfig(ctx)
+	p.certLogin = t.ClientCertificateLogin
+	if t.Mode == "implicit" {
+		p.implicitTLS = cfg
+	} else {
+		p.startTLS = cfg
+	}
+	return t.Certificate == "", nil
+}
+
+// provisionCertificate sees to it that Caddy manages a certificate for the
+// hostname once everything has started: before, ACME's solvers could take
+// ports from the http app.
+func (a *App) provisionCertificate(ctx caddy.Context) error {
+	host := a.Hostname
+	if !certmagic.SubjectQualifiesForCert(host) {
+		return fmt.Errorf("hostname: '%s' cannot have a certificate", host)
+	}
+	if !certmagic.SubjectQualifiesForPublicCert(host) && !a.hasAutomationPolicy(host) {
+		ap := &caddytls.AutomationPolicy{
+			SubjectsRaw: []string{host},
+			IssuersRaw:  []json.RawMessage{json.RawMessage(`{"module":"internal"}`)},
+		}
+		if err := a.tlsApp.AddAutomationPolicy(ap); err != nil {
+			return fmt.Errorf("hostname: internal certificate: %w", err)
+		}
+	}
+	events, err := ctx.App("events")
+	if err != nil {
+		return fmt.Errorf("getting the events app: %w", err)
+	}
+	return events.(*caddyevents.App).On("started", startedHandler{a})
+}
+
+func (a *App) hasAutomationPolicy(host string) bool {
+	if a.tlsApp.Automation == nil {
+		return false
+	}
+	for _, ap := range a.tlsApp.Automation.Policies {
+		if len(ap.SubjectsRaw) == 0 {
+			return true
+		}
+		for _, s := range ap.SubjectsRaw {
+			if certmagic.MatchWildcard(host, s) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+type startedHandler struct{ app *App }
+
+// Handle implements caddyevents.Handler.
+func (h startedHandler) Handle(_ context.Context, _ caddy.Event) error {
+	host := h.app.Hostname
+	if h.app.tlsApp.HasCertificateForSubject(host) {
+		return nil
+	}
+	if err := h.app.tlsApp.Manage(map[string]struct{}{host: {}}); err != nil {
+		h.app.logger.Error("managing the certificate", zap.String("hostname", host), zap.Error(err))
+	}
+	return nil
+}
+
+// Interface guards
+var _ caddyevents.Handler = startedHandler{}

@@ -1,0 +1,341 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package smtpapp
+
+import (
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/caddymail/mailgateway/relay"
+)
+
+const (
+	// smallBuffer is what an idle client holds; most commands fit.
+	smallBuffer = 512
+	// bigBuffer holds the longest AUTH response (RFC 4954 section 4) and is
+	// the unit in which bodies are read.
+	bigBuffer = 32 << 10
+	// outBuffer is where replies gather; a flight of pipelined commands is
+	// answered from it in one write.
+	outBuffer = 4 << 10
+	// maxSkip is how much of an overlong line is skipped in search of its
+	// end before the connection is given up.
+	maxSkip = 1 << 20
+	// writeTimeout bounds one write of replies.
+	writeTimeout = time.Minute
+)
+
+var (
+	errLineTooLong = errors.New("line too long")
+	errBareLF      = errors.New("line ends in a bare LF")
+	errDraining    = errors.New("server is shutting down")
+)
+
+var (
+	bigPool = sync.Pool{New: func() any { b := make([]byte, bigBuffer); return &b }}
+	outPool = sync.Pool{New: func() any { b := make([]byte, 0, outBuffer); return &b }}
+)
+
+// wire is a client connection's buffered reading and writing. Replies gather
+// until the next read that would block. An idle client holds only the small
+// buffer.
+type wire struct {
+	base net.Conn // deadlines and Close, also by other goroutines
+	nc   net.Conn // base, or TLS over it
+	tls  *tls.ConnectionState
+
+	rbuf []byte // rd[r:w] is the unread window
+	r, w int
+	big  *[]byte
+	out  *[]byte
+
+	// How long the next blocking read may take.
+	idle  time.Duration
+	until time.Time // absolute bound, zero for none
+
+	readDeadline  time.Time
+	writeDeadline time.Time
+
+	mu       sync.Mutex
+	draining bool
+	waiting  bool // blocked at a boundary, where a drain may interrupt
+
+	small [smallBuffer]byte
+}
+
+func (c *wire) init(nc net.Conn) {
+	c.base, c.nc = nc, nc
+	c.rbuf = c.small[:]
+}
+
+// release gives the pooled buffers back. The wire is unusable afterwards.
+func (c *wire) release() {
+	if c.big != nil {
+		bigPool.Put(c.big)
+		c.big = nil
+	}
+	if c.out != nil {
+		*c.out = (*c.out)[:0]
+		outPool.Put(c.out)
+		c.out = nil
+	}
+	c.rbuf, c.r, c.w = nil, 0, 0
+}
+
+// buffered returns the bytes that have been read and not yet consumed.
+func (c *wire) buffered() []byte { return c.rbuf[c.r:c.w] }
+
+// discardInput forgets what the client sent ahead.
+func (c *wire) discardInput() { c.r, c.w = 0, 0 }
+
+func (c *wire) grow() {
+	if c.big != nil {
+		return
+	}
+	c.big = bigPool.Get().(*[]byte)
+	n := copy(*c.big, c.rbuf[c.r:c.w])
+	c.rbuf, c.r, c.w = *c.big, 0, n
+}
+
+func (c *wire) shrink() {
+	if c.big == nil || c.r != c.w {
+		return
+	}
+	bigPool.Put(c.big)
+	c.big = nil
+	c.rbuf, c.r, c.w = c.small[:], 0, 0
+}
+
+// fill flushes the replies and reads at least one byte. There must be room
+// for it once the window is moved to the front.
+func (c *wire) fill(interruptible bool) error {
+	if c.r == c.w {
+		c.r, c.w = 0, 0
+	} else if c.w == len(c.rbuf) {
+		copy(c.rbuf, c.rbuf[c.r:c.w])
+		c.r, c.w = 0, c.w-c.r
+	}
+	if c.w == len(c.rbuf) {
+		c.grow()
+	}
+	n, err := c.readInto(c.rbuf[c.w:], interruptible)
+	c.w += n
+	return err
+}
+
+// readInto flushes the replies and reads into p, past the buffer.
+func (c *wire) readInto(p []byte, interruptible bool) (int, error) {
+	if err := c.flush(); err != nil {
+		return 0, err
+	}
+	if interruptible {
+		// The output buffer is empty now: an idle client needs none.
+		if c.out != nil {
+			outPool.Put(c.out)
+			c.out = nil
+		}
+	}
+	if err := c.armRead(interruptible); err != nil {
+		return 0, err
+	}
+	n, err := c.nc.Read(p)
+	if interruptible {
+		c.mu.Lock()
+		c.waiting = false
+		draining := c.draining
+		c.mu.Unlock()
+		if draining && n == 0 {
+			return 0, errDraining
+		}
+	}
+	if n > 0 {
+		return n, nil
+	}
+	if err == nil {
+		err = io.ErrNoProgress
+	}
+	return 0, err
+}
+
+// armRead sets the deadline of a read. It leaves one in place that is hardly
+// earlier, so that a busy client does not move a timer at every command.
+func (c *wire) armRead(interruptible bool) error {
+	want := time.Now().Add(c.idle)
+	if !c.until.IsZero() && c.until.Before(want) {
+		want = c.until
+	}
+	if interruptible {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.draining {
+			return errDraining
+		}
+		c.waiting = true
+	}
+	if slack := want.Sub(c.readDeadline); slack >= 0 && slack < c.idle/32 {
+		return nil
+	}
+	c.readDeadline = want
+	return c.base.SetReadDeadline(want)
+}
+
+// drain makes the session end at its next boundary, at once if it is idle.
+func (c *wire) drain() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.draining = true
+	if c.waiting {
+		_ = c.base.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+func (c *wire) isDraining() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.draining
+}
+
+// flush writes the gathered replies.
+func (c *wire) flush() error {
+	if c.out == nil || len(*c.out) == 0 {
+		return nil
+	}
+	now := time.Now()
+	if want := now.Add(writeTimeout); want.Sub(c.writeDeadline) > writeTimeout/8 {
+		c.writeDeadline = want
+		if err := c.base.SetWriteDeadline(want); err != nil {
+			return err
+		}
+	}
+	_, err := c.nc.Write(*c.out)
+	*c.out = (*c.out)[:0]
+	return err
+}
+
+func (c *wire) outBuf() []byte {
+	if c.out == nil {
+		c.out = outPool.Get().(*[]byte)
+	}
+	return *c.out
+}
+
+// reply queues a reply.
+func (c *wire) reply(r *relay.Reply) {
+	*c.growOut() = r.Append(c.outBuf())
+}
+
+// raw queues bytes.
+func (c *wire) raw(b string) {
+	*c.growOut() = append(c.outBuf(), b...)
+}
+
+func (c *wire) growOut() *[]byte {
+	c.outBuf()
+	return c.out
+}
+
+// readLine reads a command line of at most limit bytes, CRLF included, and
+// returns it without CRLF. The line is valid until the next read. An overlong
+// line is skipped to its end (errLineTooLong); one that ends in a bare LF is
+// returned along with errBareLF.
+func (c *wire) readLine(limit int, interruptible bool) ([]byte, error) {
+	scanned := 0
+	for {
+		win := c.rbuf[c.r:c.w]
+		if i := bytes.IndexByte(win[scanned:], '\n'); i >= 0 {
+			i += scanned
+			c.r += i + 1
+			if i+1 > limit {
+				return nil, errLineTooLong
+			}
+			if i == 0 || win[i-1] != '\r' {
+				return win[:i], errBareLF
+			}
+			return win[:i-1], nil
+		}
+		scanned = len(win)
+		if scanned >= limit {
+			return nil, c.skipLine()
+		}
+		if scanned == 0 {
+			c.shrink()
+		}
+		if err := c.fill(interruptible); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// skipLine drops input up to and including the next LF.
+func (c *wire) skipLine() error {
+	skipped := 0
+	for {
+		win := c.rbuf[c.r:c.w]
+		if i := bytes.IndexByte(win, '\n'); i >= 0 {
+			c.r += i + 1
+			return errLineTooLong
+		}
+		skipped += len(win)
+		c.discardInput()
+		if skipped > maxSkip {
+			return io.ErrShortBuffer
+		}
+		if err := c.fill(false); err != nil {
+			return err
+		}
+	}
+}
+
+// peekLine returns the next command line if it has arrived whole, without
+// consuming it, and its length on the wire. It never reads.
+func (c *wire) peekLine(limit int) ([]byte, int) {
+	win := c.rbuf[c.r:c.w]
+	i := bytes.IndexByte(win, '\n')
+	if i < 1 || i+1 > limit || win[i-1] != '\r' {
+		return nil, 0
+	}
+	return win[:i-1], i + 1
+}
+
+// startTLS runs the handshake as the server. What came before it is gone: a
+// man in the middle may have written it (CVE-2011-0411).
+func (c *wire) startTLS(cfg *tls.Config, timeout time.Duration) error {
+	if err := c.flush(); err != nil {
+		return err
+	}
+	c.discardInput()
+	c.shrink()
+	deadline := time.Now().Add(timeout)
+	c.readDeadline, c.writeDeadline = deadline, deadline
+	if err := c.base.SetDeadline(deadline); err != nil {
+		return err
+	}
+	tc := tls.Server(c.nc, cfg)
+	if err := tc.Handshake(); err != nil {
+		return err
+	}
+	c.nc = tc
+	state := tc.ConnectionState()
+	c.tls = &state
+	return nil
+}
+
+func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
