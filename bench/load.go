@@ -55,6 +55,8 @@ type loadSetup struct {
 	// SickEvery separates the accounts that are 0 or 1 modulo it.
 	SickEvery int `json:"sick_every"`
 
+	// NoAuth sends without logging in.
+	NoAuth bool `json:"no_auth"`
 	// Hold opens Clients connections, logs in, says so and waits for the
 	// end of standard input.
 	Hold bool `json:"hold"`
@@ -132,7 +134,7 @@ func runLoad(in io.Reader, out io.Writer) error {
 	if l.Timeout == 0 {
 		l.Timeout = 30 * time.Second
 	}
-	l.dialer = dialer{addr: l.Addr, tlsMode: l.TLS, timeout: l.Timeout}
+	l.dialer = dialer{addr: l.Addr, tlsMode: l.TLS, timeout: l.Timeout, noAuth: l.NoAuth}
 	if l.dialer.tls, err = clientTLS(l.CA); err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -66,6 +67,43 @@ func processCPU(pid int) float64 {
 	user, _ := strconv.ParseFloat(f[11], 64)
 	system, _ := strconv.ParseFloat(f[12], 64)
 	return (user + system) / clockTick
+}
+
+// treeCPU is the CPU time of a process, of its descendants, and of those they
+// have waited for, in seconds.
+func treeCPU(root int) float64 {
+	dirs, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		return 0
+	}
+	parent, used := make(map[int]int), make(map[int]float64)
+	for _, path := range dirs {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		s := string(b)
+		f := strings.Fields(s[strings.LastIndexByte(s, ')')+1:])
+		if len(f) < 15 {
+			continue
+		}
+		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		parent[pid], _ = strconv.Atoi(f[1])
+		for _, field := range f[11:15] {
+			ticks, _ := strconv.ParseFloat(field, 64)
+			used[pid] += ticks / clockTick
+		}
+	}
+	sum := 0.0
+	for pid, cpu := range used {
+		for p := pid; p > 0; p = parent[p] {
+			if p == root {
+				sum += cpu
+				break
+			}
+		}
+	}
+	return sum
 }
 
 // ownCPU is this process's CPU time in seconds.

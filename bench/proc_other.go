@@ -27,6 +27,7 @@ import (
 func dieWithParent(*exec.Cmd)             {}
 func raiseFileLimit() uint64              { return 0 }
 func processCPU(int) float64              { return 0 }
+func treeCPU(int) float64                 { return 0 }
 func ownCPU() float64                     { return 0 }
 func processMemory(int) (now, peak int64) { return 0, 0 }
 func cpuModel() string                    { return runtime.GOARCH }

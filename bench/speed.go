@@ -30,6 +30,7 @@ const (
 	viaHAProxy  = "HAProxy, TCP only"
 	viaFaithful = "gateway, faithful"
 	viaDeferred = "gateway, deferred"
+	viaPostfix  = "Postfix as a relay, queued"
 )
 
 // speedRow is one row of the speed tables.
@@ -86,6 +87,7 @@ func speedRows(e *env) []speedRow {
 		{group: groupClosed, via: viaHAProxy, load: base},
 		{group: groupClosed, via: viaFaithful, load: base},
 		{group: groupClosed, via: viaDeferred, load: base},
+		{group: groupClosed, via: viaPostfix, load: base, once: true},
 		{group: groupBig, via: viaDirect, load: big},
 		{group: groupBig, via: viaHAProxy, load: big},
 		{group: groupBig, via: viaFaithful, load: big},
@@ -150,6 +152,8 @@ func runSpeed(ctx context.Context, e *env, rep *report) error {
 		case r.via == viaHAProxy && haproxy == "":
 			rep.note("HAProxy is not installed: its rows are left out.")
 			continue
+		case r.via == viaPostfix && (!e.hasPostfix() || e.o.short):
+			continue
 		case r.isGateway() && e.caddy == "":
 			rep.note("The gateway did not build: its rows are left out.")
 			continue
@@ -180,6 +184,12 @@ func runSpeed(ctx context.Context, e *env, rep *report) error {
 	return nil
 }
 
+// hasPostfix tells whether the Postfix row can run.
+func (e *env) hasPostfix() bool {
+	_, err := exec.LookPath("postfix")
+	return err == nil && os.Getuid() == 0
+}
+
 func failedMark(failed bool) string {
 	if failed {
 		return " FAILED"
@@ -195,6 +205,9 @@ func (e *env) runSpeedRow(ctx context.Context, r speedRow, haproxy string) (f fi
 		return f, err
 	}
 	l := r.load
+	if r.via == viaPostfix {
+		return e.runPostfixRow(ctx, l)
+	}
 	l.Addr, l.TLS = e.at.Implicit, "implicit"
 	var gw *gateway
 	switch r.via {
