@@ -46,12 +46,8 @@ func apps() map[string]any {
 var guests = map[string]func() any{
 	"transport smtp": func() any { return new(upstreampool.SMTPTransport) },
 	"store storage":  func() any { return new(oauthtoken.StorageStore) },
-	"source inline":  func() any { return new(inlineAccounts) },
-}
-
-// inlineAccounts is what smtp.accounts.inline holds.
-type inlineAccounts struct {
-	Accounts []*accounts.Record `json:"accounts"`
+	"source inline":  func() any { return new(accounts.InlineSource) },
+	"source file":    func() any { return new(accounts.FileSource) },
 }
 
 // fieldSet is a set of fields of our configuration structs.

@@ -138,7 +138,7 @@ func parseTokenStore(d *caddyfile.Dispenser) (json.RawMessage, error) {
 //		max_per_second              <number>
 //	}
 //
-// The kind is google, microsoft, yahoo, fastmail or generic; a provider whose
+// The kind is google, microsoft, yahoo, aol, fastmail or generic; a provider whose
 // name is a kind need not repeat it.
 func providerOptions(p *oauthtoken.Provider) options {
 	const what = "provider"

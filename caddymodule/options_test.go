@@ -41,6 +41,7 @@ var blocks = []struct {
 	{"account", "smtp {\naccounts {\naccount a {", "}\n}\n}", accountOptions(new(accounts.Record))},
 	{"limits", "smtp {\naccounts {\naccount a {\nlimits {", "}\n}\n}\n}", limitsOptions(new(accounts.Limits))},
 	{"smtp_sandbox", "smtp_sandbox {", "}", sandboxOptions(new(sandbox.App))},
+	{"fault", "smtp_sandbox {\nfault rcpt reply {", "}\n}", faultOptions(new(sandbox.Fault))},
 }
 
 // words are values, one of which every option takes.

@@ -44,11 +44,11 @@ func parseAccounts(d *caddyfile.Dispenser, sources *[]json.RawMessage) error {
 		return malformed(d, "smtp", what, unexpectedArg(args[0]))
 	}
 
-	var inline []*accounts.Record
+	var inline []accounts.Record
 	names := make(map[string]bool)
 	flush := func() {
 		if len(inline) > 0 {
-			*sources = append(*sources, source("inline", map[string]any{"accounts": inline}))
+			*sources = append(*sources, source("inline", &accounts.InlineSource{Accounts: inline}))
 			inline = nil
 		}
 	}
@@ -61,8 +61,8 @@ func parseAccounts(d *caddyfile.Dispenser, sources *[]json.RawMessage) error {
 				return err
 			}
 			names[args[0]] = true
-			rec := &accounts.Record{Name: args[0]}
-			if err := parseBlock(d, "account", accountOptions(rec)); err != nil {
+			rec := accounts.Record{Name: args[0]}
+			if err := parseBlock(d, "account", accountOptions(&rec)); err != nil {
 				return err
 			}
 			inline = append(inline, rec)
@@ -79,7 +79,7 @@ func parseAccounts(d *caddyfile.Dispenser, sources *[]json.RawMessage) error {
 			if d.NextBlock(nesting + 1) {
 				return malformed(d, what, name, errors.New("blocks are not supported"))
 			}
-			*sources = append(*sources, source(name, map[string]any{"path": args[0]}))
+			*sources = append(*sources, source(name, &accounts.FileSource{Path: args[0]}))
 
 		case "dynamic":
 			flush()
@@ -90,11 +90,7 @@ func parseAccounts(d *caddyfile.Dispenser, sources *[]json.RawMessage) error {
 			if err := parseBlock(d, name, options{"encryption_key": list(&keys)}); err != nil {
 				return err
 			}
-			fields := make(map[string]any)
-			if len(keys) > 0 {
-				fields["encryption_keys"] = keys
-			}
-			*sources = append(*sources, source(name, fields))
+			*sources = append(*sources, source(name, &dynamicSource{EncryptionKeys: keys}))
 
 		default:
 			return d.Errf("unrecognized %s option '%s'", what, name)
@@ -105,9 +101,13 @@ func parseAccounts(d *caddyfile.Dispenser, sources *[]json.RawMessage) error {
 }
 
 // source is the JSON of an account source.
-func source(name string, fields map[string]any) json.RawMessage {
-	fields["source"] = name
-	return caddyconfig.JSON(fields, nil)
+func source(name string, module any) json.RawMessage {
+	return caddyconfig.JSONModuleObject(module, "source", name, nil)
+}
+
+// dynamicSource is what smtp.accounts.dynamic holds.
+type dynamicSource struct {
+	EncryptionKeys []string `json:"encryption_keys,omitempty"`
 }
 
 // accountOptions are those of one account. Syntax:

@@ -15,6 +15,9 @@
 package caddymodule
 
 import (
+	"errors"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
 	"github.com/caddymail/mailgateway/sandbox"
@@ -35,18 +38,37 @@ func init() {
 //		token_lifetime        <duration>
 //		token_delay           <duration>
 //		rotate_refresh_tokens
+//		token_size            <bytes>
 //		client                <id> <secret>
 //		mailbox               <address> <refresh_token>
+//		assertion_key         <issuer> <file>
 //		password              <password>
 //		max_conns_per_mailbox <number>
+//		conn_limit_at         auth|data
 //		messages_per_minute   <number>
 //		logins_per_minute     <number>
+//		recipients_per_day    <number>
+//		max_size              <size>
+//		idle_timeout          <duration>
+//		plaintext_auth
+//		fault <stage> <action> {
+//			reply          <code and text>
+//			delay          <duration>
+//			mailbox        <address>
+//			nth            <number>
+//			after_bytes    <size>
+//			conn           fresh|pooled
+//			after_messages <number>
+//			skip           <number>
+//			times          <number>
+//		}
 //		no_chunking
 //		no_pipelining
 //		no_8bitmime
 //		no_smtputf8
 //		keep_messages         <number>
 //		keep_bodies
+//		no_hash
 //		ca_file               <path>
 //		use_pki
 //	}
@@ -62,19 +84,60 @@ func sandboxOptions(app *sandbox.App) options {
 		"token_lifetime":        duration(&app.TokenLifetime),
 		"token_delay":           duration(&app.TokenDelay),
 		"rotate_refresh_tokens": boolean(&app.RotateRefreshTokens),
+		"token_size":            integer(&app.TokenSize),
 		"client":                pair(&app.Clients),
 		"mailbox":               pair(&app.Mailboxes),
+		"assertion_key":         pair(&app.AssertionKeys),
 		"password":              text(&app.Password),
 		"max_conns_per_mailbox": integer(&app.MaxConnsPerMailbox),
 		"messages_per_minute":   integer(&app.MessagesPerMinute),
 		"logins_per_minute":     integer(&app.LoginsPerMinute),
-		"no_chunking":           boolean(&app.NoChunking),
-		"no_pipelining":         boolean(&app.NoPipelining),
-		"no_8bitmime":           boolean(&app.No8BITMIME),
-		"no_smtputf8":           boolean(&app.NoSMTPUTF8),
-		"keep_messages":         integer(&app.KeepMessages),
-		"keep_bodies":           boolean(&app.KeepBodies),
-		"ca_file":               text(&app.CAFile),
-		"use_pki":               boolean(&app.UsePKI),
+		"conn_limit_at":         text(&app.ConnLimitAt),
+		"recipients_per_day":    integer(&app.RecipientsPerDay),
+		"max_size":              size(&app.MaxSize),
+		"idle_timeout":          duration(&app.IdleTimeout),
+		"plaintext_auth":        boolean(&app.PlaintextAuth),
+		"fault": {
+			many: true,
+			nested: func(d *caddyfile.Dispenser) error {
+				args := d.RemainingArgs()
+				if len(args) < 2 {
+					return malformed(d, "smtp_sandbox", "fault", errors.New("want a stage and an action"))
+				}
+				if len(args) > 2 {
+					return malformed(d, "smtp_sandbox", "fault", unexpectedArg(args[2]))
+				}
+				f := sandbox.Fault{Stage: args[0], Action: args[1]}
+				if err := parseBlock(d, "fault", faultOptions(&f)); err != nil {
+					return err
+				}
+				app.Faults = append(app.Faults, f)
+				return nil
+			},
+		},
+		"no_chunking":   boolean(&app.NoChunking),
+		"no_pipelining": boolean(&app.NoPipelining),
+		"no_8bitmime":   boolean(&app.No8BITMIME),
+		"no_smtputf8":   boolean(&app.NoSMTPUTF8),
+		"keep_messages": integer(&app.KeepMessages),
+		"keep_bodies":   boolean(&app.KeepBodies),
+		"no_hash":       boolean(&app.NoHash),
+		"ca_file":       text(&app.CAFile),
+		"use_pki":       boolean(&app.UsePKI),
+	}
+}
+
+// faultOptions are those of one fault; see sandboxOptions.
+func faultOptions(f *sandbox.Fault) options {
+	return options{
+		"reply":          text(&f.Reply),
+		"delay":          duration(&f.Delay),
+		"mailbox":        text(&f.Mailbox),
+		"nth":            integer(&f.Nth),
+		"after_bytes":    size(&f.AfterBytes),
+		"conn":           text(&f.Conn),
+		"after_messages": integer(&f.AfterMessages),
+		"skip":           integer(&f.Skip),
+		"times":          integer(&f.Times),
 	}
 }

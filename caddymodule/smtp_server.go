@@ -41,12 +41,13 @@ import (
 //		trust <networks...> {
 //			account <name>
 //		}
-//		auth_failures     <number> [per <duration>] [ban <duration>]
+//		auth_failures     <number> [per <duration>] [ban <duration>] [delay <duration>|off]
 //		bare_newline      reject|normalize
 //		envelope          faithful|deferred
 //		command_timeout   <duration>
 //		body_idle_timeout <duration>
 //		body_timeout      <duration>
+//		reply_id
 //		proxy_protocol    <networks...>
 //		listener_wrappers {
 //			<module> ...
@@ -104,6 +105,7 @@ func serverOptions(srv *smtpapp.Server, legacy *bool) options {
 		"command_timeout":   duration(&srv.CommandTimeout),
 		"body_idle_timeout": duration(&srv.BodyIdleTimeout),
 		"body_timeout":      duration(&srv.BodyTimeout),
+		"reply_id":          boolean(&srv.ReplyID),
 		"proxy_protocol": {
 			args: func(args []string) error {
 				var allow []string
@@ -196,7 +198,7 @@ func parseTrust(d *caddyfile.Dispenser) (*smtpapp.Trust, error) {
 	return t, nil
 }
 
-// parseAuthFailures reads `5 per 10m ban 15m`.
+// parseAuthFailures reads `5 per 10m ban 15m delay 250ms`.
 func parseAuthFailures(args []string) (*smtpapp.AuthFailures, error) {
 	a := new(smtpapp.AuthFailures)
 	if len(args) == 0 {
@@ -214,6 +216,8 @@ func parseAuthFailures(args []string) (*smtpapp.AuthFailures, error) {
 			p = &a.Window
 		case "ban":
 			p = &a.Ban
+		case "delay":
+			p = &a.Delay
 		default:
 			return nil, unexpectedArg(args[0])
 		}
@@ -222,6 +226,10 @@ func parseAuthFailures(args []string) (*smtpapp.AuthFailures, error) {
 		}
 		if *p != 0 {
 			return nil, fmt.Errorf("'%s' stands twice", args[0])
+		}
+		if args[0] == "delay" && args[1] == "off" {
+			*p = -1
+			continue
 		}
 		if err := setDuration(p, args[1]); err != nil {
 			return nil, err
