@@ -18,9 +18,14 @@
 package upstreampool
 
 import (
+	"crypto/x509"
 	"encoding/json"
+	"net/http"
+	"net/url"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/certmagic"
+	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/accounts"
 )
@@ -31,7 +36,8 @@ type App struct {
 	// the kind. Default: `smtp`.
 	UpstreamsRaw map[string]json.RawMessage `json:"upstreams,omitempty" caddy:"namespace=smtp_upstreams.transports inline_key=transport"`
 
-	appState
+	transports map[string]Transport
+	logger     *zap.Logger
 }
 
 // SMTPTransport sends through a provider's submission service (RFC 6409) over
@@ -103,7 +109,17 @@ type SMTPTransport struct {
 	// offers CHUNKING (RFC 3030), `data` never does. Default: `auto`.
 	Framing string `json:"framing,omitempty"`
 
-	transportState
+	name     string
+	bound    *settings
+	started  chan struct{} // closed by Start
+	upstream *upstream     // set before started is closed
+	roots    *x509.CertPool
+	caRaw    []byte // the trust pool as configured: part of the identity
+	proxyRaw []byte
+	proxy    func(*http.Request) (*url.URL, error)
+	storage  certmagic.Storage
+	tokens   TokenSource
+	logger   *zap.Logger
 }
 
 // UpstreamTLS is the client's side of TLS.

@@ -12,8 +12,15 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
+//go:build !unix
+
 package upstreampool
 
-type appState struct{}
+import "net"
 
-type transportState struct{}
+// readiness can't ask here: a dead connection shows on the first flight.
+type readiness struct{}
+
+func (*readiness) init(net.Conn) {}
+
+func (*readiness) quiet() bool { return true }

@@ -1,0 +1,209 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package upstreampool
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/emersion/go-smtp"
+
+	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/relay"
+)
+
+func init() {
+	caddy.RegisterModule(new(App))
+}
+
+// Transport is what a module in the namespace `smtp_upstreams.transports` is:
+// one kind of upstream. A transport may implement relay.Warmer,
+// relay.SingleFlight and the interfaces of status.go too.
+type Transport interface {
+	relay.Upstream
+
+	// Bind is called once, after Provision, with the upstream's name. It
+	// checks what needs the name, and like Provision it changes nothing
+	// outside of the module.
+	Bind(name string) error
+	// Start makes the configuration effective; Stop gives back exactly
+	// what Start took.
+	Start() error
+	Stop() error
+}
+
+// CaddyModule returns the Caddy module information.
+func (*App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "smtp_upstreams",
+		New: func() caddy.Module { return new(App) },
+	}
+}
+
+// Provision loads the upstreams. It neither dials nor changes shared state.
+func (a *App) Provision(ctx caddy.Context) error {
+	a.logger = ctx.Logger()
+	if err := registerMetrics(ctx.GetMetricsRegistry()); err != nil {
+		return fmt.Errorf("registering metrics: %w", err)
+	}
+	for name, raw := range a.UpstreamsRaw {
+		if name == "" || badName(name) {
+			return fmt.Errorf("malformed upstream name '%s'", name)
+		}
+		withKind, err := defaultTransport(raw)
+		if err != nil {
+			return fmt.Errorf("upstream '%s': %w", name, err)
+		}
+		a.UpstreamsRaw[name] = withKind
+	}
+	a.transports = make(map[string]Transport, len(a.UpstreamsRaw))
+	if len(a.UpstreamsRaw) == 0 {
+		return nil
+	}
+	mods, err := ctx.LoadModule(a, "UpstreamsRaw")
+	if err != nil {
+		return fmt.Errorf("loading upstreams: %w", err)
+	}
+	for name, mod := range mods.(map[string]any) {
+		t, ok := mod.(Transport)
+		if !ok {
+			return fmt.Errorf("upstream '%s': module %T is not an upstream transport", name, mod)
+		}
+		if err := t.Bind(name); err != nil {
+			return err
+		}
+		a.transports[name] = t
+	}
+	return nil
+}
+
+// defaultTransport adds the inline key that selects the kind where it is missing.
+func defaultTransport(raw json.RawMessage) (json.RawMessage, error) {
+	fields := make(map[string]json.RawMessage)
+	if len(raw) > 0 {
+		if err := json.Unmarshal(raw, &fields); err != nil {
+			return nil, err
+		}
+		if fields == nil { // the upstream is null
+			fields = make(map[string]json.RawMessage)
+		}
+	}
+	if _, ok := fields["transport"]; ok {
+		return raw, nil
+	}
+	fields["transport"] = json.RawMessage(`"smtp"`)
+	return json.Marshal(fields)
+}
+
+// Start makes the configuration effective.
+func (a *App) Start() error {
+	started := make([]Transport, 0, len(a.transports))
+	for name, t := range a.transports {
+		if err := t.Start(); err != nil {
+			// Caddy doesn't call Stop when Start fails.
+			for _, s := range started {
+				_ = s.Stop()
+			}
+			return fmt.Errorf("upstream '%s': %w", name, err)
+		}
+		started = append(started, t)
+	}
+	return nil
+}
+
+// Stop gives back what Start took.
+func (a *App) Stop() error {
+	var errs []error
+	for _, t := range a.transports {
+		errs = append(errs, t.Stop())
+	}
+	return errors.Join(errs...)
+}
+
+// Begin implements relay.Upstream for the account's own upstream.
+func (a *App) Begin(ctx context.Context, acct *accounts.Account, from string, opts *smtp.MailOptions) (relay.Transaction, error) {
+	t, ok := a.transports[acct.Upstream]
+	if !ok {
+		return nil, relay.ReplyNoUpstream
+	}
+	return t.Begin(ctx, acct, from, opts)
+}
+
+// Warm implements relay.Warmer.
+func (a *App) Warm(acct *accounts.Account) {
+	if w, ok := a.transports[acct.Upstream].(relay.Warmer); ok {
+		w.Warm(acct)
+	}
+}
+
+// Send implements relay.SingleFlight. A transport that has no such thing gets
+// the same message in the ordinary way.
+func (a *App) Send(ctx context.Context, acct *accounts.Account, from string, opts *smtp.MailOptions, to relay.Recipient, body io.Reader) (relay.Reply, relay.Info, error) {
+	t, ok := a.transports[acct.Upstream]
+	if !ok {
+		return relay.Reply{}, relay.Info{}, relay.ReplyNoUpstream
+	}
+	if sf, ok := t.(relay.SingleFlight); ok {
+		return sf.Send(ctx, acct, from, opts, to, body)
+	}
+	tx, err := t.Begin(ctx, acct, from, opts)
+	if err != nil {
+		return relay.Reply{}, relay.Info{Upstream: acct.Upstream}, err
+	}
+	defer tx.Abort()
+	reply, err := sendIn(ctx, tx, to, body)
+	info := relay.Info{Upstream: acct.Upstream}
+	if d, ok := tx.(relay.Describer); ok {
+		info = d.Describe()
+	}
+	return reply, info, err
+}
+
+func sendIn(ctx context.Context, tx relay.Transaction, to relay.Recipient, body io.Reader) (relay.Reply, error) {
+	if err := tx.Rcpt(ctx, to.To, &to.Opts); err != nil {
+		return relay.Reply{}, err
+	}
+	return tx.Data(ctx, body)
+}
+
+// Names returns the configured upstreams in order.
+func (a *App) Names() []string {
+	names := make([]string, 0, len(a.transports))
+	for name := range a.transports {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Has tells whether an upstream of that name is configured.
+func (a *App) Has(name string) bool {
+	_, ok := a.transports[name]
+	return ok
+}
+
+// Interface guards
+var (
+	_ caddy.App          = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
+	_ relay.Upstream     = (*App)(nil)
+	_ relay.Warmer       = (*App)(nil)
+	_ relay.SingleFlight = (*App)(nil)
+)

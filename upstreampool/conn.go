@@ -1,0 +1,171 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package upstreampool
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/caddymail/mailgateway/relay"
+)
+
+// replyBuffer holds the replies of one flight of the usual length; relay puts
+// longer lines together.
+const replyBuffer = 1 << 10
+
+// recentUse is how long after its last use a connection is lent without asking
+// the socket: what died in between is replaced on the first flight.
+const recentUse = 250 * time.Millisecond
+
+// conn is one authenticated connection. Between acquire and release it belongs
+// to one message; while it is idle, to its account.
+type conn struct {
+	ac       *account
+	s        *settings // of the time when it was opened
+	identity string
+	creds    credentials
+
+	tcp     net.Conn // the socket
+	nc      net.Conn // what SMTP is spoken on: tcp, or TLS over it
+	br      *bufio.Reader
+	replies *relay.ReplyReader
+	wbuf    []byte
+	ready   readiness
+
+	caps     caps
+	deadline time.Time
+
+	messages  int
+	needReset bool // an abandoned transaction is open
+	suspect   bool // ask the socket whatever the time
+	dialTime  time.Duration
+	tokenTime time.Duration
+	opened    int64
+	retireAt  int64
+
+	// Owned by the account, under its lock.
+	idle       bool
+	idleSince  int64
+	prev, next *conn
+	timer      *time.Timer
+	timerArmed bool
+
+	closeOnce sync.Once
+}
+
+// arm sets the deadline of what follows. A second more or less is not worth a
+// change of the timer.
+func (c *conn) arm(d time.Duration) error {
+	want := time.Now().Add(d)
+	if diff := want.Sub(c.deadline); diff < time.Second && diff > -time.Second && !c.deadline.IsZero() && d > 10*time.Second {
+		return nil
+	}
+	c.deadline = want
+	return c.nc.SetDeadline(want)
+}
+
+// armContext is arm within the context's deadline.
+func (c *conn) armContext(ctx context.Context, d time.Duration) error {
+	if t, ok := ctx.Deadline(); ok {
+		if left := time.Until(t); left < d {
+			d = max(left, time.Millisecond)
+		}
+	}
+	return c.arm(d)
+}
+
+func (c *conn) write(b []byte) error {
+	_, err := c.nc.Write(b)
+	return err
+}
+
+// command sends one line and reads its reply.
+func (c *conn) command(line []byte) (int, error) {
+	if err := c.write(line); err != nil {
+		return 0, err
+	}
+	return c.replies.Read()
+}
+
+// usable tells whether the connection, idle until now, is alive as far as the
+// socket knows. Anything to read is a goodbye: a 421, the end of TLS, the end.
+func (c *conn) usable(now int64, forced bool) bool {
+	if c.messages == 0 && !c.suspect && !forced && now-c.opened < int64(recentUse) {
+		return true
+	}
+	if !forced && !c.suspect && now-c.idleSince < int64(recentUse) {
+		return true
+	}
+	if c.br.Buffered() > 0 {
+		return false
+	}
+	return c.ready.quiet()
+}
+
+// abandon closes the socket without a word: the SMTP way to abort whatever is
+// under way.
+func (c *conn) abandon() {
+	c.closeOnce.Do(func() {
+		// TLS must not try to say goodbye on a connection that may be stuck.
+		_ = c.tcp.Close()
+	})
+}
+
+// quit says QUIT, waits for the answer within d and closes.
+func (c *conn) quit(d time.Duration) {
+	c.closeOnce.Do(func() {
+		defer c.tcp.Close()
+		if c.ready.quiet() && c.nc.SetDeadline(time.Now().Add(d)) == nil {
+			if c.write([]byte("QUIT\r\n")) == nil {
+				if _, err := c.replies.Read(); err == nil && c.nc != c.tcp {
+					_ = c.nc.Close() // close_notify
+				}
+			}
+		}
+	})
+}
+
+func (c *conn) armExpiry(d time.Duration) {
+	if c.timerArmed {
+		return
+	}
+	c.timerArmed = true
+	if left := time.Duration(c.retireAt - clock()); left < d {
+		d = max(left, 0)
+	}
+	if c.timer == nil {
+		c.timer = time.AfterFunc(d, func() { c.ac.expired(c) })
+		return
+	}
+	c.timer.Reset(d)
+}
+
+func (c *conn) stopExpiry() {
+	c.ac.mu.Lock()
+	defer c.ac.mu.Unlock()
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+}
+
+// timedOut tells whether err is a deadline's.
+func timedOut(err error) bool {
+	var ne net.Error
+	return errors.As(err, &ne) && ne.Timeout()
+}

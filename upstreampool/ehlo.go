@@ -1,0 +1,123 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package upstreampool
+
+import (
+	"bytes"
+	"strconv"
+)
+
+// caps are the service extensions that the provider announced.
+type caps struct {
+	pipelining  bool
+	chunking    bool
+	eightBit    bool
+	binary      bool
+	utf8        bool
+	dsn         bool
+	startTLS    bool
+	size        bool
+	maxSize     int64
+	auth        bool
+	authXOAUTH2 bool
+	authBearer  bool
+	authPlain   bool
+	authLogin   bool
+}
+
+// line takes one keyword of the reply to EHLO (RFC 5321 section 4.1.1.1).
+func (c *caps) line(text []byte) {
+	keyword, params, _ := bytes.Cut(text, []byte(" "))
+	// Some old servers write `AUTH=LOGIN`, alone or in addition.
+	if len(keyword) > 5 && bytes.EqualFold(keyword[:5], []byte("AUTH=")) {
+		c.mechanisms(keyword[5:])
+		c.mechanisms(params)
+		return
+	}
+	switch string(bytes.ToUpper(keyword)) {
+	case "PIPELINING":
+		c.pipelining = true
+	case "CHUNKING":
+		c.chunking = true
+	case "8BITMIME":
+		c.eightBit = true
+	case "BINARYMIME":
+		c.binary = true
+	case "SMTPUTF8":
+		c.utf8 = true
+	case "DSN":
+		c.dsn = true
+	case "STARTTLS":
+		c.startTLS = true
+	case "SIZE":
+		c.size = true
+		if n, err := strconv.ParseInt(string(bytes.TrimSpace(params)), 10, 64); err == nil && n > 0 {
+			c.maxSize = n
+		}
+	case "AUTH":
+		c.mechanisms(params)
+	}
+}
+
+func (c *caps) mechanisms(list []byte) {
+	for _, m := range bytes.Fields(list) {
+		c.auth = true
+		switch string(bytes.ToUpper(m)) {
+		case "XOAUTH2":
+			c.authXOAUTH2 = true
+		case "OAUTHBEARER":
+			c.authBearer = true
+		case "PLAIN":
+			c.authPlain = true
+		case "LOGIN":
+			c.authLogin = true
+		}
+	}
+}
+
+// offers tells whether the provider announced the mechanism.
+func (c *caps) offers(mechanism string) bool {
+	switch mechanism {
+	case mechXOAUTH2:
+		return c.authXOAUTH2
+	case mechOAuthBearer:
+		return c.authBearer
+	case mechPlain:
+		return c.authPlain
+	case mechLogin:
+		return c.authLogin
+	}
+	return false
+}
+
+// ehlo introduces the gateway. There is no HELO: without EHLO there is no AUTH.
+func (c *conn) ehlo() (int, error) {
+	code, err := c.command([]byte("EHLO " + c.s.hostname + "\r\n"))
+	if err != nil {
+		return 0, err
+	}
+	c.caps = caps{}
+	if code != 250 {
+		return code, nil
+	}
+	first := true
+	c.replies.Lines(func(text []byte) {
+		if !first {
+			c.caps.line(text)
+		}
+		first = false
+	})
+	return code, nil
+}

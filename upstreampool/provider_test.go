@@ -1,0 +1,544 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package upstreampool
+
+import (
+	"bufio"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/oauth2"
+
+	"github.com/caddymail/mailgateway/accounts"
+)
+
+// provider is a real SMTP server on loopback whose every reply a test can
+// replace. It speaks the protocol by itself and keeps what it took.
+type provider struct {
+	t  *testing.T
+	ln net.Listener
+
+	caps     []string // EHLO keywords
+	implicit bool
+	tls      *tls.Config
+	greeting string
+
+	// hook sees each command line, `<body>` and `<end>` (of a DATA body).
+	// A reply that is not empty goes out instead of the usual; "<close>" and
+	// "<reset>" end the connection, "<hang>" says nothing more.
+	hook func(s *serverConn, line string) string
+
+	mu       sync.Mutex
+	conns    int
+	open     int
+	maxOpen  int
+	lines    []string
+	messages []message
+	wg       sync.WaitGroup
+	live     map[net.Conn]struct{}
+}
+
+type message struct {
+	user string
+	from string
+	to   []string
+	body string
+}
+
+type serverConn struct {
+	p     *provider
+	n     int // connection number, from 1
+	nc    net.Conn
+	br    *bufio.Reader
+	user  string
+	from  string
+	to    []string
+	mails int
+	rcpts int
+	chunk strings.Builder
+}
+
+var allCaps = []string{"PIPELINING", "SIZE 1000000", "8BITMIME", "SMTPUTF8", "CHUNKING", "DSN", "AUTH PLAIN LOGIN XOAUTH2 OAUTHBEARER"}
+
+func newProvider(t *testing.T, mod ...func(*provider)) *provider {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &provider{t: t, ln: ln, caps: allCaps, live: make(map[net.Conn]struct{})}
+	for _, m := range mod {
+		m(p)
+	}
+	p.wg.Add(1)
+	go p.accept()
+	t.Cleanup(p.stop)
+	return p
+}
+
+func (p *provider) stop() {
+	_ = p.ln.Close()
+	p.mu.Lock()
+	for nc := range p.live {
+		_ = nc.Close()
+	}
+	p.mu.Unlock()
+	p.wg.Wait()
+}
+
+// dropAll closes every connection, as a provider that restarts does.
+func (p *provider) dropAll() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for nc := range p.live {
+		_ = nc.Close()
+	}
+}
+
+func (p *provider) accept() {
+	defer p.wg.Done()
+	for {
+		nc, err := p.ln.Accept()
+		if err != nil {
+			return
+		}
+		p.mu.Lock()
+		p.conns++
+		p.open++
+		p.maxOpen = max(p.maxOpen, p.open)
+		n := p.conns
+		p.live[nc] = struct{}{}
+		p.mu.Unlock()
+		p.wg.Add(1)
+		go func() {
+			defer p.wg.Done()
+			s := &serverConn{p: p, n: n, nc: nc}
+			s.serve()
+			_ = nc.Close()
+			p.mu.Lock()
+			p.open--
+			delete(p.live, nc)
+			p.mu.Unlock()
+		}()
+	}
+}
+
+func (s *serverConn) say(r string) bool {
+	switch r {
+	case "<close>":
+		return false
+	case "<reset>":
+		tcp := s.nc
+		if tc, ok := tcp.(*tls.Conn); ok {
+			tcp = tc.NetConn()
+		}
+		_ = tcp.(*net.TCPConn).SetLinger(0)
+		_ = tcp.Close()
+		return false
+	case "<hang>":
+		_, _ = io.Copy(io.Discard, s.nc)
+		return false
+	case "<nothing>":
+		return true
+	}
+	closing := strings.HasSuffix(r, "<close>")
+	r = strings.TrimSuffix(r, "<close>")
+	if !strings.HasSuffix(r, "\n") {
+		r += "\r\n"
+	}
+	_, err := io.WriteString(s.nc, r)
+	return err == nil && !closing
+}
+
+func (s *serverConn) override(line string) (string, bool) {
+	s.p.mu.Lock()
+	s.p.lines = append(s.p.lines, line)
+	s.p.mu.Unlock()
+	if s.p.hook == nil {
+		return "", false
+	}
+	r := s.p.hook(s, line)
+	return r, r != ""
+}
+
+func (s *serverConn) serve() {
+	if s.p.implicit && !s.startTLS() {
+		return
+	}
+	s.br = bufio.NewReader(s.nc)
+	r, ok := s.override("<connect>")
+	if !ok {
+		r = "220 provider.test ESMTP"
+	}
+	if !s.say(r) {
+		return
+	}
+	for {
+		line, err := s.br.ReadString('\n')
+		if err != nil {
+			return
+		}
+		line = strings.TrimRight(line, "\r\n")
+		if !s.handle(line) {
+			return
+		}
+	}
+}
+
+func (s *serverConn) startTLS() bool {
+	tc := tls.Server(s.nc, s.p.tls)
+	if tc.Handshake() != nil {
+		return false
+	}
+	s.nc = tc
+	return true
+}
+
+func (s *serverConn) handle(line string) bool {
+	verb, args, _ := strings.Cut(line, " ")
+	r, replaced := s.override(line)
+	switch strings.ToUpper(verb) {
+	case "EHLO":
+		if replaced {
+			return s.say(r)
+		}
+		lines := append([]string{"provider.test"}, s.p.caps...)
+		if _, isTLS := s.nc.(*tls.Conn); !isTLS && s.p.tls != nil {
+			lines = append(lines, "STARTTLS")
+		}
+		var b strings.Builder
+		for i, l := range lines {
+			sep := "-"
+			if i == len(lines)-1 {
+				sep = " "
+			}
+			b.WriteString("250" + sep + l + "\r\n")
+		}
+		return s.say(b.String())
+	case "STARTTLS":
+		if !replaced {
+			r = "220 go"
+		}
+		if !s.say(r) || !strings.HasPrefix(r, "220") || !s.startTLS() {
+			return !strings.HasPrefix(r, "220")
+		}
+		s.br = bufio.NewReader(s.nc)
+		return true
+	case "AUTH":
+		if !replaced {
+			s.user = args
+			r = "235 2.7.0 ok"
+		}
+		return s.say(r)
+	case "MAIL":
+		s.mails++
+		s.rcpts = 0
+		if !replaced {
+			if s.from != "" {
+				r = "503 5.5.1 nested MAIL"
+			} else {
+				r = "250 2.1.0 sender ok"
+				s.from = line
+			}
+		}
+		return s.say(r)
+	case "RCPT":
+		s.rcpts++
+		if !replaced {
+			if s.from == "" {
+				r = "503 5.5.1 no MAIL"
+			} else {
+				r = "250 2.1.5 recipient ok"
+			}
+		}
+		if strings.HasPrefix(r, "25") {
+			s.to = append(s.to, line)
+		}
+		return s.say(r)
+	case "RSET":
+		s.clear()
+		if !replaced {
+			r = "250 2.0.0 reset"
+		}
+		return s.say(r)
+	case "QUIT":
+		if !replaced {
+			r = "221 2.0.0 bye<close>"
+		}
+		return s.say(r)
+	case "DATA":
+		if !replaced {
+			if len(s.to) == 0 {
+				r = "503 5.5.1 no recipients"
+			} else {
+				r = "354 go ahead"
+			}
+		}
+		if !s.say(r) {
+			return false
+		}
+		if !strings.HasPrefix(r, "354") {
+			return true
+		}
+		return s.data()
+	case "BDAT":
+		return s.bdat(args, r)
+	}
+	if !replaced {
+		r = "500 5.5.2 what"
+	}
+	return s.say(r)
+}
+
+func (s *serverConn) data() bool {
+	if r, ok := s.override("<body>"); ok && !s.say(r) {
+		return false
+	}
+	var body strings.Builder
+	for {
+		line, err := s.br.ReadString('\n')
+		if err != nil {
+			return false
+		}
+		if line == ".\r\n" {
+			break
+		}
+		if strings.HasPrefix(line, ".") && strings.HasSuffix("\r\n"+body.String(), "\r\n") {
+			line = line[1:]
+		}
+		body.WriteString(line)
+	}
+	return s.finish(body.String())
+}
+
+func (s *serverConn) bdat(args, replaced string) bool {
+	size, last, _ := strings.Cut(args, " ")
+	n, err := strconv.Atoi(size)
+	if err != nil {
+		return s.say("501 5.5.4 size")
+	}
+	if replaced == "<close>" || replaced == "<reset>" || replaced == "<hang>" {
+		return s.say(replaced)
+	}
+	if r, ok := s.override("<body>"); ok && !s.say(r) {
+		return false
+	}
+	b := make([]byte, n)
+	if _, err := io.ReadFull(s.br, b); err != nil {
+		return false
+	}
+	if replaced != "" {
+		return s.say(replaced)
+	}
+	if len(s.to) == 0 {
+		return s.say("503 5.5.1 no recipients")
+	}
+	s.chunk.Write(b)
+	if last == "" {
+		return s.say(fmt.Sprintf("250 2.0.0 %d octets", n))
+	}
+	return s.finish(s.chunk.String())
+}
+
+// finish keeps the message if, and only if, it answers 250.
+func (s *serverConn) finish(body string) bool {
+	r, ok := s.override("<end>")
+	m := message{user: s.user, from: s.from, to: s.to, body: body}
+	s.clear()
+	if !ok {
+		r = "250 2.0.0 queued as 1"
+	}
+	if strings.HasPrefix(r, "250") || r == "<kept><close>" {
+		s.p.mu.Lock()
+		s.p.messages = append(s.p.messages, m)
+		s.p.mu.Unlock()
+	}
+	if r == "<kept><close>" {
+		r = "<close>"
+	}
+	return s.say(r)
+}
+
+func (s *serverConn) clear() {
+	s.from, s.to = "", nil
+	s.chunk.Reset()
+}
+
+func (p *provider) got() []message {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append([]message(nil), p.messages...)
+}
+
+func (p *provider) commands() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append([]string(nil), p.lines...)
+}
+
+func (p *provider) count(prefix string) int {
+	n := 0
+	for _, l := range p.commands() {
+		if strings.HasPrefix(l, prefix) {
+			n++
+		}
+	}
+	return n
+}
+
+func (p *provider) dialed() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.conns
+}
+
+// testSettings is an upstream without limits that talks to p in the clear.
+func testSettings(t *testing.T, p *provider, mod ...func(*SMTPTransport)) *settings {
+	t.Helper()
+	tr := &SMTPTransport{
+		Hostname: "gateway.test",
+		TLS:      &UpstreamTLS{Mode: tlsOff},
+		Auth:     &UpstreamAuth{Mechanism: mechPlain},
+	}
+	if p != nil {
+		tr.Dial = p.ln.Addr().String()
+	}
+	for _, m := range mod {
+		m(tr)
+	}
+	s, err := tr.resolve(strings.ReplaceAll(t.Name(), "/", "-"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.logger = zap.NewNop()
+	s.dialTimeout = 5 * time.Second
+	s.commandTimeout = 5 * time.Second
+	s.dataTimeout = 5 * time.Second
+	return s
+}
+
+// start attaches s for the time of the test.
+func start(t *testing.T, s *settings) *upstream {
+	t.Helper()
+	u := attach(s)
+	t.Cleanup(func() {
+		u.detach(s)
+		u.closing.Wait()
+	})
+	return u
+}
+
+func testAccount(name string) *accounts.Account {
+	return &accounts.Account{Record: accounts.Record{Name: name, Secret: "made-up", Upstream: "x"}}
+}
+
+// deliver sends one message to the given recipients and returns the error that
+// came first.
+func deliver(u *upstream, a *accounts.Account, body string, to ...string) error {
+	tx, err := u.begin(context.Background(), a, "from@a.test", nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Abort()
+	if len(to) == 0 {
+		to = []string{"to@b.test"}
+	}
+	for _, rcpt := range to {
+		if err := tx.Rcpt(context.Background(), rcpt, nil); err != nil {
+			return err
+		}
+	}
+	reply, err := tx.Data(context.Background(), strings.NewReader(body))
+	if err == nil && !reply.Positive() {
+		return errors.New("no error and no positive reply")
+	}
+	return err
+}
+
+// tokens is a token source whose tokens a test counts and refuses.
+type tokens struct {
+	mu       sync.Mutex
+	n        int
+	current  *oauth2.Token
+	rejected int
+	err      error
+	length   int
+}
+
+func (k *tokens) Token(_ context.Context, _, _, _, _ string) (*oauth2.Token, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.err != nil {
+		return nil, k.err
+	}
+	if k.current == nil {
+		k.n++
+		k.current = &oauth2.Token{AccessToken: "token" + strconv.Itoa(k.n) + strings.Repeat("x", k.length)}
+	}
+	return k.current, nil
+}
+
+func (k *tokens) Reject(_, _, _ string, t *oauth2.Token) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.rejected++
+	if k.current == t {
+		k.current = nil
+	}
+}
+
+func (k *tokens) HasProvider(string) bool { return true }
+
+// testTLS makes a certificate for 127.0.0.1 and a pool that trusts it.
+func testTLS(t *testing.T) (*tls.Config, *x509.CertPool) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmpl := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "provider.test"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{"provider.test"},
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(cert)
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}, pool
+}

@@ -1,0 +1,456 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package upstreampool
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/emersion/go-smtp"
+
+	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/relay"
+)
+
+// transaction is one message on its way. It owns its connection until it ends.
+type transaction struct {
+	up   *upstream
+	ac   *account
+	c    *conn
+	acct *accounts.Account
+	from string
+	opts smtp.MailOptions
+
+	mailed   bool         // MAIL was sent
+	refused  *relay.Reply // of MAIL: the answer to every recipient
+	fatal    *relay.Reply // the connection is gone: the answer to everything
+	accepted int          // recipients
+	held     int64        // recipient slots taken
+	done     bool
+
+	info relay.Info
+}
+
+// begin reserves what one message needs.
+func (u *upstream) begin(ctx context.Context, a *accounts.Account, from string, opts *smtp.MailOptions) (*transaction, error) {
+	t := &transaction{up: u, acct: a, from: from}
+	if opts != nil {
+		t.opts = *opts
+	}
+	if err := t.reserve(ctx, false); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// reserve takes slots and a connection, and checks what can be checked now.
+func (t *transaction) reserve(ctx context.Context, forced bool) error {
+	ac, c, waited, err := t.up.acquire(ctx, t.acct, forced)
+	t.info.Upstream = t.up.name
+	t.info.Wait += waited
+	if err != nil {
+		return err
+	}
+	t.ac = ac
+	t.take(c)
+	if reply := checkMail(&c.caps, t.from, &t.opts); reply != nil {
+		t.done = true
+		ac.giveBack(c)
+		return reply
+	}
+	return nil
+}
+
+func (t *transaction) take(c *conn) {
+	t.c = c
+	t.info.Reused = c.messages > 0
+	if !t.info.Reused {
+		t.info.Dial, t.info.Token = c.dialTime, c.tokenTime
+		t.info.Wait = max(0, t.info.Wait-c.dialTime-c.tokenTime)
+	}
+}
+
+// Rcpt implements relay.Transaction.
+func (t *transaction) Rcpt(ctx context.Context, to string, opts *smtp.RcptOptions) error {
+	one := [1]relay.Recipient{{To: to}}
+	if opts != nil {
+		one[0].Opts = *opts
+	}
+	var errs [1]error
+	t.rcpts(ctx, one[:], errs[:])
+	return errs[0]
+}
+
+// RcptBatch implements relay.RcptBatcher.
+func (t *transaction) RcptBatch(ctx context.Context, rcpts []relay.Recipient) []error {
+	errs := make([]error, len(rcpts))
+	t.rcpts(ctx, rcpts, errs)
+	return errs
+}
+
+// errPending marks a recipient that has no answer yet.
+var errPending = errors.New("pending")
+
+// rcpts sends recipients in one flight where the provider has PIPELINING
+// (RFC 2920), else one by one; MAIL goes in front of the first.
+func (t *transaction) rcpts(ctx context.Context, rcpts []relay.Recipient, errs []error) {
+	if !t.admit(ctx, rcpts, errs) {
+		return
+	}
+	start := time.Now()
+	defer func() { t.info.Envelope += time.Since(start) }()
+	first := !t.mailed
+	t.mailed = true
+	err := t.envelope(ctx, rcpts, errs, first)
+	if err != nil && first && t.c.messages > 0 && replaceable(err) {
+		// Nothing was committed: the same flight goes out once more, on a
+		// connection that is certainly new.
+		if reply := t.replace(ctx); reply != nil {
+			t.fail(reply, errs)
+			return
+		}
+		err = t.envelope(ctx, rcpts, errs, first)
+	}
+	for _, e := range errs {
+		if e == nil {
+			t.accepted++
+		}
+	}
+	if err != nil {
+		t.fail(lostReply(err), errs)
+	}
+}
+
+// admit answers the recipients that need not be sent and marks the others.
+func (t *transaction) admit(ctx context.Context, rcpts []relay.Recipient, errs []error) bool {
+	any := false
+	for i := range rcpts {
+		switch {
+		case t.done:
+			errs[i] = relay.ReplyBadSequence
+		case t.fatal != nil:
+			errs[i] = t.fatal
+		case t.refused != nil:
+			errs[i] = t.refused
+		case ctx.Err() != nil:
+			errs[i] = relay.ReplyInternal
+		case rcpts[i].To == "" || !safePath(rcpts[i].To, t.opts.UTF8):
+			errs[i] = relay.ReplyBadRecipient
+		default:
+			if reply := t.holdRcpt(); reply != nil {
+				errs[i] = reply
+				continue
+			}
+			errs[i] = errPending
+			any = true
+		}
+	}
+	return any
+}
+
+func (t *transaction) holdRcpt() *relay.Reply {
+	t.ac.mu.Lock()
+	defer t.ac.mu.Unlock()
+	if len(t.ac.limits.rcpts) == 0 {
+		return nil
+	}
+	now := clock()
+	at, ok := t.ac.limits.holdRcpts(now, 1)
+	if !ok {
+		t.up.metrics.limited(limitedRefused)
+		return quotaReply(whatRecipients, at, now)
+	}
+	t.held++
+	return nil
+}
+
+// flightError is a connection that failed during a flight.
+type flightError struct {
+	err     error
+	replies int // that came before
+	code    int // of a 421
+	reply   *relay.Reply
+}
+
+func (e *flightError) Error() string { return e.err.Error() }
+func (e *flightError) Unwrap() error { return e.err }
+
+var errClosing = errors.New("the provider closes the connection")
+
+// envelope sends MAIL, if it is due, and the pending recipients, and reads the
+// replies. An error means that the connection can't be used any more.
+func (t *transaction) envelope(ctx context.Context, rcpts []relay.Recipient, errs []error, mail bool) error {
+	c := t.c
+	if err := c.armContext(ctx, c.s.commandTimeout); err != nil {
+		return &flightError{err: err}
+	}
+	if !c.caps.pipelining {
+		return t.stepwise(rcpts, errs, mail)
+	}
+	b := c.wbuf[:0]
+	reset := mail && c.needReset
+	if reset {
+		b = append(b, "RSET\r\n"...)
+	}
+	if mail {
+		b = appendMail(b, &c.caps, t.from, &t.opts)
+	}
+	for i := range rcpts {
+		if errs[i] == errPending { //nolint:errorlint // a mark of this file
+			b = appendRcpt(b, &c.caps, rcpts[i].To, &rcpts[i].Opts)
+		}
+	}
+	c.keep(b)
+	if err := c.write(b); err != nil {
+		return &flightError{err: err}
+	}
+	seen := 0
+	if reset {
+		if err := c.expectReset(); err != nil {
+			return err
+		}
+	}
+	if mail {
+		if err := t.readMail(); err != nil {
+			return err
+		}
+		seen++
+	}
+	for i := range rcpts {
+		if errs[i] != errPending { //nolint:errorlint // a mark of this file
+			continue
+		}
+		if err := t.readRcpt(&errs[i], seen); err != nil {
+			return err
+		}
+		seen++
+	}
+	return nil
+}
+
+// stepwise is envelope for a provider without PIPELINING.
+func (t *transaction) stepwise(rcpts []relay.Recipient, errs []error, mail bool) error {
+	c := t.c
+	if mail && c.needReset {
+		if err := c.write([]byte("RSET\r\n")); err != nil {
+			return &flightError{err: err}
+		}
+		if err := c.expectReset(); err != nil {
+			return err
+		}
+	}
+	if mail {
+		b := appendMail(c.wbuf[:0], &c.caps, t.from, &t.opts)
+		c.keep(b)
+		if err := c.write(b); err != nil {
+			return &flightError{err: err}
+		}
+		if err := t.readMail(); err != nil {
+			return err
+		}
+	}
+	for i := range rcpts {
+		if errs[i] != errPending { //nolint:errorlint // a mark of this file
+			continue
+		}
+		if t.refused != nil {
+			errs[i] = t.refused
+			continue
+		}
+		b := appendRcpt(c.wbuf[:0], &c.caps, rcpts[i].To, &rcpts[i].Opts)
+		c.keep(b)
+		if err := c.write(b); err != nil {
+			return &flightError{err: err, replies: 1}
+		}
+		if err := t.readRcpt(&errs[i], 1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *conn) expectReset() error {
+	code, err := c.replies.Read()
+	if err != nil {
+		return &flightError{err: err}
+	}
+	if code != 250 {
+		return &flightError{err: errClosing, code: code}
+	}
+	c.needReset = false
+	return nil
+}
+
+// readMail reads the reply to MAIL.
+func (t *transaction) readMail() error {
+	c := t.c
+	code, err := c.replies.Read()
+	switch {
+	case err != nil:
+		return &flightError{err: err}
+	case code == 421:
+		return &flightError{err: errClosing, code: code, reply: c.replies.Reply()}
+	case code < 300:
+		c.needReset = true
+	case code < 400:
+		return &flightError{err: relay.ErrReply, replies: 1}
+	default:
+		t.refused = c.replies.Reply()
+		t.learn(t.refused)
+	}
+	return nil
+}
+
+// readRcpt reads the reply to one RCPT. If MAIL was refused, its refusal is the
+// answer, whatever the provider says to a RCPT out of order.
+func (t *transaction) readRcpt(dst *error, seen int) error {
+	c := t.c
+	code, err := c.replies.Read()
+	switch {
+	case err != nil:
+		return &flightError{err: err, replies: seen}
+	case code == 421:
+		return &flightError{err: errClosing, replies: seen, code: code, reply: c.replies.Reply()}
+	case t.refused != nil:
+		if code < 300 {
+			c.needReset = true // it took a recipient after all
+		}
+		*dst = t.refused
+	case code < 300:
+		*dst = nil
+	case code < 400:
+		return &flightError{err: relay.ErrReply, replies: seen}
+	default:
+		*dst = c.replies.Reply()
+	}
+	return nil
+}
+
+// learn takes note of what a refusal says about the account.
+func (t *transaction) learn(r *relay.Reply) {
+	if r.Code != 432 {
+		return
+	}
+	t.ac.mu.Lock()
+	t.ac.adapt.lower(t.ac.conns-t.ac.dialing-1, clock())
+	t.ac.mu.Unlock()
+}
+
+// replaceable tells whether the first flight failed as it does on a connection
+// that was closed while it was idle: no reply came, or the goodbye in the place
+// of MAIL's.
+func replaceable(err error) bool {
+	fe, ok := errors.AsType[*flightError](err)
+	return ok && fe.replies == 0 && !timedOut(fe.err) && !errors.Is(fe.err, relay.ErrReply)
+}
+
+// replace opens a new connection in the slot of the one that died.
+func (t *transaction) replace(ctx context.Context) *relay.Reply {
+	s := t.up.current.Load()
+	old := t.c
+	t.ac.mu.Lock()
+	id := t.ac.id
+	// Its neighbours have likely met the same end.
+	for c := t.ac.idleHead; c != nil; c = c.next {
+		c.suspect = true
+	}
+	t.ac.mu.Unlock()
+	old.abandon()
+	old.stopExpiry()
+	t.c = nil
+	if s == nil {
+		return relay.ReplyShuttingDown
+	}
+	c, derr := t.up.dial(ctx, s, t.ac, id)
+	if derr != nil {
+		t.ac.mu.Lock()
+		t.ac.adapt.failed(derr, t.ac.conns-t.ac.dialing-1, clock())
+		t.ac.mu.Unlock()
+		return derr.reply
+	}
+	t.take(c)
+	t.refused = nil
+	return checkMail(&c.caps, t.from, &t.opts)
+}
+
+// fail notes that the connection is gone and answers what is pending.
+func (t *transaction) fail(reply *relay.Reply, errs []error) {
+	t.fatal = reply
+	for i := range errs {
+		if errs[i] == errPending { //nolint:errorlint // a mark of this file
+			errs[i] = reply
+		}
+	}
+	t.finish(false)
+}
+
+// lostReply is what the client hears of a connection that failed before the
+// end of data: the provider's goodbye if there was one.
+func lostReply(err error) *relay.Reply {
+	if fe, ok := errors.AsType[*flightError](err); ok && fe.reply != nil {
+		return fe.reply
+	}
+	if errors.Is(err, relay.ErrReply) {
+		return relay.ReplyUpstreamProtocol
+	}
+	return relay.ReplyUpstreamLost
+}
+
+// finish gives everything back, once.
+func (t *transaction) finish(sound bool) {
+	if t.done {
+		return
+	}
+	t.done = true
+	use := usage{sent: t.mailed, held: t.held, rcpts: int64(t.accepted)}
+	c := t.c
+	t.c = nil
+	if c == nil {
+		// The connection was lost and its successor never came.
+		t.ac.lost(use)
+		return
+	}
+	if t.mailed {
+		c.messages++
+	}
+	t.ac.release(c, use, sound)
+}
+
+// Abort implements relay.Transaction.
+func (t *transaction) Abort() {
+	if t.done {
+		return
+	}
+	// An open transaction is closed by RSET in front of the next MAIL.
+	t.finish(true)
+}
+
+// Describe implements relay.Describer.
+func (t *transaction) Describe() relay.Info { return t.info }
+
+// keep keeps a flight's buffer for the next, unless it grew out of proportion.
+func (c *conn) keep(b []byte) {
+	if cap(b) <= 2<<10 {
+		c.wbuf = b[:0]
+	}
+}
+
+// Interface guards
+var (
+	_ relay.Transaction = (*transaction)(nil)
+	_ relay.RcptBatcher = (*transaction)(nil)
+	_ relay.Describer   = (*transaction)(nil)
+)

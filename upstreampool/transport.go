@@ -1,0 +1,191 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package upstreampool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddytls"
+	"github.com/emersion/go-smtp"
+
+	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/relay"
+)
+
+func init() {
+	caddy.RegisterModule(new(SMTPTransport))
+}
+
+// CaddyModule returns the Caddy module information.
+func (*SMTPTransport) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "smtp_upstreams.transports.smtp",
+		New: func() caddy.Module { return new(SMTPTransport) },
+	}
+}
+
+// Provision loads the guest modules. What depends on the upstream's name is
+// checked in Bind.
+func (t *SMTPTransport) Provision(ctx caddy.Context) error {
+	t.logger = ctx.Logger()
+	t.storage = ctx.Storage()
+	repl := caddy.NewReplacer()
+	for _, f := range []struct {
+		name  string
+		value *string
+	}{
+		{"dial", &t.Dial}, {"hostname", &t.Hostname}, {"source_ip", &t.SourceIP},
+	} {
+		if *f.value == "" {
+			continue
+		}
+		v, err := repl.ReplaceOrErr(*f.value, true, true)
+		if err != nil {
+			return fmt.Errorf("%s: %w", f.name, err)
+		}
+		*f.value = v
+	}
+	if t.TLS != nil && t.TLS.CARaw != nil {
+		t.caRaw = append([]byte(nil), t.TLS.CARaw...)
+		mod, err := ctx.LoadModule(t.TLS, "CARaw")
+		if err != nil {
+			return fmt.Errorf("loading tls trust_pool module: %w", err)
+		}
+		ca, ok := mod.(caddytls.CA)
+		if !ok {
+			return fmt.Errorf("tls trust_pool module %T is no certificate pool", mod)
+		}
+		t.roots = ca.CertPool()
+	}
+	if t.NetworkProxyRaw != nil {
+		t.proxyRaw = append([]byte(nil), t.NetworkProxyRaw...)
+		mod, err := ctx.LoadModule(t, "NetworkProxyRaw")
+		if err != nil {
+			return fmt.Errorf("loading network_proxy module: %w", err)
+		}
+		p, ok := mod.(caddy.ProxyFuncProducer)
+		if !ok {
+			return fmt.Errorf("network_proxy module %T is no proxy", mod)
+		}
+		t.proxy = p.ProxyFunc()
+	}
+	// Only a provisioned app counts; whether this upstream needs it shows in
+	// Bind. An absent one has no providers.
+	mod, err := ctx.AppIfConfigured("oauth_tokens")
+	if err != nil && !errors.Is(err, caddy.ErrNotConfigured) {
+		return fmt.Errorf("loading app oauth_tokens: %w", err)
+	}
+	if err == nil {
+		tokens, ok := mod.(TokenSource)
+		if !ok {
+			return fmt.Errorf("app oauth_tokens (%T) is no token source", mod)
+		}
+		t.tokens = tokens
+	}
+	return nil
+}
+
+// Bind implements Transport.
+func (t *SMTPTransport) Bind(name string) error {
+	s, err := t.resolve(name)
+	if err != nil {
+		return err
+	}
+	if s.oauth() && (t.tokens == nil || !t.tokens.HasProvider(s.provider)) {
+		return fmt.Errorf("upstream '%s': auth.provider: OAuth provider '%s' is not configured in oauth_tokens", name, s.provider)
+	}
+	s.tokens, s.storage, s.proxy, s.logger = t.tokens, t.storage, t.proxy, t.logger
+	t.name, t.bound, t.started = name, s, make(chan struct{})
+	return nil
+}
+
+// Start implements Transport.
+func (t *SMTPTransport) Start() error {
+	t.upstream = attach(t.bound)
+	close(t.started)
+	return nil
+}
+
+// ready returns the upstream. Caddy starts apps in any order, so a message may
+// be here first: it waits as it would for a connection.
+func (t *SMTPTransport) ready(ctx context.Context) (*upstream, error) {
+	select {
+	case <-t.started:
+		return t.upstream, nil
+	default:
+	}
+	timeout := time.NewTimer(t.bound.maxWait)
+	defer timeout.Stop()
+	select {
+	case <-t.started:
+		return t.upstream, nil
+	case <-timeout.C:
+	case <-ctx.Done():
+	}
+	return nil, relay.ReplyNoConnection
+}
+
+// Stop implements Transport.
+func (t *SMTPTransport) Stop() error {
+	if t.upstream == nil {
+		return nil
+	}
+	t.upstream.detach(t.bound)
+	return nil
+}
+
+// Begin implements relay.Upstream.
+func (t *SMTPTransport) Begin(ctx context.Context, a *accounts.Account, from string, opts *smtp.MailOptions) (relay.Transaction, error) {
+	u, err := t.ready(ctx)
+	if err != nil {
+		return nil, err
+	}
+	tx, err := u.begin(ctx, a, from, opts)
+	if err != nil {
+		return nil, err // a nil *transaction must not become a non-nil interface
+	}
+	return tx, nil
+}
+
+// Warm implements relay.Warmer.
+func (t *SMTPTransport) Warm(a *accounts.Account) {
+	select {
+	case <-t.started:
+		t.upstream.warm(a)
+	default:
+	}
+}
+
+// Send implements relay.SingleFlight.
+func (t *SMTPTransport) Send(ctx context.Context, a *accounts.Account, from string, opts *smtp.MailOptions, to relay.Recipient, body io.Reader) (relay.Reply, relay.Info, error) {
+	u, err := t.ready(ctx)
+	if err != nil {
+		return relay.Reply{}, relay.Info{Upstream: t.name}, err
+	}
+	return u.send(ctx, a, from, opts, to, body)
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner  = (*SMTPTransport)(nil)
+	_ Transport          = (*SMTPTransport)(nil)
+	_ relay.Warmer       = (*SMTPTransport)(nil)
+	_ relay.SingleFlight = (*SMTPTransport)(nil)
+)

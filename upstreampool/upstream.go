@@ -1,0 +1,362 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package upstreampool
+
+import (
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/relay"
+)
+
+const (
+	shardCount  = 64
+	quitTimeout = 3 * time.Second
+	maxQuits    = 64 // connections being closed politely at a time
+	maxWarming  = 64 // tokens being fetched ahead at a time
+)
+
+// upstreams are the live upstreams of the process by name. They survive
+// reloads: connections, limiters and quota belong to them and not to a
+// configuration.
+var (
+	upstreamsMu sync.Mutex
+	upstreams   = make(map[string]*upstream)
+)
+
+// upstream is everything about one upstream that outlives a configuration. What
+// a configuration says of it is a generation of settings; the newest attached
+// one is in force, so that a configuration that fails to load after it attached
+// leaves the one before in force again.
+type upstream struct {
+	name string
+	seed maphash.Seed
+
+	current     atomic.Pointer[settings] // nil: closed, nothing is lent
+	genMu       sync.Mutex
+	generations []*settings
+
+	shards [shardCount]shard
+
+	conns   atomic.Int64 // open and opening connections of all accounts
+	breaker breaker
+
+	starvedMu sync.Mutex
+	starved   []*account // accounts that wait for a connection of the upstream's total
+	nStarved  atomic.Int32
+
+	quits   chan struct{} // semaphore
+	warming chan struct{} // semaphore
+	closing sync.WaitGroup
+
+	metrics *upstreamMetrics
+	quota   quotaKeeper
+}
+
+// shard holds a part of the accounts. Its lock covers the map alone.
+type shard struct {
+	mu       sync.RWMutex
+	accounts map[string]*account
+}
+
+// attach makes s the generation in force of its upstream.
+func attach(s *settings) *upstream {
+	upstreamsMu.Lock()
+	defer upstreamsMu.Unlock()
+	u, ok := upstreams[s.name]
+	if !ok {
+		u = newUpstream(s.name)
+		upstreams[s.name] = u
+	}
+	u.attach(s)
+	return u
+}
+
+func newUpstream(name string) *upstream {
+	u := &upstream{
+		name:    name,
+		seed:    maphash.MakeSeed(),
+		quits:   make(chan struct{}, maxQuits),
+		warming: make(chan struct{}, maxWarming),
+		metrics: newUpstreamMetrics(name),
+	}
+	for i := range u.shards {
+		u.shards[i].accounts = make(map[string]*account)
+	}
+	return u
+}
+
+func (u *upstream) attach(s *settings) {
+	u.genMu.Lock()
+	defer u.genMu.Unlock()
+	first := len(u.generations) == 0
+	if prev := u.current.Load(); prev != nil && prev.identity == s.identity && prev.tls != nil {
+		s.tls.ClientSessionCache = prev.tls.ClientSessionCache
+	}
+	if first {
+		u.quota.open(u, s)
+	}
+	u.generations = append(u.generations, s)
+	u.enforce(s)
+}
+
+// detach takes s back. The last generation's end closes the upstream.
+func (u *upstream) detach(s *settings) {
+	upstreamsMu.Lock()
+	u.genMu.Lock()
+	for i, g := range u.generations {
+		if g == s {
+			u.generations = append(u.generations[:i:i], u.generations[i+1:]...)
+			break
+		}
+	}
+	if n := len(u.generations); n > 0 {
+		u.enforce(u.generations[n-1])
+		u.genMu.Unlock()
+		upstreamsMu.Unlock()
+		return
+	}
+	delete(upstreams, u.name)
+	u.genMu.Unlock()
+	upstreamsMu.Unlock()
+	u.close(s)
+}
+
+// enforce puts s in force: idle connections of another identity are closed,
+// waiting messages see the new limits at once. Everything else notices when it
+// is used next.
+func (u *upstream) enforce(s *settings) {
+	prev := u.current.Swap(s)
+	if prev == s {
+		return
+	}
+	u.eachAccount(func(ac *account) {
+		ac.mu.Lock()
+		if !ac.dead {
+			ac.refresh(s, nil)
+			ac.dispatch(clock())
+		}
+		ac.mu.Unlock()
+	})
+}
+
+// close ends the upstream: nothing is lent any more, idle connections are
+// closed with QUIT, waiting messages are refused. A transaction that is under
+// way finishes; its connection closes after it.
+func (u *upstream) close(last *settings) {
+	u.current.Store(nil)
+	u.eachAccount(func(ac *account) {
+		ac.mu.Lock()
+		ac.failWaiters(relay.ReplyShuttingDown)
+		ac.dropIdle(func(*conn) bool { return true })
+		ac.stopTimer()
+		ac.mu.Unlock()
+	})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		u.closing.Wait()
+		u.quota.close(u)
+	}()
+	// A reload must not wait for a provider; the end of the process may.
+	if caddy.Exiting() {
+		select {
+		case <-done:
+		case <-time.After(2 * quitTimeout):
+			if c := last.logger.Check(zap.WarnLevel, "connections not closed in time"); c != nil {
+				c.Write(zap.String("upstream", u.name), zap.Int64("connections", u.conns.Load()))
+			}
+		}
+	}
+}
+
+func (u *upstream) eachAccount(f func(*account)) {
+	var list []*account
+	for i := range u.shards {
+		sh := &u.shards[i]
+		sh.mu.RLock()
+		list = list[:0]
+		for _, ac := range sh.accounts {
+			list = append(list, ac)
+		}
+		sh.mu.RUnlock()
+		for _, ac := range list {
+			f(ac)
+		}
+	}
+}
+
+func (u *upstream) shard(name string) *shard {
+	return &u.shards[maphash.String(u.seed, name)%shardCount]
+}
+
+// account returns the state of a's account, locked. It is made on first use.
+func (u *upstream) account(a *accounts.Account, s *settings) *account {
+	name := foldName(a.Name)
+	sh := u.shard(name)
+	for {
+		sh.mu.RLock()
+		ac := sh.accounts[name]
+		sh.mu.RUnlock()
+		if ac == nil {
+			sh.mu.Lock()
+			if ac = sh.accounts[name]; ac == nil {
+				ac = newAccount(u, name)
+				sh.accounts[name] = ac
+			}
+			sh.mu.Unlock()
+		}
+		ac.mu.Lock()
+		if ac.dead {
+			ac.mu.Unlock()
+			continue
+		}
+		if ac.cfg != s || ac.rec != a {
+			ac.refresh(s, a)
+		}
+		return ac
+	}
+}
+
+// peek returns the state of an account if there is one, not locked.
+func (u *upstream) peek(name string) *account {
+	name = foldName(name)
+	sh := u.shard(name)
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	return sh.accounts[name]
+}
+
+// forget drops the account's state if nothing would be lost with it.
+func (u *upstream) forget(ac *account) {
+	sh := u.shard(ac.name)
+	sh.mu.Lock()
+	ac.mu.Lock()
+	if !ac.dead && ac.empty(clock()) {
+		ac.dead = true
+		ac.stopTimer()
+		delete(sh.accounts, ac.name)
+	}
+	ac.mu.Unlock()
+	sh.mu.Unlock()
+}
+
+// foldName folds ASCII case, as names are compared. A name that is folded
+// already, the common case, is returned as it is.
+func foldName(name string) string {
+	for i := 0; i < len(name); i++ {
+		if c := name[i]; c >= 'A' && c <= 'Z' {
+			b := []byte(name)
+			for ; i < len(b); i++ {
+				if b[i] >= 'A' && b[i] <= 'Z' {
+					b[i] += 'a' - 'A'
+				}
+			}
+			return string(b)
+		}
+	}
+	return name
+}
+
+// reserve takes one connection of the upstream's total for ac. If there is
+// none left, ac is told when there is.
+func (u *upstream) reserve(ac *account, limit int64) bool {
+	for {
+		n := u.conns.Load()
+		if n >= limit {
+			break
+		}
+		if u.conns.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+	if !ac.starving {
+		ac.starving = true
+		u.starvedMu.Lock()
+		u.starved = append(u.starved, ac)
+		u.nStarved.Store(int32(len(u.starved))) //nolint:gosec // bounded by the number of accounts
+		u.starvedMu.Unlock()
+		// An idle connection of another account is worth less than this message.
+		go u.evict(ac)
+	}
+	return false
+}
+
+// unreserve gives a connection of the total back and serves who waits for one.
+func (u *upstream) unreserve() {
+	u.conns.Add(-1)
+	if u.nStarved.Load() == 0 {
+		return
+	}
+	u.starvedMu.Lock()
+	var ac *account
+	if len(u.starved) > 0 {
+		ac = u.starved[0]
+		u.starved = append(u.starved[:0:0], u.starved[1:]...)
+		u.nStarved.Store(int32(len(u.starved))) //nolint:gosec // bounded by the number of accounts
+	}
+	u.starvedMu.Unlock()
+	if ac == nil {
+		return
+	}
+	// The caller may hold another account's lock.
+	go func() {
+		ac.mu.Lock()
+		ac.starving = false
+		waiting := ac.nWait > 0
+		if !ac.dead {
+			ac.dispatch(clock())
+		}
+		ac.mu.Unlock()
+		if !waiting && u.nStarved.Load() > 0 {
+			u.conns.Add(1)
+			u.unreserve()
+		}
+	}()
+}
+
+// evict closes one idle connection of an account other than ac.
+func (u *upstream) evict(ac *account) {
+	start := int(maphash.String(u.seed, ac.name) % shardCount)
+	for i := range shardCount {
+		sh := &u.shards[(start+1+i)%shardCount]
+		sh.mu.RLock()
+		var list []*account
+		for _, other := range sh.accounts {
+			if other != ac {
+				list = append(list, other)
+			}
+		}
+		sh.mu.RUnlock()
+		for _, other := range list {
+			other.mu.Lock()
+			c := other.idleTail
+			if c != nil {
+				other.unlink(c)
+				other.retire(c)
+			}
+			other.mu.Unlock()
+			if c != nil {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,145 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package upstreampool
+
+import (
+	"math"
+	"time"
+
+	"github.com/caddymail/mailgateway/accounts"
+)
+
+// epoch is the zero of the clock. Its wall time makes readings comparable
+// across restarts; its monotonic reading keeps steps of the system clock from
+// freeing or blocking slots.
+var epoch = time.Now()
+
+// clock returns nanoseconds since 1970 on a scale that never jumps.
+func clock() int64 { return epoch.UnixNano() + int64(time.Since(epoch)) }
+
+const (
+	// exactSlots is the limit up to which every event has its own stamp.
+	exactSlots = 1024
+	// coarseSlots is the number of stamps that a larger limit is kept with.
+	coarseSlots = 96
+	never       = math.MaxInt64
+)
+
+// window counts events so that no stretch of time as long as the period ever
+// has more than the limit, wherever between the two commands the provider
+// counts: an event takes its slot before it is sent, holds it until its answer
+// is known, and occupies it for one full period from then. The events that hold
+// a slot without a stamp are the same for all windows of an account; limits
+// counts them and passes their number as held.
+type window struct {
+	rate accounts.Rate
+	gran int64 // stamps are rounded up to multiples of it; 0: exact
+
+	sum int64 // events in stamps
+
+	stamps []stamp // a ring, oldest at head
+	head   int
+	n      int
+}
+
+// stamp says that n events occupy their slots until one period after at.
+type stamp struct{ at, n int64 }
+
+// configure sets the limit. What has been counted stays counted.
+func (w *window) configure(r accounts.Rate) {
+	w.rate = r
+	w.gran = 0
+	if r.Count > exactSlots || r.Per >= time.Hour {
+		w.gran = int64(r.Per) / coarseSlots
+	}
+}
+
+func (w *window) expire(now int64) {
+	per := int64(w.rate.Per)
+	for w.n > 0 {
+		s := &w.stamps[w.head]
+		if s.at+per > now {
+			return
+		}
+		w.sum -= s.n
+		w.head++
+		if w.head == len(w.stamps) {
+			w.head = 0
+		}
+		w.n--
+	}
+}
+
+// free returns the number of slots that can be taken now.
+func (w *window) free(now, held int64) int64 {
+	w.expire(now)
+	return max(0, w.rate.Count-w.sum-held)
+}
+
+// when returns the earliest time at which k slots can be free, assuming that
+// the events that hold slots end now: never earlier than the truth allows, so
+// a wait beyond it is certain to be in vain.
+func (w *window) when(now, k, held int64) int64 {
+	w.expire(now)
+	if k > w.rate.Count {
+		return never
+	}
+	need := k - (w.rate.Count - w.sum - held)
+	if need <= 0 {
+		return now
+	}
+	for i := range w.n {
+		s := w.stamps[(w.head+i)%len(w.stamps)]
+		if need -= s.n; need <= 0 {
+			return s.at + int64(w.rate.Per)
+		}
+	}
+	return now + int64(w.rate.Per)
+}
+
+// add stamps n events.
+func (w *window) add(at, n int64) {
+	if n <= 0 {
+		return
+	}
+	if w.gran > 0 {
+		at += w.gran - 1
+		at -= at % w.gran
+	}
+	w.sum += n
+	if w.n > 0 {
+		last := &w.stamps[(w.head+w.n-1)%len(w.stamps)]
+		if at <= last.at {
+			last.n += n
+			return
+		}
+	}
+	if w.n == len(w.stamps) {
+		grown := make([]stamp, max(4, 2*len(w.stamps)))
+		for i := range w.n {
+			grown[i] = w.stamps[(w.head+i)%len(w.stamps)]
+		}
+		w.stamps, w.head = grown, 0
+	}
+	w.stamps[(w.head+w.n)%len(w.stamps)] = stamp{at, n}
+	w.n++
+}
+
+// each calls f for every stamp, oldest first.
+func (w *window) each(f func(stamp)) {
+	for i := range w.n {
+		f(w.stamps[(w.head+i)%len(w.stamps)])
+	}
+}
