@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -132,7 +133,7 @@ func TestLookupAllocatesNothing(t *testing.T) {
 }
 
 func TestReadersWhileReloading(t *testing.T) {
-	const accounts, rounds = 500, 100
+	const accounts, rounds = 100, 25
 	path := filepath.Join(t.TempDir(), "accounts.jsonl")
 	write := func(round int) {
 		var b strings.Builder
@@ -168,6 +169,7 @@ func TestReadersWhileReloading(t *testing.T) {
 					return
 				default:
 				}
+				runtime.Gosched()
 				name := fmt.Sprintf("A%d@example.com", i%accounts)
 				if a, ok := d.Lookup(name); !ok || a.Key() != FoldName(name) {
 					t.Errorf("%s: %v, %v", name, a, ok)

@@ -1,0 +1,215 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package accounts
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"sync"
+)
+
+// editParallel are the records that one batch writes at a time: each is a
+// flush to disk.
+const editParallel = 8
+
+// edit makes changes under one lock of the storage. Names must differ.
+func (s *dynamicState) edit(ctx context.Context, edits []Edit) []Change {
+	changes := make([]Change, len(edits))
+	failAll := func(err error) []Change {
+		for i := range changes {
+			changes[i] = Change{Name: edits[i].Name, Err: fmt.Errorf("%w: %w", ErrUnavailable, err)}
+		}
+		return changes
+	}
+	// Within the process the lock is handed over at once; that of a storage
+	// may be a file that is looked at once a second.
+	select {
+	case s.writer <- struct{}{}:
+		defer func() { <-s.writer }()
+	case <-ctx.Done():
+		return failAll(context.Cause(ctx))
+	}
+	store := s.store()
+	if err := store.Lock(ctx, dynamicLock); err != nil {
+		return failAll(err)
+	}
+	// What has begun is finished, so that the journal tells of it.
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 4*storageTimeout)
+	defer cancel()
+	defer func() {
+		if err := store.Unlock(end, dynamicLock); err != nil {
+			s.logger.Load().Error("unlocking the accounts in the storage: " + err.Error())
+		}
+	}()
+	j, err := s.loadJournal(end)
+	if err != nil {
+		return failAll(err)
+	}
+
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, editParallel)
+	for i := range edits {
+		if err := ctx.Err(); err != nil {
+			changes[i] = Change{Name: edits[i].Name, Err: fmt.Errorf("%w: %w", ErrUnavailable, err)}
+			continue
+		}
+		slots <- struct{}{}
+		wg.Go(func() {
+			changes[i] = s.change(end, edits[i])
+			<-slots
+		})
+	}
+	wg.Wait()
+
+	var keys []string
+	for i := range changes {
+		if changes[i].Changed {
+			keys = append(keys, strings.TrimPrefix(storageKey(edits[i].Name), dynamicPrefix+"/"))
+		}
+	}
+	if len(keys) > 0 {
+		s.writeJournal(end, j, keys)
+	}
+	return changes
+}
+
+// writeJournal tells other processes. When it fails, they see the changes at
+// their next full scan only.
+func (s *dynamicState) writeJournal(ctx context.Context, j journal, keys []string) {
+	before := journalPos{j.Epoch, j.Rev}
+	if j.Epoch == "" {
+		j = journal{Epoch: newRevision()}
+	}
+	j.Keys = append(j.Keys, keys...)
+	if n := len(j.Keys) - journalLen; n > 0 {
+		j.Keys = j.Keys[n:]
+	}
+	j.Rev += uint64(len(keys))
+	blob, err := json.Marshal(j)
+	if err == nil {
+		err = s.store().Store(ctx, dynamicJournal, blob)
+	}
+	if err != nil {
+		s.logger.Load().Error("telling other processes of changed accounts: " + err.Error())
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.complete && s.pos == before {
+		s.pos = journalPos{j.Epoch, j.Rev}
+	}
+}
+
+// change makes one change.
+func (s *dynamicState) change(ctx context.Context, e Edit) Change {
+	c := Change{Name: e.Name}
+	fail := func(err error) Change {
+		c.Err = err
+		return c
+	}
+	if err := checkText(e.Name, maxNameLen, true); err != nil {
+		return fail(&FieldError{Field: "name", Err: err})
+	}
+	key := storageKey(e.Name)
+	unlock, err := s.lockKey(ctx, key)
+	if err != nil {
+		return fail(fmt.Errorf("%w: %w", ErrUnavailable, err))
+	}
+	defer unlock()
+
+	var old *Record
+	var oldAccount *Account
+	blob, err := s.store().Load(ctx, key)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		s.forget(key)
+	case err != nil:
+		return fail(fmt.Errorf("%w: %w", ErrUnavailable, err))
+	default:
+		s.apply(key, blob)
+		oldAccount, err = s.openForEdit(e.Name, key, blob)
+		if err != nil {
+			return fail(err)
+		}
+		old = &oldAccount.Record
+	}
+	if err := e.Condition.check(oldAccount); err != nil {
+		return fail(err)
+	}
+	updated, err := e.Update(old)
+	if err != nil {
+		return fail(err)
+	}
+	if updated == nil {
+		if old == nil {
+			return c
+		}
+		if err := s.store().Delete(ctx, key); err != nil {
+			return fail(fmt.Errorf("%w: %w", ErrUnavailable, err))
+		}
+		s.forget(key)
+		c.Changed = true
+		return c
+	}
+	if FoldName(updated.Name) != FoldName(e.Name) {
+		return fail(&FieldError{Account: e.Name, Field: "name", Err: errors.New("cannot be changed: add another account and delete this one")})
+	}
+	a, err := Compile(*updated, "dynamic")
+	if err != nil {
+		return fail(err)
+	}
+	data, err := json.Marshal(updated)
+	if err != nil {
+		return fail(&FieldError{Account: e.Name, Err: err})
+	}
+	if old != nil {
+		if was, err := json.Marshal(old); err == nil && bytes.Equal(was, data) {
+			c.Account = a
+			a.revision = oldAccount.revision
+			return c
+		}
+	}
+	a.revision = newRevision()
+	sealed, err := s.seal.seal(key, a.revision, data)
+	if err != nil {
+		return fail(err)
+	}
+	if err := s.store().Store(ctx, key, sealed); err != nil {
+		return fail(fmt.Errorf("%w: %w", ErrUnavailable, err))
+	}
+	s.apply(key, sealed)
+	c.Account, c.Changed, c.Created = a, true, old == nil
+	return c
+}
+
+// openForEdit is open for a record that may be bad: what cannot be opened stays
+// for whoever has the right key, but what is merely wrong can be changed. The
+// account is not compiled: its mailbox is the one that was configured.
+func (s *dynamicState) openForEdit(name, key string, blob []byte) (*Account, error) {
+	data, revision, err := s.seal.open(key, blob)
+	if err != nil {
+		return nil, err
+	}
+	r, err := decodeRecord(data)
+	if err != nil || storageKey(r.Name) != key {
+		r = Record{Name: name}
+	}
+	return &Account{Record: r, Source: "dynamic", revision: revision}, nil
+}

@@ -1,0 +1,331 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package accounts
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/certmagic"
+	"go.uber.org/zap"
+)
+
+const (
+	// dynamicPrefix is where the records lie, dynamicJournal what says
+	// which of them changed, dynamicLock what writers hold.
+	dynamicPrefix  = "smtp/accounts"
+	dynamicJournal = "smtp/accounts_journal"
+	dynamicLock    = "smtp_accounts"
+
+	// storageTimeout bounds one storage operation.
+	storageTimeout = 20 * time.Second
+	// loadParallel are the storage reads at a time.
+	loadParallel = 4
+	// maxAbsent bounds the names that are remembered as unknown while the
+	// accounts are loading.
+	maxAbsent = 8192
+)
+
+// dynamicState is the accounts of one storage, shared by all configurations
+// that use it.
+type dynamicState struct {
+	seal    *sealer
+	index   Index
+	storage atomic.Pointer[certmagic.Storage]
+	logger  atomic.Pointer[zap.Logger]
+
+	reads   chan struct{}     // a semaphore for reads of unknown names
+	writer  chan struct{}     // held by who changes records
+	stripes [64]chan struct{} // held while a record is read and applied
+
+	mu       sync.Mutex
+	known    map[string]knownRecord // by storage key
+	bad      map[string]Problem     // by storage key
+	absent   map[string]struct{}    // by storage key
+	complete bool                   // all records are in known or bad
+	pos      journalPos
+
+	lifeMu sync.Mutex
+	users  []*DynamicSource
+	cancel context.CancelFunc
+	done   chan struct{}
+	poke   chan struct{}
+}
+
+type knownRecord struct {
+	key    string // the folded name
+	digest [sha256.Size]byte
+}
+
+func newDynamicState(logger *zap.Logger, storage certmagic.Storage, seal *sealer) *dynamicState {
+	s := &dynamicState{
+		seal:   seal,
+		reads:  make(chan struct{}, loadParallel),
+		writer: make(chan struct{}, 1),
+		known:  make(map[string]knownRecord),
+		bad:    make(map[string]Problem),
+		absent: make(map[string]struct{}),
+		poke:   make(chan struct{}, 1),
+	}
+	for i := range s.stripes {
+		s.stripes[i] = make(chan struct{}, 1)
+	}
+	s.storage.Store(&storage)
+	s.logger.Store(logger)
+	s.index.loading.Store(true)
+	return s
+}
+
+// storageKey is where a name's record lies. Names may hold what paths must
+// not, and the listing of a storage should not be a list of addresses.
+func storageKey(name string) string {
+	sum := sha256.Sum256([]byte(FoldName(name)))
+	return dynamicPrefix + "/" + hex.EncodeToString(sum[:])
+}
+
+func isStorageKey(key string) bool {
+	dir, file := path.Split(key)
+	return dir == dynamicPrefix+"/" && len(file) == 2*sha256.Size &&
+		strings.Trim(file, "0123456789abcdef") == ""
+}
+
+// start makes u the latest user: its storage is the one in use, since that of
+// an earlier configuration may be closed.
+func (s *dynamicState) start(u *DynamicSource) {
+	s.lifeMu.Lock()
+	defer s.lifeMu.Unlock()
+	s.users = append(s.users, u)
+	s.storage.Store(&u.storage)
+	s.logger.Store(u.logger)
+	if len(s.users) == 1 {
+		ctx, cancel := context.WithCancel(context.Background())
+		s.cancel, s.done = cancel, make(chan struct{})
+		go s.loop(ctx, s.done)
+	}
+}
+
+// stop gives a failed configuration's place back to the one before it.
+func (s *dynamicState) stop(u *DynamicSource) {
+	s.lifeMu.Lock()
+	defer s.lifeMu.Unlock()
+	i := slices.Index(s.users, u)
+	if i < 0 {
+		return
+	}
+	s.users = slices.Delete(s.users, i, i+1)
+	if n := len(s.users); n > 0 {
+		s.storage.Store(&s.users[n-1].storage)
+		s.logger.Store(s.users[n-1].logger)
+		return
+	}
+	s.cancel()
+	<-s.done
+}
+
+// Destruct implements caddy.Destructor.
+func (*dynamicState) Destruct() error { return nil }
+
+func (s *dynamicState) store() certmagic.Storage { return *s.storage.Load() }
+
+// lockKey keeps reading and applying a record together, so that an older
+// content never replaces a newer one.
+func (s *dynamicState) lockKey(ctx context.Context, key string) (unlock func(), err error) {
+	n := len(key)
+	stripe := s.stripes[(16*hexDigit(key[n-2])+hexDigit(key[n-1]))%len(s.stripes)]
+	select {
+	case stripe <- struct{}{}:
+		return func() { <-stripe }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+func hexDigit(c byte) int {
+	if c >= 'a' {
+		return int(c-'a') + 10
+	}
+	return int(c - '0')
+}
+
+// lookup finds an account that may not be loaded yet.
+func (s *dynamicState) lookup(ctx context.Context, name string) (*Account, error) {
+	if name == "" {
+		return nil, nil
+	}
+	key := storageKey(name)
+	s.mu.Lock()
+	problem, bad := s.bad[key]
+	_, absent := s.absent[key]
+	absent = absent || s.complete
+	s.mu.Unlock()
+	switch {
+	case bad:
+		return nil, problem
+	case absent:
+		return nil, nil
+	}
+	select {
+	case s.reads <- struct{}{}:
+		defer func() { <-s.reads }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	if a, ok := s.index.Get(name); ok {
+		return a, nil
+	}
+	if err := s.refresh(ctx, key); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	problem, bad = s.bad[key]
+	s.mu.Unlock()
+	if a, ok := s.index.Get(name); ok {
+		return a, nil
+	}
+	if bad {
+		return nil, problem
+	}
+	return nil, nil
+}
+
+// refresh reads a record and applies what it says. Only the storage's failure
+// is an error.
+func (s *dynamicState) refresh(ctx context.Context, key string) error {
+	ctx, cancel := context.WithTimeout(ctx, storageTimeout)
+	defer cancel()
+	unlock, err := s.lockKey(ctx, key)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	blob, err := s.store().Load(ctx, key)
+	if errors.Is(err, fs.ErrNotExist) {
+		s.forget(key)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	s.apply(key, blob)
+	return nil
+}
+
+// apply takes a record's content over. The stripe of the key is held.
+func (s *dynamicState) apply(key string, blob []byte) {
+	digest := sha256.Sum256(blob)
+	s.mu.Lock()
+	known, ok := s.known[key]
+	if ok && known.digest == digest {
+		delete(s.bad, key) // a bad version of it was there meanwhile
+		s.setLoading()
+		s.mu.Unlock()
+		return
+	}
+	s.mu.Unlock()
+	a, err := s.open(key, blob)
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.absent, key)
+	if err != nil {
+		p := Problem{Source: "dynamic", File: key, Kept: ok, Message: err.Error()}
+		var fe *FieldError
+		if errors.As(err, &fe) {
+			p.Account, p.Field, p.Message = fe.Account, fe.Field, fe.Err.Error()
+		}
+		if s.bad[key] != p {
+			s.bad[key] = p
+			if len(s.bad) <= 10 {
+				s.logger.Load().Error("bad account", zap.String("key", key), zap.String("account", p.Account),
+					zap.String("field", p.Field), zap.String("problem", p.Message), zap.Bool("kept", p.Kept))
+			}
+		}
+		s.setLoading()
+		return
+	}
+	delete(s.bad, key)
+	s.known[key] = knownRecord{a.key, digest}
+	s.index.Set(a)
+	s.setLoading()
+}
+
+// forget takes note that a record is not there. The stripe of the key is held.
+func (s *dynamicState) forget(key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if known, ok := s.known[key]; ok {
+		delete(s.known, key)
+		s.index.Delete(known.key)
+	}
+	delete(s.bad, key)
+	if !s.complete {
+		if len(s.absent) >= maxAbsent {
+			clear(s.absent)
+		}
+		s.absent[key] = struct{}{}
+	}
+	s.setLoading()
+}
+
+// setLoading has lookups of unknown names come here as long as the answer may
+// be another than "no such account".
+func (s *dynamicState) setLoading() {
+	s.index.loading.Store(!s.complete || len(s.bad) > 0)
+}
+
+// open returns a stored record's account.
+func (s *dynamicState) open(key string, blob []byte) (*Account, error) {
+	data, revision, err := s.seal.open(key, blob)
+	if err != nil {
+		return nil, err
+	}
+	r, err := decodeRecord(data)
+	if err != nil {
+		return nil, err
+	}
+	if storageKey(r.Name) != key {
+		return nil, &FieldError{Account: r.Name, Field: "name", Err: errors.New("the record lies at another account's place")}
+	}
+	a, err := Compile(r, "dynamic")
+	if err != nil {
+		return nil, err
+	}
+	a.revision = revision
+	return a, nil
+}
+
+func (s *dynamicState) problems() []Problem {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := make([]Problem, 0, len(s.bad))
+	for _, p := range s.bad {
+		list = append(list, p)
+	}
+	slices.SortFunc(list, func(a, b Problem) int { return strings.Compare(a.File, b.File) })
+	return list
+}
+
+// Interface guards
+var _ caddy.Destructor = (*dynamicState)(nil)
