@@ -1,0 +1,493 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package smtpapp
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/certmagic"
+	"github.com/emersion/go-smtp"
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/relay"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		// Caddy's own, for the life of the process.
+		goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.(*Cache).maintainAssets"),
+		goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.(*RingBufferRateLimiter).permit"),
+		goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.(*RingBufferRateLimiter).loop"),
+		goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.keepLockfileFresh"),
+		goleak.IgnoreAnyFunction("github.com/golang/glog.(*fileSink).flushDaemon"),
+		goleak.IgnoreAnyFunction("go.opencensus.io/stats/view.(*worker).start"),
+	)
+}
+
+var _ = certmagic.Default
+
+// message is what the fake upstream has been given.
+type message struct {
+	account string
+	from    string
+	opts    smtp.MailOptions
+	to      []string
+	rcpts   []smtp.RcptOptions
+	body    []byte
+}
+
+// fakeUpstream stands for the provider. It runs in the process, but reads
+// bodies to their end as the real one does.
+type fakeUpstream struct {
+	mu       sync.Mutex
+	messages []message
+	flights  [][]string // recipients by flight
+	begins   int
+	aborts   int
+	warmed   []string
+
+	beginErr  error
+	rcptErr   func(to string) error
+	reply     relay.Reply
+	dataErr   error
+	early     bool                 // fail before the body is read
+	onData    func(body io.Reader) // in place of reading the body
+	hold      chan struct{}        // Data waits for it
+	inData    chan struct{}        // told when Data begins
+	beginHook func(ctx context.Context)
+}
+
+func (u *fakeUpstream) Begin(ctx context.Context, a *accounts.Account, from string, opts *smtp.MailOptions) (relay.Transaction, error) {
+	u.mu.Lock()
+	u.begins++
+	hook := u.beginHook
+	err := u.beginErr
+	u.mu.Unlock()
+	if hook != nil {
+		hook(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &fakeTx{u: u, m: message{account: a.Name, from: from, opts: *opts}}, nil
+}
+
+func (u *fakeUpstream) Warm(a *accounts.Account) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.warmed = append(u.warmed, a.Name)
+}
+
+func (u *fakeUpstream) taken() []message {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return append([]message(nil), u.messages...)
+}
+
+type fakeTx struct {
+	u    *fakeUpstream
+	m    message
+	done bool
+}
+
+func (tx *fakeTx) Rcpt(ctx context.Context, to string, opts *smtp.RcptOptions) error {
+	return tx.RcptBatch(ctx, []relay.Recipient{{To: to, Opts: *opts}})[0]
+}
+
+func (tx *fakeTx) RcptBatch(_ context.Context, rcpts []relay.Recipient) []error {
+	tx.u.mu.Lock()
+	defer tx.u.mu.Unlock()
+	errs := make([]error, len(rcpts))
+	var flight []string
+	for i, r := range rcpts {
+		flight = append(flight, r.To)
+		if tx.u.rcptErr != nil {
+			errs[i] = tx.u.rcptErr(r.To)
+		}
+		if errs[i] == nil {
+			tx.m.to = append(tx.m.to, r.To)
+			tx.m.rcpts = append(tx.m.rcpts, r.Opts)
+		}
+	}
+	tx.u.flights = append(tx.u.flights, flight)
+	return errs
+}
+
+func (tx *fakeTx) Data(ctx context.Context, body io.Reader) (relay.Reply, error) {
+	return tx.u.take(ctx, &tx.m, body, &tx.done)
+}
+
+func (u *fakeUpstream) take(ctx context.Context, m *message, body io.Reader, done *bool) (relay.Reply, error) {
+	u.mu.Lock()
+	early, dataErr, onData, hold, inData := u.early, u.dataErr, u.onData, u.hold, u.inData
+	u.mu.Unlock()
+	if inData != nil {
+		inData <- struct{}{}
+	}
+	if early {
+		return relay.Reply{}, dataErr
+	}
+	if onData != nil {
+		onData(body)
+		return relay.Reply{}, relay.ReplyUpstreamLost
+	}
+	b, err := io.ReadAll(body)
+	if err != nil {
+		return relay.Reply{}, errors.Join(relay.ReplyUpstreamLost, err)
+	}
+	if hold != nil {
+		select {
+		case <-hold:
+		case <-ctx.Done():
+			return relay.Reply{}, relay.ReplyUpstreamLost
+		}
+	}
+	if dataErr != nil {
+		return relay.Reply{}, dataErr
+	}
+	m.body = b
+	*done = true
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.messages = append(u.messages, *m)
+	r := u.reply
+	if r.Code == 0 {
+		r = relay.Reply{Code: 250, Enhanced: smtp.EnhancedCode{2, 0, 0}, Lines: []string{"2.0.0 OK 12345 provider"}}
+	}
+	return r, nil
+}
+
+func (tx *fakeTx) Abort() {
+	tx.u.mu.Lock()
+	defer tx.u.mu.Unlock()
+	if !tx.done {
+		tx.done = true
+		tx.u.aborts++
+	}
+}
+
+func (tx *fakeTx) Describe() relay.Info { return relay.Info{Upstream: "fake", Reused: true} }
+
+// singleUpstream can send in one flight too.
+type singleUpstream struct{ *fakeUpstream }
+
+func (u singleUpstream) Send(ctx context.Context, a *accounts.Account, from string, opts *smtp.MailOptions, to relay.Recipient, body io.Reader) (relay.Reply, relay.Info, error) {
+	m := message{account: a.Name, from: from, opts: *opts, to: []string{to.To}}
+	var done bool
+	r, err := u.take(ctx, &m, body, &done)
+	return r, relay.Info{Upstream: "fake"}, err
+}
+
+// testSource is an account source out of the test's hands.
+type testSource struct{ index accounts.Index }
+
+func (*testSource) Name() string                 { return "test" }
+func (s *testSource) Index() *accounts.Index     { return &s.index }
+func (*testSource) Start() error                 { return nil }
+func (*testSource) Stop()                        {}
+func (*testSource) Problems() []accounts.Problem { return nil }
+
+const (
+	testUser     = "alerts@example.com"
+	testPassword = "made-up-password-1"
+)
+
+func testRecord(name string) accounts.Record {
+	sum := sha256.Sum256([]byte(testPassword))
+	return accounts.Record{Name: name, Upstream: "fake", PasswordHashes: []string{"sha256:" + hex.EncodeToString(sum[:])}}
+}
+
+func mustCompile(t testing.TB, r accounts.Record) *accounts.Account {
+	t.Helper()
+	a, err := accounts.Compile(r, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// testServer is a server on a loopback port, without Caddy around it.
+type testServer struct {
+	t      testing.TB
+	up     *fakeUpstream
+	source *testSource
+	gen    *generation
+	point  *point
+	addr   string
+	count  *countingListener
+	wg     sync.WaitGroup
+}
+
+// testPolicy is the policy that the wire tests begin with.
+func testPolicy() *policy {
+	return &policy{
+		hostname: "mail.test", maxSize: 1 << 20, maxRcpts: 100, maxConns: 1000, maxPerIP: 1000,
+		commandTimeout: time.Minute, bodyIdle: time.Minute, bodyTimeout: time.Minute,
+		maxAuthTries: 3, authMax: 1 << 30, authWindow: time.Minute, authBan: time.Minute,
+	}
+}
+
+func newTestGeneration(t testing.TB, up relay.Upstream, source *testSource, p *policy) *generation {
+	p.compileReplies()
+	g := &generation{
+		name: "test", policy: p, upstream: up, counters: new(counters), metrics: processMetrics,
+		directory: accounts.NewDirectory([]accounts.Source{source}, nil),
+		logger:    zap.NewNop(), access: zap.NewNop(),
+	}
+	g.single, _ = up.(relay.SingleFlight)
+	g.warmer, _ = up.(relay.Warmer)
+	return g
+}
+
+func startServer(t testing.TB, change func(*policy)) *testServer {
+	t.Helper()
+	return startServerWith(t, new(fakeUpstream), change)
+}
+
+func startServerWith(t testing.TB, up relay.Upstream, change func(*policy)) *testServer {
+	t.Helper()
+	p := testPolicy()
+	if change != nil {
+		change(p)
+	}
+	s := &testServer{t: t, source: new(testSource), point: newPoint()}
+	switch u := up.(type) {
+	case *fakeUpstream:
+		s.up = u
+	case singleUpstream:
+		s.up = u.fakeUpstream
+	}
+	s.source.index.Set(mustCompile(t, testRecord(testUser)))
+	s.gen = newTestGeneration(t, up, s.source, p)
+	s.point.attach(s.gen)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.count = &countingListener{Listener: ln}
+	c := &core{point: s.point, key: "test", ln: s.count, done: make(chan struct{})}
+	c.start()
+	s.addr = ln.Addr().String()
+	t.Cleanup(func() {
+		_ = c.Destruct()
+		for _, x := range s.point.list() {
+			x.kill()
+		}
+		s.point.waitEmpty()
+	})
+	return s
+}
+
+// waitEmpty waits for the last session to end.
+func (p *point) waitEmpty() {
+	for len(p.list()) > 0 {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// countingListener counts the writes of the connections it accepts.
+type countingListener struct {
+	net.Listener
+	mu    sync.Mutex
+	conns []*countingConn
+}
+
+func (l *countingListener) Accept() (net.Conn, error) {
+	nc, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	c := &countingConn{Conn: nc}
+	l.mu.Lock()
+	l.conns = append(l.conns, c)
+	l.mu.Unlock()
+	return c, nil
+}
+
+func (l *countingListener) last() *countingConn {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.conns[len(l.conns)-1]
+}
+
+type countingConn struct {
+	net.Conn
+	mu     sync.Mutex
+	writes int
+}
+
+func (c *countingConn) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	c.writes++
+	c.mu.Unlock()
+	return c.Conn.Write(p)
+}
+
+func (c *countingConn) count() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.writes
+}
+
+// client is the other end of the wire.
+type client struct {
+	t  testing.TB
+	nc net.Conn
+	r  *bufio.Reader
+}
+
+func dial(t testing.TB, addr string) *client {
+	t.Helper()
+	nc, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = nc.SetDeadline(time.Now().Add(30 * time.Second))
+	t.Cleanup(func() { _ = nc.Close() })
+	return &client{t: t, nc: nc, r: bufio.NewReader(nc)}
+}
+
+func (c *client) send(s string) {
+	c.t.Helper()
+	if _, err := io.WriteString(c.nc, s); err != nil {
+		c.t.Fatalf("sending %q: %v", s, err)
+	}
+}
+
+func (c *client) line() (string, error) {
+	s, err := c.r.ReadString('\n')
+	if err == nil && !strings.HasSuffix(s, "\r\n") {
+		return s, errors.New("reply line without CRLF")
+	}
+	return strings.TrimSuffix(s, "\r\n"), err
+}
+
+// expect reads a whole reply and checks how its last line begins.
+func (c *client) expect(prefix string) string {
+	c.t.Helper()
+	for {
+		s, err := c.line()
+		if err != nil {
+			c.t.Fatalf("want reply %q, got error: %v", prefix, err)
+		}
+		if len(s) > 3 && s[3] == '-' {
+			continue
+		}
+		if !strings.HasPrefix(s, prefix) {
+			c.t.Fatalf("want reply %q, got %q", prefix, s)
+		}
+		return s
+	}
+}
+
+func (c *client) expectEOF() {
+	c.t.Helper()
+	if s, err := c.line(); err == nil {
+		c.t.Fatalf("want the connection closed, got %q", s)
+	} else if ne, ok := err.(net.Error); ok && ne.Timeout() {
+		c.t.Fatal("want the connection closed, it is open")
+	}
+}
+
+// login opens a session that may send.
+func (c *client) login() {
+	c.t.Helper()
+	c.expect("220 ")
+	c.send("EHLO client.test\r\n")
+	c.expect("250 ")
+	c.send("AUTH PLAIN " + plain(testUser, testPassword) + "\r\n")
+	c.expect("235 ")
+}
+
+// play runs a script. `C: ` lines are sent, neighbours in one write; `S: `
+// lines must come as they are, or begin like that if they end in `*`; `Q: `
+// sends a quoted Go string as it is; `EOF` wants the connection closed;
+// `TLS` does a handshake; `LOGIN` logs in.
+func (c *client) play(script string) {
+	c.t.Helper()
+	var out bytes.Buffer
+	flush := func() {
+		if out.Len() > 0 {
+			c.send(out.String())
+			out.Reset()
+		}
+	}
+	for i, line := range strings.Split(script, "\n") {
+		line = strings.TrimLeft(line, "\t ")
+		switch {
+		case line == "" || strings.HasPrefix(line, "#"):
+		case strings.HasPrefix(line, "C: "), line == "C:":
+			out.WriteString(strings.TrimPrefix(strings.TrimPrefix(line, "C:"), " ") + "\r\n")
+		case strings.HasPrefix(line, "Q: "):
+			s, err := strconv.Unquote(line[3:])
+			if err != nil {
+				c.t.Fatalf("script line %d: %v", i+1, err)
+			}
+			out.WriteString(s)
+		case strings.HasPrefix(line, "S: "):
+			flush()
+			want := line[3:]
+			got, err := c.line()
+			if err != nil {
+				c.t.Fatalf("script line %d: want %q, got error: %v", i+1, want, err)
+			}
+			if p, ok := strings.CutSuffix(want, "*"); ok && strings.HasPrefix(got, p) {
+				continue
+			}
+			if got != want {
+				c.t.Fatalf("script line %d: want %q, got %q", i+1, want, got)
+			}
+		case strings.HasPrefix(line, "M: "): // a reply of any number of lines
+			flush()
+			c.expect(line[3:])
+		case line == "EOF":
+			flush()
+			c.expectEOF()
+		case line == "TLS":
+			flush()
+			c.startTLS()
+		case line == "LOGIN":
+			flush()
+			c.login()
+		default:
+			c.t.Fatalf("script line %d: %q?", i+1, line)
+		}
+	}
+	flush()
+}
+
+func (c *client) startTLS() {
+	c.t.Helper()
+	tc := tls.Client(c.nc, &tls.Config{InsecureSkipVerify: true, ServerName: "mail.test"})
+	if err := tc.Handshake(); err != nil {
+		c.t.Fatalf("handshake: %v", err)
+	}
+	c.nc, c.r = tc, bufio.NewReader(tc)
+}
