@@ -43,10 +43,12 @@ type Transport interface {
 	// checks what needs the name, and like Provision it changes nothing
 	// outside of the module.
 	Bind(name string) error
-	// Start makes the configuration effective; Stop gives back exactly
-	// what Start took.
-	Start() error
-	Stop() error
+	// Attach makes the configuration effective; Detach gives back exactly
+	// what Attach took. They are not called Start and Stop because Caddy
+	// takes every module with methods of these names for an app, and would
+	// start it on its own too.
+	Attach() error
+	Detach() error
 }
 
 // CaddyModule returns the Caddy module information.
@@ -116,10 +118,10 @@ func defaultTransport(raw json.RawMessage) (json.RawMessage, error) {
 func (a *App) Start() error {
 	started := make([]Transport, 0, len(a.transports))
 	for name, t := range a.transports {
-		if err := t.Start(); err != nil {
+		if err := t.Attach(); err != nil {
 			// Caddy doesn't call Stop when Start fails.
 			for _, s := range started {
-				_ = s.Stop()
+				_ = s.Detach()
 			}
 			return fmt.Errorf("upstream '%s': %w", name, err)
 		}
@@ -132,7 +134,7 @@ func (a *App) Start() error {
 func (a *App) Stop() error {
 	var errs []error
 	for _, t := range a.transports {
-		errs = append(errs, t.Stop())
+		errs = append(errs, t.Detach())
 	}
 	return errors.Join(errs...)
 }

@@ -116,8 +116,8 @@ func (t *SMTPTransport) Bind(name string) error {
 	return nil
 }
 
-// Start implements Transport.
-func (t *SMTPTransport) Start() error {
+// Attach implements Transport.
+func (t *SMTPTransport) Attach() error {
 	t.upstream = attach(t.bound)
 	close(t.started)
 	return nil
@@ -142,8 +142,8 @@ func (t *SMTPTransport) ready(ctx context.Context) (*upstream, error) {
 	return nil, relay.ReplyNoConnection
 }
 
-// Stop implements Transport.
-func (t *SMTPTransport) Stop() error {
+// Detach implements Transport.
+func (t *SMTPTransport) Detach() error {
 	if t.upstream == nil {
 		return nil
 	}
