@@ -40,6 +40,7 @@ type proc struct {
 	stdin io.WriteCloser
 	out   *bufio.Reader
 	log   string
+	more  string // another log, shown if that one is empty
 	done  chan struct{}
 	err   error
 }
@@ -117,6 +118,9 @@ func (p *proc) answer(v any) error {
 // tail is the end of the child's log.
 func (p *proc) tail() string {
 	b, _ := os.ReadFile(p.log)
+	if len(bytes.TrimSpace(b)) == 0 && p.more != "" {
+		b, _ = os.ReadFile(p.more)
+	}
 	if len(b) > 2000 {
 		b = b[len(b)-2000:]
 	}

@@ -183,6 +183,7 @@ func (e *env) startGateway(ctx context.Context, g gatewaySetup) (*gateway, error
 	if err != nil {
 		return nil, err
 	}
+	p.more = filepath.Join(dir, "gateway.log")
 	gw := &gateway{proc: p, smtp: smtp, admin: admin}
 	if err := gw.ready(ctx, g); err != nil {
 		return nil, errors.Join(err, e.stop(p))
