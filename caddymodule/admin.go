@@ -1,0 +1,174 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package caddymodule
+
+import (
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/smtpapp"
+)
+
+func init() {
+	caddy.RegisterModule(AdminAPI{})
+}
+
+// AdminAPI is the gateway's part of Caddy's admin API: accounts, upstreams,
+// sessions and token states. Whatever Caddy's admin endpoint demands of its
+// callers holds for it too. It never shows a secret.
+type AdminAPI struct{}
+
+// openAPI describes the routes.
+//
+//go:embed openapi.json
+var openAPI []byte
+
+// CaddyModule returns the Caddy module information.
+func (AdminAPI) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "admin.api.smtp",
+		New: func() caddy.Module { return new(AdminAPI) },
+	}
+}
+
+// Routes returns the routes. Handlers ask for the running apps at each
+// request, since the router is made before the apps of its configuration.
+func (AdminAPI) Routes() []caddy.AdminRoute {
+	routes := []struct {
+		pattern string
+		handler func(w http.ResponseWriter, r *http.Request) error
+	}{
+		{"GET /smtp/accounts", listAccounts},
+		{"POST /smtp/accounts/import", importAccounts},
+		{"GET /smtp/accounts/{name}", getAccount},
+		{"PUT /smtp/accounts/{name}", putAccount},
+		{"PATCH /smtp/accounts/{name}", patchAccount},
+		{"DELETE /smtp/accounts/{name}", deleteAccount},
+		{"POST /smtp/accounts/{name}/pause", pauseAccount(true)},
+		{"POST /smtp/accounts/{name}/resume", pauseAccount(false)},
+		{"GET /smtp/problems", listProblems},
+		{"GET /smtp/openapi.json", func(w http.ResponseWriter, _ *http.Request) error {
+			w.Header().Set("Content-Type", "application/json")
+			_, err := w.Write(openAPI)
+			return err
+		}},
+	}
+	out := make([]caddy.AdminRoute, 0, len(routes))
+	for _, route := range routes {
+		out = append(out, caddy.AdminRoute{
+			Pattern: route.pattern,
+			Handler: caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+				w.Header().Set("Cache-Control", "no-store")
+				err := route.handler(w, r)
+				if err == nil {
+					return nil
+				}
+				return writeAPIError(w, err)
+			}),
+		})
+	}
+	return out
+}
+
+// runningApp returns an app of the running configuration.
+func runningApp[T any](name string) (app T, err error) {
+	mod, err := caddy.ActiveContext().AppIfConfigured(name)
+	if err != nil {
+		return app, &apiError{http.StatusServiceUnavailable, fmt.Errorf("the %s app is not running", name), ""}
+	}
+	app, ok := mod.(T)
+	if !ok {
+		return app, &apiError{http.StatusNotImplemented, fmt.Errorf("the %s app does not know this", name), ""}
+	}
+	return app, nil
+}
+
+func directory() (*accounts.Directory, error) {
+	app, err := runningApp[*smtpapp.App]("smtp")
+	if err != nil {
+		return nil, err
+	}
+	return app.Directory(), nil
+}
+
+// apiError is an error with its HTTP status and the name of the field at
+// fault, if one is.
+type apiError struct {
+	status int
+	err    error
+	field  string
+}
+
+func (e *apiError) Error() string { return e.err.Error() }
+func (e *apiError) Unwrap() error { return e.err }
+
+func badRequest(field, format string, args ...any) error {
+	return &apiError{http.StatusBadRequest, fmt.Errorf(format, args...), field}
+}
+
+// writeAPIError answers with the error, as caddy.APIError does, and the field.
+// What it returns is for Caddy to log.
+func writeAPIError(w http.ResponseWriter, err error) error {
+	status, field := http.StatusInternalServerError, ""
+	text := err.Error()
+	var (
+		ae *apiError
+		fe *accounts.FieldError
+		me *http.MaxBytesError
+	)
+	switch {
+	case errors.As(err, &ae):
+		status, field = ae.status, ae.field
+	case errors.As(err, &fe):
+		status, field, text = http.StatusBadRequest, fe.Field, fe.Err.Error()
+	case errors.As(err, &me):
+		status = http.StatusRequestEntityTooLarge
+	case errors.Is(err, accounts.ErrNotFound):
+		status = http.StatusNotFound
+	case errors.Is(err, accounts.ErrPrecondition):
+		status = http.StatusPreconditionFailed
+	case errors.Is(err, accounts.ErrReadOnly), errors.Is(err, accounts.ErrSealed):
+		status = http.StatusConflict
+	case errors.Is(err, accounts.ErrUnavailable):
+		status = http.StatusServiceUnavailable
+	}
+	if status >= http.StatusInternalServerError {
+		return caddy.APIError{HTTPStatus: status, Err: err, Message: text}
+	}
+	return writeJSON(w, status, struct {
+		Error string `json:"error"`
+		Field string `json:"field,omitempty"`
+	}{text, field})
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, err = w.Write(append(body, '\n'))
+	return err
+}
+
+// Interface guards
+var _ caddy.AdminRouter = AdminAPI{}

@@ -1,0 +1,226 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package caddymodule
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/caddymail/mailgateway/accounts"
+)
+
+const (
+	defaultPageSize = 100
+	maxPageSize     = 1000
+	maxRecordSize   = 1 << 20
+)
+
+// accountView is an account as the admin API shows it.
+type accountView struct {
+	accounts.View
+	// State is `active`, `paused`, or what else keeps it from sending.
+	State string `json:"state"`
+}
+
+// accountPage is one page of the list.
+type accountPage struct {
+	Accounts []accountView `json:"accounts"`
+	// Next is the next page's `after`; absent on the last page.
+	Next string `json:"next,omitempty"`
+}
+
+// listAccounts answers GET /smtp/accounts.
+func listAccounts(w http.ResponseWriter, r *http.Request) error {
+	dir, err := directory()
+	if err != nil {
+		return err
+	}
+	query := r.URL.Query()
+	for key := range query {
+		if !slices.Contains([]string{"state", "upstream", "label", "source", "after", "limit"}, key) {
+			return badRequest(key, "unknown query parameter")
+		}
+	}
+	limit := defaultPageSize
+	if s := query.Get("limit"); s != "" {
+		if limit, err = strconv.Atoi(s); err != nil || limit < 1 || limit > maxPageSize {
+			return badRequest("limit", "want a number from 1 to %d", maxPageSize)
+		}
+	}
+	filter := accounts.Filter{
+		Upstream: query.Get("upstream"),
+		Label:    query.Get("label"),
+		Source:   query.Get("source"),
+	}
+	if state := query.Get("state"); state != "" {
+		if !slices.Contains(accountStates, state) {
+			return badRequest("state", "want one of %q", accountStates)
+		}
+		filter.Match = func(a *accounts.Account) bool { return accountState(a) == state }
+	}
+	page, next := dir.List(filter, query.Get("after"), limit)
+	out := accountPage{Accounts: make([]accountView, len(page)), Next: next}
+	for i, a := range page {
+		out.Accounts[i] = accountView{a.Redacted(), accountState(a)}
+	}
+	return writeJSON(w, http.StatusOK, out)
+}
+
+// getAccount answers GET /smtp/accounts/{name}.
+func getAccount(w http.ResponseWriter, r *http.Request) error {
+	dir, err := directory()
+	if err != nil {
+		return err
+	}
+	a, err := dir.Get(r.Context(), r.PathValue("name"))
+	if err != nil {
+		return err
+	}
+	return writeAccount(w, http.StatusOK, a, true)
+}
+
+// putAccount answers PUT /smtp/accounts/{name}.
+func putAccount(w http.ResponseWriter, r *http.Request) error {
+	return changeAccount(w, r, func(dir *accounts.Directory, name string, body []byte, cond accounts.Condition) (accounts.Change, error) {
+		return dir.Put(r.Context(), name, body, cond)
+	})
+}
+
+// patchAccount answers PATCH /smtp/accounts/{name}.
+func patchAccount(w http.ResponseWriter, r *http.Request) error {
+	return changeAccount(w, r, func(dir *accounts.Directory, name string, body []byte, cond accounts.Condition) (accounts.Change, error) {
+		return dir.Patch(r.Context(), name, body, cond)
+	})
+}
+
+func changeAccount(w http.ResponseWriter, r *http.Request, change func(*accounts.Directory, string, []byte, accounts.Condition) (accounts.Change, error)) error {
+	dir, err := directory()
+	if err != nil {
+		return err
+	}
+	cond, err := accounts.ParseCondition(r.Header.Get("If-Match"), r.Header.Get("If-None-Match"))
+	if err != nil {
+		return &apiError{http.StatusBadRequest, err, ""}
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRecordSize))
+	if err != nil {
+		return err
+	}
+	c, err := change(dir, r.PathValue("name"), body, cond)
+	if err != nil {
+		return err
+	}
+	status := http.StatusOK
+	if c.Created {
+		status = http.StatusCreated
+	}
+	return writeAccount(w, status, c.Account, false)
+}
+
+// deleteAccount answers DELETE /smtp/accounts/{name}.
+func deleteAccount(w http.ResponseWriter, r *http.Request) error {
+	dir, err := directory()
+	if err != nil {
+		return err
+	}
+	cond, err := accounts.ParseCondition(r.Header.Get("If-Match"), "")
+	if err != nil {
+		return &apiError{http.StatusBadRequest, err, ""}
+	}
+	if err := dir.Delete(r.Context(), r.PathValue("name"), cond); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// pauseAccount answers POST /smtp/accounts/{name}/pause and resume.
+func pauseAccount(paused bool) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		dir, err := directory()
+		if err != nil {
+			return err
+		}
+		c, err := dir.SetPaused(r.Context(), r.PathValue("name"), paused)
+		if err != nil {
+			return err
+		}
+		return writeAccount(w, http.StatusOK, c.Account, false)
+	}
+}
+
+func writeAccount(w http.ResponseWriter, status int, a *accounts.Account, full bool) error {
+	w.Header().Set("ETag", a.ETag())
+	view := accountView{a.Redacted(), accountState(a)}
+	if !full {
+		return writeJSON(w, status, view)
+	}
+	return writeJSON(w, status, struct {
+		accountView
+		accountStatus
+	}{view, statusOf(a)})
+}
+
+// importAccounts answers POST /smtp/accounts/import. The results leave while
+// lines still come in.
+func importAccounts(w http.ResponseWriter, r *http.Request) error {
+	dir, err := directory()
+	if err != nil {
+		return err
+	}
+	rc := http.NewResponseController(w)
+	// The admin endpoint's ten seconds are not for ten thousand accounts.
+	for _, unbound := range []func() error{
+		rc.EnableFullDuplex,
+		func() error { return rc.SetReadDeadline(time.Time{}) },
+		func() error { return rc.SetWriteDeadline(time.Time{}) },
+	} {
+		if err := unbound(); err != nil {
+			return err
+		}
+	}
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	w.WriteHeader(http.StatusOK)
+	enc := json.NewEncoder(w)
+	n := 0
+	for result := range dir.Import(r.Context(), r.Body) {
+		if err := enc.Encode(result); err != nil {
+			return nil // the client is gone
+		}
+		if n++; n%100 == 0 {
+			_ = rc.Flush()
+		}
+	}
+	return nil
+}
+
+// listProblems answers GET /smtp/problems.
+func listProblems(w http.ResponseWriter, _ *http.Request) error {
+	dir, err := directory()
+	if err != nil {
+		return err
+	}
+	problems := dir.Problems()
+	if problems == nil {
+		problems = []accounts.Problem{}
+	}
+	return writeJSON(w, http.StatusOK, struct {
+		Problems []accounts.Problem `json:"problems"`
+	}{problems})
+}

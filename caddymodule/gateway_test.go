@@ -1,0 +1,166 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package caddymodule
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddymail/mailgateway/sandbox"
+)
+
+// gateway is a Caddy that runs in this process.
+type gateway struct {
+	admin, smtp string
+	sandbox     *sandbox.Sandbox
+	caFile      string
+	dir         string
+}
+
+// freeAddress is an address that nobody listened at a moment ago. Caddy's
+// admin endpoint does not tell which port it got, so it cannot be port 0.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().String()
+}
+
+// newGateway starts a sandbox, and a gateway in front of it whose accounts are
+// dynamic. Each of more stands in the global options.
+func newGateway(t *testing.T, more ...string) *gateway {
+	t.Helper()
+	g := &gateway{admin: freeAddress(t), smtp: freeAddress(t), dir: t.TempDir()}
+	g.caFile = filepath.Join(g.dir, "ca.pem")
+	sb, err := sandbox.Start(&sandbox.App{CAFile: g.caFile, Password: "upstream-password", KeepBodies: true}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { sb.Close() })
+	g.sandbox = sb
+	t.Cleanup(func() { _ = caddy.Stop() })
+	g.load(t, more...)
+	return g
+}
+
+func (g *gateway) load(t *testing.T, more ...string) {
+	t.Helper()
+	cfg, err := adapt(t, fmt.Sprintf(`{
+	admin %s
+	persist_config off
+	storage file_system %s
+	log {
+		level ERROR
+	}
+	smtp_upstreams {
+		upstream sandbox {
+			dial %s
+			tls starttls {
+				trust_pool file %s
+			}
+			auth plain
+		}
+	}
+	smtp {
+		hostname localhost
+		accounts {
+			dynamic
+		}
+		server local %s {
+			tls off
+		}
+	}
+	%s
+}
+`, g.admin, filepath.Join(g.dir, "storage"), g.sandbox.SMTPAddr(), g.caFile, g.smtp, strings.Join(more, "\n")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Load([]byte(cfg), true); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// answer is what the admin API answered.
+type answer struct {
+	t      *testing.T
+	status int
+	header http.Header
+	body   []byte
+}
+
+// do sends a request to the admin API. header holds names and values.
+func (g *gateway) do(t *testing.T, method, path, body string, header ...string) *answer {
+	t.Helper()
+	req, err := http.NewRequest(method, "http://"+g.admin+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	content, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &answer{t, resp.StatusCode, resp.Header, content}
+}
+
+// want checks the status and decodes the body.
+func (a *answer) want(status int) map[string]any {
+	a.t.Helper()
+	if a.status != status {
+		a.t.Fatalf("status %d, want %d: %s", a.status, status, a.body)
+	}
+	m := make(map[string]any)
+	if len(bytes.TrimSpace(a.body)) > 0 {
+		if err := json.Unmarshal(a.body, &m); err != nil {
+			a.t.Fatalf("%v: %s", err, a.body)
+		}
+	}
+	return m
+}
+
+func TestMain(m *testing.M) {
+	// Nothing that a test does may reach the user's own directories.
+	dir, err := os.MkdirTemp("", "caddymodule")
+	if err != nil {
+		panic(err)
+	}
+	for _, name := range []string{"HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"} {
+		_ = os.Setenv(name, dir)
+	}
+	code := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
