@@ -97,6 +97,7 @@ func (u *upstream) acquire(ctx context.Context, a *accounts.Account, forced bool
 		ac.limits.hold()
 		ac.mu.Unlock()
 		if c.usable(now, forced) {
+			c.s = s
 			u.metrics.wait.Observe(0)
 			return ac, c, 0, nil
 		}
@@ -163,6 +164,7 @@ func (ac *account) wait(ctx context.Context, s *settings, now int64, forced bool
 			if limited {
 				u.metrics.limited(limitedWaited)
 			}
+			g.c.s = s
 			waited := time.Duration(clock() - now)
 			u.metrics.wait.Observe(waited.Seconds())
 			return ac, g.c, waited, nil

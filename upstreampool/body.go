@@ -29,8 +29,8 @@ const (
 	// smallBody is what is read before the first body byte is sent: a message
 	// that ends within it leaves in one piece.
 	smallBody = 256 << 10
-	// headRoom is kept free in front of a body for the command before it.
-	headRoom = 64
+	// headRoom is kept free in front of a body for the commands before it.
+	headRoom = 1 << 10
 	// earlyReply is how long a provider that stopped reading gets to say why.
 	earlyReply = time.Second
 )
@@ -170,14 +170,17 @@ func (t *transaction) binary() bool { return t.opts.Body == "BINARYMIME" }
 
 // conclude ends the transaction with the outcome of its body.
 func (t *transaction) conclude(out outcome) (relay.Reply, error) {
-	if out.reply != nil {
-		t.learn(out.reply)
-		if out.reply.Code == 421 {
-			out.sound = false
-		}
+	if out.reply != nil && out.reply.Code == 421 {
+		out.sound = false
 	}
 	if out.final {
-		t.c.needReset = false
+		t.learn(out.reply)
+		// After a refused chunk the transaction is open until RSET
+		// (RFC 3030 section 2).
+		t.c.needReset = !out.reply.Positive()
+	}
+	if out.reply != nil && !out.reply.Positive() {
+		t.c.suspect = true
 	}
 	t.finish(out.sound)
 	switch {
@@ -198,6 +201,8 @@ type outcome struct {
 	final bool         // reply answers the end of data
 	err   error        // instead of reply
 	sound bool         // the connection can carry another message
+
+	untouched bool // the provider can't have accepted anything
 }
 
 func lost(sent bool) outcome {
@@ -213,7 +218,7 @@ func lost(sent bool) outcome {
 func (c *conn) bdat(ctx context.Context, buf *bodyBuffer, eof bool, body io.Reader) outcome {
 	unread := 0
 	for {
-		var head [headRoom]byte
+		var head [32]byte
 		h := strconv.AppendInt(append(head[:0], "BDAT "...), int64(buf.n), 10)
 		if eof {
 			h = append(h, " LAST"...)

@@ -37,7 +37,7 @@ const recentUse = 250 * time.Millisecond
 // to one message; while it is idle, to its account.
 type conn struct {
 	ac       *account
-	s        *settings // of the time when it was opened
+	s        *settings // of the message that it carries
 	identity string
 	creds    credentials
 
@@ -112,10 +112,11 @@ func (c *conn) usable(now int64, forced bool) bool {
 	if !forced && !c.suspect && now-c.idleSince < int64(recentUse) {
 		return true
 	}
-	if c.br.Buffered() > 0 {
+	if c.br.Buffered() > 0 || !c.ready.quiet() {
 		return false
 	}
-	return c.ready.quiet()
+	c.suspect = false
+	return true
 }
 
 // abandon closes the socket without a word: the SMTP way to abort whatever is

@@ -319,7 +319,8 @@ func (s *serverConn) handle(line string) bool {
 }
 
 func (s *serverConn) data() bool {
-	if r, ok := s.override("<body>"); ok && !s.say(r) {
+	r, early := s.override("<body>")
+	if early && !s.say(r) {
 		return false
 	}
 	var body strings.Builder
@@ -336,6 +337,10 @@ func (s *serverConn) data() bool {
 		}
 		body.WriteString(line)
 	}
+	if early { // one reply to one end of data
+		s.clear()
+		return true
+	}
 	return s.finish(body.String())
 }
 
@@ -348,12 +353,16 @@ func (s *serverConn) bdat(args, replaced string) bool {
 	if replaced == "<close>" || replaced == "<reset>" || replaced == "<hang>" {
 		return s.say(replaced)
 	}
-	if r, ok := s.override("<body>"); ok && !s.say(r) {
+	r, early := s.override("<body>")
+	if early && !s.say(r) {
 		return false
 	}
 	b := make([]byte, n)
 	if _, err := io.ReadFull(s.br, b); err != nil {
 		return false
+	}
+	if early {
+		return true
 	}
 	if replaced != "" {
 		return s.say(replaced)
@@ -396,6 +405,17 @@ func (p *provider) got() []message {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return append([]message(nil), p.messages...)
+}
+
+// holds returns how many of the messages have the body.
+func (p *provider) holds(body string) int {
+	n := 0
+	for _, m := range p.got() {
+		if m.body == body {
+			n++
+		}
+	}
+	return n
 }
 
 func (p *provider) commands() []string {

@@ -34,6 +34,7 @@ type transaction struct {
 	from string
 	opts smtp.MailOptions
 
+	stale    bool         // the connection waited in the pool and may have died there
 	mailed   bool         // MAIL was sent
 	refused  *relay.Reply // of MAIL: the answer to every recipient
 	fatal    *relay.Reply // the connection is gone: the answer to everything
@@ -77,6 +78,7 @@ func (t *transaction) reserve(ctx context.Context, forced bool) error {
 func (t *transaction) take(c *conn) {
 	t.c = c
 	t.info.Reused = c.messages > 0
+	t.stale = t.info.Reused || clock()-c.opened > int64(recentUse)
 	if !t.info.Reused {
 		t.info.Dial, t.info.Token = c.dialTime, c.tokenTime
 		t.info.Wait = max(0, t.info.Wait-c.dialTime-c.tokenTime)
@@ -107,15 +109,19 @@ var errPending = errors.New("pending")
 // rcpts sends recipients in one flight where the provider has PIPELINING
 // (RFC 2920), else one by one; MAIL goes in front of the first.
 func (t *transaction) rcpts(ctx context.Context, rcpts []relay.Recipient, errs []error) {
-	if !t.admit(ctx, rcpts, errs) {
-		return
+	if t.admit(ctx, rcpts, errs) {
+		t.flight(ctx, rcpts, errs)
 	}
+}
+
+// flight sends the pending recipients.
+func (t *transaction) flight(ctx context.Context, rcpts []relay.Recipient, errs []error) {
 	start := time.Now()
 	defer func() { t.info.Envelope += time.Since(start) }()
 	first := !t.mailed
 	t.mailed = true
 	err := t.envelope(ctx, rcpts, errs, first)
-	if err != nil && first && t.c.messages > 0 && replaceable(err) {
+	if err != nil && first && t.stale && replaceable(err) {
 		// Nothing was committed: the same flight goes out once more, on a
 		// connection that is certainly new.
 		if reply := t.replace(ctx); reply != nil {
@@ -147,10 +153,8 @@ func (t *transaction) admit(ctx context.Context, rcpts []relay.Recipient, errs [
 			errs[i] = t.refused
 		case ctx.Err() != nil:
 			errs[i] = relay.ReplyInternal
-		case rcpts[i].To == "" || !safePath(rcpts[i].To, t.opts.UTF8):
-			errs[i] = relay.ReplyBadRecipient
 		default:
-			if reply := t.holdRcpt(); reply != nil {
+			if reply := t.checkRcpt(&rcpts[i]); reply != nil {
 				errs[i] = reply
 				continue
 			}
@@ -161,7 +165,12 @@ func (t *transaction) admit(ctx context.Context, rcpts []relay.Recipient, errs [
 	return any
 }
 
-func (t *transaction) holdRcpt() *relay.Reply {
+// checkRcpt refuses a recipient that can't be sent, and takes the slots of one
+// that can.
+func (t *transaction) checkRcpt(rcpt *relay.Recipient) *relay.Reply {
+	if rcpt.To == "" || !safePath(rcpt.To, t.opts.UTF8) {
+		return relay.ReplyBadRecipient
+	}
 	t.ac.mu.Lock()
 	defer t.ac.mu.Unlock()
 	if len(t.ac.limits.rcpts) == 0 {
@@ -426,6 +435,8 @@ func (t *transaction) finish(sound bool) {
 	if t.mailed {
 		c.messages++
 	}
+	// A reply that answers nothing would answer the next message.
+	sound = sound && c.br.Buffered() == 0
 	t.ac.release(c, use, sound)
 }
 
