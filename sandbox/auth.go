@@ -291,7 +291,7 @@ func (c *conn) login(box *mailbox) error {
 	}
 	c.enter(box)
 	c.reply(c.st.profile.authOK)
-	return nil
+	return c.ready()
 }
 
 const replyLogins = "454-4.7.0 Too many login attempts, please try again later. For more\r\n" +

@@ -341,7 +341,7 @@ func (c *conn) end(framing string) error {
 	c.out = append(c.out, c.st.profile.accepted...)
 	c.out = strconv.AppendUint(c.out, id, 10)
 	c.out = append(c.out, "\r\n"...)
-	return nil
+	return c.ready()
 }
 
 // endFault counts the message where the fault says that it was accepted.

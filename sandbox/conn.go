@@ -16,13 +16,12 @@ package sandbox
 
 import (
 	"bufio"
-	"bytes"
 	"crypto/tls"
 	"errors"
-	"io"
 	"net"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -39,6 +38,8 @@ type conn struct {
 	long     []byte // a line longer than br's buffer
 	out      []byte
 	implicit bool
+
+	farewell atomic.Pointer[string] // set by others, who then end the read
 
 	secure   bool
 	greeted  bool
@@ -83,7 +84,7 @@ var (
 func newConn(s *Sandbox, raw net.Conn, implicit bool) *conn {
 	c := &conn{s: s, st: s.settings.Load(), id: s.nextConn.Add(1), raw: raw, base: raw, implicit: implicit}
 	if c.st.rtt > 0 {
-		c.base = newDelayConn(raw, c.st.rtt)
+		c.base = newDelayConn(raw, c.st.rtt, &s.wg)
 	}
 	c.nc = c.base
 	c.br = bufio.NewReaderSize(input{c}, readBuffer)
@@ -98,66 +99,15 @@ func (c *conn) kill(reset bool) {
 	_ = c.raw.Close()
 }
 
-// input is what the reader reads from. All replies to what has been read leave
-// in one write before the next read blocks (RFC 2920 section 3.2).
-type input struct{ c *conn }
-
-func (in input) Read(p []byte) (int, error) {
-	c := in.c
-	if err := c.flush(); err != nil {
-		return 0, err
-	}
-	if d := time.Duration(c.st.app.IdleTimeout); d > 0 {
-		_ = c.nc.SetReadDeadline(time.Now().Add(d))
-	}
-	return c.nc.Read(p)
-}
-
-func (c *conn) flush() error {
-	if len(c.out) == 0 {
-		return nil
-	}
-	_, err := c.nc.Write(c.out)
-	c.out = c.out[:0]
-	return err
-}
-
-func (c *conn) reply(lines string) {
-	c.out = append(c.out, lines...)
-	c.out = append(c.out, '\r', '\n')
-}
-
-// readLine reads one line without its CRLF. What it returns is valid until the
-// next read.
-func (c *conn) readLine() ([]byte, error) {
-	line, err := c.br.ReadSlice('\n')
-	if errors.Is(err, bufio.ErrBufferFull) {
-		c.long = append(c.long[:0], line...)
-		for errors.Is(err, bufio.ErrBufferFull) {
-			line, err = c.br.ReadSlice('\n')
-			if len(c.long) <= maxLine {
-				c.long = append(c.long, line...)
-			}
-		}
-		if err == nil && len(c.long) > maxLine {
-			return nil, errTooLong
-		}
-		line = c.long
-	}
-	if err != nil {
-		return nil, err
-	}
-	if len(line) < 2 || line[len(line)-2] != '\r' {
-		return nil, errNotCRLF
-	}
-	return line[:len(line)-2], nil
-}
-
 func (c *conn) serve() {
 	defer c.s.forget(c)
 	err := c.run()
-	if ne := net.Error(nil); errors.As(err, &ne) && ne.Timeout() && errors.Is(err, os.ErrDeadlineExceeded) {
-		c.reply("421 4.4.2 " + c.st.profile.hostname + " Timeout - closing connection")
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		if bye := c.farewell.Load(); bye != nil {
+			c.reply(*bye)
+		} else {
+			c.reply("421 4.4.2 " + c.st.profile.hostname + " Timeout - closing connection")
+		}
 		err = errGraceful
 	}
 	if c.box != nil {
@@ -173,22 +123,6 @@ func (c *conn) serve() {
 		_ = c.base.Close()
 	} else {
 		_ = c.nc.Close()
-	}
-}
-
-// linger ends the connection so that the last reply arrives although input may
-// be waiting, which would make TCP reset it.
-func (c *conn) linger() {
-	_ = c.nc.SetDeadline(time.Now().Add(time.Second))
-	if c.flush() != nil {
-		return
-	}
-	if tc, ok := c.nc.(*tls.Conn); ok {
-		_ = tc.CloseWrite()
-	}
-	if tc, ok := c.base.(*net.TCPConn); ok {
-		_ = tc.CloseWrite()
-		_, _ = io.CopyN(io.Discard, tc, 1<<20)
 	}
 }
 
@@ -365,8 +299,10 @@ func (c *conn) handshake() error {
 	if f, ok := c.s.faults.take("tls", c.event(0)); ok {
 		if f.Action == "wrong_certificate" {
 			cfg = c.s.certs.wrong
-		} else if _, err := c.act(f, "tls"); err != nil {
+		} else if code, err := c.act(f, "tls"); err != nil {
 			return err
+		} else if code != 0 {
+			return errGraceful // words in place of a handshake
 		}
 	}
 	tc := tls.Server(c.base, cfg)
@@ -494,101 +430,3 @@ func (c *conn) leave() *mailbox {
 	}
 	return nil
 }
-
-func (c *conn) event(nth int) faultEvent {
-	ev := faultEvent{nth: nth, messages: c.messages}
-	if c.box != nil {
-		ev.mailbox = c.box.name
-	}
-	return ev
-}
-
-// fault lets happen what is to happen at a stage. A code other than zero is
-// that of a reply that was given in place of the usual one; an error ends the
-// connection.
-func (c *conn) fault(stage string, nth int) (code int, err error) {
-	f, ok := c.s.faults.take(stage, c.event(nth))
-	if !ok {
-		return 0, nil
-	}
-	return c.act(f, stage)
-}
-
-const longLine = 4 << 20
-
-func (c *conn) act(f Fault, stage string) (code int, err error) {
-	good := goodCode(stage)
-	switch f.Action {
-	case "reply":
-		lines := strings.Split(f.Reply, "\n")
-		for i, l := range lines {
-			if i < len(lines)-1 && len(l) > 3 {
-				l = l[:3] + "-" + l[4:]
-			}
-			c.reply(l)
-		}
-		code = int(f.Reply[0]-'0')*100 + int(f.Reply[1]-'0')*10 + int(f.Reply[2]-'0')
-		if code == 421 {
-			return code, errGraceful
-		}
-		return code, nil
-	case "delay":
-		if err := c.flush(); err != nil {
-			return 0, err
-		}
-		if !c.s.sleep(time.Duration(f.Delay)) {
-			return 0, errGone
-		}
-		return 0, nil
-	case "garbage":
-		c.out = append(c.out, "\x16\x00\xfe\xff garbage\x00\x07 not a reply\r\n"...)
-		return 999, nil
-	case "long_line":
-		c.out = append(c.out, good...)
-		c.out = append(c.out, ' ')
-		c.out = append(c.out, bytes.Repeat([]byte("x"), longLine)...)
-		c.out = append(c.out, "\r\n"...)
-		err := c.flush()
-		c.out = nil
-		return atoi3(good), err
-	case "endless_multiline":
-		if err := c.flush(); err != nil {
-			return 0, err
-		}
-		block := bytes.Repeat([]byte(good+"-and so on\r\n"), 512)
-		for {
-			if _, err := c.nc.Write(block); err != nil {
-				return 0, errGone
-			}
-		}
-	case "hang":
-		if err := c.flush(); err != nil {
-			return 0, err
-		}
-		_, _ = io.Copy(io.Discard, c.br)
-		return 0, errGone
-	case "reset", "refuse":
-		_ = c.flush()
-		c.kill(true)
-		return 0, errGone
-	}
-	_ = c.flush()
-	return 0, errGone // close
-}
-
-// goodCode is what a stage answers when all is well.
-func goodCode(stage string) string {
-	switch stage {
-	case "connect", "banner", "starttls":
-		return "220"
-	case "auth":
-		return "235"
-	case "data":
-		return "354"
-	case "quit":
-		return "221"
-	}
-	return "250"
-}
-
-func atoi3(s string) int { return int(s[0]-'0')*100 + int(s[1]-'0')*10 + int(s[2]-'0') }

@@ -33,6 +33,7 @@ type delayConn struct {
 	mu      sync.Mutex
 	queue   []delayed
 	running bool
+	wg      *sync.WaitGroup
 	closed  bool
 	err     error
 }
@@ -42,10 +43,10 @@ type delayed struct {
 	b   []byte
 }
 
-func newDelayConn(c net.Conn, rtt time.Duration) *delayConn {
+func newDelayConn(c net.Conn, rtt time.Duration, wg *sync.WaitGroup) *delayConn {
 	// The banner of a connection that comes from afar arrives two round
 	// trips after the first SYN; the first of them is TCP's.
-	return &delayConn{Conn: c, rtt: rtt, born: time.Now()}
+	return &delayConn{Conn: c, rtt: rtt, born: time.Now(), wg: wg}
 }
 
 func (d *delayConn) Read(p []byte) (int, error) {
@@ -70,7 +71,7 @@ func (d *delayConn) Write(p []byte) (int, error) {
 	d.queue = append(d.queue, delayed{due: d.born.Add(after), b: append([]byte(nil), p...)})
 	if !d.running {
 		d.running = true
-		go d.run()
+		d.wg.Go(d.run)
 	}
 	return len(p), nil
 }

@@ -29,7 +29,8 @@ import (
 // an event is the one that happens; nothing about it is left to chance.
 type Fault struct {
 	// Stage is where it happens: `connect`, `banner`, `ehlo`, `starttls`,
-	// `tls` (the handshake), `auth`, `mail`, `rcpt`, `data` (the reply to
+	// `tls` (the handshake), `auth`, `ready` (behind the positive reply to AUTH
+	// or to a message), `mail`, `rcpt`, `data` (the reply to
 	// DATA), `bdat` (a BDAT command), `body` (amid the body), `end` (the
 	// reply to the message), `rset`, `noop` or `quit`.
 	Stage string `json:"stage"`
@@ -76,7 +77,7 @@ type FaultStatus struct {
 
 var (
 	faultStages = []string{
-		"connect", "banner", "ehlo", "starttls", "tls", "auth", "mail", "rcpt", "data", "bdat", "body", "end",
+		"connect", "banner", "ehlo", "starttls", "tls", "auth", "ready", "mail", "rcpt", "data", "bdat", "body", "end",
 		"rset", "noop", "quit",
 	}
 	faultActions = []string{

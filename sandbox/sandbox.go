@@ -61,6 +61,22 @@ type port struct {
 // the system; the App's defaults for addresses are Caddy's matter. The logger
 // may be nil.
 func Start(cfg *App, logger *zap.Logger) (*Sandbox, error) {
+	s, err := newSandbox(cfg, logger)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.listen(cfg); err != nil {
+		s.Close()
+		return nil, err
+	}
+	if err := s.certs.writeCA(cfg.CAFile); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func newSandbox(cfg *App, logger *zap.Logger) (*Sandbox, error) {
 	st, err := newSettings(cfg)
 	if err != nil {
 		return nil, err
@@ -80,14 +96,6 @@ func Start(cfg *App, logger *zap.Logger) (*Sandbox, error) {
 		return nil, err
 	}
 	if err := s.apply(st); err != nil {
-		return nil, err
-	}
-	if err := s.listen(cfg); err != nil {
-		s.Close()
-		return nil, err
-	}
-	if err := s.certs.writeCA(cfg.CAFile); err != nil {
-		s.Close()
 		return nil, err
 	}
 	return s, nil
@@ -162,12 +170,17 @@ func (s *Sandbox) accept(ln net.Listener, implicit bool) {
 			_ = raw.Close()
 			return
 		}
-		s.conns[c] = struct{}{}
-		s.rec.connsPeak.Store(max(s.rec.connsPeak.Load(), int64(len(s.conns))))
+		s.adopted(c)
 		s.mu.Unlock()
-		s.rec.connsTotal.Add(1)
 		s.wg.Go(c.serve)
 	}
+}
+
+// adopted counts a connection in; the caller holds the lock.
+func (s *Sandbox) adopted(c *conn) {
+	s.conns[c] = struct{}{}
+	s.rec.connsPeak.Store(max(s.rec.connsPeak.Load(), int64(len(s.conns))))
+	s.rec.connsTotal.Add(1)
 }
 
 func (s *Sandbox) forget(c *conn) {
@@ -205,6 +218,19 @@ func (s *Sandbox) DropConns(reset bool) int {
 	defer s.mu.Unlock()
 	for c := range s.conns {
 		c.kill(reset)
+	}
+	return len(s.conns)
+}
+
+// Farewell ends all SMTP connections at their next read, which for idle ones
+// is now, with a last reply such as `421 4.3.2 Service shutting down`. It
+// returns their number.
+func (s *Sandbox) Farewell(reply string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		c.farewell.Store(&reply)
+		_ = c.raw.SetReadDeadline(time.Unix(1, 0))
 	}
 	return len(s.conns)
 }
