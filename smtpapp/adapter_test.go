@@ -16,6 +16,7 @@ package smtpapp
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"io"
@@ -96,7 +97,12 @@ func startGoSMTP(t testing.TB, change func(*policy)) *testServer {
 		return &goSMTPSession{&session{
 			ctx: ctx, cancel: cancel, id: newID(), point: s.point,
 			remote: remoteAddr(c.Conn()), opened: time.Now(),
-			isTLS: func() bool { _, ok := c.TLSConnectionState(); return ok },
+			tlsState: func() *tls.ConnectionState {
+				if state, ok := c.TLSConnectionState(); ok {
+					return &state
+				}
+				return nil
+			},
 		}}, nil
 	}))
 	srv.Domain = p.hostname

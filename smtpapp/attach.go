@@ -62,7 +62,9 @@ func (a *App) attach(name string, srv *Server) error {
 	g.single, _ = a.upstream.(relay.SingleFlight)
 	g.warmer, _ = a.upstream.(relay.Warmer)
 	at := &attachment{name: name, gen: g, shared: shared}
+	a.mu.Lock()
 	a.running = append(a.running, at)
+	a.mu.Unlock()
 	var wrapped []net.Listener
 	for i, addr := range srv.prov.addrs {
 		for off := range addr.PortRangeSize() {
@@ -98,7 +100,11 @@ func (a *App) attach(name string, srv *Server) error {
 // detachAll gives back exactly what Start took, also if it failed halfway.
 func (a *App) detachAll() {
 	timeout := time.Duration(a.DrainTimeout)
-	for _, at := range a.running {
+	a.mu.Lock()
+	running := a.running
+	a.running = nil
+	a.mu.Unlock()
+	for _, at := range running {
 		for _, c := range at.cores {
 			c.detach(at.gen)
 			// The socket closes before its sessions are drained, so
@@ -117,30 +123,37 @@ func (a *App) detachAll() {
 			f()
 		}
 	}
-	a.running = nil
 }
 
 // ServeConn serves a connection that something else has accepted, as the
 // named server would, and returns when it ends; nc is closed then. Where TLS
 // ends before us, state says what was agreed.
 func (a *App) ServeConn(server string, nc net.Conn, state *tls.ConnectionState) error {
-	for _, at := range a.running {
-		if at.name != server {
-			continue
-		}
-		g := at.shared.current()
-		if g == nil {
-			break
-		}
-		remote := remoteAddr(nc)
-		if refusal, end := g.limit(remote); refusal != nil {
-			refuseConn(g, nc, refusal)
-			g.metrics.session(g.name, end)
-			return nil
-		}
-		at.shared.serve(g, nc, remote, state, state != nil)
-		return nil
+	shared := a.shared(server)
+	if shared == nil {
+		_ = nc.Close()
+		return fmt.Errorf("server %q is not running", server)
 	}
-	_ = nc.Close()
-	return fmt.Errorf("server %q is not running", server)
+	g := shared.current()
+	if g == nil {
+		_ = nc.Close()
+		return fmt.Errorf("server %q has stopped", server)
+	}
+	remote := remoteAddr(nc)
+	if g.enter(nc, remote) == "" {
+		defer g.counters.give()
+		shared.serve(g, nc, remote, state)
+	}
+	return nil
+}
+
+func (a *App) shared(server string) *sharedServer {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, at := range a.running {
+		if at.name == server {
+			return at.shared
+		}
+	}
+	return nil
 }

@@ -60,14 +60,28 @@ type body struct {
 	last bool
 
 	check   checker
-	scratch []byte
+	scratch *[]byte // pooled, for normalize
 }
 
 func (b *body) start(l *loop, dot bool) {
-	scratch := b.scratch
-	*b = body{l: l, dot: dot, max: l.p.maxSize, normalize: l.p.normalize, lineStart: true, scratch: scratch}
+	*b = body{l: l, dot: dot, max: l.p.maxSize, normalize: l.p.normalize, lineStart: true}
 	l.w.idle = l.p.bodyIdle
 	l.w.until = time.Now().Add(l.p.bodyTimeout)
+}
+
+// stop gives back what the message took. The outcome stays.
+func (b *body) stop() {
+	b.l = nil
+	if b.scratch != nil {
+		bigPool.Put(b.scratch)
+		b.scratch = nil
+	}
+}
+
+// outcome says how large the message was and, if it was not read to its end,
+// why.
+func (b *body) outcome() (size int64, verdict *relay.Reply, failed bool) {
+	return b.size, b.verdict, b.ioErr != nil || b.aborted
 }
 
 // Read implements io.Reader.
@@ -113,12 +127,18 @@ func (b *body) readNormalized(p []byte) (int, error) {
 		return 0, errRefused
 	}
 	if b.scratch == nil {
-		b.scratch = make([]byte, 4096)
+		b.scratch = bigPool.Get().(*[]byte)
 	}
 	// Each octet may become two, and a CR may be owed from before.
-	raw := b.scratch[:min(len(b.scratch), (len(p)-1)/2)]
-	n, err := b.readRaw(raw)
-	out, bad := b.check.normalize(p[:0], raw[:n], err == io.EOF)
+	raw := (*b.scratch)[:min(bigBuffer, (len(p)-1)/2)]
+	var out []byte
+	var bad *relay.Reply
+	var err error
+	for len(out) == 0 && err == nil && bad == nil {
+		var n int
+		n, err = b.readRaw(raw)
+		out, bad = b.check.normalize(p[:0], raw[:n], err == io.EOF)
+	}
 	b.size += int64(len(out))
 	if bad == nil && b.size > b.max {
 		bad = relay.ReplyTooBig

@@ -18,6 +18,7 @@ package smtpapp
 
 import (
 	"encoding/json"
+	"sync"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddytls"
@@ -50,7 +51,9 @@ type App struct {
 	directory *accounts.Directory
 	upstream  relay.Upstream
 	tlsApp    *caddytls.TLS
-	running   []*attachment
+
+	mu      sync.Mutex
+	running []*attachment // what Start took
 }
 
 // Server is one SMTP submission server (RFC 6409, RFC 8314).

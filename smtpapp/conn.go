@@ -22,6 +22,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -49,57 +50,95 @@ func newID() string { return idPrefix + strconv.FormatUint(idCounter.Add(1), 36)
 // admit checks the limits for a connection and serves it. It does not wait.
 func (p *point) admit(g *generation, nc net.Conn) {
 	remote := remoteAddr(nc)
-	refusal, end := g.limit(remote)
-	if refusal != nil {
-		refuseConn(g, nc, refusal)
-		g.metrics.session(g.name, end)
-		return
+	if end := g.enter(nc, remote); end == "" {
+		go func() {
+			defer g.counters.give()
+			p.serve(g, nc, remote, nil)
+		}()
 	}
-	go p.serve(g, nc, remote, nil, false)
 }
 
-// serveWrapped is admit for a connection out of a listener wrapper: to ask
-// for its address may mean to wait for a PROXY header.
+// enter takes a place for a connection, or refuses it.
+func (g *generation) enter(nc net.Conn, remote netip.Addr) ending {
+	if !g.counters.take(g.policy.maxConns) {
+		return g.refuse(nc, relay.ReplyTooManyConns, endLimit)
+	}
+	if end := g.enterIP(nc, remote); end != "" {
+		g.counters.give()
+		return end
+	}
+	return ""
+}
+
+// enterIP takes a place for a client's connection, or refuses it.
+func (g *generation) enterIP(nc net.Conn, remote netip.Addr) ending {
+	key := clientKey(remote)
+	if key.IsValid() && failures.banned(addressKey(key), time.Now()) {
+		return g.refuse(nc, relay.ReplyBanned, endBanned)
+	}
+	if !g.counters.takeIP(key, g.policy.maxPerIP) {
+		return g.refuse(nc, relay.ReplyTooManyConns, endLimit)
+	}
+	return ""
+}
+
+// admitWrapped gives a connection to the generation's listener wrappers. It
+// takes its place before them, since they may wait for a header, and gives it
+// back when it closes, since they may close it themselves. It tells whether
+// the connection has been dealt with.
+func (g *generation) admitWrapped(v *virtualListener, nc net.Conn) bool {
+	if !g.counters.take(g.policy.maxConns) {
+		g.refuse(nc, relay.ReplyTooManyConns, endLimit)
+		return true
+	}
+	if v.offer(&placedConn{Conn: nc, counters: g.counters}) {
+		return true
+	}
+	g.counters.give()
+	return false
+}
+
+// placedConn has a place in the counters until it closes.
+type placedConn struct {
+	net.Conn
+	counters *counters
+	once     sync.Once
+}
+
+// Close implements net.Conn.
+func (c *placedConn) Close() error {
+	c.once.Do(c.counters.give)
+	return c.Conn.Close()
+}
+
+// serveWrapped serves a connection out of a listener wrapper. To ask for its
+// address may mean to wait for a PROXY header.
 func (p *point) serveWrapped(g *generation, nc net.Conn) {
 	remote := remoteAddr(nc)
 	if now := p.current(); now != nil {
 		g = now
 	}
-	refusal, end := g.limit(remote)
-	if refusal != nil {
-		refuseConn(g, nc, refusal)
-		g.metrics.session(g.name, end)
-		return
+	if g.enterIP(nc, remote) == "" {
+		p.serve(g, nc, remote, nil)
 	}
-	p.serve(g, nc, remote, nil, false)
 }
 
-// limit takes a place for a connection, or says why there is none.
-func (g *generation) limit(remote netip.Addr) (*relay.Reply, ending) {
-	key := clientKey(remote)
-	if key.IsValid() && failures.banned("address "+key.String(), time.Now()) {
-		return relay.ReplyBanned, endBanned
-	}
-	if !g.counters.take(key, g.policy.maxConns, g.policy.maxPerIP) {
-		return relay.ReplyTooManyConns, endLimit
-	}
-	return nil, ""
-}
-
-// refuseConn says why and closes. A client of implicit TLS could not read it.
-func refuseConn(g *generation, nc net.Conn, r *relay.Reply) {
+// refuse says why and closes. A client of implicit TLS could not read it.
+func (g *generation) refuse(nc net.Conn, r *relay.Reply, end ending) ending {
+	g.metrics.session(g.name, end)
 	if g.policy.implicitTLS == nil {
 		_ = nc.SetWriteDeadline(time.Now().Add(refuseTimeout))
 		_, _ = nc.Write(r.Append(nil))
 	}
 	_ = nc.Close()
+	return end
 }
 
-// serve runs a session to its end. The connection has its place in the
-// counters already.
-func (p *point) serve(g *generation, nc net.Conn, remote netip.Addr, state *tls.ConnectionState, outerTLS bool) {
+// serve runs a session to its end. The connection has its places in the
+// counters already; the client's is given back.
+func (p *point) serve(g *generation, nc net.Conn, remote netip.Addr, state *tls.ConnectionState) {
 	c := g.counters
-	defer c.give(clientKey(remote))
+	defer c.giveIP(clientKey(remote))
 	g.metrics.active(g.name, 1)
 	defer g.metrics.active(g.name, -1)
 
@@ -109,8 +148,8 @@ func (p *point) serve(g *generation, nc net.Conn, remote netip.Addr, state *tls.
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &session{
 		ctx: ctx, cancel: cancel, id: newID(), point: p, remote: remote,
-		opened: time.Now(), wire: &l.w,
-		isTLS: func() bool { return l.w.tls != nil },
+		opened: time.Now(), wire: &l.w, local: isLocal(nc),
+		server: g.name, tlsState: func() *tls.ConnectionState { return l.w.tls },
 	}
 	s.state.tls = state != nil
 	l.s = s
@@ -131,7 +170,7 @@ func (p *point) serve(g *generation, nc net.Conn, remote netip.Addr, state *tls.
 		// The server went while this connection was on its way.
 		l.w.drain()
 	}
-	if g.policy.implicitTLS != nil && !outerTLS {
+	if g.policy.implicitTLS != nil && state == nil {
 		if err := l.w.startTLS(g.policy.implicitTLS, g.policy.handshakeTimeout()); err != nil {
 			end = endTLS
 			return
@@ -139,6 +178,12 @@ func (p *point) serve(g *generation, nc net.Conn, remote netip.Addr, state *tls.
 		s.state.tls = true
 	}
 	end = l.serve()
+}
+
+// isLocal tells whether a connection does not leave the machine by its kind.
+func isLocal(nc net.Conn) bool {
+	_, ok := nc.RemoteAddr().(*net.UnixAddr)
+	return ok
 }
 
 // remoteAddr returns the client's IP address; it is not valid for unix

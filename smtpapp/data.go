@@ -93,9 +93,8 @@ func (l *loop) deliver() {
 
 // finish closes the transaction, whatever became of it.
 func (l *loop) finish() {
-	l.mail, l.utf8, l.rcpts = false, false, 0
-	l.s.Reset()
-	l.body.l = nil
+	l.reset()
+	l.body.stop()
 }
 
 // bodyFailed ends a connection on which the rest of a message may follow:
@@ -174,7 +173,9 @@ func (l *loop) skipChunk(size int64) bool {
 		l.end = endErrors
 		return false
 	}
-	if err := b.drain(); err != nil {
+	err := b.drain()
+	b.stop()
+	if err != nil {
 		l.bodyFailed(err)
 		return false
 	}

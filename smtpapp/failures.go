@@ -16,6 +16,7 @@ package smtpapp
 
 import (
 	"container/list"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -93,16 +94,6 @@ func (f *failureStore) banned(key string, now time.Time) bool {
 	return ok && now.Before(el.Value.(*failureEntry).banned)
 }
 
-// forget clears a key after a success.
-func (f *failureStore) forget(key string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if el, ok := f.byKey[key]; ok {
-		f.lru.Remove(el)
-		delete(f.byKey, key)
-	}
-}
-
 // punish counts a failed login, and makes the client wait for the answer:
 // longer with each failure of its address, and with each of the account's.
 func (s *session) punish(g *generation, name string) {
@@ -110,7 +101,7 @@ func (s *session) punish(g *generation, name string) {
 	now := time.Now()
 	n, _ := failures.add("account "+accounts.FoldName(name), now, p.authWindow, p.authMax, 0)
 	if _, trusted := p.trusts(s.remote); !trusted && s.remote.IsValid() {
-		m, banned := failures.add(addressKey(s), now, p.authWindow, p.authMax, p.authBan)
+		m, banned := failures.add(addressKey(clientKey(s.remote)), now, p.authWindow, p.authMax, p.authBan)
 		if banned && m == p.authMax {
 			g.logBan(s, p.authBan)
 		}
@@ -135,4 +126,4 @@ func (s *session) punish(g *generation, name string) {
 	}
 }
 
-func addressKey(s *session) string { return "address " + clientKey(s.remote).String() }
+func addressKey(p netip.Prefix) string { return "address " + p.String() }

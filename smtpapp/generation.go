@@ -15,6 +15,8 @@
 package smtpapp
 
 import (
+	"sync"
+
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/accounts"
@@ -36,4 +38,5 @@ type generation struct {
 	logger    *zap.Logger
 	access    *zap.Logger
 	wrapped   []*virtualListener
+	meters    sync.Map // of *meter, by upstream
 }

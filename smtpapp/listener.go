@@ -94,15 +94,31 @@ func (c *core) accept() {
 			continue
 		}
 		pause = 0
+		c.dispatch(nc)
+	}
+}
+
+// dispatch hands a connection to the generation in force, and to the next one
+// if that goes away meanwhile.
+func (c *core) dispatch(nc net.Conn) {
+	for {
 		g := c.current()
 		if g == nil {
 			_ = nc.Close()
-			continue
+			return
 		}
-		if v := g.wrapper(c); v != nil && v.offer(nc) {
-			continue
+		v := g.wrapper(c)
+		if v == nil {
+			c.point.admit(g, nc)
+			return
 		}
-		c.point.admit(g, nc)
+		if g.admitWrapped(v, nc) {
+			return
+		}
+		if c.current() == g {
+			_ = nc.Close()
+			return
+		}
 	}
 }
 

@@ -25,57 +25,55 @@ import (
 	"github.com/caddymail/mailgateway/relay"
 )
 
+// outcome is what became of a message.
+type outcome struct {
+	reply *relay.Reply // the final word; nil if the client did not wait for it
+	info  relay.Info
+	size  int64
+	data  time.Duration // from DATA or the first BDAT to the final reply
+}
+
 // logMessage writes the access log's line for a message, and counts it.
-func (g *generation) logMessage(s *session, reply *relay.Reply, err error, size int64, data time.Duration) {
-	final := reply
-	if err != nil || final == nil {
-		final = asReply(err)
-	}
-	info := relay.Info{Upstream: s.account.Upstream}
-	if d, ok := s.tx.(relay.Describer); ok {
-		info = d.Describe()
+func (g *generation) logMessage(s *session, o outcome) {
+	if o.info.Upstream == "" {
+		o.info.Upstream = s.account.Upstream
 	}
 	took := time.Since(s.started)
-	g.metrics.message(g.name, info.Upstream, codeClass(final.Code), took, size)
+	code, text := 0, "aborted by the client"
+	if o.reply != nil {
+		code, text = o.reply.Code, ""
+		if len(o.reply.Lines) > 0 {
+			text = o.reply.Lines[0]
+		}
+	}
+	label := o.info.Upstream
+	if o.reply == relay.ReplyNoUpstream {
+		label = "unknown" // whatever the account says must not be a label
+	}
+	g.meter(label).count(code, took, o.size)
 	c := g.access.Check(zapcore.InfoLevel, "message")
 	if c == nil {
 		return
 	}
-	text := ""
-	if len(final.Lines) > 0 {
-		text = final.Lines[0]
-	}
 	c.Write(
-		zap.String("id", s.id),
+		zap.String("id", s.messageID()),
 		zap.String("server", g.name),
 		zap.String("account", s.account.Name),
 		zap.Stringer("client_ip", s.remote),
 		zap.String("from", s.from),
 		zap.Int("recipients", s.rcpts),
-		zap.Int64("size", size),
-		zap.String("upstream", info.Upstream),
-		zap.Bool("reused", info.Reused),
-		zap.Duration("wait", info.Wait),
-		zap.Duration("token", info.Token),
-		zap.Duration("dial", info.Dial),
-		zap.Duration("envelope", s.envelope),
-		zap.Duration("data", data),
+		zap.Int64("size", o.size),
+		zap.String("upstream", o.info.Upstream),
+		zap.Bool("reused", o.info.Reused),
+		zap.Duration("wait", o.info.Wait),
+		zap.Duration("token", o.info.Token),
+		zap.Duration("dial", o.info.Dial),
+		zap.Duration("envelope", o.info.Envelope),
+		zap.Duration("data", o.data),
 		zap.Duration("duration", took),
-		zap.Int("code", final.Code),
+		zap.Int("code", code),
 		zap.String("reply", text),
 	)
-}
-
-func codeClass(code int) string {
-	switch code / 100 {
-	case 2:
-		return "2xx"
-	case 4:
-		return "4xx"
-	case 5:
-		return "5xx"
-	}
-	return "other"
 }
 
 // logAuth says who failed to log in, from where: for fail2ban and the like.

@@ -206,13 +206,20 @@ func (l *loop) ok(r *relay.Reply) {
 
 // answer turns a session's error into the client's reply.
 func (l *loop) answer(err error) {
-	r := asReply(err)
-	if r == relay.ReplyShuttingDown {
+	switch r := asReply(err); r {
+	case relay.ReplyShuttingDown:
 		l.w.reply(r)
 		l.end = endShutdown
-		return
+	case relay.ReplyBanned:
+		l.w.reply(r)
+		l.end = endBanned
+	case relay.ReplyAuthRequired, relay.ReplySenderRefused:
+		l.refuse(r)
+	default:
+		// The provider's word, or about the provider: no fault of the
+		// client's.
+		l.w.reply(r)
 	}
-	l.refuse(r)
 }
 
 func asReply(err error) *relay.Reply {
@@ -319,6 +326,9 @@ func splitVerb(line []byte) (verb, args string) {
 func (l *loop) reset() {
 	l.mail, l.utf8, l.rcpts = false, false, 0
 	l.s.Reset()
+	if cap(l.batch) > 8 {
+		l.batch = nil
+	}
 }
 
 func (l *loop) cmdHello(extended bool, args string) {

@@ -88,10 +88,47 @@ func (m *metrics) auth(server, result string) {
 	m.auths.WithLabelValues(server, result).Inc()
 }
 
-func (m *metrics) message(server, upstream, class string, took time.Duration, size int64) {
-	m.messages.WithLabelValues(server, upstream, class).Inc()
-	m.duration.WithLabelValues(server, upstream).Observe(took.Seconds())
-	if class == "2xx" {
-		m.bytes.WithLabelValues(server, upstream).Add(float64(size))
+// meter counts the messages of one server and upstream. The collectors are
+// looked up once, not for each message.
+type meter struct {
+	codes    [6]prometheus.Counter // by the code's first digit
+	duration prometheus.Observer
+	bytes    prometheus.Counter
+}
+
+func (m *metrics) meter(server, upstream string) *meter {
+	mt := &meter{
+		duration: m.duration.WithLabelValues(server, upstream),
+		bytes:    m.bytes.WithLabelValues(server, upstream),
 	}
+	for i := range mt.codes {
+		class := "other"
+		if i == 2 || i == 4 || i == 5 {
+			class = string(rune('0'+i)) + "xx"
+		}
+		mt.codes[i] = m.messages.WithLabelValues(server, upstream, class)
+	}
+	return mt
+}
+
+func (m *meter) count(code int, took time.Duration, size int64) {
+	class := code / 100
+	if class < 0 || class >= len(m.codes) {
+		class = 0
+	}
+	m.codes[class].Inc()
+	m.duration.Observe(took.Seconds())
+	if class == 2 {
+		m.bytes.Add(float64(size))
+	}
+}
+
+// meter returns the meter for an upstream. Upstreams are as many as are
+// configured: an account's, or what a transaction says of itself.
+func (g *generation) meter(upstream string) *meter {
+	if m, ok := g.meters.Load(upstream); ok {
+		return m.(*meter)
+	}
+	m, _ := g.meters.LoadOrStore(upstream, g.metrics.meter(g.name, upstream))
+	return m.(*meter)
 }

@@ -31,6 +31,7 @@ type point struct {
 	mu       sync.Mutex
 	gens     []*generation // the last one is in force
 	sessions map[*session]struct{}
+	empty    chan struct{} // closed when the last session ends, if someone waits
 }
 
 func newPoint() *point { return &point{sessions: make(map[*session]struct{})} }
@@ -60,37 +61,50 @@ func (p *point) detach(g *generation) {
 }
 
 // drain ends the sessions of a point whose server is gone: idle ones at once,
-// the others after their message, all of them after the timeout. The channel
-// is closed when none is left.
-func (p *point) drain(timeout time.Duration) <-chan struct{} {
-	done := make(chan struct{})
+// the others after their message, all of them after the timeout. It does not
+// wait.
+func (p *point) drain(timeout time.Duration) {
 	for _, s := range p.list() {
 		s.wire.drain()
 	}
 	pendingDrains.Add(1)
 	go func() {
 		defer pendingDrains.Done()
-		defer close(done)
 		deadline := time.NewTimer(timeout)
 		defer deadline.Stop()
-		tick := time.NewTicker(20 * time.Millisecond)
-		defer tick.Stop()
-		for {
-			list := p.list()
-			if len(list) == 0 || p.current() != nil {
-				return // none left, or the server is back
-			}
-			select {
-			case <-deadline.C:
-				for _, s := range list {
-					s.kill()
-				}
-				return
-			case <-tick.C:
-			}
+		empty := p.whenEmpty()
+		select {
+		case <-empty:
+			return
+		case <-deadline.C:
+		}
+		for _, s := range p.list() {
+			s.kill()
+		}
+		// What is left has lost its connection and its context.
+		deadline.Reset(killGrace)
+		select {
+		case <-empty:
+		case <-deadline.C:
 		}
 	}()
-	return done
+}
+
+// killGrace is how long sessions that were killed may take to notice.
+const killGrace = 5 * time.Second
+
+// whenEmpty returns a channel that is closed once there is no session.
+func (p *point) whenEmpty() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.empty == nil {
+		p.empty = make(chan struct{})
+		if len(p.sessions) == 0 {
+			close(p.empty)
+			defer func() { p.empty = nil }()
+		}
+	}
+	return p.empty
 }
 
 // pendingDrains are the drains of this and of earlier configurations, so that
@@ -116,6 +130,10 @@ func (p *point) add(s *session) {
 func (p *point) remove(s *session) {
 	p.mu.Lock()
 	delete(p.sessions, s)
+	if len(p.sessions) == 0 && p.empty != nil {
+		close(p.empty)
+		p.empty = nil
+	}
 	p.mu.Unlock()
 }
 
@@ -133,29 +151,45 @@ type counters struct {
 }
 
 // take counts a connection, unless it is one too many.
-func (c *counters) take(ip netip.Prefix, maxTotal, maxIP int) bool {
+func (c *counters) take(limit int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.total >= maxTotal || ip.IsValid() && c.perIP[ip] >= maxIP {
+	if c.total >= limit {
 		return false
 	}
 	c.total++
-	if ip.IsValid() {
-		if c.perIP == nil {
-			c.perIP = make(map[netip.Prefix]int)
-		}
-		c.perIP[ip]++
-	}
 	return true
 }
 
-func (c *counters) give(ip netip.Prefix) {
+func (c *counters) give() {
+	c.mu.Lock()
+	c.total--
+	c.mu.Unlock()
+}
+
+// takeIP counts a connection of one client.
+func (c *counters) takeIP(ip netip.Prefix, limit int) bool {
+	if !ip.IsValid() {
+		return true
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.total--
+	if c.perIP[ip] >= limit {
+		return false
+	}
+	if c.perIP == nil {
+		c.perIP = make(map[netip.Prefix]int)
+	}
+	c.perIP[ip]++
+	return true
+}
+
+func (c *counters) giveIP(ip netip.Prefix) {
 	if !ip.IsValid() {
 		return
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.perIP[ip]--; c.perIP[ip] <= 0 {
 		delete(c.perIP, ip)
 	}

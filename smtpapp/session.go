@@ -16,9 +16,12 @@ package smtpapp
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"net/netip"
+	"strconv"
 	"sync"
 	"time"
 
@@ -43,28 +46,36 @@ type session struct {
 	remote netip.Addr
 	opened time.Time
 	wire   *wire // nil on go-smtp's loop
-	isTLS  func() bool
+	server string
+	// tlsState says what was agreed; nil without TLS.
+	tlsState func() *tls.ConnectionState
+	local    bool // over a unix socket
 
-	gen       *generation // the one in force at MAIL
-	account   *accounts.Account
-	login     string // the name of who logged in, or is trusted
-	trusted   bool   // by network, not by password
+	login     string // the account's name, after AUTH
 	heloName  string
 	messageNo int
 
-	// The transaction.
-	from     string
-	opts     smtp.MailOptions
-	started  time.Time
-	rcpts    int
-	tx       relay.Transaction
-	txErr    error // why there is none
-	deferred *relay.Recipient
-	envelope time.Duration
+	transaction
 
 	// What others may look at.
 	mu    sync.Mutex
 	state sessionState
+}
+
+// transaction is one message on its way.
+type transaction struct {
+	gen      *generation // in force at MAIL; nil outside a transaction
+	account  *accounts.Account
+	from     string
+	opts     smtp.MailOptions
+	started  time.Time
+	tried    int // recipients
+	rcpts    int // recipients accepted
+	rcptErr  error
+	tx       relay.Transaction
+	txErr    error // why there is none
+	deferred *relay.Recipient
+	reported bool
 }
 
 // sessionState is what Sessions shows.
@@ -87,7 +98,7 @@ func (s *session) hello(name string) { s.heloName = name }
 
 // startedTLS forgets who logged in before the handshake.
 func (s *session) startedTLS() {
-	s.login, s.account, s.trusted = "", nil, false
+	s.login = ""
 	s.update(func(st *sessionState) { st.tls, st.account = true, "" })
 }
 
@@ -100,7 +111,7 @@ func (s *session) update(f func(*sessionState)) {
 // AuthMechanisms implements smtp.AuthSession.
 func (s *session) AuthMechanisms() []string {
 	p := s.policy()
-	if p == nil || !s.isTLS() && !p.allowsPlaintext(s.remote) {
+	if p == nil || !s.local && s.tlsState() == nil && !p.allowsPlaintext(s.remote) {
 		return nil
 	}
 	return mechanisms
@@ -110,6 +121,10 @@ func (s *session) AuthMechanisms() []string {
 func (s *session) Auth(mech string) (sasl.Server, error) {
 	if len(s.AuthMechanisms()) == 0 {
 		return nil, relay.ReplyTLSRequired
+	}
+	// The ban holds for connections that were there before it, too.
+	if key := clientKey(s.remote); key.IsValid() && failures.banned(addressKey(key), time.Now()) {
+		return nil, relay.ReplyBanned
 	}
 	switch mech {
 	case sasl.Plain:
@@ -129,7 +144,7 @@ func (s *session) authenticate(name, password string) error {
 	a, err := g.directory.Authenticate(s.ctx, name, password)
 	switch {
 	case err == nil:
-		s.login, s.account, s.trusted = a.Name, a, false
+		s.login = a.Name
 		s.update(func(st *sessionState) { st.account = a.Name })
 		g.metrics.auth(g.name, "ok")
 		if g.warmer != nil {
@@ -153,24 +168,50 @@ func (s *session) authenticate(name, password string) error {
 	return relay.ReplyInternal
 }
 
-// identify finds the account that a message would be sent as.
+// identify finds the account that a message would be sent as: who logged in,
+// whom the client certificate names, or whom the network is trusted as.
 func (s *session) identify(g *generation) (*accounts.Account, error) {
-	name := s.login
-	if name == "" {
-		var ok bool
-		if name, ok = g.policy.trusts(s.remote); !ok {
-			return nil, relay.ReplyAuthRequired
-		}
-	}
-	a, ok := g.directory.Lookup(name)
-	if !ok {
-		// Deleted since the login.
+	a := s.candidate(g)
+	if a == nil {
+		// Nobody, or deleted since the login.
 		return nil, relay.ReplyAuthRequired
 	}
 	if a.Paused {
 		return nil, relay.ReplyPaused
 	}
 	return a, nil
+}
+
+func (s *session) candidate(g *generation) *accounts.Account {
+	if s.login != "" {
+		a, _ := g.directory.Lookup(s.login)
+		return a
+	}
+	if g.policy.certLogin {
+		// Only a chain that leads to a configured CA proves anything.
+		if state := s.tlsState(); state != nil && len(state.VerifiedChains) > 0 {
+			for _, name := range certNames(state.PeerCertificates[0]) {
+				if a, ok := g.directory.Lookup(name); ok {
+					return a
+				}
+			}
+		}
+	}
+	if name, ok := g.policy.trusts(s.remote); ok {
+		a, _ := g.directory.Lookup(name)
+		return a
+	}
+	return nil
+}
+
+// certNames are the names that a client certificate may log in by.
+func certNames(cert *x509.Certificate) []string {
+	names := append([]string(nil), cert.EmailAddresses...)
+	names = append(names, cert.DNSNames...)
+	if cert.Subject.CommonName != "" {
+		names = append(names, cert.Subject.CommonName)
+	}
+	return names
 }
 
 // Mail implements smtp.Session.
@@ -193,8 +234,8 @@ func (s *session) Mail(from string, opts *smtp.MailOptions) error {
 		g.logRefused(s, a, from)
 		return relay.ReplySenderRefused
 	}
-	s.gen, s.account, s.from, s.opts = g, a, from, *opts
-	s.started = time.Now()
+	s.messageNo++
+	s.transaction = transaction{gen: g, account: a, from: from, opts: *opts, started: time.Now()}
 	s.update(func(st *sessionState) { st.inMail, st.account = true, a.Name })
 	return nil
 }
@@ -204,19 +245,24 @@ func (s *session) Rcpt(to string, opts *smtp.RcptOptions) error {
 	if err := s.mayAdd(); err != nil {
 		return err
 	}
+	s.tried++
+	err := s.addRcpt(to, opts)
+	if err != nil {
+		s.rcptErr = err
+		return err
+	}
+	s.rcpts++
+	return nil
+}
+
+func (s *session) addRcpt(to string, opts *smtp.RcptOptions) error {
 	if s.gen.policy.deferred && s.gen.single != nil {
 		return s.deferRcpt(to, opts)
 	}
 	if err := s.begin(); err != nil {
 		return err
 	}
-	start := time.Now()
-	err := s.tx.Rcpt(s.ctx, to, opts)
-	s.envelope += time.Since(start)
-	if err == nil {
-		s.rcpts++
-	}
-	return err
+	return s.tx.Rcpt(s.ctx, to, opts)
 }
 
 // RcptBatch implements rcptBatcher.
@@ -230,14 +276,14 @@ func (s *session) RcptBatch(rcpts []relay.Recipient) []error {
 		return errs
 	}
 	n := min(len(rcpts), max(0, s.gen.policy.maxRcpts-s.rcpts))
-	start := time.Now()
+	s.tried += n
 	for i, err := range batcher.RcptBatch(s.ctx, rcpts[:n]) {
-		errs[i] = err
-		if err == nil {
-			s.rcpts++
+		if errs[i] = err; err != nil {
+			s.rcptErr = err
+			continue
 		}
+		s.rcpts++
 	}
-	s.envelope += time.Since(start)
 	for i := n; i < len(rcpts); i++ {
 		errs[i] = relay.ReplyTooManyRcpts
 	}
@@ -268,7 +314,6 @@ func (s *session) deferRcpt(to string, opts *smtp.RcptOptions) error {
 		return relay.ReplyOneRecipient
 	}
 	s.deferred = &relay.Recipient{To: to, Opts: *opts}
-	s.rcpts++
 	return nil
 }
 
@@ -278,11 +323,9 @@ func (s *session) begin() error {
 	if s.tx != nil || s.txErr != nil {
 		return s.txErr
 	}
-	start := time.Now()
 	s.tx, s.txErr = s.gen.upstream.Begin(s.ctx, s.account, s.from, &s.opts)
 	if s.txErr != nil {
 		s.tx = nil
-		s.gen.logMessage(s, nil, s.txErr, 0, time.Since(start))
 	}
 	return s.txErr
 }
@@ -295,6 +338,11 @@ func (s *session) Data(r io.Reader) error {
 		return err
 	}
 	return reply
+}
+
+// outcomer is a message that knows how its reading went.
+type outcomer interface {
+	outcome() (size int64, verdict *relay.Reply, failed bool)
 }
 
 // DataReply implements dataReplier.
@@ -310,29 +358,84 @@ func (s *session) DataReply(r io.Reader) (*relay.Reply, error) {
 		reply, info, err = s.gen.single.Send(s.ctx, s.account, s.from, &s.opts, *s.deferred, r)
 	} else {
 		reply, err = s.tx.Data(s.ctx, r)
+		info = s.describe()
 	}
-	var size int64
-	if b, ok := r.(*body); ok {
-		size = b.size
+	if err == nil && !reply.Positive() {
+		err = &reply
 	}
-	s.gen.logMessage(s, &reply, err, size, time.Since(start))
-	_ = info
+	result := outcome{data: time.Since(start), info: info}
+	failed := false
+	if o, ok := r.(outcomer); ok {
+		var verdict *relay.Reply
+		result.size, verdict, failed = o.outcome()
+		if verdict != nil {
+			err = verdict
+		}
+	}
+	switch {
+	case failed:
+		// The client went, or changed its mind: there is no final reply.
+	case err != nil:
+		result.reply = asReply(err)
+	default:
+		result.reply = &reply
+	}
+	s.report(result)
 	if err != nil {
 		return nil, err
 	}
+	if s.gen.policy.replyID {
+		reply.Lines = withID(reply.Lines, s.messageID())
+	}
+	s.update(func(st *sessionState) { st.messages++ })
 	return &reply, nil
+}
+
+// withID appends an id to the last of a reply's lines, which are not ours.
+func withID(lines []string, id string) []string {
+	out := append([]string(nil), lines...)
+	if len(out) == 0 {
+		out = []string{""}
+	}
+	out[len(out)-1] += " [mg-" + id + "]"
+	return out
+}
+
+func (s *session) describe() relay.Info {
+	if d, ok := s.tx.(relay.Describer); ok {
+		return d.Describe()
+	}
+	return relay.Info{}
+}
+
+// messageID tells the messages of a session apart.
+func (s *session) messageID() string { return s.id + "." + strconv.Itoa(s.messageNo) }
+
+// report logs and counts what became of a message, once.
+func (s *session) report(o outcome) {
+	if !s.reported {
+		s.reported = true
+		s.gen.logMessage(s, o)
+	}
 }
 
 // Reset implements smtp.Session.
 func (s *session) Reset() {
-	if s.tx != nil {
-		s.tx.Abort()
-	}
 	if s.gen == nil {
 		return
 	}
-	s.tx, s.txErr, s.gen, s.deferred = nil, nil, nil, nil
-	s.from, s.opts, s.rcpts, s.envelope = "", smtp.MailOptions{}, 0, 0
+	if !s.reported && s.tried > 0 {
+		// No message came: why, says the last recipient's reply.
+		o := outcome{info: s.describe()}
+		if s.rcpts == 0 && s.rcptErr != nil {
+			o.reply = asReply(s.rcptErr)
+		}
+		s.report(o)
+	}
+	if s.tx != nil {
+		s.tx.Abort()
+	}
+	s.transaction = transaction{}
 	s.update(func(st *sessionState) { st.inMail = false })
 }
 

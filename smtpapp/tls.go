@@ -16,9 +16,11 @@ package smtpapp
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
@@ -66,6 +68,23 @@ func (t *TLS) provision(ctx caddy.Context, a *App, server string, p *policy) (ne
 		return false, err
 	}
 	cfg := policies.TLSConfig(ctx)
+	if t.Certificate != "" {
+		file, err := newFileCertificate(t.Certificate, t.Key, a.logger)
+		if err != nil {
+			return false, err
+		}
+		cfg = overrideTLS(cfg, func(c *tls.Config) { c.GetCertificate = file.get })
+	}
+	if t.Legacy {
+		cfg = overrideTLS(cfg, makeLegacy)
+		a.logger.Warn("legacy_tls: this server accepts TLS 1.0 and 1.1, which are broken; "+
+			"keep it to a network of devices that know no better", zap.String("server", server))
+	}
+	if t.ClientCertificateLogin && !slices.ContainsFunc(policies, func(cp *caddytls.ConnectionPolicy) bool {
+		return cp.ClientAuthentication != nil
+	}) {
+		return false, errors.New("client_certificate_login: needs a connection policy with client_authentication")
+	}
 	p.certLogin = t.ClientCertificateLogin
 	if t.Mode == "implicit" {
 		p.implicitTLS = cfg

@@ -258,6 +258,8 @@ func (c *wire) growOut() *[]byte {
 // returned along with errBareLF.
 func (c *wire) readLine(limit int, interruptible bool) ([]byte, error) {
 	scanned := 0
+	bound := c.until
+	defer func() { c.until = bound }()
 	for {
 		win := c.rbuf[c.r:c.w]
 		if i := bytes.IndexByte(win[scanned:], '\n'); i >= 0 {
@@ -277,6 +279,12 @@ func (c *wire) readLine(limit int, interruptible bool) ([]byte, error) {
 		}
 		if scanned == 0 {
 			c.shrink()
+		}
+		if c.until.Equal(bound) {
+			// The time is for the whole line: a trickle ends too.
+			if line := time.Now().Add(c.idle); bound.IsZero() || line.Before(bound) {
+				c.until = line
+			}
 		}
 		if err := c.fill(interruptible); err != nil {
 			return nil, err

@@ -1,0 +1,81 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package smtpapp
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// SessionInfo is one client session, as an operator may see it.
+type SessionInfo struct {
+	// ID is the session's id; those of its messages begin with it.
+	ID string `json:"id"`
+	// Server is the name of the server it came in by.
+	Server string `json:"server"`
+	// ClientIP is the client's address; empty over a unix socket.
+	ClientIP string `json:"client_ip,omitempty"`
+	// Account is who logged in, or whom the last message was sent as.
+	Account string `json:"account,omitempty"`
+	// TLS tells whether the connection is encrypted.
+	TLS bool `json:"tls"`
+	// State is `idle` or `mail` (within a transaction).
+	State string `json:"state"`
+	// Messages is the number of messages accepted by the upstream.
+	Messages int `json:"messages"`
+	// Opened is when the client connected.
+	Opened time.Time `json:"opened"`
+}
+
+// Sessions returns the sessions of the app's servers, the oldest first. Those
+// that began under an earlier configuration are among them.
+func (a *App) Sessions() []SessionInfo {
+	a.mu.Lock()
+	var points []*point
+	for _, at := range a.running {
+		points = append(points, at.shared.point)
+		for _, c := range at.cores {
+			points = append(points, c.point)
+		}
+	}
+	a.mu.Unlock()
+	list := []SessionInfo{}
+	for _, p := range points {
+		for _, s := range p.list() {
+			list = append(list, s.info())
+		}
+	}
+	slices.SortFunc(list, func(a, b SessionInfo) int {
+		return cmp.Or(a.Opened.Compare(b.Opened), cmp.Compare(a.ID, b.ID))
+	})
+	return list
+}
+
+func (s *session) info() SessionInfo {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := SessionInfo{
+		ID: s.id, Server: s.server, Account: s.state.account, TLS: s.state.tls,
+		State: "idle", Messages: s.state.messages, Opened: s.opened,
+	}
+	if s.remote.IsValid() {
+		i.ClientIP = s.remote.String()
+	}
+	if s.state.inMail {
+		i.State = "mail"
+	}
+	return i
+}
