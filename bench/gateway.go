@@ -125,10 +125,6 @@ func (e *env) config(g gatewaySetup, smtp, admin, dir string) (map[string]any, e
 		"rate_per_account": "1000000/1m", "messages_per_account": "100000000/24h", "recipients_per_account": "100000000/24h",
 	}
 	maps.Copy(upstream, g.upstream)
-	tls := map[string]any{"mode": g.tls}
-	if g.tls != "off" {
-		tls["certificate"], tls["key"] = e.pki.cert, e.pki.key
-	}
 	oauth := map[string]any{"providers": map[string]any{providerName: provider}}
 	maps.Copy(oauth, g.oauth)
 	cfg["apps"] = map[string]any{
@@ -138,10 +134,16 @@ func (e *env) config(g gatewaySetup, smtp, admin, dir string) (map[string]any, e
 			"hostname": serverName, "drain_timeout": "1s",
 			"accounts": []any{map[string]any{"source": "file", "path": accounts}},
 			"servers": map[string]any{"bench": map[string]any{
-				"listen": []string{smtp}, "tls": tls, "envelope": g.envelope,
+				"listen": []string{smtp}, "tls": map[string]any{"mode": g.tls}, "envelope": g.envelope,
 				"max_conns": 15000, "max_conns_per_ip": 15000, "auth_failures": map[string]any{"max": 1000000},
 			}},
 		},
+	}
+	if g.tls != "off" {
+		// As with a certificate that Caddy manages, but from this run's authority.
+		cfg["apps"].(map[string]any)["tls"] = map[string]any{"certificates": map[string]any{
+			"load_files": []any{map[string]any{"certificate": e.pki.cert, "key": e.pki.key}},
+		}}
 	}
 	return cfg, nil
 }

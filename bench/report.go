@@ -144,6 +144,12 @@ func medianFigure(fs []figure) figure {
 		m.Unasked += f.Unasked
 		m.Duplicates += f.Duplicates
 		m.Corrupt += f.Corrupt
+		for what, n := range f.Errors {
+			if m.Errors == nil {
+				m.Errors = make(map[string]int)
+			}
+			m.Errors[what] += n
+		}
 		m.Failed = m.Failed || f.Failed
 	}
 	return m
@@ -206,7 +212,7 @@ func (rep *report) text() string {
 			fmt.Fprintf(&b, "| %s |\n", strings.Join(r, " | "))
 		}
 		if t.Failed {
-			b.WriteString("\n**FAILED**: messages were lost, duplicated or damaged.\n")
+			b.WriteString("\n**FAILED**: messages were lost, duplicated, damaged or refused.\n")
 		}
 	}
 	return b.String()
@@ -246,5 +252,9 @@ func (f *figure) verdict() string {
 	if !f.Failed {
 		return "ok"
 	}
-	return fmt.Sprintf("**FAILED**: lost %d, without 250 %d, duplicate %d, damaged %d", f.Lost, f.Unasked, f.Duplicates, f.Corrupt)
+	refused := 0
+	for _, n := range f.Errors {
+		refused += n
+	}
+	return fmt.Sprintf("**FAILED**: lost %d, without 250 %d, duplicate %d, damaged %d, refused %d", f.Lost, f.Unasked, f.Duplicates, f.Corrupt, refused)
 }
