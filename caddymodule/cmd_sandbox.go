@@ -39,6 +39,9 @@ OAuth endpoints, limits and faults. It keeps what it receives, lists it at
 /messages, and delivers nothing. It ends at an interrupt.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			// Whoever reads the addresses may end the sandbox at once.
+			ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+			defer stop()
 			app.RTT, app.TokenLifetime, app.TokenDelay = caddy.Duration(rtt), caddy.Duration(tokenLifetime), caddy.Duration(tokenDelay)
 			s, err := sandbox.Start(app, caddy.Log().Named("smtp_sandbox"))
 			if err != nil {
@@ -55,12 +58,6 @@ OAuth endpoints, limits and faults. It keeps what it receives, lists it at
 				addresses["smtp"], addresses["smtps"], addresses["http"], addresses["http"]); err != nil {
 				return err
 			}
-			parent := cmd.Context()
-			if parent == nil {
-				parent = context.Background()
-			}
-			ctx, stop := signal.NotifyContext(parent, syscall.SIGINT, syscall.SIGTERM)
-			defer stop()
 			<-ctx.Done()
 			return nil
 		},

@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"regexp"
 	"slices"
 	"strings"
 	"text/template"
@@ -230,7 +231,7 @@ mailgateway_plain:
 {{- end}}
 `)),
 
-	"powermta": template.Must(template.New("powermta").Parse(`# One virtual MTA per account; choose it with the header X-Virtual-MTA or with
+	"powermta": template.Must(template.New("powermta").Funcs(template.FuncMap{"quotemeta": regexp.QuoteMeta}).Parse(`# One virtual MTA per account; choose it with the header X-Virtual-MTA or with
 # a pattern list over MAIL FROM.
 {{- range $a := .Accounts}}
 <virtual-mta mailgateway-{{.ID}}>
@@ -255,7 +256,7 @@ mailgateway_plain:
 <pattern-list mailgateway>
 {{- range $a := .Accounts}}
 {{- range .Senders}}
-    mail-from /{{if eq (slice . 0 1) "@"}}{{.}}{{else}}^{{.}}{{end}}$/ virtual-mta=mailgateway-{{$a.ID}}
+    mail-from /{{if ne (slice . 0 1) "@"}}^{{end}}{{quotemeta .}}$/ virtual-mta=mailgateway-{{$a.ID}}
 {{- end}}
 {{- end}}
 </pattern-list>

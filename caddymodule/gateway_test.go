@@ -27,6 +27,7 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
 	"github.com/caddymail/mailgateway/sandbox"
 )
@@ -151,7 +152,15 @@ func (a *answer) want(status int) map[string]any {
 	return m
 }
 
+// commandVar makes the test binary a Caddy with our modules, to run commands
+// in without building one.
+const commandVar = "MAILGATEWAY_TEST_COMMAND"
+
 func TestMain(m *testing.M) {
+	if os.Getenv(commandVar) != "" {
+		caddycmd.Main()
+		return
+	}
 	// Nothing that a test does may reach the user's own directories.
 	dir, err := os.MkdirTemp("", "caddymodule")
 	if err != nil {

@@ -1,0 +1,250 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package caddymodule
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/caddymail/mailgateway/accounts"
+)
+
+// command is `caddy smtp ARGS...` as a process.
+func command(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	t.Cleanup(cancel)
+	cmd := exec.CommandContext(ctx, os.Args[0], append([]string{"smtp"}, args...)...)
+	cmd.Env = append(os.Environ(), commandVar+"=1")
+	return cmd
+}
+
+// run runs a command against the gateway and returns what it prints.
+func (g *gateway) run(t *testing.T, stdin string, args ...string) (stdout, stderr string, err error) {
+	t.Helper()
+	cmd := command(t, append(args, "--address", g.admin)...)
+	cmd.Stdin = strings.NewReader(stdin)
+	var out, errOut bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	err = cmd.Run()
+	return out.String(), errOut.String(), err
+}
+
+// mustRun is run for commands that must succeed.
+func (g *gateway) mustRun(t *testing.T, stdin string, args ...string) string {
+	t.Helper()
+	stdout, stderr, err := g.run(t, stdin, args...)
+	if err != nil {
+		t.Fatalf("caddy smtp %s: %v\n%s%s", strings.Join(args, " "), err, stdout, stderr)
+	}
+	return stdout
+}
+
+func TestAccountCommands(t *testing.T) {
+	g := newGateway(t)
+	const name = "alerts@example.com"
+
+	out := g.mustRun(t, "planted-refresh-token\n", "account", "add", name, "--upstream", "sandbox",
+		"--refresh-token-file", "-", "--label", "site=berlin", "--sender", name, "--rate", "10/1m")
+	m := regexp.MustCompile(`(?m)^password: (\S+)$`).FindStringSubmatch(out)
+	if m == nil {
+		t.Fatalf("no password in %q", out)
+	}
+	password := m[1]
+
+	shown := g.mustRun(t, "", "account", "show", name)
+	if strings.Contains(shown, password) || strings.Contains(shown, "planted") {
+		t.Errorf("a secret is shown: %s", shown)
+	}
+	var view accountView
+	if err := json.Unmarshal([]byte(shown), &view); err != nil {
+		t.Fatal(err)
+	}
+	if view.Upstream != "sandbox" || !view.HasRefreshToken || view.Labels["site"] != "berlin" || view.Limits.Rate.String() != "10/1m" {
+		t.Errorf("shown %+v", view)
+	}
+	if dir, err := directory(); err != nil {
+		t.Fatal(err)
+	} else if _, err := dir.Authenticate(context.Background(), name, password); err != nil {
+		t.Errorf("the password that was shown: %v", err)
+	}
+
+	_, stderr, err := g.run(t, "", "account", "add", name, "--upstream", "sandbox")
+	if err == nil || !strings.Contains(stderr, "exists") {
+		t.Errorf("adding again: %v, %q", err, stderr)
+	}
+	_, stderr, err = g.run(t, "", "account", "add", "b@example.com", "--upstream", "sandbox", "--rate", "fast")
+	if err == nil || !strings.Contains(stderr, "field 'limits") {
+		t.Errorf("malformed rate: %v, %q", err, stderr)
+	}
+
+	out = g.mustRun(t, "", "account", "set", name, "--new-password", "--json")
+	var changed struct{ Password string }
+	if err := json.Unmarshal([]byte(out), &changed); err != nil || changed.Password == "" || changed.Password == password {
+		t.Errorf("new password: %v, %s", err, out)
+	}
+	if out := g.mustRun(t, "", "account", "set", name, "--mailbox", "robot@example.com"); strings.Contains(out, "password") {
+		t.Errorf("a password is shown: %s", out)
+	}
+
+	g.mustRun(t, "", "account", "pause", name)
+	if out := g.mustRun(t, "", "account", "list", "--state", "paused"); !strings.Contains(out, name) || !strings.Contains(out, "site=berlin") {
+		t.Errorf("paused accounts: %s", out)
+	}
+	g.mustRun(t, "", "account", "resume", name)
+	if out := g.mustRun(t, "", "account", "list", "--state", "paused", "--json"); strings.TrimSpace(out) != "[]" {
+		t.Errorf("paused accounts: %s", out)
+	}
+	g.mustRun(t, "", "account", "remove", name)
+	if _, stderr, err := g.run(t, "", "account", "show", name); err == nil || !strings.Contains(stderr, accounts.ErrNotFound.Error()) {
+		t.Errorf("showing a removed account: %v, %q", err, stderr)
+	}
+	if _, stderr, err := g.run(t, "", "account", "remove", "x@example.com", "y@example.com"); err == nil ||
+		!strings.Contains(stderr, "x@example.com") || !strings.Contains(stderr, "y@example.com") {
+		t.Errorf("removing unknown accounts: %v, %q", err, stderr)
+	}
+}
+
+func TestImportExportCommands(t *testing.T) {
+	g := newGateway(t)
+	const lines = `{"name":"a@example.com","upstream":"sandbox","secret":"planted","labels":{"n":"1"}}
+{"name":"b@example.com","upstream":"sandbox","mailbox":"m@example.com","limits":{"messages":"10/24h"}}
+`
+	if out := g.mustRun(t, lines, "account", "import"); !strings.Contains(out, "2 created, 0 updated, 0 unchanged, 0 failed") {
+		t.Errorf("import: %s", out)
+	}
+	exported := g.mustRun(t, "", "account", "export")
+	if strings.Contains(exported, "planted") || strings.Count(exported, "\n") != 2 {
+		t.Errorf("export: %s", exported)
+	}
+	// What was exported changes nothing, and costs no secret.
+	if out := g.mustRun(t, exported, "account", "import", "-"); !strings.Contains(out, "0 created, 0 updated, 2 unchanged, 0 failed") {
+		t.Errorf("import of the export: %s", out)
+	}
+	if m := g.do(t, "GET", accountPath("a@example.com"), "").want(http.StatusOK); m["has_secret"] != true {
+		t.Error("the secret is lost")
+	}
+
+	file := filepath.Join(t.TempDir(), "accounts.jsonl")
+	if err := os.WriteFile(file, []byte(lines+"{\"name\":\"c@example.com\",\"colour\":1}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, stderr, err := g.run(t, "", "account", "import", file)
+	if err == nil || !strings.Contains(out, "1 failed") || !strings.Contains(stderr, "line 3: c@example.com: field 'colour': unknown field") {
+		t.Errorf("bad line: %v, %q, %q", err, out, stderr)
+	}
+	out, _, err = g.run(t, "", "account", "import", file, "--json")
+	if err == nil || strings.Count(out, "\n") != 3 {
+		t.Errorf("--json: %v, %s", err, out)
+	}
+	if out := g.mustRun(t, lines, "account", "import", "--dry-run"); strings.Contains(out, "planted") || !strings.Contains(out, `"has_secret":true`) {
+		t.Errorf("dry run: %s", out)
+	}
+	if _, stderr, err := g.run(t, "", "account", "import", "--format", "xml"); err == nil || !strings.Contains(stderr, "jsonl") {
+		t.Errorf("unknown format: %v, %q", err, stderr)
+	}
+}
+
+func TestSnippetCommand(t *testing.T) {
+	g := newGateway(t)
+	g.mustRun(t, `{"name":"a@example.com","upstream":"sandbox"}
+{"name":"b@example.com","upstream":"sandbox","senders":["b@example.com","*@b.example.com"],"labels":{"x":"1"}}
+`, "account", "import")
+
+	for mta, want := range map[string][2][]string{
+		"postfix": {
+			{"relayhost = [gw.example.com]:587", "[gw.example.com]:587 a@example.com:PASSWORD", "smtp_tls_security_level = secure"},
+			{"smtp_sender_dependent_authentication = yes", "\na@example.com a@example.com:PASSWORD", "\n@b.example.com b@example.com:PASSWORD"},
+		},
+		"exim": {
+			{"route_list = * gw.example.com", "client_send = ^a@example.com^PASSWORD"},
+			{"connection_max_messages = 1", "\n*@b.example.com: b@example.com:PASSWORD"},
+		},
+		"powermta": {
+			{"<virtual-mta mailgateway-a-example-com>", "auth-username a@example.com"},
+			{"mail-from /@b\\.example\\.com$/ virtual-mta=mailgateway-b-example-com"},
+		},
+		"kumomta": {
+			{"['a@example.com'] = 'a@example.com'", "enable_tls = 'Required'"},
+			{"['@b.example.com'] = 'b@example.com'"},
+		},
+	} {
+		for i, args := range [][]string{{"a@example.com"}, nil} {
+			out := g.mustRun(t, "", append([]string{"snippet", mta, "--gateway", "gw.example.com:587"}, args...)...)
+			for _, text := range want[i] {
+				if !strings.Contains(out, text) {
+					t.Errorf("%s: no %q in\n%s", mta, text, out)
+				}
+			}
+		}
+	}
+	if out := g.mustRun(t, "", "snippet", "postfix", "--gateway", "gw.example.com:465", "--label", "x"); !strings.Contains(out, "smtp_tls_wrappermode = yes") || strings.Contains(out, "a@example.com") {
+		t.Errorf("implicit TLS: %s", out)
+	}
+	for _, args := range [][]string{{"snippet", "sendmail"}, {"snippet", "postfix", "nobody@example.com"}, {"snippet", "postfix", "--label", "none"}, {"snippet", "postfix", "--gateway", "gw"}} {
+		if out, _, err := g.run(t, "", args...); err == nil {
+			t.Errorf("caddy smtp %v prints %s", args, out)
+		}
+	}
+}
+
+// TestCommandWithoutGateway holds that the error says what may be wrong.
+func TestCommandWithoutGateway(t *testing.T) {
+	g := &gateway{admin: freeAddress(t)}
+	_, stderr, err := g.run(t, "", "account", "list")
+	if err == nil || !strings.Contains(stderr, "is the gateway running?") {
+		t.Errorf("%v, %q", err, stderr)
+	}
+}
+
+func TestSandboxCommand(t *testing.T) {
+	cmd := command(t, "sandbox", "--json", "--smtp", "127.0.0.1:0", "--smtps", "127.0.0.1:0", "--http", "127.0.0.1:0", "--profile", "microsoft")
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var addresses struct{ SMTP, SMTPS, HTTP string }
+	if err := json.NewDecoder(bufio.NewReader(stdout)).Decode(&addresses); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.Get(addresses.HTTP + "/messages")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		t.Errorf("/messages: %d", resp.StatusCode)
+	}
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("at the end: %v", err)
+	}
+}
