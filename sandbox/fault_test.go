@@ -28,7 +28,7 @@ import (
 
 // talk runs a whole transaction as far as it gets and returns the replies, the
 // last of them "end" if the connection ended, or "silence".
-func talk(t *testing.T, s *Sandbox, framing string) []string {
+func talk(t *testing.T, s *Sandbox, framing string, patience time.Duration) []string {
 	t.Helper()
 	var got []string
 	c, err := net.Dial("tcp", s.SMTPAddr())
@@ -46,7 +46,7 @@ func talk(t *testing.T, s *Sandbox, framing string) []string {
 			return append(got, "end")
 		}
 	again:
-		_ = w.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
+		_ = w.SetReadDeadline(time.Now().Add(patience))
 		code, err := readCode(w)
 		if err != nil {
 			if ne := net.Error(nil); errors.As(err, &ne) && ne.Timeout() {
@@ -133,7 +133,11 @@ func TestFaults(t *testing.T) {
 		name := tc.f.Stage + " " + tc.f.Action + " " + tc.f.Reply + " " + tc.framing[:4]
 		t.Run(name, func(t *testing.T) {
 			s := start(t, plain(App{Faults: []Fault{tc.f}}))
-			got := strings.Join(talk(t, s, tc.framing), " ")
+			patience := 20 * time.Second
+			if tc.f.Action == "hang" && tc.f.Mailbox == "" {
+				patience = 200 * time.Millisecond
+			}
+			got := strings.Join(talk(t, s, tc.framing, patience), " ")
 			if !strings.HasPrefix(got, tc.want) {
 				t.Errorf("got %q, want %q", got, tc.want)
 			}
