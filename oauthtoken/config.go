@@ -56,7 +56,7 @@ type StorageStore struct {
 
 // Provider is one client registration at one authorization server.
 type Provider struct {
-	// Kind is `google`, `microsoft`, `yahoo`, `fastmail` or `generic`: it
+	// Kind is `google`, `microsoft`, `yahoo`, `aol`, `fastmail` or `generic`: it
 	// gives endpoints and scopes their defaults. Default: the provider's
 	// name where that is a kind, else `generic`.
 	Kind string `json:"kind,omitempty"`
@@ -68,7 +68,8 @@ type Provider struct {
 	Grant string `json:"grant,omitempty"`
 
 	// Tenant is the Microsoft tenant: a domain, an ID, `common`,
-	// `organizations` or `consumers`. Default: `common`.
+	// `organizations` or `consumers`; app-only grants need the first two.
+	// Default: `common`.
 	Tenant string `json:"tenant,omitempty"`
 
 	// Cloud is the Microsoft cloud: `public`, `usgov` or `china`. Default: `public`.
@@ -90,6 +91,10 @@ type Provider struct {
 	ClientID string `json:"client_id,omitempty"`
 	// ClientSecret is the client's secret. Placeholders are resolved.
 	ClientSecret string `json:"client_secret,omitempty"`
+	// ClientAuth is how the client secret travels: `post` (in the form) or
+	// `basic` (in the Authorization header). Default: what the discovery
+	// document offers, else `post`.
+	ClientAuth string `json:"client_auth,omitempty"`
 	// ClientCertificate is the path of a PEM (certificate and key) or
 	// PKCS#12 file, for private_key_jwt (RFC 7523) in place of a secret.
 	ClientCertificate string `json:"client_certificate,omitempty"`
@@ -107,6 +112,9 @@ type Provider struct {
 	// signs without a key, through the IAM credentials API; ExternalTokenFile
 	// then holds the access token for that API.
 	ServiceAccount string `json:"service_account,omitempty"`
+	// IAMCredentialsURL is the base URL of the IAM credentials API that signs
+	// for ServiceAccount. Default: https://iamcredentials.googleapis.com.
+	IAMCredentialsURL string `json:"iam_credentials_url,omitempty"`
 	// ExternalTokenFile is the path of an access token that another
 	// program keeps fresh. It is read at each use.
 	ExternalTokenFile string `json:"external_token_file,omitempty"`

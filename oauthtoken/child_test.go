@@ -14,8 +14,4 @@
 
 package oauthtoken
 
-type appState struct{}
-
-type storeState struct{}
-
-type providerState struct{}
+func childMain() bool { return false }

@@ -1,0 +1,199 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package oauthtoken
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+	"golang.org/x/oauth2"
+)
+
+func init() {
+	caddy.RegisterModule(App{})
+}
+
+type appState struct {
+	ctx     caddy.Context
+	logger  *zap.Logger
+	records *records
+	events  emitter
+	loaded  []*Provider
+	started bool
+}
+
+// CaddyModule returns the Caddy module information.
+func (App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "oauth_tokens",
+		New: func() caddy.Module { return new(App) },
+	}
+}
+
+// Provision sets up the app. The app is usable from here on.
+func (a *App) Provision(ctx caddy.Context) error {
+	a.ctx, a.logger = ctx, ctx.Logger()
+	if a.RefreshAhead == 0 {
+		a.RefreshAhead = caddy.Duration(10 * time.Minute)
+	}
+	if a.RefreshAhead < 0 {
+		return fmt.Errorf("refresh_ahead must not be negative")
+	}
+	if a.KeepAlive == 0 {
+		a.KeepAlive = caddy.Duration(7 * 24 * time.Hour)
+	}
+	if err := a.provisionStore(ctx); err != nil {
+		return err
+	}
+	if err := a.provisionEvents(ctx); err != nil {
+		return err
+	}
+	registerMetrics(ctx.GetMetricsRegistry())
+	for name, p := range a.Providers {
+		if p == nil {
+			p = new(Provider)
+			a.Providers[name] = p
+		}
+		if err := p.provision(ctx, a, name); err != nil {
+			return fmt.Errorf("provider '%s': %v", name, err)
+		}
+	}
+	for _, p := range a.Providers {
+		v, _, err := managers.LoadOrNew(p.key, func() (caddy.Destructor, error) { return newManager(p), nil })
+		if err != nil {
+			return err
+		}
+		p.man = v.(*manager)
+		a.loaded = append(a.loaded, p)
+	}
+	return nil
+}
+
+func (a *App) provisionStore(ctx caddy.Context) error {
+	var s Store
+	if a.StoreRaw == nil {
+		d := new(StorageStore)
+		if err := d.Provision(ctx); err != nil {
+			return err
+		}
+		s = d
+	} else {
+		mod, err := ctx.LoadModule(a, "StoreRaw")
+		if err != nil {
+			return fmt.Errorf("loading store module: %v", err)
+		}
+		var ok bool
+		if s, ok = mod.(Store); !ok {
+			return fmt.Errorf("store module %T is not a token store", mod)
+		}
+	}
+	a.records = newRecords(s)
+	return nil
+}
+
+// Start puts this configuration in force.
+func (a *App) Start() error {
+	for _, p := range a.loaded {
+		p.man.attach(p)
+	}
+	a.started = true
+	a.warnExpiries()
+	return nil
+}
+
+// Stop takes it back. Refreshes under way go on.
+func (a *App) Stop() error {
+	if a.started {
+		for _, p := range a.loaded {
+			p.man.detach(p)
+		}
+		a.started = false
+	}
+	return nil
+}
+
+// Cleanup gives back the token managers.
+func (a *App) Cleanup() error {
+	if a.started {
+		_ = a.Stop()
+	}
+	for _, p := range a.loaded {
+		_, _ = managers.Delete(p.key)
+		p.client.CloseIdleConnections()
+	}
+	a.loaded = nil
+	return nil
+}
+
+// HasProvider reports whether a provider of that name is configured.
+func (a *App) HasProvider(name string) bool {
+	_, ok := a.Providers[name]
+	return ok
+}
+
+// Token returns an access token for an account. account is the name of the
+// account's record, mailbox its identity at the provider, seed the record's
+// refresh token, if it has one. The token is shared: it must not be changed.
+//
+// An error that a new consent alone can mend has a method ReauthRequired that
+// returns true; all others are temporary. A call that finds a valid token
+// takes no lock and allocates nothing; any other waits for the account's one
+// refresh, at most as long as ctx.
+func (a *App) Token(ctx context.Context, provider, account, mailbox, seed string) (*oauth2.Token, error) {
+	p, ok := a.Providers[provider]
+	if !ok {
+		return nil, &Error{Provider: provider, Account: account, Description: "no such provider is configured", class: classTemporary}
+	}
+	switch p.Grant {
+	case grantExternal:
+		return p.externalToken()
+	case grantRefreshToken:
+	default:
+		seed = ""
+	}
+	return p.man.token(ctx, p.subject(account, mailbox), seed)
+}
+
+// Warm begins what Token would have to wait for, and does not wait.
+func (a *App) Warm(provider, account, mailbox, seed string) {
+	p, ok := a.Providers[provider]
+	if !ok || p.Grant == grantExternal {
+		return
+	}
+	if !p.usesStore() {
+		seed = ""
+	}
+	p.man.warm(p.subject(account, mailbox), seed)
+}
+
+// Reject says that the upstream refused t. If it is still the account's
+// current token, the next call of Token gets another one. It does so once a
+// minute at most: a mailbox that refuses whatever it gets must not cause a
+// refresh for every message.
+func (a *App) Reject(provider, account, mailbox string, t *oauth2.Token) {
+	if p, ok := a.Providers[provider]; ok && p.Grant != grantExternal {
+		p.man.reject(p.subject(account, mailbox), t)
+	}
+}
+
+// Interface guards
+var (
+	_ caddy.App          = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
+	_ caddy.CleanerUpper = (*App)(nil)
+)

@@ -1,0 +1,179 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package oauthtoken
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// errClass is what an error means for the next steps.
+type errClass uint8
+
+const (
+	// classTransient may be gone at the next attempt.
+	classTransient errClass = iota
+	// classTemporary does not go away by asking again at once, yet no
+	// consent is lost: configuration, an answer that makes no sense.
+	classTemporary
+	// classProvider is trouble of the client registration: every account
+	// of the provider would get the same answer.
+	classProvider
+	// classReauth needs a human to consent again.
+	classReauth
+	// classStore is a token store that does not read or write.
+	classStore
+)
+
+// Error is why there is no access token. It never holds token material.
+type Error struct {
+	// Provider and Account say whose token it was; Account is empty where
+	// one token serves the whole provider.
+	Provider, Account string
+	// Code is the OAuth error code (RFC 6749 section 5.2), Reason the
+	// provider's own code, such as AADSTS700082.
+	Code, Reason string
+	// Description is the server's text or what went wrong on the way.
+	Description string
+	// Status is the HTTP status, 0 without a response.
+	Status int
+	// RetryAfter is how long the server asked us to stay away.
+	RetryAfter time.Duration
+
+	class errClass
+	err   error
+}
+
+// Error implements error.
+func (e *Error) Error() string {
+	var sb strings.Builder
+	sb.WriteString("provider '" + e.Provider + "'")
+	if e.Account != "" {
+		sb.WriteString(", account '" + e.Account + "'")
+	}
+	if e.class == classReauth {
+		sb.WriteString(": needs consent again")
+	}
+	for _, s := range []string{e.Code, e.Description} {
+		if s != "" {
+			sb.WriteString(": " + s)
+		}
+	}
+	if e.Status != 0 && e.Code == "" {
+		fmt.Fprintf(&sb, " (HTTP %d)", e.Status)
+	}
+	return sb.String()
+}
+
+// Unwrap returns the cause, if it is not the server's answer.
+func (e *Error) Unwrap() error { return e.err }
+
+// ReauthRequired reports whether only a new consent can help.
+func (e *Error) ReauthRequired() bool { return e.class == classReauth }
+
+// Temporary reports whether the same call may work later.
+func (e *Error) Temporary() bool { return e.class != classReauth }
+
+// with returns a copy of e that names whose error it is. Errors are shared
+// by the waiters of one refresh, so they are never changed in place.
+func (e *Error) with(provider, account string) *Error {
+	c := *e
+	c.Provider, c.Account = provider, account
+	return &c
+}
+
+func asError(err error, class errClass) *Error {
+	var e *Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return &Error{Description: sanitize(err.Error()), class: class, err: err}
+}
+
+// reauthCodes are the error codes by which a server says that a human is
+// needed. All but the first come from OpenID Connect and Microsoft.
+var reauthCodes = map[string]bool{
+	"invalid_grant":              true,
+	"interaction_required":       true,
+	"login_required":             true,
+	"consent_required":           true,
+	"account_selection_required": true,
+}
+
+var transientCodes = map[string]bool{
+	"temporarily_unavailable": true,
+	"server_error":            true,
+	"slow_down":               true,
+	"rate_limit_exceeded":     true,
+	"rateLimitExceeded":       true,
+	"userRateLimitExceeded":   true,
+	"internal_failure":        true,
+}
+
+// classify decides what an error response of a token endpoint means.
+func classify(status int, code string) errClass {
+	switch {
+	case status >= 500, status == http.StatusTooManyRequests, status == http.StatusRequestTimeout, transientCodes[code]:
+		return classTransient
+	case reauthCodes[code]:
+		return classReauth
+	// Of the other codes only invalid_client is the same for every account:
+	// unauthorized_client and invalid_request also come for one tenant's
+	// user or for one malformed token.
+	case code == "invalid_client":
+		return classProvider
+	}
+	return classTemporary
+}
+
+var (
+	reasonCode = regexp.MustCompile(`\bAADSTS[0-9]{4,8}\b`)
+	longRun    = regexp.MustCompile(`[A-Za-z0-9_\-.~+/=%]{40,}`)
+)
+
+// sanitize makes foreign text fit for logs and replies: one line, bounded,
+// printable, and nothing in it that could be a token.
+func sanitize(s string, secrets ...string) string {
+	for _, secret := range secrets {
+		if len(secret) >= 4 {
+			s = strings.ReplaceAll(s, secret, "[redacted]")
+		}
+	}
+	return oneLine(longRun.ReplaceAllString(bound(s, 4*maxText), "[redacted]"))
+}
+
+const maxText = 400
+
+func bound(s string, n int) string {
+	if len(s) > n {
+		return strings.ToValidUTF8(s[:n], "") + "..."
+	}
+	return s
+}
+
+// oneLine makes text printable, one line and short.
+func oneLine(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || r == 0xfffd || (r >= 0x80 && r < 0xa0) {
+			return ' '
+		}
+		return r
+	}, bound(s, 4*maxText))
+	return bound(strings.Join(strings.Fields(s), " "), maxText)
+}

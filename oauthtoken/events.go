@@ -1,0 +1,71 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package oauthtoken
+
+import (
+	"fmt"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+)
+
+// emitter is the part of Caddy's events app that is used here.
+type emitter interface {
+	Emit(ctx caddy.Context, eventName string, data map[string]any) caddy.Event
+}
+
+const (
+	eventReauth = "smtp_account_reauth_required"
+	eventFailed = "smtp_token_refresh_failed"
+)
+
+func (a *App) provisionEvents(ctx caddy.Context) error {
+	ev, err := ctx.App("events")
+	if err != nil {
+		return fmt.Errorf("getting events app: %v", err)
+	}
+	a.events, _ = ev.(emitter)
+	return nil
+}
+
+// announce tells of a failed refresh: the first of a row, and the one that
+// leaves an account in need of a human.
+func (m *manager) announce(p *Provider, account string, err *Error, failures int, wasReauth bool) {
+	reauth := err.class == classReauth
+	if reauth && wasReauth || !reauth && failures > 1 {
+		return
+	}
+	ex := Explain(err.Code, err.Reason+" "+err.Description)
+	fields := []zap.Field{
+		zap.String("provider", m.name), zap.String("account", account),
+		zap.String("code", err.Code), zap.String("reason", err.Reason), zap.String("description", err.Description),
+		zap.String("cause", ex.Cause), zap.String("remedy", ex.Remedy),
+	}
+	name := eventFailed
+	if reauth {
+		name = eventReauth
+		p.logger.Error("account needs consent again", fields...)
+	} else {
+		p.logger.Error("token refresh failed", fields...)
+	}
+	if p.app.events == nil {
+		return
+	}
+	p.app.events.Emit(p.app.ctx, name, map[string]any{
+		"provider": m.name, "account": account,
+		"code": err.Code, "reason": err.Reason, "description": err.Description,
+		"cause": ex.Cause, "remedy": ex.Remedy,
+	})
+}

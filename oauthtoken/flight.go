@@ -1,0 +1,234 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package oauthtoken
+
+import (
+	"context"
+	"crypto/sha256"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/oauth2"
+)
+
+type flightKind uint8
+
+const (
+	flightNone       flightKind = iota
+	flightForeground            // somebody waits
+	flightAhead                 // ahead of expiry
+	flightKeepAlive             // of an idle account
+	flightSave                  // of a rotated token that was not stored
+)
+
+// flight is one refresh. An account has one at a time; everybody who needs
+// the token waits for it, and it ends in its own time whoever still waits.
+type flight struct {
+	kind flightKind
+	seed string
+	// again asks even though the last answer was that a human is needed.
+	again bool
+	done  chan struct{}
+
+	// set before done is closed
+	token  *grantToken
+	err    *Error
+	posts  int
+	result string
+}
+
+// startFlight is called with e.mu held and no flight under way. slot says
+// that the caller took a background slot of the gate for it.
+func (m *manager) startFlight(e *entry, kind flightKind, seed string, slot bool) *flight {
+	f := &flight{kind: kind, seed: seed, again: e.again, done: make(chan struct{})}
+	e.again = false
+	m.mu.Lock()
+	if m.closed {
+		m.mu.Unlock()
+		if slot {
+			m.gate.release(true)
+		}
+		f.err = errClosing
+		close(f.done)
+		return f
+	}
+	m.flights.Add(1)
+	m.mu.Unlock()
+	e.flight = f
+	m.setState(e, stateRefreshing)
+	go m.fly(e, f, slot)
+	return f
+}
+
+var errClosing = &Error{Description: "the configuration is being replaced"}
+
+// lease is a slot of the gate that a flight gives back while it sleeps.
+type lease struct {
+	g    *gate
+	bg   bool
+	held bool
+}
+
+func (l *lease) take(ctx context.Context) error {
+	if l.held {
+		return nil
+	}
+	err := l.g.acquire(ctx, l.bg)
+	l.held = err == nil
+	return err
+}
+
+func (l *lease) give() {
+	if l.held {
+		l.g.release(l.bg)
+	}
+	l.held = false
+}
+
+func (m *manager) fly(e *entry, f *flight, slot bool) {
+	defer m.flights.Done()
+	p := m.current.Load()
+	start := time.Now()
+	l := &lease{g: m.gate, bg: f.kind != flightForeground, held: slot}
+	ctx, cancel := context.WithTimeout(m.ctx, p.flightTimeout())
+	var gt *grantToken
+	var err *Error
+	if e2 := l.take(ctx); e2 != nil {
+		err = &Error{Description: "waiting for a slot: " + e2.Error(), err: e2}
+	} else if p.usesStore() {
+		gt, err = m.refreshStored(ctx, p, e, f, l)
+	} else {
+		gt, err = m.refreshPlain(ctx, p, e, f, l)
+	}
+	l.give()
+	cancel()
+	m.finish(p, e, f, gt, err, start)
+}
+
+// refreshPlain serves grants with nothing to store.
+func (m *manager) refreshPlain(ctx context.Context, p *Provider, e *entry, f *flight, l *lease) (*grantToken, *Error) {
+	sent := time.Now()
+	r, err := m.post(ctx, p, e.subject, "", f, l)
+	if err != nil {
+		return nil, err
+	}
+	return newGrantToken(p, r.AccessToken, f.seed, sent, sent.Add(r.Lifetime)), nil
+}
+
+// finish publishes a flight's result.
+func (m *manager) finish(p *Provider, e *entry, f *flight, gt *grantToken, err *Error, start time.Time) {
+	now := time.Now()
+	var wasReauth bool
+	e.mu.Lock()
+	wasReauth = e.lastErr != nil && e.lastErr.class == classReauth
+	e.flight = nil
+	f.token, f.err = gt, err
+	if gt != nil {
+		e.cur.Store(gt)
+	}
+	if err == nil {
+		e.lastErr, e.failures, e.blockUntil, e.failedSeed = nil, 0, time.Time{}, ""
+		if e.cur.Load() != nil {
+			m.setState(e, stateOK)
+		} else {
+			m.setState(e, stateIdle)
+		}
+	} else {
+		e.failures++
+		e.lastErr, e.lastErrAt, e.failedSeed = err, now, f.seed
+		e.blockUntil = now.Add(blockFor(err, e.failures))
+		if err.class == classReauth {
+			m.setState(e, stateReauth)
+		} else {
+			m.setState(e, stateError)
+		}
+	}
+	failures := e.failures
+	if !m.isClosed() && m.background(p, e, now) != flightNone {
+		m.sched.set(e, now)
+	}
+	warn := m.warning(p, e, now)
+	e.mu.Unlock()
+	close(f.done)
+
+	if p = m.current.Load(); m.isClosed() {
+		return
+	}
+	m.observe(f, err, time.Since(start))
+	if warn != "" {
+		p.logger.Warn("token warning", zap.String("provider", m.name), zap.String("account", e.subject), zap.String("warning", warn))
+	}
+	if err != nil {
+		m.announce(p, e.subject, err, failures, wasReauth)
+	}
+}
+
+func (m *manager) isClosed() bool { return m.ctx.Err() != nil }
+
+// blockFor is how long an account waits after the n-th failure in a row.
+func blockFor(err *Error, n int) time.Duration {
+	first, most := time.Second, 30*time.Second
+	switch err.class {
+	case classReauth:
+		// Not to ask the server again, but to see whether another
+		// process has stored a new consent.
+		return 30 * time.Second
+	case classTemporary, classProvider:
+		first, most = 5*time.Second, 5*time.Minute
+	}
+	return max(backoff(first, most, n), min(err.RetryAfter, 10*time.Minute))
+}
+
+// backoff is exponential with jitter: between half of the step and all of it.
+func backoff(first, most time.Duration, n int) time.Duration {
+	d := most
+	if n < 16 {
+		d = min(first<<(n-1), most)
+	}
+	return d/2 + rand.N(d/2+1)
+}
+
+// newGrantToken makes a token that is lent until expiry.
+func newGrantToken(p *Provider, access, seed string, obtained, expiry time.Time) *grantToken {
+	life := expiry.Sub(obtained)
+	ahead := min(p.refreshAhead, life/3)
+	return &grantToken{
+		token:     &oauth2.Token{AccessToken: access, TokenType: "Bearer", Expiry: expiry},
+		seed:      seed,
+		obtained:  obtained.UnixNano(),
+		refreshAt: expiry.Add(-ahead - rand.N(ahead/2+1)).UnixNano(),
+		soft:      expiry.Add(-softMargin(life)).UnixNano(),
+		expiry:    expiry.UnixNano(),
+		nudged:    new(atomic.Bool),
+	}
+}
+
+// softMargin is how long before its expiry a token is no longer lent, if
+// another can be had.
+func softMargin(life time.Duration) time.Duration { return min(time.Minute, life/10) }
+
+func (c *grantToken) withSeed(seed string) *grantToken {
+	n := *c
+	n.seed = seed
+	return &n
+}
+
+// wasRejected reports whether the upstream refused this access token. It is
+// called with e.mu held.
+func (e *entry) wasRejected(access string) bool {
+	return !e.rejectedAt.IsZero() && sha256.Sum256([]byte(access)) == e.rejected
+}

@@ -1,0 +1,265 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package oauthtoken
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	_ "github.com/caddyserver/caddy/v2/modules/caddyevents"
+	_ "github.com/caddyserver/caddy/v2/modules/caddytls"
+	_ "github.com/caddyserver/caddy/v2/modules/filestorage"
+	"github.com/caddyserver/certmagic"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	if childMain() {
+		return
+	}
+	goleak.VerifyTestMain(m,
+		// Lives until 5 s after its lock was given back.
+		goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.keepLockfileFresh"))
+}
+
+// testStore is a file store whose locks belong to the kernel, so that those
+// of a killed process are free at once, and whose steps can be made to fail.
+type testStore struct {
+	Path string   `json:"path"`
+	Keys []string `json:"keys,omitempty"`
+
+	files *certmagic.FileStorage
+	seal  *sealer
+	hooks *storeHooks
+	mu    sync.Mutex
+	locks map[string]*os.File
+}
+
+// storeHooks outlive the configurations of one test.
+type storeHooks struct {
+	mu    sync.Mutex
+	fail  func(op, key string) error
+	saves int
+	locks int
+}
+
+var hooksByPath sync.Map
+
+func hooksOf(path string) *storeHooks {
+	h, _ := hooksByPath.LoadOrStore(path, new(storeHooks))
+	return h.(*storeHooks)
+}
+
+func (h *storeHooks) set(f func(op, key string) error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.fail = f
+}
+
+func (h *storeHooks) at(op, key string) error {
+	h.mu.Lock()
+	f := h.fail
+	switch op {
+	case "save":
+		h.saves++
+	case "lock":
+		h.locks++
+	}
+	h.mu.Unlock()
+	if f != nil {
+		return f(op, key)
+	}
+	return nil
+}
+
+func init() { caddy.RegisterModule(new(testStore)) }
+
+func (*testStore) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "oauth_tokens.stores.test", New: func() caddy.Module { return new(testStore) }}
+}
+
+func (s *testStore) Provision(caddy.Context) (err error) {
+	s.files = &certmagic.FileStorage{Path: s.Path}
+	s.hooks = hooksOf(s.Path)
+	s.locks = map[string]*os.File{}
+	s.seal, err = newSealer(s.Keys)
+	return err
+}
+
+func (s *testStore) sealer() *sealer { return s.seal }
+
+func (s *testStore) Load(ctx context.Context, key string) ([]byte, error) {
+	if err := s.hooks.at("load", key); err != nil {
+		return nil, err
+	}
+	return s.files.Load(ctx, key)
+}
+
+func (s *testStore) Save(ctx context.Context, key string, v []byte) error {
+	if err := s.hooks.at("save", key); err != nil {
+		return err
+	}
+	if err := s.files.Store(ctx, key, v); err != nil {
+		return err
+	}
+	return s.hooks.at("saved", key)
+}
+
+func (s *testStore) Delete(ctx context.Context, key string) error { return s.files.Delete(ctx, key) }
+
+func (s *testStore) List(ctx context.Context, prefix string) ([]string, error) {
+	if !s.files.Exists(ctx, prefix) {
+		return nil, nil
+	}
+	return s.files.List(ctx, prefix, false)
+}
+
+func (s *testStore) Lock(ctx context.Context, key string) error {
+	if err := s.hooks.at("lock", key); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(filepath.Join(s.Path, filepath.Base(key)+".flock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	for {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			break
+		}
+		if ctx.Err() != nil || !errors.Is(err, syscall.EWOULDBLOCK) {
+			f.Close()
+			return errors.Join(ctx.Err(), err)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.locks[key] = f
+	return nil
+}
+
+func (s *testStore) Unlock(_ context.Context, key string) error {
+	s.mu.Lock()
+	f := s.locks[key]
+	delete(s.locks, key)
+	s.mu.Unlock()
+	return errors.Join(f.Close(), s.hooks.at("unlock", key))
+}
+
+type testApp struct {
+	*App
+	stop func()
+}
+
+// config is an oauth_tokens configuration with one generic provider `p`.
+func config(dir, url string, more map[string]any) map[string]any {
+	p := map[string]any{
+		"token_url": url + "/token", "client_id": "client", "client_secret": "{env.TEST_SECRET}",
+		"max_per_second": 100000,
+	}
+	for k, v := range more {
+		p[k] = v
+	}
+	return map[string]any{
+		"store":     map[string]any{"store": "test", "path": dir},
+		"providers": map[string]any{"p": p},
+	}
+}
+
+// newApp provisions and starts an app the way Caddy does, with retries made short.
+func newApp(t testing.TB, cfg map[string]any) *testApp {
+	t.Helper()
+	a, err := loadApp(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(a.stop)
+	return a
+}
+
+func loadApp(cfg map[string]any) (*testApp, error) {
+	_ = os.Setenv("TEST_SECRET", "the-client-secret")
+	b, _ := json.Marshal(cfg)
+	base, err := caddy.ProvisionContext(&caddy.Config{
+		StorageRaw: json.RawMessage(`{"module":"file_system","root":"/nonexistent"}`),
+		Logging:    &caddy.Logging{Logs: map[string]*caddy.CustomLog{"default": {BaseLog: caddy.BaseLog{WriterRaw: json.RawMessage(`{"output":"discard"}`)}}}},
+	})
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := caddy.NewContext(base)
+	v, err := ctx.LoadModuleByID("oauth_tokens", b)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	a := v.(*App)
+	for _, p := range a.Providers {
+		p.retryFirst = 2 * time.Millisecond
+	}
+	if err := a.Start(); err != nil {
+		cancel()
+		return nil, err
+	}
+	var once sync.Once
+	return &testApp{App: a, stop: func() {
+		once.Do(func() {
+			var ms []*manager
+			for _, p := range a.loaded {
+				ms = append(ms, p.man)
+			}
+			_ = a.Stop()
+			cancel()
+			for _, m := range ms {
+				if m.isClosed() {
+					m.flights.Wait()
+					m.loops.Wait()
+				}
+			}
+		})
+	}}, nil
+}
+
+// entryOf reaches into the manager.
+func (a *testApp) entryOf(account string) *entry {
+	return a.Providers["p"].man.entries.get(account)
+}
+
+// expire makes the account's token need a refresh now.
+func (a *testApp) expire(account string) {
+	e := a.entryOf(account)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.cur.Store(nil)
+	e.blockUntil = time.Time{}
+	// The cached copy in the store would be found again.
+	if e.rec != nil {
+		p := a.Providers["p"]
+		key := storageKey("p", account)
+		if rec, err := p.records.load(context.Background(), key); err == nil && rec != nil {
+			rec.AccessToken, rec.Expiry = "", time.Time{}
+			_ = p.records.save(key, rec)
+		}
+	}
+}

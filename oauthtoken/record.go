@@ -1,0 +1,175 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package oauthtoken
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+const recordVersion = 1
+
+// record is what the store holds of one account. The access token is there
+// so that restarts stay warm and two processes share one request; it adds no
+// secret to a record that holds the refresh token, which is the stronger one.
+type record struct {
+	Version int `json:"version"`
+	// Seq counts the writes: of two records the one with more is newer.
+	Seq uint64 `json:"seq"`
+	// Subject is the account, for the keep-alive, which starts from the
+	// store alone; the storage key is only its digest.
+	Subject string `json:"subject"`
+	// ClientID is the client that the refresh token was issued to.
+	ClientID string `json:"client_id,omitempty"`
+
+	RefreshToken string `json:"refresh_token,omitempty"`
+	// Seeds are fingerprints of configured seed tokens, the last is the one
+	// that this token descends from. The others came before: they are no
+	// new consent when a session of an older configuration shows them.
+	Seeds []string `json:"seeds,omitempty"`
+	// Login is when the consent came from `caddy smtp login` and no
+	// configured seed has been seen since.
+	Login bool `json:"login,omitempty"`
+
+	AccessToken string    `json:"access_token,omitempty"`
+	Expiry      time.Time `json:"expiry,omitzero"`
+
+	Consent        time.Time `json:"consent,omitzero"`
+	LastRefresh    time.Time `json:"last_refresh,omitzero"`
+	LastUsed       time.Time `json:"last_used,omitzero"`
+	RefreshExpires time.Time `json:"refresh_expires,omitzero"`
+
+	// Failed is why a human is needed; nil otherwise.
+	Failed *recordError `json:"failed,omitempty"`
+}
+
+// recordError is an Error at rest.
+type recordError struct {
+	// ClientID is who was refused: another client may fare better.
+	ClientID    string    `json:"client_id,omitempty"`
+	Code        string    `json:"code,omitempty"`
+	Reason      string    `json:"reason,omitempty"`
+	Description string    `json:"description,omitempty"`
+	At          time.Time `json:"at,omitzero"`
+}
+
+// maxSeeds bounds the history of fingerprints.
+const maxSeeds = 8
+
+// fingerprint is a salted digest of a seed token.
+func fingerprint(seed string) string {
+	var salt [8]byte
+	_, _ = rand.Read(salt[:])
+	return fingerprintWith(salt[:], seed)
+}
+
+func fingerprintWith(salt []byte, seed string) string {
+	h := sha256.New()
+	h.Write(salt)
+	h.Write([]byte(seed))
+	return hex.EncodeToString(salt) + "$" + hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+func fingerprintMatches(fp, seed string) bool {
+	s, _, ok := strings.Cut(fp, "$")
+	salt, err := hex.DecodeString(s)
+	if !ok || err != nil {
+		return false
+	}
+	return subtle.ConstantTimeCompare([]byte(fingerprintWith(salt, seed)), []byte(fp)) == 1
+}
+
+// seedIs says how a configured seed stands to the record.
+type seedIs uint8
+
+const (
+	seedCurrent seedIs = iota // the record descends from it, or there is none
+	seedOld                   // the record descends from a later one
+	seedNew                   // never seen: a new consent
+)
+
+func (r *record) seedIs(seed string) seedIs {
+	if seed == "" || len(r.Seeds) == 0 && r.Login {
+		// A configured seed that was there before the login is no newer
+		// than the login.
+		return seedCurrent
+	}
+	for i, fp := range slices.Backward(r.Seeds) {
+		if fingerprintMatches(fp, seed) {
+			if i == len(r.Seeds)-1 {
+				return seedCurrent
+			}
+			return seedOld
+		}
+	}
+	return seedNew
+}
+
+// addSeed makes seed the one that the record descends from.
+func (r *record) addSeed(seed string) {
+	r.Seeds = slices.DeleteFunc(r.Seeds, func(fp string) bool { return fingerprintMatches(fp, seed) })
+	if len(r.Seeds) >= maxSeeds {
+		r.Seeds = r.Seeds[len(r.Seeds)-maxSeeds+1:]
+	}
+	r.Seeds = append(r.Seeds, fingerprint(seed))
+}
+
+func (r *record) clone() *record {
+	c := *r
+	c.Seeds = slices.Clone(r.Seeds)
+	return &c
+}
+
+// decodeRecord reads a record, sealed or not.
+func decodeRecord(s *sealer, storageKey string, b []byte) (*record, error) {
+	if isSealed(b) {
+		var err error
+		if b, err = s.open(storageKey, b); err != nil {
+			return nil, err
+		}
+	}
+	r := new(record)
+	if err := json.Unmarshal(b, r); err != nil {
+		// The decoder's message may quote the content.
+		return nil, fmt.Errorf("token record is not valid JSON")
+	}
+	if r.Version != recordVersion {
+		return nil, fmt.Errorf("token record has version %d, this program knows %d", r.Version, recordVersion)
+	}
+	return r, nil
+}
+
+func isSealed(b []byte) bool {
+	var probe struct {
+		Alg string `json:"alg"`
+	}
+	return json.Unmarshal(b, &probe) == nil && probe.Alg != ""
+}
+
+func encodeRecord(s *sealer, storageKey string, r *record) ([]byte, error) {
+	r.Version = recordVersion
+	b, err := json.Marshal(r)
+	if err != nil || s == nil {
+		return b, err
+	}
+	return s.seal(storageKey, b)
+}

@@ -1,0 +1,194 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package oauthtoken
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/certmagic"
+)
+
+func init() {
+	caddy.RegisterModule(StorageStore{})
+}
+
+// Store keeps what must outlive the process. Its keys are paths. Guest
+// modules in the namespace oauth_tokens.stores implement it.
+type Store interface {
+	// Load returns the value, or an error that wraps fs.ErrNotExist.
+	Load(ctx context.Context, key string) ([]byte, error)
+	// Save is durable when it returns nil.
+	Save(ctx context.Context, key string, value []byte) error
+	// Delete removes the value, if there is one.
+	Delete(ctx context.Context, key string) error
+	// List returns the keys below a prefix.
+	List(ctx context.Context, prefix string) ([]string, error)
+	// Lock excludes other processes. It waits no longer than ctx.
+	Lock(ctx context.Context, key string) error
+	// Unlock gives back what Lock took.
+	Unlock(ctx context.Context, key string) error
+}
+
+// sealing is implemented by stores that have keys to seal records with.
+type sealing interface{ sealer() *sealer }
+
+type storeState struct {
+	storage certmagic.Storage
+	seal    *sealer
+}
+
+// CaddyModule returns the Caddy module information.
+func (StorageStore) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "oauth_tokens.stores.storage",
+		New: func() caddy.Module { return new(StorageStore) },
+	}
+}
+
+// Provision resolves the keys. It doesn't touch the storage.
+func (s *StorageStore) Provision(ctx caddy.Context) error {
+	keys := make([]string, len(s.EncryptionKeys))
+	for i, k := range s.EncryptionKeys {
+		v, literal, err := resolve(k)
+		if err != nil {
+			return fmt.Errorf("encryption_key %d: %v", i+1, err)
+		}
+		if literal {
+			ctx.Logger().Warn("an encryption key stands in the configuration itself, which the admin API shows; use a placeholder such as {file./path}")
+		}
+		keys[i] = v
+	}
+	var err error
+	if s.seal, err = newSealer(keys); err != nil {
+		return err
+	}
+	s.storage = ctx.Storage()
+	return nil
+}
+
+// Load implements Store.
+func (s *StorageStore) Load(ctx context.Context, key string) ([]byte, error) {
+	return s.storage.Load(ctx, key)
+}
+
+// Save implements Store.
+func (s *StorageStore) Save(ctx context.Context, key string, value []byte) error {
+	return s.storage.Store(ctx, key, value)
+}
+
+// Delete implements Store.
+func (s *StorageStore) Delete(ctx context.Context, key string) error {
+	if !s.storage.Exists(ctx, key) {
+		return nil
+	}
+	return s.storage.Delete(ctx, key)
+}
+
+// List implements Store.
+func (s *StorageStore) List(ctx context.Context, prefix string) ([]string, error) {
+	if !s.storage.Exists(ctx, prefix) {
+		return nil, nil
+	}
+	return s.storage.List(ctx, prefix, false)
+}
+
+// Lock implements Store.
+func (s *StorageStore) Lock(ctx context.Context, key string) error {
+	return s.storage.Lock(ctx, lockName(key))
+}
+
+// Unlock implements Store.
+func (s *StorageStore) Unlock(ctx context.Context, key string) error {
+	return s.storage.Unlock(ctx, lockName(key))
+}
+
+func (s *StorageStore) sealer() *sealer { return s.seal }
+
+func lockName(key string) string { return "lock_" + key }
+
+const storePrefix = "smtp/tokens"
+
+// storageKey is where one account's record is.
+func storageKey(provider, subject string) string {
+	sum := sha256.Sum256([]byte(subject))
+	return path.Join(storePrefix, certmagic.StorageKeys.Safe(provider), hex.EncodeToString(sum[:]))
+}
+
+// records reads and writes records in a store.
+type records struct {
+	store Store
+	seal  *sealer
+}
+
+func newRecords(s Store) *records {
+	r := &records{store: s}
+	if k, ok := s.(sealing); ok {
+		r.seal = k.sealer()
+	}
+	return r
+}
+
+// load returns nil without an error where there is no record.
+func (r *records) load(ctx context.Context, key string) (*record, error) {
+	b, err := r.store.Load(ctx, key)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, storeError("reading", err)
+	}
+	rec, err := decodeRecord(r.seal, key, b)
+	if err != nil {
+		return nil, storeError("reading", err)
+	}
+	return rec, nil
+}
+
+// saveTimeout bounds one write. It has nothing to do with whoever waits for
+// the token: once a token was rotated its record has to be written.
+const saveTimeout = 30 * time.Second
+
+func (r *records) save(key string, rec *record) error {
+	b, err := encodeRecord(r.seal, key, rec)
+	if err != nil {
+		return storeError("writing", err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), saveTimeout)
+	defer cancel()
+	if err := r.store.Save(ctx, key, b); err != nil {
+		return storeError("writing", err)
+	}
+	return nil
+}
+
+func storeError(doing string, err error) *Error {
+	return &Error{Description: doing + " the token store: " + oneLine(err.Error()), class: classStore, err: err}
+}
+
+// Interface guards
+var (
+	_ caddy.Module      = (*StorageStore)(nil)
+	_ caddy.Provisioner = (*StorageStore)(nil)
+	_ Store             = (*StorageStore)(nil)
+	_ sealing           = (*StorageStore)(nil)
+)
