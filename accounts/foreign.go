@@ -1,0 +1,282 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package accounts
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// maxForeign bounds another program's file: it is read as a whole.
+const maxForeign = 256 << 20
+
+// Foreign is what an importer made of another program's file. Nothing in it
+// but the records holds a secret.
+type Foreign struct {
+	// Accounts are the file's accounts in their order, good and bad.
+	Accounts []Imported
+	// Notes are what concerns the file as a whole.
+	Notes []string
+	// Providers are the client registrations that the accounts need in
+	// `oauth_tokens`, each with its upstream.
+	Providers []SuggestedProvider
+}
+
+// Imported is one account of another program's file.
+type Imported struct {
+	// Record is the account, if Err is nil.
+	Record Record
+	// Notes say what was not carried over, or needs a decision.
+	Notes []string
+	// Line is where the account begins, from 1.
+	Line int
+	// Err says why there is no account. It holds no secret.
+	Err error
+}
+
+// SuggestedProvider is a provider that the configuration needs for imported
+// accounts. The client secret is the operator's to put in its place.
+type SuggestedProvider struct {
+	Name     string
+	Upstream string // the upstream's name in the records
+	Preset   string // of the upstream; empty if there is none
+	Dial     string // of the upstream, if it has no preset
+	Kind     string
+	Grant    string
+	Tenant   string
+	ClientID string
+	TokenURL string
+	AuthURL  string
+	Scopes   []string
+	// NeedsSecret tells that the file had a client secret.
+	NeedsSecret bool
+	// Accounts is the number of accounts.
+	Accounts int
+}
+
+// Caddyfile returns the provider's block for `oauth_tokens` and the upstream's
+// for `smtp_upstreams`.
+func (p *SuggestedProvider) Caddyfile() (provider, upstream string) {
+	var b strings.Builder
+	head := func(word, name, kind string) {
+		b.WriteString(word + " " + quoteToken(name))
+		if kind != "" && kind != name {
+			b.WriteString(" " + kind)
+		}
+		b.WriteString(" {\n")
+	}
+	line := func(name string, values ...string) {
+		b.WriteString("\t" + name)
+		for _, v := range values {
+			b.WriteString(" " + quoteToken(plainToken(v)))
+		}
+		b.WriteString("\n")
+	}
+	head("provider", p.Name, p.Kind)
+	if p.Tenant != "" {
+		line("tenant", p.Tenant)
+	}
+	if p.TokenURL != "" {
+		line("token_url", p.TokenURL)
+	}
+	if p.AuthURL != "" {
+		line("auth_url", p.AuthURL)
+	}
+	if len(p.Scopes) > 0 {
+		line("scopes", p.Scopes...)
+	}
+	if p.ClientID != "" {
+		line("client_id", p.ClientID)
+	}
+	if p.NeedsSecret {
+		b.WriteString("\tclient_secret {file./run/credentials/" + p.Name + ".secret}\n")
+	}
+	if p.Grant != "" {
+		line("grant", p.Grant)
+	}
+	b.WriteString("}\n")
+	provider = b.String()
+
+	b.Reset()
+	head("upstream", p.Upstream, p.Preset)
+	if p.Dial != "" {
+		line("dial", p.Dial)
+	}
+	line("auth", "xoauth2", p.Name)
+	b.WriteString("}\n")
+	return provider, b.String()
+}
+
+// plainToken takes out what would be a placeholder or a line of its own: the
+// values come from somebody else's file.
+func plainToken(s string) string {
+	return strings.Map(func(r rune) rune {
+		if isControl(r) || r == '{' || r == '}' {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+// quoteToken quotes what the Caddyfile would not read as one word.
+func quoteToken(s string) string {
+	if s != "" && !strings.ContainsAny(s, " \t\"`#\\") && !strings.HasPrefix(s, "<<") {
+		return s
+	}
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
+}
+
+// use finds the provider for an account, or adds it, and returns the name of
+// its upstream. p has all but the names.
+func (f *Foreign) use(p SuggestedProvider, needsSecret bool) (upstream string) {
+	for i := range f.Providers {
+		q := &f.Providers[i]
+		if q.Kind == p.Kind && q.Preset == p.Preset && q.Grant == p.Grant && q.Tenant == p.Tenant &&
+			q.ClientID == p.ClientID && q.TokenURL == p.TokenURL && q.Dial == p.Dial && slices.Equal(q.Scopes, p.Scopes) {
+			q.Accounts++
+			q.NeedsSecret = q.NeedsSecret || needsSecret
+			return q.Upstream
+		}
+	}
+	name, up := p.Kind, p.Preset
+	if name == "generic" {
+		name = "imported"
+	}
+	if up == "" {
+		up = "imported"
+	}
+	p.Name = f.free(name, func(q *SuggestedProvider) string { return q.Name })
+	p.Upstream = f.free(up, func(q *SuggestedProvider) string { return q.Upstream })
+	p.NeedsSecret, p.Accounts = needsSecret, 1
+	f.Providers = append(f.Providers, p)
+	return p.Upstream
+}
+
+func (f *Foreign) free(name string, of func(*SuggestedProvider) string) string {
+	candidate := name
+	for n := 2; ; n++ {
+		taken := false
+		for i := range f.Providers {
+			taken = taken || of(&f.Providers[i]) == candidate
+		}
+		if !taken {
+			return candidate
+		}
+		candidate = name + strconv.Itoa(n)
+	}
+}
+
+// finish checks the records as the directory will.
+func (f *Foreign) finish() {
+	seen := make(map[string]int)
+	for i := range f.Accounts {
+		im := &f.Accounts[i]
+		if im.Err != nil {
+			im.Record = Record{}
+			continue
+		}
+		if _, err := Compile(im.Record, "import"); err != nil {
+			im.Err, im.Record = err, Record{}
+			continue
+		}
+		key := FoldName(im.Record.Name)
+		if line, dup := seen[key]; dup {
+			im.Err = &FieldError{Account: im.Record.Name, Field: "name", Err: fmt.Errorf("duplicate of the account at line %d", line)}
+			im.Record = Record{}
+			continue
+		}
+		seen[key] = im.Line
+	}
+}
+
+func readForeign(r io.Reader) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, maxForeign+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > maxForeign {
+		return nil, fmt.Errorf("the file is larger than %d MiB", maxForeign>>20)
+	}
+	if !utf8.Valid(data) {
+		return nil, errors.New("the file is not UTF-8 text")
+	}
+	return data, nil
+}
+
+// consumerDomains are Microsoft's own, whose mailboxes have another host and
+// other limits than those of an organization.
+var consumerDomains = []string{"outlook", "hotmail", "live", "msn", "passport", "windowslive"}
+
+// microsoftPreset chooses between `outlook` and `microsoft365`.
+func microsoftPreset(address string) string {
+	_, domain, _ := splitAddress(address)
+	first, _, _ := strings.Cut(FoldName(domain), ".")
+	if slices.Contains(consumerDomains, first) {
+		return "outlook"
+	}
+	return "microsoft365"
+}
+
+// microsoftTenant returns the tenant of a Microsoft endpoint's URL, or "" for
+// the default, `common`.
+func microsoftTenant(u *url.URL) string {
+	tenant, _, _ := strings.Cut(strings.TrimPrefix(u.Path, "/"), "/")
+	if tenant == "common" {
+		return ""
+	}
+	return tenant
+}
+
+// knownEndpoint tells whose token endpoint a URL is. The kind is empty for
+// anybody else's.
+func knownEndpoint(raw string) (kind string, u *url.URL, err error) {
+	u, err = url.Parse(raw)
+	if err != nil || u.Host == "" || u.User != nil {
+		return "", nil, errors.New("not a URL")
+	}
+	if u.Scheme != "https" {
+		return "", nil, errors.New("not an https URL")
+	}
+	switch FoldName(u.Hostname()) {
+	case "oauth2.googleapis.com", "accounts.google.com", "www.googleapis.com":
+		return "google", u, nil
+	case "login.microsoftonline.com", "login.live.com":
+		return "microsoft", u, nil
+	case "api.login.yahoo.com":
+		return "yahoo", u, nil
+	case "api.fastmail.com":
+		return "fastmail", u, nil
+	}
+	return "", u, nil
+}
+
+// presetOf returns the upstream preset for an account of a known provider.
+func presetOf(kind, address string) string {
+	switch kind {
+	case "google":
+		return "gmail"
+	case "microsoft":
+		return microsoftPreset(address)
+	case "yahoo", "fastmail":
+		return kind
+	}
+	return ""
+}
