@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -65,6 +66,7 @@ func (AdminAPI) Routes() []caddy.AdminRoute {
 		{"POST /smtp/accounts/{name}/pause", pauseAccount(true)},
 		{"POST /smtp/accounts/{name}/resume", pauseAccount(false)},
 		{"GET /smtp/problems", listProblems},
+		{"GET /smtp/sessions", listSessions},
 		{"GET /smtp/openapi.json", func(w http.ResponseWriter, _ *http.Request) error {
 			w.Header().Set("Content-Type", "application/json")
 			_, err := w.Write(openAPI)
@@ -122,6 +124,16 @@ func (e *apiError) Unwrap() error { return e.err }
 
 func badRequest(field, format string, args ...any) error {
 	return &apiError{http.StatusBadRequest, fmt.Errorf(format, args...), field}
+}
+
+// onlyQuery refuses query parameters that a route does not know.
+func onlyQuery(r *http.Request, known ...string) error {
+	for key := range r.URL.Query() {
+		if !slices.Contains(known, key) {
+			return badRequest(key, "unknown query parameter")
+		}
+	}
+	return nil
 }
 
 // writeAPIError answers with the error, as caddy.APIError does, and the field.

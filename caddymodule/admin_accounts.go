@@ -51,12 +51,10 @@ func listAccounts(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	query := r.URL.Query()
-	for key := range query {
-		if !slices.Contains([]string{"state", "upstream", "label", "source", "after", "limit"}, key) {
-			return badRequest(key, "unknown query parameter")
-		}
+	if err := onlyQuery(r, "state", "upstream", "label", "source", "after", "limit"); err != nil {
+		return err
 	}
+	query := r.URL.Query()
 	limit := defaultPageSize
 	if s := query.Get("limit"); s != "" {
 		if limit, err = strconv.Atoi(s); err != nil || limit < 1 || limit > maxPageSize {

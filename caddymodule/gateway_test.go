@@ -29,6 +29,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
+	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/sandbox"
 )
 
@@ -71,6 +72,13 @@ func newGateway(t *testing.T, more ...string) *gateway {
 
 func (g *gateway) load(t *testing.T, more ...string) {
 	t.Helper()
+	if err := caddy.Load(g.config(t, more...), true); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (g *gateway) config(t *testing.T, more ...string) []byte {
+	t.Helper()
 	cfg, err := adapt(t, fmt.Sprintf(`{
 	admin %s
 	persist_config off
@@ -102,9 +110,16 @@ func (g *gateway) load(t *testing.T, more ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := caddy.Load([]byte(cfg), true); err != nil {
-		t.Fatal(err)
-	}
+	return []byte(cfg)
+}
+
+// addAccount adds an account that can send, and returns its password.
+func (g *gateway) addAccount(t *testing.T, name string) string {
+	t.Helper()
+	password, hash := accounts.GeneratePassword()
+	g.do(t, "PUT", accountPath(name),
+		`{"upstream": "sandbox", "secret": "upstream-password", "password_hashes": ["`+hash+`"]}`).want(http.StatusCreated)
+	return password
 }
 
 // answer is what the admin API answered.

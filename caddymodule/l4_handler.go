@@ -93,7 +93,19 @@ func (h *L4Handler) Handle(cx *layer4.Connection, _ layer4.Handler) error {
 		// The last is the innermost.
 		state = states[len(states)-1]
 	}
-	return h.app.ServeConn(h.Server, cx, state)
+	return h.current().ServeConn(h.Server, cx, state)
+}
+
+// current is the app of the configuration in force. While a reload is under
+// way it may differ from the one that the handler was provisioned with, which
+// has not been started yet, or has been stopped.
+func (h *L4Handler) current() connServer {
+	if mod, err := caddy.ActiveContext().AppIfConfigured("smtp"); err == nil {
+		if app, ok := mod.(connServer); ok {
+			return app
+		}
+	}
+	return h.app
 }
 
 // UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:
