@@ -1,0 +1,245 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package e2e
+
+import (
+	"fmt"
+	"net/textproto"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddymail/mailgateway/sandbox"
+)
+
+const (
+	reloads       = 100
+	reloadClients = 6
+	reloadConns   = 4 // max_conns_per_account at the provider
+)
+
+// trySend sends one message over an own connection. Any trouble is an error.
+func trySend(addr, user string, n int) error {
+	c, err := textproto.Dial("tcp", addr)
+	if err != nil {
+		return fmt.Errorf("connecting: %w", err)
+	}
+	defer c.Close()
+	if _, _, err := c.ReadResponse(220); err != nil {
+		return fmt.Errorf("greeting: %w", err)
+	}
+	if err := tryCommand(c, 250, "EHLO client.test"); err != nil {
+		return err
+	}
+	if err := tryCommand(c, 235, "AUTH PLAIN "+plain(user, testPassword)); err != nil {
+		return err
+	}
+	return tryMessage(c, user, n)
+}
+
+func tryCommand(c *textproto.Conn, code int, cmd string) error {
+	if err := c.PrintfLine("%s", cmd); err != nil {
+		return fmt.Errorf("sending %.4s: %w", cmd, err)
+	}
+	if _, _, err := c.ReadResponse(code); err != nil {
+		return fmt.Errorf("%.4s: %w", cmd, err)
+	}
+	return nil
+}
+
+func tryMessage(c *textproto.Conn, user string, n int) error {
+	for _, step := range []struct {
+		code int
+		cmd  string
+	}{
+		{250, "MAIL FROM:<" + user + ">"},
+		{250, "RCPT TO:<someone@example.net>"},
+		{354, "DATA"},
+		{250, fmt.Sprintf("Subject: %d\r\n\r\nhello\r\n.", n)},
+	} {
+		if err := tryCommand(c, step.code, step.cmd); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// TestReloadIsInvisible: traffic, connection churn and idle sessions across a
+// hundred reloads that change listeners, limits, accounts and upstreams.
+func TestReloadIsInvisible(t *testing.T) {
+	second := freeAddr(t)
+	w := newWorld(t,
+		withUpstream("max_conns_per_account", reloadConns),
+		withAccount(account("other@example.com", "other@example.com")),
+		withSandbox(func(sb *sandbox.App) { sb.KeepBodies = false; sb.MaxConnsPerMailbox = reloadConns }))
+
+	// Idle sessions that must live through it all.
+	idle := []*client{w.login(), w.login(), w.login()}
+
+	var (
+		sent, failed atomic.Int64
+		firstErr     sync.Once
+		stop         = make(chan struct{})
+		wg           sync.WaitGroup
+	)
+	report := func(err error) {
+		failed.Add(1)
+		firstErr.Do(func() { t.Errorf("first failure after %d messages: %v", sent.Load(), err) })
+	}
+	for i := range reloadClients {
+		user := []string{testUser, "other@example.com"}[i%2]
+		wg.Go(func() { // connection churn
+			for n := 0; ; n++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if err := trySend(w.addr, user, n); err != nil {
+					report(err)
+				} else {
+					sent.Add(1)
+				}
+			}
+		})
+	}
+	wg.Go(func() { // one long session
+		c, err := textproto.Dial("tcp", w.addr)
+		if err != nil {
+			report(err)
+			return
+		}
+		defer c.Close()
+		if _, _, err := c.ReadResponse(220); err != nil {
+			report(err)
+			return
+		}
+		for _, cmd := range []struct {
+			code int
+			line string
+		}{{250, "EHLO client.test"}, {235, "AUTH PLAIN " + plain(testUser, testPassword)}} {
+			if err := tryCommand(c, cmd.code, cmd.line); err != nil {
+				report(err)
+				return
+			}
+		}
+		for n := 0; ; n++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if err := tryMessage(c, testUser, n); err != nil {
+				report(err)
+				return
+			}
+			sent.Add(1)
+		}
+	})
+
+	inline := w.app("smtp")["accounts"].([]any)[0].(object)
+	base := inline["accounts"].([]any)
+	for i := range reloads {
+		switch i % 6 {
+		case 0: // limits of the front
+			w.server()["max_recipients"] = 50 + i
+		case 1: // one more account, one fewer
+			inline["accounts"] = append(base[:len(base):len(base)], account(fmt.Sprintf("extra%d@example.com", i), "extra@example.com"))
+		case 2: // one more listener, then gone again
+			w.server()["listen"] = []string{w.addr, second}
+		case 3:
+			w.server()["listen"] = []string{w.addr}
+		case 4: // tunables of the upstream
+			w.upstream()["max_wait"] = fmt.Sprintf("%ds", 20+i%7)
+		case 5: // a configuration that cannot be had leaves everything as it was
+			w.server()["bare_newline"] = "explode"
+			if err := caddy.Load(w.json(), true); err == nil || !strings.Contains(err.Error(), "bare_newline") {
+				t.Errorf("a bad configuration was answered %v", err)
+			}
+			delete(w.server(), "bare_newline")
+			continue
+		}
+		w.load()
+	}
+	close(stop)
+	wg.Wait()
+
+	for i, c := range idle {
+		if rep := c.send("idle\r\n"); rep.code != 250 {
+			t.Errorf("idle session %d: %q", i, rep)
+		}
+		sent.Add(1)
+	}
+	if failed.Load() != 0 {
+		t.Errorf("%d of %d transactions failed", failed.Load(), failed.Load()+sent.Load())
+	}
+	if got := int64(w.sandbox.MessageCount()); got != sent.Load() {
+		t.Errorf("the provider holds %d messages, the clients saw %d accepted", got, sent.Load())
+	}
+	st := w.sandbox.Stats()
+	for _, box := range []string{testUser, "other@example.com"} {
+		ms := st.Mailboxes[box]
+		if ms.ConnsPeak > reloadConns || ms.Limited != 0 {
+			t.Errorf("%s: %d connections at once at the provider, limit %d", box, ms.ConnsPeak, reloadConns)
+		}
+		// Reuse: no more connections than messages per connection and the
+		// number of connections at a time account for.
+		if most := ms.Messages/100 + 2*reloadConns; ms.ConnsTotal > most {
+			t.Errorf("%s: %d connections for %d messages: the pool did not live through the reloads", box, ms.ConnsTotal, ms.Messages)
+		}
+	}
+	if posts := st.TokenPosts["refresh_token"]; posts > 2 {
+		t.Errorf("%d token requests, want one per mailbox", posts)
+	}
+	t.Logf("%d messages, %d upstream connections over %d reloads", sent.Load(), st.ConnsTotal, reloads)
+}
+
+// TestNoGoroutineLeft: loads and stops leave nothing behind.
+func TestNoGoroutineLeft(t *testing.T) {
+	run := func() {
+		w := newWorld(t)
+		if rep := w.login().send("x\r\n"); rep.code != 250 {
+			t.Fatalf("final reply %q", rep)
+		}
+		for range 5 {
+			w.server()["max_recipients"] = 1 + runtime.NumGoroutine()
+			w.load()
+		}
+		w.close()
+		w.sandbox.Close()
+	}
+	run() // what starts once for the process starts here
+	settled := func(limit int) (int, bool) {
+		for range 200 {
+			runtime.GC()
+			if n := runtime.NumGoroutine(); n <= limit {
+				return n, true
+			}
+			time.Sleep(10 * time.Millisecond) // goroutines that are ending give no other sign
+		}
+		return runtime.NumGoroutine(), false
+	}
+	before, _ := settled(0)
+	run()
+	if after, ok := settled(before); !ok {
+		buf := make([]byte, 1<<20)
+		t.Errorf("%d goroutines, %d before:\n%s", after, before, buf[:runtime.Stack(buf, true)])
+	}
+}
