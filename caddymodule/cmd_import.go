@@ -15,32 +15,28 @@
 package caddymodule
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/caddymail/mailgateway/accounts"
 )
 
-// importFormats turn a file into accounts.
-var importFormats = map[string]func(r io.Reader, opts importOptions) (io.Reader, []string, error){
-	"jsonl": func(r io.Reader, _ importOptions) (io.Reader, []string, error) { return r, nil, nil },
+// importFormats read other programs' files. `jsonl` is our own.
+var importFormats = map[string]func(io.Reader) (*accounts.Foreign, error){
+	"predecessor":        accounts.ImportPredecessor,
+	"csv":                accounts.ImportCSV,
+	"email-oauth2-proxy": accounts.ImportEmailProxy,
 }
 
-// importOptions are what a format may want to know besides the file.
-type importOptions struct{}
-
 func formatNames() []string {
-	names := make([]string, 0, len(importFormats))
+	names := []string{"jsonl"}
 	for name := range importFormats {
 		names = append(names, name)
 	}
@@ -61,13 +57,19 @@ changes nothing. One bad account stops none of the others.
 
 Formats:
 
-  jsonl    one account per line, as a JSON object of the admin API
+  jsonl               one account per line, as a JSON object of the admin API
+  predecessor         the Python proxy's accounts.json
+  csv                 its lines email,account_id,refresh_token,client_id
+  email-oauth2-proxy  the configuration file of email-oauth2-proxy
 
-What a format holds that the gateway has no place for is reported.`,
+What a file holds that the gateway has no place for is reported, and so are the
+providers and upstreams that its accounts need in the configuration. No format
+but jsonl holds passwords that the gateway could check: a new one is made up for
+each account that does not exist yet, and printed.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			convert, ok := importFormats[format]
-			if !ok {
+			if !ok && format != "jsonl" {
 				return fmt.Errorf("flag --format: unknown format %q: want one of %s", format, strings.Join(formatNames(), ", "))
 			}
 			in := cmd.InOrStdin()
@@ -79,17 +81,26 @@ What a format holds that the gateway has no place for is reported.`,
 				defer file.Close()
 				in = file
 			}
-			lines, notes, err := convert(in, importOptions{})
-			if err != nil {
-				return err
+			im := &importRun{cmd: cmd}
+			if convert != nil {
+				foreign, err := convert(in)
+				if err != nil {
+					return err
+				}
+				if in, err = im.fromForeign(foreign, dryRun); err != nil {
+					return err
+				}
 			}
-			for _, note := range notes {
-				fmt.Fprintln(cmd.ErrOrStderr(), "note:", note)
-			}
+			var err error
 			if dryRun {
-				return printDryRun(cmd, lines)
+				err = printDryRun(cmd, in)
+			} else {
+				err = im.run(in)
 			}
-			return runImport(cmd, lines)
+			if im.unusable > 0 {
+				err = errors.Join(err, fmt.Errorf("%d accounts of the file cannot be used", im.unusable))
+			}
+			return err
 		},
 	}
 	cmd.Flags().StringVar(&format, "format", "jsonl", "Format of the file: "+strings.Join(formatNames(), ", "))
@@ -117,65 +128,4 @@ func printDryRun(cmd *cobra.Command, lines io.Reader) error {
 			return err
 		}
 	}
-}
-
-// runImport sends the lines and tells what came of them.
-func runImport(cmd *cobra.Command, lines io.Reader) error {
-	c, err := newAdminClient(cmd)
-	if err != nil {
-		return err
-	}
-	header := http.Header{"Content-Type": {"application/x-ndjson"}}
-	resp, err := c.request(http.MethodPost, "/smtp/accounts/import", header, lines)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-
-	counts := make(map[string]int)
-	total, shown := 0, time.Now()
-	dec := json.NewDecoder(resp.Body)
-	for {
-		var raw json.RawMessage
-		err := dec.Decode(&raw)
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return fmt.Errorf("after %d accounts: %w", total, err)
-		}
-		var result accounts.ImportResult
-		if err := json.Unmarshal(raw, &result); err != nil {
-			return err
-		}
-		counts[result.Result]++
-		total++
-		if wantsJSON(cmd) {
-			if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s\n", bytes.TrimSpace(raw)); err != nil {
-				return err
-			}
-			continue
-		}
-		if result.Result == "error" {
-			field := ""
-			if result.Field != "" {
-				field = "field '" + result.Field + "': "
-			}
-			fmt.Fprintf(cmd.ErrOrStderr(), "line %d: %s: %s%s\n", result.Line, result.Name, field, result.Error)
-		}
-		if time.Since(shown) > time.Second {
-			shown = time.Now()
-			fmt.Fprintf(cmd.ErrOrStderr(), "%d accounts so far\n", total)
-		}
-	}
-	if !wantsJSON(cmd) {
-		if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%d created, %d updated, %d unchanged, %d failed\n",
-			counts["created"], counts["updated"], counts["unchanged"], counts["error"]); err != nil {
-			return err
-		}
-	}
-	if counts["error"] > 0 {
-		return fmt.Errorf("%d of %d accounts were not imported", counts["error"], total)
-	}
-	return nil
 }

@@ -168,6 +168,42 @@ func TestImportExportCommands(t *testing.T) {
 	}
 }
 
+func TestImportForeignCommand(t *testing.T) {
+	g := newGateway(t)
+	const file = `{"_comment": "made up", "accounts": [
+  {"account_id": "one", "email": "one@example.com", "provider": "gmail", "client_id": "client-1",
+   "client_secret": "planted-secret", "refresh_token": "planted-token-1"},
+  {"account_id": "two", "email": "two@example.com", "provider": "gmail"}
+]}
+`
+	out, stderr, err := g.run(t, file, "account", "import", "--format", "predecessor")
+	if err == nil || !strings.Contains(stderr, "1 accounts of the file cannot be used") {
+		t.Errorf("a bad account: %v, %s", err, stderr)
+	}
+	if !strings.Contains(stderr, "provider google") || !strings.Contains(stderr, "upstream gmail") {
+		t.Errorf("no configuration is suggested: %s", stderr)
+	}
+	m := regexp.MustCompile(`(?m)^one@example.com password: (\S+)$`).FindStringSubmatch(out)
+	if m == nil || !strings.Contains(out, "1 created") {
+		t.Fatalf("no password: %s", out)
+	}
+	if strings.Contains(out+stderr, "planted") {
+		t.Errorf("a secret is shown: %s%s", out, stderr)
+	}
+	dir, err := directory()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, err := dir.Authenticate(context.Background(), "one@example.com", m[1]); err != nil || a.RefreshToken != "planted-token-1" {
+		t.Errorf("the imported account: %v, %v", a, err)
+	}
+	// Once more: no other password, nothing changed.
+	out, _, _ = g.run(t, file, "account", "import", "--format", "predecessor")
+	if strings.Contains(out, "password") || !strings.Contains(out, "1 unchanged") {
+		t.Errorf("the second import: %s", out)
+	}
+}
+
 func TestSnippetCommand(t *testing.T) {
 	g := newGateway(t)
 	g.mustRun(t, `{"name":"a@example.com","upstream":"sandbox"}

@@ -48,6 +48,7 @@ var guests = map[string]func() any{
 	"store storage":  func() any { return new(oauthtoken.StorageStore) },
 	"source inline":  func() any { return new(accounts.InlineSource) },
 	"source file":    func() any { return new(accounts.FileSource) },
+	"source dynamic": func() any { return new(accounts.DynamicSource) },
 }
 
 // fieldSet is a set of fields of our configuration structs.

@@ -17,6 +17,7 @@ package caddymodule
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -24,6 +25,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
@@ -141,6 +143,11 @@ func (g *gateway) do(t *testing.T, method, path, body string, header ...string) 
 		req.Header.Set(header[i], header[i+1])
 	}
 	resp, err := http.DefaultClient.Do(req)
+	for try := 0; errors.Is(err, syscall.ECONNRESET) && try < 20; try++ {
+		// Caddy's admin endpoint may drop a connection at a reload.
+		req.Body = io.NopCloser(strings.NewReader(body))
+		resp, err = http.DefaultClient.Do(req)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -122,11 +122,13 @@ func parseTokenStore(d *caddyfile.Dispenser) (json.RawMessage, error) {
 //		scopes                      <scopes...>
 //		client_id                   <id>
 //		client_secret               <secret>
+//		client_auth                 post|basic
 //		client_certificate          <file> [<key_file>]
 //		client_certificate_password <password>
 //		federated_token_file        <file>
 //		service_account_file        <file>
 //		service_account             <address>
+//		iam_credentials_url         <url>
 //		external_token_file         <file>
 //		secret_expires              <date>
 //		grant                       refresh_token|client_credentials|service_account|external
@@ -152,6 +154,7 @@ func providerOptions(p *oauthtoken.Provider) options {
 		"scopes":          list(&p.Scopes),
 		"client_id":       text(&p.ClientID),
 		"client_secret":   text(&p.ClientSecret),
+		"client_auth":     text(&p.ClientAuth),
 		"client_certificate": {
 			args: func(args []string) error {
 				switch len(args) {
@@ -171,6 +174,7 @@ func providerOptions(p *oauthtoken.Provider) options {
 		"federated_token_file":        text(&p.FederatedTokenFile),
 		"service_account_file":        text(&p.ServiceAccountFile),
 		"service_account":             text(&p.ServiceAccount),
+		"iam_credentials_url":         text(&p.IAMCredentialsURL),
 		"external_token_file":         text(&p.ExternalTokenFile),
 		"secret_expires":              text(&p.SecretExpires),
 		"grant":                       text(&p.Grant),

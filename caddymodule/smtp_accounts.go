@@ -90,7 +90,7 @@ func parseAccounts(d *caddyfile.Dispenser, sources *[]json.RawMessage) error {
 			if err := parseBlock(d, name, options{"encryption_key": list(&keys)}); err != nil {
 				return err
 			}
-			*sources = append(*sources, source(name, &dynamicSource{EncryptionKeys: keys}))
+			*sources = append(*sources, source(name, &accounts.DynamicSource{EncryptionKeys: keys}))
 
 		default:
 			return d.Errf("unrecognized %s option '%s'", what, name)
@@ -103,11 +103,6 @@ func parseAccounts(d *caddyfile.Dispenser, sources *[]json.RawMessage) error {
 // source is the JSON of an account source.
 func source(name string, module any) json.RawMessage {
 	return caddyconfig.JSONModuleObject(module, "source", name, nil)
-}
-
-// dynamicSource is what smtp.accounts.dynamic holds.
-type dynamicSource struct {
-	EncryptionKeys []string `json:"encryption_keys,omitempty"`
 }
 
 // accountOptions are those of one account. Syntax:
