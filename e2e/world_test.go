@@ -18,6 +18,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -135,7 +136,7 @@ func buildWorld(t testing.TB, opts ...option) *world {
 	w.config = object{
 		"admin":   object{"disabled": true, "config": object{"persist": false}},
 		"storage": object{"module": "file_system", "root": filepath.Join(dir, "storage")},
-		"logging": object{"logs": object{"default": object{"level": "ERROR"}}},
+		"logging": object{"logs": object{"default": object{"level": cmp.Or(os.Getenv("E2E_LOG"), "ERROR")}}},
 		"apps": object{
 			"oauth_tokens": object{
 				"providers": object{"sandbox": object{
