@@ -61,6 +61,8 @@ type body struct {
 
 	check   checker
 	scratch *[]byte // pooled, for normalize
+	tiny    [4]byte // what a very small read expands to,
+	over    []byte  // and what did not fit it
 }
 
 func (b *body) start(l *loop, dot bool) {
@@ -116,21 +118,24 @@ func (b *body) Read(p []byte) (int, error) {
 
 // readNormalized makes CRLF of each CR or LF that stands alone.
 func (b *body) readNormalized(p []byte) (int, error) {
-	if len(p) < 3 {
-		// Too small to expand into; nobody reads like this.
-		var three [3]byte
-		n, err := b.readNormalized(three[:])
-		if n <= len(p) {
-			return copy(p, three[:n]), err
+	if len(b.over) > 0 {
+		n := copy(p, b.over)
+		b.over = b.over[n:]
+		return n, nil
+	}
+	if len(p) < len(b.tiny) {
+		n, err := b.readNormalized(b.tiny[:])
+		k := copy(p, b.tiny[:n])
+		if b.over = b.tiny[k:n]; len(b.over) > 0 {
+			err = nil
 		}
-		b.verdict = relay.ReplyInternal
-		return 0, errRefused
+		return k, err
 	}
 	if b.scratch == nil {
 		b.scratch = bigPool.Get().(*[]byte)
 	}
-	// Each octet may become two, and a CR may be owed from before.
-	raw := (*b.scratch)[:min(bigBuffer, (len(p)-1)/2)]
+	// Each octet may become two, and so may a CR from before.
+	raw := (*b.scratch)[:min(bigBuffer, len(p)/2-1)]
 	var out []byte
 	var bad *relay.Reply
 	var err error

@@ -69,6 +69,7 @@ func (l *loop) cmdBdat(args string) {
 func (l *loop) deliver() {
 	b := &l.body
 	reply, err := l.s.DataReply(b)
+	whole := b.eof
 	if drainErr := b.drain(); drainErr != nil {
 		l.bodyFailed(drainErr)
 		l.finish()
@@ -82,7 +83,7 @@ func (l *loop) deliver() {
 		l.refuse(b.verdict)
 	case err != nil:
 		l.answer(err)
-	case !b.eof:
+	case !whole:
 		// A session that says yes without having read the message is
 		// wrong, and the client must not believe it.
 		l.refuse(relay.ReplyInternal)

@@ -77,6 +77,7 @@ type fakeUpstream struct {
 	rcptErr   func(to string) error
 	reply     relay.Reply
 	dataErr   error
+	lie       relay.Reply          // what Data says if it does not read
 	early     bool                 // fail before the body is read
 	onData    func(body io.Reader) // in place of reading the body
 	hold      chan struct{}        // Data waits for it
@@ -152,7 +153,7 @@ func (u *fakeUpstream) take(ctx context.Context, m *message, body io.Reader, don
 		inData <- struct{}{}
 	}
 	if early {
-		return relay.Reply{}, dataErr
+		return u.lie, dataErr
 	}
 	if onData != nil {
 		onData(body)
@@ -490,4 +491,26 @@ func (c *client) startTLS() {
 		c.t.Fatalf("handshake: %v", err)
 	}
 	c.nc, c.r = tc, bufio.NewReader(tc)
+}
+
+// asProvider makes a reply as a provider would word it.
+func asProvider(code int, lines ...string) *relay.Reply {
+	return &relay.Reply{Code: code, Lines: lines}
+}
+
+// scriptConn is a connection that sends what it has been given and then ends.
+type scriptConn struct {
+	net.Conn
+	in  cutReader
+	out bytes.Buffer
+}
+
+func (c *scriptConn) Read(p []byte) (int, error)       { return c.in.Read(p) }
+func (c *scriptConn) Write(p []byte) (int, error)      { return c.out.Write(p) }
+func (c *scriptConn) Close() error                     { return nil }
+func (c *scriptConn) SetReadDeadline(time.Time) error  { return nil }
+func (c *scriptConn) SetWriteDeadline(time.Time) error { return nil }
+func (c *scriptConn) SetDeadline(time.Time) error      { return nil }
+func (c *scriptConn) RemoteAddr() net.Addr {
+	return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}
 }

@@ -224,7 +224,7 @@ func (l *loop) answer(err error) {
 
 func asReply(err error) *relay.Reply {
 	var r *relay.Reply
-	if errors.As(err, &r) {
+	if errors.As(err, &r) && r.Code >= 400 && r.Code < 600 {
 		return r
 	}
 	var se *smtp.SMTPError
