@@ -31,7 +31,7 @@ func startSink(t *testing.T) (s *sink, implicit, starttls string, p pki) {
 		t.Fatal(err)
 	}
 	s = new(sink)
-	s.policy.Store(new(sinkPolicy))
+	s.setPolicy(new(sinkPolicy))
 	s.run.Store(&sinkRun{id: 7, seen: newBitmap(1 << 16)})
 	if s.tls, err = serverTLS(p.cert, p.key); err != nil {
 		t.Fatal(err)

@@ -53,8 +53,8 @@ type sinkPolicy struct {
 	RevokedEvery   int `json:"revoked_every"`
 	// TokenDelay is how long the token endpoint takes.
 	TokenDelay time.Duration `json:"token_delay"`
-	// TokensEnd is when all tokens issued before it end, Unix seconds; later
-	// ones live an hour.
+	// TokensEnd is when the first token of every account ends, Unix seconds;
+	// the others live an hour.
 	TokensEnd int64 `json:"tokens_end"`
 }
 
@@ -90,6 +90,7 @@ type sinkRun struct {
 type sink struct {
 	tls    *tls.Config
 	policy atomic.Pointer[sinkPolicy]
+	issued atomic.Pointer[bitmap] // accounts that got a token under this policy
 	run    atomic.Pointer[sinkRun]
 	open   atomic.Int64
 	serial atomic.Int64
@@ -108,7 +109,7 @@ func runSink(in io.Reader, out io.Writer) error {
 		return fmt.Errorf("sink: parsing setup: %w", err)
 	}
 	s := new(sink)
-	s.policy.Store(new(sinkPolicy))
+	s.setPolicy(new(sinkPolicy))
 	s.run.Store(&sinkRun{seen: newBitmap(0)})
 	if s.tls, err = serverTLS(setup.Cert, setup.Key); err != nil {
 		return err
@@ -159,6 +160,12 @@ func (s *sink) serve(ln net.Listener, implicit bool) {
 	}
 }
 
+func (s *sink) setPolicy(p *sinkPolicy) {
+	issued := newBitmap(1 << 17)
+	s.issued.Store(&issued)
+	s.policy.Store(p)
+}
+
 // serveHTTP serves the token endpoint over TLS, and the control routes.
 func (s *sink) serveHTTP(ln net.Listener) {
 	mux := http.NewServeMux()
@@ -169,7 +176,7 @@ func (s *sink) serveHTTP(ln net.Listener) {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		s.policy.Store(p)
+		s.setPolicy(p)
 	})
 	mux.HandleFunc("PUT /run/{id}", func(_ http.ResponseWriter, r *http.Request) {
 		s.run.Store(&sinkRun{id: parseRun(r.PathValue("id")), seen: newBitmap(maxMessages)})
@@ -252,8 +259,10 @@ func (s *sink) token(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	life := int64(3600)
-	if left := p.TokensEnd - time.Now().Unix(); left > 0 {
-		life = left
+	if first, _ := s.issued.Load().set(uint32(max(account, 0))); first { //nolint:gosec // small
+		if left := p.TokensEnd - time.Now().Unix(); left > 0 {
+			life = left
+		}
 	}
 	run.lastPost.Store(time.Now().UnixMilli())
 	fmt.Fprintf(w, `{"access_token":"made-up-access-token-%d-%d","token_type":"Bearer","expires_in":%d}`, account, s.serial.Add(1), life)

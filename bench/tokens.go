@@ -33,7 +33,7 @@ func runTokens(ctx context.Context, e *env, rep *report) error {
 	const (
 		delay    = 500 * time.Millisecond
 		parallel = 500
-		rate     = 500
+		rate     = 300
 		window   = 60 * time.Second
 		ahead    = 30 * time.Second
 	)
@@ -70,7 +70,7 @@ func runTokens(ctx context.Context, e *env, rep *report) error {
 			// are in use by then: refreshed ahead is only who is.
 			least := time.Duration(accounts) * delay / parallel
 			begin := time.Now()
-			end := begin.Add(3*least + 40*time.Second + ahead)
+			end := begin.Add(3*least + 60*time.Second + ahead)
 			if expire {
 				p.TokensEnd = end.Unix()
 			}
