@@ -56,6 +56,10 @@ func (p *Provider) endpoints(ctx context.Context) (*endpoints, *Error) {
 	if !p.needsDiscovery() {
 		return p.configured(), nil
 	}
+	return p.discoverCached(ctx)
+}
+
+func (p *Provider) discoverCached(ctx context.Context) (*endpoints, *Error) {
 	d := &p.discovery
 	select {
 	case d.lock <- struct{}{}:
@@ -88,7 +92,7 @@ func (p *Provider) discover(ctx context.Context) (*endpoints, *Error) {
 		if status != 200 {
 			derr = "no discovery document"
 		}
-		class := classify(status, "")
+		class := classify(status, "", "")
 		return nil, &Error{Status: status, Description: "issuer: " + derr, class: class}
 	}
 	c := p.configured()

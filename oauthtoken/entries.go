@@ -61,9 +61,8 @@ type entry struct {
 	// rejected is the digest of the last access token that was refused.
 	rejected   [32]byte
 	rejectedAt time.Time
-	// failedSeed is the seed of that refresh, badSeed one that was refused.
+	// failedSeed is the seed of that refresh.
 	failedSeed string
-	badSeed    *badSeed
 	// again lets the next refresh ask in spite of a sticky refusal.
 	again  bool
 	state  state

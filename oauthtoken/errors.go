@@ -126,10 +126,18 @@ var transientCodes = map[string]bool{
 	"internal_failure":        true,
 }
 
+// transientReasons are Microsoft's codes for trouble that passes, whatever
+// error code they come with: never a reason to give a token up.
+var transientReasons = map[string]bool{
+	"AADSTS90006": true, "AADSTS90012": true, "AADSTS90025": true, "AADSTS90033": true,
+	"AADSTS90055": true, "AADSTS50196": true,
+}
+
 // classify decides what an error response of a token endpoint means.
-func classify(status int, code string) errClass {
+func classify(status int, code, reason string) errClass {
 	switch {
-	case status >= 500, status == http.StatusTooManyRequests, status == http.StatusRequestTimeout, transientCodes[code]:
+	case status >= 500, status == http.StatusTooManyRequests, status == http.StatusRequestTimeout,
+		transientCodes[code], transientReasons[reason]:
 		return classTransient
 	case reauthCodes[code]:
 		return classReauth

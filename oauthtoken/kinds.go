@@ -45,6 +45,10 @@ type kind struct {
 	authParams map[string]string
 	// idleDays is how long a refresh token lives that nobody uses.
 	idleDays int
+	// loginScopes go with the consent, so that its answer says who consented.
+	loginScopes []string
+	// loopback is the host of the redirect URI of `caddy smtp login`.
+	loopback string
 	// noDevice says why the device grant is of no use, where it is not.
 	noDevice string
 }
@@ -72,7 +76,9 @@ var kinds = map[string]kind{
 		grants:     []string{grantRefreshToken, grantServiceAccount, grantExternal},
 		authParams: map[string]string{"access_type": "offline", "prompt": "consent"},
 		idleDays:   180,
-		noDevice:   "Google does not allow mail scopes in the device flow",
+
+		loginScopes: []string{"openid", "email"},
+		noDevice:    "Google does not allow mail scopes in the device flow",
 	},
 	// https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow
 	"microsoft": {
@@ -84,6 +90,9 @@ var kinds = map[string]kind{
 		grants:       []string{grantRefreshToken, grantClientCredentials, grantExternal},
 		refreshScope: true,
 		idleDays:     90,
+		loginScopes:  []string{"openid", "email", "profile"},
+		// Entra ignores the port of this host only.
+		loopback: "localhost",
 	},
 	// https://developer.yahoo.com/oauth2/guide/
 	"yahoo": {
@@ -153,6 +162,7 @@ func (p *Provider) applyKind() error {
 	// A user's own issuer or token endpoint is another server than the
 	// kind's: the kind's other endpoints would not belong to it.
 	own := p.TokenURL != "" || p.Issuer != ""
+	p.ownServer = own
 	if !own {
 		p.TokenURL = fill(k.tokenURL)
 	}
@@ -162,8 +172,7 @@ func (p *Provider) applyKind() error {
 	if p.DeviceAuthURL == "" && !own {
 		p.DeviceAuthURL = fill(k.deviceURL)
 	}
-	p.scopesSet = len(p.Scopes) > 0
-	if !p.scopesSet {
+	if len(p.Scopes) == 0 {
 		from := k.scopes
 		if p.Grant != grantRefreshToken {
 			from = k.appScopes

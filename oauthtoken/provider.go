@@ -29,10 +29,11 @@ import (
 
 // providerState is what Provision makes of a provider's configuration.
 type providerState struct {
-	name      string
-	logger    *zap.Logger
-	kind      kind
-	scopesSet bool
+	name   string
+	logger *zap.Logger
+	kind   kind
+	// ownServer says that the endpoints are not the kind's.
+	ownServer bool
 	client    *http.Client
 	cert      *clientCert
 	sa        *serviceAccount

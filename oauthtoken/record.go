@@ -60,6 +60,15 @@ type record struct {
 
 	// Failed is why a human is needed; nil otherwise.
 	Failed *recordError `json:"failed,omitempty"`
+	// Refused is a configured seed that the server refused. The token above
+	// is of another consent, and is left alone.
+	Refused *refusedSeed `json:"refused,omitempty"`
+}
+
+// refusedSeed is a seed that is not asked for again.
+type refusedSeed struct {
+	Seed string `json:"seed"` // fingerprint
+	recordError
 }
 
 // recordError is an Error at rest.
@@ -122,6 +131,26 @@ func (r *record) seedIs(seed string) seedIs {
 		}
 	}
 	return seedNew
+}
+
+// refused returns why the server does not want this seed from this client.
+func (r *record) refused(seed, clientID string) *Error {
+	if r.Refused == nil || r.Refused.ClientID != clientID || !fingerprintMatches(r.Refused.Seed, seed) {
+		return nil
+	}
+	return r.Refused.error()
+}
+
+// login makes a refresh token that a human has just consented to the
+// record's. Configured seeds seen so far are older than it.
+func (r *record) login(refresh, clientID string, now time.Time) {
+	if r.Refused != nil {
+		r.Seeds = append(r.Seeds, r.Refused.Seed)
+	}
+	r.RefreshToken, r.ClientID, r.Login = refresh, clientID, true
+	r.AccessToken, r.Expiry, r.RefreshExpires = "", time.Time{}, time.Time{}
+	r.Consent, r.LastRefresh = now, now
+	r.Failed, r.Refused = nil, nil
 }
 
 // addSeed makes seed the one that the record descends from.

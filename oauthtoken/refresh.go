@@ -156,10 +156,8 @@ func (m *manager) choose(p *Provider, e *entry, f *flight, rec *record) (use str
 	rel := rec.seedIs(f.seed)
 	dead := rec.Failed != nil && rec.Failed.ClientID == p.ClientID
 	if f.seed != "" && (rel == seedNew || rec.RefreshToken == "" || rel == seedOld && dead) {
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		if b := e.badSeed; b != nil && b.seed == f.seed && b.client == p.ClientID && b.seq == rec.Seq {
-			return "", false, b.err
+		if err := rec.refused(f.seed, p.ClientID); err != nil && !f.again {
+			return "", false, err
 		}
 		return f.seed, true, nil
 	}
@@ -226,6 +224,9 @@ func (m *manager) keep(p *Provider, e *entry, f *flight, key string, rec *record
 		n.LastUsed = time.Unix(0, u)
 	}
 	n.Failed = nil
+	if fresh {
+		n.Refused = nil
+	}
 
 	err := p.records.save(key, n)
 	for try := 1; err != nil && try < 3; try++ {
@@ -234,7 +235,6 @@ func (m *manager) keep(p *Provider, e *entry, f *flight, key string, rec *record
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.badSeed = nil
 	if err != nil {
 		m.logStore(p, e, err)
 		if rotated {
@@ -249,33 +249,26 @@ func (m *manager) keep(p *Provider, e *entry, f *flight, key string, rec *record
 	return newGrantToken(p, r.AccessToken, f.seed, sent, n.Expiry), nil
 }
 
-// markFailed notes that a human is needed, so that a restart doesn't ask the
-// server again. A refused seed is noted in memory only: what is stored
-// belongs to another consent and is not touched.
+// markFailed notes that a human is needed, so that neither the next message
+// nor a restart asks the server again. If it was a new seed that the server
+// refused, what is stored belongs to another consent and stays.
 func (m *manager) markFailed(p *Provider, e *entry, f *flight, key string, rec *record, fresh bool, err *Error) {
-	if fresh {
-		e.mu.Lock()
-		e.badSeed = &badSeed{seed: f.seed, client: p.ClientID, seq: rec.Seq, err: err}
-		e.mu.Unlock()
-		return
-	}
 	n := rec.clone()
 	n.Seq++
-	n.AccessToken, n.Expiry = "", time.Time{}
-	n.Failed = &recordError{Code: err.Code, Reason: err.Reason, Description: err.Description, ClientID: p.ClientID, At: time.Now()}
+	n.Subject = e.subject
+	why := recordError{Code: err.Code, Reason: err.Reason, Description: err.Description, ClientID: p.ClientID, At: time.Now()}
+	if fresh {
+		n.Refused = &refusedSeed{Seed: fingerprint(f.seed), recordError: why}
+	} else {
+		n.AccessToken, n.Expiry = "", time.Time{}
+		n.Failed = &why
+	}
 	if serr := p.records.save(key, n); serr != nil {
 		m.logStore(p, e, serr)
 	}
 	e.mu.Lock()
 	e.setRecord(n)
 	e.mu.Unlock()
-}
-
-// badSeed is a configured seed that the server refused.
-type badSeed struct {
-	seed, client string
-	seq          uint64
-	err          *Error
 }
 
 func (r *recordError) error() *Error {

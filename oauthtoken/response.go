@@ -91,7 +91,7 @@ func parseResponse(status int, header http.Header, body []byte, secrets ...strin
 		if ct != "" {
 			what += " but " + sanitize(ct)
 		}
-		e := &Error{Status: status, Description: what, RetryAfter: retryAfter(header), class: classify(status, "")}
+		e := &Error{Status: status, Description: what, RetryAfter: retryAfter(header), class: classify(status, "", "")}
 		if status/100 == 2 {
 			// A maintenance page or a captive portal says 200 too.
 			e.class = classTransient
@@ -99,13 +99,14 @@ func parseResponse(status int, header http.Header, body []byte, secrets ...strin
 		return nil, e
 	}
 	if code := errorCode(w.Error); status/100 != 2 || code != "" {
+		reason := reasonCode.FindString(w.ErrorDescription)
 		e := &Error{
 			Status:      status,
 			Code:        sanitize(code, secrets...),
-			Reason:      reasonCode.FindString(w.ErrorDescription),
+			Reason:      reason,
 			Description: sanitize(w.ErrorDescription, secrets...),
 			RetryAfter:  retryAfter(header),
-			class:       classify(status, code),
+			class:       classify(status, code, reason),
 		}
 		return nil, e
 	}

@@ -122,7 +122,7 @@ func (p *Provider) remoteSign(ctx context.Context, claims map[string]any) (strin
 		return "", &Error{
 			Status: status, Code: sanitize(strings.ToLower(r.Error.Status), bearer),
 			Description: "signJwt: " + sanitize(r.Error.Message, bearer),
-			RetryAfter:  retryAfter(header), class: classify(status, ""),
+			RetryAfter:  retryAfter(header), class: classify(status, "", ""),
 		}
 	}
 	return r.SignedJWT, nil

@@ -1,0 +1,147 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package oauthtoken
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// errNoLogin is an account whose provider keeps no refresh token.
+var errNoLogin = errors.New("the provider's grant has no refresh token to store")
+
+// StoreConsent keeps a refresh token that a human has just consented to, and
+// takes the account out of the state reauth_required. It is durable when
+// there is no error. A refresh_token of the account's record that was there
+// before does not replace it; one that is set later does.
+func (a *App) StoreConsent(ctx context.Context, provider, account, refreshToken string) error {
+	p, ok := a.Providers[provider]
+	switch {
+	case !ok:
+		return fmt.Errorf("no provider '%s' is configured", provider)
+	case !p.usesStore():
+		return errNoLogin
+	case refreshToken == "":
+		return errors.New("the refresh token is empty")
+	}
+	return p.man.exclusive(ctx, p, account, func(e *entry, key string, stored *record) error {
+		n := e.newest(stored)
+		n.Seq++
+		n.Subject = e.subject
+		n.login(refreshToken, p.ClientID, time.Now())
+		if err := p.records.save(key, n); err != nil {
+			return err
+		}
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.unsaved, e.pending = nil, nil
+		e.cur.Store(nil)
+		e.setRecord(n)
+		e.lastErr, e.blockUntil, e.failures = nil, time.Time{}, 0
+		p.man.setState(e, stateIdle)
+		return nil
+	})
+}
+
+// Forget deletes what is known of an account, its refresh token included.
+func (a *App) Forget(ctx context.Context, provider, account string) error {
+	p, ok := a.Providers[provider]
+	if !ok || !p.usesStore() {
+		return nil
+	}
+	return p.man.exclusive(ctx, p, account, func(e *entry, key string, _ *record) error {
+		if err := p.records.store.Delete(ctx, key); err != nil {
+			return storeError("deleting from", err)
+		}
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.cur.Store(nil)
+		e.rec, e.unsaved, e.pending = nil, nil, nil
+		p.man.setState(e, stateNone)
+		p.man.sched.set(e, time.Time{})
+		p.man.entries.remove(e.subject)
+		return nil
+	})
+}
+
+// Retry lets the next call of Token ask the server even if its last word was
+// that a human is needed: an administrator may have lifted what was in the way.
+func (a *App) Retry(provider, account, mailbox string) {
+	p, ok := a.Providers[provider]
+	if !ok || p.Grant == grantExternal {
+		return
+	}
+	if e := p.man.entries.get(p.subject(account, mailbox)); e != nil {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.again, e.blockUntil = true, time.Time{}
+	}
+}
+
+// newest returns a copy of the newest record known.
+func (e *entry) newest(stored *record) *record {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	n := &record{Subject: e.subject}
+	for _, r := range []*record{stored, e.rec, e.unsaved} {
+		if r != nil && r.Seq >= n.Seq {
+			n = r
+		}
+	}
+	return n.clone()
+}
+
+// exclusive runs f while no refresh of the account is under way, here or in
+// another process.
+func (m *manager) exclusive(ctx context.Context, p *Provider, subject string, f func(e *entry, key string, stored *record) error) error {
+	e := m.entry(subject)
+	fl := &flight{kind: flightSave, done: make(chan struct{})}
+	for {
+		e.mu.Lock()
+		other := e.flight
+		if other == nil {
+			e.flight = fl
+			e.mu.Unlock()
+			break
+		}
+		e.mu.Unlock()
+		select {
+		case <-other.done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	defer func() {
+		e.mu.Lock()
+		e.flight = nil
+		if m.background(p, e, time.Now()) != flightNone {
+			m.sched.set(e, time.Now())
+		}
+		e.mu.Unlock()
+		close(fl.done)
+	}()
+	key := storageKey(m.name, subject)
+	if err := p.records.store.Lock(ctx, key); err != nil {
+		return storeError("locking", err)
+	}
+	defer func() { _ = p.records.store.Unlock(context.WithoutCancel(ctx), key) }()
+	stored, err := p.records.load(ctx, key)
+	if err != nil {
+		return err
+	}
+	return f(e, key, stored)
+}
