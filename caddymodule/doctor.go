@@ -40,6 +40,9 @@ type failure struct {
 // explain finds the explanation of what a server or a library said. Of several
 // that match, the first in the list is the most exact.
 func explain(text string) (Explanation, bool) {
+	if e, ok := explainOAuth(text); ok {
+		return e, true
+	}
 	text = normalize(text)
 	for i := range failures {
 		if failures[i].matches(text) {
@@ -91,8 +94,9 @@ func isDigits(s string) bool {
 	return true
 }
 
-// failures are all that is known, the most exact first.
-var failures = concat(microsoftFailures, googleFailures, otherProviderFailures, entraFailures, oauthFailures, networkFailures)
+// failures are what is known of SMTP, TLS and the network, the most exact
+// first. What authorization servers say is known to oauthtoken.
+var failures = concat(microsoftFailures, googleFailures, otherProviderFailures, loginFailures, networkFailures)
 
 func concat(lists ...[]failure) (all []failure) {
 	for _, l := range lists {

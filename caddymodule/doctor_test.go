@@ -56,31 +56,10 @@ var failureSamples = []struct{ text, id string }{
 	{"550 5.4.6 Unusual sending activity detected.", "zoho_limit"},
 	{"554 5.1.8 Email Outgoing Blocked", "zoho_blocked"},
 	{"454 4.7.0 The mailbox needs consent again: run `caddy smtp login` for this account", "consent_required"},
-	{"AADSTS700082: The refresh token has expired due to inactivity.", "aadsts700082"},
-	{"AADSTS7000012: The grant was obtained for a different tenant.", "aadsts7000012"},
-	{"invalid_client: AADSTS7000215: Invalid client secret provided.", "aadsts7000215"},
-	{"invalid_client: AADSTS7000222: The provided client secret keys are expired.", "aadsts7000222"},
-	{"AADSTS7000218: The request body must contain the following parameter: 'client_assertion' or 'client_secret'.", "aadsts7000218"},
-	{"AADSTS700016: Application with identifier 'x' was not found in the directory 'y'.", "aadsts700016"},
-	{"AADSTS700027: Client assertion failed signature validation.", "aadsts700027"},
-	{"AADSTS700024: Client assertion is not within its valid time range.", "aadsts700024"},
-	{"AADSTS900144: The request body must contain the following parameter: 'scope'.", "aadsts900144"},
-	{"AADSTS90002: Tenant 'x' not found.", "aadsts90002"},
-	{"invalid_grant: AADSTS70000: Provided grant is invalid or malformed.", "aadsts70000"},
-	{"AADSTS65001: The user or administrator has not consented to use the application.", "aadsts65001"},
 	{"AADSTS50194: Application is not configured as a multi-tenant application.", "aadsts50194"},
-	{"invalid_grant: AADSTS50173: The provided grant has expired due to it being revoked.", "aadsts50173"},
-	{"AADSTS50076: Due to a configuration change made by your administrator, you must use multi-factor authentication.", "aadsts50076"},
-	{"AADSTS53003: Access has been blocked by Conditional Access policies.", "aadsts53003"},
-	{"AADSTS50034: The user account does not exist in the directory.", "aadsts50034"},
-	{"temporarily_unavailable: AADSTS90033: A transient error has occurred.", "aadsts_transient"},
-	{`oauth2: "invalid_grant" "Token has been expired or revoked."`, "google_token_revoked"},
-	{`oauth2: "invalid_grant" "Bad Request"`, "invalid_grant"},
-	{`oauth2: "invalid_client" "The OAuth client was not found."`, "invalid_client"},
-	{`oauth2: "unauthorized_client" "Client is unauthorized to retrieve access tokens using this method"`, "unauthorized_client"},
-	{`oauth2: "invalid_scope"`, "invalid_scope"},
+	{"AADSTS700024: Client assertion is not within its valid time range.", "aadsts700024"},
+	{"AADSTS50011: The redirect URI specified in the request does not match.", "redirect_uri"},
 	{`oauth2: "access_denied"`, "access_denied"},
-	{`oauth2: "unsupported_grant_type"`, "unsupported_grant_type"},
 	{"tls: failed to verify certificate: x509: certificate signed by unknown authority", "cert_unknown_authority"},
 	{"tls: failed to verify certificate: x509: certificate is valid for mail.example.com, not smtp.example.com", "cert_name"},
 	{"tls: failed to verify certificate: x509: certificate has expired or is not yet valid: current time ...", "cert_expired"},
@@ -113,6 +92,32 @@ func TestExplain(t *testing.T) {
 	}
 	if got, ok := explain("250 2.0.0 OK"); ok {
 		t.Errorf("success is explained as %q", got.ID)
+	}
+}
+
+func TestExplainOAuth(t *testing.T) {
+	for _, s := range []struct {
+		text, id string
+		retry    bool
+	}{
+		{"invalid_grant: AADSTS70000: Provided grant is invalid or malformed.", "aadsts70000", false},
+		{"AADSTS700082: The refresh token has expired due to inactivity.", "aadsts700082", false},
+		{"AADSTS7000012: The grant was obtained for a different tenant.", "aadsts7000012", false},
+		{"AADSTS900144: The request body must contain the following parameter: 'scope'.", "aadsts900144", false},
+		{"invalid_client: AADSTS7000215: Invalid client secret provided.", "aadsts7000215", false},
+		{"aadsts65001: The user or administrator has not consented to use the application.", "aadsts65001", false},
+		{"temporarily_unavailable: AADSTS90033: A transient error has occurred.", "aadsts90033", true},
+		{`oauth2: "invalid_grant" "Token has been expired or revoked."`, "invalid_grant", false},
+		{`oauth2: "invalid_client" "The OAuth client was not found."`, "invalid_client", false},
+		{`provider 'google': server_error`, "server_error", true},
+	} {
+		got, ok := explain(s.text)
+		if !ok || got.ID != s.id || got.RetryHelps != s.retry || !strings.HasSuffix(got.Cause, ".") || !strings.HasSuffix(got.Remedy, ".") {
+			t.Errorf("%q is explained as %+v, want %q, retry %t", s.text, got, s.id, s.retry)
+		}
+		if got.Cause == "The refresh failed." {
+			t.Errorf("%q is not explained", s.text)
+		}
 	}
 }
 
