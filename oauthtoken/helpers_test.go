@@ -18,6 +18,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"sync"
@@ -188,9 +190,9 @@ func config(dir, url string, more map[string]any) map[string]any {
 }
 
 // newApp provisions and starts an app the way Caddy does, with retries made short.
-func newApp(t testing.TB, cfg map[string]any) *testApp {
+func newApp(t testing.TB, cfg map[string]any, change ...func(*Provider)) *testApp {
 	t.Helper()
-	a, err := loadApp(cfg)
+	a, err := loadApp(cfg, change...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,7 +200,7 @@ func newApp(t testing.TB, cfg map[string]any) *testApp {
 	return a
 }
 
-func loadApp(cfg map[string]any) (*testApp, error) {
+func loadApp(cfg map[string]any, change ...func(*Provider)) (*testApp, error) {
 	_ = os.Setenv("TEST_SECRET", "the-client-secret")
 	b, _ := json.Marshal(cfg)
 	base, err := caddy.ProvisionContext(&caddy.Config{
@@ -217,6 +219,9 @@ func loadApp(cfg map[string]any) (*testApp, error) {
 	a := v.(*App)
 	for _, p := range a.Providers {
 		p.retryFirst = 2 * time.Millisecond
+		for _, c := range change {
+			c(p)
+		}
 	}
 	if err := a.Start(); err != nil {
 		cancel()
@@ -261,5 +266,37 @@ func (a *testApp) expire(account string) {
 			rec.AccessToken, rec.Expiry = "", time.Time{}
 			_ = p.records.save(key, rec)
 		}
+	}
+}
+
+// inBubble lets an app in a synctest bubble talk to the endpoint: no network
+// connection blocks the bubble's clock.
+func inBubble(s *endpoint) func(*Provider) {
+	return func(p *Provider) { p.client = &http.Client{Transport: handlerTransport{s}} }
+}
+
+type handlerTransport struct{ h http.Handler }
+
+func (t handlerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	done := make(chan *http.Response, 1)
+	go func() {
+		w := httptest.NewRecorder()
+		t.h.ServeHTTP(w, r)
+		done <- w.Result()
+	}()
+	select {
+	case resp := <-done:
+		resp.Request = r
+		return resp, nil
+	case <-r.Context().Done():
+		return nil, r.Context().Err()
+	}
+}
+
+// bubbleEndpoint is an endpoint without a listener.
+func bubbleEndpoint() *endpoint {
+	return &endpoint{
+		families: map[string]*family{}, byToken: map[string]*issued{}, byAccess: map[string]*issued{}, expires: 3600,
+		Server: &httptest.Server{URL: "http://127.0.0.1:1"},
 	}
 }
