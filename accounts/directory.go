@@ -83,13 +83,61 @@ func (d *Directory) Reload(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// Problems are the records that could not be used, in the order of sources.
+// maxHidden bounds the hidden accounts that Problems reports.
+const maxHidden = 100
+
+// Problems are the records that are not in use, in the order of sources: the
+// bad ones, and those that an earlier source has an account for.
 func (d *Directory) Problems() []Problem {
 	var all []Problem
-	for _, s := range d.sources {
+	hidden := 0
+	for i, s := range d.sources {
 		all = append(all, s.Problems()...)
+		if i == 0 {
+			continue
+		}
+		for _, a := range d.indexes[i].All() {
+			first, ok := d.Lookup(a.Name)
+			if !ok || first == a || first.Source == a.Source {
+				continue
+			}
+			if hidden++; hidden > maxHidden {
+				return append(all, Problem{Source: s.Name(), Message: "more accounts are hidden by those of earlier sources"})
+			}
+			all = append(all, Problem{
+				Source: s.Name(), Account: a.Name, Field: "name",
+				Message: "hidden by the account of the same name from " + first.Source,
+			})
+		}
 	}
 	return all
+}
+
+// SourceInfo is what is known of a source.
+type SourceInfo struct {
+	// Name is what Account.Source says.
+	Name string `json:"name"`
+	// Accounts is the number of accounts in use.
+	Accounts int `json:"accounts"`
+	// Problems is the number of records that are not.
+	Problems int `json:"problems"`
+	// Editable tells whether accounts can be added and changed.
+	Editable bool `json:"editable"`
+	// Loading tells that the number of accounts is not final yet.
+	Loading bool `json:"loading,omitempty"`
+}
+
+// Sources describes the sources in their order.
+func (d *Directory) Sources() []SourceInfo {
+	list := make([]SourceInfo, len(d.sources))
+	for i, s := range d.sources {
+		_, editable := s.(Editor)
+		list[i] = SourceInfo{
+			Name: s.Name(), Accounts: d.indexes[i].Len(), Problems: len(s.Problems()),
+			Editable: editable, Loading: d.indexes[i].loading.Load(),
+		}
+	}
+	return list
 }
 
 // Len returns the number of accounts of all sources, those included that an
@@ -152,7 +200,7 @@ func (d *Directory) get(name string) (a *Account, loading bool) {
 	}
 	hash := maphash.Bytes(indexSeed, folded)
 	for _, x := range d.indexes {
-		if a := x.getBytes(folded, hash); a != nil {
+		if a := x.get(folded, hash); a != nil {
 			return a, false
 		}
 		if x.loading.Load() {

@@ -41,6 +41,8 @@ const (
 
 	// storageTimeout bounds one storage operation.
 	storageTimeout = 20 * time.Second
+	// stopTimeout bounds the wait for the last one at the end.
+	stopTimeout = 5 * time.Second
 	// loadParallel are the storage reads at a time.
 	loadParallel = 4
 	// maxAbsent bounds the names that are remembered as unknown while the
@@ -141,7 +143,15 @@ func (s *dynamicState) stop(u *DynamicSource) {
 		return
 	}
 	s.cancel()
-	<-s.done
+	// Caddy holds its configuration's lock meanwhile: a storage that hangs
+	// must not hold up everything else.
+	t := time.NewTimer(stopTimeout)
+	defer t.Stop()
+	select {
+	case <-s.done:
+	case <-t.C:
+		u.logger.Warn("the storage does not answer, a read of accounts goes on in the background")
+	}
 }
 
 // Destruct implements caddy.Destructor.

@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -105,6 +106,7 @@ func (f *fileState) loadLocked() error {
 		f.stamp, f.bad = stamp, fmt.Errorf("no usable line: %w", p.problems[0])
 		return f.bad
 	}
+	f.stamp = stamp
 	switch {
 	case f.parsed == nil || !slices.Equal(f.parsed.accounts, p.accounts):
 		f.index.Replace(p.accounts)
@@ -112,7 +114,7 @@ func (f *fileState) loadLocked() error {
 	case !slices.Equal(f.parsed.problems, p.problems):
 		f.report(p)
 	}
-	f.stamp, f.parsed, f.bad = stamp, p, nil
+	f.parsed, f.bad = p, nil
 	if time.Since(info.ModTime()) < mtimeGrain {
 		// Another change may still get the same time: look once more.
 		f.stamp = fileStamp{}
@@ -131,6 +133,10 @@ func (f *fileState) report(p *parsedFile) {
 		f.logger.Error("bad account", zap.String("file", pr.File), zap.Int("line", pr.Line),
 			zap.String("account", pr.Account), zap.String("field", pr.Field),
 			zap.String("problem", pr.Message), zap.Bool("kept", pr.Kept))
+	}
+	if mode := f.stamp.info; mode != nil && mode.Mode().Perm()&0o004 != 0 && runtime.GOOS != "windows" &&
+		slices.ContainsFunc(p.accounts, func(a *Account) bool { return a.RefreshToken != "" || a.Secret != "" }) {
+		f.logger.Warn("everybody on this host can read the secrets in the accounts file, take away its permission", zap.String("file", f.path))
 	}
 	f.logger.Info("accounts loaded", zap.String("file", f.path),
 		zap.Int("accounts", len(p.accounts)), zap.Int("problems", len(p.problems)))

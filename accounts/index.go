@@ -16,17 +16,18 @@ package accounts
 
 import (
 	"hash/maphash"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 )
 
-// Index holds the accounts of one source. Readers take no lock: they see
-// immutable maps, which writers replace. The maps are many and small, so that
-// a single change copies a few dozen entries whatever the number of accounts.
-// The zero value is an empty index.
+// Index holds the accounts of one source. Readers take no lock: they follow
+// chains of immutable nodes, which writers replace, so that a single change
+// costs a few nodes whatever the number of accounts. A lookup touches the chain's
+// head, a node and its key: a map per shard would be three places more in a
+// memory that 100,000 accounts do not leave cached. The zero value is an empty
+// index.
 type Index struct {
 	table   atomic.Pointer[table]
 	costs   atomic.Pointer[[]profileCount]
@@ -41,23 +42,28 @@ type Index struct {
 	sortedV uint64
 }
 
-// perShard is the number of accounts per map that a table is made for.
-const perShard = 32
-
 var indexSeed = maphash.MakeSeed()
 
 type table struct {
-	mask   uint64
-	n      atomic.Int64
-	shards []atomic.Pointer[map[string]*Account]
+	mask  uint64
+	n     atomic.Int64
+	heads []atomic.Pointer[node]
+}
+
+// node is immutable once it is reachable.
+type node struct {
+	hash    uint64
+	key     string
+	account *Account
+	next    *node
 }
 
 func newTable(n int) *table {
 	size := 1
-	for size*perShard < n {
+	for size < n {
 		size *= 2
 	}
-	return &table{mask: uint64(size - 1), shards: make([]atomic.Pointer[map[string]*Account], size)}
+	return &table{mask: uint64(size - 1), heads: make([]atomic.Pointer[node], size)}
 }
 
 type profileCount struct {
@@ -65,37 +71,25 @@ type profileCount struct {
 	n int
 }
 
-// get finds an account by its folded name. hash is maphash.String of it.
-func (x *Index) get(key string, hash uint64) *Account {
+// get finds an account by its folded name, which may live on the caller's
+// stack. hash is maphash.Bytes of it.
+func (x *Index) get(key []byte, hash uint64) *Account {
 	t := x.table.Load()
 	if t == nil {
 		return nil
 	}
-	m := t.shards[hash&t.mask].Load()
-	if m == nil {
-		return nil
+	for n := t.heads[hash&t.mask].Load(); n != nil; n = n.next {
+		if n.hash == hash && n.key == string(key) {
+			return n.account
+		}
 	}
-	return (*m)[key]
-}
-
-// getBytes is get for a name that is not a string yet. The conversion in the
-// map access allocates nothing.
-func (x *Index) getBytes(key []byte, hash uint64) *Account {
-	t := x.table.Load()
-	if t == nil {
-		return nil
-	}
-	m := t.shards[hash&t.mask].Load()
-	if m == nil {
-		return nil
-	}
-	return (*m)[string(key)]
+	return nil
 }
 
 // Get finds an account by its name.
 func (x *Index) Get(name string) (*Account, bool) {
-	key := FoldName(name)
-	a := x.get(key, maphash.String(indexSeed, key))
+	key := []byte(FoldName(name))
+	a := x.get(key, maphash.Bytes(indexSeed, key))
 	return a, a != nil
 }
 
@@ -116,30 +110,27 @@ func (x *Index) Replace(accounts []*Account) {
 
 func (x *Index) replace(accounts []*Account) {
 	t := newTable(len(accounts))
-	ms := make([]map[string]*Account, len(t.shards))
 	counts := make(map[*profile]int)
-	n := 0
-	for _, a := range accounts {
+	nodes := make([]node, len(accounts))
+	var n int64
+next:
+	for i, a := range accounts {
 		key := a.Key()
-		i := maphash.String(indexSeed, key) & t.mask
-		if ms[i] == nil {
-			ms[i] = make(map[string]*Account, perShard)
+		hash := maphash.String(indexSeed, key)
+		head := &t.heads[hash&t.mask]
+		for o := head.Load(); o != nil; o = o.next {
+			if o.key == key {
+				continue next
+			}
 		}
-		if _, dup := ms[i][key]; dup {
-			continue
-		}
-		ms[i][key] = a
+		nodes[i] = node{hash: hash, key: key, account: a, next: head.Load()}
+		head.Store(&nodes[i])
 		n++
 		if a.profile != nil {
 			counts[a.profile]++
 		}
 	}
-	for i := range ms {
-		if ms[i] != nil {
-			t.shards[i].Store(&ms[i])
-		}
-	}
-	t.n.Store(int64(n))
+	t.n.Store(n)
 	x.counts = counts
 	x.table.Store(t)
 	x.changed(true)
@@ -150,7 +141,7 @@ func (x *Index) Set(a *Account) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	t := x.table.Load()
-	if t == nil || int(t.n.Load()) > 4*perShard*len(t.shards) {
+	if t == nil || int(t.n.Load()) >= 2*len(t.heads) {
 		x.replace(append(x.accounts(), a))
 		t = x.table.Load()
 	}
@@ -167,40 +158,40 @@ func (x *Index) Delete(name string) bool {
 
 // put sets or, with nil, removes, and tells whether there was one before.
 func (x *Index) put(t *table, key string, a *Account) bool {
-	p := &t.shards[maphash.String(indexSeed, key)&t.mask]
-	var m map[string]*Account
-	if old := p.Load(); old != nil {
-		m = maps.Clone(*old)
-	} else {
-		m = make(map[string]*Account, 1)
+	hash := maphash.String(indexSeed, key)
+	head := &t.heads[hash&t.mask]
+	var old *Account
+	var chain *node
+	for n := head.Load(); n != nil; n = n.next {
+		if n.key == key {
+			old = n.account
+			continue
+		}
+		chain = &node{hash: n.hash, key: n.key, account: n.account, next: chain}
 	}
-	old := m[key]
 	if old == a {
 		return old != nil
 	}
-	costs := false
-	if old != nil && old.profile != nil {
-		x.counts[old.profile]--
-		costs = true
-	}
-	if a == nil {
-		delete(m, key)
+	var was, is *profile
+	if old != nil {
+		was = old.profile
 		t.n.Add(-1)
-	} else {
-		m[key] = a
-		if old == nil {
-			t.n.Add(1)
+	}
+	if a != nil {
+		is = a.profile
+		t.n.Add(1)
+		chain = &node{hash: hash, key: key, account: a, next: chain}
+	}
+	head.Store(chain)
+	if was != is {
+		if was != nil {
+			x.counts[was]--
 		}
-		if a.profile != nil {
-			x.counts[a.profile]++
-			costs = true
+		if is != nil {
+			x.counts[is]++
 		}
 	}
-	if old != nil && a != nil && old.profile == a.profile {
-		costs = false
-	}
-	p.Store(&m)
-	x.changed(costs)
+	x.changed(was != is)
 	return old != nil
 }
 
@@ -230,11 +221,9 @@ func (x *Index) accounts() []*Account {
 		return nil
 	}
 	all := make([]*Account, 0, t.n.Load())
-	for i := range t.shards {
-		if m := t.shards[i].Load(); m != nil {
-			for _, a := range *m {
-				all = append(all, a)
-			}
+	for i := range t.heads {
+		for n := t.heads[i].Load(); n != nil; n = n.next {
+			all = append(all, n.account)
 		}
 	}
 	return all
