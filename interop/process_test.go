@@ -97,7 +97,7 @@ func start(t testing.TB, cmd *exec.Cmd) *process {
 	t.Cleanup(func() {
 		p.stop()
 		if t.Failed() {
-			t.Logf("output of %s:\n%s", p.name, tail(p.out.String(), 200))
+			t.Logf("output of %s:\n%s", p.name, tail(p.out.String(), 40))
 		}
 	})
 	return p

@@ -135,7 +135,7 @@ func TestSMTPLib(t *testing.T) {
 		m := message("parameters", from, to, []byte("with DSN\r\n"))
 		a := runSMTPLib(t, job("starttls", g.starttls, "PLAIN", true, smtplibMessage{
 			From: from, To: []string{to}, Data: m,
-			MailOptions: []string{"SIZE=" + strconv.Itoa(len(m)), "RET=HDRS", "ENVID=abc"}, RcptOptions: []string{"NOTIFY=FAILURE,DELAY"},
+			MailOptions: []string{"RET=HDRS", "ENVID=abc"}, RcptOptions: []string{"NOTIFY=FAILURE,DELAY"},
 		}))[0]
 		if a.Error != nil || len(a.Refused) > 0 {
 			t.Fatalf("refused %v, error %s", a.Refused, a.Error)
