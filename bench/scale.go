@@ -148,6 +148,11 @@ func scaleMemory(ctx context.Context, e *env, rep *report) error {
 		if tls != "off" {
 			name = "idle clients, TLS"
 		}
+		each := target{Name: name + ": memory each", Measured: float64(after-before) / float64(n.clients), Unit: "KiB", Limit: 15, Aim: 10}
+		if tls != "off" {
+			each.Limit, each.Aim = 40, 0
+		}
+		rep.target(each)
 		row(name, n.clients, after, before, fmt.Sprintf("gateway, %d accounts", e.o.accounts))
 	}
 
@@ -174,6 +179,9 @@ func scaleMemory(ctx context.Context, e *env, rep *report) error {
 		return err
 	}
 	row("upstream connections held", int(open), warm, before, "accounts configured")
+	if n.upstream > 9000 {
+		rep.target(target{Name: fmt.Sprintf("%d warm upstream connections, over Caddy's idle", open), Measured: float64(warm-bare) / 1024, Unit: "MiB", Limit: 286})
+	}
 	t.Text = append(t.Text, fmt.Sprintf("%d warm upstream connections cost %.0f MiB over the same accounts idle, and %.0f MiB over Caddy without apps.",
 		open, float64(warm-before)/1024, float64(warm-bare)/1024))
 	rep.add(t)
