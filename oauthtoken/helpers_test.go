@@ -253,19 +253,17 @@ func (a *testApp) entryOf(account string) *entry {
 
 // expire makes the account's token need a refresh now.
 func (a *testApp) expire(account string) {
-	e := a.entryOf(account)
+	p := a.Providers["p"]
+	e := p.man.entry(account)
 	e.mu.Lock()
-	defer e.mu.Unlock()
 	e.cur.Store(nil)
 	e.blockUntil = time.Time{}
+	e.mu.Unlock()
 	// The cached copy in the store would be found again.
-	if e.rec != nil {
-		p := a.Providers["p"]
-		key := storageKey("p", account)
-		if rec, err := p.records.load(context.Background(), key); err == nil && rec != nil {
-			rec.AccessToken, rec.Expiry = "", time.Time{}
-			_ = p.records.save(key, rec)
-		}
+	key := storageKey("p", account)
+	if rec, err := p.records.load(context.Background(), key); err == nil && rec != nil {
+		rec.AccessToken, rec.Expiry = "", time.Time{}
+		_ = p.records.save(key, rec)
 	}
 }
 
