@@ -51,7 +51,10 @@ type account struct {
 	timerAt  int64
 
 	warmedAt int64
-	touched  int64 // last use of a quota since the last flush; 0: none
+	stored   *storedAccount // counted by an earlier process, until the first use
+	touched  int64          // first use of a stored limit since its last write; 0: none
+	fresh    usage          // what was used since, messages in held
+	hasLead  bool           // what is stored runs ahead
 }
 
 // credentials are what makes a connection this account's and no other's.
@@ -61,7 +64,9 @@ type credentials struct {
 
 func newAccount(u *upstream, name string) *account {
 	ac := &account{up: u, name: name}
-	u.quota.restore(ac)
+	if a, ok := u.quota.take(name); ok {
+		ac.stored = &a
+	}
 	return ac
 }
 
@@ -84,6 +89,10 @@ func (ac *account) refresh(s *settings, a *accounts.Account) {
 	changed := ac.cfg != nil && ac.cfg.identity != s.identity || ac.rec != nil && id != ac.id
 	ac.cfg, ac.rec, ac.id = s, a, id
 	ac.limits.configure(s, a.Limits)
+	if ac.stored != nil {
+		ac.limits.restore(*ac.stored)
+		ac.stored = nil
+	}
 	ac.adapt.configure(ac.limits.conns)
 	if changed {
 		ac.adapt.forgive()
@@ -98,7 +107,7 @@ func (ac *account) fits(c *conn) bool {
 
 // empty tells whether the state holds nothing that a new one would not.
 func (ac *account) empty(now int64) bool {
-	return ac.conns == 0 && ac.nWait == 0 && !ac.starving && ac.touched == 0 &&
+	return ac.conns == 0 && ac.nWait == 0 && !ac.starving && ac.touched == 0 && !ac.hasLead &&
 		ac.limits.empty(now) && ac.adapt.calm(now)
 }
 
@@ -166,11 +175,11 @@ func (ac *account) dropIdle(match func(*conn) bool) {
 // free when the provider has nothing left to count.
 func (ac *account) retire(c *conn) {
 	u := ac.up
-	u.closing.Add(1)
+	u.closing.begin()
 	select {
 	case u.quits <- struct{}{}:
 		go func() {
-			defer u.closing.Done()
+			defer u.closing.end()
 			c.quit(quitTimeout)
 			<-u.quits
 			ac.closed(c)
@@ -178,7 +187,7 @@ func (ac *account) retire(c *conn) {
 	default:
 		// Too many wait for their 221: this one goes without.
 		go func() {
-			defer u.closing.Done()
+			defer u.closing.end()
 			c.abandon()
 			ac.closed(c)
 		}()
@@ -234,7 +243,7 @@ func (ac *account) failWaiters(err *relay.Reply) {
 
 // wakeAt has dispatch run at a time.
 func (ac *account) wakeAt(at, now int64) {
-	if at == never || ac.timerAt != 0 && ac.timerAt <= at && ac.timerAt > now {
+	if ac.timerAt != 0 && ac.timerAt <= at && ac.timerAt > now {
 		return
 	}
 	ac.timerAt = at
@@ -244,8 +253,12 @@ func (ac *account) wakeAt(at, now int64) {
 			ac.mu.Lock()
 			defer ac.mu.Unlock()
 			ac.timerAt = 0
-			if !ac.dead {
-				ac.dispatch(clock())
+			if ac.dead {
+				return
+			}
+			ac.dispatch(clock())
+			if ac.conns == 0 && ac.nWait == 0 {
+				go ac.up.forget(ac) // which takes the shard's lock first
 			}
 		})
 		return

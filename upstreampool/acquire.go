@@ -16,7 +16,6 @@ package upstreampool
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -38,8 +37,6 @@ type waiter struct {
 	prev, next *waiter
 	queued     bool
 }
-
-var waiterPool = sync.Pool{New: func() any { return &waiter{ch: make(chan grant, 1)} }}
 
 func (ac *account) enqueue(w *waiter, front bool) {
 	w.queued = true
@@ -129,7 +126,7 @@ func (ac *account) wait(ctx context.Context, s *settings, now int64, forced bool
 		return nil, nil, 0, reply
 	}
 
-	w := waiterPool.Get().(*waiter)
+	w := &waiter{ch: make(chan grant, 1)}
 	ac.enqueue(w, false)
 	ac.dispatch(now)
 	limited := w.queued && !ac.limits.open(now)
@@ -152,7 +149,6 @@ func (ac *account) wait(ctx context.Context, s *settings, now int64, forced bool
 			g.err = relay.ReplyNoConnection
 		}
 		if g.err != nil {
-			waiterPool.Put(w)
 			if limited {
 				u.metrics.limited(limitedRefused)
 			}
@@ -160,7 +156,6 @@ func (ac *account) wait(ctx context.Context, s *settings, now int64, forced bool
 			return nil, nil, time.Duration(clock() - now), g.err
 		}
 		if g.c.usable(clock(), forced) {
-			waiterPool.Put(w)
 			if limited {
 				u.metrics.limited(limitedWaited)
 			}
@@ -175,7 +170,6 @@ func (ac *account) wait(ctx context.Context, s *settings, now int64, forced bool
 		if u.current.Load() == nil {
 			ac.mu.Unlock()
 			ac.discard(g.c)
-			waiterPool.Put(w)
 			return nil, nil, 0, relay.ReplyShuttingDown
 		}
 		ac.enqueue(w, true)
@@ -252,9 +246,8 @@ func (ac *account) settle(now int64, use usage) {
 		ac.limits.cancel()
 		return
 	}
-	if ac.limits.stamp(now, use.rcpts) && ac.touched == 0 {
-		ac.touched = now
-		ac.up.quota.wake()
+	if ac.limits.stamp(now, use.rcpts) {
+		ac.up.quota.used(ac, 1, use.rcpts, now)
 	}
 }
 
@@ -320,7 +313,7 @@ func (ac *account) dispatch(now int64) {
 // open dials one connection, off every message's path.
 func (ac *account) open(s *settings, id credentials) {
 	u := ac.up
-	c, err := u.dial(context.Background(), s, ac, id)
+	c, err := u.connect(context.Background(), s, ac, id)
 	now := clock()
 	if err == nil {
 		ac.mu.Lock()

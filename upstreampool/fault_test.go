@@ -34,7 +34,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // slot was given back.
 func settled(t *testing.T, u *upstream, name string) {
 	t.Helper()
-	u.closing.Wait()
+	u.closing.wait()
 	if n, counted := u.count(), u.conns.Load(); int64(n.Idle+n.Busy+n.Opening) != counted {
 		t.Errorf("%d connections are counted, there are %+v", counted, n)
 	}
@@ -170,7 +170,7 @@ func testFault(t *testing.T, framing string, pooled bool, way, stage, fault, bod
 	}
 	settled(t, u, a.Name)
 	u.detach(&patient)
-	u.closing.Wait()
+	u.closing.wait()
 	p.stop() // and all that the provider still had to say to itself
 	if n := p.holds("after" + body); n != 1 {
 		t.Errorf("the message after is held %d times; %s", n, where)

@@ -15,6 +15,7 @@
 package upstreampool
 
 import (
+	"math"
 	"time"
 
 	"github.com/caddymail/mailgateway/accounts"
@@ -92,11 +93,26 @@ next:
 		}
 		if w == nil {
 			w = new(window)
+			w.configure(r)
+			w.inherit(have)
 		}
 		w.configure(r)
 		windows = append(windows, w)
 	}
 	return windows
+}
+
+// inherit takes over what the longest of other windows knows.
+func (w *window) inherit(others []*window) {
+	var from *window
+	for _, o := range others {
+		if from == nil || o.rate.Per > from.rate.Per {
+			from = o
+		}
+	}
+	if from != nil {
+		from.each(func(s stamp) { w.add(s.at, s.n) })
+	}
 }
 
 // open tells whether a message, with one recipient, can go now.
@@ -116,7 +132,7 @@ func (l *limits) open(now int64) bool {
 
 // free returns the number of messages that can go now.
 func (l *limits) free(now int64) int64 {
-	n := int64(never)
+	n := int64(math.MaxInt64)
 	for _, w := range l.msgs {
 		n = min(n, w.free(now, l.heldMsgs))
 	}
@@ -198,10 +214,18 @@ func (l *limits) empty(now int64) bool {
 	return true
 }
 
+// lasts returns how long something stays counted, at least a moment.
+func (l *limits) lasts(now int64) time.Duration {
+	d := time.Minute
+	for _, list := range [...][]*window{l.msgs, l.rcpts} {
+		for _, w := range list {
+			w.each(func(s stamp) { d = max(d, time.Duration(s.at-now)+w.rate.Per) })
+		}
+	}
+	return d
+}
+
 // quotaReply says which limit is used up and until when.
 func quotaReply(what string, at, now int64) *relay.Reply {
-	if at == never {
-		at = now + int64(day)
-	}
 	return relay.ReplyQuota(what, time.Duration(at-now))
 }

@@ -471,7 +471,7 @@ func start(t *testing.T, s *settings) *upstream {
 	u := attach(s)
 	t.Cleanup(func() {
 		u.detach(s)
-		u.closing.Wait()
+		u.closing.wait()
 	})
 	return u
 }

@@ -23,13 +23,16 @@ type ConnCounts struct {
 	Opening int `json:"opening"`
 }
 
-// live returns the upstreams of the process in the order of their names.
+// live returns the upstreams that are configured or have connections, in the
+// order of their names.
 func live() []*upstream {
 	upstreamsMu.Lock()
 	defer upstreamsMu.Unlock()
 	list := make([]*upstream, 0, len(upstreams))
 	for _, u := range upstreams {
-		list = append(list, u)
+		if u.current.Load() != nil || u.conns.Load() > 0 {
+			list = append(list, u)
+		}
 	}
 	slices.SortFunc(list, func(a, b *upstream) int {
 		if a.name < b.name {

@@ -383,7 +383,7 @@ func (t *transaction) replace(ctx context.Context) *relay.Reply {
 	if s == nil {
 		return relay.ReplyShuttingDown
 	}
-	c, derr := t.up.dial(ctx, s, t.ac, id)
+	c, derr := t.up.connect(ctx, s, t.ac, id)
 	if derr != nil {
 		t.ac.mu.Lock()
 		t.ac.adapt.failed(derr, t.ac.conns-t.ac.dialing-1, clock())

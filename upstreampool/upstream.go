@@ -15,7 +15,7 @@
 package upstreampool
 
 import (
-	"hash/maphash"
+	"context"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -48,11 +48,11 @@ var (
 // leaves the one before in force again.
 type upstream struct {
 	name string
-	seed maphash.Seed
 
 	current     atomic.Pointer[settings] // nil: closed, nothing is lent
 	genMu       sync.Mutex
 	generations []*settings
+	end         chan struct{} // closed with the last generation
 
 	shards [shardCount]shard
 
@@ -65,16 +65,21 @@ type upstream struct {
 
 	quits   chan struct{} // semaphore
 	warming chan struct{} // semaphore
-	closing sync.WaitGroup
+	closing tally
 
 	metrics *upstreamMetrics
 	quota   quotaKeeper
+
+	// connect opens a connection: dial, but for tests.
+	connect func(context.Context, *settings, *account, credentials) (*conn, *dialError)
 }
 
 // shard holds a part of the accounts. Its lock covers the map alone.
 type shard struct {
 	mu       sync.RWMutex
 	accounts map[string]*account
+
+	unwritten atomic.Bool // the last attempt to store its counts failed
 }
 
 // attach makes s the generation in force of its upstream.
@@ -93,7 +98,6 @@ func attach(s *settings) *upstream {
 func newUpstream(name string) *upstream {
 	u := &upstream{
 		name:    name,
-		seed:    maphash.MakeSeed(),
 		quits:   make(chan struct{}, maxQuits),
 		warming: make(chan struct{}, maxWarming),
 		metrics: newUpstreamMetrics(name),
@@ -101,6 +105,7 @@ func newUpstream(name string) *upstream {
 	for i := range u.shards {
 		u.shards[i].accounts = make(map[string]*account)
 	}
+	u.connect = u.dial
 	return u
 }
 
@@ -112,15 +117,16 @@ func (u *upstream) attach(s *settings) {
 		s.tls.ClientSessionCache = prev.tls.ClientSessionCache
 	}
 	if first {
+		u.end = make(chan struct{})
 		u.quota.open(u, s)
 	}
 	u.generations = append(u.generations, s)
 	u.enforce(s)
 }
 
-// detach takes s back. The last generation's end closes the upstream.
+// detach takes s back. The last generation's end closes the upstream; what was
+// counted stays, should it be configured again.
 func (u *upstream) detach(s *settings) {
-	upstreamsMu.Lock()
 	u.genMu.Lock()
 	for i, g := range u.generations {
 		if g == s {
@@ -131,13 +137,19 @@ func (u *upstream) detach(s *settings) {
 	if n := len(u.generations); n > 0 {
 		u.enforce(u.generations[n-1])
 		u.genMu.Unlock()
-		upstreamsMu.Unlock()
 		return
 	}
-	delete(upstreams, u.name)
+	u.current.Store(nil)
+	close(u.end)
 	u.genMu.Unlock()
-	upstreamsMu.Unlock()
 	u.close(s)
+}
+
+// ended returns a channel that is closed when the upstream is.
+func (u *upstream) ended() <-chan struct{} {
+	u.genMu.Lock()
+	defer u.genMu.Unlock()
+	return u.end
 }
 
 // enforce puts s in force: idle connections of another identity are closed,
@@ -162,7 +174,6 @@ func (u *upstream) enforce(s *settings) {
 // closed with QUIT, waiting messages are refused. A transaction that is under
 // way finishes; its connection closes after it.
 func (u *upstream) close(last *settings) {
-	u.current.Store(nil)
 	u.eachAccount(func(ac *account) {
 		ac.mu.Lock()
 		ac.failWaiters(relay.ReplyShuttingDown)
@@ -173,8 +184,7 @@ func (u *upstream) close(last *settings) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		u.closing.Wait()
-		u.quota.close(u)
+		u.closing.wait()
 	}()
 	// A reload must not wait for a provider; the end of the process may.
 	if caddy.Exiting() {
@@ -186,6 +196,16 @@ func (u *upstream) close(last *settings) {
 			}
 		}
 	}
+}
+
+// touched tells whether some count is not stored.
+func (u *upstream) touched() (yes bool) {
+	u.eachAccount(func(ac *account) {
+		ac.mu.Lock()
+		yes = yes || ac.touched != 0
+		ac.mu.Unlock()
+	})
+	return yes
 }
 
 func (u *upstream) eachAccount(f func(*account)) {
@@ -204,8 +224,17 @@ func (u *upstream) eachAccount(f func(*account)) {
 	}
 }
 
-func (u *upstream) shard(name string) *shard {
-	return &u.shards[maphash.String(u.seed, name)%shardCount]
+// shard returns the part of the accounts that the name belongs to. It is the
+// same in every process, because counts are stored by shard.
+func (u *upstream) shard(name string) *shard { return &u.shards[shardOf(name)] }
+
+// shardOf is FNV-1a: short names, chosen by the operator.
+func shardOf(name string) int {
+	h := uint32(2166136261)
+	for i := range len(name) {
+		h = (h ^ uint32(name[i])) * 16777619
+	}
+	return int((h ^ h>>16) % shardCount)
 }
 
 // account returns the state of a's account, locked. It is made on first use.
@@ -250,10 +279,15 @@ func (u *upstream) forget(ac *account) {
 	sh := u.shard(ac.name)
 	sh.mu.Lock()
 	ac.mu.Lock()
-	if !ac.dead && ac.empty(clock()) {
+	now := clock()
+	switch {
+	case ac.dead:
+	case ac.empty(now):
 		ac.dead = true
 		ac.stopTimer()
 		delete(sh.accounts, ac.name)
+	case ac.conns == 0 && ac.nWait == 0:
+		ac.wakeAt(now+int64(ac.limits.lasts(now)), now) // and look again
 	}
 	ac.mu.Unlock()
 	sh.mu.Unlock()
@@ -335,7 +369,7 @@ func (u *upstream) unreserve() {
 
 // evict closes one idle connection of an account other than ac.
 func (u *upstream) evict(ac *account) {
-	start := int(maphash.String(u.seed, ac.name) % shardCount)
+	start := shardOf(ac.name)
 	for i := range shardCount {
 		sh := &u.shards[(start+1+i)%shardCount]
 		sh.mu.RLock()

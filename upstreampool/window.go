@@ -15,7 +15,6 @@
 package upstreampool
 
 import (
-	"math"
 	"time"
 
 	"github.com/caddymail/mailgateway/accounts"
@@ -34,7 +33,6 @@ const (
 	exactSlots = 1024
 	// coarseSlots is the number of stamps that a larger limit is kept with.
 	coarseSlots = 96
-	never       = math.MaxInt64
 )
 
 // window counts events so that no stretch of time as long as the period ever
@@ -93,20 +91,21 @@ func (w *window) free(now, held int64) int64 {
 // a wait beyond it is certain to be in vain.
 func (w *window) when(now, k, held int64) int64 {
 	w.expire(now)
-	if k > w.rate.Count {
-		return never
-	}
+	// Each full window before the kth event costs a period.
+	laps := (k - 1) / w.rate.Count
+	k -= laps * w.rate.Count
+	later := laps * int64(w.rate.Per)
 	need := k - (w.rate.Count - w.sum - held)
 	if need <= 0 {
-		return now
+		return now + later
 	}
 	for i := range w.n {
 		s := w.stamps[(w.head+i)%len(w.stamps)]
 		if need -= s.n; need <= 0 {
-			return s.at + int64(w.rate.Per)
+			return s.at + int64(w.rate.Per) + later
 		}
 	}
-	return now + int64(w.rate.Per)
+	return now + int64(w.rate.Per) + later
 }
 
 // add stamps n events.
