@@ -243,7 +243,6 @@ type testServer struct {
 	point  *point
 	addr   string
 	count  *countingListener
-	wg     sync.WaitGroup
 }
 
 // testPolicy is the policy that the wire tests begin with.
@@ -301,16 +300,9 @@ func startServerWith(t testing.TB, up relay.Upstream, change func(*policy)) *tes
 		for _, x := range s.point.list() {
 			x.kill()
 		}
-		s.point.waitEmpty()
+		<-s.point.whenEmpty()
 	})
 	return s
-}
-
-// waitEmpty waits for the last session to end.
-func (p *point) waitEmpty() {
-	for len(p.list()) > 0 {
-		time.Sleep(time.Millisecond)
-	}
 }
 
 // countingListener counts the writes of the connections it accepts.
@@ -514,3 +506,34 @@ func (c *scriptConn) SetDeadline(time.Time) error      { return nil }
 func (c *scriptConn) RemoteAddr() net.Addr {
 	return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}
 }
+
+// pipeClient connects to a point as if from an address.
+func pipeClient(t testing.TB, p *point, g *generation, ip string) *client {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	c := dial(t, ln.Addr().String())
+	nc, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.admit(g, &addrConn{Conn: nc, remote: &net.TCPAddr{IP: net.ParseIP(ip), Port: 40000}})
+	t.Cleanup(func() {
+		for _, s := range p.list() {
+			s.kill()
+		}
+		<-p.whenEmpty()
+	})
+	return c
+}
+
+// addrConn says that it comes from elsewhere.
+type addrConn struct {
+	net.Conn
+	remote net.Addr
+}
+
+func (c *addrConn) RemoteAddr() net.Addr { return c.remote }

@@ -1,0 +1,457 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package smtpapp
+
+import (
+	"container/list"
+	"encoding/base64"
+	"net/netip"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+func b64(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
+
+// authScripts run after EHLO.
+var authScripts = map[string]string{
+	"plain with initial response": `
+		C: AUTH PLAIN ` + plain(testUser, testPassword) + `
+		S: 235 2.7.0 Authentication succeeded`,
+	"plain without": `
+		C: AUTH PLAIN
+		S: 334 
+		C: ` + plain(testUser, testPassword) + `
+		S: 235 2.7.0 Authentication succeeded`,
+	"plain in lower case": `
+		C: auth plain ` + plain(strings.ToUpper(testUser), testPassword) + `
+		S: 235 2.7.0 Authentication succeeded`,
+	"plain as oneself": `
+		C: AUTH PLAIN ` + b64(testUser+"\x00"+testUser+"\x00"+testPassword) + `
+		S: 235 2.7.0 Authentication succeeded`,
+	"plain as another": `
+		C: AUTH PLAIN ` + b64("other@example.com\x00"+testUser+"\x00"+testPassword) + `
+		S: 535 5.7.8 Authentication credentials invalid`,
+	"login": `
+		C: AUTH LOGIN
+		S: 334 VXNlcm5hbWU6
+		C: ` + b64(testUser) + `
+		S: 334 UGFzc3dvcmQ6
+		C: ` + b64(testPassword) + `
+		S: 235 2.7.0 Authentication succeeded`,
+	"login with initial response": `
+		C: AUTH LOGIN ` + b64(testUser) + `
+		S: 334 UGFzc3dvcmQ6
+		C: ` + b64(testPassword) + `
+		S: 235 2.7.0 Authentication succeeded`,
+	"wrong password": `
+		C: AUTH PLAIN ` + plain(testUser, "wrong") + `
+		S: 535 5.7.8 Authentication credentials invalid`,
+	"unknown account": `
+		C: AUTH PLAIN ` + plain("nobody@example.com", "wrong") + `
+		S: 535 5.7.8 Authentication credentials invalid`,
+	"empty password": `
+		C: AUTH PLAIN ` + plain(testUser, "") + `
+		S: 535 5.7.8 Authentication credentials invalid`,
+	"login wrong password": `
+		C: AUTH LOGIN
+		S: 334 VXNlcm5hbWU6
+		C: ` + b64(testUser) + `
+		S: 334 UGFzc3dvcmQ6
+		C:
+		S: 535 5.7.8 Authentication credentials invalid`,
+	"cancelled": `
+		C: AUTH LOGIN
+		S: 334 VXNlcm5hbWU6
+		C: *
+		S: 501 5.7.0 Authentication cancelled
+		C: AUTH PLAIN
+		S: 334 
+		C: *
+		S: 501 5.7.0 Authentication cancelled`,
+	"not base64": `
+		C: AUTH PLAIN !!!!
+		S: 501 5.5.2 Cannot decode authentication response
+		C: AUTH PLAIN
+		S: 334 
+		C: AGEAYg
+		S: 501 5.5.2 Cannot decode authentication response`,
+	"base64 with rubbish in the last bits": `
+		C: AUTH PLAIN AGEAYR==
+		S: 501 5.5.2 Cannot decode authentication response`,
+	"plain without parts": `
+		C: AUTH PLAIN ` + b64("no separators") + `
+		S: 501 5.5.2 Cannot decode authentication response
+		C: AUTH PLAIN =
+		S: 501 5.5.2 Cannot decode authentication response`,
+	"unknown mechanisms": `
+		C: AUTH XOAUTH2 abcd
+		S: 504 5.5.4 Unrecognized authentication mechanism
+		C: AUTH CRAM-MD5
+		S: 504 5.5.4 Unrecognized authentication mechanism
+		C: AUTH
+		S: 501 5.5.4 Syntax error in parameters or arguments`,
+	"again": `
+		C: AUTH PLAIN ` + plain(testUser, testPassword) + `
+		S: 235 2.7.0 Authentication succeeded
+		C: AUTH PLAIN ` + plain(testUser, testPassword) + `
+		S: 503 5.5.1 Already authenticated
+		C: RSET
+		M: 250
+		C: AUTH PLAIN
+		S: 503 5.5.1 Already authenticated`,
+	"12288 octets": `
+		C: AUTH PLAIN
+		S: 334 
+		C: ` + strings.Repeat("A", 12288) + `
+		S: 535 5.7.8 Authentication credentials invalid
+		C: NOOP
+		M: 250`,
+	"12288 octets as initial response": `
+		C: AUTH PLAIN ` + strings.Repeat("A", 12288) + `
+		S: 535 5.7.8 Authentication credentials invalid`,
+	"longer": `
+		C: AUTH PLAIN
+		S: 334 
+		C: ` + strings.Repeat("A", 12292) + `
+		S: 500 5.5.6 Authentication exchange line is too long
+		C: NOOP
+		M: 250`,
+	"far longer": `
+		C: AUTH PLAIN
+		S: 334 
+		C: ` + strings.Repeat("A", 200_000) + `
+		S: 500 5.5.6 Authentication exchange line is too long
+		C: NOOP
+		M: 250`,
+	"too often": `
+		C: AUTH PLAIN ` + plain(testUser, "1") + `
+		S: 535 5.7.8 Authentication credentials invalid
+		C: AUTH PLAIN ` + plain(testUser, "2") + `
+		S: 535 5.7.8 Authentication credentials invalid
+		C: AUTH PLAIN ` + plain(testUser, "3") + `
+		S: 535 5.7.8 Authentication credentials invalid
+		S: 421 4.7.0 Too many errors, closing connection
+		EOF`,
+}
+
+func TestAuth(t *testing.T) {
+	// "AAAA..." decodes to NULs, of which PLAIN makes an empty name.
+	for name, script := range authScripts {
+		if strings.HasPrefix(name, "12288") {
+			script = strings.ReplaceAll(script, "535 5.7.8 Authentication credentials invalid", "501 5.5.2 Cannot decode authentication response")
+		}
+		for _, hello := range []string{"EHLO c", "HELO c"} {
+			t.Run(name+"/"+hello, func(t *testing.T) {
+				s := startServer(t, nil)
+				c := dial(t, s.addr)
+				c.expect("220")
+				c.send(hello + "\r\n")
+				c.expect("250")
+				c.play(script)
+			})
+		}
+	}
+}
+
+// TestAuthNeedsTLS checks that no password crosses the wire in the clear, but
+// from the networks that may.
+func TestAuthNeedsTLS(t *testing.T) {
+	s := startServer(t, nil)
+	s.gen.policy.plaintextAuth = nil
+	from := func(ip string, allowed ...string) *client {
+		p := testPolicy()
+		var err error
+		if p.plaintextAuth, err = parsePrefixes(allowed); err != nil {
+			t.Fatal(err)
+		}
+		g := newTestGeneration(t, s.up, s.source, p)
+		pt := newPoint()
+		pt.attach(g)
+		return pipeClient(t, pt, g, ip)
+	}
+	c := from("192.0.2.7")
+	c.play(`
+		M: 220
+		C: EHLO c
+		M: 250 DSN
+		C: AUTH PLAIN ` + plain(testUser, testPassword) + `
+		S: 538 5.7.11 Encryption required for requested authentication mechanism
+		C: AUTH LOGIN
+		S: 538 5.7.11 Encryption required for requested authentication mechanism
+		C: MAIL FROM:<a@example.com>
+		S: 530 5.7.0 Authentication required`)
+	c = from("192.0.2.7", "192.0.2.0/24")
+	c.play(`
+		M: 220
+		C: EHLO c
+		M: 250 AUTH PLAIN LOGIN
+		C: AUTH PLAIN ` + plain(testUser, testPassword) + `
+		M: 235`)
+	c = from("2001:db8::1", "192.0.2.0/24")
+	c.play(`
+		M: 220
+		C: EHLO c
+		M: 250 DSN`)
+	if len(s.up.warmed) != 1 {
+		t.Errorf("warmed %v", s.up.warmed)
+	}
+}
+
+// TestNoOpenRelay tries all that might send without a login.
+func TestNoOpenRelay(t *testing.T) {
+	for name, change := range map[string]func(*policy){
+		"default":        nil,
+		"plaintext_auth": func(p *policy) { p.plaintextAuth, _ = parsePrefixes([]string{"0.0.0.0/0", "::/0"}) },
+		"cert login":     func(p *policy) { p.certLogin = true },
+		"trust elsewhere": func(p *policy) {
+			p.trust = []trustedNet{{netip.MustParsePrefix("192.0.2.0/24"), testUser}}
+		},
+		"trust of nobody": func(p *policy) {
+			p.trust = []trustedNet{{netip.MustParsePrefix("127.0.0.0/8"), "nobody@example.com"}}
+		},
+		"deferred": func(p *policy) { p.deferred = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := startServerWith(t, singleUpstream{new(fakeUpstream)}, change)
+			dial(t, s.addr).play(`
+				M: 220
+				C: EHLO c
+				M: 250
+				C: MAIL FROM:<alerts@example.com>
+				S: 530 5.7.0 Authentication required
+				C: MAIL FROM:<>
+				S: 530 5.7.0 Authentication required
+				C: MAIL FROM:<a@example.com> AUTH=alerts@example.com
+				S: 530 5.7.0 Authentication required
+				C: RCPT TO:<b@example.org>
+				S: 503 5.5.1 Bad sequence of commands
+				C: DATA
+				S: 503 5.5.1 Bad sequence of commands
+				C: BDAT 4 LAST
+				Q: "abcd"
+				S: 503 5.5.1 Bad sequence of commands
+				C: AUTH PLAIN ` + plain(testUser, "wrong") + `
+				M: 535
+				C: MAIL FROM:<alerts@example.com>
+				S: 530 5.7.0 Authentication required`)
+			if s.up.begins != 0 || len(s.up.taken()) != 0 {
+				t.Error("something reached the upstream")
+			}
+		})
+	}
+}
+
+func TestTrust(t *testing.T) {
+	s := startServer(t, func(p *policy) {
+		p.trust = []trustedNet{{netip.MustParsePrefix("127.0.0.0/8"), "printer@example.com"}}
+	})
+	s.source.index.Set(mustCompile(t, testRecord("printer@example.com")))
+	c := dial(t, s.addr)
+	c.play(`
+		M: 220
+		C: HELO printer
+		M: 250
+		C: MAIL FROM:<scan@example.com>
+		M: 250
+		C: RCPT TO:<b@example.org>
+		M: 250
+		C: DATA
+		M: 354
+		C: scan
+		C: .
+		M: 250
+		C: AUTH PLAIN ` + plain(testUser, testPassword) + `
+		M: 235
+		C: MAIL FROM:<a@example.com>
+		M: 250
+		C: RCPT TO:<b@example.org>
+		M: 250
+		C: DATA
+		M: 354
+		C: .
+		M: 250`)
+	got := s.up.taken()
+	if len(got) != 2 || got[0].account != "printer@example.com" || got[1].account != testUser {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// TestAccountChanges checks that a change of an account holds from the next
+// MAIL on, within the session.
+func TestAccountChanges(t *testing.T) {
+	s := startServer(t, nil)
+	c := dial(t, s.addr)
+	c.login()
+	mail := func(from, want string) {
+		t.Helper()
+		c.send("MAIL FROM:<" + from + ">\r\nRSET\r\n")
+		c.expect(want)
+		c.expect("250")
+	}
+	mail("anyone@example.net", "250")
+	r := testRecord(testUser)
+	r.Senders = []string{"alerts@example.com", "*@alerts.example.com"}
+	s.source.index.Set(mustCompile(t, r))
+	mail("anyone@example.net", "550 5.7.1")
+	mail("ALERTS@example.com", "550 5.7.1")
+	mail("alerts@EXAMPLE.com", "250")
+	mail("x@alerts.example.com", "250")
+	mail("", "250")
+	r.Paused = true
+	s.source.index.Set(mustCompile(t, r))
+	mail("alerts@example.com", "451 4.7.1")
+	s.source.index.Delete(testUser)
+	mail("alerts@example.com", "530 5.7.0")
+}
+
+func TestPausedLogin(t *testing.T) {
+	s := startServer(t, nil)
+	r := testRecord(testUser)
+	r.Paused = true
+	s.source.index.Set(mustCompile(t, r))
+	dial(t, s.addr).play(`
+		M: 220
+		C: EHLO c
+		M: 250
+		C: AUTH PLAIN ` + plain(testUser, testPassword) + `
+		S: 535 5.7.8 Authentication credentials invalid`)
+}
+
+// TestBan fails to log in until the address is banned, and checks that the
+// ban is that address's alone.
+func TestBan(t *testing.T) {
+	p := testPolicy()
+	p.authMax, p.authBan, p.maxAuthTries = 3, time.Hour, 100
+	up, source := new(fakeUpstream), new(testSource)
+	source.index.Set(mustCompile(t, testRecord(testUser)))
+	g := newTestGeneration(t, up, source, p)
+	pt := newPoint()
+	pt.attach(g)
+	login := func(c *client, password, want string) {
+		t.Helper()
+		c.send("AUTH PLAIN " + plain(testUser, password) + "\r\n")
+		c.expect(want)
+	}
+	hello := func(ip string) *client {
+		t.Helper()
+		c := pipeClient(t, pt, g, ip)
+		c.play("M: 220\nC: EHLO c\nM: 250")
+		return c
+	}
+	p.plaintextAuth, _ = parsePrefixes([]string{"0.0.0.0/0", "::/0"})
+	open := hello("2001:db8:0:1::5")
+	c := hello("2001:db8:0:1::1")
+	login(c, "x", "535 5.7.8")
+	login(c, "x", "535 5.7.8")
+	login(c, testPassword, "235")
+	c = hello("2001:db8:0:1::2") // the same /64
+	login(c, "x", "535 5.7.8")
+	login(c, testPassword, "421 4.7.0")
+	c.expectEOF()
+	login(open, testPassword, "421 4.7.0")
+	c = pipeClient(t, pt, g, "2001:db8:0:1::3")
+	c.expect("421 4.7.0")
+	c.expectEOF()
+	c = hello("2001:db8:0:2::1")
+	login(c, testPassword, "235")
+	// A trusted network is never banned.
+	p.trust = []trustedNet{{netip.MustParsePrefix("192.0.2.0/24"), testUser}}
+	for range 2 {
+		c = hello("192.0.2.9")
+		login(c, "x", "535 5.7.8")
+		login(c, "x", "535 5.7.8")
+	}
+	login(c, testPassword, "235")
+}
+
+func TestFailureStore(t *testing.T) {
+	f := new(failureStore)
+	f.byKey = make(map[string]*list.Element)
+	now := time.Unix(1000, 0)
+	for i := 1; i <= 3; i++ {
+		n, banned := f.add("k", now, time.Minute, 3, time.Hour)
+		if n != i || banned != (i == 3) {
+			t.Errorf("failure %d: count %d, banned %v", i, n, banned)
+		}
+	}
+	if !f.banned("k", now.Add(59*time.Minute)) || f.banned("k", now.Add(time.Hour)) || f.banned("other", now) {
+		t.Error("ban")
+	}
+	if n, _ := f.add("k", now.Add(2*time.Minute), time.Minute, 3, time.Hour); n != 1 {
+		t.Errorf("count %d after the window", n)
+	}
+	for i := range maxTracked + 10 {
+		f.add("k"+strconv.Itoa(i), now, time.Minute, 3, 0)
+	}
+	if f.lru.Len() != maxTracked || len(f.byKey) != maxTracked {
+		t.Errorf("%d entries, %d keys", f.lru.Len(), len(f.byKey))
+	}
+	if f.banned("k", now) {
+		t.Error("the oldest entry is still there")
+	}
+}
+
+func TestClientKey(t *testing.T) {
+	for in, want := range map[string]string{
+		"192.0.2.1":         "192.0.2.1/32",
+		"2001:db8::1":       "2001:db8::/64",
+		"2001:db8::1:2:3:4": "2001:db8::/64",
+	} {
+		if got := clientKey(netip.MustParseAddr(in)).String(); got != want {
+			t.Errorf("%s: %s, want %s", in, got, want)
+		}
+	}
+	if clientKey(netip.Addr{}).IsValid() {
+		t.Error("no address")
+	}
+}
+
+// FuzzAuth runs an exchange with whatever responses come.
+func FuzzAuth(f *testing.F) {
+	f.Add("PLAIN "+plain(testUser, testPassword), "", "")
+	f.Add("PLAIN", plain("a", "b"), "")
+	f.Add("LOGIN", b64("a"), b64("b"))
+	f.Add("LOGIN =", "*", "=")
+	f.Add("LOGIN", "", "\x00")
+	source := new(testSource)
+	source.index.Set(mustCompile(f, testRecord(testUser)))
+	g := newTestGeneration(f, new(fakeUpstream), source, testPolicy())
+	f.Fuzz(func(t *testing.T, args, first, second string) {
+		if strings.ContainsAny(args+first+second, "\r\n") {
+			return
+		}
+		p := newPoint()
+		p.attach(g)
+		raw := "EHLO x\r\nAUTH " + args + "\r\n" + first + "\r\n" + second + "\r\n"
+		nc := &scriptConn{in: cutReader{b: []byte(raw), cut: 4096}}
+		g.enter(nc, remoteAddr(nc))
+		p.serve(g, nc, remoteAddr(nc), nil)
+		g.counters.give()
+		ok := strings.Contains(nc.out.String(), "\r\n235 ")
+		if ok && !strings.Contains(raw, plain(testUser, testPassword)) && !strings.Contains(raw, b64(testPassword)) {
+			// Another spelling of the right password is fine; there
+			// is no other way in.
+			for _, s := range []string{args, first, second} {
+				_, s, _ = strings.Cut(" "+s, " ")
+				if b, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(s, "PLAIN ")); err == nil && strings.Contains(string(b), testPassword) {
+					return
+				}
+			}
+			t.Errorf("logged in by %q", raw)
+		}
+	})
+}

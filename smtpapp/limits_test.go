@@ -1,0 +1,216 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package smtpapp
+
+import (
+	"io"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestConnectionLimits(t *testing.T) {
+	s := startServer(t, func(p *policy) { p.maxConns = 3; p.maxPerIP = 2 })
+	from := func(ip string) *client { return pipeClient(t, s.point, s.gen, ip) }
+	a, b := from("192.0.2.1"), from("192.0.2.1")
+	a.expect("220")
+	b.expect("220")
+	c := from("192.0.2.1")
+	c.expect("421 4.3.2 Too many connections")
+	c.expectEOF()
+	d := from("192.0.2.2")
+	d.expect("220")
+	e := from("192.0.2.3")
+	e.expect("421 4.3.2 Too many connections")
+	e.expectEOF()
+	a.send("QUIT\r\n")
+	a.expect("221")
+	a.expectEOF()
+	b.send("QUIT\r\n")
+	b.expect("221")
+	b.expectEOF()
+	s.awaitConns(1)
+	f := from("192.0.2.1")
+	f.expect("220")
+}
+
+// awaitConns waits until the server counts so many connections.
+func (s *testServer) awaitConns(n int) {
+	for {
+		s.gen.counters.mu.Lock()
+		total := s.gen.counters.total
+		s.gen.counters.mu.Unlock()
+		if total <= n {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func TestTimeouts(t *testing.T) {
+	const short = 150 * time.Millisecond
+	for name, tc := range map[string]struct {
+		change  func(*policy)
+		script  string
+		end     string // what comes before the connection closes
+		trickle bool
+	}{
+		"greeting":             {func(p *policy) { p.commandTimeout = short }, `M: 220`, "421 4.4.2", false},
+		"command":              {func(p *policy) { p.commandTimeout = short }, states["hello"], "421 4.4.2", false},
+		"half a command":       {func(p *policy) { p.commandTimeout = short }, states["hello"] + "\nQ: \"NOO\"", "421 4.4.2", false},
+		"trickled command":     {func(p *policy) { p.commandTimeout = short }, states["hello"], "421 4.4.2", true},
+		"within a transaction": {func(p *policy) { p.commandTimeout = short }, states["rcpt"], "421 4.4.2", false},
+		"within AUTH":          {func(p *policy) { p.commandTimeout = short }, states["hello"] + "\nC: AUTH LOGIN\nM: 334", "421 4.4.2", false},
+		"body":                 {func(p *policy) { p.bodyIdle = short }, states["rcpt"] + "\nC: DATA\nM: 354\nC: half", "421 4.4.2", false},
+		"chunk":                {func(p *policy) { p.bodyIdle = short }, states["rcpt"] + "\nC: BDAT 100\nC: half", "421 4.4.2", false},
+		"between chunks":       {func(p *policy) { p.bodyIdle = short }, states["chunk"], "421 4.4.2", false},
+		"trickled body":        {func(p *policy) { p.bodyTimeout = short }, states["rcpt"] + "\nC: DATA\nM: 354", "421 4.4.2", true},
+		"trickled chunk":       {func(p *policy) { p.bodyTimeout = short }, states["rcpt"] + "\nC: BDAT 100000 LAST", "421 4.4.2", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := startServer(t, tc.change)
+			c := dial(t, s.addr)
+			c.play(tc.script)
+			if tc.trickle {
+				stop := make(chan struct{})
+				done := make(chan struct{})
+				go func() {
+					defer close(done)
+					tick := time.NewTicker(10 * time.Millisecond)
+					defer tick.Stop()
+					for {
+						select {
+						case <-tick.C:
+							if _, err := io.WriteString(c.nc, "x"); err != nil {
+								return
+							}
+						case <-stop:
+							return
+						}
+					}
+				}()
+				defer func() { close(stop); <-done }()
+			}
+			c.expect(tc.end)
+			if !tc.trickle {
+				c.expectEOF()
+			}
+			<-s.point.whenEmpty()
+			if n := len(s.up.taken()); n != 0 && !strings.Contains(tc.script, "LAST") {
+				t.Errorf("%d messages delivered", n)
+			}
+		})
+	}
+}
+
+// TestDrain takes a server away while its sessions are at different things.
+func TestDrain(t *testing.T) {
+	s := startServer(t, nil)
+	s.up.hold, s.up.inData = make(chan struct{}), make(chan struct{}, 1)
+	idle, mail, data := dial(t, s.addr), dial(t, s.addr), dial(t, s.addr)
+	half := dial(t, s.addr)
+	idle.play(states["authenticated"])
+	mail.play(states["rcpt"])
+	data.play(states["rcpt"])
+	half.play(states["hello"])
+	half.send("NOO")
+	data.send("DATA\r\n")
+	data.expect("354")
+	data.send("x\r\n.\r\n")
+	<-s.up.inData
+	s.point.detach(s.gen)
+	s.point.drain(time.Minute)
+	idle.expect("421 4.3.2")
+	idle.expectEOF()
+	half.expect("421 4.3.2")
+	half.expectEOF()
+	// What is on its way goes on, and no further.
+	close(s.up.hold)
+	data.expect("250 2.0.0 OK 12345 provider")
+	data.expect("421 4.3.2")
+	data.expectEOF()
+	s.up.mu.Lock()
+	s.up.inData = nil
+	s.up.mu.Unlock()
+	mail.send("DATA\r\n")
+	mail.expect("354")
+	mail.send("y\r\n.\r\nMAIL FROM:<a@example.com>\r\n")
+	mail.expect("250 2.0.0")
+	mail.expect("421 4.3.2")
+	mail.expectEOF()
+	pendingDrains.Wait()
+	if n := len(s.up.taken()); n != 2 {
+		t.Errorf("%d messages delivered, want 2", n)
+	}
+}
+
+// TestDrainTimeout ends what does not end.
+func TestDrainTimeout(t *testing.T) {
+	s := startServer(t, nil)
+	s.up.hold, s.up.inData = make(chan struct{}), make(chan struct{}, 1)
+	mail, data := dial(t, s.addr), dial(t, s.addr)
+	mail.play(states["rcpt"])
+	data.play(states["rcpt"])
+	data.send("DATA\r\n")
+	data.expect("354")
+	data.send("x\r\n.\r\n")
+	<-s.up.inData
+	s.point.detach(s.gen)
+	s.point.drain(50 * time.Millisecond)
+	mail.expectEOF()
+	data.expectEOF()
+	pendingDrains.Wait()
+	if n := len(s.up.taken()); n != 0 {
+		t.Errorf("%d messages delivered", n)
+	}
+}
+
+// TestGenerations swaps policies under a session.
+func TestGenerations(t *testing.T) {
+	s := startServer(t, nil)
+	c := dial(t, s.addr)
+	c.login()
+	p := testPolicy()
+	p.maxSize = 10
+	next := newTestGeneration(t, s.up, s.source, p)
+	s.point.attach(next)
+	c.send("MAIL FROM:<a@example.com> SIZE=11\r\n")
+	c.expect("552")
+	// The new configuration fails to start after all.
+	s.point.detach(next)
+	c.send("MAIL FROM:<a@example.com> SIZE=11\r\n")
+	c.expect("250")
+	// Within a transaction the policy stays.
+	s.point.attach(next)
+	c.play(`
+		C: RCPT TO:<b@example.org>
+		M: 250
+		C: DATA
+		M: 354
+		C: more than ten octets
+		C: .
+		M: 250
+		C: MAIL FROM:<a@example.com> SIZE=11
+		M: 552`)
+	s.point.detach(s.gen)
+	c.send("MAIL FROM:<a@example.com>\r\nRSET\r\n")
+	c.expect("250")
+	c.expect("250")
+	s.point.detach(next)
+	c.send("MAIL FROM:<a@example.com>\r\n")
+	c.expect("421 4.3.2")
+	c.expectEOF()
+}
