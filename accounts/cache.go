@@ -89,12 +89,3 @@ func (c *successCache) add(key cacheKey) {
 	}
 	s.m[key] = now.Add(c.ttl)
 }
-
-func (c *successCache) len() (n int) {
-	for i := range c.shards {
-		c.shards[i].Lock()
-		n += len(c.shards[i].m)
-		c.shards[i].Unlock()
-	}
-	return n
-}

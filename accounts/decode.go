@@ -25,6 +25,11 @@ import (
 	"unicode/utf8"
 )
 
+// encodeRecord returns a record as JSON, secrets included: what sources keep.
+func encodeRecord(r Record) ([]byte, error) {
+	return json.Marshal(r) //nolint:gosec // the secrets are what it is for
+}
+
 // decodeRecord reads one record as JSON. Unknown fields are errors. The error
 // is a *FieldError, and holds no value.
 func decodeRecord(data []byte) (Record, error) {
@@ -55,20 +60,20 @@ func (r Record) isNull(data []byte) bool {
 // encoding/json may quote the input.
 func jsonError(data []byte, err error) error {
 	e := &FieldError{Account: guessName(data)}
-	var syntax *json.SyntaxError
-	var typ *json.UnmarshalTypeError
+	syntax, isSyntax := errors.AsType[*json.SyntaxError](err)
+	typ, isType := errors.AsType[*json.UnmarshalTypeError](err)
 	msg := err.Error()
 	switch {
-	case errors.As(err, &syntax):
+	case isSyntax:
 		e.Err = fmt.Errorf("malformed JSON at octet %d", syntax.Offset)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		e.Err = errors.New("malformed JSON: it ends too early")
-	case errors.As(err, &typ):
+	case isType:
 		e.Field = typ.Field
 		got, _, _ := strings.Cut(typ.Value, " ")
 		want := "another type"
 		if typ.Type != nil {
-			switch typ.Type.Kind() {
+			switch typ.Type.Kind() { //nolint:exhaustive // a record has no others
 			case reflect.String:
 				want = "a string"
 			case reflect.Bool:

@@ -19,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -54,9 +55,7 @@ func NewDirectory(sources []Source, logger *zap.Logger) *Directory {
 func (d *Directory) Start() error {
 	for i, s := range d.sources {
 		if err := s.Start(); err != nil {
-			for j := i - 1; j >= 0; j-- {
-				d.sources[j].Stop()
-			}
+			stopAll(d.sources[:i])
 			return fmt.Errorf("starting account source %s: %w", s.Name(), err)
 		}
 	}
@@ -64,9 +63,11 @@ func (d *Directory) Start() error {
 }
 
 // Stop stops the sources, the last first.
-func (d *Directory) Stop() {
-	for i := len(d.sources) - 1; i >= 0; i-- {
-		d.sources[i].Stop()
+func (d *Directory) Stop() { stopAll(d.sources) }
+
+func stopAll(sources []Source) {
+	for _, s := range slices.Backward(sources) {
+		s.Stop()
 	}
 }
 

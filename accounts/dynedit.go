@@ -175,12 +175,12 @@ func (s *dynamicState) change(ctx context.Context, e Edit) Change {
 	if err != nil {
 		return fail(err)
 	}
-	data, err := json.Marshal(updated)
+	data, err := encodeRecord(*updated)
 	if err != nil {
 		return fail(&FieldError{Account: e.Name, Err: err})
 	}
 	if old != nil {
-		if was, err := json.Marshal(old); err == nil && bytes.Equal(was, data) {
+		if was, err := encodeRecord(*old); err == nil && bytes.Equal(was, data) {
 			c.Account = a
 			a.revision = oldAccount.revision
 			return c

@@ -192,7 +192,7 @@ func (s *dynamicState) lookup(ctx context.Context, name string) (*Account, error
 	s.mu.Unlock()
 	switch {
 	case bad:
-		return nil, problem
+		return nil, problemError{problem}
 	case absent:
 		return nil, nil
 	}
@@ -215,7 +215,7 @@ func (s *dynamicState) lookup(ctx context.Context, name string) (*Account, error
 		return a, nil
 	}
 	if bad {
-		return nil, problem
+		return nil, problemError{problem}
 	}
 	return nil, nil
 }
@@ -261,8 +261,7 @@ func (s *dynamicState) apply(key string, blob []byte) {
 	delete(s.absent, key)
 	if err != nil {
 		p := Problem{Source: "dynamic", File: key, Kept: ok, Message: err.Error()}
-		var fe *FieldError
-		if errors.As(err, &fe) {
+		if fe, ok := errors.AsType[*FieldError](err); ok {
 			p.Account, p.Field, p.Message = fe.Account, fe.Field, fe.Err.Error()
 		}
 		if s.bad[key] != p {

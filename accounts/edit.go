@@ -174,8 +174,7 @@ func putUpdate(name string, body []byte) (func(*Record) (*Record, error), error)
 // mergeRecord applies a merge patch to a record.
 func mergeRecord(old Record, patch []byte) (*Record, error) {
 	fail := func(err error) (*Record, error) {
-		var fe *FieldError
-		if errors.As(err, &fe) {
+		if fe, ok := errors.AsType[*FieldError](err); ok {
 			fe.Account = old.Name
 		}
 		return nil, err
@@ -192,7 +191,7 @@ func mergeRecord(old Record, patch []byte) (*Record, error) {
 	if _, ok := p.(map[string]any); !ok {
 		return fail(&FieldError{Err: errors.New("want a JSON object")})
 	}
-	data, err := json.Marshal(old)
+	data, err := encodeRecord(old)
 	if err != nil {
 		return nil, err
 	}

@@ -103,7 +103,7 @@ func (f *fileState) loadLocked() error {
 	}
 	if f.parsed != nil && f.index.Len() > 0 && len(p.lines) == 0 && len(p.problems) > 0 {
 		// Whatever this is, it is no accounts file.
-		f.stamp, f.bad = stamp, fmt.Errorf("no usable line: %w", p.problems[0])
+		f.stamp, f.bad = stamp, fmt.Errorf("no usable line: %w", problemError{p.problems[0]})
 		return f.bad
 	}
 	f.stamp = stamp
@@ -156,8 +156,8 @@ func (f *fileState) problems() []Problem {
 }
 
 func fileProblem(path string, err error) Problem {
-	var p Problem
-	if errors.As(err, &p) {
+	if pe, ok := errors.AsType[problemError](err); ok {
+		p := pe.Problem
 		p.Message = "no usable line, the accounts stay as they were: " + p.Message
 		return p
 	}

@@ -49,8 +49,10 @@ const (
 	hashSHA256 hashKind = iota
 	hashArgon2id
 	hashBcrypt
-	hashKinds
 )
+
+// hashKinds is their number.
+const hashKinds = 3
 
 // String returns the algorithm's name.
 func (k hashKind) String() string {
@@ -154,7 +156,7 @@ func parseArgon2id(s string) (*passwordHash, error) {
 	}
 	return &passwordHash{
 		kind: hashArgon2id, text: s, digest: digest, salt: salt,
-		memory: uint32(memory), time: uint32(time), threads: uint8(threads),
+		memory: uint32(memory), time: uint32(time), threads: uint8(threads), //nolint:gosec // bounded above
 	}, nil
 }
 
@@ -187,7 +189,7 @@ func (h *passwordHash) matches(password string) bool {
 		sum := sha256.Sum256([]byte(password))
 		return subtle.ConstantTimeCompare(sum[:], h.digest) == 1
 	case hashArgon2id:
-		key := argon2.IDKey([]byte(password), h.salt, h.time, h.memory, h.threads, uint32(len(h.digest)))
+		key := argon2.IDKey([]byte(password), h.salt, h.time, h.memory, h.threads, uint32(len(h.digest))) //nolint:gosec // at most 128
 		return subtle.ConstantTimeCompare(key, h.digest) == 1
 	case hashBcrypt:
 		return bcrypt.CompareHashAndPassword([]byte(h.text), []byte(password)) == nil
@@ -202,6 +204,7 @@ func (h *passwordHash) costID() string {
 		return fmt.Sprintf("argon2id,m=%d,t=%d,p=%d,l=%d", h.memory, h.time, h.threads, len(h.digest))
 	case hashBcrypt:
 		return fmt.Sprintf("bcrypt,%d", h.cost)
+	case hashSHA256:
 	}
 	return h.kind.String()
 }

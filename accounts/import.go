@@ -153,8 +153,7 @@ func (im *importer) flush(yield func(ImportResult) bool) bool {
 
 func importFailure(line int, name string, err error) ImportResult {
 	r := ImportResult{Line: line, Name: name, Result: "error", Error: err.Error(), Err: err}
-	var fe *FieldError
-	if errors.As(err, &fe) {
+	if fe, ok := errors.AsType[*FieldError](err); ok {
 		r.Field, r.Error = fe.Field, fe.Err.Error()
 		if r.Name == "" {
 			r.Name = fe.Account

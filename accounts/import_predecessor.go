@@ -358,8 +358,7 @@ func clip(s string) string {
 
 func jsonLine(data []byte, dec *json.Decoder, err error) int {
 	at := dec.InputOffset()
-	var syntax *json.SyntaxError
-	if errors.As(err, &syntax) {
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
 		at = max(at, syntax.Offset)
 	}
 	return 1 + bytes.Count(data[:min(at, int64(len(data)))], []byte("\n"))

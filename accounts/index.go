@@ -63,7 +63,8 @@ func newTable(n int) *table {
 	for size < n {
 		size *= 2
 	}
-	return &table{mask: uint64(size - 1), heads: make([]atomic.Pointer[node], size)}
+	heads := make([]atomic.Pointer[node], size)
+	return &table{mask: uint64(len(heads)) - 1, heads: heads}
 }
 
 type profileCount struct {

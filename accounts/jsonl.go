@@ -99,8 +99,7 @@ func parseLines(r io.Reader, source, file string, prev *parsedFile, old *Index) 
 
 	problem := func(line int, err error) {
 		pr := Problem{Source: source, File: file, Line: line, Message: err.Error()}
-		var fe *FieldError
-		if errors.As(err, &fe) {
+		if fe, ok := errors.AsType[*FieldError](err); ok {
 			pr.Account, pr.Field, pr.Message = fe.Account, fe.Field, fe.Err.Error()
 		}
 		if a, ok := old.Get(pr.Account); ok && pr.Account != "" {

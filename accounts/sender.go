@@ -121,7 +121,7 @@ func domainASCII(domain string) (string, error) {
 		}
 		for i := range len(label) {
 			c := lowerASCII(label[i])
-			if !('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '_') {
+			if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' {
 				return "", errors.New("malformed sender pattern: the domain has a character that domains do not have")
 			}
 		}

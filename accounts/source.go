@@ -74,8 +74,8 @@ type Problem struct {
 	Kept bool `json:"kept,omitempty"`
 }
 
-// Error implements error.
-func (p Problem) Error() string {
+// String returns the problem in one line.
+func (p Problem) String() string {
 	s := p.File
 	if s == "" {
 		s = p.Source
@@ -92,5 +92,14 @@ func (p Problem) Error() string {
 	return s + ": " + p.Message
 }
 
+// problemError is a problem that a caller has to know of.
+type problemError struct{ Problem }
+
+// Error implements error.
+func (e problemError) Error() string { return e.String() }
+
 // Interface guards
-var _ error = Problem{}
+var (
+	_ fmt.Stringer = Problem{}
+	_ error        = problemError{}
+)

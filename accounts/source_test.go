@@ -77,7 +77,7 @@ func TestFileBadLineKeepsTheOthers(t *testing.T) {
 	}
 	var got strings.Builder
 	for _, p := range s.Problems() {
-		got.WriteString(strings.TrimPrefix(p.Error(), path) + "\n")
+		got.WriteString(strings.TrimPrefix(p.String(), path) + "\n")
 	}
 	want := `:3: account "b": field 'senders[0]': malformed sender pattern: * stands for a whole local part or for everything
 :4: account "c": field 'nope': unknown field

@@ -200,6 +200,15 @@ func TestSuccessIsRemembered(t *testing.T) {
 	}
 }
 
+func (c *successCache) len() (n int) {
+	for i := range c.shards {
+		c.shards[i].Lock()
+		n += len(c.shards[i].m)
+		c.shards[i].Unlock()
+	}
+	return n
+}
+
 func TestCacheIsBounded(t *testing.T) {
 	var c successCache
 	c.init(256, time.Hour, time.Now)

@@ -18,8 +18,8 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -30,7 +30,7 @@ func (a *Account) Version() string {
 	if a.revision != "" {
 		return a.revision
 	}
-	data, err := json.Marshal(a.Record)
+	data, err := encodeRecord(a.Record)
 	if err != nil {
 		return ""
 	}
@@ -95,11 +95,8 @@ func (c Condition) check(a *Account) error {
 	if len(c.Versions) == 0 {
 		return nil
 	}
-	now := a.Version()
-	for _, v := range c.Versions {
-		if v == now {
-			return nil
-		}
+	if !slices.Contains(c.Versions, a.Version()) {
+		return ErrPrecondition
 	}
-	return ErrPrecondition
+	return nil
 }
