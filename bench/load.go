@@ -220,7 +220,11 @@ func (l *loader) client(w *worker) {
 		if l.ended() {
 			return
 		}
-		account := l.FirstAccount + int(l.conns.Add(1)-1)%l.Accounts
+		n := int(l.conns.Add(1) - 1)
+		if l.Messages > 0 && n*l.PerConn >= l.Messages {
+			return // so that each account gets its turn, and none a second one
+		}
+		account := l.FirstAccount + n%l.Accounts
 		sick := l.SickEvery > 0 && account%l.SickEvery < 2
 		if l.Rate > 0 {
 			l.openConn(w, account, sick)
