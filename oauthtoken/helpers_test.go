@@ -94,7 +94,25 @@ func (h *storeHooks) at(op, key string) error {
 	return nil
 }
 
-func init() { caddy.RegisterModule(new(testStore)) }
+func init() {
+	caddy.RegisterModule(new(testStore))
+	caddy.RegisterModule(new(fileStore))
+}
+
+// fileStore is the real store over Caddy's file storage in a directory.
+type fileStore struct {
+	Path string `json:"path"`
+	StorageStore
+}
+
+func (*fileStore) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "oauth_tokens.stores.files", New: func() caddy.Module { return new(fileStore) }}
+}
+
+func (s *fileStore) Provision(caddy.Context) error {
+	s.storage = &certmagic.FileStorage{Path: s.Path}
+	return nil
+}
 
 func (*testStore) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "oauth_tokens.stores.test", New: func() caddy.Module { return new(testStore) }}

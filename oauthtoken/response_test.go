@@ -1,0 +1,223 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package oauthtoken
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestParseResponse(t *testing.T) {
+	long := strings.Repeat("x", 12<<10)
+	for name, tc := range map[string]struct {
+		status   int
+		ct, body string
+		access   string
+		life     time.Duration
+		err      string
+		class    errClass
+	}{
+		"number":              {200, "application/json", `{"access_token":"a","token_type":"Bearer","expires_in":3600}`, "a", time.Hour, "", 0},
+		"string":              {200, "application/json", `{"access_token":"a","token_type":"bearer","expires_in":"3600"}`, "a", time.Hour, "", 0},
+		"float":               {200, "application/json", `{"access_token":"a","expires_in":3600.0}`, "a", time.Hour, "", 0},
+		"exponent":            {200, "application/json", `{"access_token":"a","expires_in":3.6e3}`, "a", time.Hour, "", 0},
+		"missing":             {200, "application/json", `{"access_token":"a"}`, "a", unknownLifetime, "", 0},
+		"null":                {200, "application/json", `{"access_token":"a","expires_in":null}`, "a", unknownLifetime, "", 0},
+		"zero":                {200, "application/json", `{"access_token":"a","expires_in":0}`, "a", unknownLifetime, "", 0},
+		"negative":            {200, "application/json", `{"access_token":"a","expires_in":-5}`, "a", unknownLifetime, "", 0},
+		"words":               {200, "application/json", `{"access_token":"a","expires_in":"soon"}`, "a", unknownLifetime, "", 0},
+		"object":              {200, "application/json", `{"access_token":"a","expires_in":{}}`, "a", unknownLifetime, "", 0},
+		"forever":             {200, "application/json", `{"access_token":"a","expires_in":1e300}`, "a", maxLifetime, "", 0},
+		"odd type":            {200, "application/json", `{"access_token":"a","id_token":5,"refresh_token":"r"}`, "a", unknownLifetime, "", 0},
+		"no type":             {200, "", `{"access_token":"a"}`, "a", unknownLifetime, "", 0},
+		"form":                {200, "application/x-www-form-urlencoded", `access_token=a&expires_in=3600`, "a", time.Hour, "", 0},
+		"long":                {200, "application/json", `{"access_token":"` + long + `"}`, long, unknownLifetime, "", 0},
+		"html 200":            {200, "text/html", `<html>maintenance</html>`, "", 0, "no JSON in the token endpoint's answer but text/html", classTransient},
+		"html 502":            {502, "text/html", `<html>`, "", 0, "HTTP 502", classTransient},
+		"html 403":            {403, "text/html", `<html>`, "", 0, "HTTP 403", classTemporary},
+		"redirect":            {302, "text/html", ``, "", 0, "HTTP 302", classTemporary},
+		"empty":               {200, "application/json", ``, "", 0, "no JSON", classTransient},
+		"array":               {200, "application/json", `[]`, "", 0, "no JSON", classTransient},
+		"no token":            {200, "application/json", `{}`, "", 0, "no access_token", classTemporary},
+		"control":             {200, "application/json", `{"access_token":"a\u0001auth=x"}`, "", 0, "characters that are not allowed", classTemporary},
+		"mac":                 {200, "application/json", `{"access_token":"a","token_type":"mac"}`, "", 0, "token_type 'mac'", classTemporary},
+		"invalid_grant":       {400, "application/json", `{"error":"invalid_grant","error_description":"AADSTS700082: expired"}`, "", 0, "invalid_grant: AADSTS700082: expired", classReauth},
+		"microsoft transient": {400, "application/json", `{"error":"invalid_grant","error_description":"AADSTS90033: A transient error has occurred."}`, "", 0, "AADSTS90033", classTransient},
+		"error in 200":        {200, "application/json", `{"error":"invalid_grant"}`, "", 0, "invalid_grant", classReauth},
+		"invalid_client":      {401, "application/json", `{"error":"invalid_client"}`, "", 0, "invalid_client", classProvider},
+		"busy":                {400, "application/json", `{"error":"temporarily_unavailable"}`, "", 0, "temporarily_unavailable", classTransient},
+		"google api":          {503, "application/json", `{"error":{"code":503,"status":"UNAVAILABLE"}}`, "", 0, "unavailable", classTransient},
+		"429":                 {429, "application/json", `{}`, "", 0, "HTTP 429", classTransient},
+		"echo":                {400, "application/json", `{"error":"invalid_grant","error_description":"bad token sekret\nand eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0"}`, "", 0, "bad token [redacted] and [redacted]", classReauth},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := http.Header{}
+			if tc.ct != "" {
+				h.Set("Content-Type", tc.ct)
+			}
+			r, err := parseResponse(tc.status, h, []byte(tc.body), "sekret")
+			if tc.err != "" {
+				if err == nil {
+					t.Fatalf("no error: %+v", r)
+				}
+				wantError(t, err, tc.err)
+				if err.class != tc.class || err.ReauthRequired() != (tc.class == classReauth) {
+					t.Fatalf("class %d", err.class)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.AccessToken != tc.access || r.Lifetime != tc.life {
+				t.Fatalf("got %d bytes, %s", len(r.AccessToken), r.Lifetime)
+			}
+		})
+	}
+}
+
+func TestOddEndpoints(t *testing.T) {
+	for name, tc := range map[string]struct {
+		fault func(http.ResponseWriter, *http.Request, int, bool) bool
+		posts int
+		err   string
+	}{
+		"html, then well":      {answer(2, 200, "text/html", "<html>"), 3, ""},
+		"503, then well":       {answer(2, 503, "text/plain", "busy"), 3, ""},
+		"503 for ever":         {answer(99, 503, "text/plain", "busy"), 3, "HTTP 503"},
+		"html 404":             {answer(99, 404, "text/html", "<html>"), 1, "HTTP 404"},
+		"redirect":             {redirect, 1, "HTTP 307"},
+		"huge":                 {answer(1, 200, "application/json", `{"access_token":"`+strings.Repeat("x", 2<<20)+`"}`), 2, ""},
+		"invalid_request":      {answer(99, 400, "application/json", `{"error":"invalid_request","error_description":"AADSTS900144: scope"}`), 1, "AADSTS900144"},
+		"unauthorized_client":  {answer(99, 400, "application/json", `{"error":"unauthorized_client"}`), 1, "unauthorized_client"},
+		"invalid_grant is one": {answer(99, 400, "application/json", `{"error":"invalid_grant"}`), 1, "needs consent again"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newEndpoint(t)
+			s.setFault(tc.fault)
+			a := newApp(t, config(t.TempDir(), s.URL, nil))
+			tok, err := a.Token(context.Background(), "p", "alice", "alice", s.seed("alice"))
+			if tc.err == "" && err != nil || s.count() != tc.posts {
+				t.Fatalf("%v, %v, %d requests", tok, err, s.count())
+			}
+			if tc.err != "" {
+				wantError(t, err, tc.err)
+				if strings.Contains(err.Error(), "refresh-") || strings.Contains(err.Error(), "the-client-secret") {
+					t.Fatalf("a secret in %q", err)
+				}
+			}
+		})
+	}
+}
+
+func redirect(w http.ResponseWriter, r *http.Request, _ int, _ bool) bool {
+	http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
+	return true
+}
+
+func TestLongTokens(t *testing.T) {
+	s := newEndpoint(t)
+	s.access = func(name string, n int) string { return name + strings.Repeat("y", 8<<10) + string(rune('a'+n)) }
+	a := newApp(t, config(t.TempDir(), s.URL, nil))
+	if tok := mustToken(t, a.App, "p", "alice", s.seed("alice")); len(tok) < 8<<10 {
+		t.Fatalf("%d bytes", len(tok))
+	}
+}
+
+func TestExplain(t *testing.T) {
+	for _, tc := range []struct {
+		code, text, cause string
+		retry             bool
+	}{
+		{"invalid_grant", "AADSTS700082: The refresh token has expired due to inactivity.", "90 days", false},
+		{"invalid_grant", "AADSTS70000: The provided value is not valid", "lacks the mail scope", false},
+		{"invalid_grant", "AADSTS7000012 whatever", "another tenant", false},
+		{"invalid_client", "AADSTS7000215: Invalid client secret", "client secret is wrong", true},
+		{"invalid_request", "AADSTS900144: The request body must contain 'scope'", "parameter is missing", true},
+		{"invalid_grant", "AADSTS65001: no consent", "nobody has consented", false},
+		{"invalid_grant", "AADSTS50173: fresh token needed", "password was changed", false},
+		{"invalid_grant", "Token has been expired or revoked.", "in testing", false},
+		{"invalid_grant", "", "revoked, expired", false},
+		{"invalid_client", "", "client's credentials", true},
+		{"what_is_this", "", "the refresh failed", true},
+	} {
+		e := Explain(tc.code, tc.text)
+		if !strings.Contains(e.Cause, tc.cause) || e.Remedy == "" || e.Retry != tc.retry {
+			t.Errorf("%s %s: %+v", tc.code, tc.text, e)
+		}
+	}
+}
+
+func FuzzResponse(f *testing.F) {
+	for _, s := range []string{
+		`{"access_token":"a","expires_in":"3600","refresh_token":"r"}`, `{"error":"invalid_grant","error_description":"AADSTS70000: x"}`,
+		`{"error":{"status":"X"}}`, `access_token=a&expires_in=1`, `<html>`, `{"expires_in":1e999}`, `[]`, "", "null",
+	} {
+		f.Add(200, "application/json", s)
+		f.Add(400, "text/plain", s)
+	}
+	f.Fuzz(func(t *testing.T, status int, ct, body string) {
+		r, err := parseResponse(status, http.Header{"Content-Type": {ct}}, []byte(body), "sekret-token")
+		if (r == nil) == (err == nil) {
+			t.Fatal("neither or both")
+		}
+		if err != nil {
+			s := err.Error()
+			if strings.Contains(s, "sekret-token") || strings.ContainsAny(s, "\r\n\x00") || len(s) > 4000 {
+				t.Fatalf("error %q", s)
+			}
+			return
+		}
+		if r.Lifetime <= 0 || r.Lifetime > maxLifetime || r.AccessToken == "" || strings.ContainsAny(r.AccessToken, "\x01\r\n ") {
+			t.Fatalf("%+v", r)
+		}
+	})
+}
+
+func FuzzRecord(f *testing.F) {
+	s, _ := newSealer([]string{strings.Repeat("a1", 32)})
+	good, _ := encodeRecord(s, "k", &record{Subject: "a", RefreshToken: "r", Seeds: []string{"00$11"}})
+	plain, _ := encodeRecord(nil, "k", &record{Subject: "a", RefreshToken: "r"})
+	for _, b := range [][]byte{good, plain, []byte(`{"alg":"A256GCM","kid":"","nonce":"AA==","data":""}`), []byte(`{"version":1,"seeds":["$","zz$"]}`), nil} {
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		for _, k := range []*sealer{s, nil} {
+			if r, err := decodeRecord(k, "k", b); err == nil {
+				r.seedIs("x")
+				r.refused("x", "c")
+				r.addSeed("x")
+				if r.seedIs("x") != seedCurrent {
+					t.Fatal("the seed just added is not the current one")
+				}
+			}
+		}
+	})
+}
+
+func FuzzIDToken(f *testing.F) {
+	f.Add("a.eyJhdWQiOiJjIiwiZW1haWwiOiJhQGIifQ.s")
+	f.Add("..")
+	f.Fuzz(func(t *testing.T, s string) {
+		if id, err := parseIDToken(s, "c", "n"); err == nil && len(id) > 3 {
+			t.Fatal(id)
+		}
+		_, _ = parseDiscovery("https://a.test", []byte(s))
+		_, _ = parseDevice(200, nil, []byte(s), nil)
+	})
+}
