@@ -20,7 +20,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -65,8 +67,12 @@ func (AdminAPI) Routes() []caddy.AdminRoute {
 		{"DELETE /smtp/accounts/{name}", deleteAccount},
 		{"POST /smtp/accounts/{name}/pause", pauseAccount(true)},
 		{"POST /smtp/accounts/{name}/resume", pauseAccount(false)},
+		{"POST /smtp/accounts/{name}/login", startLogin},
+		{"GET /smtp/logins/{id}", getLogin},
+		{"POST /smtp/logins/{id}", pasteLogin},
 		{"GET /smtp/problems", listProblems},
 		{"GET /smtp/sessions", listSessions},
+		{"GET /oauth_tokens", listTokens},
 		{"GET /smtp/openapi.json", func(w http.ResponseWriter, _ *http.Request) error {
 			w.Header().Set("Content-Type", "application/json")
 			_, err := w.Write(openAPI)
@@ -119,6 +125,40 @@ type apiError struct {
 	field  string
 }
 
+// explainedError is an error of a provider, with what it means.
+type explainedError struct {
+	error
+	explanation Explanation
+}
+
+// withExplanation adds what is known of an error.
+func withExplanation(status int, err error) error {
+	if ae, ok := errors.AsType[*apiError](err); ok {
+		return ae
+	}
+	if e, ok := explain(err.Error()); ok {
+		err = &explainedError{err, e}
+	}
+	return &apiError{status, err, ""}
+}
+
+// unknownField is how encoding/json names a field that it does not know.
+var unknownField = regexp.MustCompile(`unknown field "([^"]*)"`)
+
+// jsonBodyError names the field at fault, and shows no value.
+func jsonBodyError(err error) error {
+	if te, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		return badRequest(te.Field, "want another type than JSON %s", strings.Fields(te.Value + " ")[0])
+	}
+	if m := unknownField.FindStringSubmatch(err.Error()); m != nil {
+		return badRequest(m[1], "unknown field")
+	}
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return err
+	}
+	return badRequest("", "malformed JSON")
+}
+
 func (e *apiError) Error() string { return e.err.Error() }
 func (e *apiError) Unwrap() error { return e.err }
 
@@ -134,6 +174,13 @@ func onlyQuery(r *http.Request, known ...string) error {
 		}
 	}
 	return nil
+}
+
+// errorAnswer is the body of an error.
+type errorAnswer struct {
+	Error       string       `json:"error"`
+	Field       string       `json:"field,omitempty"`
+	Explanation *Explanation `json:"explanation,omitempty"`
 }
 
 // writeAPIError answers with the error, as caddy.APIError does, and the field.
@@ -162,13 +209,14 @@ func writeAPIError(w http.ResponseWriter, err error) error {
 	case errors.Is(err, accounts.ErrUnavailable):
 		status = http.StatusServiceUnavailable
 	}
-	if status >= http.StatusInternalServerError {
+	if status == http.StatusInternalServerError {
 		return caddy.APIError{HTTPStatus: status, Err: err, Message: text}
 	}
-	return writeJSON(w, status, struct {
-		Error string `json:"error"`
-		Field string `json:"field,omitempty"`
-	}{text, field})
+	answer := errorAnswer{Error: text, Field: field}
+	if ee, ok := errors.AsType[*explainedError](err); ok {
+		answer.Explanation = &ee.explanation
+	}
+	return writeJSON(w, status, answer)
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) error {

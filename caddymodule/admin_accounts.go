@@ -55,12 +55,11 @@ func listAccounts(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	query := r.URL.Query()
-	limit := defaultPageSize
-	if s := query.Get("limit"); s != "" {
-		if limit, err = strconv.Atoi(s); err != nil || limit < 1 || limit > maxPageSize {
-			return badRequest("limit", "want a number from 1 to %d", maxPageSize)
-		}
+	limit, err := pageSize(r)
+	if err != nil {
+		return err
 	}
+	states := newStates()
 	filter := accounts.Filter{
 		Upstream: query.Get("upstream"),
 		Label:    query.Get("label"),
@@ -70,14 +69,27 @@ func listAccounts(w http.ResponseWriter, r *http.Request) error {
 		if !slices.Contains(accountStates, state) {
 			return badRequest("state", "want one of %q", accountStates)
 		}
-		filter.Match = func(a *accounts.Account) bool { return accountState(a) == state }
+		filter.Match = func(a *accounts.Account) bool { return states.of(a) == state }
 	}
 	page, next := dir.List(filter, query.Get("after"), limit)
 	out := accountPage{Accounts: make([]accountView, len(page)), Next: next}
 	for i, a := range page {
-		out.Accounts[i] = accountView{a.Redacted(), accountState(a)}
+		out.Accounts[i] = accountView{a.Redacted(), states.of(a)}
 	}
 	return writeJSON(w, http.StatusOK, out)
+}
+
+// pageSize is the number of entries that the caller wants.
+func pageSize(r *http.Request) (int, error) {
+	s := r.URL.Query().Get("limit")
+	if s == "" {
+		return defaultPageSize, nil
+	}
+	limit, err := strconv.Atoi(s)
+	if err != nil || limit < 1 || limit > maxPageSize {
+		return 0, badRequest("limit", "want a number from 1 to %d", maxPageSize)
+	}
+	return limit, nil
 }
 
 // getAccount answers GET /smtp/accounts/{name}.
@@ -165,7 +177,7 @@ func pauseAccount(paused bool) func(http.ResponseWriter, *http.Request) error {
 
 func writeAccount(w http.ResponseWriter, status int, a *accounts.Account, full bool) error {
 	w.Header().Set("ETag", a.ETag())
-	view := accountView{a.Redacted(), accountState(a)}
+	view := accountView{a.Redacted(), newStates().of(a)}
 	if !full {
 		return writeJSON(w, status, view)
 	}

@@ -14,20 +14,55 @@
 
 package caddymodule
 
-import "github.com/caddymail/mailgateway/accounts"
+import (
+	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/oauthtoken"
+)
 
 // accountStates are what an account's state may be.
 var accountStates = []string{"active", "paused", "needs_consent"}
 
-// accountState tells what keeps an account from sending, if anything does.
-func accountState(a *accounts.Account) string {
-	if a.Paused {
+// states tells what keeps accounts from sending, as of one moment.
+type states struct {
+	// reauth are the accounts and mailboxes whose consent has ended.
+	reauth map[string]bool
+}
+
+func newStates() states {
+	app, err := runningApp[*oauthtoken.App]("oauth_tokens")
+	if err != nil {
+		return states{}
+	}
+	s := states{reauth: make(map[string]bool)}
+	for _, st := range app.Status(oauthtoken.StatusFilter{State: "reauth_required"}) {
+		s.reauth[st.Account] = true
+	}
+	return s
+}
+
+func (s states) of(a *accounts.Account) string {
+	switch {
+	case a.Paused:
 		return "paused"
+	case s.reauth[a.Name], s.reauth[a.Mailbox]:
+		return "needs_consent"
 	}
 	return "active"
 }
 
 // accountStatus is what the apps know of an account at the moment.
-type accountStatus struct{}
+type accountStatus struct {
+	// Token is the state of the account's tokens, if it has any.
+	Token *oauthtoken.AccountStatus `json:"token,omitempty"`
+}
 
-func statusOf(*accounts.Account) accountStatus { return accountStatus{} }
+func statusOf(a *accounts.Account) (s accountStatus) {
+	if app, err := runningApp[*oauthtoken.App]("oauth_tokens"); err == nil {
+		if provider, err := providerOf(a.Upstream); err == nil {
+			if list := app.Status(oauthtoken.StatusFilter{Provider: provider, Account: a.Name}); len(list) > 0 {
+				s.Token = &list[0]
+			}
+		}
+	}
+	return s
+}

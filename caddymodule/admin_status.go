@@ -15,9 +15,13 @@
 package caddymodule
 
 import (
+	"errors"
 	"net/http"
+	"slices"
 
+	"github.com/caddymail/mailgateway/oauthtoken"
 	"github.com/caddymail/mailgateway/smtpapp"
+	"github.com/caddymail/mailgateway/upstreampool"
 )
 
 // listSessions answers GET /smtp/sessions.
@@ -40,3 +44,63 @@ func listSessions(w http.ResponseWriter, r *http.Request) error {
 		Sessions []smtpapp.SessionInfo `json:"sessions"`
 	}{sessions})
 }
+
+// listTokens answers GET /oauth_tokens.
+func listTokens(w http.ResponseWriter, r *http.Request) error {
+	app, err := runningApp[*oauthtoken.App]("oauth_tokens")
+	if err != nil {
+		return err
+	}
+	if err := onlyQuery(r, "provider", "account", "state", "after", "limit"); err != nil {
+		return err
+	}
+	limit, err := pageSize(r)
+	if err != nil {
+		return err
+	}
+	query := r.URL.Query()
+	list := app.Status(oauthtoken.StatusFilter{
+		Provider: query.Get("provider"), Account: query.Get("account"), State: query.Get("state"),
+	})
+	key := func(s oauthtoken.AccountStatus) string { return s.Provider + "/" + s.Account }
+	if after := query.Get("after"); after != "" {
+		i := slices.IndexFunc(list, func(s oauthtoken.AccountStatus) bool { return key(s) > after })
+		if i < 0 {
+			i = len(list)
+		}
+		list = list[i:]
+	}
+	answer := tokenPage{Providers: app.ProviderStatus(), Accounts: list}
+	if len(list) > limit {
+		answer.Accounts, answer.Next = list[:limit], key(list[limit-1])
+	}
+	return writeJSON(w, http.StatusOK, answer)
+}
+
+// tokenPage is one page of the states of tokens.
+type tokenPage struct {
+	Providers []oauthtoken.ProviderStatus `json:"providers"`
+	Accounts  []oauthtoken.AccountStatus  `json:"accounts"`
+	Next      string                      `json:"next,omitempty"`
+}
+
+// providerOf is the OAuth provider of an upstream.
+func providerOf(upstream string) (string, error) {
+	app, err := runningApp[*upstreampool.App]("smtp_upstreams")
+	if err != nil {
+		return "", err
+	}
+	if !app.Has(upstream) {
+		return "", &apiError{http.StatusConflict, errNoUpstream, "upstream"}
+	}
+	provider := app.Provider(upstream)
+	if provider == "" {
+		return "", &apiError{http.StatusConflict, errNoOAuth, "upstream"}
+	}
+	return provider, nil
+}
+
+var (
+	errNoUpstream = errors.New("the account's upstream is not configured")
+	errNoOAuth    = errors.New("the account's upstream logs in without OAuth")
+)

@@ -48,6 +48,7 @@ configuration file given by --config says, else at localhost:2019.`,
 			cmd.PersistentFlags().Bool("json", false, "Print JSON")
 			cmd.AddCommand(
 				accountCommand(),
+				loginCommand(),
 				snippetCommand(),
 				sandboxCommand(),
 			)
@@ -73,16 +74,21 @@ func newAdminClient(cmd *cobra.Command) (*adminClient, error) {
 
 // remoteError is an error that the admin API answered with.
 type remoteError struct {
-	Status int    `json:"-"`
-	Text   string `json:"error"`
-	Field  string `json:"field"`
+	Status      int          `json:"-"`
+	Text        string       `json:"error"`
+	Field       string       `json:"field"`
+	Explanation *Explanation `json:"explanation"`
 }
 
 func (e *remoteError) Error() string {
+	text := e.Text
 	if e.Field != "" {
-		return fmt.Sprintf("field '%s': %s", e.Field, e.Text)
+		text = fmt.Sprintf("field '%s': %s", e.Field, e.Text)
 	}
-	return e.Text
+	if e.Explanation != nil {
+		text += "\n" + e.Explanation.Cause + "\n" + e.Explanation.Remedy
+	}
+	return text
 }
 
 // caddycmd makes one text of an error answer.

@@ -88,13 +88,29 @@ func (g *gateway) config(t *testing.T, more ...string) []byte {
 	log {
 		level ERROR
 	}
+	oauth_tokens {
+		provider sandbox generic {
+			token_url %[3]s/token
+			auth_url %[3]s/authorize
+			device_auth_url %[3]s/device
+			client_id sandbox
+			client_secret sandbox-secret
+		}
+	}
 	smtp_upstreams {
 		upstream sandbox {
-			dial %s
+			dial %[4]s
 			tls starttls {
-				trust_pool file %s
+				trust_pool file %[5]s
 			}
 			auth plain
+		}
+		upstream oauth {
+			dial %[4]s
+			tls starttls {
+				trust_pool file %[5]s
+			}
+			auth xoauth2 sandbox
 		}
 	}
 	smtp {
@@ -102,13 +118,13 @@ func (g *gateway) config(t *testing.T, more ...string) []byte {
 		accounts {
 			dynamic
 		}
-		server local %s {
+		server local %[6]s {
 			tls off
 		}
 	}
-	%s
+	%[7]s
 }
-`, g.admin, filepath.Join(g.dir, "storage"), g.sandbox.SMTPAddr(), g.caFile, g.smtp, strings.Join(more, "\n")))
+`, g.admin, filepath.Join(g.dir, "storage"), g.sandbox.HTTPURL(), g.sandbox.SMTPAddr(), g.caFile, g.smtp, strings.Join(more, "\n")))
 	if err != nil {
 		t.Fatal(err)
 	}
