@@ -44,6 +44,12 @@ auth_mechanisms = xoauth2 oauthbearer
 first_valid_uid = 1
 mail_location = maildir:%[1]s/mail/%%u
 mail_max_userip_connections = 100
+auth_failure_delay = 0
+service anvil {
+  unix_listener anvil-auth-penalty {
+    mode = 0
+  }
+}
 
 passdb {
   driver = oauth2
@@ -109,6 +115,8 @@ func startDovecot(t *testing.T, g *gateway, starttls, implicit string) {
 		}
 	}
 	p := start(t, exec.Command(dovecot, "-F", "-c", filepath.Join(dir, "dovecot.conf")))
+	// Dovecot gives sessions half a minute: the gateway is to end first.
+	t.Cleanup(g.stop)
 	p.waitListening(starttls)
 	p.waitListening(implicit)
 }
