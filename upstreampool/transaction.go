@@ -145,10 +145,12 @@ func (t *transaction) admit(ctx context.Context, rcpts []relay.Recipient, errs [
 	any := false
 	for i := range rcpts {
 		switch {
+		case t.fatal != nil:
+			// A 503 here would let an MTA bounce this recipient for the
+			// provider's passing trouble.
+			errs[i] = t.fatal
 		case t.done:
 			errs[i] = relay.ReplyBadSequence
-		case t.fatal != nil:
-			errs[i] = t.fatal
 		case t.refused != nil:
 			errs[i] = t.refused
 		case ctx.Err() != nil:
