@@ -30,7 +30,8 @@ import (
 // password costs: the same kind and number of hashes as one of the directory's
 // accounts, always the same one for the same name. What remains to be seen
 // from outside is that a success in the near past is answered faster than
-// anything else, which tells only whoever knows the password already.
+// anything else, which tells only whoever knows the password already; and that,
+// while a source is still loading, a name costs a look at its storage once.
 func (d *Directory) Authenticate(ctx context.Context, name, password string) (*Account, error) {
 	a, err := d.Get(ctx, name)
 	if err != nil && !errors.Is(err, ErrNotFound) {

@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -32,6 +33,7 @@ type Directory struct {
 	indexes  []*Index
 	logger   *zap.Logger
 	verifier *verifier
+	warned   atomic.Int64 // when, in nanoseconds
 }
 
 // lookupTimeout bounds how long Lookup waits for a source that is still
@@ -163,10 +165,7 @@ func (d *Directory) Lookup(name string) (*Account, bool) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), lookupTimeout)
 	defer cancel()
-	a, err := d.load(ctx, name)
-	if err != nil {
-		d.logger.Warn("account source unavailable", zap.Error(err))
-	}
+	a, _ = d.load(ctx, name)
 	return a, a != nil
 }
 
@@ -226,11 +225,22 @@ func (d *Directory) load(ctx context.Context, name string) (*Account, error) {
 		}
 		a, err := l.Load(ctx, name)
 		if err != nil {
-			return nil, fmt.Errorf("%w: %s: %w", ErrUnavailable, d.sources[i].Name(), err)
+			err = fmt.Errorf("%w: %s: %w", ErrUnavailable, d.sources[i].Name(), err)
+			d.warn(err)
+			return nil, err
 		}
 		if a != nil {
 			return a, nil
 		}
 	}
 	return nil, nil
+}
+
+// warn logs a source's failure, however many ask for it, every now and then.
+func (d *Directory) warn(err error) {
+	const every = 10 * time.Second
+	last, now := d.warned.Load(), time.Now().UnixNano()
+	if now-last >= int64(every) && d.warned.CompareAndSwap(last, now) {
+		d.logger.Warn("account cannot be looked up", zap.Error(err))
+	}
 }

@@ -99,7 +99,7 @@ func (s *FileSource) Index() *Index { return &s.state.index }
 
 // Start begins to watch the file.
 func (s *FileSource) Start() error {
-	s.state.start(s.logger)
+	s.state.start(s)
 	// A reload of the configuration is when operators expect their changes
 	// to count. What is wrong is a problem then, not an error: the accounts
 	// that are known go on.
@@ -111,7 +111,7 @@ func (s *FileSource) Start() error {
 }
 
 // Stop ends the watching when nobody else needs it.
-func (s *FileSource) Stop() { s.state.stop() }
+func (s *FileSource) Stop() { s.state.stop(s) }
 
 // Reload reads the file if it has changed.
 func (s *FileSource) Reload(context.Context) error { return s.state.load() }

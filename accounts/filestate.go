@@ -47,11 +47,12 @@ type fileState struct {
 	bad    error // what is wrong with the content of stamp as a whole
 	failed error // how the last load ended
 
-	watchMu  sync.Mutex
-	watchers int
-	quit     chan struct{}
-	done     chan struct{}
-	logger   *zap.Logger
+	watchMu sync.Mutex
+	users   []*FileSource // those that watch
+	quit    chan struct{}
+	done    chan struct{}
+
+	logger *zap.Logger // under mu
 }
 
 // fileStamp tells one content of a file from another without reading it.
@@ -164,25 +165,38 @@ func fileProblem(path string, err error) Problem {
 	return Problem{Source: "file " + path, File: path, Message: err.Error()}
 }
 
-func (f *fileState) start(logger *zap.Logger) {
+func (f *fileState) start(u *FileSource) {
 	f.watchMu.Lock()
 	defer f.watchMu.Unlock()
-	f.mu.Lock()
-	f.logger = logger
-	f.mu.Unlock()
-	if f.watchers++; f.watchers == 1 {
+	f.users = append(f.users, u)
+	f.setLogger(u.logger)
+	if len(f.users) == 1 {
 		f.quit, f.done = make(chan struct{}), make(chan struct{})
 		go f.watch(f.quit, f.done)
 	}
 }
 
-func (f *fileState) stop() {
+// stop gives a failed configuration's place back to the one before it.
+func (f *fileState) stop(u *FileSource) {
 	f.watchMu.Lock()
 	defer f.watchMu.Unlock()
-	if f.watchers--; f.watchers == 0 {
-		close(f.quit)
-		<-f.done
+	i := slices.Index(f.users, u)
+	if i < 0 {
+		return
 	}
+	f.users = slices.Delete(f.users, i, i+1)
+	if n := len(f.users); n > 0 {
+		f.setLogger(f.users[n-1].logger)
+		return
+	}
+	close(f.quit)
+	<-f.done
+}
+
+func (f *fileState) setLogger(l *zap.Logger) {
+	f.mu.Lock()
+	f.logger = l
+	f.mu.Unlock()
 }
 
 func (f *fileState) watch(quit <-chan struct{}, done chan<- struct{}) {

@@ -111,7 +111,7 @@ func TestImportPredecessor(t *testing.T) {
 20: account "seven@gmail.com": field 'refresh_token': must not be empty
 21: want a JSON object
 22: account "nine@gmail.com": field 'refresh_token': control characters are not allowed
-note: The predecessor accepted any password. Accounts have no password here until they are given one: nobody can log in with them before that.
+note: The predecessor accepted any password. Here each account needs one of the gateway's: nobody can log in without it.
 provider google {
 	client_id 1.apps.googleusercontent.com
 	client_secret {file./run/credentials/google.secret}
@@ -153,7 +153,7 @@ func TestImportPredecessorWrapped(t *testing.T) {
 2: a@gmail.com via gmail
 note: field 'global' beside the accounts is not carried over
 note: field 'after' beside the accounts is not carried over
-note: The predecessor accepted any password. Accounts have no password here until they are given one: nobody can log in with them before that.
+note: The predecessor accepted any password. Here each account needs one of the gateway's: nobody can log in without it.
 provider google {
 	client_id c
 	client_secret {file./run/credentials/google.secret}
@@ -202,7 +202,7 @@ func TestImportCSV(t *testing.T) {
 9: field 'email': want a mail address
 10: malformed CSV: quotes do not match
 11: account "A@gmail.com": field 'name': duplicate of the account at line 2
-note: The file has no passwords. Accounts have no password here until they are given one: nobody can log in with them before that.
+note: The file has no passwords. Here each account needs one of the gateway's: nobody can log in without it.
 provider google {
 	client_id 1.apps.googleusercontent.com
 	client_secret {file./run/credentials/google.secret}
@@ -306,7 +306,7 @@ func TestImportEmailProxy(t *testing.T) {
 57: account "five@example.com": field 'token_url': not an https URL
 note: [SMTP-1587]: clients that use this port need a server in the `+"`smtp`"+` app that listens there, or its port
 note: 1 IMAP and POP servers are not carried over: this gateway sends only
-note: The file has no passwords that could be read. Accounts have no password here until they are given one: nobody can log in with them before that.
+note: The file has no passwords that could be read. Here each account needs one of the gateway's: nobody can log in without it.
 provider microsoft {
 	tenant contoso.example
 	client_id app

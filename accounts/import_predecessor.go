@@ -88,7 +88,7 @@ func ImportPredecessor(r io.Reader) (*Foreign, error) {
 // passwordNote says what all importers leave open.
 func (f *Foreign) passwordNote(why string) {
 	if slices.ContainsFunc(f.Accounts, func(im Imported) bool { return im.Err == nil }) {
-		f.Notes = append(f.Notes, why+" Accounts have no password here until they are given one: nobody can log in with them before that.")
+		f.Notes = append(f.Notes, why+" Here each account needs one of the gateway's: nobody can log in without it.")
 	}
 }
 

@@ -33,7 +33,8 @@ func openFile(t *testing.T, path string) *FileSource {
 	if err := s.Provision(newContext(t)); err != nil {
 		t.Fatal(err)
 	}
-	s.state.logger = zap.NewNop()
+	s.logger = zap.NewNop()
+	s.state.setLogger(s.logger)
 	t.Cleanup(func() { _ = s.Cleanup() })
 	return s
 }
