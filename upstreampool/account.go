@@ -156,7 +156,7 @@ func (ac *account) popIdle(now int64) *conn {
 
 func (ac *account) lendable(c *conn, now int64) bool {
 	return now < c.retireAt && now-c.idleSince < int64(ac.cfg.idleTimeout) &&
-		c.messages < ac.cfg.maxMessages && ac.fits(c)
+		c.messages < ac.cfg.maxMessages && c.opened > ac.up.drained.Load() && ac.fits(c)
 }
 
 // dropIdle retires the idle connections that match.

@@ -19,6 +19,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/oauth2"
 
@@ -34,6 +36,10 @@ const maxCommandLine = 512
 func (c *conn) login(s *settings, id credentials, token *oauth2.Token) *dialError {
 	if s.mechanism == mechNone {
 		return nil
+	}
+	if strings.ContainsFunc(id.mailbox, func(r rune) bool { return r < ' ' || r == 0x7f }) || strings.ContainsRune(id.secret, 0) {
+		// In a blob they would separate fields.
+		return &dialError{class: failLogin, stage: "auth", reply: relay.ReplyUpstreamAuth, err: errors.New("control characters in the mailbox or secret")}
 	}
 	fail := func(err error) *dialError {
 		return &dialError{class: failConnect, stage: "auth", reply: relay.ReplyUpstreamDown, err: err}
@@ -170,6 +176,9 @@ func (c *conn) loginRefused(challenge []byte) *dialError {
 	if len(challenge) > 0 && json.Unmarshal(challenge, &f) == nil && f.Status != "" {
 		e.err = fmt.Errorf("%w (challenge: status %q)", error(r), truncate(f.Status, 40))
 	}
+	if len(challenge) > 0 {
+		e.err = &challengeError{e.err, printable(challenge)}
+	}
 	switch {
 	case r.Code == 432:
 		// Microsoft: "Concurrent connections limit exceeded".
@@ -185,6 +194,16 @@ func (c *conn) loginRefused(challenge []byte) *dialError {
 		e.err = errors.New("unexpected reply to AUTH: " + r.Error())
 	}
 	return e
+}
+
+// printable makes foreign bytes fit to be shown.
+func printable(b []byte) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r >= 0x7f && r < 0xa0 || r == utf8.RuneError {
+			return '?'
+		}
+		return r
+	}, truncate(string(b), 500))
 }
 
 func truncate(s string, n int) string {

@@ -214,10 +214,21 @@ func lost(sent bool) outcome {
 
 // bdat sends the body in chunks (RFC 3030). A body that ends in buf is one
 // command and one write. A reply is read for each chunk, one behind where the
-// provider has PIPELINING.
+// provider has PIPELINING, but the last chunk is sent only when all others are
+// acknowledged: after a refused chunk the state is indeterminate (RFC 3030
+// section 2), and a LAST could commit what is left of the message.
 func (c *conn) bdat(ctx context.Context, buf *bodyBuffer, eof bool, body io.Reader) outcome {
 	unread := 0
 	for {
+		allowed := 0 // chunks without a reply while another is sent
+		if c.caps.pipelining && !eof {
+			allowed = 1
+		}
+		for ; unread > allowed; unread-- {
+			if out, ok := c.chunkReply(); !ok {
+				return out
+			}
+		}
 		var head [32]byte
 		h := strconv.AppendInt(append(head[:0], "BDAT "...), int64(buf.n), 10)
 		if eof {
@@ -230,17 +241,10 @@ func (c *conn) bdat(ctx context.Context, buf *bodyBuffer, eof bool, body io.Read
 		if err := c.write(buf.with(h)); err != nil {
 			return c.lastWords(unread)
 		}
-		unread++
 		if eof {
-			break
+			return c.finalReply()
 		}
-		for unread > 1 || unread > 0 && !c.caps.pipelining {
-			out, ok := c.chunkReply()
-			if !ok {
-				return out
-			}
-			unread--
-		}
+		unread++
 		buf.n = 0
 		var err error
 		if eof, err = buf.fill(body); err != nil {
@@ -248,12 +252,6 @@ func (c *conn) bdat(ctx context.Context, buf *bodyBuffer, eof bool, body io.Read
 			return outcome{err: &bodyError{err}}
 		}
 	}
-	for ; unread > 1; unread-- {
-		if out, ok := c.chunkReply(); !ok {
-			return out
-		}
-	}
-	return c.finalReply()
 }
 
 // chunkReply reads the reply to a chunk that is not the last.

@@ -22,6 +22,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"time"
 
 	"golang.org/x/oauth2"
@@ -95,7 +96,7 @@ func (u *upstream) dial(ctx context.Context, s *settings, ac *account, id creden
 				return nil, derr
 			}
 		}
-		c, err := connect(ctx, s, id)
+		c, err := connect(ctx, s, id, nil)
 		if err == nil {
 			u.breaker.done(clock(), true, true, probe)
 			err = c.login(s, id, token)
@@ -155,96 +156,86 @@ func fetchToken(ctx context.Context, s *settings, id credentials) (*oauth2.Token
 }
 
 // connect opens a connection up to the reply to EHLO, encrypted as configured.
-func connect(ctx context.Context, s *settings, id credentials) (*conn, *dialError) {
+func connect(ctx context.Context, s *settings, id credentials, tr *tracer) (*conn, *dialError) {
 	ctx, cancel := context.WithTimeout(ctx, s.dialTimeout)
 	defer cancel()
-	fail := func(stage string, err error) *dialError {
-		return &dialError{class: failConnect, stage: stage, reply: relay.ReplyUpstreamDown, err: err}
-	}
-
 	tcp, derr := dialTCP(ctx, s, id)
 	if derr != nil {
+		tr.done("tcp", "", derr.err)
 		return nil, derr
 	}
+	tr.done("tcp", "connected to "+tcp.RemoteAddr().String(), nil)
 	c := &conn{s: s, identity: s.identity, creds: id, tcp: tcp, nc: tcp}
 	c.ready.init(tcp)
 	c.br = bufio.NewReaderSize(tcp, replyBuffer)
 	c.replies = relay.NewReplyReader(c.br)
-	if err := c.arm(s.dialTimeout); err != nil {
+	if stage, err := c.greet(ctx, tr); err != nil {
 		c.abandon()
-		return nil, fail("connect", err)
-	}
-	if s.tlsMode == tlsImplicit {
-		if err := c.handshake(ctx); err != nil {
-			c.abandon()
-			return nil, fail("tls", err)
+		tr.done(stage, "", err)
+		if r, ok := errors.AsType[*relay.Reply](err); ok && r.Code == 432 {
+			return nil, &dialError{class: failBusy, stage: stage, reply: relay.ReplyUpstreamBusy(r), err: err}
 		}
-	}
-	if derr := c.greet(ctx); derr != nil {
-		c.abandon()
-		return nil, derr
+		return nil, &dialError{class: failConnect, stage: stage, reply: relay.ReplyUpstreamDown, err: err}
 	}
 	return c, nil
 }
 
-// greet reads the greeting, says EHLO and takes up TLS.
-func (c *conn) greet(ctx context.Context) *dialError {
-	fail := func(stage string, err error) *dialError {
-		return &dialError{class: failConnect, stage: stage, reply: relay.ReplyUpstreamDown, err: err}
+// greet takes the connection from its first byte to the reply to EHLO. An error
+// is the connection's or the provider's reply; stage tells where it came up.
+func (c *conn) greet(ctx context.Context, tr *tracer) (stage string, err error) {
+	if err := c.arm(c.s.dialTimeout); err != nil {
+		return "tcp", err
 	}
-	code, err := c.replies.Read()
-	if err != nil {
-		return fail("greeting", err)
+	if c.s.tlsMode == tlsImplicit {
+		if err := c.handshake(ctx, tr); err != nil {
+			return "tls", err
+		}
 	}
-	if code != 220 {
-		return c.refused("greeting")
+	if code, err := c.replies.Read(); err != nil {
+		return "greeting", err
+	} else if code != 220 {
+		return "greeting", c.replies.Reply()
 	}
-	if code, err = c.ehlo(); err != nil {
-		return fail("ehlo", err)
+	c.tell(tr, "greeting")
+	if err := c.ehlo(); err != nil {
+		return "ehlo", err
 	}
-	if code != 250 {
-		return c.refused("ehlo")
-	}
+	c.tell(tr, "ehlo")
 	if c.s.tlsMode != tlsStartTLS {
-		return nil
+		return "", nil
 	}
 	if !c.caps.startTLS {
 		// Going on in the clear would be what an attacker in the middle wants.
-		return fail("starttls", errors.New("the provider does not offer STARTTLS"))
+		return "starttls", errors.New("the provider does not offer STARTTLS")
 	}
-	if code, err = c.command([]byte("STARTTLS\r\n")); err != nil {
-		return fail("starttls", err)
-	}
-	if code != 220 {
-		return c.refused("starttls")
+	if code, err := c.command([]byte("STARTTLS\r\n")); err != nil {
+		return "starttls", err
+	} else if code != 220 {
+		return "starttls", c.replies.Reply()
 	}
 	// RFC 3207 section 6: what came in the clear after the 220 is nobody's.
 	if c.br.Buffered() > 0 {
-		return fail("starttls", errors.New("plaintext injected before TLS"))
+		return "starttls", errors.New("plaintext injected before TLS")
 	}
-	if err := c.handshake(ctx); err != nil {
-		return fail("tls", err)
+	c.tell(tr, "starttls")
+	if err := c.handshake(ctx, tr); err != nil {
+		return "tls", err
 	}
-	if code, err = c.ehlo(); err != nil { // RFC 3207 section 4.2: begin again
-		return fail("ehlo", err)
+	if err := c.ehlo(); err != nil { // RFC 3207 section 4.2: begin again
+		return "ehlo", err
 	}
-	if code != 250 {
-		return c.refused("ehlo")
-	}
-	return nil
+	c.tell(tr, "ehlo")
+	return "", nil
 }
 
-// refused makes an error of a negative reply before login. A 421 or other 4yz
-// is the upstream's trouble like a refused connection.
-func (c *conn) refused(stage string) *dialError {
-	r := c.replies.Reply()
-	if r.Code == 432 {
-		return &dialError{class: failBusy, stage: stage, reply: relay.ReplyUpstreamBusy(r), err: r}
+// tell reports a step with the reply that ended it.
+func (c *conn) tell(tr *tracer, name string) {
+	if tr != nil {
+		tr.done(name, strings.Join(c.replies.Reply().Lines, "\n"), nil)
 	}
-	return &dialError{class: failConnect, stage: stage, reply: relay.ReplyUpstreamDown, err: r}
 }
 
-func (c *conn) handshake(ctx context.Context) error {
+func (c *conn) handshake(ctx context.Context, tr *tracer) error {
 	tc := tls.Client(c.tcp, c.s.tls)
 	if err := tc.HandshakeContext(ctx); err != nil {
 		return err
@@ -253,6 +244,9 @@ func (c *conn) handshake(ctx context.Context) error {
 	c.deadline = time.Time{}
 	c.br.Reset(tc)
 	c.replies.Reset(c.br)
+	if tr != nil {
+		tr.done("tls", c.describeTLS(), nil)
+	}
 	return c.arm(c.s.dialTimeout)
 }
 

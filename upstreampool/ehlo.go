@@ -103,14 +103,14 @@ func (c *caps) offers(mechanism string) bool {
 }
 
 // ehlo introduces the gateway. There is no HELO: without EHLO there is no AUTH.
-func (c *conn) ehlo() (int, error) {
+func (c *conn) ehlo() error {
 	code, err := c.command([]byte("EHLO " + c.s.hostname + "\r\n"))
 	if err != nil {
-		return 0, err
+		return err
 	}
 	c.caps = caps{}
 	if code != 250 {
-		return code, nil
+		return c.replies.Reply()
 	}
 	first := true
 	c.replies.Lines(func(text []byte) {
@@ -119,5 +119,5 @@ func (c *conn) ehlo() (int, error) {
 		}
 		first = false
 	})
-	return code, nil
+	return nil
 }

@@ -190,8 +190,11 @@ func TestQuotaWritesFewTimes(t *testing.T) {
 			spend(t, u, "a", 5)
 			time.Sleep(100 * time.Millisecond)
 		}
-		if m.writes > 30 {
-			t.Errorf("%d writes in ten minutes", m.writes)
+		m.mu.Lock()
+		writes := m.writes
+		m.mu.Unlock()
+		if writes > 30 {
+			t.Errorf("%d writes in ten minutes", writes)
 		}
 		// A storage that fails is tried again.
 		m.mu.Lock()

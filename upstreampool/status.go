@@ -14,13 +14,236 @@
 
 package upstreampool
 
-import "slices"
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/caddymail/mailgateway/accounts"
+)
 
 // ConnCounts are numbers of connections by state.
 type ConnCounts struct {
 	Idle    int `json:"idle"`
-	Busy    int `json:"busy"`
+	Busy    int `json:"busy"` // closing ones included
 	Opening int `json:"opening"`
+}
+
+// UpstreamStatus is what is known of one upstream. It holds no account's name
+// and no secret.
+type UpstreamStatus struct {
+	Name      string `json:"name"`
+	Transport string `json:"transport"`
+	Dial      string `json:"dial,omitempty"`
+	TLS       string `json:"tls,omitempty"`
+	Mechanism string `json:"mechanism,omitempty"`
+	Provider  string `json:"provider,omitempty"`
+
+	Connections ConnCounts `json:"connections"`
+	MaxConns    int64      `json:"max_conns,omitempty"`
+	// Waiting is the number of messages that wait for quota or a connection.
+	Waiting int `json:"waiting"`
+	// Accounts is the number of accounts with connections or counts.
+	Accounts int `json:"accounts"`
+	// Breaker is `closed`, `open` or `half_open`.
+	Breaker string `json:"breaker,omitempty"`
+}
+
+// AccountStatus is what is known of one account at its upstream.
+type AccountStatus struct {
+	Account     string     `json:"account"`
+	Upstream    string     `json:"upstream"`
+	Connections ConnCounts `json:"connections"`
+	Waiting     int        `json:"waiting"`
+	// MaxConns is the configured limit, Concurrency what the provider leaves
+	// of it for now.
+	MaxConns    int `json:"max_conns"`
+	Concurrency int `json:"concurrency"`
+	// LoginsResume is when the next login is tried after a refused one.
+	LoginsResume *time.Time `json:"logins_resume,omitempty"`
+	// LastError is the last reply that kept a connection from being opened.
+	LastError string        `json:"last_error,omitempty"`
+	Limits    []LimitStatus `json:"limits,omitempty"`
+}
+
+// LimitStatus is one counted limit.
+type LimitStatus struct {
+	// Counts is `messages` or `recipients`.
+	Counts    string        `json:"counts"`
+	Limit     accounts.Rate `json:"limit"`
+	Used      int64         `json:"used"`
+	Remaining int64         `json:"remaining"`
+	// NextFree is when the next slot is free if none is now.
+	NextFree *time.Time `json:"next_free,omitempty"`
+}
+
+// Reporter is an optional interface of a Transport.
+type Reporter interface {
+	Status() UpstreamStatus
+	AccountStatus(a *accounts.Account) AccountStatus
+}
+
+// Drainer is an optional interface of a Transport. Drain closes every idle
+// connection, and the others after their message; new ones are opened as needed.
+type Drainer interface {
+	Drain()
+}
+
+var (
+	// ErrNoUpstream says that no upstream of that name is configured.
+	ErrNoUpstream = errors.New("no such upstream")
+	// ErrUnsupported says that the upstream's transport can't do that.
+	ErrUnsupported = errors.New("the upstream's transport does not support this")
+)
+
+// Status returns the state of every upstream, in the order of their names.
+func (a *App) Status() []UpstreamStatus {
+	list := make([]UpstreamStatus, 0, len(a.transports))
+	for _, name := range a.Names() {
+		st := UpstreamStatus{Name: name, Transport: fmt.Sprintf("%T", a.transports[name])}
+		if r, ok := a.transports[name].(Reporter); ok {
+			st = r.Status()
+		}
+		list = append(list, st)
+	}
+	return list
+}
+
+// AccountStatus returns the state of the account at its upstream, with what is
+// left of each limit.
+func (a *App) AccountStatus(acct *accounts.Account) (AccountStatus, error) {
+	t, ok := a.transports[acct.Upstream]
+	if !ok {
+		return AccountStatus{}, fmt.Errorf("%w: '%s'", ErrNoUpstream, acct.Upstream)
+	}
+	r, ok := t.(Reporter)
+	if !ok {
+		return AccountStatus{}, ErrUnsupported
+	}
+	return r.AccountStatus(acct), nil
+}
+
+// Drain closes the upstream's connections, each after its message.
+func (a *App) Drain(upstream string) error {
+	t, ok := a.transports[upstream]
+	if !ok {
+		return fmt.Errorf("%w: '%s'", ErrNoUpstream, upstream)
+	}
+	d, ok := t.(Drainer)
+	if !ok {
+		return ErrUnsupported
+	}
+	d.Drain()
+	return nil
+}
+
+// Status implements Reporter.
+func (t *SMTPTransport) Status() UpstreamStatus {
+	s := t.bound
+	st := UpstreamStatus{
+		Name: t.name, Transport: "smtp", Dial: s.address(), TLS: s.tlsMode,
+		Mechanism: s.mechanism, Provider: s.provider, MaxConns: s.maxConns,
+	}
+	u := t.live()
+	if u == nil {
+		return st
+	}
+	u.eachAccount(func(ac *account) {
+		ac.mu.Lock()
+		st.Accounts++
+		st.Waiting += ac.nWait
+		st.Connections.add(ac)
+		ac.mu.Unlock()
+	})
+	st.Breaker = u.breaker.state(clock())
+	return st
+}
+
+// AccountStatus implements Reporter.
+func (t *SMTPTransport) AccountStatus(a *accounts.Account) AccountStatus {
+	st := AccountStatus{Account: a.Name, Upstream: t.name}
+	u := t.live()
+	if u == nil {
+		return st
+	}
+	s := u.current.Load()
+	if s == nil {
+		return st
+	}
+	ac := u.account(a, s)
+	defer u.forget(ac)
+	defer ac.mu.Unlock()
+	now := clock()
+	st.Connections.add(ac)
+	st.Waiting = ac.nWait
+	st.MaxConns, st.Concurrency = ac.limits.conns, ac.adapt.limit(now)
+	if r := ac.adapt.lastReply(now); r != nil {
+		st.LastError = r.Error()
+	}
+	if ac.adapt.refusal(now) != nil {
+		at := wallTime(ac.adapt.dialAt)
+		st.LoginsResume = &at
+	}
+	st.Limits = ac.limits.status(now)
+	return st
+}
+
+func (l *limits) status(now int64) []LimitStatus {
+	var list []LimitStatus
+	for _, k := range []struct {
+		counts  string
+		windows []*window
+		held    int64
+	}{{"messages", l.msgs, l.heldMsgs}, {"recipients", l.rcpts, l.heldRcpts}} {
+		for _, w := range k.windows {
+			free := w.free(now, k.held)
+			st := LimitStatus{Counts: k.counts, Limit: w.rate, Used: w.sum + k.held, Remaining: free}
+			if free == 0 {
+				at := wallTime(w.when(now, 1, k.held))
+				st.NextFree = &at
+			}
+			list = append(list, st)
+		}
+	}
+	return list
+}
+
+// Drain implements Drainer.
+func (t *SMTPTransport) Drain() {
+	if u := t.live(); u != nil {
+		u.drain()
+	}
+}
+
+// live returns the upstream, nil before Start.
+func (t *SMTPTransport) live() *upstream {
+	select {
+	case <-t.started:
+		return t.upstream
+	default:
+		return nil
+	}
+}
+
+// drain keeps every connection that is open now from being lent again.
+func (u *upstream) drain() {
+	u.drained.Store(clock())
+	u.eachAccount(func(ac *account) {
+		ac.mu.Lock()
+		ac.dropIdle(func(*conn) bool { return true })
+		ac.mu.Unlock()
+	})
+}
+
+// wallTime turns a reading of the clock into a time to show.
+func wallTime(at int64) time.Time { return time.Unix(0, at).UTC().Truncate(time.Second) }
+
+func (n *ConnCounts) add(ac *account) {
+	n.Idle += ac.nIdle
+	n.Opening += ac.dialing
+	n.Busy += ac.conns - ac.nIdle - ac.dialing
 }
 
 // live returns the upstreams that are configured or have connections, in the
@@ -34,12 +257,7 @@ func live() []*upstream {
 			list = append(list, u)
 		}
 	}
-	slices.SortFunc(list, func(a, b *upstream) int {
-		if a.name < b.name {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(list, func(a, b *upstream) int { return cmp.Compare(a.name, b.name) })
 	return list
 }
 
@@ -47,10 +265,14 @@ func (u *upstream) count() ConnCounts {
 	var n ConnCounts
 	u.eachAccount(func(ac *account) {
 		ac.mu.Lock()
-		n.Idle += ac.nIdle
-		n.Opening += ac.dialing
-		n.Busy += ac.conns - ac.nIdle - ac.dialing
+		n.add(ac)
 		ac.mu.Unlock()
 	})
 	return n
 }
+
+// Interface guards
+var (
+	_ Reporter = (*SMTPTransport)(nil)
+	_ Drainer  = (*SMTPTransport)(nil)
+)

@@ -57,6 +57,7 @@ type upstream struct {
 	shards [shardCount]shard
 
 	conns   atomic.Int64 // open and opening connections of all accounts
+	drained atomic.Int64 // connections opened until then are not lent again
 	breaker breaker
 
 	starvedMu sync.Mutex
