@@ -101,7 +101,9 @@ func clientTLS(caFile string) (*tls.Config, error) {
 	if !pool.AppendCertsFromPEM(b) {
 		return nil, fmt.Errorf("no certificate in %s", caFile)
 	}
-	return &tls.Config{RootCAs: pool, ServerName: serverName, MinVersion: tls.VersionTLS12, DynamicRecordSizingDisabled: true}, nil
+	return &tls.Config{RootCAs: pool, ServerName: serverName, MinVersion: tls.VersionTLS12, DynamicRecordSizingDisabled: true,
+		// As the gateway does it towards the provider.
+		ClientSessionCache: tls.NewLRUClientSessionCache(64)}, nil
 }
 
 // serverTLS presents the certificate.
