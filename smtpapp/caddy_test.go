@@ -19,6 +19,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -62,8 +63,9 @@ type object = map[string]any
 func caddyConfig(t testing.TB, smtp object) object {
 	t.Helper()
 	app := object{
-		"hostname": "localhost",
-		"accounts": []any{object{"source": "inline", "accounts": []any{testRecord(testUser)}}},
+		"hostname":      "localhost",
+		"drain_timeout": "300ms",
+		"accounts":      []any{object{"source": "inline", "accounts": []any{testRecord(testUser)}}},
 	}
 	for k, v := range smtp {
 		app[k] = v
@@ -80,10 +82,14 @@ func caddyConfig(t testing.TB, smtp object) object {
 }
 
 func dataDir(t testing.TB) string {
-	if tt, ok := t.(*testing.T); ok {
-		return tt.TempDir()
+	t.Helper()
+	dir, err := os.MkdirTemp("", "smtpapp")
+	if err != nil {
+		t.Fatal(err)
 	}
-	return t.TempDir()
+	// Caddy may be writing a certificate still.
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
 }
 
 func load(t testing.TB, cfg object) error {

@@ -1,0 +1,262 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package smtpapp
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// runningApp returns the app of the configuration in force.
+func runningApp(t testing.TB) *App {
+	t.Helper()
+	a, err := caddy.ActiveContext().App("smtp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a.(*App)
+}
+
+// TestReload holds connections and opens others all the while, through twenty
+// reloads that change this and that: none is refused, reset or disturbed.
+func TestReload(t *testing.T) {
+	caddyUpstream = new(fakeUpstream)
+	addr := freeAddr(t)
+	config := func(i int) object {
+		return caddyConfig(t, object{"servers": object{"local": object{
+			"listen": []string{addr}, "tls": object{"mode": "off"},
+			"max_message_size": 1000 + i, "max_conns": 5000, "max_conns_per_ip": 5000,
+		}}})
+	}
+	mustLoad(t, config(0))
+	defer stopCaddy(t)
+	var held []*client
+	for range 10 {
+		c := dial(t, addr)
+		c.login()
+		held = append(held, c)
+	}
+	stop := make(chan struct{})
+	var churned, sent atomic.Int64
+	var wg sync.WaitGroup
+	fail := make(chan error, 8)
+	for range 4 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if err := churn(addr); err != nil {
+					select {
+					case fail <- err:
+					default:
+					}
+					return
+				}
+				churned.Add(1)
+			}
+		})
+	}
+	for i := 1; i <= 20; i++ {
+		mustLoad(t, config(i))
+		for _, c := range held {
+			// The new size limit is in force.
+			c.send(fmt.Sprintf("MAIL FROM:<a@example.com> SIZE=%d\r\n", 1000+i+1))
+			c.expect("552")
+			c.send(fmt.Sprintf("MAIL FROM:<a@example.com> SIZE=%d\r\nRCPT TO:<b@example.org>\r\nBDAT 3 LAST\r\nx\r\n", 1000+i))
+			c.expect("250")
+			c.expect("250")
+			c.expect("250")
+			sent.Add(1)
+		}
+	}
+	close(stop)
+	wg.Wait()
+	select {
+	case err := <-fail:
+		t.Errorf("a connection failed: %v", err)
+	default:
+	}
+	t.Logf("%d reloads, %d connections came and went, %d messages on held ones", 20, churned.Load(), sent.Load())
+	if churned.Load() == 0 {
+		t.Error("no churn")
+	}
+	if n, _ := listeners.References("tcp/" + addr); n != 1 {
+		t.Errorf("%d references to the listener, want 1", n)
+	}
+	if n := len(runningApp(t).Sessions()); n < 10 {
+		t.Errorf("%d sessions known, want 10 at least", n)
+	}
+	// The server moves: the held sessions are told at once.
+	other := freeAddr(t)
+	cfg := config(0)
+	cfg["apps"].(object)["smtp"].(object)["servers"].(object)["local"].(object)["listen"] = []string{other}
+	mustLoad(t, cfg)
+	for _, c := range held {
+		c.expect("421 4.3.2")
+		c.expectEOF()
+	}
+	if _, err := net.Dial("tcp", addr); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("the old address still answers: %v", err)
+	}
+	if _, ok := listeners.References("tcp/" + addr); ok {
+		t.Error("the old listener is still held")
+	}
+}
+
+// churn connects, sends a message and quits.
+func churn(addr string) error {
+	nc, err := net.Dial("tcp", addr)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	_ = nc.SetDeadline(time.Now().Add(20 * time.Second))
+	_, err = io.WriteString(nc, "EHLO c\r\nAUTH PLAIN "+plain(testUser, testPassword)+
+		"\r\nMAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\nBDAT 3 LAST\r\nx\r\nQUIT\r\n")
+	if err != nil {
+		return err
+	}
+	b, err := io.ReadAll(nc)
+	if err != nil {
+		return err
+	}
+	if !strings.HasSuffix(string(b), "250 2.0.0 OK 12345 provider\r\n221 2.0.0 Closing connection\r\n") {
+		return fmt.Errorf("got %q", b)
+	}
+	return nil
+}
+
+// TestFailedLoad loads configurations that fail, at each stage: the one in
+// force goes on as if nothing had been.
+func TestFailedLoad(t *testing.T) {
+	caddyUpstream = new(fakeUpstream)
+	addr := freeAddr(t)
+	config := func() object {
+		return caddyConfig(t, object{"servers": object{"local": object{
+			"listen": []string{addr}, "tls": object{"mode": "off"}, "max_message_size": 1000,
+		}}})
+	}
+	mustLoad(t, config())
+	defer stopCaddy(t)
+	c := dial(t, addr)
+	c.login()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	for name, change := range map[string]func(apps, servers object){
+		"another app does not start": func(apps, servers object) {
+			servers["local"].(object)["max_message_size"] = 5
+			apps["test_failing"] = object{}
+		},
+		"an address that cannot be had": func(apps, servers object) {
+			servers["local"].(object)["max_message_size"] = 5
+			// A host that is not ours.
+			servers["other"] = object{"listen": []string{"192.0.2.1:2525"}, "tls": object{"mode": "off"}}
+		},
+		"a bad option": func(apps, servers object) {
+			servers["local"].(object)["max_recipients"] = -1
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for range 3 {
+				cfg := config()
+				apps := cfg["apps"].(object)
+				change(apps, apps["smtp"].(object)["servers"].(object))
+				if err := load(t, cfg); err == nil {
+					t.Fatal("it loaded")
+				}
+				c.send("MAIL FROM:<a@example.com> SIZE=1000\r\nRSET\r\n")
+				c.expect("250")
+				c.expect("250")
+				if err := churn(addr); err != nil {
+					t.Error(err)
+				}
+				if n, _ := listeners.References("tcp/" + addr); n != 1 {
+					t.Errorf("%d references to the listener, want 1", n)
+				}
+				if n, _ := servers.References("local"); n != 1 {
+					t.Errorf("%d references to the server, want 1", n)
+				}
+			}
+		})
+	}
+}
+
+func init() { caddy.RegisterModule(new(failingApp)) }
+
+// failingApp fails to start, after our app has had the time to.
+type failingApp struct{}
+
+func (*failingApp) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "test_failing", New: func() caddy.Module { return new(failingApp) }}
+}
+func (*failingApp) Start() error { return errors.New("made to fail") }
+func (*failingApp) Stop() error  { return nil }
+
+// TestOptionErrors checks that errors name the server and the option.
+func TestOptionErrors(t *testing.T) {
+	for want, server := range map[string]object{
+		`server "s": max_message_size: must not be negative`:   {"max_message_size": -1},
+		`server "s": max_recipients: must not be negative`:     {"max_recipients": -1},
+		`server "s": max_conns: must not be negative`:          {"max_conns": -1},
+		`server "s": max_conns_per_ip: must not be negative`:   {"max_conns_per_ip": -1},
+		`server "s": command_timeout: must not be negative`:    {"command_timeout": -1},
+		`server "s": auth_failures: max: must not be negative`: {"auth_failures": object{"max": -1}},
+		`server "s": bare_newline: unrecognized value 'fix'`:   {"bare_newline": "fix"},
+		`server "s": envelope: unrecognized value 'x'`:         {"envelope": "x"},
+		`server "s": plaintext_auth: `:                         {"plaintext_auth": []string{"10.0.0.0/33"}},
+		`server "s": trust: needs networks and an account`:     {"trust": []any{object{"networks": []string{"10.0.0.0/8"}}}},
+		`server "s": trust: `:                                  {"trust": []any{object{"networks": []string{"x"}, "account": "a"}}},
+		`server "s": listen: `:                                 {"listen": []string{"127.0.0.1:99999"}},
+		`server "s": tls: unrecognized mode 'ssl'`:             {"tls": object{"mode": "ssl"}},
+		`server "s": tls: certificate and key belong together`: {"tls": object{"certificate": "/x"}},
+		`server "s": tls: mode 'off' takes no other options`:   {"tls": object{"mode": "off", "legacy": true}},
+		`server "s": tls: client_certificate_login: needs`:     {"tls": object{"client_certificate_login": true}},
+		`server "s": tls: stat /nonexistent/cert.pem`:          {"tls": object{"certificate": "/nonexistent/cert.pem", "key": "/k"}},
+		`unknown field "max_sizes"`:                            {"max_sizes": 1},
+	} {
+		err := load(t, caddyConfig(t, object{"servers": object{"s": server}}))
+		if err == nil {
+			_ = caddy.Stop()
+		}
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("want %s, got %v", want, err)
+		}
+	}
+	addr := freeAddr(t)
+	off := object{"listen": []string{addr}, "tls": object{"mode": "off"}}
+	err := load(t, caddyConfig(t, object{"servers": object{"a": off, "b": off}}))
+	if err == nil || !strings.Contains(err.Error(), "address in use by server") {
+		t.Errorf("got %v", err)
+	}
+	if err := load(t, caddyConfig(t, object{"drain_timeout": -1})); err == nil || !strings.Contains(err.Error(), "drain_timeout") {
+		t.Errorf("got %v", err)
+	}
+}
