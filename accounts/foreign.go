@@ -38,6 +38,9 @@ type Foreign struct {
 	// Providers are the client registrations that the accounts need in
 	// `oauth_tokens`, each with its upstream.
 	Providers []SuggestedProvider
+
+	byIdentity map[string]int // the providers
+	taken      map[string]int // how often a name was asked for
 }
 
 // Imported is one account of another program's file.
@@ -147,41 +150,43 @@ func quoteToken(s string) string {
 // use finds the provider for an account, or adds it, and returns the name of
 // its upstream. p has all but the names.
 func (f *Foreign) use(p SuggestedProvider, needsSecret bool) (upstream string) {
-	for i := range f.Providers {
-		q := &f.Providers[i]
-		if q.Kind == p.Kind && q.Preset == p.Preset && q.Grant == p.Grant && q.Tenant == p.Tenant &&
-			q.ClientID == p.ClientID && q.TokenURL == p.TokenURL && q.Dial == p.Dial && slices.Equal(q.Scopes, p.Scopes) {
-			q.Accounts++
-			q.NeedsSecret = q.NeedsSecret || needsSecret
-			return q.Upstream
+	identity := strings.Join(append([]string{
+		p.Kind, p.Preset, p.Grant, p.Tenant, p.ClientID, p.TokenURL, p.Dial,
+	}, p.Scopes...), "\x00")
+	i, ok := f.byIdentity[identity]
+	if !ok {
+		name, up := p.Kind, p.Preset
+		if name == "generic" {
+			name = "imported"
 		}
+		if up == "" {
+			up = "imported"
+		}
+		p.Name, p.Upstream = f.free("provider", name), f.free("upstream", up)
+		if f.byIdentity == nil {
+			f.byIdentity = make(map[string]int)
+		}
+		i = len(f.Providers)
+		f.byIdentity[identity] = i
+		f.Providers = append(f.Providers, p)
 	}
-	name, up := p.Kind, p.Preset
-	if name == "generic" {
-		name = "imported"
-	}
-	if up == "" {
-		up = "imported"
-	}
-	p.Name = f.free(name, func(q *SuggestedProvider) string { return q.Name })
-	p.Upstream = f.free(up, func(q *SuggestedProvider) string { return q.Upstream })
-	p.NeedsSecret, p.Accounts = needsSecret, 1
-	f.Providers = append(f.Providers, p)
-	return p.Upstream
+	q := &f.Providers[i]
+	q.Accounts++
+	q.NeedsSecret = q.NeedsSecret || needsSecret
+	return q.Upstream
 }
 
-func (f *Foreign) free(name string, of func(*SuggestedProvider) string) string {
-	candidate := name
-	for n := 2; ; n++ {
-		taken := false
-		for i := range f.Providers {
-			taken = taken || of(&f.Providers[i]) == candidate
-		}
-		if !taken {
-			return candidate
-		}
-		candidate = name + strconv.Itoa(n)
+// free returns a name that nobody has yet: the second is name2.
+func (f *Foreign) free(what, name string) string {
+	if f.taken == nil {
+		f.taken = make(map[string]int)
 	}
+	key := what + " " + name
+	f.taken[key]++
+	if n := f.taken[key]; n > 1 {
+		return name + strconv.Itoa(n)
+	}
+	return name
 }
 
 // finish checks the records as the directory will.

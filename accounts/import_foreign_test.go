@@ -181,6 +181,19 @@ upstream gmail {
 	}
 }
 
+// Ten thousand accounts, each with a client of its own.
+func TestImportManyProviders(t *testing.T) {
+	var b strings.Builder
+	for i := range 10_000 {
+		fmt.Fprintf(&b, "a%d@gmail.com,,token,client%d\n", i, i)
+	}
+	f, err := ImportCSV(strings.NewReader(b.String()))
+	checkForeign(t, f, err)
+	if len(f.Accounts) != 10_000 || len(f.Providers) != 10_000 || f.Accounts[9999].Record.Upstream != "gmail10000" {
+		t.Errorf("%d accounts, %d providers", len(f.Accounts), len(f.Providers))
+	}
+}
+
 func TestImportCSV(t *testing.T) {
 	f, err := ImportCSV(strings.NewReader("\xef\xbb\xbfEmail,account_id,refresh_token,client_id\r\n" +
 		"a@gmail.com,id-a,MARKED-a,1.apps.googleusercontent.com\r\n" +

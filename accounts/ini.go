@@ -25,6 +25,9 @@ type iniSection struct {
 	bad    int // the first line that is neither option nor continuation
 }
 
+// maxINIValue bounds a value that goes on over many lines; the rest is dropped.
+const maxINIValue = 8 << 10
+
 // parseINI reads sections, options with = or :, values that go on in indented
 // lines, and comments that are lines of their own. What stands before the first
 // section is skipped.
@@ -42,7 +45,7 @@ func parseINI(text string) []*iniSection {
 		}
 		indented := line[0] == ' ' || line[0] == '\t'
 		if indented && current != nil && option != "" {
-			if len(current.values[option]) < maxSecretLen {
+			if len(current.values[option]) < maxINIValue {
 				current.values[option] += "\n" + trimmed
 			}
 			continue
