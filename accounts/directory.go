@@ -100,8 +100,9 @@ func (d *Directory) Problems() []Problem {
 			continue
 		}
 		for _, a := range d.indexes[i].All() {
-			first, ok := d.Lookup(a.Name)
-			if !ok || first == a || first.Source == a.Source {
+			// Not Lookup: this must not read a storage ten thousand times.
+			first, _ := d.get(a.Name)
+			if first == nil || first == a || first.Source == a.Source {
 				continue
 			}
 			if hidden++; hidden > maxHidden {
