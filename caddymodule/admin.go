@@ -67,10 +67,13 @@ func (AdminAPI) Routes() []caddy.AdminRoute {
 		{"DELETE /smtp/accounts/{name}", deleteAccount},
 		{"POST /smtp/accounts/{name}/pause", pauseAccount(true)},
 		{"POST /smtp/accounts/{name}/resume", pauseAccount(false)},
+		{"POST /smtp/accounts/{name}/verify", verifyAccount},
 		{"POST /smtp/accounts/{name}/login", startLogin},
 		{"GET /smtp/logins/{id}", getLogin},
 		{"POST /smtp/logins/{id}", pasteLogin},
 		{"GET /smtp/problems", listProblems},
+		{"GET /smtp/upstreams", listUpstreams},
+		{"POST /smtp/upstreams/{name}/drain", drainUpstream},
 		{"GET /smtp/sessions", listSessions},
 		{"GET /oauth_tokens", listTokens},
 		{"GET /smtp/openapi.json", func(w http.ResponseWriter, _ *http.Request) error {

@@ -17,6 +17,7 @@ package caddymodule
 import (
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/oauthtoken"
+	"github.com/caddymail/mailgateway/upstreampool"
 )
 
 // accountStates are what an account's state may be.
@@ -54,6 +55,9 @@ func (s states) of(a *accounts.Account) string {
 type accountStatus struct {
 	// Token is the state of the account's tokens, if it has any.
 	Token *oauthtoken.AccountStatus `json:"token,omitempty"`
+	// UpstreamStatus is its state at the upstream, with what is left of
+	// each limit.
+	UpstreamStatus *upstreampool.AccountStatus `json:"upstream_status,omitempty"`
 }
 
 func statusOf(a *accounts.Account) (s accountStatus) {
@@ -62,6 +66,11 @@ func statusOf(a *accounts.Account) (s accountStatus) {
 			if list := app.Status(oauthtoken.StatusFilter{Provider: provider, Account: a.Name}); len(list) > 0 {
 				s.Token = &list[0]
 			}
+		}
+	}
+	if app, err := runningApp[*upstreampool.App]("smtp_upstreams"); err == nil {
+		if st, err := app.AccountStatus(a); err == nil {
+			s.UpstreamStatus = &st
 		}
 	}
 	return s

@@ -45,6 +45,35 @@ func listSessions(w http.ResponseWriter, r *http.Request) error {
 	}{sessions})
 }
 
+// listUpstreams answers GET /smtp/upstreams.
+func listUpstreams(w http.ResponseWriter, _ *http.Request) error {
+	app, err := runningApp[*upstreampool.App]("smtp_upstreams")
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, struct {
+		Upstreams []upstreampool.UpstreamStatus `json:"upstreams"`
+	}{app.Status()})
+}
+
+// drainUpstream answers POST /smtp/upstreams/{name}/drain.
+func drainUpstream(w http.ResponseWriter, r *http.Request) error {
+	app, err := runningApp[*upstreampool.App]("smtp_upstreams")
+	if err != nil {
+		return err
+	}
+	switch err := app.Drain(r.PathValue("name")); {
+	case errors.Is(err, upstreampool.ErrNoUpstream):
+		return &apiError{http.StatusNotFound, err, ""}
+	case errors.Is(err, upstreampool.ErrUnsupported):
+		return &apiError{http.StatusConflict, err, ""}
+	case err != nil:
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
 // listTokens answers GET /oauth_tokens.
 func listTokens(w http.ResponseWriter, r *http.Request) error {
 	app, err := runningApp[*oauthtoken.App]("oauth_tokens")

@@ -49,6 +49,7 @@ configuration file given by --config says, else at localhost:2019.`,
 			cmd.AddCommand(
 				accountCommand(),
 				loginCommand(),
+				testCommand(),
 				snippetCommand(),
 				sandboxCommand(),
 			)
