@@ -15,8 +15,6 @@
 package oauthtoken
 
 import (
-	"hash/maphash"
-	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,15 +29,18 @@ type grantToken struct {
 	token *oauth2.Token
 	// seed is the configured seed that the token belongs to.
 	seed string
-	// obtained, refreshAt (when to refresh ahead), soft (when it is no
-	// longer lent without trying to get another), expiry.
-	obtained, refreshAt, soft, expiry int64
+	// soft is when it is no longer lent without trying to get another,
+	// refreshAt when to refresh ahead.
+	soft, refreshAt  int64
+	obtained, expiry int64
 	// nudged says that a hit has asked for the refresh ahead.
 	nudged *atomic.Bool
 }
 
 // entry is one account's state. Readers load cur; everything else is under mu.
 type entry struct {
+	// What the hit path touches stands together, in one cache line.
+	hash    uint64
 	subject string
 	cur     atomic.Pointer[grantToken]
 	used    atomic.Int64 // Unix nanoseconds
@@ -72,74 +73,4 @@ type entry struct {
 	// of the schedule, under its lock
 	due   int64
 	index int
-}
-
-// shards is a map for many readers: lookups take no lock and allocate
-// nothing, since a shard's map is replaced, never changed.
-type shards struct {
-	seed maphash.Seed
-	s    [256]struct {
-		mu sync.Mutex
-		m  atomic.Pointer[map[string]*entry]
-	}
-	n atomic.Int64
-}
-
-func newShards() *shards { return &shards{seed: maphash.MakeSeed()} }
-
-func (s *shards) get(subject string) *entry {
-	m := s.s[maphash.String(s.seed, subject)%uint64(len(s.s))].m.Load()
-	if m == nil {
-		return nil
-	}
-	return (*m)[subject]
-}
-
-func (s *shards) getOrAdd(subject string, add func() *entry) (e *entry, added bool) {
-	if e := s.get(subject); e != nil {
-		return e, false
-	}
-	sh := &s.s[maphash.String(s.seed, subject)%uint64(len(s.s))]
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	m := sh.m.Load()
-	if m != nil {
-		if e := (*m)[subject]; e != nil {
-			return e, false
-		}
-	}
-	next := make(map[string]*entry, 1)
-	if m != nil {
-		next = make(map[string]*entry, len(*m)+1)
-		maps.Copy(next, *m)
-	}
-	e = add()
-	next[subject] = e
-	sh.m.Store(&next)
-	s.n.Add(1)
-	return e, true
-}
-
-func (s *shards) remove(subject string) {
-	sh := &s.s[maphash.String(s.seed, subject)%uint64(len(s.s))]
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	m := sh.m.Load()
-	if m == nil || (*m)[subject] == nil {
-		return
-	}
-	next := maps.Clone(*m)
-	delete(next, subject)
-	sh.m.Store(&next)
-	s.n.Add(-1)
-}
-
-func (s *shards) each(f func(*entry)) {
-	for i := range s.s {
-		if m := s.s[i].m.Load(); m != nil {
-			for _, e := range *m {
-				f(e)
-			}
-		}
-	}
 }

@@ -151,6 +151,11 @@ func (m *manager) finish(p *Provider, e *entry, f *flight, gt *grantToken, err *
 		e.failures++
 		e.lastErr, e.lastErrAt, e.failedSeed = err, now, f.seed
 		e.blockUntil = now.Add(blockFor(err, e.failures))
+		if err.class == classReauth && !p.usesStore() {
+			// No consent will appear in the store: somebody has to mend
+			// something at the provider, and the server is asked.
+			e.blockUntil = now.Add(10 * time.Minute)
+		}
 		if err.class == classReauth {
 			m.setState(e, stateReauth)
 		} else {

@@ -73,7 +73,7 @@ func (a *App) Forget(ctx context.Context, provider, account string) error {
 		e.rec, e.unsaved, e.pending = nil, nil, nil
 		p.man.setState(e, stateNone)
 		p.man.sched.set(e, time.Time{})
-		p.man.entries.remove(e.subject)
+		p.man.entries.remove(e)
 		return nil
 	})
 }

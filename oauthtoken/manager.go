@@ -34,7 +34,7 @@ var managers = caddy.NewUsagePool()
 // manager keeps the tokens of one provider identity.
 type manager struct {
 	name    string
-	entries *shards
+	entries *table
 	sched   *schedule
 	gate    *gate
 	breaker breaker
@@ -64,7 +64,7 @@ type manager struct {
 }
 
 func newManager(p *Provider) *manager {
-	m := &manager{name: p.name, entries: newShards(), sched: newSchedule(), gate: newGate()}
+	m := &manager{name: p.name, entries: newTable(), sched: newSchedule(), gate: newGate()}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	// In force until something is attached: an app is usable from
 	// Provision on, since apps start in any order.
@@ -130,7 +130,7 @@ func (m *manager) Destruct() error {
 }
 
 func (m *manager) entry(subject string) *entry {
-	e, added := m.entries.getOrAdd(subject, func() *entry { return &entry{subject: subject, index: -1} })
+	e, added := m.entries.getOrAdd(subject)
 	if added {
 		e.mu.Lock()
 		m.setState(e, stateIdle)
