@@ -171,6 +171,7 @@ func testFault(t *testing.T, framing string, pooled bool, way, stage, fault, bod
 	settled(t, u, a.Name)
 	u.detach(&patient)
 	u.closing.wait()
+	u.storing.wait()
 	p.stop() // and all that the provider still had to say to itself
 	if n := p.holds("after" + body); n != 1 {
 		t.Errorf("the message after is held %d times; %s", n, where)

@@ -71,6 +71,7 @@ func limited(t *testing.T, mod ...func(*settings)) (*upstream, *settings) {
 func endUpstream(u *upstream) {
 	u.detach(u.current.Load())
 	u.closing.wait()
+	u.storing.wait()
 }
 
 // TestRateWindow sends as fast as the gateway lets it, with answers that take
@@ -389,6 +390,7 @@ func TestLimitsSurviveReload(t *testing.T) {
 		u.attach(&s3)
 		u.detach(s1)
 		u.closing.wait()
+		u.storing.wait()
 		if n := u.count(); n.Idle != 0 {
 			t.Errorf("%+v: a connection of another identity is kept", n)
 		}
@@ -397,6 +399,7 @@ func TestLimitsSurviveReload(t *testing.T) {
 		}
 		u.detach(&s3)
 		u.closing.wait()
+		u.storing.wait()
 		if err := use(); !errors.Is(err, relay.ReplyShuttingDown) {
 			t.Error(err)
 		}

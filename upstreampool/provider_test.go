@@ -472,6 +472,7 @@ func start(t *testing.T, s *settings) *upstream {
 	t.Cleanup(func() {
 		u.detach(s)
 		u.closing.wait()
+		u.storing.wait()
 	})
 	return u
 }

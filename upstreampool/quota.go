@@ -207,9 +207,9 @@ func (q *quotaKeeper) start(u *upstream) {
 		return
 	}
 	q.running = true
-	u.closing.begin()
+	u.storing.begin()
 	go func() {
-		defer u.closing.end()
+		defer u.storing.end()
 		q.run(u)
 	}()
 }

@@ -66,7 +66,8 @@ type upstream struct {
 
 	quits   chan struct{} // semaphore
 	warming chan struct{} // semaphore
-	closing tally
+	closing tally         // connections
+	storing tally         // writers of quotas
 
 	metrics *upstreamMetrics
 	quota   quotaKeeper
@@ -186,6 +187,7 @@ func (u *upstream) close(last *settings) {
 	go func() {
 		defer close(done)
 		u.closing.wait()
+		u.storing.wait()
 	}()
 	// A reload must not wait for a provider; the end of the process may.
 	if caddy.Exiting() {
