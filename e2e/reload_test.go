@@ -230,7 +230,6 @@ func TestNoGoroutineLeft(t *testing.T) {
 	ignore := []goleak.Option{
 		goleak.IgnoreCurrent(),
 		goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.keepLockfileFresh"),
-		goleak.MaxSleepInterval(100 * time.Millisecond), goleak.MaxRetryAttempts(100),
 	}
 	run()
 	goleak.VerifyNone(t, ignore...)
