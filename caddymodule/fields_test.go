@@ -21,6 +21,7 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/oauthtoken"
@@ -169,10 +170,30 @@ func TestFixturesCoverFields(t *testing.T) {
 }
 
 // TestUnknownJSONField holds that an unknown field in JSON is an error that
-// names it, in every app.
+// names it, in every app and at every depth.
 func TestUnknownJSONField(t *testing.T) {
-	for name := range apps() {
-		_, err := provision(t, `{"apps": {"`+name+`": {"no_such_field": 1}}}`)
+	for _, cfg := range []string{
+		`"smtp": {%s}`,
+		`"smtp": {"servers": {"a": {%s}}}`,
+		`"smtp": {"servers": {"a": {"tls": {%s}}}}`,
+		`"smtp": {"servers": {"a": {"trust": [{%s}]}}}`,
+		`"smtp": {"servers": {"a": {"auth_failures": {%s}}}}`,
+		`"smtp": {"accounts": [{"source": "inline", %s}]}`,
+		`"smtp": {"accounts": [{"source": "inline", "accounts": [{%s}]}]}`,
+		`"smtp": {"accounts": [{"source": "inline", "accounts": [{"limits": {%s}}]}]}`,
+		`"smtp": {"accounts": [{"source": "file", %s}]}`,
+		`"smtp": {"accounts": [{"source": "dynamic", %s}]}`,
+		`"oauth_tokens": {%s}`,
+		`"oauth_tokens": {"store": {"store": "storage", %s}}`,
+		`"oauth_tokens": {"providers": {"google": {%s}}}`,
+		`"smtp_upstreams": {%s}`,
+		`"smtp_upstreams": {"upstreams": {"gmail": {%s}}}`,
+		`"smtp_upstreams": {"upstreams": {"gmail": {"tls": {%s}}}}`,
+		`"smtp_upstreams": {"upstreams": {"gmail": {"auth": {%s}}}}`,
+		`"smtp_sandbox": {%s}`,
+		`"smtp_sandbox": {"faults": [{%s}]}`,
+	} {
+		_, err := provision(t, `{"apps": {`+strings.Replace(cfg, "%s", `"no_such_field": 1`, 1)+`}}`)
 		wantError(t, err, `unknown field "no_such_field"`)
 	}
 }
@@ -185,5 +206,6 @@ func provision(t *testing.T, body string) (*caddy.Config, error) {
 		return nil, err
 	}
 	cfg.Admin = &caddy.AdminConfig{Disabled: true}
+	cfg.StorageRaw = caddyconfig.JSON(map[string]string{"module": "file_system", "root": t.TempDir()}, nil)
 	return cfg, caddy.Validate(cfg)
 }
