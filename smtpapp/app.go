@@ -150,12 +150,17 @@ func (a *App) Start() error {
 // same sockets, their sessions go on under it; the others are drained. Only
 // when the process exits does Stop wait for that.
 func (a *App) Stop() error {
+	a.stop(caddy.Exiting())
+	return nil
+}
+
+func (a *App) stop(wait bool) {
 	a.detachAll()
 	a.directory.Stop()
-	if caddy.Exiting() {
+	if wait {
+		// Those of earlier configurations are waited for as well.
 		pendingDrains.Wait()
 	}
-	return nil
 }
 
 // Directory returns the app's accounts.

@@ -24,13 +24,13 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/caddyserver/certmagic"
 	"github.com/emersion/go-smtp"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
@@ -40,6 +40,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv(holdEnv) != "" {
+		holdClients()
+	}
 	goleak.VerifyTestMain(m,
 		// Caddy's own, for the life of the process.
 		goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.(*Cache).maintainAssets"),
@@ -50,8 +53,6 @@ func TestMain(m *testing.M) {
 		goleak.IgnoreAnyFunction("go.opencensus.io/stats/view.(*worker).start"),
 	)
 }
-
-var _ = certmagic.Default
 
 // message is what the fake upstream has been given.
 type message struct {
@@ -77,7 +78,8 @@ type fakeUpstream struct {
 	rcptErr   func(to string) error
 	reply     relay.Reply
 	dataErr   error
-	lie       relay.Reply          // what Data says if it does not read
+	lie       relay.Reply // what Data says if it does not read
+	onPanic   string
 	early     bool                 // fail before the body is read
 	onData    func(body io.Reader) // in place of reading the body
 	hold      chan struct{}        // Data waits for it
@@ -151,6 +153,9 @@ func (u *fakeUpstream) take(ctx context.Context, m *message, body io.Reader, don
 	u.mu.Unlock()
 	if inData != nil {
 		inData <- struct{}{}
+	}
+	if u.onPanic != "" {
+		panic(u.onPanic)
 	}
 	if early {
 		return u.lie, dataErr
@@ -283,6 +288,8 @@ func startServerWith(t testing.TB, up relay.Upstream, change func(*policy)) *tes
 		s.up = u
 	case singleUpstream:
 		s.up = u.fakeUpstream
+	default:
+		s.up = new(fakeUpstream)
 	}
 	s.source.index.Set(mustCompile(t, testRecord(testUser)))
 	s.gen = newTestGeneration(t, up, s.source, p)
@@ -328,6 +335,12 @@ func (l *countingListener) last() *countingConn {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.conns[len(l.conns)-1]
+}
+
+func (l *countingListener) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.conns = nil
 }
 
 type countingConn struct {
