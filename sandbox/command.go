@@ -16,6 +16,7 @@ package sandbox
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 )
 
@@ -199,10 +200,8 @@ func eachParam(params []byte, f func(name string, value []byte, hasValue bool) s
 		if up == "" {
 			return replyUnknown
 		}
-		for _, s := range seen[:n] {
-			if s == up {
-				return replyTwice
-			}
+		if slices.Contains(seen[:n], up) {
+			return replyTwice
 		}
 		seen[n] = up
 		n++

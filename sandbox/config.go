@@ -12,9 +12,6 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-// Package sandbox is the Caddy app `smtp_sandbox`: a mail provider to run on a
-// laptop and in tests, with SMTP submission, OAuth, limits and faults. It
-// keeps what it receives and delivers nothing.
 package sandbox
 
 import (

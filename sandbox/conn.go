@@ -375,7 +375,7 @@ func (c *conn) rcpt(arg []byte) error {
 		c.tx.refused = append(c.tx.refused, string(path))
 		return nil
 	}
-	bad := ""
+	var bad string
 	switch {
 	case c.box == nil:
 		bad = c.st.profile.authRequired

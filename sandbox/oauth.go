@@ -21,6 +21,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/caddyserver/caddy/v2"
 )
 
 // oauth is the memory of the authorization server.
@@ -66,7 +68,10 @@ type grant struct {
 type TokenFailure struct {
 	// Times is how many requests fail; -1 is all.
 	Times int `json:"times"`
-	// Status is the HTTP status. Default: 503.
+	// Delay is how long the answer takes. Default: 0.
+	Delay caddy.Duration `json:"delay,omitempty"`
+	// Status is the HTTP status; 200 answers as usual, after Delay.
+	// Default: 503.
 	Status int `json:"status,omitempty"`
 	// HTML answers with a web page in place of JSON.
 	HTML bool `json:"html,omitempty"`

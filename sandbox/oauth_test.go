@@ -131,6 +131,11 @@ func TestTokenFailures(t *testing.T) {
 	wantError(t, s, refreshForm("rt-a@example.com"), 503, "temporarily_unavailable")
 	wantError(t, s, refreshForm("rt-a@example.com"), 503, "temporarily_unavailable")
 	refresh(t, s, "rt-a@example.com")
+	s.FailTokens(TokenFailure{Times: 1, Delay: 20e6, Status: 200})
+	from := time.Now()
+	if refresh(t, s, "rt-a@example.com"); time.Since(from) < 20*time.Millisecond {
+		t.Error("not delayed")
+	}
 	s.FailTokens(TokenFailure{Times: -1, HTML: true, Status: 502, Mailbox: "a@example.com"})
 	resp, err := http.PostForm(s.TokenURL(), refreshForm("rt-a@example.com"))
 	if err != nil {

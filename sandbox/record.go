@@ -17,6 +17,7 @@ package sandbox
 import (
 	"context"
 	"encoding/hex"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -372,12 +373,7 @@ func (m *mailbox) snapshot() MailboxStats {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	st := m.stats
-	if st.TokenPosts != nil {
-		st.TokenPosts = make(map[string]uint64, len(m.stats.TokenPosts))
-		for k, v := range m.stats.TokenPosts {
-			st.TokenPosts[k] = v
-		}
-	}
+	st.TokenPosts = maps.Clone(st.TokenPosts)
 	return st
 }
 
@@ -406,12 +402,8 @@ func (s *Sandbox) Stats() Stats {
 	}
 	r.mu.Lock()
 	st.Messages, st.Bytes = r.total-r.first, r.bytes
-	for k, v := range r.authBy {
-		st.Auth[k] = v
-	}
-	for k, v := range r.tokenBy {
-		st.TokenPosts[k] = v
-	}
+	maps.Copy(st.Auth, r.authBy)
+	maps.Copy(st.TokenPosts, r.tokenBy)
 	r.mu.Unlock()
 	r.boxMu.RLock()
 	boxes := make([]*mailbox, 0, len(r.boxes))

@@ -42,7 +42,6 @@ type certificates struct {
 
 	mu   sync.Mutex
 	sign signer
-	root *x509.Certificate
 	leaf *tls.Certificate
 	till time.Time
 }

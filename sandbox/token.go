@@ -67,8 +67,13 @@ func (s *Sandbox) token(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if f, ok := s.oauth.failure(mailbox); ok {
-		s.failToken(w, r, st, f)
-		return
+		if !s.sleep(time.Duration(f.Delay)) {
+			return
+		}
+		if f.Status != http.StatusOK {
+			s.failToken(w, r, st, f)
+			return
+		}
 	}
 	client, ok := s.client(w, r, st, grantType)
 	if !ok {
