@@ -110,9 +110,9 @@ func (a *App) provisionStore(ctx caddy.Context) error {
 func (a *App) Start() error {
 	for _, p := range a.loaded {
 		p.man.attach(p)
+		p.logWarnings(time.Now())
 	}
 	a.started = true
-	a.warnExpiries()
 	return nil
 }
 

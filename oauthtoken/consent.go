@@ -41,7 +41,7 @@ import (
 //	fmt.Println(flow.URL)                    // open it in the browser
 //	c, err := flow.Wait(ctx)                 // the browser comes back, or
 //	c, err := flow.Finish(ctx, pastedURL)    // the user pastes where it went
-//	err = app.StoreConsent(ctx, "google", "a@example.com", c.RefreshToken)
+//	err = app.StoreLogin(ctx, "google", "a@example.com", c)
 //
 // and with a device code:
 //
@@ -73,6 +73,9 @@ type Consent struct {
 	Identity string
 	// Token is the first access token.
 	Token *oauth2.Token
+	// Expires is when the refresh token ends; zero where the server doesn't
+	// say. Google says so for apps in testing.
+	Expires time.Time
 }
 
 // ErrIdentity is a consent of somebody else than the mailbox's owner.
@@ -306,6 +309,9 @@ func (p *Provider) redeem(ctx context.Context, q *tokenQuery, ep *endpoints, o L
 	c := &Consent{
 		RefreshToken: r.RefreshToken,
 		Token:        &oauth2.Token{AccessToken: r.AccessToken, TokenType: "Bearer", Expiry: sent.Add(r.Lifetime)},
+	}
+	if r.RefreshExpires > 0 {
+		c.Expires = sent.Add(r.RefreshExpires)
 	}
 	if r.IDToken == "" {
 		return c, nil

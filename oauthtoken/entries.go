@@ -64,6 +64,8 @@ type entry struct {
 	rejectedAt time.Time
 	// failedSeed is the seed of that refresh.
 	failedSeed string
+	// failedUnder is the configuration that it ran under.
+	failedUnder *Provider
 	// again lets the next refresh ask in spite of a sticky refusal.
 	again  bool
 	state  state

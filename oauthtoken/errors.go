@@ -57,28 +57,34 @@ type Error struct {
 	RetryAfter time.Duration
 
 	class errClass
+	// quiet says that no request was made, since the trouble is known and
+	// was told already.
+	quiet bool
 	err   error
 }
 
 // Error implements error.
 func (e *Error) Error() string {
-	var sb strings.Builder
-	sb.WriteString("provider '" + e.Provider + "'")
-	if e.Account != "" {
-		sb.WriteString(", account '" + e.Account + "'")
+	var parts []string
+	switch {
+	case e.Provider != "" && e.Account != "":
+		parts = append(parts, "provider '"+e.Provider+"', account '"+e.Account+"'")
+	case e.Provider != "":
+		parts = append(parts, "provider '"+e.Provider+"'")
 	}
 	if e.class == classReauth {
-		sb.WriteString(": needs consent again")
+		parts = append(parts, "needs consent again")
 	}
 	for _, s := range []string{e.Code, e.Description} {
 		if s != "" {
-			sb.WriteString(": " + s)
+			parts = append(parts, s)
 		}
 	}
+	s := strings.Join(parts, ": ")
 	if e.Status != 0 && e.Code == "" {
-		fmt.Fprintf(&sb, " (HTTP %d)", e.Status)
+		s += fmt.Sprintf(" (HTTP %d)", e.Status)
 	}
-	return sb.String()
+	return s
 }
 
 // Unwrap returns the cause, if it is not the server's answer.

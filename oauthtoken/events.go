@@ -44,26 +44,31 @@ func (a *App) provisionEvents(ctx caddy.Context) error {
 // leaves an account in need of a human.
 func (m *manager) announce(p *Provider, account string, err *Error, failures int, wasReauth bool) {
 	reauth := err.class == classReauth
-	if reauth && wasReauth || !reauth && failures > 1 {
+	if err.quiet || reauth && wasReauth || !reauth && failures > 1 {
 		return
 	}
-	ex := Explain(err.Code, err.Reason+" "+err.Description)
-	fields := []zap.Field{
-		zap.String("provider", m.name), zap.String("account", account),
-		zap.String("code", err.Code), zap.String("reason", err.Reason), zap.String("description", err.Description),
-		zap.String("cause", ex.Cause), zap.String("remedy", ex.Remedy),
-	}
-	name := eventFailed
 	if reauth {
-		name = eventReauth
-		p.logger.Error("account needs consent again", fields...)
+		m.tell(p, eventReauth, "account needs consent again", account, err)
 	} else {
-		p.logger.Error("token refresh failed", fields...)
+		m.tell(p, eventFailed, "token refresh failed", account, err)
 	}
+}
+
+// announceDown tells that the breaker has opened: once, for all accounts.
+func (m *manager) announceDown(p *Provider, err *Error) {
+	// Event handlers may be slow, and the refresh that found out goes on.
+	go m.tell(p, eventFailed, "token endpoint is down; requests to it are held back", "", err)
+}
+
+func (m *manager) tell(p *Provider, event, msg, account string, err *Error) {
+	ex := Explain(err.Code, err.Reason+" "+err.Description)
+	p.logger.Error(msg, zap.String("account", account),
+		zap.String("code", err.Code), zap.String("reason", err.Reason), zap.String("description", err.Description),
+		zap.Int("status", err.Status), zap.String("cause", ex.Cause), zap.String("remedy", ex.Remedy))
 	if p.app.events == nil {
 		return
 	}
-	p.app.events.Emit(p.app.ctx, name, map[string]any{
+	p.app.events.Emit(p.app.ctx, event, map[string]any{
 		"provider": m.name, "account": account,
 		"code": err.Code, "reason": err.Reason, "description": err.Description,
 		"cause": ex.Cause, "remedy": ex.Remedy,

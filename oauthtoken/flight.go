@@ -149,7 +149,7 @@ func (m *manager) finish(p *Provider, e *entry, f *flight, gt *grantToken, err *
 		}
 	} else {
 		e.failures++
-		e.lastErr, e.lastErrAt, e.failedSeed = err, now, f.seed
+		e.lastErr, e.lastErrAt, e.failedSeed, e.failedUnder = err, now, f.seed, p
 		e.blockUntil = now.Add(blockFor(err, e.failures))
 		if err.class == classReauth && !p.usesStore() {
 			// No consent will appear in the store: somebody has to mend
@@ -175,10 +175,13 @@ func (m *manager) finish(p *Provider, e *entry, f *flight, gt *grantToken, err *
 	}
 	m.observe(f, err, time.Since(start))
 	if warn != "" {
-		p.logger.Warn("token warning", zap.String("provider", m.name), zap.String("account", e.subject), zap.String("warning", warn))
+		p.logger.Warn("token warning", zap.String("account", e.subject), zap.String("warning", warn))
 	}
 	if err != nil {
 		m.announce(p, e.subject, err, failures, wasReauth)
+	} else if c := p.logger.Check(zap.DebugLevel, "token refreshed"); c != nil {
+		c.Write(zap.String("account", e.subject), zap.Int("requests", f.posts),
+			zap.String("result", f.result), zap.Duration("duration", time.Since(start)))
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -220,14 +221,22 @@ func newApp(t testing.TB, cfg map[string]any, change ...func(*Provider)) *testAp
 
 func loadApp(cfg map[string]any, change ...func(*Provider)) (*testApp, error) {
 	_ = os.Setenv("TEST_SECRET", "the-client-secret")
-	b, _ := json.Marshal(cfg)
+	root, ok := cfg["storage_root"].(string)
+	if ok {
+		cfg = maps.Clone(cfg)
+		delete(cfg, "storage_root")
+	} else {
+		root = "/nonexistent"
+	}
+	storage, _ := json.Marshal(map[string]string{"module": "file_system", "root": root})
 	base, err := caddy.ProvisionContext(&caddy.Config{
-		StorageRaw: json.RawMessage(`{"module":"file_system","root":"/nonexistent"}`),
+		StorageRaw: storage,
 		Logging:    &caddy.Logging{Logs: map[string]*caddy.CustomLog{"default": {BaseLog: caddy.BaseLog{WriterRaw: json.RawMessage(`{"output":"discard"}`)}}}},
 	})
 	if err != nil {
 		return nil, err
 	}
+	b, _ := json.Marshal(cfg)
 	ctx, cancel := caddy.NewContext(base)
 	v, err := ctx.LoadModuleByID("oauth_tokens", b)
 	if err != nil {

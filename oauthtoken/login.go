@@ -29,20 +29,26 @@ var errNoLogin = errors.New("the provider's grant has no refresh token to store"
 // there is no error. A refresh_token of the account's record that was there
 // before does not replace it; one that is set later does.
 func (a *App) StoreConsent(ctx context.Context, provider, account, refreshToken string) error {
+	return a.StoreLogin(ctx, provider, account, &Consent{RefreshToken: refreshToken})
+}
+
+// StoreLogin is StoreConsent with all that a login has brought.
+func (a *App) StoreLogin(ctx context.Context, provider, account string, c *Consent) error {
 	p, ok := a.Providers[provider]
 	switch {
 	case !ok:
 		return fmt.Errorf("no provider '%s' is configured", provider)
 	case !p.usesStore():
 		return errNoLogin
-	case refreshToken == "":
+	case c.RefreshToken == "":
 		return errors.New("the refresh token is empty")
 	}
 	return p.man.exclusive(ctx, p, account, func(e *entry, key string, stored *record) error {
 		n := e.newest(stored)
 		n.Seq++
 		n.Subject = e.subject
-		n.login(refreshToken, p.ClientID, time.Now())
+		n.login(c.RefreshToken, p.ClientID, time.Now())
+		n.RefreshExpires = c.Expires
 		if err := p.records.save(key, n); err != nil {
 			return err
 		}

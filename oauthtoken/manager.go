@@ -23,7 +23,6 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"go.uber.org/zap"
 	"golang.org/x/oauth2"
 )
 
@@ -131,7 +130,7 @@ func (m *manager) Destruct() error {
 
 func (m *manager) entry(subject string) *entry {
 	e, added := m.entries.getOrAdd(subject)
-	if added {
+	if added && !m.isClosed() {
 		e.mu.Lock()
 		m.setState(e, stateIdle)
 		e.mu.Unlock()
@@ -290,16 +289,16 @@ func (e *entry) lastResort(now time.Time, seed string) *oauth2.Token {
 
 // blocked returns why no refresh may be tried now.
 func (m *manager) blocked(e *entry, now time.Time, seed string) *Error {
-	if e.lastErr != nil && now.Before(e.blockUntil) &&
-		(seed == e.failedSeed || e.rec != nil && e.rec.seedIs(seed) != seedNew) {
-		return e.lastErr
+	if e.lastErr == nil || !now.Before(e.blockUntil) {
+		return nil
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.clientErr != nil && now.Before(m.clientUntil) {
-		return m.clientErr
+	if seed != e.failedSeed && (e.rec == nil || e.rec.seedIs(seed) == seedNew) {
+		return nil
 	}
-	return nil
+	if e.lastErr.class != classReauth && e.failedUnder != m.current.Load() {
+		return nil // a new configuration may have mended it
+	}
+	return e.lastErr
 }
 
 // minRejectInterval bounds how often the upstream's refusals may cause a
@@ -329,175 +328,4 @@ func (m *manager) reject(subject string, t *oauth2.Token) {
 	if e.state == stateOK {
 		m.setState(e, stateIdle)
 	}
-}
-
-// loop starts what is due in the background.
-func (m *manager) loop() {
-	defer m.loops.Done()
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		e, wait := m.sched.next(time.Now())
-		if e != nil {
-			m.due(e)
-			if m.ctx.Err() != nil {
-				return
-			}
-			continue
-		}
-		timer.Reset(wait)
-		select {
-		case <-timer.C:
-		case <-m.sched.wake:
-		case <-m.ctx.Done():
-			return
-		}
-	}
-}
-
-// due starts the background refresh of an account. The slot is taken first:
-// while there is none, the accounts wait in the schedule, not in goroutines.
-func (m *manager) due(e *entry) {
-	p := m.current.Load()
-	e.mu.Lock()
-	kind := m.background(p, e, time.Now())
-	e.mu.Unlock()
-	if kind == flightNone {
-		return
-	}
-	if m.gate.acquire(m.ctx, true) != nil {
-		return
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if kind = m.background(p, e, time.Now()); kind == flightNone {
-		m.gate.release(true)
-		return
-	}
-	seed := ""
-	if c := e.cur.Load(); c != nil {
-		seed = c.seed
-	}
-	m.startFlight(e, kind, seed, true)
-}
-
-// background says which background refresh an account needs now. Where there
-// is none, it sets when to look again.
-func (m *manager) background(p *Provider, e *entry, now time.Time) flightKind {
-	if e.flight != nil {
-		return flightNone // its end looks again
-	}
-	reauth := e.lastErr != nil && e.lastErr.class == classReauth
-	blocked := now.Before(e.blockUntil)
-	if e.unsaved != nil {
-		if blocked {
-			m.sched.set(e, e.blockUntil)
-			return flightNone
-		}
-		return flightSave
-	}
-	if c := e.cur.Load(); c != nil {
-		n := now.UnixNano()
-		switch {
-		case n >= c.expiry:
-			e.cur.Store(nil)
-			if e.state == stateOK {
-				m.setState(e, stateIdle)
-			}
-		case n < c.refreshAt:
-			m.sched.set(e, time.Unix(0, c.refreshAt))
-			return flightNone
-		// Whoever did not send in the second half of the token's time is
-		// left alone; the next use finds it expired, or nudges.
-		case reauth || e.used.Load() < c.obtained+(c.refreshAt-c.obtained)/2:
-			c.nudged.Store(false)
-			m.sched.set(e, time.Unix(0, c.expiry))
-			return flightNone
-		case blocked:
-			m.sched.set(e, e.blockUntil)
-			return flightNone
-		default:
-			return flightAhead
-		}
-	}
-	at := m.keepAliveAt(p, e)
-	switch {
-	case at.IsZero() || reauth:
-		return flightNone
-	case now.Before(at):
-		m.sched.set(e, at)
-		return flightNone
-	case blocked:
-		m.sched.set(e, e.blockUntil)
-		return flightNone
-	}
-	return flightKeepAlive
-}
-
-// keepAliveAt is when an idle account's consent is to be renewed.
-func (m *manager) keepAliveAt(p *Provider, e *entry) time.Time {
-	if !p.usesStore() || p.keepAlive <= 0 || e.rec == nil || e.rec.RefreshToken == "" || e.rec.Failed != nil {
-		return time.Time{}
-	}
-	last := e.rec.LastRefresh
-	if last.IsZero() {
-		last = e.rec.Consent
-	}
-	// Spread over a tenth of the period, always the same for one account.
-	sum := sha256.Sum256([]byte(e.subject))
-	part := time.Duration(sum[0])<<8 + time.Duration(sum[1])
-	return last.Add(p.keepAlive - p.keepAlive/10*part/65536)
-}
-
-// scan finds the accounts that the store knows, so that the keep-alive needs
-// no traffic to begin with.
-func (m *manager) scan(p *Provider) {
-	defer m.loops.Done()
-	if !p.usesStore() {
-		return
-	}
-	keys, err := p.records.store.List(m.ctx, storageKey(m.name, "")[:len(storageKey(m.name, ""))-sha256.Size*2-1])
-	if err != nil {
-		p.logger.Error("listing the token store", zap.String("provider", m.name), zap.Error(storeError("listing", err)))
-		return
-	}
-	bad := 0
-	for _, key := range keys {
-		if m.ctx.Err() != nil {
-			return
-		}
-		rec, err := p.records.load(m.ctx, key)
-		if err != nil || rec == nil || rec.Subject == "" || storageKey(m.name, rec.Subject) != key {
-			if err != nil && bad == 0 {
-				p.logger.Error("token store", zap.String("provider", m.name), zap.Error(err))
-			}
-			bad++
-			continue
-		}
-		e := m.entry(rec.Subject)
-		e.mu.Lock()
-		if e.rec == nil && e.flight == nil {
-			e.setRecord(rec)
-			if rec.Failed != nil {
-				e.lastErr, e.lastErrAt = rec.Failed.error(), rec.Failed.At
-				m.setState(e, stateReauth)
-			}
-			if m.background(p, e, time.Now()) != flightNone {
-				m.sched.set(e, time.Now())
-			}
-		}
-		e.mu.Unlock()
-	}
-	if bad > 0 {
-		p.logger.Error("token store holds records that cannot be used; they are left as they are",
-			zap.String("provider", m.name), zap.Int("records", bad))
-	}
-}
-
-// setRecord keeps what is known of the store's record. The access token is
-// kept once only, in cur.
-func (e *entry) setRecord(r *record) {
-	r = r.clone()
-	r.AccessToken = ""
-	e.rec = r
 }

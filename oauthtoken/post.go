@@ -51,19 +51,19 @@ func (m *manager) post(ctx context.Context, p *Provider, subject, refresh string
 		skew := m.skew.Load()
 		q, err := p.tokenRequest(rctx, m, subject, refresh)
 		if err == nil {
-			if wait, ok := m.breaker.allow(); !ok {
+			if held := m.heldBack(); held != nil {
 				cancel()
 				if last != nil {
 					return nil, last
 				}
-				return nil, &Error{Code: "endpoint_down", Description: "the token endpoint is down and is given a rest", RetryAfter: wait}
+				return nil, held
 			}
 			f.posts++
 			var r *tokenResponse
 			r, err = p.exchange(rctx, m, q)
 			down := err != nil && err.class == classTransient && (err.Status == 0 || err.Status >= 500)
 			if m.breaker.report(!down) {
-				p.logger.Error("token endpoint is down; requests to it are held back")
+				m.announceDown(p, err)
 			}
 			if err == nil {
 				cancel()
@@ -97,6 +97,24 @@ func (m *manager) post(ctx context.Context, p *Provider, subject, refresh string
 			return nil, err
 		}
 	}
+}
+
+// heldBack returns why no request may go out: a client that the server does
+// not accept, or an endpoint that is down. If it is nil, the breaker waits for
+// the report of a request.
+func (m *manager) heldBack() *Error {
+	m.mu.Lock()
+	known, until := m.clientErr, m.clientUntil
+	m.mu.Unlock()
+	if known != nil && time.Now().Before(until) {
+		e := known.with(m.name, "")
+		e.quiet, e.RetryAfter = true, time.Until(until)
+		return e
+	}
+	if wait, ok := m.breaker.allow(); !ok {
+		return &Error{Code: "endpoint_down", Description: "the token endpoint is down and is given a rest", RetryAfter: wait, quiet: true}
+	}
+	return nil
 }
 
 // clientFails notes invalid_client. When it came a few times with no success

@@ -38,7 +38,7 @@ func (m *manager) refreshStored(ctx context.Context, p *Provider, e *entry, f *f
 		ctx, cancel := context.WithTimeout(context.Background(), saveTimeout)
 		defer cancel()
 		if err := p.records.store.Unlock(ctx, key); err != nil {
-			p.logger.Warn("unlocking the token store", zap.String("provider", m.name), zap.Error(storeError("unlocking", err)))
+			p.logger.Warn("unlocking the token store", zap.Error(storeError("unlocking", err)))
 		}
 	}()
 	stored, err := p.records.load(ctx, key)
@@ -277,5 +277,5 @@ func (r *recordError) error() *Error {
 
 func (m *manager) logStore(p *Provider, e *entry, err error) {
 	p.logger.Error("token store failed; the account's newest refresh token may be in memory only until it works again",
-		zap.String("provider", m.name), zap.String("account", e.subject), zap.Error(err))
+		zap.String("account", e.subject), zap.Error(err))
 }

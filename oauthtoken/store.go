@@ -131,7 +131,13 @@ const storePrefix = "smtp/tokens"
 // storageKey is where one account's record is.
 func storageKey(provider, subject string) string {
 	sum := sha256.Sum256([]byte(subject))
-	return path.Join(storePrefix, certmagic.StorageKeys.Safe(provider), hex.EncodeToString(sum[:]))
+	dir := certmagic.StorageKeys.Safe(provider)
+	if dir != provider {
+		// Two names must not come to the same directory.
+		p := sha256.Sum256([]byte(provider))
+		dir += "-" + hex.EncodeToString(p[:4])
+	}
+	return path.Join(storePrefix, dir, hex.EncodeToString(sum[:]))
 }
 
 // records reads and writes records in a store.

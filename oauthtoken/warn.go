@@ -26,12 +26,10 @@ const (
 	warnConsent = 3 * 24 * time.Hour
 )
 
-// warnExpiries tells at start what ends soon.
-func (a *App) warnExpiries() {
-	for name, p := range a.Providers {
-		for _, w := range p.warnings(time.Now()) {
-			a.logger.Warn("provider warning", zap.String("provider", name), zap.String("warning", w))
-		}
+// logWarnings tells what ends soon: at start, and once a day.
+func (p *Provider) logWarnings(now time.Time) {
+	for _, w := range p.warnings(now) {
+		p.logger.Warn("provider warning", zap.String("warning", w))
 	}
 }
 
