@@ -107,7 +107,9 @@ func (m *manager) background(p *Provider, e *entry, now time.Time) flightKind {
 		// Whoever did not send in the second half of the token's time is
 		// left alone; the next use finds it expired, or nudges.
 		case reauth || e.used.Load() < c.obtained+(c.refreshAt-c.obtained)/2:
-			c.nudged.Store(false)
+			if !reauth {
+				c.nudged.Store(false)
+			}
 			m.sched.set(e, time.Unix(0, c.expiry))
 			return flightNone
 		case blocked:

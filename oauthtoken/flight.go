@@ -215,7 +215,7 @@ func newGrantToken(p *Provider, access, seed string, obtained, expiry time.Time)
 	life := expiry.Sub(obtained)
 	ahead := min(p.refreshAhead, life/3)
 	return &grantToken{
-		token:     &oauth2.Token{AccessToken: access, TokenType: "Bearer", Expiry: expiry},
+		token:     &oauth2.Token{AccessToken: access, TokenType: "Bearer", Expiry: expiry.Round(0)},
 		seed:      seed,
 		obtained:  obtained.UnixNano(),
 		refreshAt: expiry.Add(-ahead - rand.N(ahead/2+1)).UnixNano(),

@@ -70,11 +70,13 @@ func (m *manager) refreshStored(ctx context.Context, p *Provider, e *entry, f *f
 	if perr != nil && perr.class == classReauth {
 		// Locks are not perfect (a stale one is broken): another process
 		// may have rotated the token under our hands.
-		if again, err := p.records.load(ctx, key); err == nil && again != nil &&
-			again.RefreshToken != "" && again.RefreshToken != use && again.Failed == nil && again.Seq > rec.Seq {
-			rec, use, fresh = again, again.RefreshToken, false
-			sent = time.Now()
-			r, perr = m.post(ctx, p, e.subject, use, f, l)
+		if again, err := p.records.load(ctx, key); err == nil && again != nil && again.Seq > rec.Seq {
+			rec = again
+			if again.RefreshToken != "" && again.RefreshToken != use && again.Failed == nil {
+				use, fresh = again.RefreshToken, false
+				sent = time.Now()
+				r, perr = m.post(ctx, p, e.subject, use, f, l)
+			}
 		}
 	}
 	if perr != nil {
@@ -114,11 +116,17 @@ func (m *manager) reconcile(p *Provider, e *entry, f *flight, key string, stored
 	e.mu.Unlock()
 
 	if unsaved != nil && stored != nil && stored.Seq >= unsaved.Seq {
-		// Another process has refreshed since, from the token before.
-		unsaved = nil
-		e.mu.Lock()
-		e.unsaved, e.pending = nil, nil
-		e.mu.Unlock()
+		if stored.Failed == nil {
+			// Another process has refreshed since, from the token before.
+			unsaved = nil
+			e.mu.Lock()
+			e.unsaved, e.pending = nil, nil
+			e.mu.Unlock()
+		} else {
+			// It tried to, with the token that was spent here.
+			unsaved = unsaved.clone()
+			unsaved.Seq = stored.Seq + 1
+		}
 	}
 	if unsaved != nil {
 		if err := p.records.save(key, unsaved); err != nil {
@@ -201,6 +209,18 @@ func (m *manager) adopt(p *Provider, e *entry, f *flight, rec *record) (gt *gran
 // keep stores what a refresh brought. A rotated refresh token is durable
 // before its access token goes to anybody.
 func (m *manager) keep(p *Provider, e *entry, f *flight, key string, rec *record, r *tokenResponse, use string, fresh bool, sent time.Time) (*grantToken, *Error) {
+	// The lock may have been taken for stale meanwhile: there is no fencing.
+	if again, err := p.records.load(context.Background(), key); err == nil && again != nil && again.Seq > rec.Seq {
+		if again.Consent.After(rec.Consent) && !fresh {
+			// A new consent, which must not be overwritten.
+			e.mu.Lock()
+			e.setRecord(again)
+			e.mu.Unlock()
+			return nil, &Error{Description: "the account was logged in anew during the refresh"}
+		}
+		rec = rec.clone()
+		rec.Seq = again.Seq
+	}
 	n := rec.clone()
 	n.Seq++
 	n.Subject, n.ClientID = e.subject, p.ClientID

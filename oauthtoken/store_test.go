@@ -474,3 +474,97 @@ func TestUnusedRecordFields(t *testing.T) {
 		t.Fatalf("a newer record is read: %v", err)
 	}
 }
+
+// A lock is broken, and a human logs in while the refresh is under way.
+func TestLoginDuringARefresh(t *testing.T) {
+	s := newEndpoint(t)
+	dir := t.TempDir()
+	a := newApp(t, config(dir, s.URL, nil))
+	seed := s.seed("alice")
+	mustToken(t, a.App, "p", "alice", seed)
+	a.expire("alice")
+	login := s.seed("login")
+	s.setFault(func(_ http.ResponseWriter, _ *http.Request, _ int, after bool) bool {
+		if after {
+			s.setFault(nil)
+			rec, err := a.records.load(context.Background(), storageKey("p", "alice"))
+			if err != nil {
+				t.Error(err)
+				return false
+			}
+			rec.Seq++
+			rec.login(login, "client", time.Now())
+			if err := a.records.save(storageKey("p", "alice"), rec); err != nil {
+				t.Error(err)
+			}
+		}
+		return false
+	})
+	_, err := a.Token(context.Background(), "p", "alice", "alice", seed)
+	wantError(t, err, "logged in anew")
+	e := a.entryOf("alice")
+	e.mu.Lock()
+	e.blockUntil = time.Time{}
+	e.mu.Unlock()
+	if tok := mustToken(t, a.App, "p", "alice", seed); tok != "access-login-2" {
+		t.Fatalf("got %s", tok)
+	}
+}
+
+// The store fails here; a sibling meanwhile finds its token spent, and marks
+// the record. What is in memory is the valid one.
+func TestSiblingsFailureDoesNotCoverTheRotatedToken(t *testing.T) {
+	s := newEndpoint(t)
+	dir := t.TempDir()
+	a := newApp(t, config(dir, s.URL, nil))
+	seed := s.seed("alice")
+	mustToken(t, a.App, "p", "alice", seed)
+	a.expire("alice")
+	hooksOf(dir).set(func(op, _ string) error {
+		if op == "save" {
+			return errors.New("disk full")
+		}
+		return nil
+	})
+	_, err := a.Token(context.Background(), "p", "alice", "alice", seed)
+	wantError(t, err, "disk full")
+	hooksOf(dir).set(nil)
+	key := storageKey("p", "alice")
+	rec, err := a.records.load(context.Background(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec.Seq += 3
+	rec.Failed = &recordError{Code: "invalid_grant", ClientID: "client"}
+	if err := a.records.save(key, rec); err != nil {
+		t.Fatal(err)
+	}
+	e := a.entryOf("alice")
+	e.mu.Lock()
+	e.blockUntil = time.Time{}
+	e.mu.Unlock()
+	if tok := mustToken(t, a.App, "p", "alice", seed); tok != "access-alice-3" || s.count() != 2 {
+		t.Fatalf("got %s with %d requests", tok, s.count())
+	}
+	if rec, err = a.records.load(context.Background(), key); err != nil || rec.RefreshToken != "refresh-alice-3" || rec.Failed != nil {
+		t.Fatalf("%+v %v", rec, err)
+	}
+}
+
+func TestWarmDoesNotWait(t *testing.T) {
+	s := newEndpoint(t)
+	release := make(chan struct{})
+	s.setFault(func(http.ResponseWriter, *http.Request, int, bool) bool { <-release; return false })
+	a := newApp(t, config(t.TempDir(), s.URL, nil))
+	seed := s.seed("alice")
+	for range 5 {
+		a.Warm("p", "alice", "alice", seed)
+		a.Warm("nobody", "alice", "alice", seed)
+	}
+	close(release)
+	mustToken(t, a.App, "p", "alice", seed)
+	a.Warm("p", "alice", "alice", seed)
+	if s.count() != 1 {
+		t.Fatalf("%d requests", s.count())
+	}
+}
