@@ -22,6 +22,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -37,9 +38,18 @@ func plain(name, password string) string {
 
 // goSMTPSession runs our session on go-smtp's server loop: the proof that the
 // two can be taken apart.
-type goSMTPSession struct{ s *session }
+//
+// That loop runs Data of a BDAT in a goroutine of its own, and Reset beside
+// it; ours never does. The adapter keeps them apart.
+type goSMTPSession struct {
+	s  *session
+	mu sync.Mutex
+}
 
 func convert(err error) error {
+	if errors.Is(err, errMalformed) {
+		err = relay.ReplyAuthMalformed
+	}
 	var r *relay.Reply
 	if !errors.As(err, &r) {
 		return err
@@ -54,14 +64,26 @@ func convert(err error) error {
 	return &smtp.SMTPError{Code: r.Code, EnhancedCode: r.Enhanced, Message: strings.Join(texts, "\n")}
 }
 
-func (g *goSMTPSession) Reset()        { g.s.Reset() }
-func (g *goSMTPSession) Logout() error { return g.s.Logout() }
+func (g *goSMTPSession) Reset() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.s.Reset()
+}
+func (g *goSMTPSession) Logout() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.s.Logout()
+}
 func (g *goSMTPSession) Mail(from string, o *smtp.MailOptions) error {
 	return convert(g.s.Mail(from, o))
 }
 func (g *goSMTPSession) Rcpt(to string, o *smtp.RcptOptions) error { return convert(g.s.Rcpt(to, o)) }
-func (g *goSMTPSession) Data(r io.Reader) error                    { return convert(g.s.Data(r)) }
-func (g *goSMTPSession) AuthMechanisms() []string                  { return g.s.AuthMechanisms() }
+func (g *goSMTPSession) Data(r io.Reader) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return convert(g.s.Data(r))
+}
+func (g *goSMTPSession) AuthMechanisms() []string { return g.s.AuthMechanisms() }
 func (g *goSMTPSession) Auth(mech string) (sasl.Server, error) {
 	srv, err := g.s.Auth(mech)
 	if err != nil {
@@ -94,7 +116,7 @@ func startGoSMTP(t testing.TB, change func(*policy)) *testServer {
 	s.point.attach(s.gen)
 	srv := smtp.NewServer(smtp.BackendFunc(func(c *smtp.Conn) (smtp.Session, error) {
 		ctx, cancel := context.WithCancel(context.Background())
-		return &goSMTPSession{&session{
+		return &goSMTPSession{s: &session{
 			ctx: ctx, cancel: cancel, id: newID(), point: s.point,
 			remote: remoteAddr(c.Conn()), opened: time.Now(),
 			tlsState: func() *tls.ConnectionState {
@@ -121,6 +143,28 @@ func startGoSMTP(t testing.TB, change func(*policy)) *testServer {
 	go func() { defer close(done); _ = srv.Serve(ln) }()
 	t.Cleanup(func() { _ = srv.Close(); <-done })
 	return s
+}
+
+// notOnGoSMTP are the AUTH scripts that go-smtp's loop cannot pass, and why.
+// Of the other tests it passes those of the envelope, DATA, BDAT and STARTTLS
+// that run over `loops`. It cannot pass: TestMatrix and TestReset (MAIL within a
+// transaction keeps the old recipients, 502 in place of 503, other texts);
+// TestSmuggling* (its readers hand bare CR and LF on, and what is left of a
+// refused message is read as commands); TestPipelining and TestGreeting (a
+// write for each reply line); TestTimeouts (one absolute deadline);
+// TestProviderWords (one enhanced code for all lines); TestCommandLines
+// (control characters and bare LF pass); TestTooManyErrors (3, fixed);
+// TestDrain, TestGenerations, limits and bans (it has no say over its
+// connections from outside).
+var notOnGoSMTP = map[string]string{
+	"too often":                            "failed logins are not counted",
+	"not base64":                           "454 in place of 501",
+	"base64 with rubbish in the last bits": "its base64 is not strict",
+	"cancelled":                            "501 5.0.0 in place of 5.7.0",
+	"unknown mechanisms":                   "502 for a missing parameter",
+	"longer":                               "the limit of a line is that of the body",
+	"far longer":                           "closes after a long line",
+	"again":                                "502 or 503 with texts of its own",
 }
 
 // loops are the server loops that a session runs on.

@@ -107,6 +107,12 @@ func (a *App) detachAll() {
 	for _, at := range running {
 		for _, c := range at.cores {
 			c.detach(at.gen)
+		}
+		at.shared.detach(at.gen)
+		for _, f := range at.undo {
+			f()
+		}
+		for _, c := range at.cores {
 			// The socket closes before its sessions are drained, so
 			// that nobody comes in behind them.
 			_, _ = listeners.Delete(c.key)
@@ -114,13 +120,9 @@ func (a *App) detachAll() {
 				c.drain(timeout)
 			}
 		}
-		at.shared.detach(at.gen)
 		_, _ = servers.Delete(at.name)
 		if at.shared.current() == nil {
 			at.shared.drain(timeout)
-		}
-		for _, f := range at.undo {
-			f()
 		}
 	}
 }

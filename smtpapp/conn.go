@@ -162,6 +162,7 @@ func (p *point) serve(g *generation, nc net.Conn, remote netip.Addr, state *tls.
 		_ = l.w.nc.Close()
 		l.w.release()
 		g.metrics.session(g.name, end)
+		g.logEnd(s, end, l.err)
 		if r != nil {
 			g.logPanic(s, r)
 		}
@@ -172,7 +173,7 @@ func (p *point) serve(g *generation, nc net.Conn, remote netip.Addr, state *tls.
 	}
 	if g.policy.implicitTLS != nil && state == nil {
 		if err := l.w.startTLS(g.policy.implicitTLS, g.policy.handshakeTimeout()); err != nil {
-			end = endTLS
+			end, l.err = endTLS, err
 			return
 		}
 		s.state.tls = true

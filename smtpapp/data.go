@@ -101,6 +101,7 @@ func (l *loop) finish() {
 // bodyFailed ends a connection on which the rest of a message may follow:
 // it must never be read as commands.
 func (l *loop) bodyFailed(err error) {
+	l.err = err
 	switch {
 	case errors.Is(err, errRefused):
 		r := l.body.verdict

@@ -89,6 +89,22 @@ func (g *generation) logAuth(s *session, name, result string) {
 	}
 }
 
+// logEnd says how a session ended; at debug level, since most end well.
+func (g *generation) logEnd(s *session, end ending, err error) {
+	if c := g.logger.Check(zapcore.DebugLevel, "session ended"); c != nil {
+		c.Write(
+			zap.String("id", s.id),
+			zap.String("server", g.name),
+			zap.Stringer("client_ip", s.remote),
+			zap.String("hello", s.heloName),
+			zap.String("account", s.login),
+			zap.Int("messages", s.messageNo),
+			zap.String("result", string(end)),
+			zap.Error(err),
+		)
+	}
+}
+
 func (g *generation) logBan(s *session, ban time.Duration) {
 	if c := g.logger.Check(zapcore.WarnLevel, "address banned"); c != nil {
 		c.Write(

@@ -104,6 +104,7 @@ type loop struct {
 	authTry int
 
 	end     ending
+	err     error  // why the connection failed, if it did
 	pending []byte // a command that came between chunks and ended them
 	body    body
 	batch   []relay.Recipient
@@ -174,6 +175,7 @@ func isAuth(line []byte) bool {
 
 // failed ends the connection after a read that failed.
 func (l *loop) failed(err error) {
+	l.err = err
 	switch {
 	case errors.Is(err, errDraining):
 		l.w.reply(relay.ReplyShuttingDown)
@@ -376,7 +378,7 @@ func (l *loop) cmdStartTLS(args string) {
 	if err := l.w.startTLS(l.p.startTLS, l.p.handshakeTimeout()); err != nil {
 		// Neither side knows what the other thinks now.
 		l.w.discardInput()
-		l.end = endTLS
+		l.end, l.err = endTLS, err
 		return
 	}
 	// RFC 3207 section 4.2: forget all that was said in the clear.

@@ -135,6 +135,9 @@ func (s *session) Auth(mech string) (sasl.Server, error) {
 	return nil, relay.ReplyAuthMechanism
 }
 
+// maxLoggedName bounds what a client can make us write or remember.
+const maxLoggedName = 256
+
 // authenticate checks a login. A refusal says nothing of its reason.
 func (s *session) authenticate(name, password string) error {
 	g := s.point.current()
@@ -142,6 +145,9 @@ func (s *session) authenticate(name, password string) error {
 		return relay.ReplyShuttingDown
 	}
 	a, err := g.directory.Authenticate(s.ctx, name, password)
+	if len(name) > maxLoggedName {
+		name = name[:maxLoggedName] // for the log, and for what is remembered
+	}
 	switch {
 	case err == nil:
 		s.login = a.Name
