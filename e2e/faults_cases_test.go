@@ -25,6 +25,9 @@ type faultCase struct {
 	fresh  string
 	pooled string
 	large  bool // needs a body that streams
+
+	implicit     bool // TLS from the first byte
+	noPipelining bool // of the provider
 	// arm and pooledArm are for what is no fault of one connection.
 	arm, pooledArm func(*sandbox.Sandbox)
 }
@@ -106,6 +109,9 @@ func faultCases(framing string) []faultCase {
 			// A pooled connection is lost, and its replacement meets the fault.
 			add(faultCase{fault: f, fresh: none, pooledArm: drop})
 		}
+		for _, action := range []string{"close", "reset", "garbage", "hang", "wrong_certificate"} {
+			add(faultCase{stage: "implicit tls", implicit: true, fault: sandbox.Fault{Stage: "tls", Action: action}, fresh: none, pooledArm: drop})
+		}
 		// 421, an end and a reset before MAIL.
 		for _, f := range []sandbox.Fault{replyFault("ready", reply421, 0), {Stage: "ready", Action: "close"}, {Stage: "ready", Action: "reset"}} {
 			f.Conn = "fresh"
@@ -114,33 +120,38 @@ func faultCases(framing string) []faultCase {
 		add(faultCase{stage: "idle 421", fresh: sent, pooled: sent, pooledArm: func(s *sandbox.Sandbox) { s.Farewell(reply421) }})
 		add(faultCase{stage: "idle close", fresh: sent, pooled: sent, pooledArm: drop})
 		add(faultCase{stage: "idle reset", fresh: sent, pooled: sent, pooledArm: func(s *sandbox.Sandbox) { s.DropConns(true) }})
-		for _, stage := range []string{"mail", "rcpt"} {
-			nth := 0
+	}
+	addEnvelope := func(c faultCase) {
+		// A provider without PIPELINING hears one command at a time.
+		c.noPipelining = framing == "data"
+		add(c)
+	}
+	for _, stage := range []string{"mail", "rcpt"} {
+		nth := 0
+		if stage == "rcpt" {
+			nth = 1
+		}
+		addEnvelope(faultCase{fault: replyFault(stage, reply421, nth), fresh: none, pooled: either})
+		for _, action := range []string{"close", "reset"} {
+			c := faultCase{fault: sandbox.Fault{Stage: stage, Action: action, Nth: nth}, fresh: none, pooled: sent}
 			if stage == "rcpt" {
-				nth = 1
+				c.pooled = either // MAIL has had its answer
 			}
-			add(faultCase{fault: replyFault(stage, reply421, nth), fresh: none, pooled: either})
-			for _, action := range []string{"close", "reset"} {
-				c := faultCase{fault: sandbox.Fault{Stage: stage, Action: action, Nth: nth}, fresh: none, pooled: sent}
-				if stage == "rcpt" {
-					c.pooled = either // MAIL has had its answer
-				}
-				add(c)
-			}
-			for _, action := range []string{"garbage", "endless_multiline", "long_line", "hang"} {
-				add(faultCase{fault: sandbox.Fault{Stage: stage, Action: action, Nth: nth}, fresh: none, pooled: either})
-			}
+			addEnvelope(c)
 		}
-		add(faultCase{fault: replyFault("mail", "450 4.2.1 Later", 0), fresh: `^450 450 -$`})
-		add(faultCase{fault: replyFault("mail", "550 5.7.1 No", 0), fresh: `^550 550 -$`})
-		add(faultCase{fault: replyFault("rcpt", "450 4.2.1 Later", 1), fresh: `^450 250 250$`})
-		add(faultCase{fault: replyFault("rcpt", "550 5.1.1 No", 1), fresh: `^550 250 250$`})
-		add(faultCase{fault: replyFault("rcpt", "450 4.2.1 Later", 2), fresh: `^250 450 250$`})
-		add(faultCase{fault: replyFault("rcpt", "550 5.1.1 No", 2), fresh: `^250 550 250$`})
-		add(faultCase{fault: replyFault("rcpt", reply421, 2), fresh: lostRcpt})
-		for _, action := range []string{"close", "reset", "garbage", "endless_multiline", "long_line", "hang"} {
-			add(faultCase{fault: sandbox.Fault{Stage: "rcpt", Action: action, Nth: 2}, fresh: lostRcpt})
+		for _, action := range []string{"garbage", "endless_multiline", "long_line", "hang"} {
+			addEnvelope(faultCase{fault: sandbox.Fault{Stage: stage, Action: action, Nth: nth}, fresh: none, pooled: either})
 		}
+	}
+	addEnvelope(faultCase{fault: replyFault("mail", "450 4.2.1 Later", 0), fresh: `^450 450 -$`})
+	addEnvelope(faultCase{fault: replyFault("mail", "550 5.7.1 No", 0), fresh: `^550 550 -$`})
+	addEnvelope(faultCase{fault: replyFault("rcpt", "450 4.2.1 Later", 1), fresh: `^450 250 250$`})
+	addEnvelope(faultCase{fault: replyFault("rcpt", "550 5.1.1 No", 1), fresh: `^550 250 250$`})
+	addEnvelope(faultCase{fault: replyFault("rcpt", "450 4.2.1 Later", 2), fresh: `^250 450 250$`})
+	addEnvelope(faultCase{fault: replyFault("rcpt", "550 5.1.1 No", 2), fresh: `^250 550 250$`})
+	addEnvelope(faultCase{fault: replyFault("rcpt", reply421, 2), fresh: lostRcpt})
+	for _, action := range []string{"close", "reset", "garbage", "endless_multiline", "long_line", "hang"} {
+		addEnvelope(faultCase{fault: sandbox.Fault{Stage: "rcpt", Action: action, Nth: 2}, fresh: lostRcpt})
 	}
 	stage := framing // of the command: data or bdat
 	for _, large := range []bool{false, true} {
