@@ -44,6 +44,7 @@ const assertionLife = 5 * time.Minute
 // OpenID Connect Core section 9).
 type clientCert struct {
 	signer   jose.Signer
+	pss      jose.Signer // of an RSA key
 	notAfter time.Time
 }
 
@@ -94,19 +95,24 @@ func newClientCert(key crypto.PrivateKey, cert *x509.Certificate) (*clientCert, 
 	sum := sha256.Sum256(cert.Raw)
 	opts := new(jose.SignerOptions).WithType("JWT").
 		WithHeader("x5t#S256", base64.RawURLEncoding.EncodeToString(sum[:]))
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: alg, Key: key}, opts)
-	if err != nil {
+	c := &clientCert{notAfter: cert.NotAfter}
+	if c.signer, err = jose.NewSigner(jose.SigningKey{Algorithm: alg, Key: key}, opts); err != nil {
 		return nil, fmt.Errorf("client_certificate: %v", err)
 	}
-	return &clientCert{signer: signer, notAfter: cert.NotAfter}, nil
+	if alg == jose.RS256 {
+		if c.pss, err = jose.NewSigner(jose.SigningKey{Algorithm: jose.PS256, Key: key}, opts); err != nil {
+			return nil, fmt.Errorf("client_certificate: %v", err)
+		}
+	}
+	return c, nil
 }
 
-// signatureAlg is PS256 for RSA, as Microsoft asks for with x5t#S256, and
-// what the curve says for EC.
+// signatureAlg is RS256 for RSA, which every server knows, and what the curve
+// says for EC.
 func signatureAlg(key crypto.PrivateKey) (jose.SignatureAlgorithm, error) {
 	switch k := key.(type) {
 	case *rsa.PrivateKey:
-		return jose.PS256, nil
+		return jose.RS256, nil
 	case *ecdsa.PrivateKey:
 		switch k.Curve {
 		case elliptic.P256():
@@ -120,8 +126,12 @@ func signatureAlg(key crypto.PrivateKey) (jose.SignatureAlgorithm, error) {
 	return "", fmt.Errorf("keys of type %T are not supported", key)
 }
 
-func (c *clientCert) assertion(clientID, audience string, now time.Time) (string, error) {
-	return signClaims(c.signer, map[string]any{
+func (c *clientCert) assertion(clientID, audience string, pss bool, now time.Time) (string, error) {
+	s := c.signer
+	if pss && c.pss != nil {
+		s = c.pss
+	}
+	return signClaims(s, map[string]any{
 		"iss": clientID, "sub": clientID, "aud": audience, "jti": randomID(),
 		"iat": now.Unix(), "nbf": now.Add(-time.Minute).Unix(), "exp": now.Add(assertionLife).Unix(),
 	})

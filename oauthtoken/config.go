@@ -96,7 +96,12 @@ type Provider struct {
 	// document offers, else `post`.
 	ClientAuth string `json:"client_auth,omitempty"`
 	// ClientCertificate is the path of a PEM (certificate and key) or
-	// PKCS#12 file, for private_key_jwt (RFC 7523) in place of a secret.
+	// PKCS#12 file, for private_key_jwt (RFC 7523) in place of a secret. The
+	// assertion's audience is the issuer, where one is configured (OpenID
+	// Connect Core section 9), else the token endpoint, as Microsoft and Okta
+	// want it. RSA keys sign with PS256 for Microsoft and where discovery
+	// offers that alone, else RS256; EC keys with the curve's own. The file is
+	// read at each load of the configuration.
 	ClientCertificate string `json:"client_certificate,omitempty"`
 	// ClientKey is the path of the PEM key when it is not in the
 	// certificate's file.

@@ -27,6 +27,8 @@ type endpoints struct {
 	token, auth, device, issuer string
 	// basic says that the client secret goes into the Authorization header.
 	basic bool
+	// pss says that the server takes no RS256 in assertions.
+	pss bool
 	// issResponse says that authorization responses carry `iss` (RFC 9207).
 	issResponse bool
 }
@@ -118,6 +120,7 @@ func parseDiscovery(issuer string, body []byte) (*endpoints, string) {
 		Auth    string   `json:"authorization_endpoint"`
 		Device  string   `json:"device_authorization_endpoint"`
 		Methods []string `json:"token_endpoint_auth_methods_supported"`
+		Algs    []string `json:"token_endpoint_auth_signing_alg_values_supported"`
 		Iss     bool     `json:"authorization_response_iss_parameter_supported"`
 	}
 	if json.Unmarshal(body, &d) != nil {
@@ -138,6 +141,7 @@ func parseDiscovery(issuer string, body []byte) (*endpoints, string) {
 	}
 	return &endpoints{
 		token: d.Token, auth: d.Auth, device: d.Device, issuer: d.Issuer, issResponse: d.Iss,
+		pss: slices.Contains(d.Algs, "PS256") && !slices.Contains(d.Algs, "RS256"),
 		// Without the member the default is client_secret_basic alone.
 		basic: !slices.Contains(d.Methods, "client_secret_post"),
 	}, ""

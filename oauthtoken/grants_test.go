@@ -124,9 +124,10 @@ func TestPrivateKeyJWT(t *testing.T) {
 		alg string
 		how string
 	}{
-		"rsa, one PEM file":  {testRSA(), "PS256", "one"},
-		"rsa, two PEM files": {testRSA(), "PS256", "two"},
-		"rsa, PKCS#12":       {testRSA(), "PS256", "p12"},
+		"rsa, one PEM file":  {testRSA(), "RS256", "one"},
+		"rsa, two PEM files": {testRSA(), "RS256", "two"},
+		"rsa, PKCS#12":       {testRSA(), "RS256", "p12"},
+		"rsa, microsoft":     {testRSA(), "PS256", "one"},
 		"ec 256":             {p256, "ES256", "one"},
 		"ec 384, PKCS#12":    {p384, "ES384", "p12"},
 	} {
@@ -135,6 +136,9 @@ func TestPrivateKeyJWT(t *testing.T) {
 			cert := selfSigned(t, tc.key)
 			cpem := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})
 			more := map[string]any{"client_secret": "", "grant": "client_credentials"}
+			if strings.HasSuffix(name, "microsoft") {
+				more["kind"] = "microsoft"
+			}
 			switch tc.how {
 			case "one":
 				more["client_certificate"] = writeFile(t, "both.pem", append(pemOf(t, tc.key), cpem...))
@@ -318,6 +322,27 @@ func TestDiscovery(t *testing.T) {
 	// It offers no client_secret_post: the default is basic.
 	if u, pw, _ := (&http.Request{Header: s.headers[0]}).BasicAuth(); u != "client" || pw != "the-client-secret" || s.forms[0].Has("client_secret") {
 		t.Fatalf("headers %v", s.headers[0])
+	}
+}
+
+func TestAssertionForADiscoveredIssuer(t *testing.T) {
+	s := newEndpoint(t)
+	var op *httptest.Server
+	op = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode(map[string]any{
+			"issuer": op.URL, "token_endpoint": s.URL + "/token", "token_endpoint_auth_signing_alg_values_supported": []string{"PS256", "ES256"},
+		})
+	}))
+	defer op.Close()
+	cert := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: selfSigned(t, testRSA()).Raw})
+	a := newApp(t, config(t.TempDir(), s.URL, map[string]any{
+		"token_url": "", "issuer": op.URL, "client_secret": "", "grant": "client_credentials",
+		"client_certificate": writeFile(t, "both.pem", append(pemOf(t, testRSA()), cert...)),
+	}))
+	mustToken(t, a.App, "p", "x", "")
+	h, c := claims(t, s.forms[0].Get("client_assertion"), testRSA().Public())
+	if c["aud"] != op.URL || h.Algorithm != "PS256" {
+		t.Fatalf("%+v %v", h, c)
 	}
 }
 

@@ -117,6 +117,7 @@ func TestLostAnswers(t *testing.T) {
 }
 
 func TestKillDuringRotations(t *testing.T) {
+	t.Parallel()
 	s := short(newEndpoint(t))
 	dir := t.TempDir()
 	c := &child{Config: config(dir, s.URL, nil), Accounts: map[string]string{}, URL: s.URL, Workers: 4}
@@ -166,6 +167,7 @@ func TestKillDuringRotations(t *testing.T) {
 // Two processes refresh the same accounts, with the locks of Caddy's file
 // storage as it is.
 func TestTwoProcessesOneStorage(t *testing.T) {
+	t.Parallel()
 	s := newEndpoint(t)
 	s.expires = 1
 	dir := t.TempDir()
@@ -205,6 +207,7 @@ func TestTwoProcessesOneStorage(t *testing.T) {
 // A killed process leaves its lock behind. Caddy's file storage breaks it
 // when it has not been renewed for ten seconds; the others don't wait for it.
 func TestStaleLock(t *testing.T) {
+	t.Parallel()
 	s := newEndpoint(t)
 	dir := t.TempDir()
 	cfg := config(dir, s.URL, map[string]any{"max_parallel": 1})

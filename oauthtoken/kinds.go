@@ -41,6 +41,8 @@ type kind struct {
 	// refreshScope says that refresh requests name the scopes. Microsoft
 	// answers AADSTS900144 without them.
 	refreshScope bool
+	// pss says that assertions of RSA keys are signed with PS256.
+	pss bool
 	// authParams go with the authorization request.
 	authParams map[string]string
 	// idleDays is how long a refresh token lives that nobody uses.
@@ -89,6 +91,7 @@ var kinds = map[string]kind{
 		appScopes:    []string{"{app_outlook}/.default"},
 		grants:       []string{grantRefreshToken, grantClientCredentials, grantExternal},
 		refreshScope: true,
+		pss:          true, // https://learn.microsoft.com/entra/identity-platform/certificate-credentials
 		idleDays:     90,
 		loginScopes:  []string{"openid", "email", "profile"},
 		// Entra ignores the port of this host only.

@@ -74,7 +74,11 @@ func (p *Provider) authenticate(q *tokenQuery, ep *endpoints, m *manager) *Error
 		}
 		p.setAssertion(q, t)
 	case p.cert != nil:
-		a, err := p.cert.assertion(p.ClientID, ep.token, p.now(m))
+		aud := ep.token
+		if p.Issuer != "" {
+			aud = ep.issuer
+		}
+		a, err := p.cert.assertion(p.ClientID, aud, p.kind.pss || ep.pss, p.now(m))
 		if err != nil {
 			return &Error{Description: "client_certificate: " + oneLine(err.Error()), class: classTemporary, err: err}
 		}
