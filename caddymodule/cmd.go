@@ -141,11 +141,7 @@ func accountPath(name string, below ...string) string {
 	if name == "." || name == ".." {
 		escaped = strings.ReplaceAll(name, ".", "%2E") // or it would mean a directory
 	}
-	path := "/smtp/accounts/" + escaped
-	for _, b := range below {
-		path += "/" + b
-	}
-	return path
+	return "/smtp/accounts/" + strings.Join(append([]string{escaped}, below...), "/")
 }
 
 // wantsJSON tells whether --json is given.
