@@ -96,3 +96,40 @@ func TestHitDoesNotAllocate(t *testing.T) {
 		t.Fatalf("%v allocations", n)
 	}
 }
+
+// BenchmarkWarm is the time to get the first token of 2,000 accounts, with
+// the locks and the durable writes of Caddy's file storage.
+func BenchmarkWarm(b *testing.B) {
+	const n = 2000
+	for b.Loop() {
+		b.StopTimer()
+		s := newEndpoint(b)
+		dir := b.TempDir()
+		cfg := config(dir, s.URL, nil)
+		cfg["store"] = map[string]any{"store": "files", "path": dir}
+		a := newApp(b, cfg)
+		seeds := make([]string, n)
+		for i := range seeds {
+			seeds[i] = s.seed(fmt.Sprint(i))
+		}
+		b.StartTimer()
+		start := time.Now()
+		errs := make(chan error, n)
+		for i := range n {
+			go func() {
+				_, err := a.Token(context.Background(), "p", fmt.Sprint(i), "", seeds[i])
+				errs <- err
+			}()
+		}
+		for range n {
+			if err := <-errs; err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.ReportMetric(n/time.Since(start).Seconds(), "accounts/s")
+		b.ReportMetric(float64(s.count())/n, "requests/account")
+		b.StopTimer()
+		a.stop()
+		b.StartTimer()
+	}
+}
