@@ -77,7 +77,6 @@ var (
 	ReplyBareLF           = own(500, 5, 5, 2, "Line must end with CRLF")
 	ReplyNUL              = own(554, 5, 6, 0, "NUL in message")
 	ReplyPaused           = own(451, 4, 7, 1, "Account is paused, try again later")
-	ReplyCommandBody      = own(451, 4, 4, 2, "Message ended before its last chunk")
 )
 
 // The gateway's own positive and intermediate replies.

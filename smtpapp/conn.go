@@ -179,6 +179,9 @@ func (p *point) serve(g *generation, nc net.Conn, remote netip.Addr, state *tls.
 		s.state.tls = true
 	}
 	end = l.serve()
+	if end == endErrors {
+		l.w.linger()
+	}
 }
 
 // isLocal tells whether a connection does not leave the machine by its kind.

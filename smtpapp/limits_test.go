@@ -15,10 +15,18 @@
 package smtpapp
 
 import (
+	"context"
 	"io"
+	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/emersion/go-smtp"
+
+	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/relay"
 )
 
 func TestConnectionLimits(t *testing.T) {
@@ -213,4 +221,73 @@ func TestGenerations(t *testing.T) {
 	c.send("MAIL FROM:<a@example.com>\r\n")
 	c.expect("421 4.3.2")
 	c.expectEOF()
+}
+
+// TestManyLargeBodies sends many large messages at once: what the server holds
+// of them does not grow with their size.
+func TestManyLargeBodies(t *testing.T) {
+	if testing.Short() || raceEnabled {
+		t.Skip("figures of a normal build only")
+	}
+	clients, size := 100, 25<<20
+	if os.Getenv("SMTPAPP_TEST_LARGE") == "" {
+		size = 2 << 20
+	}
+	s := startServerWith(t, discardUpstream{}, func(p *policy) { p.maxSize = 64 << 20 })
+	block := []byte(strings.Repeat(strings.Repeat("x", 76)+"\r\n", 420))
+	before := memory()
+	var wg sync.WaitGroup
+	begin := make(chan struct{})
+	for range clients {
+		c := dial(t, s.addr)
+		c.play(states["rcpt"])
+		c.send("DATA\r\n")
+		c.expect("354")
+		_ = c.nc.SetDeadline(time.Now().Add(5 * time.Minute))
+		wg.Go(func() {
+			<-begin
+			for sent := 0; sent < size; sent += len(block) {
+				if _, err := c.nc.Write(block); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+			if _, err := io.WriteString(c.nc, ".\r\n"); err != nil {
+				t.Error(err)
+			}
+			if line, err := c.line(); err != nil || line[:3] != "250" {
+				t.Errorf("got %q, %v", line, err)
+			}
+		})
+	}
+	done := make(chan struct{})
+	go func() { wg.Wait(); close(done) }()
+	close(begin)
+	var peak int64
+	for running := true; running; {
+		select {
+		case <-done:
+			running = false
+		case <-time.After(5 * time.Millisecond):
+			peak = max(peak, memory()-before)
+		}
+	}
+	t.Logf("%d clients, %d MiB each: %d KiB at the peak", clients, size>>20, peak>>10)
+	if peak > 32<<20 {
+		t.Errorf("%d KiB at the peak", peak>>10)
+	}
+}
+
+// discardUpstream forgets what it reads.
+type discardUpstream struct{}
+
+func (discardUpstream) Begin(context.Context, *accounts.Account, string, *smtp.MailOptions) (relay.Transaction, error) {
+	return discardTx{}, nil
+}
+
+type discardTx struct{ nullTx }
+
+func (discardTx) Data(_ context.Context, body io.Reader) (relay.Reply, error) {
+	_, err := io.Copy(io.Discard, body)
+	return relay.Reply{Code: 250, Lines: nullReply}, err
 }

@@ -260,3 +260,43 @@ func TestOptionErrors(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestExit stops as the process does when it exits: what is on its way is
+// waited for, and nobody else.
+func TestExit(t *testing.T) {
+	up := &fakeUpstream{hold: make(chan struct{}), inData: make(chan struct{}, 1)}
+	caddyUpstream = up
+	addr := freeAddr(t)
+	mustLoad(t, caddyConfig(t, object{"drain_timeout": "1m", "servers": object{"local": object{
+		"listen": []string{addr}, "tls": object{"mode": "off"},
+	}}}))
+	defer stopCaddy(t)
+	idle, busy := dial(t, addr), dial(t, addr)
+	idle.login()
+	busy.play(states["rcpt"])
+	busy.send("DATA\r\n")
+	busy.expect("354")
+	busy.send("x\r\n.\r\n")
+	<-up.inData
+	app := runningApp(t)
+	stopped := make(chan struct{})
+	go func() { defer close(stopped); app.stop(true) }()
+	idle.expect("421 4.3.2 Service shutting down")
+	idle.expectEOF()
+	if _, err := net.Dial("tcp", addr); err == nil {
+		t.Error("somebody still comes in")
+	}
+	select {
+	case <-stopped:
+		t.Error("the message was not waited for")
+	default:
+	}
+	close(up.hold)
+	busy.expect("250 2.0.0 OK 12345 provider")
+	busy.expect("421 4.3.2")
+	busy.expectEOF()
+	<-stopped
+	if n := len(up.taken()); n != 1 {
+		t.Errorf("%d messages delivered, want 1", n)
+	}
+}

@@ -39,6 +39,8 @@ const (
 	// maxSkip is how much of an overlong line is skipped in search of its
 	// end before the connection is given up.
 	maxSkip = 1 << 20
+	// lingerTimeout is how long a closed connection is read on.
+	lingerTimeout = 500 * time.Millisecond
 	// writeTimeout bounds one write of replies.
 	writeTimeout = time.Minute
 )
@@ -344,6 +346,24 @@ func (c *wire) startTLS(cfg *tls.Config, timeout time.Duration) error {
 	state := tc.ConnectionState()
 	c.tls = &state
 	return nil
+}
+
+// linger reads on for a moment after the last reply: a socket that is closed
+// with input unread is reset, and the reply may be lost with it.
+func (c *wire) linger() {
+	half, ok := c.nc.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return
+	}
+	_ = c.base.SetReadDeadline(time.Now().Add(lingerTimeout))
+	c.grow()
+	for n := 0; n < maxSkip; {
+		k, err := c.nc.Read(*c.big)
+		if err != nil {
+			return
+		}
+		n += k
+	}
 }
 
 func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
