@@ -30,7 +30,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/emersion/go-smtp"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
 
