@@ -41,20 +41,24 @@ consent for their mailboxes, tests them, and prints what clients need.
 
 The admin API is found as other commands find it: at --address, else where the
 configuration file given by --config says, else at localhost:2019.`,
-		CobraFunc: func(cmd *cobra.Command) {
-			cmd.PersistentFlags().String("address", "", "Address of the admin API")
-			cmd.PersistentFlags().StringP("config", "c", "", "Configuration file to find the admin API's address in")
-			cmd.PersistentFlags().StringP("adapter", "a", "", "Name of the configuration file's adapter")
-			cmd.PersistentFlags().Bool("json", false, "Print JSON")
-			cmd.AddCommand(
-				accountCommand(),
-				loginCommand(),
-				testCommand(),
-				snippetCommand(),
-				sandboxCommand(),
-			)
-		},
+		CobraFunc: setupCommand,
 	})
+}
+
+// setupCommand makes a command `caddy smtp`.
+func setupCommand(cmd *cobra.Command) {
+	cmd.SilenceUsage = true
+	cmd.PersistentFlags().String("address", "", "Address of the admin API")
+	cmd.PersistentFlags().StringP("config", "c", "", "Configuration file to find the admin API's address in")
+	cmd.PersistentFlags().StringP("adapter", "a", "", "Name of the configuration file's adapter")
+	cmd.PersistentFlags().Bool("json", false, "Print JSON")
+	cmd.AddCommand(
+		accountCommand(),
+		loginCommand(),
+		testCommand(),
+		snippetCommand(),
+		sandboxCommand(),
+	)
 }
 
 // adminClient talks to a running gateway.

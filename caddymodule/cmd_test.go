@@ -19,6 +19,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -29,11 +30,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/caddymail/mailgateway/accounts"
 )
 
-// command is `caddy smtp ARGS...` as a process.
-func command(t *testing.T, args ...string) *exec.Cmd {
+// process is `caddy smtp ARGS...` as a process.
+func process(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	t.Cleanup(cancel)
@@ -42,15 +45,23 @@ func command(t *testing.T, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// run runs a command against the gateway and returns what it prints.
+// run runs a command against the gateway, in this process, and returns what it
+// prints.
 func (g *gateway) run(t *testing.T, stdin string, args ...string) (stdout, stderr string, err error) {
 	t.Helper()
-	cmd := command(t, append(args, "--address", g.admin)...)
-	cmd.Stdin = strings.NewReader(stdin)
 	var out, errOut bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errOut
-	err = cmd.Run()
+	err = g.execute(strings.NewReader(stdin), &out, &errOut, args...)
 	return out.String(), errOut.String(), err
+}
+
+func (g *gateway) execute(stdin io.Reader, stdout, stderr io.Writer, args ...string) error {
+	cmd := &cobra.Command{Use: "smtp"}
+	setupCommand(cmd)
+	cmd.SetArgs(append(args, "--address", g.admin))
+	cmd.SetIn(stdin)
+	cmd.SetOut(stdout)
+	cmd.SetErr(stderr)
+	return cmd.Execute()
 }
 
 // mustRun is run for commands that must succeed.
@@ -247,6 +258,20 @@ func TestSnippetCommand(t *testing.T) {
 	}
 }
 
+// TestCommandProcess holds that Caddy has the command.
+func TestCommandProcess(t *testing.T) {
+	g := newGateway(t)
+	g.addAccount(t, "a@example.com")
+	out, err := process(t, "account", "list", "--address", g.admin).Output()
+	if err != nil || !strings.Contains(string(out), "a@example.com") {
+		t.Errorf("%v, %s", err, out)
+	}
+	out, err = process(t, "account", "show", "b@example.com", "--address", g.admin).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), accounts.ErrNotFound.Error()) {
+		t.Errorf("%v, %s", err, out)
+	}
+}
+
 // TestCommandWithoutGateway holds that the error says what may be wrong.
 func TestCommandWithoutGateway(t *testing.T) {
 	g := &gateway{admin: freeAddress(t)}
@@ -257,7 +282,7 @@ func TestCommandWithoutGateway(t *testing.T) {
 }
 
 func TestSandboxCommand(t *testing.T) {
-	cmd := command(t, "sandbox", "--json", "--smtp", "127.0.0.1:0", "--smtps", "127.0.0.1:0", "--http", "127.0.0.1:0", "--profile", "microsoft")
+	cmd := process(t, "sandbox", "--json", "--smtp", "127.0.0.1:0", "--smtps", "127.0.0.1:0", "--http", "127.0.0.1:0", "--profile", "microsoft")
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -28,20 +28,16 @@ import (
 // what it asks for.
 func (g *gateway) startLoginCommand(t *testing.T, ask string, args ...string) (asked string, stdin io.Writer, wait func() (string, string, error)) {
 	t.Helper()
-	cmd := command(t, append([]string{"login", "--address", g.admin}, args...)...)
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	inReader, in := io.Pipe()
+	out, outWriter := io.Pipe()
+	t.Cleanup(func() { _, _ = in.Close(), out.Close() })
 	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	done := make(chan error, 1)
+	go func() {
+		err := g.execute(inReader, outWriter, &stderr, append([]string{"login"}, args...)...)
+		_ = outWriter.Close()
+		done <- err
+	}()
 	lines := bufio.NewReader(out)
 	re := regexp.MustCompile(ask)
 	for {
@@ -51,13 +47,13 @@ func (g *gateway) startLoginCommand(t *testing.T, ask string, args ...string) (a
 			break
 		}
 		if err != nil {
-			_ = cmd.Wait()
+			<-done
 			t.Fatalf("nothing was asked: %s", stderr.String())
 		}
 	}
 	return asked, in, func() (string, string, error) {
 		rest, _ := io.ReadAll(lines)
-		err := cmd.Wait()
+		err := <-done
 		return string(rest), stderr.String(), err
 	}
 }
