@@ -81,16 +81,17 @@ submission_relay_password = %[8]s
 
 const dovecotOAuth2Conf = `
 introspection_mode = post
-introspection_url = http://sandbox:%s@%s/introspect
+introspection_url = %s
 force_introspection = yes
 active_attribute = active
 active_value = true
-username_attribute = username
+username_attribute = %s
 `
 
 // startDovecot runs an own Dovecot: a submission service that checks tokens
-// with the sandbox's authorization server, and relays to the sandbox.
-func startDovecot(t *testing.T, g *gateway, starttls, implicit string) {
+// with an authorization server, which names the mailbox in the given member of
+// its answer, and relays to the sandbox.
+func startDovecot(t *testing.T, g *gateway, starttls, implicit, introspection, member string) {
 	t.Helper()
 	dovecot := need(t, "dovecot")[0]
 	if os.Getuid() != 0 {
@@ -108,7 +109,7 @@ func startDovecot(t *testing.T, g *gateway, starttls, implicit string) {
 	for name, content := range map[string]string{
 		"dovecot.conf": fmt.Sprintf(dovecotConf, dir, g.pki.certFile, g.pki.keyFile, port(starttls), port(implicit),
 			port(g.sandboxSMTP), relayUser, mailPassword),
-		"oauth2.conf.ext": fmt.Sprintf(dovecotOAuth2Conf, sandboxSecret, g.sandboxHTTP),
+		"oauth2.conf.ext": fmt.Sprintf(dovecotOAuth2Conf, introspection, member),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
@@ -154,7 +155,7 @@ func testDovecot(t *testing.T, tlsMode, mechanism string) {
 				upstream provider
 			}`, stranger, sha256hex([]byte(password)), fmt.Sprintf(refreshTokenOf, user)),
 	}, user)
-	startDovecot(t, g, addrs[0], addrs[1])
+	startDovecot(t, g, addrs[0], addrs[1], "http://sandbox:"+sandboxSecret+"@"+g.sandboxHTTP+"/introspect", "username")
 
 	p, err := strconv.Atoi(port(g.starttls))
 	if err != nil {

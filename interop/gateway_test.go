@@ -36,6 +36,7 @@ type gateway struct {
 	*process
 	pki                            pki
 	starttls, implicit, plain      string // the servers' addresses
+	admin                          string
 	sandboxSMTP, sandboxHTTP, conf string
 	sandbox                        *sandboxClient
 }
@@ -62,12 +63,13 @@ type gatewayOptions struct {
 func startGateway(t *testing.T, o gatewayOptions, names ...string) *gateway {
 	t.Helper()
 	dir := t.TempDir()
-	addrs := freeAddrs(t, 6)
+	addrs := freeAddrs(t, 7)
 	g := &gateway{
 		pki:      newPKI(t, dir),
 		starttls: addrs[0], implicit: addrs[1], plain: addrs[2],
 		sandboxSMTP: addrs[3], sandboxHTTP: addrs[5],
-		conf: filepath.Join(dir, "Caddyfile"),
+		admin: addrs[6],
+		conf:  filepath.Join(dir, "Caddyfile"),
 	}
 	g.sandbox = &sandboxClient{t: t, base: "http://" + g.sandboxHTTP}
 	if o.upstream == "" {
@@ -95,7 +97,7 @@ func startGateway(t *testing.T, o gatewayOptions, names ...string) *gateway {
 		mailboxes += fmt.Sprintf("\n\t\tmailbox %s %s", mailboxOf(name), fmt.Sprintf(refreshTokenOf, name))
 	}
 	config := fmt.Sprintf(`{
-	admin off
+	admin %s
 	skip_install_trust
 	storage file_system %s
 	smtp_sandbox {
@@ -138,7 +140,7 @@ func startGateway(t *testing.T, o gatewayOptions, names ...string) *gateway {
 		}
 	}
 }
-`, filepath.Join(dir, "storage"), addrs[3], addrs[4], addrs[5], sandboxSecret, mailPassword, o.sandbox+mailboxes,
+`, g.admin, filepath.Join(dir, "storage"), addrs[3], addrs[4], addrs[5], sandboxSecret, mailPassword, o.sandbox+mailboxes,
 		sandboxSecret, o.oauth, strings.ReplaceAll(o.upstream, "{pki.ca}", g.pki.caFile), accounts.String()+o.accounts,
 		g.starttls, g.pki.certFile, g.pki.keyFile, o.server,
 		g.implicit, g.pki.certFile, g.pki.keyFile, o.server,

@@ -78,7 +78,7 @@ func startOIDC(t *testing.T, clients ...object) *oidcServer {
 func oidcClient(id string) object {
 	return object{
 		"client_id": id, "client_secret": oidcSecret, "token_endpoint_auth_method": "client_secret_post",
-		"application_type": "native", "redirect_uris": []string{"http://127.0.0.1/callback"},
+		"application_type": "native", "redirect_uris": []string{"http://127.0.0.1", "http://127.0.0.1/callback"},
 		"response_types": []string{"code"},
 		"grant_types":    []string{"authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code"},
 	}

@@ -28,6 +28,9 @@ const provider = new Provider(`http://127.0.0.1:${port}`, {
   clients,
   scopes: ["openid", "email", "offline_access", "smtp"],
   claims: { email: ["email"] },
+  // The address is in the ID token, as with Google and Microsoft, not only at
+  // the userinfo endpoint.
+  conformIdTokenClaims: false,
   findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id, email: id }) }),
   clientAuthMethods: ["client_secret_basic", "client_secret_post", "private_key_jwt", "none"],
   pkce: { required: () => true },
