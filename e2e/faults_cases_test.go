@@ -172,6 +172,16 @@ func faultCases(framing string) []faultCase {
 		}
 		add(faultCase{fault: sandbox.Fault{Stage: "end", Action: "long_line"}, fresh: `^250 250 [24]\d\d$`, large: large})
 	}
+	if framing == "bdat" {
+		// Amid the chunks of a message that takes several.
+		add(faultCase{fault: replyFault("bdat", "452 4.3.1 Insufficient storage", 2), fresh: `^250 250 452$`, large: true})
+		add(faultCase{fault: replyFault("bdat", "554 5.7.1 No", 2), fresh: `^250 250 554$`, large: true})
+		for _, action := range []string{"close", "reset", "garbage", "hang"} {
+			add(faultCase{fault: sandbox.Fault{Stage: "bdat", Action: action, Nth: 2}, fresh: lostLate, large: true})
+		}
+	}
+	// A provider that has its last word amid the body may be heard or not.
+	add(faultCase{fault: sandbox.Fault{Stage: "body", Action: "reply", Reply: "552 5.3.4 Too big", AfterBytes: largeBody / 2}, fresh: `^250 250 (552|4\d\d)$`, large: true})
 	for _, f := range []sandbox.Fault{
 		replyFault("body", reply421, 0), {Stage: "body", Action: "close"}, {Stage: "body", Action: "reset"}, {Stage: "body", Action: "hang"},
 	} {
