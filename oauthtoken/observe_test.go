@@ -68,6 +68,11 @@ func TestEventsStatusAndMetrics(t *testing.T) {
 	a := newApp(t, cfg)
 	l := listen(t, a)
 	const p = "metrics_test"
+	counted := func(result string) float64 { return testutil.ToFloat64(refreshesTotal.WithLabelValues(p, result)) }
+	before := map[string]float64{}
+	for _, r := range []string{resultOK, resultReauth, resultError} {
+		before[r] = counted(r)
+	}
 	ctx := context.Background()
 	get := func(account, seed string) error { _, err := a.Token(ctx, p, account, account, seed); return err }
 	if err := get("good", s.seed("good")); err != nil {
@@ -117,9 +122,9 @@ func TestEventsStatusAndMetrics(t *testing.T) {
 			t.Errorf("caddy_oauth_accounts{state=%q} is %v", state, v)
 		}
 	}
-	for result, want := range map[string]float64{resultOK: 1, resultReauth: 1, resultError: 1} {
-		if v := testutil.ToFloat64(refreshesTotal.WithLabelValues(p, result)); v != want {
-			t.Errorf("caddy_oauth_token_refreshes_total{result=%q} is %v", result, v)
+	for result, was := range before {
+		if v := counted(result) - was; v != 1 {
+			t.Errorf("caddy_oauth_token_refreshes_total{result=%q} grew by %v", result, v)
 		}
 	}
 	if n, err := testutil.GatherAndCount(r, "caddy_oauth_accounts", "caddy_oauth_token_refreshes_total", "caddy_oauth_token_refresh_duration_seconds"); err != nil || n < 3 {
