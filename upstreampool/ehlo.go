@@ -53,6 +53,8 @@ func (c *caps) line(text []byte) {
 		c.chunking = true
 	case "8BITMIME":
 		c.eightBit = true
+	case "8": // `8 BITMIME`, as Yahoo has written it
+		c.eightBit = c.eightBit || bytes.EqualFold(params, []byte("BITMIME"))
 	case "BINARYMIME":
 		c.binary = true
 	case "SMTPUTF8":

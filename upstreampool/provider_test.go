@@ -324,17 +324,19 @@ func (s *serverConn) data() bool {
 		return false
 	}
 	var body strings.Builder
+	atStart := true // of a line, which only CRLF ends
 	for {
 		line, err := s.br.ReadString('\n')
 		if err != nil {
 			return false
 		}
-		if line == ".\r\n" {
+		if atStart && line == ".\r\n" {
 			break
 		}
-		if strings.HasPrefix(line, ".") && strings.HasSuffix("\r\n"+body.String(), "\r\n") {
+		if atStart && line[0] == '.' {
 			line = line[1:]
 		}
+		atStart = strings.HasSuffix(line, "\r\n")
 		body.WriteString(line)
 	}
 	if early { // one reply to one end of data

@@ -16,6 +16,7 @@ package upstreampool
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -130,12 +131,12 @@ func (u *upstream) attach(s *settings) {
 // counted stays, should it be configured again.
 func (u *upstream) detach(s *settings) {
 	u.genMu.Lock()
-	for i, g := range u.generations {
-		if g == s {
-			u.generations = append(u.generations[:i:i], u.generations[i+1:]...)
-			break
-		}
+	i := slices.Index(u.generations, s)
+	if i < 0 {
+		u.genMu.Unlock()
+		return
 	}
+	u.generations = slices.Delete(u.generations, i, i+1)
 	if n := len(u.generations); n > 0 {
 		u.enforce(u.generations[n-1])
 		u.genMu.Unlock()
