@@ -14,93 +14,95 @@
 
 package caddymodule
 
-import "strings"
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 
-// Explanation says what a failure at a provider means.
-type Explanation struct {
-	// ID names the explanation; it is stable.
-	ID string `json:"id"`
-	// Cause says in a sentence what is wrong.
-	Cause string `json:"cause"`
-	// Remedy says what to do about it, and who can.
-	Remedy string `json:"remedy"`
-	// RetryHelps tells whether the same message may go through later with
-	// nothing changed.
-	RetryHelps bool `json:"retry_helps"`
-}
+	"github.com/caddymail/mailgateway/oauthtoken"
+	"github.com/caddymail/mailgateway/relay"
+)
 
-// failure is an explanation and how it is known.
-type failure struct {
-	// match are texts that must all occur, in lower case. A text may have
-	// alternatives, separated by |.
-	match []string
-	Explanation
-}
+// Explanation says what a failure means.
+type Explanation = relay.Explanation
 
-// explain finds the explanation of what a server or a library said. Of several
-// that match, the first in the list is the most exact.
+// explain finds the explanation of what went wrong on any leg of the way.
 func explain(text string) (Explanation, bool) {
 	if e, ok := explainOAuth(text); ok {
 		return e, true
 	}
-	text = normalize(text)
-	for i := range failures {
-		if failures[i].matches(text) {
-			return failures[i].Explanation, true
+	for _, f := range loginFailures {
+		if f.match.MatchString(text) {
+			return f.Explanation, true
 		}
 	}
-	return Explanation{}, false
+	return relay.Explain(text)
 }
 
-func (f *failure) matches(text string) bool {
-	for _, m := range f.match {
-		found := false
-		for alt := range strings.SplitSeq(m, "|") {
-			if strings.Contains(text, alt) {
-				found = true
-				break
-			}
-		}
-		if !found {
-			return false
-		}
+var (
+	entraCode = regexp.MustCompile(`(?i)\baadsts\d+`)
+	// oauthCode finds the error codes of RFC 6749 section 5.2, RFC 8628
+	// section 3.5 and OpenID Connect.
+	oauthCode = regexp.MustCompile(`\b(invalid_grant|invalid_client|unauthorized_client|unsupported_grant_type|invalid_scope|invalid_request|` +
+		`interaction_required|login_required|consent_required|no_refresh_token|access_denied|admin_policy_enforced|deleted_client|org_internal|` +
+		`temporarily_unavailable|server_error|endpoint_down)\b`)
+	// passingCodes go away by themselves.
+	passingCodes = []string{"temporarily_unavailable", "server_error", "endpoint_down", "aadsts90033", "aadsts90055", "aadsts50196"}
+)
+
+// explainOAuth explains an answer of an authorization server in the words that
+// the token manager logs.
+func explainOAuth(text string) (Explanation, bool) {
+	code := oauthCode.FindString(text)
+	reason := strings.ToUpper(entraCode.FindString(text))
+	if code == "" && reason == "" {
+		return Explanation{}, false
 	}
-	return true
+	id := strings.ToLower(reason)
+	if id == "" {
+		id = code
+	}
+	if reason != "" {
+		// The code may come in any case.
+		text = entraCode.ReplaceAllString(text, reason)
+	}
+	e := oauthtoken.Explain(code, text)
+	if e == oauthtoken.Explain("", "") {
+		return Explanation{}, false
+	}
+	return Explanation{
+		ID:         id,
+		Cause:      sentence(e.Cause),
+		Remedy:     sentence(e.Remedy),
+		RetryHelps: slices.Contains(passingCodes, id) || slices.Contains(passingCodes, code),
+	}, true
 }
 
-// normalize joins the lines of a reply and drops what differs without meaning:
-// case, and the code that each line repeats.
-func normalize(text string) string {
-	var b strings.Builder
-	for i, line := range strings.Split(strings.ToLower(text), "\n") {
-		line = strings.TrimSpace(line)
-		if len(line) > 3 && isDigits(line[:3]) && line[3] == '-' {
-			line = line[:3] + " " + line[4:]
-		}
-		if i > 0 {
-			b.WriteByte(' ')
-		}
-		b.WriteString(line)
+// sentence makes a sentence of a phrase.
+func sentence(s string) string {
+	r, n := utf8.DecodeRuneInString(s)
+	s = string(unicode.ToUpper(r)) + s[n:]
+	if !strings.HasSuffix(s, ".") {
+		s += "."
 	}
-	return strings.Join(strings.Fields(b.String()), " ")
+	return s
 }
 
-func isDigits(s string) bool {
-	for i := range len(s) {
-		if s[i] < '0' || s[i] > '9' {
-			return false
-		}
-	}
-	return true
-}
-
-// failures are what is known of SMTP, TLS and the network, the most exact
-// first. What authorization servers say is known to oauthtoken.
-var failures = concat(microsoftFailures, googleFailures, otherProviderFailures, loginFailures, networkFailures)
-
-func concat(lists ...[]failure) (all []failure) {
-	for _, l := range lists {
-		all = append(all, l...)
-	}
-	return all
+// loginFailures are what can only happen while a human consents.
+var loginFailures = []struct {
+	match *regexp.Regexp
+	Explanation
+}{
+	{regexp.MustCompile(`(?i)aadsts50011|redirect_uri_mismatch`), Explanation{
+		ID:     "redirect_uri",
+		Cause:  "The application's registration does not know the address that the browser is sent back to.",
+		Remedy: "Register http://localhost (type `Mobile and desktop` at Microsoft, `Desktop app` at Google), or give the registered one with --redirect-url.",
+	}},
+	{regexp.MustCompile(`(?i)admin_policy_enforced|access_denied|org_internal|aadsts90094|aadsts900941`), Explanation{
+		ID:     "access_denied",
+		Cause:  "The user, or a policy of the organization, refused consent.",
+		Remedy: "An administrator of the organization trusts the application; then: caddy smtp login ACCOUNT.",
+	}},
 }

@@ -324,7 +324,11 @@ func (ac *account) open(s *settings, id credentials) {
 		return
 	}
 	if c := s.logger.Check(zap.WarnLevel, "opening upstream connection failed"); c != nil {
-		c.Write(zap.String("upstream", u.name), zap.String("account", ac.name), zap.Error(err))
+		fields := []zap.Field{zap.String("upstream", u.name), zap.String("account", ac.name), zap.Error(err)}
+		if e, ok := relay.Explain(err.Error()); ok {
+			fields = append(fields, zap.String("cause", e.Cause), zap.String("remedy", e.Remedy), zap.Bool("retry_helps", e.RetryHelps))
+		}
+		c.Write(fields...)
 	}
 	u.unreserve()
 	ac.mu.Lock()

@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package caddymodule
+package relay
 
 // networkFailures are what the system and the TLS library say.
 var networkFailures = []failure{

@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package caddymodule
+package relay
 
 // microsoftFailures are replies of Exchange Online and Outlook.com.
 var microsoftFailures = []failure{
