@@ -181,7 +181,6 @@ func TestAuth(t *testing.T) {
 // from the networks that may.
 func TestAuthNeedsTLS(t *testing.T) {
 	s := startServer(t, nil)
-	s.gen.policy.plaintextAuth = nil
 	from := func(ip string, allowed ...string) *client {
 		p := testPolicy()
 		var err error

@@ -101,7 +101,9 @@ func testPolicy() *policy {
 }
 
 func newTestGeneration(t testing.TB, up relay.Upstream, source *testSource, p *policy) *generation {
-	p.compileReplies()
+	if p.heloReply == nil {
+		p.compileReplies()
+	}
 	g := &generation{
 		name: "test", policy: p, upstream: up, counters: new(counters), metrics: processMetrics,
 		directory: accounts.NewDirectory([]accounts.Source{source}, nil),

@@ -37,9 +37,12 @@ func observe(t testing.TB, change func(*policy)) (*testServer, *observer.Observe
 	t.Helper()
 	core, logs := observer.New(zapcore.DebugLevel)
 	s := startServer(t, change)
-	s.gen.logger = zap.New(core)
-	s.gen.access = s.gen.logger.Named("log.access")
-	s.gen.metrics = newMetrics()
+	g := newTestGeneration(t, s.up, s.source, s.gen.policy)
+	g.logger = zap.New(core)
+	g.access = g.logger.Named("log.access")
+	g.metrics = newMetrics()
+	s.gen = g
+	s.point.attach(g)
 	return s, logs
 }
 
