@@ -157,6 +157,14 @@ func TestReload(t *testing.T) {
 	if s.oauth.check(token, "a@example.com") != "ok" {
 		t.Error("the token is gone")
 	}
+	if err := load(t, config(`, "recipients_per_day": 1`)); err != nil {
+		t.Fatal(err)
+	}
+	w.send("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.net>\r\nBDAT 2 LAST\r\n\r\n")
+	w.want("250", "250", "550 5.4.5")
+	if err := load(t, config(`, "faults": [{"stage":"mail","action":"reply","reply":"451 4.0.0 No"}]`)); err != nil {
+		t.Fatal(err)
+	}
 	// A configuration that fails leaves the one before it in force.
 	for range 8 { // apps start in random order
 		err := load(t, config(`, "faults": [{"stage":"mail","action":"reply","reply":"452 4.0.0 No"}]`)+`, "sandbox_test_failing": {}`)

@@ -357,6 +357,7 @@ func (c *conn) mail(arg []byte) error {
 		return nil
 	}
 	c.reset()
+	c.st = c.s.settings.Load() // limits are those of now, the announcements those of EHLO
 	c.tx.open = true
 	c.tx.from, c.tx.params, c.tx.declared = string(path), string(params), mp.size
 	if code == 0 {
