@@ -17,6 +17,7 @@ package caddymodule
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -66,6 +67,7 @@ func printVerify(cmd *cobra.Command, result verifyResult) error {
 		if s.Error != "" {
 			outcome, said = "FAILED", s.Error
 		}
+		said = strings.Join(strings.FieldsFunc(said, func(r rune) bool { return r == '\r' || r == '\n' }), ", ")
 		rows = append(rows, []string{s.Name, s.Took.Round(100 * time.Microsecond).String(), outcome, said})
 	}
 	if err := table(cmd, rows); err != nil {

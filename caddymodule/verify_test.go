@@ -34,6 +34,9 @@ func TestTestCommand(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, out)
 		}
 	}
+	if !strings.Contains(out, ", PIPELINING, ") {
+		t.Errorf("a reply of several lines is not on one:\n%s", out)
+	}
 	if g.sandbox.MessageCount() != 0 {
 		t.Error("a message was sent")
 	}
