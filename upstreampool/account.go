@@ -232,9 +232,9 @@ func (ac *account) expired(c *conn) {
 	c.armExpiry(time.Duration(left))
 }
 
-// failWaiters answers every waiting message.
-func (ac *account) failWaiters(err *relay.Reply) {
-	for ac.waitHead != nil {
+// failWaiters answers the first n waiting messages.
+func (ac *account) failWaiters(n int, err *relay.Reply) {
+	for ; n > 0 && ac.waitHead != nil; n-- {
 		w := ac.waitHead
 		ac.dequeue(w)
 		w.ch <- grant{err: err}

@@ -289,7 +289,7 @@ func (ac *account) dispatch(now int64) {
 	}
 	s := ac.up.current.Load()
 	if s == nil {
-		ac.failWaiters(relay.ReplyShuttingDown)
+		ac.failWaiters(ac.nWait, relay.ReplyShuttingDown)
 		return
 	}
 	want := min(int64(ac.nWait), ac.limits.free(now)) - int64(ac.dialing)
@@ -334,10 +334,13 @@ func (ac *account) open(s *settings, id credentials) {
 	ac.mu.Lock()
 	ac.dialing--
 	ac.conns--
-	ac.adapt.failed(err, ac.conns-ac.dialing, now)
-	if ac.conns == 0 {
-		// Nothing is left that could serve them: they share the answer.
-		ac.failWaiters(err.reply)
+	open := ac.conns - ac.dialing
+	ac.adapt.failed(err, open, now)
+	if open == 0 {
+		// Nothing else can serve them but the dials still under way: this
+		// one's share of those who wait gets its answer. Dialing on for them
+		// would keep them here until their time is up.
+		ac.failWaiters((ac.nWait+ac.dialing)/(ac.dialing+1), err.reply)
 	} else {
 		ac.dispatch(now)
 	}

@@ -133,6 +133,8 @@ func (d *adaptive) failed(err *dialError, n int, now int64) {
 		if n == 0 {
 			d.dialAt = 0
 		}
+	case failLost:
+		// Not a refusal: the next message waits for its turn.
 	default:
 		d.refused = err.reply
 	}

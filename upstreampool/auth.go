@@ -42,7 +42,7 @@ func (c *conn) login(s *settings, id credentials, token *oauth2.Token) *dialErro
 		return &dialError{class: failLogin, stage: "auth", reply: relay.ReplyUpstreamAuth, err: errors.New("control characters in the mailbox or secret")}
 	}
 	fail := func(err error) *dialError {
-		return &dialError{class: failConnect, stage: "auth", reply: relay.ReplyUpstreamDown, err: err}
+		return &dialError{class: failLost, stage: "auth", reply: relay.ReplyUpstreamDown, err: err}
 	}
 	if !s.force && !c.caps.offers(s.mechanism) {
 		return &dialError{
@@ -190,7 +190,7 @@ func (c *conn) loginRefused(challenge []byte) *dialError {
 	case r.Code >= 500:
 		e.class, e.reply = failLogin, relay.ReplyUpstreamAuthWords(r)
 	default:
-		e.class, e.reply = failConnect, relay.ReplyUpstreamProtocol
+		e.class, e.reply = failLost, relay.ReplyUpstreamProtocol
 		e.err = errors.New("unexpected reply to AUTH: " + r.Error())
 	}
 	return e

@@ -37,6 +37,7 @@ const (
 	failConnect   failClass = iota // unreachable, TLS, greeting: the breaker counts it
 	failDown                       // not tried: the breaker is open
 	failLocal                      // the account's own source address or proxy
+	failLost                       // lost during the login: the account is paced
 	failToken                      // no access token to be had
 	failLogin                      // the provider refused the credentials
 	failThrottled                  // the provider limits logins: 421, 454
@@ -46,7 +47,7 @@ const (
 // dialResults are the values of the metric's label, by class.
 var dialResults = [...]string{
 	failConnect: "connect_error", failDown: "breaker_open", failLocal: "local_error",
-	failToken: "token_error", failLogin: "auth_refused", failThrottled: "throttled", failBusy: "busy",
+	failLost: "connect_error", failToken: "token_error", failLogin: "auth_refused", failThrottled: "throttled", failBusy: "busy",
 }
 
 // dialError says why a connection could not be opened, to the log, and to the

@@ -16,12 +16,12 @@ package upstreampool
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -87,6 +87,9 @@ func dialProxy(ctx context.Context, d *net.Dialer, network string, s *settings) 
 	return nc, nil
 }
 
+// maxProxyAnswer bounds the header of a proxy's answer.
+const maxProxyAnswer = 16 << 10
+
 func connectThrough(ctx context.Context, nc net.Conn, req *http.Request) error {
 	if t, ok := ctx.Deadline(); ok {
 		if err := nc.SetDeadline(t); err != nil {
@@ -97,18 +100,25 @@ func connectThrough(ctx context.Context, nc net.Conn, req *http.Request) error {
 	if err := req.Write(nc); err != nil {
 		return err
 	}
-	br := bufio.NewReader(io.LimitReader(nc, 64<<10))
-	resp, err := http.ReadResponse(br, req)
+	// An SMTP server speaks first: what follows the proxy's answer is its
+	// greeting, so nothing may be read beyond the empty line.
+	var head []byte
+	for one := make([]byte, 1); !bytes.HasSuffix(head, []byte("\r\n\r\n")); {
+		if len(head) >= maxProxyAnswer {
+			return errors.New("answer too long")
+		}
+		n, err := nc.Read(one)
+		if err != nil {
+			return err
+		}
+		head = append(head, one[:n]...)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(head)), req)
 	if err != nil {
 		return err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("CONNECT refused: %s", http.StatusText(resp.StatusCode))
-	}
-	// The greeting of an SMTP server may have come in the same segment as
-	// the proxy's answer; a reader that throws it away would wait for ever.
-	if br.Buffered() > 0 {
-		return errors.New("data before the connection was established")
+		return fmt.Errorf("CONNECT refused: %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
 	}
 	return nc.SetDeadline(time.Time{})
 }

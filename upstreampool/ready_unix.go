@@ -28,7 +28,7 @@ import (
 type readiness struct {
 	raw    syscall.RawConn
 	ask    func(fd uintptr) // bound once: asking allocates nothing
-	b      [1]byte
+	fds    [1]unix.PollFd
 	silent bool
 }
 
@@ -38,16 +38,18 @@ func (r *readiness) init(nc net.Conn) {
 		return
 	}
 	if raw, err := sc.SyscallConn(); err == nil {
-		r.raw, r.ask = raw, r.peek
+		r.raw, r.ask = raw, r.poll
 	}
 }
 
-func (r *readiness) peek(fd uintptr) {
-	_, _, err := unix.Recvfrom(int(fd), r.b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-	r.silent = err == unix.EAGAIN || err == unix.EINTR //nolint:errorlint // an errno as it comes
+func (r *readiness) poll(fd uintptr) {
+	r.fds[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN} //nolint:gosec // a file descriptor
+	n, err := unix.Poll(r.fds[:], 0)
+	r.silent = err == nil && n == 0 || err == unix.EINTR //nolint:errorlint // an errno as it comes
 }
 
-// quiet tells whether the socket is open and has nothing to read.
+// quiet tells whether the socket is open and has nothing to read, the end of
+// the stream included.
 func (r *readiness) quiet() bool {
 	if r.raw == nil {
 		return true // nothing to ask: a dead connection shows on the first flight

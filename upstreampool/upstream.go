@@ -179,7 +179,7 @@ func (u *upstream) enforce(s *settings) {
 func (u *upstream) close(last *settings) {
 	u.eachAccount(func(ac *account) {
 		ac.mu.Lock()
-		ac.failWaiters(relay.ReplyShuttingDown)
+		ac.failWaiters(ac.nWait, relay.ReplyShuttingDown)
 		ac.dropIdle(func(*conn) bool { return true })
 		ac.stopTimer()
 		ac.mu.Unlock()
