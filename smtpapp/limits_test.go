@@ -16,6 +16,7 @@ package smtpapp
 
 import (
 	"context"
+	"crypto/tls"
 	"io"
 	"os"
 	"strings"
@@ -162,6 +163,35 @@ func TestDrain(t *testing.T) {
 	pendingDrains.Wait()
 	if n := len(s.up.taken()); n != 2 {
 		t.Errorf("%d messages delivered, want 2", n)
+	}
+}
+
+// TestDrainHandshake takes a server away amid handshakes that do not get on.
+func TestDrainHandshake(t *testing.T) {
+	for name, change := range map[string]func(*policy){
+		"implicit": func(p *policy) { p.implicitTLS = new(tls.Config) },
+		"starttls": func(p *policy) { p.startTLS = new(tls.Config) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := startServer(t, change)
+			c := dial(t, s.addr)
+			if name == "starttls" {
+				c.play("M: 220\nC: EHLO c\nM: 250\nC: STARTTLS\nM: 220")
+			}
+			c.send("\x16\x03\x01") // the beginning of a record
+			for len(s.point.list()) == 0 {
+				time.Sleep(time.Millisecond)
+			}
+			s.point.detach(s.gen)
+			s.point.drain(time.Minute)
+			<-s.point.whenEmpty()
+			pendingDrains.Wait()
+			for {
+				if _, err := c.nc.Read(make([]byte, 1)); err != nil {
+					break
+				}
+			}
+		})
 	}
 }
 

@@ -128,6 +128,67 @@ func TestReload(t *testing.T) {
 	}
 }
 
+// TestReloadWrapped reloads a server with a listener wrapper while clients
+// come and go: the wrapper belongs to its configuration, the socket to none.
+func TestReloadWrapped(t *testing.T) {
+	caddyUpstream = new(fakeUpstream)
+	addr := freeAddr(t)
+	config := func(i int) object {
+		server := object{"listen": []string{addr}, "tls": object{"mode": "off"}, "max_message_size": 1000 + i}
+		if i%3 != 2 {
+			server["listener_wrappers"] = []any{object{"wrapper": "proxy_protocol", "allow": []string{"127.0.0.0/8"}, "fallback_policy": "IGNORE"}}
+		}
+		return caddyConfig(t, object{"servers": object{"local": server}})
+	}
+	mustLoad(t, config(0))
+	defer stopCaddy(t)
+	stop := make(chan struct{})
+	fail := make(chan error, 4)
+	var wg sync.WaitGroup
+	var churned atomic.Int64
+	for range 3 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if err := churn(addr); err != nil {
+					fail <- err
+					return
+				}
+				churned.Add(1)
+			}
+		})
+	}
+	for i := 1; i <= 15; i++ {
+		mustLoad(t, config(i))
+	}
+	close(stop)
+	wg.Wait()
+	select {
+	case err := <-fail:
+		t.Error(err)
+	default:
+	}
+	t.Logf("15 reloads, %d connections came and went", churned.Load())
+	v, _ := servers.References("local")
+	if v != 1 {
+		t.Errorf("%d references to the server, want 1", v)
+	}
+	shared := runningApp(t).shared("local")
+	for {
+		shared.counters.mu.Lock()
+		total, ips := shared.counters.total, len(shared.counters.perIP)
+		shared.counters.mu.Unlock()
+		if total == 0 && ips == 0 {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
 // churn connects, sends a message and quits.
 func churn(addr string) error {
 	nc, err := net.Dial("tcp", addr)

@@ -283,9 +283,13 @@ func (s *session) RcptBatch(rcpts []relay.Recipient) []error {
 	}
 	n := min(len(rcpts), max(0, s.gen.policy.maxRcpts-s.rcpts))
 	s.tried += n
-	for i, err := range batcher.RcptBatch(s.ctx, rcpts[:n]) {
-		if errs[i] = err; err != nil {
-			s.rcptErr = err
+	results := batcher.RcptBatch(s.ctx, rcpts[:n])
+	for i := range n {
+		if errs[i] = relay.ReplyInternal; i < len(results) {
+			errs[i] = results[i]
+		}
+		if errs[i] != nil {
+			s.rcptErr = errs[i]
 			continue
 		}
 		s.rcpts++

@@ -76,6 +76,7 @@ type wire struct {
 	readDeadline  time.Time
 	writeDeadline time.Time
 
+	drained  chan struct{} // closed by drain
 	mu       sync.Mutex
 	draining bool
 	waiting  bool // blocked at a boundary, where a drain may interrupt
@@ -85,6 +86,7 @@ type wire struct {
 
 func (c *wire) init(nc net.Conn) {
 	c.base, c.nc = nc, nc
+	c.drained = make(chan struct{})
 	c.rbuf = c.small[:]
 }
 
@@ -203,7 +205,10 @@ func (c *wire) armRead(interruptible bool) error {
 func (c *wire) drain() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.draining = true
+	if !c.draining {
+		c.draining = true
+		close(c.drained)
+	}
 	if c.waiting {
 		_ = c.base.SetReadDeadline(time.Unix(1, 0))
 	}
@@ -334,18 +339,34 @@ func (c *wire) startTLS(cfg *tls.Config, timeout time.Duration) error {
 	c.discardInput()
 	c.shrink()
 	deadline := time.Now().Add(timeout)
-	c.readDeadline, c.writeDeadline = deadline, deadline
-	if err := c.base.SetDeadline(deadline); err != nil {
+	if err := c.beginHandshake(deadline); err != nil {
 		return err
 	}
 	tc := tls.Server(c.nc, cfg)
-	if err := tc.Handshake(); err != nil {
+	err := tc.Handshake()
+	c.mu.Lock()
+	c.waiting = false
+	c.mu.Unlock()
+	if err != nil {
 		return err
 	}
 	c.nc = tc
 	state := tc.ConnectionState()
 	c.tls = &state
 	return nil
+}
+
+// beginHandshake sets the handshake's deadline. A drain cuts it short: nothing
+// has been promised yet.
+func (c *wire) beginHandshake(deadline time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.draining {
+		return errDraining
+	}
+	c.waiting = true
+	c.readDeadline, c.writeDeadline = deadline, deadline
+	return c.base.SetDeadline(deadline)
 }
 
 // linger reads on for a moment after the last reply: a socket that is closed
