@@ -343,6 +343,7 @@ func TestPausedLogin(t *testing.T) {
 // TestBan fails to log in until the address is banned, and checks that the
 // ban is that address's alone.
 func TestBan(t *testing.T) {
+	forgive()
 	p := testPolicy()
 	p.authMax, p.authBan, p.maxAuthTries = 3, time.Hour, 100
 	up, source := new(fakeUpstream), new(testSource)

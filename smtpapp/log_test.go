@@ -227,6 +227,7 @@ func TestLogsHoldNoSecrets(t *testing.T) {
 
 // TestDelay checks that refusals come later and later.
 func TestDelay(t *testing.T) {
+	forgive()
 	synctest.Test(t, func(t *testing.T) {
 		p := testPolicy()
 		p.authDelay = 250 * time.Millisecond
