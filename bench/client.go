@@ -127,11 +127,11 @@ func (c *client) prepare(mode string, account int, msg, stuffed []byte) {
 	}
 }
 
-// errUnknown wraps an error after which nobody can say whether the message
+// unknownError wraps an error after which nobody can say whether the message
 // was taken.
-type errUnknown struct{ error }
+type unknownError struct{ error }
 
-func (e errUnknown) Unwrap() error { return e.error }
+func (e unknownError) Unwrap() error { return e.error }
 
 // send sends one message and returns nil after the final 250. A *replyError
 // leaves the connection usable if RSET works; any other error does not.
@@ -147,7 +147,7 @@ func (c *client) send(seq uint32) error {
 			if err := c.expect(stage, 250); err != nil && first == nil {
 				if first = err; !isReply(err) {
 					if i == 2 {
-						return errUnknown{err}
+						return unknownError{err}
 					}
 					return err
 				}
@@ -199,7 +199,7 @@ func (c *client) send(seq uint32) error {
 		if isReply(err) {
 			return err
 		}
-		return errUnknown{err}
+		return unknownError{err}
 	}
 	return nil
 }

@@ -323,7 +323,7 @@ func (l *loader) count(w *worker, seq uint32, start time.Time, sick bool, err er
 		w.healthySent++
 	}
 	if err != nil {
-		if errors.As(err, new(errUnknown)) {
+		if errors.As(err, new(unknownError)) {
 			w.unknown++
 		}
 		w.fail(err, sick)

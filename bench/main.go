@@ -154,7 +154,7 @@ func (o *options) matches(group, name string) bool {
 	if o.rows == "" {
 		return true
 	}
-	for _, w := range strings.Split(o.rows, ",") {
+	for w := range strings.SplitSeq(o.rows, ",") {
 		if strings.Contains(group+"/"+name, strings.TrimSpace(w)) {
 			return true
 		}

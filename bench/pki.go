@@ -101,9 +101,11 @@ func clientTLS(caFile string) (*tls.Config, error) {
 	if !pool.AppendCertsFromPEM(b) {
 		return nil, fmt.Errorf("no certificate in %s", caFile)
 	}
-	return &tls.Config{RootCAs: pool, ServerName: serverName, MinVersion: tls.VersionTLS12, DynamicRecordSizingDisabled: true,
+	return &tls.Config{
+		RootCAs: pool, ServerName: serverName, MinVersion: tls.VersionTLS12, DynamicRecordSizingDisabled: true,
 		// As the gateway does it towards the provider.
-		ClientSessionCache: tls.NewLRUClientSessionCache(64)}, nil
+		ClientSessionCache: tls.NewLRUClientSessionCache(64),
+	}, nil
 }
 
 // serverTLS presents the certificate.

@@ -93,8 +93,10 @@ func scaleMemory(ctx context.Context, e *env, rep *report) error {
 	t := &table{
 		Title:   "Memory",
 		Columns: []string{"state", "count", "RSS MiB", "over", "KiB each"},
-		Text: []string{"Resident memory after two forced collections. An account is configured in a file with a `sha256:` password;",
-			"an upstream connection is TLS, logged in and has carried one message; an idle client has logged in."},
+		Text: []string{
+			"Resident memory after two forced collections. An account is configured in a file with a `sha256:` password;",
+			"an upstream connection is TLS, logged in and has carried one message; an idle client has logged in.",
+		},
 	}
 	row := func(state string, count int, rss, base int64, over string) {
 		each := "-"
@@ -218,8 +220,10 @@ func scaleAccounts(ctx context.Context, e *env, rep *report) error {
 	t := &table{
 		Title:   "CPU over the number of accounts",
 		Columns: []string{"accounts", "used", "msg/s", "gateway CPU us a message", "p50 ms", "p99 ms", "sent = delivered", ""},
-		Text: []string{"Open loop, 833 msg/s, 4 KiB, one message a client connection, all connections to the sink warm. \"used\" are the",
-			"accounts in turn that carry the traffic; with as many upstream connections, the rest is the processor's caches."},
+		Text: []string{
+			"Open loop, 833 msg/s, 4 KiB, one message a client connection, all connections to the sink warm. \"used\" are the",
+			"accounts in turn that carry the traffic; with as many upstream connections, the rest is the processor's caches.",
+		},
 	}
 	sizes := []int{10, 1000, 10000}
 	window := 10 * time.Second
@@ -275,8 +279,10 @@ func scaleIsolation(ctx context.Context, e *env, rep *report) error {
 	t := &table{
 		Title:   "Isolation",
 		Columns: []string{"run", "healthy: sent", "errors", "p50 ms", "p95 ms", "p99 ms", "max ms", "sick: answered", "token POSTs", "lost, duplicate", ""},
-		Text: []string{"Open loop, 833 msg/s, one message a client connection, latency from the intended start. In the sick run 1 % of the",
-			"accounts get `invalid_grant` from the token endpoint and for 1 % the provider never answers MAIL; the row shows the others."},
+		Text: []string{
+			"Open loop, 833 msg/s, one message a client connection, latency from the intended start. In the sick run 1 % of the",
+			"accounts get `invalid_grant` from the token endpoint and for 1 % the provider never answers MAIL; the row shows the others.",
+		},
 	}
 	accounts, window := 1000, 20*time.Second
 	if e.o.short {

@@ -124,10 +124,7 @@ func (c *sinkConn) session() {
 		if err != nil {
 			return
 		}
-		verb := l
-		if i := bytes.IndexByte(l, ' '); i >= 0 {
-			verb = l[:i]
-		}
+		verb, _, _ := bytes.Cut(l, []byte{' '})
 		switch string(bytes.ToUpper(verb[:min(len(verb), 8)])) {
 		case "MAIL":
 			p := c.sink.policy.Load()
@@ -292,14 +289,12 @@ func (c *sinkConn) auth(l string) error {
 		b, err := c.line()
 		return string(b), err
 	}
-	blob := ""
+	var blob string
+	var err error
 	if len(f) > 2 {
 		blob = f[2]
-	} else {
-		var err error
-		if blob, err = ask(); err != nil {
-			return err
-		}
+	} else if blob, err = ask(); err != nil {
+		return err
 	}
 	raw, err := base64.StdEncoding.DecodeString(blob)
 	if err != nil {

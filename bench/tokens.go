@@ -44,10 +44,12 @@ func runTokens(ctx context.Context, e *env, rep *report) error {
 	t := &table{
 		Title:   "Tokens",
 		Columns: []string{"run", "msg/s", "p50 ms", "p95 ms", "p99 ms", "max ms", "errors", "time to warm s", "POSTs to warm", "POSTs in the run", "most at a time", "sent = delivered", ""},
-		Text: []string{fmt.Sprintf("%d accounts, a token endpoint that takes %s, `max_parallel` %d, `max_per_second` 5000, `refresh_ahead` %s; %d msg/s", accounts, delay, parallel, ahead, rate),
+		Text: []string{
+			fmt.Sprintf("%d accounts, a token endpoint that takes %s, `max_parallel` %d, `max_per_second` 5000, `refresh_ahead` %s; %d msg/s", accounts, delay, parallel, ahead, rate),
 			"open loop over all accounts in turn, one message a client connection and one message an upstream connection, so that every",
 			fmt.Sprintf("message needs a token. In the second run all tokens end together within the measured %s; the least number of", window),
-			"POSTs is one per account."},
+			"POSTs is one per account.",
+		},
 	}
 	for _, expire := range []bool{false, true} {
 		name := "no token expires"
