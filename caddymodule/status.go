@@ -1,0 +1,201 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package caddymodule
+
+import (
+	"embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+func init() {
+	caddy.RegisterModule(new(StatusPage))
+	httpcaddyfile.RegisterHandlerDirective("smtp_status", parseStatusPage)
+	httpcaddyfile.RegisterDirectiveOrder("smtp_status", httpcaddyfile.Before, "respond")
+}
+
+// StatusPage is an HTTP handler that shows what the gateway does: throughput,
+// latency, replies, upstreams and their pools, accounts by state with what to
+// do, and limits near exhaustion. It is live, read-only, and has no access
+// control of its own: put it behind the site's. Without TLS it answers
+// only to loopback.
+type StatusPage struct {
+	// ShowAccounts names the accounts that need attention; otherwise they
+	// are only counted. Default: false.
+	ShowAccounts bool `json:"show_accounts,omitempty"`
+
+	// Interval is the time between two updates. Default: 2s, at least 1s.
+	Interval caddy.Duration `json:"interval,omitempty"`
+
+	feed *statusFeed
+	done <-chan struct{}
+}
+
+// CaddyModule returns the Caddy module information.
+func (*StatusPage) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.smtp_status",
+		New: func() caddy.Module { return new(StatusPage) },
+	}
+}
+
+// Provision sets up the handler.
+func (s *StatusPage) Provision(ctx caddy.Context) error {
+	if s.Interval == 0 {
+		s.Interval = caddy.Duration(2 * time.Second)
+	}
+	if time.Duration(s.Interval) < time.Second {
+		return fmt.Errorf("interval: %s is less than 1s", time.Duration(s.Interval))
+	}
+	s.feed = &statusFeed{registry: ctx.GetMetricsRegistry(), interval: time.Duration(s.Interval), accounts: s.ShowAccounts}
+	s.done = ctx.Done()
+	return nil
+}
+
+//go:embed status_page
+var statusFiles embed.FS
+
+// statusTypes are the page's files; nothing else is served.
+var statusTypes = map[string]string{
+	"index.html": "text/html; charset=utf-8",
+	"status.css": "text/css; charset=utf-8",
+	"status.js":  "text/javascript; charset=utf-8",
+}
+
+// ServeHTTP implements caddyhttp.MiddlewareHandler. What it serves is chosen by
+// the query, so that it works at any path: `?file=`, `?events`, `?json`.
+func (s *StatusPage) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	if r.TLS == nil && !loopbackClient(r) {
+		return caddyhttp.Error(http.StatusForbidden, errors.New("smtp_status: without TLS only loopback is served"))
+	}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		return caddyhttp.Error(http.StatusMethodNotAllowed, fmt.Errorf("smtp_status: method %s", r.Method))
+	}
+	h := w.Header()
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; "+
+		"base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cache-Control", "no-store")
+	query := r.URL.Query()
+	switch {
+	case query.Has("events"):
+		return s.serveEvents(w, r)
+	case query.Has("json"):
+		h.Set("Content-Type", "application/json")
+		return json.NewEncoder(w).Encode(s.feed.snapshot())
+	}
+	name := query.Get("file")
+	if name == "" {
+		name = "index.html"
+	}
+	contentType, ok := statusTypes[name]
+	if !ok {
+		return caddyhttp.Error(http.StatusNotFound, errors.New("smtp_status: no such file"))
+	}
+	body, err := statusFiles.ReadFile("status_page/" + name)
+	if err != nil {
+		return caddyhttp.Error(http.StatusInternalServerError, err)
+	}
+	h.Set("Content-Type", contentType)
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	if r.Method == http.MethodHead {
+		return nil
+	}
+	_, err = w.Write(body)
+	return err
+}
+
+// serveEvents sends a snapshot at each interval as server-sent events, until
+// the client goes or the configuration is replaced; the page then asks again.
+func (s *StatusPage) serveEvents(w http.ResponseWriter, r *http.Request) error {
+	w.Header().Set("Content-Type", "text/event-stream")
+	ctl := http.NewResponseController(w)
+	tick := time.NewTicker(time.Duration(s.Interval))
+	defer tick.Stop()
+	for {
+		data, err := json.Marshal(s.feed.snapshot())
+		if err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintf(w, "data: %s\n\n", data); err != nil {
+			return nil //nolint:nilerr // the client is gone, and nobody needs to know
+		}
+		if err := ctl.Flush(); err != nil {
+			return nil //nolint:nilerr // as above
+		}
+		select {
+		case <-r.Context().Done():
+			return nil
+		case <-s.done:
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// loopbackClient looks at the connection, never at what a header claims.
+func loopbackClient(r *http.Request) bool {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+// parseStatusPage reads the directive. Syntax:
+//
+//	smtp_status [<matcher>] {
+//		show_accounts
+//		interval <duration>
+//	}
+func parseStatusPage(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	s := new(StatusPage)
+	if err := s.UnmarshalCaddyfile(h.Dispenser); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// UnmarshalCaddyfile implements caddyfile.Unmarshaler; see parseStatusPage.
+func (s *StatusPage) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	return parseBlock(d, "smtp_status", options{
+		"show_accounts": boolean(&s.ShowAccounts),
+		"interval":      duration(&s.Interval),
+	})
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*StatusPage)(nil)
+	_ caddyhttp.MiddlewareHandler = (*StatusPage)(nil)
+	_ caddyfile.Unmarshaler       = (*StatusPage)(nil)
+)
