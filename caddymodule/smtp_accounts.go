@@ -18,6 +18,7 @@ import (
 	"encoding/json"
 	"errors"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
@@ -45,7 +46,10 @@ func parseAccounts(d *caddyfile.Dispenser, sources *[]json.RawMessage) error {
 	}
 
 	var inline []accounts.Record
-	names := make(map[string]bool)
+	names, hasDynamic, err := earlierSources(*sources)
+	if err != nil {
+		return d.Errf("parsing existing accounts: %v", err)
+	}
 	flush := func() {
 		if len(inline) > 0 {
 			*sources = append(*sources, source("inline", &accounts.InlineSource{Accounts: inline}))
@@ -82,6 +86,10 @@ func parseAccounts(d *caddyfile.Dispenser, sources *[]json.RawMessage) error {
 			*sources = append(*sources, source(name, &accounts.FileSource{Path: args[0]}))
 
 		case "dynamic":
+			if hasDynamic {
+				return d.Errf("duplicate %s option '%s'", what, name)
+			}
+			hasDynamic = true
 			flush()
 			if args := d.RemainingArgs(); len(args) > 0 {
 				return malformed(d, what, name, unexpectedArg(args[0]))
@@ -93,11 +101,40 @@ func parseAccounts(d *caddyfile.Dispenser, sources *[]json.RawMessage) error {
 			*sources = append(*sources, source(name, &accounts.DynamicSource{EncryptionKeys: keys}))
 
 		default:
-			return d.Errf("unrecognized %s option '%s'", what, name)
+			// Another source, which reads its own words.
+			if _, err := caddy.GetModule("smtp.accounts." + name); err != nil {
+				return d.Errf("unrecognized %s option '%s'", what, name)
+			}
+			flush()
+			raw, err := parseModule(d, "smtp", what, "smtp.accounts", "source")
+			if err != nil {
+				return err
+			}
+			*sources = append(*sources, raw)
 		}
 	}
 	flush()
 	return nil
+}
+
+// earlierSources are the inline accounts of sources, and whether one of the
+// sources is dynamic.
+func earlierSources(sources []json.RawMessage) (names map[string]bool, hasDynamic bool, err error) {
+	names = make(map[string]bool)
+	for _, raw := range sources {
+		var s struct {
+			Source   string
+			Accounts []struct{ Name string }
+		}
+		if err := json.Unmarshal(raw, &s); err != nil {
+			return nil, false, err
+		}
+		hasDynamic = hasDynamic || s.Source == "dynamic"
+		for _, a := range s.Accounts {
+			names[a.Name] = true
+		}
+	}
+	return names, hasDynamic, nil
 }
 
 // source is the JSON of an account source.
