@@ -21,7 +21,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddytls"
+	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/relay"
@@ -67,11 +67,6 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("the smtp_upstreams app is a %T, which sends no mail", up)
 	}
 	a.upstream = upstream
-	tlsApp, err := ctx.App("tls")
-	if err != nil {
-		return fmt.Errorf("getting the tls app: %w", err)
-	}
-	a.tlsApp = tlsApp.(*caddytls.TLS)
 	if err := processMetrics.register(ctx.GetMetricsRegistry()); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
@@ -142,6 +137,8 @@ func (a *App) Start() error {
 			a.directory.Stop()
 			return fmt.Errorf("server %q: %w", name, err)
 		}
+		a.logger.Info("server running", zap.String("server", name),
+			zap.Strings("listen", srv.Listen), zap.String("tls", srv.TLS.Mode))
 	}
 	return nil
 }

@@ -98,6 +98,11 @@ func (t *TLS) provision(ctx caddy.Context, a *App, server string, p *policy) (ne
 // hostname once everything has started: before, ACME's solvers could take
 // ports from the http app.
 func (a *App) provisionCertificate(ctx caddy.Context) error {
+	tlsApp, err := ctx.App("tls")
+	if err != nil {
+		return fmt.Errorf("getting the tls app: %w", err)
+	}
+	a.tlsApp = tlsApp.(*caddytls.TLS)
 	host := a.Hostname
 	if !certmagic.SubjectQualifiesForCert(host) {
 		return fmt.Errorf("hostname: '%s' cannot have a certificate", host)
