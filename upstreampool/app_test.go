@@ -24,6 +24,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
@@ -264,18 +265,18 @@ func TestReload(t *testing.T) {
 
 func TestVerify(t *testing.T) {
 	server, pool := testTLS(t)
-	words := ""
-	challenged := false
+	var words atomic.Value
+	words.Store("")
+	var challenged atomic.Bool
 	p := newProvider(t, func(p *provider) {
 		p.tls = server
 		p.hook = func(_ *serverConn, line string) string {
 			switch {
-			case strings.HasPrefix(line, "AUTH") && words != "":
-				challenged = true
+			case strings.HasPrefix(line, "AUTH") && words.Load() != "":
+				challenged.Store(true)
 				return "334 " + b64(`{"status":"400","schemes":"Bearer","scope":"s"}`)
-			case challenged:
-				challenged = false
-				return words
+			case challenged.Swap(false):
+				return words.Load().(string)
 			}
 			return ""
 		}
@@ -321,12 +322,12 @@ func TestVerify(t *testing.T) {
 	if !strings.Contains(steps[4].Said, "TLS 1.3") || !strings.Contains(steps[5].Said, "CHUNKING") || steps[7].Said != "235 2.7.0 ok" || steps[8].Said != "250 2.1.0 sender ok" {
 		t.Errorf("%+v", steps)
 	}
-	words = "535 5.7.8 no"
+	words.Store("535 5.7.8 no")
 	names, err := run("")
 	if err == nil || !slices.Equal(names, all[:8]) || steps[7].Error == "" || !strings.Contains(steps[7].Challenge, `"status":"400"`) {
 		t.Errorf("%v %v %+v", names, err, steps[len(steps)-1])
 	}
-	words = ""
+	words.Store("")
 	// It takes one of the account's connections, and room is made for it.
 	if err := deliver(tr.upstream, a, "x"); err != nil {
 		t.Fatal(err)

@@ -80,7 +80,10 @@ func TestFaults(t *testing.T) {
 				for size, body := range bodies {
 					t.Run(fmt.Sprintf("%s/pooled=%v/%s/%s", framing, pooled, way, size), func(t *testing.T) {
 						t.Parallel()
-						for _, stage := range stages {
+						for i, stage := range stages {
+							if size == "large" && i < 5 {
+								continue // the body has not begun
+							}
 							for _, fault := range faults {
 								if fault == "<kept><close>" && stage != "<end>" || fault == "<hang>" && size == "large" {
 									continue

@@ -20,6 +20,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/caddymail/mailgateway/relay"
@@ -62,13 +63,14 @@ func TestLoginLines(t *testing.T) {
 		"none":  {mechNone, 0, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			step := 0
+			var count atomic.Int32
 			p := newProvider(t, func(p *provider) {
 				p.hook = func(_ *serverConn, line string) string {
+					step := int(count.Load())
 					if !strings.HasPrefix(line, "AUTH") && step == 0 || step == len(tc.want) {
 						return ""
 					}
-					if step++; step < len(tc.want) {
+					if int(count.Add(1)) < len(tc.want) {
 						return "334 "
 					}
 					return "235 2.7.0 ok"
@@ -110,18 +112,18 @@ func TestTokenRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			const words = "535 5.7.8 Username and Password not accepted"
-			bad := "token1" // until the end of the test: every token
-			challenged := false
+			var bad atomic.Value // the beginning of the tokens that are refused
+			bad.Store("token1")
+			var challenged atomic.Bool
 			p := newProvider(t, func(p *provider) {
 				p.hook = func(_ *serverConn, line string) string {
-					if challenged {
-						challenged = false
+					if challenged.Swap(false) {
 						return words
 					}
 					if m, ok := strings.CutPrefix(line, "AUTH "); ok {
 						_, blob, _ := strings.Cut(m, " ")
-						if raw, _ := base64.StdEncoding.DecodeString(blob); strings.Contains(string(raw), "Bearer "+bad) {
-							challenged = true
+						if raw, _ := base64.StdEncoding.DecodeString(blob); strings.Contains(string(raw), "Bearer "+bad.Load().(string)) {
+							challenged.Store(true)
 							return "334 " + b64(`{"status":"401","schemes":"Bearer","scope":"https://mail.google.com/"}`)
 						}
 					}
@@ -142,7 +144,7 @@ func TestTokenRefused(t *testing.T) {
 			}
 
 			p.dropAll()
-			bad = "token"
+			bad.Store("token")
 			err := deliver(u, a, "y")
 			r, ok := errors.AsType[*relay.Reply](err)
 			if !ok || r.Code != 454 || !strings.Contains(r.Lines[0], words) {
@@ -156,7 +158,7 @@ func TestTokenRefused(t *testing.T) {
 				t.Errorf("%v, %d connections", err, p.dialed())
 			}
 			// Another account is another matter.
-			bad = "none"
+			bad.Store("none")
 			if err := deliver(u, testAccount("b@a.test"), "z"); err != nil {
 				t.Error(err)
 			}
