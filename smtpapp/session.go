@@ -144,7 +144,12 @@ func (s *session) authenticate(name, password string) error {
 	if g == nil {
 		return relay.ReplyShuttingDown
 	}
-	a, err := g.directory.Authenticate(s.ctx, name, password)
+	ctx := s.ctx
+	if key := clientKey(s.remote); key.IsValid() {
+		// One address cannot take all the places in front of the slow hashes.
+		ctx = accounts.WithClient(ctx, key.String())
+	}
+	a, err := g.directory.Authenticate(ctx, name, password)
 	if len(name) > maxLoggedName {
 		name = name[:maxLoggedName] // for the log, and for what is remembered
 	}
