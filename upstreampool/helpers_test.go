@@ -1,0 +1,162 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package upstreampool
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"math/big"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/oauth2"
+
+	"github.com/caddymail/mailgateway/accounts"
+)
+
+// testSettings is an upstream without limits that talks to p in the clear.
+func testSettings(t *testing.T, p *provider, mod ...func(*SMTPTransport)) *settings {
+	t.Helper()
+	tr := &SMTPTransport{
+		Hostname: "gateway.test",
+		TLS:      &UpstreamTLS{Mode: tlsOff},
+		Auth:     &UpstreamAuth{Mechanism: mechPlain},
+	}
+	if p != nil {
+		tr.Dial = p.ln.Addr().String()
+	}
+	for _, m := range mod {
+		m(tr)
+	}
+	s, err := tr.resolve(strings.ReplaceAll(t.Name(), "/", "-"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.logger = zap.NewNop()
+	s.dialTimeout = 5 * time.Second
+	s.commandTimeout = 5 * time.Second
+	s.dataTimeout = 5 * time.Second
+	return s
+}
+
+// start attaches s for the time of the test.
+func start(t *testing.T, s *settings) *upstream {
+	t.Helper()
+	u := attach(s)
+	t.Cleanup(func() {
+		u.detach(s)
+		u.closing.wait()
+		u.storing.wait()
+	})
+	return u
+}
+
+func testAccount(name string) *accounts.Account {
+	return &accounts.Account{Record: accounts.Record{Name: name, Secret: "made-up", Upstream: "x"}}
+}
+
+// deliver sends one message to the given recipients and returns the error that
+// came first.
+func deliver(u *upstream, a *accounts.Account, body string, to ...string) error {
+	tx, err := u.begin(context.Background(), a, "from@a.test", nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Abort()
+	if len(to) == 0 {
+		to = []string{"to@b.test"}
+	}
+	for _, rcpt := range to {
+		if err := tx.Rcpt(context.Background(), rcpt, nil); err != nil {
+			return err
+		}
+	}
+	reply, err := tx.Data(context.Background(), strings.NewReader(body))
+	if err == nil && !reply.Positive() {
+		return errors.New("no error and no positive reply")
+	}
+	return err
+}
+
+// tokens is a token source whose tokens a test counts and refuses.
+type tokens struct {
+	mu       sync.Mutex
+	n        int
+	current  *oauth2.Token
+	rejected int
+	err      error
+	length   int
+}
+
+func (k *tokens) Token(_ context.Context, _, _, _, _ string) (*oauth2.Token, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.err != nil {
+		return nil, k.err
+	}
+	if k.current == nil {
+		k.n++
+		k.current = &oauth2.Token{AccessToken: "token" + strconv.Itoa(k.n) + strings.Repeat("x", k.length)}
+	}
+	return k.current, nil
+}
+
+func (k *tokens) Reject(_, _, _ string, t *oauth2.Token) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.rejected++
+	if k.current == t {
+		k.current = nil
+	}
+}
+
+func (k *tokens) HasProvider(string) bool { return true }
+
+// testTLS makes a certificate for 127.0.0.1 and a pool that trusts it.
+func testTLS(t *testing.T) (*tls.Config, *x509.CertPool) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmpl := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "provider.test"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{"provider.test"},
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(cert)
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}, pool
+}
