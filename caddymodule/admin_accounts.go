@@ -15,7 +15,9 @@
 package caddymodule
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -23,6 +25,7 @@ import (
 	"time"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/oauthtoken"
 )
 
 const (
@@ -153,11 +156,32 @@ func deleteAccount(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return &apiError{http.StatusBadRequest, err, ""}
 	}
-	if err := dir.Delete(r.Context(), r.PathValue("name"), cond); err != nil {
+	name := r.PathValue("name")
+	a, found := dir.Lookup(name)
+	if err := dir.Delete(r.Context(), name, cond); err != nil {
 		return err
+	}
+	if _, still := dir.Lookup(name); found && !still {
+		if err := forgetTokens(r.Context(), a); err != nil {
+			return fmt.Errorf("the account is deleted, its stored token is not: %w", err)
+		}
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
+}
+
+// forgetTokens deletes what the token store holds of an account that is gone:
+// a deleted mailbox's refresh token must not live on in it, nor be kept alive.
+func forgetTokens(ctx context.Context, a *accounts.Account) error {
+	app, err := runningApp[*oauthtoken.App]("oauth_tokens")
+	if err != nil {
+		return nil //nolint:nilerr // no such app, no tokens
+	}
+	provider, err := providerOf(a.Upstream)
+	if err != nil {
+		return nil //nolint:nilerr // an upstream without OAuth has none either
+	}
+	return app.Forget(ctx, provider, a.Name)
 }
 
 // pauseAccount answers POST /smtp/accounts/{name}/pause and resume.

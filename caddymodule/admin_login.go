@@ -205,7 +205,7 @@ func (l *login) finish(c *oauthtoken.Consent, err error) {
 		var app *oauthtoken.App
 		if app, err = runningApp[*oauthtoken.App]("oauth_tokens"); err == nil {
 			ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-			err = app.StoreConsent(ctx, l.status.Provider, l.status.Account, c.RefreshToken)
+			err = app.StoreLogin(ctx, l.status.Provider, l.status.Account, c)
 			cancel()
 		}
 	}
