@@ -223,6 +223,11 @@ func (r *faultRun) held(body []byte) int {
 	return n
 }
 
+func (r *faultRun) logins() uint64 {
+	ms := r.sb.Mailbox(r.user)
+	return ms.AuthOK + ms.AuthFailed + ms.Limited
+}
+
 // attempt sends a body and returns the outcome. An error is the client's own.
 func (r *faultRun) attempt(body []byte) (string, error) {
 	conn, err := net.Dial("tcp", r.addr)
@@ -338,6 +343,7 @@ func (r *faultRun) run() error {
 		fs := r.sb.Faults()
 		return len(fs) == 0 || fs[0].Hits > 0
 	}
+	logins := r.logins()
 	body := r.body("broken")
 	out, err := r.patiently("broken", happened)
 	if err != nil {
@@ -348,6 +354,11 @@ func (r *faultRun) run() error {
 	}
 	if !happened(out) {
 		return fmt.Errorf("the fault did not happen: %s", out)
+	}
+
+	// A provider in trouble is not flooded with logins.
+	if n := r.logins() - logins; n > 4 && !r.hang {
+		return fmt.Errorf("%d logins for one message", n)
 	}
 
 	// All is well again, and the pool is too.

@@ -134,11 +134,13 @@ func (ac *account) wait(ctx context.Context, s *settings, now int64, forced bool
 
 	timeout := time.NewTimer(s.maxWait)
 	defer timeout.Stop()
+	renewed, late := false, false
 	for {
 		var g grant
 		select {
 		case g = <-w.ch:
 		case <-timeout.C:
+			late = true
 			g = ac.withdraw(w, clock())
 		case <-ctx.Done():
 			g = ac.withdraw(w, clock())
@@ -164,13 +166,27 @@ func (ac *account) wait(ctx context.Context, s *settings, now int64, forced bool
 			u.metrics.wait.Observe(waited.Seconds())
 			return ac, g.c, waited, nil
 		}
-		// Dead: the same message is the next in turn.
+		// Dead: the same message is the next in turn. But a provider that ends
+		// what it has just let in is not to be flooded with logins, and the
+		// timer fires once only.
+		reply := (*relay.Reply)(nil)
+		opened := g.c.messages == 0 && g.c.opened >= now
 		ac.mu.Lock()
 		ac.limits.cancel()
-		if u.current.Load() == nil {
+		switch {
+		case u.current.Load() == nil:
+			reply = relay.ReplyShuttingDown
+		case opened && renewed:
+			reply = relay.ReplyUpstreamDown
+			ac.adapt.failed(&dialError{class: failLost, stage: "ready", reply: reply}, ac.conns-ac.dialing-1, clock())
+		case late:
+			reply = relay.ReplyNoConnection
+		}
+		renewed = renewed || opened
+		if reply != nil {
 			ac.mu.Unlock()
 			ac.discard(g.c)
-			return nil, nil, 0, relay.ReplyShuttingDown
+			return nil, nil, time.Duration(clock() - now), reply
 		}
 		ac.enqueue(w, true)
 		ac.mu.Unlock()
