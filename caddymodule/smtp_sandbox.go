@@ -38,6 +38,7 @@ func init() {
 //		token_lifetime        <duration>
 //		token_delay           <duration>
 //		rotate_refresh_tokens
+//		rotation_grace
 //		token_size            <bytes>
 //		client                <id> <secret>
 //		mailbox               <address> <refresh_token>
@@ -84,6 +85,7 @@ func sandboxOptions(app *sandbox.App) options {
 		"token_lifetime":        duration(&app.TokenLifetime),
 		"token_delay":           duration(&app.TokenDelay),
 		"rotate_refresh_tokens": boolean(&app.RotateRefreshTokens),
+		"rotation_grace":        boolean(&app.RotationGrace),
 		"token_size":            integer(&app.TokenSize),
 		"client":                pair(&app.Clients),
 		"mailbox":               pair(&app.Mailboxes),

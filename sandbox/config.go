@@ -52,6 +52,10 @@ type App struct {
 	// RotateRefreshTokens gives a new refresh token at each use; a used
 	// one is then refused, and revokes the account's whole family.
 	RotateRefreshTokens bool `json:"rotate_refresh_tokens,omitempty"`
+	// RotationGrace answers a used refresh token once more as long as nobody
+	// has used its successor: the answer may have been lost. Servers that
+	// rotate do so under names like grace period or leeway. Default: false.
+	RotationGrace bool `json:"rotation_grace,omitempty"`
 
 	// Clients are the OAuth clients: identifier and secret. Default: one,
 	// `sandbox` with the secret `sandbox-secret`.

@@ -54,6 +54,7 @@ type family struct {
 type refreshToken struct {
 	family *family
 	used   bool
+	next   string // what it was last answered with
 }
 
 // grant is a pending authorization: a code or a device code.
@@ -199,6 +200,8 @@ func (o *oauth) redeem(st *settings, rt, client string) (mailbox, next, problem 
 		return f.mailbox, "", "unknown"
 	case f.revoked || o.revoked[strings.ToLower(f.mailbox)]:
 		return f.mailbox, "", "revoked"
+	case r.used && st.app.RotationGrace && o.unused(r.next):
+		// The answer may have been lost on its way: there is another.
 	case r.used:
 		// RFC 9700 section 4.14.2: a token that comes twice may be stolen,
 		// so nothing of its family holds any longer.
@@ -213,7 +216,16 @@ func (o *oauth) redeem(st *settings, rt, client string) (mailbox, next, problem 
 		return f.mailbox, "", ""
 	}
 	// Microsoft gives a new one at each use and lets the old ones live.
-	return f.mailbox, o.extend(f), ""
+	next = o.extend(f)
+	r.next = next
+	return f.mailbox, next, ""
+}
+
+// unused tells whether a refresh token has not been redeemed; the caller holds
+// the lock.
+func (o *oauth) unused(rt string) bool {
+	r := o.refresh[rt]
+	return r != nil && !r.used
 }
 
 // extend adds a refresh token to a family; the caller holds the lock.

@@ -111,6 +111,21 @@ func TestRotation(t *testing.T) {
 	}
 }
 
+// TestRotationGrace: a token whose successor nobody has used gets another one;
+// once the successor was used, it is a reuse.
+func TestRotationGrace(t *testing.T) {
+	s := start(t, &App{RotateRefreshTokens: true, RotationGrace: true})
+	_, lost := post(t, s, refreshForm("rt-a@example.com"))
+	_, again := post(t, s, refreshForm("rt-a@example.com"))
+	next, ok := again["refresh_token"].(string)
+	if !ok || next == lost["refresh_token"] {
+		t.Fatalf("answered %v after %v", again, lost)
+	}
+	_, out := post(t, s, refreshForm(next))
+	wantError(t, s, refreshForm("rt-a@example.com"), 400, "invalid_grant")
+	wantError(t, s, refreshForm(out["refresh_token"].(string)), 400, "invalid_grant")
+}
+
 func TestTokenLifetime(t *testing.T) {
 	s := start(t, &App{TokenLifetime: 1})
 	tok := s.IssueToken("a@example.com")
