@@ -60,7 +60,8 @@ func (c faultCase) runs(framing string) []*faultRun {
 			switch {
 			case !pooled && c.arm == nil && c.fault.Stage == "",
 				deferred && (framing != "bdat" || c.large || c.fault.Nth > 1),
-				burst && (c.large || c.noPipelining || c.implicit):
+				burst && (c.large || c.noPipelining || c.fresh == none && c.fault.Stage != "mail" && c.fault.Stage != "rcpt"),
+				deferred && c.implicit:
 				continue
 			}
 			r := &faultRun{faultCase: c, framing: framing, usePool: pooled, deferred: deferred, burst: burst}
