@@ -15,6 +15,7 @@
 package smtpapp
 
 import (
+	"net/netip"
 	"runtime/debug"
 	"time"
 
@@ -55,25 +56,46 @@ func (g *generation) logMessage(s *session, o outcome) {
 	if c == nil {
 		return
 	}
-	c.Write(
-		zap.String("id", s.messageID()),
-		zap.String("server", g.name),
-		zap.String("account", s.account.Name),
-		zap.Stringer("client_ip", s.remote),
-		zap.String("from", s.from),
-		zap.Int("recipients", s.rcpts),
-		zap.Int64("size", o.size),
-		zap.String("upstream", o.info.Upstream),
-		zap.Bool("reused", o.info.Reused),
-		zap.Duration("wait", o.info.Wait),
-		zap.Duration("token", o.info.Token),
-		zap.Duration("dial", o.info.Dial),
-		zap.Duration("envelope", o.info.Envelope),
-		zap.Duration("data", o.data),
-		zap.Duration("duration", took),
-		zap.Int("code", code),
-		zap.String("reply", text),
-	)
+	// One field that writes the line costs less than seventeen.
+	c.Write(zap.Inline(&messageLine{
+		id: s.messageID(), server: g.name, account: s.account.Name, clientIP: s.remote, from: s.from,
+		recipients: s.rcpts, outcome: o, took: took, code: code, reply: text,
+	}))
+}
+
+// messageLine is what the access log says of a message. It shares nothing
+// with the session, which goes on: an encoder may come late.
+type messageLine struct {
+	id, server, account string
+	clientIP            netip.Addr
+	from                string
+	recipients          int
+	outcome             outcome
+	took                time.Duration
+	code                int
+	reply               string
+}
+
+// MarshalLogObject implements zapcore.ObjectMarshaler.
+func (l *messageLine) MarshalLogObject(enc zapcore.ObjectEncoder) error {
+	enc.AddString("id", l.id)
+	enc.AddString("server", l.server)
+	enc.AddString("account", l.account)
+	enc.AddString("client_ip", l.clientIP.String())
+	enc.AddString("from", l.from)
+	enc.AddInt64("recipients", int64(l.recipients))
+	enc.AddInt64("size", l.outcome.size)
+	enc.AddString("upstream", l.outcome.info.Upstream)
+	enc.AddBool("reused", l.outcome.info.Reused)
+	enc.AddDuration("wait", l.outcome.info.Wait)
+	enc.AddDuration("token", l.outcome.info.Token)
+	enc.AddDuration("dial", l.outcome.info.Dial)
+	enc.AddDuration("envelope", l.outcome.info.Envelope)
+	enc.AddDuration("data", l.outcome.data)
+	enc.AddDuration("duration", l.took)
+	enc.AddInt64("code", int64(l.code))
+	enc.AddString("reply", l.reply)
+	return nil
 }
 
 // logAuth says who failed to log in, from where: for fail2ban and the like.
@@ -133,3 +155,6 @@ func (g *generation) logPanic(s *session, _ any) {
 		c.Write(zap.String("id", s.id), zap.String("server", g.name), zap.ByteString("stack", debug.Stack()))
 	}
 }
+
+// Interface guards
+var _ zapcore.ObjectMarshaler = (*messageLine)(nil)
