@@ -1,0 +1,180 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package docs
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// TestRepliesAreDocumented holds that replies.md has a row for each reply of
+// the gateway's own, with its code, and for each failure that is explained.
+func TestRepliesAreDocumented(t *testing.T) {
+	text := read(t, "replies.md")
+	lines := strings.Split(text, "\n")
+	has := func(words ...string) bool {
+		for _, line := range lines {
+			found := true
+			for _, w := range words {
+				found = found && strings.Contains(line, w)
+			}
+			if found {
+				return true
+			}
+		}
+		return false
+	}
+	calls := 0
+	inspect(t, "../relay/table.go", func(n ast.Node) {
+		call, ok := n.(*ast.CallExpr)
+		if !ok {
+			return
+		}
+		if f, ok := call.Fun.(*ast.Ident); !ok || f.Name != "own" || len(call.Args) != 5 {
+			return
+		}
+		var numbers []string
+		for _, a := range call.Args[:4] {
+			lit, ok := a.(*ast.BasicLit)
+			if !ok {
+				return
+			}
+			numbers = append(numbers, lit.Value)
+		}
+		words := firstString(call.Args[4])
+		if words == "" {
+			return
+		}
+		calls++
+		code := numbers[0] + " " + strings.Join(numbers[1:], ".")
+		if !has("`"+code+"`", words) {
+			t.Errorf("replies.md has no row with `%s` and %q", code, words)
+		}
+	})
+	if calls < 50 {
+		t.Errorf("found only %d replies in the table", calls)
+	}
+
+	explained := 0
+	for _, file := range []string{"relay/explain_smtp.go", "relay/explain_network.go", "caddymodule/doctor.go"} {
+		inspect(t, "../"+file, func(n ast.Node) {
+			kv, ok := n.(*ast.KeyValueExpr)
+			if !ok {
+				return
+			}
+			if key, ok := kv.Key.(*ast.Ident); !ok || key.Name != "ID" {
+				return
+			}
+			id := firstString(kv.Value)
+			if id == "" {
+				return
+			}
+			explained++
+			if !has("`" + id + "`") {
+				t.Errorf("replies.md does not name the explanation `%s`", id)
+			}
+		})
+	}
+	if explained < 40 {
+		t.Errorf("found only %d explanations", explained)
+	}
+	entra := 0
+	inspect(t, "../oauthtoken/explain.go", func(n ast.Node) {
+		lit, ok := n.(*ast.BasicLit)
+		if !ok || lit.Kind != token.STRING {
+			return
+		}
+		if code := firstString(lit); strings.HasPrefix(code, "AADSTS") && !strings.Contains(code, " ") {
+			entra++
+			if !has("`" + code + "`") {
+				t.Errorf("replies.md does not name `%s`", code)
+			}
+		}
+	})
+	if entra < 20 {
+		t.Errorf("found only %d Entra codes", entra)
+	}
+}
+
+// TestMetricsAreDocumented holds that metrics.md names each metric, its labels
+// and each field of the access log.
+func TestMetricsAreDocumented(t *testing.T) {
+	text := read(t, "metrics.md")
+	metric := regexp.MustCompile(`"(caddy_[a-z_]+)"|Subsystem: "?(\w+)"?, Name: "([a-z_]+)"`)
+	found := 0
+	for _, file := range []string{"../smtpapp/metrics.go", "../upstreampool/metrics.go", "../oauthtoken/metrics.go"} {
+		for _, m := range metric.FindAllStringSubmatch(read(t, file), -1) {
+			name := m[1]
+			if name == "" {
+				sub := m[2]
+				if sub == "sub" {
+					sub = "smtp"
+				}
+				name = "caddy_" + sub + "_" + m[3]
+			}
+			found++
+			if !strings.Contains(text, "`"+name+"`") {
+				t.Errorf("metrics.md does not name %s", name)
+			}
+		}
+	}
+	if found < 13 {
+		t.Errorf("found only %d metrics", found)
+	}
+	field := regexp.MustCompile(`(?:zap\.|enc\.Add)\w+\("(\w+)"`)
+	for _, m := range field.FindAllStringSubmatch(read(t, "../smtpapp/log.go"), -1) {
+		if !strings.Contains(text, "`"+m[1]+"`") {
+			t.Errorf("metrics.md does not name the log's field %s", m[1])
+		}
+	}
+}
+
+// inspect calls f for each node of a file.
+func inspect(t *testing.T, file string, f func(ast.Node)) {
+	t.Helper()
+	tree, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ast.Inspect(tree, func(n ast.Node) bool {
+		f(n)
+		return true
+	})
+}
+
+// firstString is a string literal, or the first one of a sum.
+func firstString(e ast.Expr) string {
+	for {
+		sum, ok := e.(*ast.BinaryExpr)
+		if !ok {
+			break
+		}
+		e = sum.X
+	}
+	lit, ok := e.(*ast.BasicLit)
+	if !ok || lit.Kind != token.STRING {
+		return ""
+	}
+	s, err := strconv.Unquote(lit.Value)
+	if err != nil {
+		return ""
+	}
+	return s
+}

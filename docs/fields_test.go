@@ -1,0 +1,148 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package docs
+
+import (
+	"encoding/json"
+	"go/ast"
+	"go/token"
+	"path/filepath"
+	"reflect"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/caddymodule"
+	"github.com/caddymail/mailgateway/oauthtoken"
+	"github.com/caddymail/mailgateway/sandbox"
+	"github.com/caddymail/mailgateway/smtpapp"
+	"github.com/caddymail/mailgateway/upstreampool"
+)
+
+// sections are the parts of the pages that have to name the fields of a
+// configuration struct, and what is in it.
+var sections = []struct {
+	page, begin string
+	config      any
+}{
+	{"configuration.md", "## App oauth_tokens", oauthtoken.App{}},
+	{"configuration.md", "## App oauth_tokens", oauthtoken.StorageStore{}},
+	{"configuration.md", "## App smtp_upstreams", upstreampool.App{}},
+	{"configuration.md", "## App smtp_upstreams", upstreampool.SMTPTransport{}},
+	{"configuration.md", "## App smtp\n", smtpapp.App{}},
+	{"configuration.md", "## App smtp\n", accounts.FileSource{}},
+	{"configuration.md", "## App smtp\n", accounts.DynamicSource{}},
+	{"configuration.md", "## Handler layer4", caddymodule.L4Handler{}},
+	{"configuration.md", "## Handler http.", caddymodule.StatusPage{}},
+	{"configuration.md", "## App smtp_sandbox", sandbox.App{}},
+	{"accounts.md", "## The record", accounts.Record{}},
+}
+
+// TestFieldsAreDocumented holds that each JSON field of a configuration has
+// its name in a table of its section.
+func TestFieldsAreDocumented(t *testing.T) {
+	for _, s := range sections {
+		_, section, ok := strings.Cut(read(t, s.page), s.begin)
+		if !ok {
+			t.Errorf("%s has no section %q", s.page, s.begin)
+			continue
+		}
+		section, _, _ = strings.Cut(section, "\n## ")
+		for name := range jsonFields(reflect.TypeOf(s.config)) {
+			if !strings.Contains(section, "| `"+name+"` |") {
+				t.Errorf("%s, section %q: no row for the JSON field `%s`", s.page, strings.TrimSpace(s.begin), name)
+			}
+		}
+	}
+}
+
+// jsonFields are the fields of a configuration struct of ours, and of those
+// in it.
+func jsonFields(typ reflect.Type) map[string]bool {
+	all := make(map[string]bool)
+	var walk func(reflect.Type)
+	walk = func(typ reflect.Type) {
+		switch typ.Kind() {
+		case reflect.Pointer, reflect.Slice, reflect.Map:
+			if typ != reflect.TypeFor[json.RawMessage]() {
+				walk(typ.Elem())
+			}
+		case reflect.Struct:
+			if !strings.HasPrefix(typ.PkgPath(), "github.com/caddymail/") || typ == reflect.TypeFor[accounts.Rate]() {
+				return
+			}
+			for f := range typ.Fields() {
+				name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+				if f.IsExported() && name != "" && name != "-" {
+					all[name] = true
+					walk(f.Type)
+				}
+			}
+		}
+	}
+	walk(typ)
+	return all
+}
+
+// TestOptionsAreDocumented holds that each option of the Caddyfile stands in
+// a row of configuration.md or accounts.md.
+func TestOptionsAreDocumented(t *testing.T) {
+	var rows []string
+	for _, page := range []string{"configuration.md", "accounts.md"} {
+		for line := range strings.Lines(read(t, page)) {
+			if strings.HasPrefix(line, "| `") || strings.HasPrefix(line, "| first") {
+				rows = append(rows, line)
+			}
+		}
+	}
+	table := strings.Join(rows, "")
+	files, err := filepath.Glob("../caddymodule/*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		inspect(t, file, func(n ast.Node) {
+			lit, ok := n.(*ast.CompositeLit)
+			if !ok {
+				return
+			}
+			if typ, ok := lit.Type.(*ast.Ident); !ok || typ.Name != "options" {
+				return
+			}
+			for _, e := range lit.Elts {
+				key, ok := e.(*ast.KeyValueExpr).Key.(*ast.BasicLit)
+				if !ok || key.Kind != token.STRING {
+					continue
+				}
+				name, err := strconv.Unquote(key.Value)
+				if err != nil {
+					t.Fatal(err)
+				}
+				found++
+				if !strings.Contains(table, "`"+name+"`") && !strings.Contains(table, "`"+name+" ") {
+					t.Errorf("no row names the option %s of %s", name, filepath.Base(file))
+				}
+			}
+		})
+	}
+	if found < 100 {
+		t.Errorf("found only %d options", found)
+	}
+}
