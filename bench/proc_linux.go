@@ -142,6 +142,16 @@ func cpuModel() string {
 	return "unknown processor"
 }
 
+// loadAverage says how busy the machine was without us: figures of a busy one
+// are worth little.
+func loadAverage() string {
+	b, _ := os.ReadFile("/proc/loadavg")
+	if f := strings.Fields(string(b)); len(f) > 2 {
+		return strings.Join(f[:3], " ")
+	}
+	return "unknown"
+}
+
 func kernel() string {
 	b, _ := os.ReadFile("/proc/sys/kernel/osrelease")
 	return "Linux " + strings.TrimSpace(string(b))

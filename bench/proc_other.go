@@ -31,4 +31,5 @@ func treeCPU(int) float64                 { return 0 }
 func ownCPU() float64                     { return 0 }
 func processMemory(int) (now, peak int64) { return 0, 0 }
 func cpuModel() string                    { return runtime.GOARCH }
+func loadAverage() string                 { return "unknown" }
 func kernel() string                      { return runtime.GOOS }

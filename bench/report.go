@@ -32,6 +32,7 @@ type report struct {
 	Commit   string       `json:"commit"`
 	Machine  string       `json:"machine"`
 	Go       string       `json:"go"`
+	Load     string       `json:"load_average_before"`
 	Files    uint64       `json:"open_files_limit"`
 	Settings string       `json:"settings"`
 	Notes    []string     `json:"notes,omitempty"`
@@ -68,6 +69,7 @@ func newReport(e *env) *report {
 		Commit:  e.commit,
 		Machine: fmt.Sprintf("%s, %d cores, %s", cpuModel(), runtime.NumCPU(), kernel()),
 		Go:      runtime.Version(),
+		Load:    loadAverage(),
 		Files:   e.files,
 		Settings: fmt.Sprintf("%d accounts, %d clients, 100 messages a connection, %d repetition(s) of %s after %s, medians; access log: %s",
 			e.o.accounts, e.o.clients, e.o.reps, e.o.window, e.o.warmup, e.o.accessLog),
@@ -202,7 +204,7 @@ func (rep *report) write(w io.Writer, o options) error {
 func (rep *report) text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Benchmarks\n\nThe last run of `go run ./bench`: figures of one machine, on loopback, load generator and sink\nincluded. Only ratios within one run mean something elsewhere.\n\n")
-	fmt.Fprintf(&b, "- Date: %s\n- Commit: %s\n- Machine: %s\n- Go: %s; open files: %d\n- Settings: %s\n", rep.Date, rep.Commit, rep.Machine, rep.Go, rep.Files, rep.Settings)
+	fmt.Fprintf(&b, "- Date: %s\n- Commit: %s\n- Machine: %s; load average before the run: %s\n- Go: %s; open files: %d\n- Settings: %s\n", rep.Date, rep.Commit, rep.Machine, rep.Load, rep.Go, rep.Files, rep.Settings)
 	for _, n := range rep.Notes {
 		fmt.Fprintf(&b, "- %s\n", n)
 	}

@@ -27,9 +27,9 @@ import (
 // What a row's load goes to.
 const (
 	viaDirect   = "DIRECT"
-	viaHAProxy  = "HAProxy, TCP only"
-	viaFaithful = "gateway, faithful"
-	viaDeferred = "gateway, deferred"
+	viaHAProxy  = "HAProxy TCP only"
+	viaFaithful = "gateway faithful"
+	viaDeferred = "gateway deferred"
 	viaPostfix  = "Postfix as a relay, queued"
 )
 
