@@ -303,8 +303,10 @@ func (p *Provider) redeem(ctx context.Context, q *tokenQuery, ep *endpoints, o L
 		return nil, err.with(p.name, "")
 	}
 	if r.RefreshToken == "" {
-		return nil, &Error{Provider: p.name, Code: "no_refresh_token", class: classTemporary,
-			Description: "the server gave no refresh token: the scope offline_access may be missing, or the app's earlier access must be removed first"}
+		return nil, &Error{
+			Provider: p.name, Code: "no_refresh_token", class: classTemporary,
+			Description: "the server gave no refresh token: the scope offline_access may be missing, or the app's earlier access must be removed first",
+		}
 	}
 	c := &Consent{
 		RefreshToken: r.RefreshToken,

@@ -105,8 +105,7 @@ func (e *Error) with(provider, account string) *Error {
 }
 
 func asError(err error, class errClass) *Error {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}
 	return &Error{Description: sanitize(err.Error()), class: class, err: err}

@@ -45,8 +45,7 @@ func registerMetrics(r *prometheus.Registry) {
 	}
 	for _, c := range []prometheus.Collector{refreshesTotal, refreshSeconds, accountsGauge} {
 		if err := r.Register(c); err != nil {
-			var dup prometheus.AlreadyRegisteredError
-			if !errors.As(err, &dup) {
+			if _, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); !ok {
 				panic(err)
 			}
 		}

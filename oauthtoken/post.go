@@ -194,8 +194,7 @@ func (p *Provider) do(req *http.Request, m *manager, secrets ...string) (int, ht
 }
 
 func networkError(err error, secrets []string) *Error {
-	var ue *url.Error
-	if errors.As(err, &ue) {
+	if ue, ok := errors.AsType[*url.Error](err); ok {
 		err = ue.Err // without the URL, which is in the configuration
 	}
 	text := err.Error()

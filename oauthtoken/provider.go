@@ -68,8 +68,11 @@ func (p *Provider) provision(ctx caddy.Context, a *App, name string) error {
 		return err
 	}
 	for _, f := range []struct{ name, v string }{
-		{"token_url", p.TokenURL}, {"auth_url", p.AuthURL}, {"device_auth_url", p.DeviceAuthURL},
-		{"issuer", p.Issuer}, {"iam_credentials_url", p.IAMCredentialsURL},
+		{"token_url", p.TokenURL},
+		{"auth_url", p.AuthURL},
+		{"device_auth_url", p.DeviceAuthURL},
+		{"issuer", p.Issuer},
+		{"iam_credentials_url", p.IAMCredentialsURL},
 	} {
 		if err := checkURL(f.name, f.v); err != nil {
 			return err
@@ -106,8 +109,10 @@ func (p *Provider) applyLimits() error {
 		name string
 		bad  bool
 	}{
-		{"timeout", p.timeout < 0}, {"max_attempts", p.maxAttempts < 0},
-		{"max_parallel", p.maxParallel < 0}, {"max_per_second", p.MaxPerSecond < 0},
+		{"timeout", p.timeout < 0},
+		{"max_attempts", p.maxAttempts < 0},
+		{"max_parallel", p.maxParallel < 0},
+		{"max_per_second", p.MaxPerSecond < 0},
 	} {
 		if f.bad {
 			return fmt.Errorf("%s must not be negative", f.name)

@@ -71,12 +71,6 @@ func (s *schedule) next(now time.Time) (*entry, time.Duration) {
 	return heap.Pop(&s.heap).(*entry), 0
 }
 
-func (s *schedule) len() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.heap)
-}
-
 // dueHeap is a heap.Interface.
 type dueHeap []*entry
 

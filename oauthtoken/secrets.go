@@ -50,12 +50,20 @@ func (p *Provider) resolveFields() error {
 		name string
 		v    *string
 	}{
-		{"client_id", &p.ClientID}, {"tenant", &p.Tenant}, {"issuer", &p.Issuer},
-		{"token_url", &p.TokenURL}, {"auth_url", &p.AuthURL}, {"device_auth_url", &p.DeviceAuthURL},
-		{"client_certificate", &p.ClientCertificate}, {"client_key", &p.ClientKey},
-		{"federated_token_file", &p.FederatedTokenFile}, {"service_account_file", &p.ServiceAccountFile},
-		{"service_account", &p.ServiceAccount}, {"external_token_file", &p.ExternalTokenFile},
-		{"iam_credentials_url", &p.IAMCredentialsURL}, {"secret_expires", &p.SecretExpires},
+		{"client_id", &p.ClientID},
+		{"tenant", &p.Tenant},
+		{"issuer", &p.Issuer},
+		{"token_url", &p.TokenURL},
+		{"auth_url", &p.AuthURL},
+		{"device_auth_url", &p.DeviceAuthURL},
+		{"client_certificate", &p.ClientCertificate},
+		{"client_key", &p.ClientKey},
+		{"federated_token_file", &p.FederatedTokenFile},
+		{"service_account_file", &p.ServiceAccountFile},
+		{"service_account", &p.ServiceAccount},
+		{"external_token_file", &p.ExternalTokenFile},
+		{"iam_credentials_url", &p.IAMCredentialsURL},
+		{"secret_expires", &p.SecretExpires},
 	} {
 		v, _, err := resolve(*f.v)
 		if err != nil {

@@ -115,10 +115,7 @@ func ReplyChunk(octets int64) *Reply {
 // ReplyQuota says that a rate or quota is used up, with the time until the
 // next slot, rounded up to whole seconds.
 func ReplyQuota(what string, wait time.Duration) *Reply {
-	secs := int64((wait + time.Second - 1) / time.Second)
-	if secs < 1 {
-		secs = 1
-	}
+	secs := max(int64((wait+time.Second-1)/time.Second), 1)
 	return own(451, 4, 7, 1, what+" used up, next slot in "+strconv.FormatInt(secs, 10)+" s")
 }
 

@@ -107,10 +107,7 @@ func (s *session) punish(g *generation, name string) {
 		}
 		n = max(n, m)
 	}
-	delay := p.authDelay << min(n-1, 16)
-	if delay > maxDelay {
-		delay = maxDelay
-	}
+	delay := min(p.authDelay<<min(n-1, 16), maxDelay)
 	if delay <= 0 || delayed.Add(1) > maxDelayed {
 		if delay > 0 {
 			delayed.Add(-1)

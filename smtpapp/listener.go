@@ -129,7 +129,6 @@ type virtualListener struct {
 	addr net.Addr
 	ch   chan net.Conn
 
-	mu     sync.Mutex
 	closed chan struct{}
 	once   sync.Once
 }

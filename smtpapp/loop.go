@@ -229,8 +229,7 @@ func asReply(err error) *relay.Reply {
 	if errors.As(err, &r) && r.Code >= 400 && r.Code < 600 {
 		return r
 	}
-	var se *smtp.SMTPError
-	if errors.As(err, &se) {
+	if se, ok := errors.AsType[*smtp.SMTPError](err); ok {
 		return relay.NewReply(se.Code, se.EnhancedCode, se.Message)
 	}
 	return relay.ReplyInternal

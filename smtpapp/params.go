@@ -15,6 +15,7 @@
 package smtpapp
 
 import (
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -42,10 +43,8 @@ func parseMailArgs(s string, maxSize int64, opts *smtp.MailOptions) (from string
 	var seen [8]string
 	n := 0
 	bad = eachParam(rest, func(key, value string, has bool) *relay.Reply {
-		for _, k := range seen[:n] {
-			if k == key {
-				return relay.ReplySyntax
-			}
+		if slices.Contains(seen[:n], key) {
+			return relay.ReplySyntax
 		}
 		if n == len(seen) {
 			return relay.ReplyUnknownParameter

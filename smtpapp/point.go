@@ -67,9 +67,7 @@ func (p *point) drain(timeout time.Duration) {
 	for _, s := range p.list() {
 		s.wire.drain()
 	}
-	pendingDrains.Add(1)
-	go func() {
-		defer pendingDrains.Done()
+	pendingDrains.Go(func() {
 		deadline := time.NewTimer(timeout)
 		defer deadline.Stop()
 		empty := p.whenEmpty()
@@ -87,7 +85,7 @@ func (p *point) drain(timeout time.Duration) {
 		case <-empty:
 		case <-deadline.C:
 		}
-	}()
+	})
 }
 
 // killGrace is how long sessions that were killed may take to notice.

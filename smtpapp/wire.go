@@ -249,11 +249,6 @@ func (c *wire) reply(r *relay.Reply) {
 	*c.growOut() = r.Append(c.outBuf())
 }
 
-// raw queues bytes.
-func (c *wire) raw(b string) {
-	*c.growOut() = append(c.outBuf(), b...)
-}
-
 func (c *wire) growOut() *[]byte {
 	c.outBuf()
 	return c.out

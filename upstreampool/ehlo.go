@@ -74,7 +74,7 @@ func (c *caps) line(text []byte) {
 }
 
 func (c *caps) mechanisms(list []byte) {
-	for _, m := range bytes.Fields(list) {
+	for m := range bytes.FieldsSeq(list) {
 		c.auth = true
 		switch string(bytes.ToUpper(m)) {
 		case "XOAUTH2":

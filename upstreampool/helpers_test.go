@@ -160,3 +160,12 @@ func testTLS(t *testing.T) (*tls.Config, *x509.CertPool) {
 	pool.AddCert(cert)
 	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}, pool
 }
+
+// peek returns the state of an account if there is one, not locked.
+func (u *upstream) peek(name string) *account {
+	name = foldName(name)
+	sh := u.shard(name)
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	return sh.accounts[name]
+}

@@ -269,15 +269,6 @@ func (u *upstream) account(a *accounts.Account, s *settings) *account {
 	}
 }
 
-// peek returns the state of an account if there is one, not locked.
-func (u *upstream) peek(name string) *account {
-	name = foldName(name)
-	sh := u.shard(name)
-	sh.mu.RLock()
-	defer sh.mu.RUnlock()
-	return sh.accounts[name]
-}
-
 // forget drops the account's state if nothing would be lost with it.
 func (u *upstream) forget(ac *account) {
 	sh := u.shard(ac.name)

@@ -81,8 +81,7 @@ func (t *tracer) done(name, said string, err error) {
 	if err != nil {
 		s.Error = err.Error()
 	}
-	var c *challengeError
-	if errors.As(err, &c) {
+	if c, ok := errors.AsType[*challengeError](err); ok {
 		s.Challenge = c.challenge
 	}
 	t.begin = now
