@@ -15,8 +15,10 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"net/textproto"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -210,13 +212,15 @@ func TestReloadIsInvisible(t *testing.T) {
 	t.Logf("%d messages, %d upstream connections over %d reloads", sent.Load(), st.ConnsTotal, reloads)
 }
 
-// TestNoGoroutineLeft: loads and stops leave nothing behind.
-func TestNoGoroutineLeft(t *testing.T) {
+// TestNothingLeft: loads and stops leave no goroutine and no descriptor behind.
+func TestNothingLeft(t *testing.T) {
 	run := func() {
 		w := newWorld(t)
-		if rep := w.login().send("x\r\n"); rep.code != 250 {
+		c := w.login()
+		if rep := c.send("x\r\n"); rep.code != 250 {
 			t.Fatalf("final reply %q", rep)
 		}
+		c.conn.Close()
 		for i := range 5 {
 			w.server()["max_recipients"] = 50 + i
 			w.load()
@@ -230,6 +234,23 @@ func TestNoGoroutineLeft(t *testing.T) {
 		goleak.IgnoreCurrent(),
 		goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.keepLockfileFresh"),
 	}
+	descriptors := openDescriptors(t)
 	run()
 	goleak.VerifyNone(t, ignore...)
+	if after := openDescriptors(t); after > descriptors {
+		t.Errorf("%d descriptors are open, %d were before", after, descriptors)
+	}
+}
+
+// openDescriptors counts the sockets and files of this process.
+func openDescriptors(t *testing.T) int {
+	t.Helper()
+	list, err := os.ReadDir("/proc/self/fd")
+	if errors.Is(err, os.ErrNotExist) {
+		return 0 // no such count on this system
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(list)
 }
