@@ -149,7 +149,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 // inspect calls f for each node of a file.
 func inspect(t *testing.T, file string, f func(ast.Node)) {
 	t.Helper()
-	tree, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
+	tree, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ParseComments|parser.SkipObjectResolution)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,4 +177,31 @@ func firstString(e ast.Expr) string {
 		return ""
 	}
 	return s
+}
+
+// TestSnippets holds that mtas.md shows what `caddy smtp snippet` prints: the
+// first word of each line, and what is left of an equals sign, stands in its
+// templates.
+func TestSnippets(t *testing.T) {
+	templates := read(t, "../caddymodule/cmd_snippet.go")
+	text := read(t, "mtas.md")
+	lines := 0
+	for _, language := range []string{"conf", "lua"} {
+		for at, block := range blocks(text, language) {
+			for line := range strings.Lines(block) {
+				word, _, _ := strings.Cut(strings.TrimSpace(line), "=")
+				word, _, _ = strings.Cut(strings.TrimSpace(word), " ")
+				if word == "" || strings.HasPrefix(word, "#") || strings.ContainsAny(word, "@[") || strings.Contains(line, "alerts-example-com") {
+					continue
+				}
+				lines++
+				if !strings.Contains(templates, word) {
+					t.Errorf("mtas.md:%d: %q is not in the output of `caddy smtp snippet`", at, word)
+				}
+			}
+		}
+	}
+	if lines < 40 {
+		t.Errorf("only %d lines", lines)
+	}
 }

@@ -20,6 +20,7 @@ import (
 	"go/token"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -66,6 +67,42 @@ func TestFieldsAreDocumented(t *testing.T) {
 				t.Errorf("%s, section %q: no row for the JSON field `%s`", s.page, strings.TrimSpace(s.begin), name)
 			}
 		}
+	}
+}
+
+// TestDefaultsAreDocumented holds that the default in the comment of a
+// configuration's field stands in its row, too.
+func TestDefaultsAreDocumented(t *testing.T) {
+	tables := read(t, "configuration.md") + read(t, "accounts.md")
+	byDefault := regexp.MustCompile(`Default: ([^.;,(]+)`)
+	checked := 0
+	for _, file := range []string{
+		"../oauthtoken/config.go", "../upstreampool/config.go", "../smtpapp/config.go", "../sandbox/config.go", "../sandbox/fault.go",
+		"../accounts/account.go", "../accounts/dynamic.go", "../caddymodule/status.go",
+	} {
+		inspect(t, file, func(n ast.Node) {
+			f, ok := n.(*ast.Field)
+			if !ok || f.Tag == nil || f.Doc == nil {
+				return
+			}
+			name, _, _ := strings.Cut(reflect.StructTag(strings.Trim(f.Tag.Value, "`")).Get("json"), ",")
+			comment := strings.Join(strings.Fields(f.Doc.Text()), " ")
+			m := byDefault.FindStringSubmatch(comment)
+			if m == nil || name == "" {
+				return
+			}
+			checked++
+			want := strings.TrimSpace(strings.ReplaceAll(m[1], "`", ""))
+			for line := range strings.Lines(tables) {
+				if strings.Contains(line, "| `"+name+"` |") && strings.Contains(strings.ReplaceAll(line, "`", ""), want) {
+					return
+				}
+			}
+			t.Errorf("%s: no row of `%s` has its default %q", filepath.Base(file), name, want)
+		})
+	}
+	if checked < 80 {
+		t.Errorf("checked only %d defaults", checked)
 	}
 }
 
