@@ -127,7 +127,7 @@ func certificate(t *testing.T) string {
 // elsewhere are the directories of the pages' configurations that the test
 // has in a directory of its own.
 func elsewhere(text, dir string) string {
-	return strings.NewReplacer("/run/credentials", dir, "/etc/mailgateway", dir, "/mnt/shared/caddy", dir, "/etc/acme-ca.pem", dir+"/ms.pem").Replace(text)
+	return strings.NewReplacer("/run/credentials", dir, "/etc/mailgateway", dir, "/mnt/shared/caddy", dir, "/var/log/caddy", dir, "/etc/acme-ca.pem", dir+"/ms.pem").Replace(text)
 }
 
 // TestCaddyfiles adapts each Caddyfile on a page; one that has every app that
