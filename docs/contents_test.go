@@ -15,6 +15,7 @@
 package docs
 
 import (
+	"bytes"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -22,6 +23,9 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 )
 
 // TestRepliesAreDocumented holds that replies.md has a row for each reply of
@@ -203,5 +207,39 @@ func TestSnippets(t *testing.T) {
 	}
 	if lines < 40 {
 		t.Errorf("only %d lines", lines)
+	}
+}
+
+// TestFail2ban holds that the filter of metrics.md finds the client's address
+// in a line as the gateway writes it, and never one that the client put there.
+func TestFail2ban(t *testing.T) {
+	m := regexp.MustCompile(`(?m)^failregex = (.*)$`).FindStringSubmatch(read(t, "metrics.md"))
+	if m == nil {
+		t.Fatal("metrics.md has no failregex")
+	}
+	filter := regexp.MustCompile(strings.ReplaceAll(m[1], "<ADDR>", `([0-9a-fA-F.:]+)`))
+	var out bytes.Buffer
+	logger := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(&out), zap.WarnLevel)).Named("smtp")
+	line := func(message, ip, account, result string) string {
+		out.Reset()
+		logger.Warn(message, zap.String("id", "1h469vp-1"), zap.String("server", "submission"), zap.String("client_ip", ip),
+			zap.String("account", account), zap.String("result", result))
+		return out.String()
+	}
+	forged := `x","client_ip":"203.0.113.9","account":"y","result":"failed`
+	for _, tc := range []struct{ line, want string }{
+		{line("authentication failed", "192.0.2.7", "a@example.com", "failed"), "192.0.2.7"},
+		{line("authentication failed", "2001:db8::7", "a@example.com", "failed"), "2001:db8::7"},
+		{line("authentication failed", "192.0.2.7", forged, "failed"), "192.0.2.7"},
+		{line("authentication failed", "192.0.2.7", "a@example.com", "paused"), ""},
+		{line("sender not allowed", "192.0.2.7", forged, ""), ""},
+	} {
+		got := ""
+		if found := filter.FindStringSubmatch(tc.line); found != nil {
+			got = found[1]
+		}
+		if got != tc.want {
+			t.Errorf("%q: found %q, want %q", tc.line, got, tc.want)
+		}
 	}
 }

@@ -106,6 +106,22 @@ func TestDefaultsAreDocumented(t *testing.T) {
 	}
 }
 
+// TestPresetsAreDocumented holds that each preset has its row, with where it
+// goes.
+func TestPresetsAreDocumented(t *testing.T) {
+	text := read(t, "configuration.md")
+	preset := regexp.MustCompile(`(?m)^\t"(\w+)": \{\n\t\tdial: "([^"]+)", tls: tls(StartTLS|Implicit)`)
+	all := preset.FindAllStringSubmatch(read(t, "../upstreampool/presets.go"), -1)
+	if len(all) < 7 {
+		t.Errorf("found only %d presets", len(all))
+	}
+	for _, m := range all {
+		if row := "| `" + m[1] + "` | `" + m[2] + "` | `" + strings.ToLower(m[3]) + "` |"; !strings.Contains(text, row) {
+			t.Errorf("configuration.md has no row %q", row)
+		}
+	}
+}
+
 // jsonFields are the fields of a configuration struct of ours, and of those
 // in it.
 func jsonFields(typ reflect.Type) map[string]bool {
