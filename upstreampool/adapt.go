@@ -115,6 +115,11 @@ func (d *adaptive) dialed(int64) {
 // failed notes a failed dial while n connections are open.
 func (d *adaptive) failed(err *dialError, n int, now int64) {
 	d.last, d.lastAt = err.reply, now
+	if err.class == failToken {
+		// Whoever hands out tokens keeps a pace of its own, and knows at
+		// once when a human has consented.
+		return
+	}
 	limit := connectCap
 	switch err.class {
 	case failBusy:

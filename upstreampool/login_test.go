@@ -186,6 +186,11 @@ func TestTokenErrors(t *testing.T) {
 	if p.dialed() != 0 {
 		t.Error("dialed without a token")
 	}
+	// A human has consented: the very next message goes.
+	k.err = nil
+	if err := deliver(u, testAccount("a@a.test"), "x"); err != nil {
+		t.Errorf("after the consent: %v", err)
+	}
 }
 
 func TestTLS(t *testing.T) {
