@@ -122,6 +122,32 @@ func TestPresetsAreDocumented(t *testing.T) {
 	}
 }
 
+// TestRoutesAreDocumented holds that accounts.md has each admin route.
+func TestRoutesAreDocumented(t *testing.T) {
+	text := read(t, "accounts.md")
+	var api struct {
+		Paths map[string]map[string]json.RawMessage
+	}
+	if err := json.Unmarshal([]byte(read(t, "../caddymodule/openapi.json")), &api); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for path, methods := range api.Paths {
+		for method := range methods {
+			switch method = strings.ToUpper(method); method {
+			case "GET", "PUT", "PATCH", "POST", "DELETE":
+				n++
+				if !strings.Contains(text, "`"+method+" "+path+"`") {
+					t.Errorf("accounts.md does not name %s %s", method, path)
+				}
+			}
+		}
+	}
+	if n < 15 {
+		t.Errorf("found only %d routes", n)
+	}
+}
+
 // jsonFields are the fields of a configuration struct of ours, and of those
 // in it.
 func jsonFields(typ reflect.Type) map[string]bool {
