@@ -289,3 +289,39 @@ func checkCommand(line string) string {
 	}
 	return ""
 }
+
+// flagUsage begins a flag's line in a command's help.
+var flagUsage = regexp.MustCompile(`(?m)^ +(?:-\w, )?--([a-z-]+)`)
+
+// TestFlagsAreDocumented holds that accounts.md names each command of `caddy
+// smtp` and each of its flags.
+func TestFlagsAreDocumented(t *testing.T) {
+	text, options := read(t, "accounts.md"), read(t, "configuration.md")
+	root := &cobra.Command{Use: "smtp"}
+	caddycmd.Commands()["smtp"].CobraFunc(root)
+	n := 0
+	var walk func(cmd *cobra.Command)
+	walk = func(cmd *cobra.Command) {
+		if cmd.Name() != "sandbox" && !cmd.HasSubCommands() && !strings.Contains(text, cmd.Name()) {
+			t.Errorf("accounts.md does not name %s", cmd.CommandPath())
+		}
+		for _, m := range flagUsage.FindAllStringSubmatch(cmd.LocalFlags().FlagUsages(), -1) {
+			n++
+			named := strings.Contains(text, "`--"+m[1]+"`") || strings.Contains(text, "`--"+m[1]+" ")
+			if cmd.Name() == "sandbox" {
+				option := "`" + strings.ReplaceAll(m[1], "-", "_")
+				named = named || strings.Contains(options, option+"`") || strings.Contains(options, option+" ")
+			}
+			if !named && m[1] != "help" {
+				t.Errorf("no page names --%s of %s", m[1], cmd.CommandPath())
+			}
+		}
+		for _, sub := range cmd.Commands() {
+			walk(sub)
+		}
+	}
+	walk(root)
+	if n < 40 {
+		t.Errorf("found only %d flags", n)
+	}
+}
