@@ -124,6 +124,9 @@ func query(ctx context.Context, addr, expr string) (int, error) {
 		return 0, err
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusServiceUnavailable {
+		return 0, nil // it listens before it is ready
+	}
 	var out struct {
 		Status, Error string
 		Data          struct{ Result []json.RawMessage }
