@@ -26,6 +26,7 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/oauthtoken"
+	"github.com/caddymail/mailgateway/smtpapp"
 )
 
 const (
@@ -162,6 +163,9 @@ func deleteAccount(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if _, still := dir.Lookup(name); found && !still {
+		if app, err := runningApp[*smtpapp.App]("smtp"); err == nil {
+			app.ForgetCounters(a.Name)
+		}
 		if err := forgetTokens(r.Context(), a); err != nil {
 			return fmt.Errorf("the account is deleted, its stored token is not: %w", err)
 		}

@@ -17,6 +17,7 @@ package caddymodule
 import (
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/oauthtoken"
+	"github.com/caddymail/mailgateway/smtpapp"
 	"github.com/caddymail/mailgateway/upstreampool"
 )
 
@@ -58,6 +59,9 @@ type accountStatus struct {
 	// UpstreamStatus is its state at the upstream, with what is left of
 	// each limit.
 	UpstreamStatus *upstreampool.AccountStatus `json:"upstream_status,omitempty"`
+	// Counters are what became of its messages since the process started;
+	// absent if there were none.
+	Counters *smtpapp.Counters `json:"counters,omitempty"`
 }
 
 func statusOf(a *accounts.Account) (s accountStatus) {
@@ -71,6 +75,11 @@ func statusOf(a *accounts.Account) (s accountStatus) {
 	if app, err := runningApp[*upstreampool.App]("smtp_upstreams"); err == nil {
 		if st, err := app.AccountStatus(a); err == nil {
 			s.UpstreamStatus = &st
+		}
+	}
+	if app, err := runningApp[*smtpapp.App]("smtp"); err == nil {
+		if c, ok := app.Counters(a.Name); ok {
+			s.Counters = &c
 		}
 	}
 	return s

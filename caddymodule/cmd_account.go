@@ -296,7 +296,10 @@ func accountExportCommand() *cobra.Command {
 Prints accounts as JSON Lines that 'account import' reads. Passwords, refresh
 tokens and other secrets cannot be read back and are not in it: an import into
 the same gateway keeps those that are there. 'caddy storage export' copies the
-stored records whole, sealed if a key is configured.`,
+stored records whole, sealed if a key is configured.
+
+Without --source it is the accounts of the source 'dynamic': an import could not
+change the others.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := newAdminClient(cmd)
@@ -323,5 +326,7 @@ stored records whole, sealed if a key is configured.`,
 		},
 	}
 	lf.register(cmd)
+	source := cmd.Flags().Lookup("source")
+	source.DefValue, lf.source = "dynamic", "dynamic"
 	return cmd
 }

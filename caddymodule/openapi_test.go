@@ -106,7 +106,8 @@ func TestOpenAPISchemas(t *testing.T) {
 		"VerifyRequest": verifyRequest{}, "VerifyStep": verifyStep{}, "VerifyResult": verifyResult{},
 		"LoginRequest": loginRequest{}, "Login": loginStatus{}, "ConnCounts": upstreampool.ConnCounts{},
 		"UpstreamStatus": upstreampool.UpstreamStatus{}, "AccountStatus": upstreampool.AccountStatus{}, "LimitStatus": upstreampool.LimitStatus{},
-		"Session": smtpapp.SessionInfo{}, "Tokens": tokenPage{}, "TokenStatus": oauthtoken.AccountStatus{},
+		"Counters": smtpapp.Counters{},
+		"Session":  smtpapp.SessionInfo{}, "Tokens": tokenPage{}, "TokenStatus": oauthtoken.AccountStatus{},
 		"TokenError": oauthtoken.StatusError{}, "ProviderStatus": oauthtoken.ProviderStatus{},
 	} {
 		s := d.Components.Schemas[name]

@@ -15,14 +15,24 @@
 package e2e
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"math/big"
 	"net/textproto"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/goleak"
@@ -85,8 +95,12 @@ func tryMessage(c *textproto.Conn, user string, n int) error {
 // TestReloadIsInvisible: traffic, connection churn and idle sessions across a
 // hundred reloads that change listeners, limits, accounts and upstreams.
 func TestReloadIsInvisible(t *testing.T) {
-	second := freeAddr(t)
+	second, secure := freeAddr(t), freeAddr(t)
+	certs := [2]object{selfSigned(t, "one"), selfSigned(t, "two")}
 	w := newWorld(t,
+		func(w *world, _ *sandbox.App) {
+			w.app("smtp")["servers"].(object)["secure"] = object{"listen": []string{secure}, "tls": certs[0]}
+		},
 		withUpstream("max_conns_per_account", reloadConns),
 		withAccount(account("other@example.com", "other@example.com")),
 		withSandbox(func(sb *sandbox.App) { sb.KeepBodies = false; sb.MaxConnsPerMailbox = reloadConns }))
@@ -155,10 +169,41 @@ func TestReloadIsInvisible(t *testing.T) {
 		}
 	})
 
+	var served [2]atomic.Int64 // handshakes with either certificate
+	wg.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			conn, err := tls.Dial("tcp", secure, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // which certificate it is, is the question
+			if err != nil {
+				report(fmt.Errorf("TLS: %w", err))
+				return
+			}
+			if _, err := textproto.NewConn(conn).ReadLine(); err != nil {
+				report(fmt.Errorf("TLS greeting: %w", err))
+				return
+			}
+			switch conn.ConnectionState().PeerCertificates[0].Subject.CommonName {
+			case "one":
+				served[0].Add(1)
+			case "two":
+				served[1].Add(1)
+			}
+			conn.Close()
+		}
+	})
+
 	inline := w.app("smtp")["accounts"].([]any)[0].(object)
 	base := inline["accounts"].([]any)
 	for i := range reloads {
-		switch i % 6 {
+		// Each configuration sees traffic before the next one comes.
+		for goal := sent.Load() + 5; sent.Load() < goal && failed.Load() == 0; {
+			time.Sleep(time.Millisecond) // the counter gives no other sign
+		}
+		switch i % 7 {
 		case 0: // limits of the front
 			w.server()["max_recipients"] = 50 + i
 		case 1: // one more account, one fewer
@@ -169,7 +214,9 @@ func TestReloadIsInvisible(t *testing.T) {
 			w.server()["listen"] = []string{w.addr}
 		case 4: // tunables of the upstream
 			w.upstream()["max_wait"] = fmt.Sprintf("%ds", 20+i%7)
-		case 5: // a configuration that cannot be had leaves everything as it was
+		case 5: // the certificate
+			w.app("smtp")["servers"].(object)["secure"].(object)["tls"] = certs[(i/7+1)%2]
+		case 6: // a configuration that cannot be had leaves everything as it was
 			w.server()["bare_newline"] = "explode"
 			if err := caddy.Load(w.json(), true); err == nil || !strings.Contains(err.Error(), "bare_newline") {
 				t.Errorf("a bad configuration was answered %v", err)
@@ -182,6 +229,9 @@ func TestReloadIsInvisible(t *testing.T) {
 	close(stop)
 	wg.Wait()
 
+	if served[0].Load() == 0 || served[1].Load() == 0 {
+		t.Errorf("the certificates were served %d and %d times", served[0].Load(), served[1].Load())
+	}
 	for i, c := range idle {
 		if rep := c.send("idle\r\n"); rep.code != 250 {
 			t.Errorf("idle session %d: %q", i, rep)
@@ -210,6 +260,37 @@ func TestReloadIsInvisible(t *testing.T) {
 		t.Errorf("%d token requests, want one per mailbox", posts)
 	}
 	t.Logf("%d messages, %d upstream connections over %d reloads", sent.Load(), st.ConnsTotal, reloads)
+}
+
+// selfSigned writes a certificate with that common name, and returns the
+// server's TLS options for it.
+func selfSigned(t *testing.T, name string) object {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{"gateway.test"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for file, block := range map[string]*pem.Block{
+		"cert.pem": {Type: "CERTIFICATE", Bytes: der}, "key.pem": {Type: "PRIVATE KEY", Bytes: keyDER},
+	} {
+		if err := os.WriteFile(filepath.Join(dir, file), pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return object{"mode": "implicit", "certificate": filepath.Join(dir, "cert.pem"), "key": filepath.Join(dir, "key.pem")}
 }
 
 // TestNothingLeft: loads and stops leave no goroutine and no descriptor behind.

@@ -52,6 +52,7 @@ func (g *generation) logMessage(s *session, o outcome) {
 		label = "unknown" // whatever the account says must not be a label
 	}
 	g.meter(label).count(code, took, o.size)
+	tallyOf(s.account.Name, true).count(code, s.rcpts, o.size)
 	c := g.access.Check(zapcore.InfoLevel, "message")
 	if c == nil {
 		return
