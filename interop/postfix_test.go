@@ -15,6 +15,7 @@
 package interop
 
 import (
+	"context"
 	"bytes"
 	"fmt"
 	"maps"
@@ -29,6 +30,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/caddymail/mailgateway/sandbox"
 )
@@ -131,7 +133,35 @@ func startPostfix(t *testing.T, g *gateway, login string) (p *process, addr stri
 	// start-fg is a shell script: the daemon itself must be told.
 	t.Cleanup(func() { _, _ = command(t, nil, programs[0], "-c", conf, "stop") })
 	p.waitListening(addr)
+	flushQueue(t, programs[0], conf)
 	return p, addr
+}
+
+// flushQueue has the deferred queue tried every few seconds, as an operator's
+// `postfix flush` does: a message that the queue manager meets while its
+// delivery is just ending is "skipped, still being delivered", and then it has
+// been seen to lie there.
+func flushQueue(t *testing.T, postfix, conf string) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(3 * time.Second)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				_ = exec.CommandContext(ctx, postfix, "-c", conf, "flush").Run()
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+	})
 }
 
 var postfixDelivery = regexp.MustCompile(`: (\w+): to=<([^>]*)>, .*dsn=([\d.]+), status=(\w+) \((.*)\)`)
