@@ -15,8 +15,8 @@
 package interop
 
 import (
-	"context"
 	"bytes"
+	"context"
 	"fmt"
 	"maps"
 	"net/smtp"
