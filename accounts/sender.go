@@ -100,7 +100,8 @@ func parseSenderPattern(s string) (senderPattern, error) {
 // literal as it is.
 func domainASCII(domain string) (string, error) {
 	if strings.HasPrefix(domain, "[") {
-		if !strings.HasSuffix(domain, "]") || strings.ContainsAny(domain, " *@") {
+		content, closed := strings.CutSuffix(domain[1:], "]")
+		if !closed || content == "" || strings.ContainsFunc(content, notLiteral) {
 			return "", errors.New("malformed sender pattern: bad address literal")
 		}
 		return FoldName(domain), nil
@@ -127,6 +128,12 @@ func domainASCII(domain string) (string, error) {
 		}
 	}
 	return FoldName(domain), nil
+}
+
+// notLiteral tells a character that an address literal cannot have: what is
+// not dcontent (RFC 5321 section 4.1.3), and our wildcard.
+func notLiteral(r rune) bool {
+	return r < '!' || r > '~' || strings.ContainsRune(`[\]*@`, r)
 }
 
 // splitAddress splits at the last @ and takes the quotes off a quoted local
