@@ -55,6 +55,11 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.DrainTimeout == 0 {
 		a.DrainTimeout = caddy.Duration(defaultDrainTimeout)
 	}
+	if a.Tracing != nil {
+		if err := a.Tracing.provision(); err != nil {
+			return fmt.Errorf("tracing: %w", err)
+		}
+	}
 	if err := a.provisionAccounts(ctx); err != nil {
 		return err
 	}
@@ -131,10 +136,15 @@ func (a *App) Start() error {
 	if err := a.directory.Start(); err != nil {
 		return err
 	}
+	if err := a.startTracing(); err != nil {
+		a.directory.Stop()
+		return err
+	}
 	for name, srv := range a.Servers {
 		if err := a.attach(name, srv); err != nil {
 			a.detachAll()
 			a.directory.Stop()
+			a.stopTracing()
 			return fmt.Errorf("server %q: %w", name, err)
 		}
 		a.logger.Info("server running", zap.String("server", name),
@@ -158,6 +168,7 @@ func (a *App) stop(wait bool) {
 		// Those of earlier configurations are waited for as well.
 		pendingDrains.Wait()
 	}
+	a.stopTracing()
 }
 
 // Directory returns the app's accounts.

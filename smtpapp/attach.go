@@ -57,7 +57,7 @@ func (a *App) attach(name string, srv *Server) error {
 	g := &generation{
 		name: name, policy: srv.prov.policy, directory: a.directory, upstream: a.upstream,
 		counters: &shared.counters, metrics: processMetrics,
-		logger: a.logger, access: a.logger.Named("log.access"),
+		logger: a.logger, access: a.logger.Named("log.access"), tracing: a.tracing,
 	}
 	g.single, _ = a.upstream.(relay.SingleFlight)
 	g.warmer, _ = a.upstream.(relay.Warmer)

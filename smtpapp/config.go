@@ -47,10 +47,16 @@ type App struct {
 	// Servers are the listeners by name.
 	Servers map[string]*Server `json:"servers,omitempty"`
 
+	// Tracing makes an OpenTelemetry trace of each message. Default: none.
+	Tracing *Tracing `json:"tracing,omitempty"`
+
 	logger    *zap.Logger
 	directory *accounts.Directory
 	upstream  relay.Upstream
 	tlsApp    *caddytls.TLS
+	tracing   *tracing // while running; nil if it is off
+
+	tracingTaken bool
 
 	mu      sync.Mutex
 	running []*attachment // what Start took
@@ -122,6 +128,15 @@ type Server struct {
 	ReplyID bool `json:"reply_id,omitempty"`
 
 	prov *provisioned
+}
+
+// Tracing traces messages. Where the spans go, which messages are sampled and
+// what the service is called say the standard variables of OpenTelemetry
+// (OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_TRACES_SAMPLER, OTEL_SERVICE_NAME and so
+// on), as for Caddy's own tracing of HTTP.
+type Tracing struct {
+	// Span is the name of a message's span. Default: `smtp.transaction`.
+	Span string `json:"span,omitempty"`
 }
 
 // TLS is a server's side of TLS.

@@ -37,6 +37,7 @@ type generation struct {
 	metrics   *metrics
 	logger    *zap.Logger
 	access    *zap.Logger
+	tracing   *tracing // nil if it is off
 	wrapped   []*virtualListener
 	meters    sync.Map // of *meter, by upstream
 }

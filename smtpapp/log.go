@@ -40,6 +40,10 @@ func (g *generation) logMessage(s *session, o outcome) {
 		o.info.Upstream = s.account.Upstream
 	}
 	took := time.Since(s.started)
+	traceID := ""
+	if s.trace != nil {
+		traceID = s.trace.finish(s, &o, s.started.Add(took))
+	}
 	code, text := 0, "aborted by the client"
 	if o.reply != nil {
 		code, text = o.reply.Code, ""
@@ -61,6 +65,7 @@ func (g *generation) logMessage(s *session, o outcome) {
 	c.Write(zap.Inline(&messageLine{
 		id: s.messageID(), server: g.name, account: s.account.Name, clientIP: s.remote, from: s.from,
 		recipients: s.rcpts, outcome: o, took: took, code: code, reply: text,
+		traceID: traceID,
 	}))
 }
 
@@ -75,6 +80,7 @@ type messageLine struct {
 	took                time.Duration
 	code                int
 	reply               string
+	traceID             string // of a message that is sampled
 }
 
 // MarshalLogObject implements zapcore.ObjectMarshaler.
@@ -96,6 +102,9 @@ func (l *messageLine) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 	enc.AddDuration("duration", l.took)
 	enc.AddInt64("code", int64(l.code))
 	enc.AddString("reply", l.reply)
+	if l.traceID != "" {
+		enc.AddString("trace_id", l.traceID)
+	}
 	return nil
 }
 

@@ -51,7 +51,8 @@ type session struct {
 	tlsState func() *tls.ConnectionState
 	local    bool // over a unix socket
 
-	login     string // the account's name, after AUTH
+	login     string  // the account's name, after AUTH
+	auth      stretch // of the login, until its first message; zero unless traced
 	heloName  string
 	messageNo int
 
@@ -76,6 +77,7 @@ type transaction struct {
 	txErr    error // why there is none
 	deferred *relay.Recipient
 	reported bool
+	trace    *messageTrace // nil unless it is sampled
 }
 
 // sessionState is what Sessions shows.
@@ -98,7 +100,7 @@ func (s *session) hello(name string) { s.heloName = name }
 
 // startedTLS forgets who logged in before the handshake.
 func (s *session) startedTLS() {
-	s.login = ""
+	s.login, s.auth = "", stretch{}
 	s.update(func(st *sessionState) { st.tls, st.account = true, "" })
 }
 
@@ -149,13 +151,14 @@ func (s *session) authenticate(name, password string) error {
 		// One address cannot take all the places in front of the slow hashes.
 		ctx = accounts.WithClient(ctx, key.String())
 	}
+	from := g.tracing.now()
 	a, err := g.directory.Authenticate(ctx, name, password)
 	if len(name) > maxLoggedName {
 		name = name[:maxLoggedName] // for the log, and for what is remembered
 	}
 	switch {
 	case err == nil:
-		s.login = a.Name
+		s.login, s.auth = a.Name, stretch{from, g.tracing.now()}
 		s.update(func(st *sessionState) { st.account = a.Name })
 		g.metrics.auth(g.name, "ok")
 		if g.warmer != nil {
@@ -247,6 +250,7 @@ func (s *session) Mail(from string, opts *smtp.MailOptions) error {
 	}
 	s.messageNo++
 	s.transaction = transaction{gen: g, account: a, from: from, opts: *opts, started: time.Now()}
+	s.trace = g.tracing.startMessage(s)
 	s.update(func(st *sessionState) { st.inMail, st.account = true, a.Name })
 	return nil
 }
@@ -260,6 +264,7 @@ func (s *session) Rcpt(to string, opts *smtp.RcptOptions) error {
 	err := s.addRcpt(to, opts)
 	if err != nil {
 		s.rcptErr = err
+		s.trace.refused(err)
 		return err
 	}
 	s.rcpts++
@@ -273,7 +278,10 @@ func (s *session) addRcpt(to string, opts *smtp.RcptOptions) error {
 	if err := s.begin(); err != nil {
 		return err
 	}
-	return s.tx.Rcpt(s.ctx, to, opts)
+	from := s.trace.now()
+	err := s.tx.Rcpt(s.ctx, to, opts)
+	s.trace.flight(from)
+	return err
 }
 
 // RcptBatch implements rcptBatcher.
@@ -288,13 +296,16 @@ func (s *session) RcptBatch(rcpts []relay.Recipient) []error {
 	}
 	n := min(len(rcpts), max(0, s.gen.policy.maxRcpts-s.rcpts))
 	s.tried += n
+	from := s.trace.now()
 	results := batcher.RcptBatch(s.ctx, rcpts[:n])
+	s.trace.flight(from)
 	for i := range n {
 		if errs[i] = relay.ReplyInternal; i < len(results) {
 			errs[i] = results[i]
 		}
 		if errs[i] != nil {
 			s.rcptErr = errs[i]
+			s.trace.refused(errs[i])
 			continue
 		}
 		s.rcpts++
@@ -338,7 +349,9 @@ func (s *session) begin() error {
 	if s.tx != nil || s.txErr != nil {
 		return s.txErr
 	}
+	from := s.trace.now()
 	s.tx, s.txErr = s.gen.upstream.Begin(s.ctx, s.account, s.from, &s.opts)
+	s.trace.began(from, s.txErr)
 	if s.txErr != nil {
 		s.tx = nil
 	}
@@ -366,6 +379,7 @@ func (s *session) DataReply(r io.Reader) (*relay.Reply, error) {
 		return nil, relay.ReplyBadSequence
 	}
 	start := time.Now()
+	s.trace.dataFrom(start)
 	var reply relay.Reply
 	var info relay.Info
 	var err error
