@@ -64,8 +64,9 @@ func (g *generation) logMessage(s *session, o outcome) {
 	// One field that writes the line costs less than seventeen.
 	c.Write(zap.Inline(&messageLine{
 		id: s.messageID(), server: g.name, account: s.account.Name, clientIP: s.remote, from: s.from,
-		recipients: s.rcpts, outcome: o, took: took, code: code, reply: text,
-		traceID: traceID,
+		recipients: s.rcpts, size: o.size, upstream: o.info.Upstream, reused: o.info.Reused,
+		wait: o.info.Wait, token: o.info.Token, dial: o.info.Dial, envelope: o.info.Envelope, data: o.data,
+		took: took, code: code, reply: text, traceID: traceID,
 	}))
 }
 
@@ -76,11 +77,16 @@ type messageLine struct {
 	clientIP            netip.Addr
 	from                string
 	recipients          int
-	outcome             outcome
+	size                int64
+	upstream            string
+	reused              bool
 	took                time.Duration
-	code                int
-	reply               string
-	traceID             string // of a message that is sampled
+
+	wait, token, dial, envelope, data time.Duration
+
+	code    int
+	reply   string
+	traceID string // of a message that is sampled
 }
 
 // MarshalLogObject implements zapcore.ObjectMarshaler.
@@ -91,14 +97,14 @@ func (l *messageLine) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 	enc.AddString("client_ip", l.clientIP.String())
 	enc.AddString("from", l.from)
 	enc.AddInt64("recipients", int64(l.recipients))
-	enc.AddInt64("size", l.outcome.size)
-	enc.AddString("upstream", l.outcome.info.Upstream)
-	enc.AddBool("reused", l.outcome.info.Reused)
-	enc.AddDuration("wait", l.outcome.info.Wait)
-	enc.AddDuration("token", l.outcome.info.Token)
-	enc.AddDuration("dial", l.outcome.info.Dial)
-	enc.AddDuration("envelope", l.outcome.info.Envelope)
-	enc.AddDuration("data", l.outcome.data)
+	enc.AddInt64("size", l.size)
+	enc.AddString("upstream", l.upstream)
+	enc.AddBool("reused", l.reused)
+	enc.AddDuration("wait", l.wait)
+	enc.AddDuration("token", l.token)
+	enc.AddDuration("dial", l.dial)
+	enc.AddDuration("envelope", l.envelope)
+	enc.AddDuration("data", l.data)
 	enc.AddDuration("duration", l.took)
 	enc.AddInt64("code", int64(l.code))
 	enc.AddString("reply", l.reply)

@@ -63,18 +63,8 @@ func (t *tracing) startMessage(s *session) *messageTrace {
 	}
 	auth := s.auth
 	s.auth = stretch{} // the login belongs to its first message
-	attrs := []attribute.KeyValue{
-		attribute.String("network.protocol.name", "smtp"),
-		attribute.String("mailgateway.server", s.gen.name),
-		attribute.String("mailgateway.account", s.account.Name),
-		attribute.String("mailgateway.message.id", s.messageID()),
-		attribute.String("mailgateway.session.id", s.id),
-	}
-	if s.remote.IsValid() {
-		attrs = append(attrs, attribute.String("client.address", s.remote.String()))
-	}
-	_, span := t.tracer.Start(context.Background(), t.span, trace.WithNewRoot(), trace.WithTimestamp(s.started),
-		trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(attrs...))
+	// Attributes come with the end: the standard samplers ask for none.
+	_, span := t.tracer.Start(context.Background(), t.span, trace.WithTimestamp(s.started), trace.WithSpanKind(trace.SpanKindServer))
 	if !span.IsRecording() {
 		return nil // not sampled
 	}
@@ -126,20 +116,29 @@ func (m *messageTrace) finish(s *session, o *outcome, end time.Time) string {
 	if m == nil {
 		return ""
 	}
-	attrs := append(make([]attribute.KeyValue, 0, 8),
+	times := &o.info.Times
+	attrs := append(make([]attribute.KeyValue, 0, 16),
+		attribute.String("network.protocol.name", "smtp"),
+		attribute.String("mailgateway.server", s.gen.name),
+		attribute.String("mailgateway.account", s.account.Name),
+		attribute.String("mailgateway.message.id", s.messageID()),
+		attribute.String("mailgateway.session.id", s.id),
 		attribute.String("mailgateway.upstream", o.info.Upstream),
 		attribute.Int("smtp.recipients.accepted", s.rcpts),
 		attribute.Int("smtp.recipients.refused", s.tried-s.rcpts),
 		attribute.Int64("smtp.message.size", o.size),
 	)
-	times := &o.info.Times
+	if s.remote.IsValid() {
+		attrs = append(attrs, attribute.String("client.address", s.remote.String()))
+	}
 	if s.tx != nil || o.info.Reused || times.Ready > 0 {
 		attrs = append(attrs, attribute.Bool("mailgateway.upstream.reused", o.info.Reused))
 	}
-	m.span.SetAttributes(attrs...)
 	if o.reply == nil {
-		m.span.SetAttributes(attribute.Bool("mailgateway.aborted", true))
-	} else {
+		attrs = append(attrs, attribute.Bool("mailgateway.aborted", true))
+	}
+	m.span.SetAttributes(attrs...)
+	if o.reply != nil {
 		judge(m.span, o.reply)
 	}
 
