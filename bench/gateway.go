@@ -16,6 +16,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -37,12 +38,20 @@ const (
 	providerName = "bench"
 )
 
+// Where a gateway's log goes.
+const (
+	logBuffered = "buffered"
+	logFile     = "file"
+	logDiscard  = "discard"
+)
+
 // gatewaySetup is what differs between the gateways of the rows.
 type gatewaySetup struct {
 	envelope string // faithful or deferred
 	accounts int
 	tls      string // of its clients: off, implicit or starttls
 	bare     bool   // Caddy without any app, for its own memory
+	log      string // instead of the -access-log flag's
 	upstream map[string]any
 	provider map[string]any
 	oauth    map[string]any
@@ -94,9 +103,15 @@ func (e *env) accountsFile(n int) (string, error) {
 // config is Caddy's configuration: limits high but on, metrics on (they
 // always are), the access log on.
 func (e *env) config(g gatewaySetup, smtp, admin, dir string) (map[string]any, error) {
-	writer := map[string]any{"output": "discard"}
-	if e.o.accessLog == "file" {
-		writer = map[string]any{"output": "file", "filename": filepath.Join(dir, "gateway.log"), "roll": false}
+	writer := map[string]any{"output": "file", "filename": filepath.Join(dir, "gateway.log"), "roll": false}
+	switch cmp.Or(g.log, e.o.accessLog) {
+	case logBuffered:
+		writer = map[string]any{"output": "buffered", "writer": writer}
+	case logFile:
+	case logDiscard:
+		writer = map[string]any{"output": "discard"}
+	default:
+		return nil, fmt.Errorf("-access-log %s: want buffered, file or discard", e.o.accessLog)
 	}
 	cfg := map[string]any{
 		"admin":   map[string]any{"listen": admin, "config": map[string]any{"persist": false}},

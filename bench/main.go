@@ -80,7 +80,7 @@ func main() {
 	flag.StringVar(&o.json, "json", "", "write the figures as JSON to this `file`")
 	flag.StringVar(&o.markdown, "markdown", "", "write the report as markdown to this `file`, too")
 	flag.StringVar(&o.caddy, "caddy", "", "use this Caddy `binary` and build none")
-	flag.StringVar(&o.accessLog, "access-log", "file", "where the gateway's log goes: file or discard")
+	flag.StringVar(&o.accessLog, "access-log", logBuffered, "where the gateway's log goes: buffered (a file, many lines at a time), file (each line at once) or discard")
 	flag.StringVar(&o.rows, "rows", "", "only rows whose group or name contains one of these `words` (comma-separated)")
 	flag.StringVar(&o.profile, "profile", "", "write a CPU and an allocation profile of each gateway row into this `directory` (slows the row down)")
 	flag.BoolVar(&o.short, "short", false, "one repetition, small counts, under two minutes in all")
@@ -155,7 +155,15 @@ func (o *options) matches(group, name string) bool {
 		return true
 	}
 	for w := range strings.SplitSeq(o.rows, ",") {
-		if strings.Contains(group+"/"+name, strings.TrimSpace(w)) {
+		w = strings.TrimSpace(w)
+		if _, ok := groupTitles[w]; ok {
+			// The name of a group may begin that of another.
+			if w == group {
+				return true
+			}
+			continue
+		}
+		if strings.Contains(group+"/"+name, w) {
 			return true
 		}
 	}

@@ -30,6 +30,7 @@ const (
 	viaHAProxy  = "HAProxy TCP only"
 	viaFaithful = "gateway faithful"
 	viaDeferred = "gateway deferred"
+	viaLogLines = "gateway faithful, log line by line"
 	viaPostfix  = "Postfix as a relay, queued"
 )
 
@@ -103,6 +104,7 @@ func speedRows(e *env) []speedRow {
 		return rows
 	}
 	return append(rows,
+		speedRow{group: groupClosed, via: viaLogLines, load: base},
 		speedRow{group: groupSerial, via: viaDirect, load: serial},
 		speedRow{group: groupSerial, via: viaFaithful, load: serial},
 		speedRow{group: groupSerial, via: viaDeferred, load: serial},
@@ -197,7 +199,9 @@ func failedMark(failed bool) string {
 	return ""
 }
 
-func (r *speedRow) isGateway() bool { return r.via == viaFaithful || r.via == viaDeferred }
+func (r *speedRow) isGateway() bool {
+	return r.via == viaFaithful || r.via == viaDeferred || r.via == viaLogLines
+}
 
 // runSpeedRow runs one repetition, with a gateway of its own.
 func (e *env) runSpeedRow(ctx context.Context, r speedRow, haproxy string) (f figure, err error) {
@@ -216,10 +220,13 @@ func (e *env) runSpeedRow(ctx context.Context, r speedRow, haproxy string) (f fi
 			return f, err
 		}
 		l.Addr = gw.smtp
-	case viaFaithful, viaDeferred:
+	case viaFaithful, viaDeferred, viaLogLines:
 		g := gatewaySetup{envelope: "faithful", accounts: l.Accounts, tls: r.tls}
-		if r.via == viaDeferred {
+		switch r.via {
+		case viaDeferred:
 			g.envelope = "deferred"
+		case viaLogLines:
+			g.log = logFile
 		}
 		if gw, err = e.startGateway(ctx, g); err != nil {
 			return f, err

@@ -207,7 +207,13 @@ func TestKilledUnderLoad(t *testing.T) {
 // TestTerminated: at SIGTERM the transaction in flight finishes, an idle
 // client hears 421, and the process ends with status 0.
 func TestTerminated(t *testing.T) {
-	w := newProcessWorld(t)
+	accessLog := filepath.Join(t.TempDir(), "access.log")
+	w := newProcessWorld(t, func(w *world, _ *sandbox.App) {
+		w.config["logging"] = object{"logs": object{"default": object{"level": "ERROR"}, "access": object{
+			"include": []string{"smtp.log.access"},
+			"writer":  object{"output": "buffered", "flush_interval": "1h", "writer": object{"output": "file", "filename": accessLog}},
+		}}}
+	})
 	p := w.run()
 	idle := w.login()
 	busy := w.login()
@@ -227,6 +233,10 @@ func TestTerminated(t *testing.T) {
 	all := w.sandbox.Messages()
 	if len(all) != 1 || all[0].SHA256 != digest([]byte("Subject: last\r\n\r\nbye\r\n")) {
 		t.Errorf("the provider holds %d messages, want the one in flight, whole", len(all))
+	}
+	// What the log had gathered is written before the end.
+	if b, err := os.ReadFile(accessLog); err != nil || strings.Count(string(b), "\n") != 1 || !strings.Contains(string(b), `"code":250`) {
+		t.Errorf("access log: %v\n%s", err, b)
 	}
 }
 

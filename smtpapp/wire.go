@@ -43,6 +43,8 @@ const (
 	lingerTimeout = 500 * time.Millisecond
 	// writeTimeout bounds one write of replies.
 	writeTimeout = time.Minute
+	// soon is how close a read deadline may come before it is moved.
+	soon = 15 * time.Second
 )
 
 var (
@@ -157,35 +159,45 @@ func (c *wire) readInto(p []byte, interruptible bool) (int, error) {
 			c.out = nil
 		}
 	}
-	if err := c.armRead(interruptible); err != nil {
-		return 0, err
+	now := time.Now()
+	by := now.Add(c.idle)
+	if !c.until.IsZero() && c.until.Before(by) {
+		by = c.until
 	}
-	n, err := c.nc.Read(p)
-	if interruptible {
-		c.mu.Lock()
-		c.waiting = false
-		draining := c.draining
-		c.mu.Unlock()
-		if draining && n == 0 {
-			return 0, errDraining
+	// A busy client does not move a timer at every command: a deadline that
+	// is early, but not too soon, stays until it proves too early.
+	early := min(soon, by.Sub(now)/2)
+	for {
+		if err := c.armRead(interruptible, now.Add(early), by); err != nil {
+			return 0, err
 		}
+		n, err := c.nc.Read(p)
+		if interruptible {
+			c.mu.Lock()
+			c.waiting = false
+			draining := c.draining
+			c.mu.Unlock()
+			if draining {
+				c.readDeadline = time.Time{} // drain has moved the socket's
+				if n == 0 {
+					return 0, errDraining
+				}
+			}
+		}
+		switch {
+		case n > 0:
+			return n, nil
+		case err == nil:
+			return 0, io.ErrNoProgress
+		case !isTimeout(err) || !c.readDeadline.Before(by):
+			return 0, err
+		}
+		now = by // which no deadline but by itself satisfies
 	}
-	if n > 0 {
-		return n, nil
-	}
-	if err == nil {
-		err = io.ErrNoProgress
-	}
-	return 0, err
 }
 
-// armRead sets the deadline of a read. It leaves one in place that is hardly
-// earlier, so that a busy client does not move a timer at every command.
-func (c *wire) armRead(interruptible bool) error {
-	want := time.Now().Add(c.idle)
-	if !c.until.IsZero() && c.until.Before(want) {
-		want = c.until
-	}
+// armRead sets the deadline of a read to by, unless it is within early and by.
+func (c *wire) armRead(interruptible bool, early, by time.Time) error {
 	if interruptible {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -194,11 +206,11 @@ func (c *wire) armRead(interruptible bool) error {
 		}
 		c.waiting = true
 	}
-	if slack := want.Sub(c.readDeadline); slack >= 0 && slack < c.idle/32 {
+	if !c.readDeadline.After(by) && !c.readDeadline.Before(early) {
 		return nil
 	}
-	c.readDeadline = want
-	return c.base.SetReadDeadline(want)
+	c.readDeadline = by
+	return c.base.SetReadDeadline(by)
 }
 
 // drain makes the session end at its next boundary, at once if it is idle.

@@ -284,8 +284,7 @@ func (c *conn) finalReply() outcome {
 // lastWords is what follows a failed write: the provider may have said why it
 // closes. unread is the number of replies that may be due before that.
 func (c *conn) lastWords(unread int) outcome {
-	c.deadline = time.Time{}
-	if c.nc.SetReadDeadline(time.Now().Add(earlyReply)) != nil {
+	if c.arm(earlyReply) != nil {
 		return lost(false)
 	}
 	for i := 0; i <= unread; i++ {

@@ -48,8 +48,8 @@ type conn struct {
 	wbuf    []byte
 	ready   readiness
 
-	caps     caps
-	deadline time.Time
+	caps      caps
+	deadlines deadlines
 
 	messages  int
 	needReset bool // an abandoned transaction is open
@@ -70,15 +70,10 @@ type conn struct {
 	closeOnce sync.Once
 }
 
-// arm sets the deadline of what follows. A second more or less is not worth a
-// change of the timer.
+// arm sets the time that is left for what follows: the writes, and all of the
+// replies together.
 func (c *conn) arm(d time.Duration) error {
-	want := time.Now().Add(d)
-	if diff := want.Sub(c.deadline); diff < time.Second && diff > -time.Second && !c.deadline.IsZero() && d > 10*time.Second {
-		return nil
-	}
-	c.deadline = want
-	return c.nc.SetDeadline(want)
+	return c.deadlines.set(c.tcp, time.Now(), d, max(d, c.s.dataTimeout))
 }
 
 // armContext is arm within the context's deadline.
@@ -133,7 +128,7 @@ func (c *conn) abandon() {
 func (c *conn) quit(d time.Duration) {
 	c.closeOnce.Do(func() {
 		defer c.tcp.Close()
-		if c.ready.quiet() && c.nc.SetDeadline(time.Now().Add(d)) == nil {
+		if c.ready.quiet() && c.arm(d) == nil {
 			if c.write([]byte("QUIT\r\n")) == nil {
 				if _, err := c.replies.Read(); err == nil && c.nc != c.tcp {
 					_ = c.nc.Close() // close_notify

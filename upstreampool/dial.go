@@ -173,7 +173,7 @@ func connect(ctx context.Context, s *settings, id credentials, tr *tracer) (*con
 	tr.done("tcp", "connected to "+tcp.RemoteAddr().String(), nil)
 	c := &conn{s: s, identity: s.identity, creds: id, tcp: tcp, nc: tcp}
 	c.ready.init(tcp)
-	c.br = bufio.NewReaderSize(tcp, replyBuffer)
+	c.br = bufio.NewReaderSize((*patient)(c), replyBuffer)
 	c.replies = relay.NewReplyReader(c.br)
 	if stage, err := c.greet(ctx, tr); err != nil {
 		c.abandon()
@@ -247,8 +247,7 @@ func (c *conn) handshake(ctx context.Context, tr *tracer) error {
 		return err
 	}
 	c.nc = tc
-	c.deadline = time.Time{}
-	c.br.Reset(tc)
+	c.br.Reset((*patient)(c))
 	c.replies.Reset(c.br)
 	if tr != nil {
 		tr.done("tls", c.describeTLS(), nil)
