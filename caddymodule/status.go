@@ -22,6 +22,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -50,7 +51,10 @@ type StatusPage struct {
 	Interval caddy.Duration `json:"interval,omitempty"`
 
 	feed *statusFeed
-	done <-chan struct{}
+	// ended is closed when the server begins to shut down, which waits for
+	// its requests: those for events would last for ever.
+	ended chan struct{}
+	end   func()
 }
 
 // CaddyModule returns the Caddy module information.
@@ -70,7 +74,19 @@ func (s *StatusPage) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("interval: %s is less than 1s", time.Duration(s.Interval))
 	}
 	s.feed = &statusFeed{registry: ctx.GetMetricsRegistry(), interval: time.Duration(s.Interval), accounts: s.ShowAccounts}
-	s.done = ctx.Done()
+	s.ended = make(chan struct{})
+	s.end = sync.OnceFunc(func() { close(s.ended) })
+	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
+		server.RegisterOnShutdown(s.end)
+	}
+	return nil
+}
+
+// Cleanup ends what is left of the events.
+func (s *StatusPage) Cleanup() error {
+	if s.end != nil {
+		s.end()
+	}
 	return nil
 }
 
@@ -82,6 +98,7 @@ var statusTypes = map[string]string{
 	"index.html": "text/html; charset=utf-8",
 	"status.css": "text/css; charset=utf-8",
 	"status.js":  "text/javascript; charset=utf-8",
+	"icon.svg":   "image/svg+xml",
 }
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler. What it serves is chosen by
@@ -106,6 +123,9 @@ func (s *StatusPage) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyht
 		return s.serveEvents(w, r)
 	case query.Has("json"):
 		h.Set("Content-Type", "application/json")
+		if r.Method == http.MethodHead {
+			return nil
+		}
 		return json.NewEncoder(w).Encode(s.feed.snapshot())
 	}
 	name := query.Get("file")
@@ -129,28 +149,40 @@ func (s *StatusPage) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyht
 	return err
 }
 
+// eventPatience is how long a client may take to read an event.
+const eventPatience = 30 * time.Second
+
 // serveEvents sends a snapshot at each interval as server-sent events, until
 // the client goes or the configuration is replaced; the page then asks again.
 func (s *StatusPage) serveEvents(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Content-Type", "text/event-stream")
+	if r.Method == http.MethodHead {
+		return nil
+	}
 	ctl := http.NewResponseController(w)
 	tick := time.NewTicker(time.Duration(s.Interval))
 	defer tick.Stop()
+	// Browsers wait for 3 s or more by themselves.
+	prefix := "retry: 1000\n"
 	for {
 		data, err := json.Marshal(s.feed.snapshot())
 		if err != nil {
 			return err
 		}
-		if _, err := fmt.Fprintf(w, "data: %s\n\n", data); err != nil {
+		// Not the site's write timeout, which is for a whole response. Where
+		// deadlines are not supported there is none to lift.
+		_ = ctl.SetWriteDeadline(time.Now().Add(time.Duration(s.Interval) + eventPatience))
+		if _, err := fmt.Fprintf(w, "%sdata: %s\n\n", prefix, data); err != nil {
 			return nil //nolint:nilerr // the client is gone, and nobody needs to know
 		}
+		prefix = ""
 		if err := ctl.Flush(); err != nil {
 			return nil //nolint:nilerr // as above
 		}
 		select {
 		case <-r.Context().Done():
 			return nil
-		case <-s.done:
+		case <-s.ended:
 			return nil
 		case <-tick.C:
 		}
@@ -196,6 +228,7 @@ func (s *StatusPage) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 // Interface guards
 var (
 	_ caddy.Provisioner           = (*StatusPage)(nil)
+	_ caddy.CleanerUpper          = (*StatusPage)(nil)
 	_ caddyhttp.MiddlewareHandler = (*StatusPage)(nil)
 	_ caddyfile.Unmarshaler       = (*StatusPage)(nil)
 )

@@ -15,27 +15,26 @@
 package caddymodule
 
 import (
-	"cmp"
 	"math"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
-	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/oauthtoken"
-	"github.com/caddymail/mailgateway/smtpapp"
 	"github.com/caddymail/mailgateway/upstreampool"
 )
 
 // statusSnapshot is what the status page shows at one moment.
 type statusSnapshot struct {
 	Time time.Time `json:"time"`
+	// Interval is the time between two snapshots, in seconds.
+	Interval float64 `json:"interval"`
 	// PerSecond are messages in the last interval, by the class of the
-	// final reply; Total are those since the process started.
+	// final reply; null where there is nothing to compare with, since
+	// nobody was watching. Total are those since the process started.
 	PerSecond map[string]float64 `json:"per_second"`
 	Total     map[string]float64 `json:"total"`
 	// Latency is the time from MAIL to the final reply in the last
@@ -48,37 +47,6 @@ type statusSnapshot struct {
 	Providers []oauthtoken.ProviderStatus   `json:"providers"`
 	Accounts  statusAccounts                `json:"accounts"`
 }
-
-// statusAccounts are the accounts by state, and those that need somebody.
-type statusAccounts struct {
-	Total   int             `json:"total"`
-	Paused  int             `json:"paused"`
-	Consent int             `json:"needs_consent"`
-	Errors  int             `json:"errors"`
-	Invalid int             `json:"invalid"`
-	Notices []accountNotice `json:"notices"`
-	More    int             `json:"more"`
-}
-
-// accountNotice is one thing to do. Account is empty unless names are shown.
-type accountNotice struct {
-	Account string `json:"account,omitempty"`
-	State   string `json:"state"`
-	Cause   string `json:"cause"`
-	Remedy  string `json:"remedy,omitempty"`
-	Count   int    `json:"count"`
-}
-
-const (
-	maxNotices = 50
-	// nearLimit is the share of a limit from which it is worth a notice.
-	nearLimit = 0.9
-	// accountsEvery is how often the accounts are gone through, however
-	// many watch.
-	accountsEvery = 10 * time.Second
-	// maxScanned bounds the accounts asked for their limits.
-	maxScanned = 20_000
-)
 
 // statusFeed makes snapshots. All who watch share them.
 type statusFeed struct {
@@ -104,7 +72,7 @@ func (f *statusFeed) snapshot() statusSnapshot {
 		return f.last
 	}
 	s := statusSnapshot{
-		Time: now, PerSecond: map[string]float64{}, Total: map[string]float64{},
+		Time: now, Interval: f.interval.Seconds(), Total: map[string]float64{},
 		Latency: map[string]float64{}, Logins: map[string]float64{}, Limited: map[string]float64{},
 		Upstreams: []upstreampool.UpstreamStatus{}, Providers: []oauthtoken.ProviderStatus{},
 	}
@@ -132,9 +100,11 @@ func (f *statusFeed) snapshot() statusSnapshot {
 			}
 		}
 	}
-	if elapsed := now.Sub(f.lastAt).Seconds(); f.lastTotals != nil && elapsed > 0 {
+	// After a pause nobody wants the mean of the pause as the present.
+	if elapsed := now.Sub(f.lastAt); f.lastTotals != nil && elapsed <= max(3*f.interval, 10*time.Second) {
+		s.PerSecond = map[string]float64{}
 		for class, n := range s.Total {
-			s.PerSecond[class] = max(0, n-f.lastTotals[class]) / elapsed
+			s.PerSecond[class] = max(0, n-f.lastTotals[class]) / elapsed.Seconds()
 		}
 		for name, q := range map[string]float64{"p50": .5, "p95": .95, "p99": .99} {
 			if v, ok := quantile(buckets, f.lastBucket, q); ok {
@@ -191,98 +161,4 @@ func quantile(now, before map[float64]float64, q float64) (float64, bool) {
 		low, below = b, n
 	}
 	return low, true
-}
-
-// scanAccounts goes through the accounts for what needs somebody.
-func (f *statusFeed) scanAccounts() statusAccounts {
-	out := statusAccounts{Notices: []accountNotice{}}
-	notices := map[accountNotice]int{}
-	note := func(n accountNotice) {
-		if !f.accounts {
-			n.Account = ""
-		}
-		notices[n]++
-	}
-	if app, err := runningApp[*oauthtoken.App]("oauth_tokens"); err == nil {
-		for _, st := range app.Status(oauthtoken.StatusFilter{}) {
-			n := accountNotice{Account: st.Account, State: st.State}
-			if st.LastError != nil {
-				n.Cause, n.Remedy = st.LastError.Cause, st.LastError.Remedy
-			}
-			switch st.State {
-			case "reauth_required":
-				n.State = "needs_consent"
-				out.Consent++
-				note(n)
-			case "error":
-				out.Errors++
-				note(n)
-			}
-			for _, w := range st.Warnings {
-				note(accountNotice{Account: st.Account, State: "warning", Cause: w})
-			}
-		}
-		for _, p := range app.ProviderStatus() {
-			for _, w := range p.Warnings {
-				note(accountNotice{State: "warning", Cause: p.Provider + ": " + w})
-			}
-		}
-	}
-	if app, err := runningApp[*smtpapp.App]("smtp"); err == nil {
-		dir := app.Directory()
-		out.Invalid = len(dir.Problems())
-		if out.Invalid > 0 {
-			note(accountNotice{State: "invalid", Cause: "records that could not be read", Remedy: "the log names file, line and field"})
-		}
-		out.Total = dir.Len()
-		f.scanLimits(dir, &out, note)
-	}
-	for n, count := range notices {
-		n.Count = count
-		out.Notices = append(out.Notices, n)
-	}
-	slices.SortFunc(out.Notices, func(a, b accountNotice) int {
-		return cmp.Or(cmp.Compare(b.Count, a.Count), strings.Compare(a.State, b.State), strings.Compare(a.Account, b.Account),
-			strings.Compare(a.Cause, b.Cause))
-	})
-	if len(out.Notices) > maxNotices {
-		out.More = len(out.Notices) - maxNotices
-		out.Notices = out.Notices[:maxNotices]
-	}
-	return out
-}
-
-// scanLimits looks for paused accounts and for limits near exhaustion.
-func (f *statusFeed) scanLimits(dir *accounts.Directory, out *statusAccounts, note func(accountNotice)) {
-	upstreams, err := runningApp[*upstreampool.App]("smtp_upstreams")
-	if err != nil {
-		return
-	}
-	after := ""
-	for seen := 0; seen < maxScanned; {
-		page, next := dir.List(accounts.Filter{}, after, 1000)
-		for _, a := range page {
-			if a.Paused {
-				out.Paused++
-				continue
-			}
-			st, err := upstreams.AccountStatus(a)
-			if err != nil {
-				continue
-			}
-			for _, l := range st.Limits {
-				if l.Limit.Count > 0 && float64(l.Used) >= nearLimit*float64(l.Limit.Count) {
-					note(accountNotice{
-						Account: a.Name, State: "limit",
-						Cause: l.Counts + " near " + l.Limit.String() + " at " + a.Upstream,
-					})
-				}
-			}
-		}
-		seen += len(page)
-		if next == "" || len(page) == 0 {
-			return
-		}
-		after = next
-	}
 }

@@ -15,6 +15,7 @@
 package caddymodule
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"math"
@@ -99,6 +100,8 @@ func TestStatusPageNeedsNothingFromElsewhere(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		// A namespace is a name, not a place.
+		b = bytes.ReplaceAll(b, []byte(`xmlns="http://www.w3.org/2000/svg"`), nil)
 		for _, bad := range []string{"http://", "https://", "//cdn", "<style", " style=", "onclick", "innerHTML", "eval("} {
 			if strings.Contains(string(b), bad) {
 				t.Errorf("%s holds %q", name, bad)
