@@ -30,6 +30,9 @@ func init() {
 //	smtp {
 //		hostname      <name>
 //		drain_timeout <duration>
+//		tracing {
+//			span <name>
+//		}
 //		accounts {
 //			...
 //		}
@@ -43,6 +46,16 @@ func smtpOptions(app *smtpapp.App) options {
 	return options{
 		"hostname":      text(&app.Hostname),
 		"drain_timeout": duration(&app.DrainTimeout),
+		"tracing": {
+			isSet: func() bool { return app.Tracing != nil },
+			nested: func(d *caddyfile.Dispenser) error {
+				if args := d.RemainingArgs(); len(args) > 0 {
+					return malformed(d, "smtp", "tracing", unexpectedArg(args[0]))
+				}
+				app.Tracing = new(smtpapp.Tracing)
+				return parseBlock(d, "tracing", tracingOptions(app.Tracing))
+			},
+		},
 		"accounts": {
 			many: true,
 			nested: func(d *caddyfile.Dispenser) error {
@@ -71,4 +84,10 @@ func smtpOptions(app *smtpapp.App) options {
 			},
 		},
 	}
+}
+
+// tracingOptions are those of tracing: what Caddy's directive of this name
+// takes and makes sense here. All else comes from the OTEL_ variables.
+func tracingOptions(t *smtpapp.Tracing) options {
+	return options{"span": text(&t.Span)}
 }
