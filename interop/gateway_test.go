@@ -55,6 +55,8 @@ type gatewayOptions struct {
 	oauth string
 	// accounts are further account blocks.
 	accounts string
+	// smtp are lines for the smtp block.
+	smtp string
 }
 
 // startGateway runs a gateway with an account for each of the names; its
@@ -124,6 +126,7 @@ func startGateway(t *testing.T, o gatewayOptions, names ...string) *gateway {
 	}
 	smtp {
 		hostname localhost
+		%s
 		accounts {%s
 		}
 		server submission %s {
@@ -141,7 +144,7 @@ func startGateway(t *testing.T, o gatewayOptions, names ...string) *gateway {
 	}
 }
 `, g.admin, filepath.Join(dir, "storage"), addrs[3], addrs[4], addrs[5], sandboxSecret, mailPassword, o.sandbox+mailboxes,
-		sandboxSecret, o.oauth, strings.ReplaceAll(o.upstream, "{pki.ca}", g.pki.caFile), accounts.String()+o.accounts,
+		sandboxSecret, o.oauth, strings.ReplaceAll(o.upstream, "{pki.ca}", g.pki.caFile), o.smtp, accounts.String()+o.accounts,
 		g.starttls, g.pki.certFile, g.pki.keyFile, o.server,
 		g.implicit, g.pki.certFile, g.pki.keyFile, o.server,
 		g.plain, o.server)
