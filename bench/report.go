@@ -86,40 +86,57 @@ func (rep *report) add(t *table) { rep.Tables = append(rep.Tables, t) }
 
 // speed adds one repetition.
 func (rep *report) speed(r speedRow, f figure) {
-	for _, l := range rep.Speed {
-		if l.Group == r.group && l.Via == r.via {
-			l.Repetitions = append(l.Repetitions, f)
-			return
-		}
+	if l := rep.speedLine(r.group, r.via); l != nil {
+		l.Repetitions = append(l.Repetitions, f)
+		return
 	}
 	rep.Speed = append(rep.Speed, &speedLine{Group: r.group, Via: r.via, Repetitions: []figure{f}})
 }
 
 // finish computes medians and ratios.
 func (rep *report) finish() {
-	direct := make(map[string]*speedLine)
 	for _, l := range rep.Speed {
 		l.Median = medianFigure(l.Repetitions)
-		if l.Via == viaDirect {
-			direct[l.Group] = l
-		}
 	}
 	for _, l := range rep.Speed {
-		d := direct[l.Group]
+		d := rep.speedLine(l.Group, viaDirect)
 		if d == nil {
 			continue
 		}
-		if d.Median.Rate > 0 {
-			l.OfDirect = l.Median.Rate / d.Median.Rate
+		l.OfDirect = pairedRatio(l, d, func(f *figure) float64 { return f.Rate })
+		if all := pairedRatio(l, d, (*figure).allCPU); all > 0 {
+			l.OfDirectCPU = 1 / all
 		}
-		if all := l.Median.allCPU(); all > 0 {
-			l.OfDirectCPU = d.Median.allCPU() / all
+		if one := rep.speedLine(l.Group, viaOneFlight); one != nil && l.Via == viaDeferred {
+			d = one // what takes one round trip is compared with what takes one
 		}
 		if l != d {
 			l.AddedP95 = l.Median.Latency.P95 - d.Median.Latency.P95
 		}
 	}
 	rep.speedTargets()
+}
+
+func (rep *report) speedLine(group, via string) *speedLine {
+	for _, l := range rep.Speed {
+		if l.Group == group && l.Via == via {
+			return l
+		}
+	}
+	return nil
+}
+
+// pairedRatio is the median of the ratios of repetitions that ran one after
+// the other: a machine that is slower for a minute moves it less than the
+// ratio of two medians.
+func pairedRatio(l, d *speedLine, get func(*figure) float64) float64 {
+	var ratios []float64
+	for i := range min(len(l.Repetitions), len(d.Repetitions)) {
+		if of := get(&d.Repetitions[i]); of > 0 {
+			ratios = append(ratios, get(&l.Repetitions[i])/of)
+		}
+	}
+	return median(ratios)
 }
 
 func (f *figure) allCPU() float64 { return f.CPU + f.LoadCPU + f.SinkCPU }
@@ -242,7 +259,8 @@ func (rep *report) speedText(b *strings.Builder) {
 		"DIRECT is the load generator straight to the sink, over TLS, logged in. HAProxy passes the same TLS\n" +
 		"through. The gateway takes plaintext unless stated, and speaks TLS and XOAUTH2 to the sink. CPU is that of\n" +
 		"the gateway (or HAProxy) alone; \"of load, sink\" that of the other two; \"by CPU\" is\n" +
-		"the ratio to DIRECT that the CPU time of all three gives, which a busy machine moves less. Round trips are flights of replies\n" +
+		"the ratio to DIRECT that the CPU time of all three gives, which a busy machine moves less. Ratios are medians of\n" +
+		"those of repetitions that ran one after the other. Round trips are flights of replies\n" +
 		"at the sink per message. A row is ok if what the sink counted is exactly what was answered 250.\n")
 	cols := []string{"via", "msg/s", "of DIRECT", "by CPU", "p50 ms", "p95 ms", "p99 ms", "CPU s/1000", "of load, sink", "peak RSS MiB", "upstream conns", "round trips", "sent = delivered", ""}
 	group := ""
@@ -262,7 +280,7 @@ func (rep *report) speedText(b *strings.Builder) {
 		if l.AddedP95 != 0 && (group == groupOpen || group == groupRTT) {
 			added = fmt.Sprintf(" (%+.2f)", l.AddedP95)
 		}
-		if l.Via != viaDirect {
+		if l.Via != viaDirect && l.Via != viaOneFlight {
 			cpu, rss = fmt.Sprintf("%.4f", m.CPU), fmt.Sprintf("%.0f", float64(m.PeakKiB)/1024)
 		}
 		fmt.Fprintf(b, "| %s | %.0f | %s | %s | %.2f | %.2f%s | %.2f | %s | %.4f, %.4f | %s | %d | %.2f | %d = %d | %s |\n",

@@ -26,12 +26,13 @@ import (
 
 // What a row's load goes to.
 const (
-	viaDirect   = "DIRECT"
-	viaHAProxy  = "HAProxy TCP only"
-	viaFaithful = "gateway faithful"
-	viaDeferred = "gateway deferred"
-	viaLogLines = "gateway faithful, log line by line"
-	viaPostfix  = "Postfix as a relay, queued"
+	viaDirect    = "DIRECT"
+	viaOneFlight = "DIRECT, one flight (BDAT)"
+	viaHAProxy   = "HAProxy TCP only"
+	viaFaithful  = "gateway faithful"
+	viaDeferred  = "gateway deferred"
+	viaLogLines  = "gateway faithful, log line by line"
+	viaPostfix   = "Postfix as a relay, queued"
 )
 
 // speedRow is one row of the speed tables.
@@ -82,6 +83,8 @@ func speedRows(e *env) []speedRow {
 	open.Rate = 833
 	rtt := open
 	rtt.Rate, rtt.Clients = 100, 20
+	rttOne := rtt
+	rttOne.Mode = modeBDAT
 
 	rows := []speedRow{
 		{group: groupClosed, via: viaDirect, load: base},
@@ -97,6 +100,7 @@ func speedRows(e *env) []speedRow {
 		{group: groupOpen, via: viaFaithful, load: open},
 		{group: groupOpen, via: viaDeferred, load: open},
 		{group: groupRTT, via: viaDirect, load: rtt, rtt: 30 * time.Millisecond, once: true},
+		{group: groupRTT, via: viaOneFlight, load: rttOne, rtt: 30 * time.Millisecond, once: true},
 		{group: groupRTT, via: viaFaithful, load: rtt, rtt: 30 * time.Millisecond, once: true},
 		{group: groupRTT, via: viaDeferred, load: rtt, rtt: 30 * time.Millisecond, once: true},
 	}
