@@ -177,10 +177,10 @@ func jsonFields(typ reflect.Type) map[string]bool {
 }
 
 // TestOptionsAreDocumented holds that each option of the Caddyfile stands in
-// a row of configuration.md or accounts.md.
+// a row of configuration.md, accounts.md or metrics.md.
 func TestOptionsAreDocumented(t *testing.T) {
 	var rows []string
-	for _, page := range []string{"configuration.md", "accounts.md"} {
+	for _, page := range []string{"configuration.md", "accounts.md", "metrics.md"} {
 		for line := range strings.Lines(read(t, page)) {
 			if strings.HasPrefix(line, "| `") || strings.HasPrefix(line, "| first") {
 				rows = append(rows, line)

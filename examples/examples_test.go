@@ -40,6 +40,7 @@ func TestExamples(t *testing.T) {
 	t.Setenv("XDG_DATA_HOME", dir)
 	t.Setenv("XDG_CONFIG_HOME", dir)
 	t.Setenv("CREDENTIALS_DIRECTORY", dir)
+	t.Setenv("LOGS_DIRECTORY", dir)
 	t.Setenv("ACCOUNTS_FILE", filepath.Join(dir, "accounts.jsonl"))
 	for _, name := range []string{"MS_TENANT", "MS_CLIENT_ID", "GOOGLE_CLIENT_ID", "GOOGLE_CLIENT_SECRET"} {
 		t.Setenv(name, "made-up")
