@@ -44,8 +44,9 @@ type gateway struct {
 // gatewayOptions are what tests change of the configuration.
 type gatewayOptions struct {
 	// upstream are lines for the upstream block `provider`; {pki.ca} is the
-	// authority of the gateway's certificate. Default: the sandbox with
-	// STARTTLS and XOAUTH2.
+	// authority of the gateway's certificate, {sandbox.smtp} and
+	// {sandbox.http} are addresses. Default: the sandbox with STARTTLS and
+	// XOAUTH2.
 	upstream string
 	// server are lines for each server block.
 	server string
@@ -85,6 +86,7 @@ func startGateway(t *testing.T, o gatewayOptions, names ...string) *gateway {
 	if o.oauth == "" {
 		o.oauth = "token_url http://" + g.sandboxHTTP + "/token\n"
 	}
+	places := strings.NewReplacer("{pki.ca}", g.pki.caFile, "{sandbox.smtp}", g.sandboxSMTP, "{sandbox.http}", g.sandboxHTTP)
 	var accounts strings.Builder
 	hash := "sha256:" + sha256hex([]byte(password))
 	mailboxes := ""
@@ -144,7 +146,7 @@ func startGateway(t *testing.T, o gatewayOptions, names ...string) *gateway {
 	}
 }
 `, g.admin, filepath.Join(dir, "storage"), addrs[3], addrs[4], addrs[5], sandboxSecret, mailPassword, o.sandbox+mailboxes,
-		sandboxSecret, o.oauth, strings.ReplaceAll(o.upstream, "{pki.ca}", g.pki.caFile), o.smtp, accounts.String()+o.accounts,
+		sandboxSecret, places.Replace(o.oauth), places.Replace(o.upstream), o.smtp, accounts.String()+o.accounts,
 		g.starttls, g.pki.certFile, g.pki.keyFile, o.server,
 		g.implicit, g.pki.certFile, g.pki.keyFile, o.server,
 		g.plain, o.server)

@@ -213,3 +213,42 @@ func TestProxyRefuses(t *testing.T) {
 		}
 	}
 }
+
+// TestSourceIPv6 dials from an IPv6 address, and never falls back to the other
+// family or to another address.
+func TestSourceIPv6(t *testing.T) {
+	ln, err := net.Listen("tcp6", "[::1]:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	six := testSettings(t, nil, func(tr *SMTPTransport) { tr.Dial = ln.Addr().String() })
+	nc, derr := dialTCP(context.Background(), six, credentials{sourceIP: "::1"})
+	if derr != nil {
+		t.Fatal(derr)
+	}
+	defer nc.Close()
+	if got := nc.LocalAddr().(*net.TCPAddr).IP.String(); got != "::1" {
+		t.Errorf("from %s", got)
+	}
+	four := testSettings(t, newProvider(t))
+	for _, c := range []struct {
+		s      *settings
+		source string
+		class  failClass
+	}{
+		{six, "2001:db8::1", failLocal}, // not of this machine
+		{six, "127.0.0.1", failConnect},
+		{four, "::1", failConnect},
+	} {
+		nc, derr := dialTCP(context.Background(), c.s, credentials{sourceIP: c.source})
+		if derr == nil {
+			_ = nc.Close()
+			t.Errorf("from %s to %s: connected from %v", c.source, c.s.address(), nc.LocalAddr())
+			continue
+		}
+		if derr.class != c.class {
+			t.Errorf("from %s to %s: %v, class %d, want %d", c.source, c.s.address(), derr, derr.class, c.class)
+		}
+	}
+}
