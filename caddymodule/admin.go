@@ -92,6 +92,9 @@ func (AdminAPI) Routes() []caddy.AdminRoute {
 				if err == nil {
 					return nil
 				}
+				if name := r.PathValue("name"); errors.Is(err, accounts.ErrNotFound) && name != "" {
+					err = notFound(name)
+				}
 				return writeAPIError(w, err)
 			}),
 		})
@@ -118,6 +121,38 @@ func directory() (*accounts.Directory, error) {
 		return nil, err
 	}
 	return app.Directory(), nil
+}
+
+// notFound is the error of an account that is not there.
+func notFound(name string) error {
+	var problems []accounts.Problem
+	if dir, err := directory(); err == nil {
+		problems = dir.Problems()
+	}
+	return &apiError{http.StatusNotFound, errors.New(unknownAccount(name, problems)), ""}
+}
+
+// unknownAccount names the account and what is wrong with its record, if it
+// has one: who wrote it into a file looks for the account, not for problems.
+func unknownAccount(name string, problems []accounts.Problem) string {
+	text := accounts.ErrNotFound.Error() + ": '" + name + "'"
+	for _, p := range problems {
+		if p.Kept || !strings.EqualFold(p.Account, name) {
+			continue
+		}
+		where, what := p.File, p.Message
+		if where == "" {
+			where = p.Source
+		}
+		if p.Line != 0 {
+			where += fmt.Sprintf(", line %d,", p.Line)
+		}
+		if p.Field != "" {
+			what = "field '" + p.Field + "': " + what
+		}
+		return text + ": its record in " + where + " is not in use: " + what
+	}
+	return text
 }
 
 // apiError is an error with its HTTP status and the name of the field at

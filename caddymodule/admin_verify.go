@@ -111,8 +111,12 @@ func verifyAccount(w http.ResponseWriter, r *http.Request) error {
 // explainStep explains a failed step. The challenge of a refused login says
 // more than the reply after it.
 func explainStep(s upstreampool.VerifyStep) *Explanation {
+	of := explain
+	if s.Name == "token" {
+		of = explainToken
+	}
 	for _, text := range []string{s.Challenge, s.Error} {
-		if e, ok := explain(text); ok {
+		if e, ok := of(text); ok {
 			return &e
 		}
 	}

@@ -100,9 +100,35 @@ var loginFailures = []struct {
 		Cause:  "The application's registration does not know the address that the browser is sent back to.",
 		Remedy: "Register http://localhost (type `Mobile and desktop` at Microsoft, `Desktop app` at Google), or give the registered one with --redirect-url.",
 	}},
+	{regexp.MustCompile(`another identity has consented`), Explanation{
+		ID:     "other_identity",
+		Cause:  "Somebody else than the owner of the account's mailbox was logged in at the browser; nothing was stored.",
+		Remedy: "Log in as the owner, in a private window of the browser; or, for a shared mailbox, give --any-identity.",
+	}},
 	{regexp.MustCompile(`(?i)admin_policy_enforced|access_denied|org_internal|aadsts90094|aadsts900941`), Explanation{
 		ID:     "access_denied",
 		Cause:  "The user, or a policy of the organization, refused consent.",
 		Remedy: "An administrator of the organization trusts the application; then: caddy smtp login ACCOUNT.",
 	}},
+}
+
+// tokenEndpoint is what explains an answer that no token endpoint gives.
+var tokenEndpoint = regexp.MustCompile(`no JSON in the token endpoint's answer.*\(HTTP (?:30[1-9]|404|405|410)\)`)
+
+// explainToken explains a failure on the way to a token. Its network is that
+// of the provider's OAuth endpoints, where `dial` is not to blame.
+func explainToken(text string) (Explanation, bool) {
+	if tokenEndpoint.MatchString(text) {
+		return Explanation{
+			ID:     "token_endpoint",
+			Cause:  "There is no token endpoint at this address.",
+			Remedy: "Check `token_url`, `issuer`, `tenant` and `cloud` of the provider.",
+		}, true
+	}
+	e, ok := explain(text)
+	switch e.ID {
+	case "refused", "timeout", "dns_no_host":
+		e.Remedy = "Check `token_url` or `issuer` of the provider, and whether this machine gets there: a firewall, or `network_proxy`."
+	}
+	return e, ok
 }

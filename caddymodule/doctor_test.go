@@ -17,6 +17,9 @@ package caddymodule
 import (
 	"strings"
 	"testing"
+
+	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/upstreampool"
 )
 
 func TestExplainOAuth(t *testing.T) {
@@ -47,6 +50,46 @@ func TestExplainOAuth(t *testing.T) {
 		}
 		if got.Cause == "The refresh failed." {
 			t.Errorf("%q is not explained", s.text)
+		}
+	}
+}
+
+// TestExplainTokenStep holds that what fails on the way to a token is not
+// blamed on the mail server's address.
+func TestExplainTokenStep(t *testing.T) {
+	for _, s := range []struct{ text, id string }{
+		{"provider 'p': dial tcp 127.0.0.1:1: connect: connection refused", "refused"},
+		{"provider 'p': dial tcp: lookup id.example.com on 127.0.0.1:53: no such host", "dns_no_host"},
+		{"provider 'p': dial tcp 192.0.2.1:443: i/o timeout", "timeout"},
+		{"provider 'p': no JSON in the token endpoint's answer but text/html (HTTP 404)", "token_endpoint"},
+	} {
+		e := explainStep(upstreampool.VerifyStep{Name: "token", Error: s.text})
+		if e == nil || e.ID != s.id || !strings.Contains(e.Remedy, "`token_url`") || strings.Contains(e.Remedy, "`dial`") {
+			t.Errorf("%q is explained as %+v", s.text, e)
+		}
+	}
+	if e := explainStep(upstreampool.VerifyStep{Name: "tcp", Error: "dial tcp 127.0.0.1:1: connect: connection refused"}); e == nil || !strings.Contains(e.Remedy, "`dial`") {
+		t.Errorf("the mail server is not blamed: %+v", e)
+	}
+	if e, ok := explain("another identity has consented: 'b@example.com' in place of 'a@example.com'"); !ok || !strings.Contains(e.Remedy, "--any-identity") {
+		t.Errorf("another identity: %+v", e)
+	}
+}
+
+// TestUnknownAccount holds that an account that is not there is named, and a
+// mistake in its record as well.
+func TestUnknownAccount(t *testing.T) {
+	problems := []accounts.Problem{
+		{File: "/etc/a.jsonl", Line: 2, Account: "b@example.com", Field: "upstrem", Message: "unknown field"},
+		{Source: "dynamic", Account: "c@example.com", Message: "malformed JSON"},
+	}
+	for name, want := range map[string]string{
+		"a@example.com": "no such account: 'a@example.com'",
+		"B@example.com": "no such account: 'B@example.com': its record in /etc/a.jsonl, line 2, is not in use: field 'upstrem': unknown field",
+		"c@example.com": "no such account: 'c@example.com': its record in dynamic is not in use: malformed JSON",
+	} {
+		if got := unknownAccount(name, problems); got != want {
+			t.Errorf("got %q, want %q", got, want)
 		}
 	}
 }

@@ -72,7 +72,11 @@ func (e *Error) Error() string {
 	case e.Provider != "":
 		parts = append(parts, "provider '"+e.Provider+"'")
 	}
-	if e.class == classReauth {
+	switch {
+	case e.class != classReauth:
+	case e.Code == "no_refresh_token":
+		parts = append(parts, "needs consent")
+	default:
 		parts = append(parts, "needs consent again")
 	}
 	for _, s := range []string{e.Code, e.Description} {

@@ -138,7 +138,7 @@ func TestNoConsentYet(t *testing.T) {
 	s := newEndpoint(t)
 	a := newApp(t, config(t.TempDir(), s.URL, nil))
 	_, err := a.Token(context.Background(), "p", "alice", "alice", "")
-	wantError(t, err, "there is no consent yet")
+	wantError(t, err, "needs consent: no_refresh_token: there is no consent yet")
 	if !err.(*Error).ReauthRequired() || s.count() != 0 {
 		t.Fatal("not ReauthRequired, or a request was made")
 	}
