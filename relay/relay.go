@@ -103,18 +103,18 @@ type Info struct {
 	Envelope time.Duration
 	// Data is the time from the first body byte to the final reply.
 	Data time.Duration
-	// Times are moments behind these durations, for tracing.
-	Times Times
+	// Times are moments behind these durations, for tracing. It may be nil.
+	Times *Times
 }
 
-// Times are moments in Unix nanoseconds; zero where there was none. Those of
-// the connection are known if it had carried no message before: it may have
-// been opened for another one, and then they lie before this one.
+// Times are moments; zero where there was none. Those of the connection are
+// known if it had carried no message before: it may have been opened for
+// another one, and then they lie before this one.
 type Times struct {
 	// Asked is when the message began to wait for quota or a connection, Got
 	// when it had both.
-	Asked, Got int64
+	Asked, Got time.Time
 	// Token is when the access token was asked for, Dial when it was there
 	// and the connection was begun, and Ready when that was logged in.
-	Token, Dial, Ready int64
+	Token, Dial, Ready time.Time
 }

@@ -37,8 +37,9 @@ type stretch struct{ from, to time.Time }
 // It keeps no address but the client's, no text of a reply, since these quote
 // addresses, and nothing of the message.
 type messageTrace struct {
-	tracer trace.Tracer
-	span   trace.Span
+	tracer  trace.Tracer
+	span    trace.Span
+	started time.Time
 
 	auth     stretch // of the login, if this is the first message after it
 	begin    stretch // of waiting for the upstream's Begin
@@ -68,7 +69,7 @@ func (t *tracing) startMessage(s *session) *messageTrace {
 	if !span.IsRecording() {
 		return nil // not sampled
 	}
-	return &messageTrace{tracer: t.tracer, span: span, auth: auth}
+	return &messageTrace{tracer: t.tracer, span: span, started: s.started, auth: auth}
 }
 
 func (m *messageTrace) now() time.Time {
@@ -99,7 +100,7 @@ func (m *messageTrace) flight(from time.Time) {
 // refused notes a recipient's refusal.
 func (m *messageTrace) refused(err error) {
 	if m != nil {
-		m.span.AddEvent("recipient refused", trace.WithAttributes(replyAttributes(asReply(err))...))
+		m.span.AddEvent("recipient refused", m.at(time.Now()), trace.WithAttributes(replyAttributes(asReply(err))...))
 	}
 }
 
@@ -116,7 +117,10 @@ func (m *messageTrace) finish(s *session, o *outcome, end time.Time) string {
 	if m == nil {
 		return ""
 	}
-	times := &o.info.Times
+	times := o.info.Times
+	if times == nil {
+		times = new(relay.Times)
+	}
 	attrs := append(make([]attribute.KeyValue, 0, 16),
 		attribute.String("network.protocol.name", "smtp"),
 		attribute.String("mailgateway.server", s.gen.name),
@@ -131,7 +135,7 @@ func (m *messageTrace) finish(s *session, o *outcome, end time.Time) string {
 	if s.remote.IsValid() {
 		attrs = append(attrs, attribute.String("client.address", s.remote.String()))
 	}
-	if s.tx != nil || o.info.Reused || times.Ready > 0 {
+	if s.tx != nil || o.info.Reused || !times.Ready.IsZero() {
 		attrs = append(attrs, attribute.Bool("mailgateway.upstream.reused", o.info.Reused))
 	}
 	if o.reply == nil {
@@ -144,18 +148,15 @@ func (m *messageTrace) finish(s *session, o *outcome, end time.Time) string {
 
 	ctx := trace.ContextWithSpan(context.Background(), m.span)
 	m.child(ctx, "auth", m.auth, nil)
-	switch {
-	case m.beginErr != nil:
+	if m.beginErr != nil {
 		m.child(ctx, "wait", m.begin, asReply(m.beginErr))
-	case times.Asked > 0:
-		m.child(ctx, "wait", stretch{time.Unix(0, times.Asked), time.Unix(0, times.Got)}, nil)
+	} else {
+		m.child(ctx, "wait", stretch{times.Asked, times.Got}, nil)
 	}
 	// A connection that was ready before the message came cost it nothing.
-	if times.Ready >= s.started.UnixNano() {
-		if times.Token > 0 {
-			m.child(ctx, "token", stretch{time.Unix(0, times.Token), time.Unix(0, times.Dial)}, nil)
-		}
-		m.child(ctx, "dial", stretch{time.Unix(0, times.Dial), time.Unix(0, times.Ready)}, nil)
+	if !times.Ready.Before(s.started) {
+		m.child(ctx, "token", stretch{times.Token, times.Dial}, nil)
+		m.child(ctx, "dial", stretch{times.Dial, times.Ready}, nil)
 	}
 	var refusal *relay.Reply
 	if s.rcpts == 0 && s.rcptErr != nil {
@@ -177,11 +178,18 @@ func (m *messageTrace) child(ctx context.Context, name string, t stretch, reply 
 	if name != "auth" && name != "wait" {
 		kind = trace.SpanKindClient
 	}
-	_, span := m.tracer.Start(ctx, name, trace.WithTimestamp(t.from), trace.WithSpanKind(kind))
+	_, span := m.tracer.Start(ctx, name, m.at(t.from), trace.WithSpanKind(kind))
 	if reply != nil {
 		judge(span, reply)
 	}
-	span.End(trace.WithTimestamp(t.to))
+	span.End(m.at(t.to))
+}
+
+// at is a moment in the message's own time. The wall clock may be set meanwhile,
+// and is not read at the very instant of the steady one, so what lies within the
+// message would not always do so by the wall clock.
+func (m *messageTrace) at(moment time.Time) trace.SpanEventOption {
+	return trace.WithTimestamp(m.started.Add(moment.Sub(m.started)))
 }
 
 // judge says on a span how it ended. A refusal is an error, whoever's it is.

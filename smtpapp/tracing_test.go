@@ -45,14 +45,15 @@ type timedUpstream struct {
 }
 
 func (u *timedUpstream) info() relay.Info {
-	now := time.Now().UnixNano()
+	now := time.Now()
 	i := relay.Info{Upstream: "fake", Reused: u.reused}
 	switch {
 	case u.reused:
 	case u.early:
-		i.Times = relay.Times{Token: 1, Dial: 2, Ready: 3}
+		past := now.Add(-time.Hour)
+		i.Times = &relay.Times{Token: past, Dial: past, Ready: past}
 	default:
-		i.Times = relay.Times{Asked: now - 100, Token: now - 90, Dial: now - 50, Ready: now, Got: now}
+		i.Times = &relay.Times{Asked: now.Add(-100), Token: now.Add(-90), Dial: now.Add(-50), Ready: now, Got: now}
 	}
 	return i
 }

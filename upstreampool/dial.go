@@ -92,14 +92,14 @@ func (u *upstream) dial(ctx context.Context, s *settings, ac *account, id creden
 			t0 := time.Now()
 			token, derr = fetchToken(ctx, s, id)
 			tokenTime += time.Since(t0)
-			times.Token = t0.UnixNano()
+			times.Token = t0
 			if derr != nil {
 				u.breaker.done(clock(), false, false, probe)
 				u.metrics.dial(dialResults[derr.class])
 				return nil, derr
 			}
 		}
-		times.Dial = time.Now().UnixNano()
+		times.Dial = time.Now()
 		c, err := connect(ctx, s, id, nil)
 		if err == nil {
 			u.breaker.done(clock(), true, true, probe)
@@ -124,7 +124,7 @@ func (u *upstream) dial(ctx context.Context, s *settings, ac *account, id creden
 				}
 			}
 			c.tokenTime, c.dialTime = tokenTime, time.Since(start)-tokenTime
-			times.Ready = time.Now().UnixNano()
+			times.Ready = time.Now()
 			c.times = times
 			return c, nil
 		}

@@ -42,7 +42,8 @@ type transaction struct {
 	held     int64        // recipient slots taken
 	done     bool
 
-	info relay.Info
+	info  relay.Info
+	times relay.Times
 }
 
 // begin reserves what one message needs.
@@ -62,9 +63,10 @@ func (t *transaction) reserve(ctx context.Context, forced bool) error {
 	ac, c, waited, err := t.up.acquire(ctx, t.acct, forced)
 	t.info.Upstream = t.up.name
 	t.info.Wait += waited
+	t.info.Times = &t.times
 	if waited > 0 {
-		t.info.Times.Got = time.Now().UnixNano()
-		t.info.Times.Asked = t.info.Times.Got - int64(waited)
+		t.times.Got = time.Now()
+		t.times.Asked = t.times.Got.Add(-waited)
 	}
 	if err != nil {
 		return err
@@ -85,7 +87,7 @@ func (t *transaction) take(c *conn) {
 	t.stale = t.info.Reused || clock()-c.opened > int64(recentUse)
 	if !t.info.Reused {
 		t.info.Dial, t.info.Token = c.dialTime, c.tokenTime
-		t.info.Times.Token, t.info.Times.Dial, t.info.Times.Ready = c.times.Token, c.times.Dial, c.times.Ready
+		t.times.Token, t.times.Dial, t.times.Ready = c.times.Token, c.times.Dial, c.times.Ready
 		t.info.Wait = max(0, t.info.Wait-c.dialTime-c.tokenTime)
 	}
 }
