@@ -50,7 +50,9 @@ type accountNotice struct {
 	Account string `json:"account,omitempty"`
 	State   string `json:"state"`
 	Cause   string `json:"cause"`
-	Remedy  string `json:"remedy,omitempty"`
+	// Words are the upstream's own.
+	Words  string `json:"words,omitempty"`
+	Remedy string `json:"remedy,omitempty"`
 	// Until is when it is over or tried again, where that is known.
 	Until time.Time `json:"until,omitzero"`
 	Count int       `json:"count"`
@@ -213,7 +215,7 @@ func (f *statusFeed) refusedNotice(a *accounts.Account, st upstreampool.AccountS
 		if len(words) > maxWords {
 			words = strings.ToValidUTF8(words[:maxWords], "") + "…"
 		}
-		n.Cause += ": " + words
+		n.Words = words
 	}
 	return n, true
 }

@@ -23,10 +23,14 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/upstreampool"
 )
 
 func newStatusPage(t *testing.T) *StatusPage {
@@ -90,6 +94,53 @@ func TestStatusPageAccess(t *testing.T) {
 				t.Errorf("%d bytes for %s", w.Body.Len(), tc.method)
 			}
 		})
+	}
+}
+
+// TestStatusPageEndsItsStreams: a shutdown waits for requests, and an open page
+// must not hold it up.
+func TestStatusPageEndsItsStreams(t *testing.T) {
+	s := newStatusPage(t)
+	r := httptest.NewRequest("GET", "/?events", nil)
+	r.RemoteAddr = "127.0.0.1:1"
+	w := httptest.NewRecorder()
+	s.end() // what the server calls when it begins to shut down
+	if err := s.ServeHTTP(w, r, nil); err != nil {
+		t.Fatal(err)
+	}
+	if body := w.Body.String(); !strings.HasPrefix(body, "retry: ") || strings.Count(body, "data: {") != 1 || !strings.HasSuffix(body, "}\n\n") {
+		t.Errorf("events %q, want how soon to come back, and one snapshot", body)
+	}
+	if err := s.Cleanup(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestStatusPageNamesNobody: without show_accounts neither an account's name
+// nor a provider's words, which may hold one, are told.
+func TestStatusPageNamesNobody(t *testing.T) {
+	at := time.Now().Add(time.Minute)
+	a := &accounts.Account{Record: accounts.Record{Name: "private@example.com", Upstream: "provider"}}
+	st := upstreampool.AccountStatus{LastError: "535 5.7.8 private@example.com may not", LoginsResume: &at}
+	for _, names := range []bool{false, true} {
+		f := &statusFeed{accounts: names}
+		n, ok := f.refusedNotice(a, st)
+		if !ok || n.State != "no_connection" || n.Remedy == "" || strings.Contains(n.Words, "private@") != names {
+			t.Errorf("names %v: notice %+v", names, n)
+		}
+		if strings.Contains(n.Cause, "private@") {
+			t.Errorf("names %v: cause %q", names, n.Cause)
+		}
+	}
+	for _, told := range toldElsewhere {
+		st.LastError = told
+		if n, ok := new(statusFeed).refusedNotice(a, st); ok {
+			t.Errorf("%q has a notice of its own: %+v", told, n)
+		}
+	}
+	st.LastError, st.Connections.Idle = "432 4.3.2 too many", 1
+	if n, _ := new(statusFeed).refusedNotice(a, st); n.State != "fewer_connections" {
+		t.Errorf("with a connection: %+v", n)
 	}
 }
 

@@ -15,188 +15,21 @@
 package interop
 
 import (
-	"bufio"
-	"encoding/json"
+	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/smtp"
+	"net/textproto"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/caddymail/mailgateway/sandbox"
 )
-
-// chromium is a browser, driven by statuspage/browser.mjs.
-type chromium struct {
-	t     *testing.T
-	stdin io.WriteCloser
-	lines *bufio.Reader
-}
-
-func startChromium(t *testing.T) *chromium {
-	t.Helper()
-	node, path := needNode(t, "statuspage"), need(t, "chromium")[0]
-	cmd := exec.Command(node, "statuspage/browser.mjs", path)
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	messages := newOutput()
-	cmd.Stderr = messages
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = stdin.Close() // it closes the browser, then ends
-		if err := cmd.Wait(); err != nil {
-			t.Errorf("browser.mjs: %v", err)
-		}
-		if t.Failed() {
-			t.Logf("browser.mjs: %s", tail(messages.String(), 20))
-		}
-	})
-	return &chromium{t, stdin, bufio.NewReader(stdout)}
-}
-
-// do carries out a command; what it answers goes into `into`, if not nil.
-func (c *chromium) do(command string, args object, into any) {
-	c.t.Helper()
-	line := object{"do": command}
-	for k, v := range args {
-		line[k] = v
-	}
-	b, err := json.Marshal(line)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	if _, err := c.stdin.Write(append(b, '\n')); err != nil {
-		c.t.Fatal(err)
-	}
-	reply, err := c.lines.ReadBytes('\n')
-	if err != nil {
-		c.t.Fatalf("%s: %v", b, err)
-	}
-	var answer struct {
-		Value json.RawMessage
-		Error string
-	}
-	if err := json.Unmarshal(reply, &answer); err != nil {
-		c.t.Fatalf("%s: %v\n%s", b, err, reply)
-	}
-	if answer.Error != "" {
-		c.t.Fatalf("%s: %s", b, answer.Error)
-	}
-	if into == nil {
-		return
-	}
-	if err := json.Unmarshal(answer.Value, into); err != nil {
-		c.t.Fatalf("%s: %v\n%s", b, err, answer.Value)
-	}
-}
-
-func (c *chromium) open(url, scheme string, width, height int) {
-	c.t.Helper()
-	var status int
-	c.do("open", object{"url": url, "scheme": scheme, "width": width, "height": height}, &status)
-	if status != http.StatusOK {
-		c.t.Fatalf("%s: status %d", url, status)
-	}
-}
-
-// is waits until the element's text is this.
-func (c *chromium) is(selector, text string) {
-	c.t.Helper()
-	c.do("text", object{"selector": selector, "is": text}, nil)
-}
-
-// matches waits until the element's text matches this.
-func (c *chromium) matches(selector, expr string) {
-	c.t.Helper()
-	c.do("text", object{"selector": selector, "matches": expr}, nil)
-}
-
-// none is for checks that answer with what is wrong.
-func (c *chromium) none(check string) {
-	c.t.Helper()
-	var problems []string
-	c.do(check, nil, &problems)
-	for _, p := range problems {
-		c.t.Errorf("%s: %s", check, p)
-	}
-}
-
-// seen is what the browser said and did since the page was opened.
-type seen struct {
-	Console, Requests   []string
-	Events, Navigations int
-}
-
-// quiet checks that the browser had nothing to complain about, went nowhere
-// else and loaded the page once. `but` are complaints that are meant.
-func (c *chromium) quiet(base string, but ...string) {
-	c.t.Helper()
-	var s seen
-	c.do("seen", nil, &s)
-	for _, m := range s.Console {
-		if !slices.ContainsFunc(but, func(b string) bool { return strings.Contains(m, b) }) {
-			c.t.Errorf("the browser's console: %s", m)
-		}
-	}
-	if len(s.Requests) < 4 {
-		c.t.Errorf("requests %q, want page, style, script and events", s.Requests)
-	}
-	for _, r := range s.Requests {
-		if !strings.HasPrefix(r, base) {
-			c.t.Errorf("a request to %s", r)
-		}
-	}
-	if s.Navigations != 1 {
-		c.t.Errorf("the page was loaded %d times", s.Navigations)
-	}
-}
-
-// accessible checks structure, contrast and, with axe, everything that can be
-// checked by a program.
-func (c *chromium) accessible() (background string) {
-	c.t.Helper()
-	c.none("structure")
-	var contrast struct {
-		Lowest     float64
-		Texts      int
-		Background string
-		Bad        []string
-	}
-	c.do("contrast", nil, &contrast)
-	if contrast.Texts < 40 {
-		c.t.Errorf("only %d texts on the page", contrast.Texts)
-	}
-	for _, b := range contrast.Bad {
-		c.t.Errorf("contrast below 4.5: %s", b)
-	}
-	c.t.Logf("background %s: lowest contrast of %d texts %.2f", contrast.Background, contrast.Texts, contrast.Lowest)
-	var violations []struct {
-		Impact, ID, Help string
-		Nodes            []string
-	}
-	c.do("axe", nil, &violations)
-	for _, v := range violations {
-		report := c.t.Logf
-		if v.Impact == "serious" || v.Impact == "critical" {
-			report = c.t.Errorf
-		}
-		report("axe: %s: %s: %s: %q", v.Impact, v.ID, v.Help, v.Nodes)
-	}
-	return contrast.Background
-}
 
 // statusSite adds a site with the status page to a gateway's configuration,
 // at / with names of accounts and at /counted/ without, and loads it.
@@ -267,42 +100,58 @@ func (g *gateway) restart(between func()) {
 	g.waitOutput("serving initial configuration")
 }
 
-// send sends n messages on one connection; the last reply's code must be `code`.
+// send sends n messages on one connection; the reply to each must be `code`.
 func (g *gateway) send(user, from, to string, n, code int) {
 	g.t.Helper()
+	if err := g.trySend(user, from, to, n, code); err != nil {
+		g.t.Fatal(err)
+	}
+}
+
+func (g *gateway) trySend(user, from, to string, n, code int) error {
 	c, err := smtp.Dial(g.plain)
 	if err != nil {
-		g.t.Fatal(err)
+		return err
 	}
 	defer c.Close()
 	if err := c.Auth(smtp.PlainAuth("", user, password, "127.0.0.1")); err != nil {
-		g.t.Fatal(err)
+		return err
+	}
+	message := func() error {
+		if err := c.Mail(from); err != nil {
+			return err
+		}
+		if err := c.Rcpt(to); err != nil {
+			return err
+		}
+		w, err := c.Data()
+		if err != nil {
+			return err
+		}
+		if _, err := io.WriteString(w, "Subject: status\r\n\r\nx\r\n"); err != nil {
+			return err
+		}
+		return w.Close()
 	}
 	for range n {
-		err := func() error {
-			if err := c.Mail(from); err != nil {
-				return err
-			}
-			if err := c.Rcpt(to); err != nil {
-				return err
-			}
-			w, err := c.Data()
-			if err != nil {
-				return err
-			}
-			if _, err := io.WriteString(w, "Subject: status\r\n\r\nx\r\n"); err != nil {
-				return err
-			}
-			return w.Close()
-		}()
-		if code == 250 && err != nil || code != 250 && (err == nil || !strings.HasPrefix(err.Error(), fmt.Sprint(code))) {
-			g.t.Fatalf("%s: %v, want %d", user, err, code)
+		err := message()
+		got := 250
+		if reply, ok := errors.AsType[*textproto.Error](err); ok {
+			got = reply.Code
+		} else if err != nil {
+			return err
 		}
-		if err != nil {
-			_ = c.Reset()
+		if got != code {
+			return fmt.Errorf("%s: %w, want %d", user, cmp.Or(err, errors.New("250")), code)
+		}
+		if err == nil {
+			continue
+		}
+		if err := c.Reset(); err != nil {
+			return err
 		}
 	}
-	_ = c.Quit()
+	return c.Quit()
 }
 
 // accountBlock is an account with its mailbox at the sandbox.
@@ -336,6 +185,7 @@ func TestStatusPage(t *testing.T) {
 	browser.matches("#calm", "^Nothing")
 
 	t.Run("live", func(t *testing.T) {
+		browser := browser.in(t)
 		g.send("works@example.com", "works@example.com", to, 4, 250)
 		browser.is("#ok-total", "4")
 		g.send("near@example.com", "near@example.com", to, 9, 250)
@@ -350,6 +200,7 @@ func TestStatusPage(t *testing.T) {
 		browser.is("#line-ok[d*='L']", "") // a path's points are in an attribute
 	})
 	t.Run("what to do", func(t *testing.T) {
+		browser := browser.in(t)
 		g.sandbox.do(http.MethodPost, "/control/revoke", strings.NewReader(`{"mailbox":"gone@provider.test"}`))
 		g.sandbox.fault(sandbox.Fault{Stage: "auth", Action: "reply", Reply: words, Mailbox: "evil@provider.test"})
 		g.send("gone@example.com", "gone@example.com", to, 1, 454)
@@ -363,7 +214,7 @@ func TestStatusPage(t *testing.T) {
 		for _, want := range [][]string{
 			{"needs consent", "gone@example.com", "", "caddy smtp login"},
 			{"no connection", evil, "<img src=x onerror=alert(2)> & no", ""},
-			{"limit reached", "full@example.com", "all 3 messages in 1h at provider are used", ""},
+			{"limit reached", "full@example.com", "All 3 messages in 1h at provider are used", ""},
 			{"near limit", "near@example.com", "9 of 10 messages in 1h at provider are used", ""},
 		} {
 			if !slices.ContainsFunc(rows, func(row []string) bool {
@@ -390,6 +241,7 @@ func TestStatusPage(t *testing.T) {
 	browser.quiet(base + "/")
 
 	t.Run("light and dark", func(t *testing.T) {
+		browser := browser.in(t)
 		light := browser.accessible()
 		browser.do("media", object{"scheme": "dark"}, nil)
 		dark := browser.accessible()
@@ -399,6 +251,7 @@ func TestStatusPage(t *testing.T) {
 		browser.do("media", object{"scheme": "light"}, nil)
 	})
 	t.Run("keyboard", func(t *testing.T) {
+		browser := browser.in(t)
 		for _, width := range []int{1280, 800, 360} {
 			browser.do("size", object{"width": width, "height": 900}, nil)
 			browser.do("open", object{"url": base + "/", "scheme": "light", "width": width, "height": 900}, nil)
@@ -439,6 +292,7 @@ func TestStatusPage(t *testing.T) {
 		browser.is("#state", "Live")
 	})
 	t.Run("narrow", func(t *testing.T) {
+		browser := browser.in(t)
 		for _, width := range []int{360, 320, 800} {
 			browser.open(base+"/", "dark", width, 800)
 			browser.is("#state", "Live")
@@ -448,6 +302,7 @@ func TestStatusPage(t *testing.T) {
 		}
 	})
 	t.Run("without names", func(t *testing.T) {
+		browser := browser.in(t)
 		// A refused login is not remembered for long.
 		g.send(evil, "evil@example.com", to, 1, 454)
 		browser.open(base+"/counted/any/path", "light", 1280, 900)
@@ -464,7 +319,7 @@ func TestStatusPage(t *testing.T) {
 		}
 		browser.quiet(base + "/counted/")
 	})
-	t.Run("connection lost", func(t *testing.T) { testReconnect(t, browser, g, base) })
+	t.Run("connection lost", func(t *testing.T) { testReconnect(t, browser.in(t), g, base) })
 }
 
 // testReconnect: over reload, restart and a proxy that answers for a gateway
@@ -501,62 +356,4 @@ func testReconnect(t *testing.T, browser *chromium, g *gateway, base string) {
 	browser.do("was", object{"matches": "^Connection lost", "from": len(states)}, nil)
 	browser.is("#state", "Live")
 	browser.quiet(base+"/", "net::ERR_CONNECTION_REFUSED", "net::ERR_INCOMPLETE_CHUNKED_ENCODING", "502 (Bad Gateway)")
-}
-
-// TestStatusPageScreenshots makes the manual's pictures of the page, in the
-// directory that MAILGATEWAY_SCREENSHOTS names.
-func TestStatusPageScreenshots(t *testing.T) {
-	dir := os.Getenv("MAILGATEWAY_SCREENSHOTS")
-	if dir == "" {
-		t.Skip("MAILGATEWAY_SCREENSHOTS is not set")
-	}
-	browser := startChromium(t)
-	const to = "someone@example.net"
-	g := startGateway(t, gatewayOptions{
-		sandbox: sandboxMailbox("newsletter@provider.test") + sandboxMailbox("reports@provider.test"),
-		accounts: accountBlock("newsletter@example.com", "newsletter@provider.test", "limits {\nmessages 300/1h\n}") +
-			accountBlock("reports@example.com", "reports@provider.test", "limits {\nmessages 20/1h\n}"),
-	}, "erp@example.com", "invoices@example.com", "alerts@example.com", "scanner@example.com", "crm@example.com")
-	base := statusSite(g)
-	g.sandbox.do(http.MethodPost, "/control/revoke", strings.NewReader(`{"mailbox":"invoices@provider.test"}`))
-	g.sandbox.fault(sandbox.Fault{
-		Stage: "auth", Action: "reply", Mailbox: "scanner@provider.test",
-		Reply: "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Mailbox.",
-	})
-	browser.open(base+"/", "light", 1280, 900)
-	browser.is("#state", "Live")
-	for _, user := range []string{"invoices@example.com", "scanner@example.com"} {
-		g.send(user, user, to, 1, 454)
-	}
-	g.send("reports@example.com", "reports@example.com", to, 19, 250)
-	// The chart needs a while of traffic that goes up and down.
-	sent, refused := 19, 0
-	for tick := range 80 {
-		n := 2 + tick%7 + 9*(tick/16%2)
-		user := []string{"erp@example.com", "alerts@example.com", "crm@example.com"}[tick%3]
-		g.send(user, user, to, n, 250)
-		sent += n
-		if sent < 1000 && tick%8 == 0 {
-			g.send("newsletter@example.com", "newsletter@example.com", to, 30, 250)
-			sent += 30
-		}
-		if tick%11 == 5 {
-			g.send(user, user, "maxsize-1@example.net", 1, 552)
-			refused++
-		}
-		browser.is("#perm-total", fmt.Sprint(refused))
-		browser.do("next", nil, nil)
-	}
-	browser.matches("#notices", "near limit")
-	shoot := func(name string, full bool) {
-		browser.do("screenshot", object{"path": filepath.Join(dir, "status-"+name+".png"), "full": full}, nil)
-	}
-	for _, scheme := range []string{"light", "dark"} {
-		browser.do("media", object{"scheme": scheme}, nil)
-		browser.do("size", object{"width": 1280, "height": 900}, nil)
-		shoot(scheme, false)
-		browser.do("size", object{"width": 400, "height": 900}, nil)
-		shoot(scheme+"-narrow", false)
-		shoot(scheme+"-narrow-full", true)
-	}
 }

@@ -14,6 +14,12 @@ const latency = (s) => (s === undefined ? [none, ""] : s < 1 ? [s < .01 ? tenths
 const clock = (at) => new Date(at).toLocaleTimeString("en-GB");
 const some = (n, kind) => (n > 0 ? kind : "");
 
+// Causes come from several places: sentence makes them alike.
+function sentence(text) {
+  if (!text) return none;
+  return text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
+}
+
 // Text in backticks becomes code. Nothing is ever parsed as HTML.
 function words(text) {
   return text.split("`").map((part, i) => {
@@ -62,11 +68,11 @@ function rows(id, list, cells) {
 
 // The chart shows what came while the page was open, at most five minutes.
 const history = [];
-const longest = 300, shortest = 60;
+const longest = 300;
 
 function nice(peak) {
   for (let unit = 1; ; unit *= 10) {
-    for (const step of [1, 2, 5]) if (peak <= step * unit) return step * unit;
+    for (const step of [1, 2, 3, 4, 5, 6, 8]) if (peak <= step * unit) return step * unit;
   }
 }
 
@@ -77,7 +83,8 @@ function chart(s) {
   }
   // The clock may have been set back.
   while (history.length > 0 && (now - history[0].at > longest || history[0].at > now)) history.shift();
-  const reach = history.length > 0 && now - history[0].at > shortest ? longest : shortest;
+  const age = history.length > 0 ? now - history[0].at : 0;
+  const reach = [60, 120, longest].find((r) => age <= r);
   const peak = history.reduce((m, p) => Math.max(m, p.ok, p.bad), 0);
   const top = nice(peak);
   for (const key of ["ok", "bad"]) {
@@ -100,14 +107,15 @@ const stateNames = {
   error: ["token error", "bad"], invalid: ["unreadable", "bad"], limit_reached: ["limit reached", "warn"],
   fewer_connections: ["fewer connections", "warn"], limit_near: ["near limit", "warn"], warning: ["ends soon", "warn"],
 };
-const untilNames = { limit_reached: "next slot at ", no_connection: "next try at ", fewer_connections: "next try at " };
+const untilNames = { limit_reached: "Next slot at ", no_connection: "Next try at ", fewer_connections: "Next try at " };
 const breakers = { closed: ["up", "good"], open: ["down", "bad"], half_open: ["down, probing", "bad"] };
 
 function notice(n, named) {
   const [name, kind] = stateNames[n.state] || [n.state.replaceAll("_", " "), "warn"];
-  const cause = words(n.cause || none);
-  if (n.until) cause.push(span("; " + untilNames[n.state] + clock(n.until), "until"));
-  return [{ text: name, badge: kind }, { text: named ? n.account : count(n.count), kind: "name" }, { nodes: cause }, { nodes: words(n.remedy || none) }];
+  const cause = words(sentence(n.cause));
+  if (n.until) cause.push(span(" " + untilNames[n.state] + clock(n.until) + ".", "until"));
+  if (n.words) cause.push(span(n.words, "words"));
+  return [{ text: name, badge: kind }, { text: named ? n.account : count(n.count), kind: "name" }, { nodes: cause }, { nodes: words(sentence(n.remedy)) }];
 }
 
 function show(s) {
@@ -137,6 +145,7 @@ function show(s) {
   set("a-paused", count(a.paused));
   set("a-invalid", count(a.invalid), some(a.invalid, "bad"));
   const notices = a.notices || [];
+  document.title = (notices.length > 0 ? "(" + (notices.length + (a.more || 0)) + ") " : "") + "Mailgateway status";
   byId("calm").hidden = notices.length > 0;
   set("calm", "Nothing: no account, upstream or provider needs anybody.");
   byId("notices").hidden = notices.length === 0;
