@@ -103,18 +103,26 @@ type Info struct {
 	Envelope time.Duration
 	// Data is the time from the first body byte to the final reply.
 	Data time.Duration
-	// Times are moments behind these durations, for tracing. It may be nil.
-	Times *Times
+
+	// What follows is for tracing, and may be missing.
+
+	// Waited is how long the message waited for quota and a connection,
+	// with the opening of one, and Got when it had them. Zero if it did not
+	// have to wait.
+	Waited time.Duration
+	Got    time.Time
+	// Opening is when the connection was opened, if it had carried no
+	// message before. That may have been for another message, before this
+	// one came.
+	Opening *Opening
 }
 
-// Times are moments; zero where there was none. Those of the connection are
-// known if it had carried no message before: it may have been opened for
-// another one, and then they lie before this one.
-type Times struct {
-	// Asked is when the message began to wait for quota or a connection, Got
-	// when it had both.
-	Asked, Got time.Time
-	// Token is when the access token was asked for, Dial when it was there
-	// and the connection was begun, and Ready when that was logged in.
-	Token, Dial, Ready time.Time
+// Opening is when a connection was opened.
+type Opening struct {
+	// Token is when the access token was asked for; zero without one.
+	Token time.Time
+	// Dial is when the connection was begun, with the token there.
+	Dial time.Time
+	// Ready is when it was logged in.
+	Ready time.Time
 }

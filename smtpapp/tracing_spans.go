@@ -117,10 +117,6 @@ func (m *messageTrace) finish(s *session, o *outcome, end time.Time) string {
 	if m == nil {
 		return ""
 	}
-	times := o.info.Times
-	if times == nil {
-		times = new(relay.Times)
-	}
 	attrs := append(make([]attribute.KeyValue, 0, 16),
 		attribute.String("network.protocol.name", "smtp"),
 		attribute.String("mailgateway.server", s.gen.name),
@@ -135,7 +131,7 @@ func (m *messageTrace) finish(s *session, o *outcome, end time.Time) string {
 	if s.remote.IsValid() {
 		attrs = append(attrs, attribute.String("client.address", s.remote.String()))
 	}
-	if s.tx != nil || o.info.Reused || !times.Ready.IsZero() {
+	if s.tx != nil || o.info.Reused || o.info.Opening != nil {
 		attrs = append(attrs, attribute.Bool("mailgateway.upstream.reused", o.info.Reused))
 	}
 	if o.reply == nil {
@@ -150,13 +146,13 @@ func (m *messageTrace) finish(s *session, o *outcome, end time.Time) string {
 	m.child(ctx, "auth", m.auth, nil)
 	if m.beginErr != nil {
 		m.child(ctx, "wait", m.begin, asReply(m.beginErr))
-	} else {
-		m.child(ctx, "wait", stretch{times.Asked, times.Got}, nil)
+	} else if o.info.Waited > 0 {
+		m.child(ctx, "wait", stretch{o.info.Got.Add(-o.info.Waited), o.info.Got}, nil)
 	}
 	// A connection that was ready before the message came cost it nothing.
-	if !times.Ready.Before(s.started) {
-		m.child(ctx, "token", stretch{times.Token, times.Dial}, nil)
-		m.child(ctx, "dial", stretch{times.Dial, times.Ready}, nil)
+	if c := o.info.Opening; c != nil && !c.Ready.Before(s.started) {
+		m.child(ctx, "token", stretch{c.Token, c.Dial}, nil)
+		m.child(ctx, "dial", stretch{c.Dial, c.Ready}, nil)
 	}
 	var refusal *relay.Reply
 	if s.rcpts == 0 && s.rcptErr != nil {

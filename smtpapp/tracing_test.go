@@ -51,9 +51,10 @@ func (u *timedUpstream) info() relay.Info {
 	case u.reused:
 	case u.early:
 		past := now.Add(-time.Hour)
-		i.Times = &relay.Times{Token: past, Dial: past, Ready: past}
+		i.Opening = &relay.Opening{Token: past, Dial: past, Ready: past}
 	default:
-		i.Times = &relay.Times{Asked: now.Add(-100), Token: now.Add(-90), Dial: now.Add(-50), Ready: now, Got: now}
+		i.Waited, i.Got = 100, now
+		i.Opening = &relay.Opening{Token: now.Add(-90), Dial: now.Add(-50), Ready: now}
 	}
 	return i
 }

@@ -56,7 +56,7 @@ type conn struct {
 	suspect   bool // ask the socket whatever the time
 	dialTime  time.Duration
 	tokenTime time.Duration
-	times     relay.Times // of opening it
+	opening   *relay.Opening
 	opened    int64
 	retireAt  int64
 

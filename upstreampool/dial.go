@@ -80,7 +80,7 @@ func (u *upstream) dial(ctx context.Context, s *settings, ac *account, id creden
 	start := time.Now()
 	var token *oauth2.Token
 	var tokenTime time.Duration
-	var times relay.Times
+	var opening relay.Opening
 	for attempt := 0; ; attempt++ {
 		ok, probe := u.breaker.allow(clock())
 		if !ok {
@@ -92,14 +92,14 @@ func (u *upstream) dial(ctx context.Context, s *settings, ac *account, id creden
 			t0 := time.Now()
 			token, derr = fetchToken(ctx, s, id)
 			tokenTime += time.Since(t0)
-			times.Token = t0
+			opening.Token = t0
 			if derr != nil {
 				u.breaker.done(clock(), false, false, probe)
 				u.metrics.dial(dialResults[derr.class])
 				return nil, derr
 			}
 		}
-		times.Dial = time.Now()
+		opening.Dial = time.Now()
 		c, err := connect(ctx, s, id, nil)
 		if err == nil {
 			u.breaker.done(clock(), true, true, probe)
@@ -124,8 +124,8 @@ func (u *upstream) dial(ctx context.Context, s *settings, ac *account, id creden
 				}
 			}
 			c.tokenTime, c.dialTime = tokenTime, time.Since(start)-tokenTime
-			times.Ready = time.Now()
-			c.times = times
+			opening.Ready = time.Now()
+			c.opening = &opening
 			return c, nil
 		}
 		if c != nil {

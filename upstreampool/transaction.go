@@ -42,8 +42,7 @@ type transaction struct {
 	held     int64        // recipient slots taken
 	done     bool
 
-	info  relay.Info
-	times relay.Times
+	info relay.Info
 }
 
 // begin reserves what one message needs.
@@ -63,10 +62,8 @@ func (t *transaction) reserve(ctx context.Context, forced bool) error {
 	ac, c, waited, err := t.up.acquire(ctx, t.acct, forced)
 	t.info.Upstream = t.up.name
 	t.info.Wait += waited
-	t.info.Times = &t.times
 	if waited > 0 {
-		t.times.Got = time.Now()
-		t.times.Asked = t.times.Got.Add(-waited)
+		t.info.Waited, t.info.Got = waited, time.Now()
 	}
 	if err != nil {
 		return err
@@ -87,7 +84,7 @@ func (t *transaction) take(c *conn) {
 	t.stale = t.info.Reused || clock()-c.opened > int64(recentUse)
 	if !t.info.Reused {
 		t.info.Dial, t.info.Token = c.dialTime, c.tokenTime
-		t.times.Token, t.times.Dial, t.times.Ready = c.times.Token, c.times.Dial, c.times.Ready
+		t.info.Opening = c.opening
 		t.info.Wait = max(0, t.info.Wait-c.dialTime-c.tokenTime)
 	}
 }
