@@ -36,6 +36,7 @@ var blocks = []struct {
 	{"smtp_upstreams", "smtp_upstreams {", "}", smtpUpstreamsOptions(new(upstreampool.App))},
 	{"upstream", "smtp_upstreams {\nupstream u {", "}\n}", upstreamOptions(new(upstreampool.SMTPTransport))},
 	{"smtp", "smtp {", "}", smtpOptions(new(smtpapp.App))},
+	{"tracing", "smtp {\ntracing {", "}\n}", tracingOptions(new(smtpapp.Tracing))},
 	{"server", "smtp {\nserver s {", "}\n}", serverOptions(new(smtpapp.Server), new(bool))},
 	{"tls", "smtp {\nserver s {\ntls {", "}\n}\n}", serverTLSOptions(new(smtpapp.TLS))},
 	{"account", "smtp {\naccounts {\naccount a {", "}\n}\n}", accountOptions(new(accounts.Record))},

@@ -161,8 +161,15 @@ func (e *spanExporter) note(err error, spans int, now time.Time) {
 // Shutdown implements sdktrace.SpanExporter.
 func (e *spanExporter) Shutdown(ctx context.Context) error {
 	err := e.SpanExporter.Shutdown(ctx)
-	e.once.Do(func() { close(e.closed) })
-	e.abort()
+	e.once.Do(func() {
+		e.mu.Lock()
+		if e.lost > 0 {
+			e.logger().Warn("spans were not sent", zap.Int("lost", e.lost))
+		}
+		e.mu.Unlock()
+		e.abort()
+		close(e.closed)
+	})
 	return err
 }
 
