@@ -217,9 +217,12 @@ mailgateway_plain:
   driver = plaintext
   public_name = PLAIN
 {{- if .Many}}
-  client_send = ^${extract{1}{:}{${lookup{${lc:$sender_address}}lsearch*@{/etc/exim4/mailgateway_passwd}}}}^${extract{2}{:}{${lookup{${lc:$sender_address}}lsearch*@{/etc/exim4/mailgateway_passwd}}}}
+  # The sender chooses the login. Without one in the file there is none, and
+  # the message waits.
+  client_send = <; ^${extract{1}{:}{${lookup{${lc:$sender_address}}lsearch*@{/etc/exim4/mailgateway_passwd}{$value}fail}}}^${extract{2}{:}{${lookup{${lc:$sender_address}}lsearch*@{/etc/exim4/mailgateway_passwd}{$value}fail}}}
 
 # /etc/exim4/mailgateway_passwd (mode 0640, group of Exim)
+# "*: NAME:PASSWORD" would be for bounces, which have no sender, and all others.
 {{- range $a := .Accounts}}
 {{- range .Senders}}
 {{if eq (slice . 0 1) "@"}}*{{end}}{{.}}: {{$a.Name}}:PASSWORD
