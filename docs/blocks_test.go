@@ -91,7 +91,7 @@ func secrets(t *testing.T) string {
 	for name, content := range map[string]string{
 		"ms-secret": "made-up", "google-secret": "made-up", "token-key": sealing, "old-token-key": sealing, "account-key": sealing,
 		"scanner-hash": digest, "erp-hash": digest, "alerts.token": "made-up", "google.json": string(account), "ms.pem": certificate(t),
-		"federated.jwt": "made-up", "token": "made-up",
+		"federated.jwt": "made-up", "token": "made-up", "credentials_microsoft": "made-up",
 		"accounts.jsonl": `{"name":"a@example.com","upstream":"gmail","password_hashes":["` + digest + `"]}` + "\n",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {

@@ -1,0 +1,270 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package lint
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	k8sjson "k8s.io/apimachinery/pkg/runtime/serializer/json"
+)
+
+// manifest is the Kubernetes manifest, decoded into the API's types; a field
+// that they do not have, or one twice, is an error.
+type manifest struct {
+	config     *corev1.ConfigMap
+	account    *corev1.ServiceAccount
+	deployment *appsv1.Deployment
+	service    *corev1.Service
+	claim      *corev1.PersistentVolumeClaim
+}
+
+func decode(t *testing.T, text string) (manifest, error) {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, appsv1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	strict := k8sjson.NewSerializerWithOptions(k8sjson.DefaultMetaFactory, scheme, scheme, k8sjson.SerializerOptions{Yaml: true, Strict: true})
+	var m manifest
+	for document := range strings.SplitSeq(text, "\n---\n") {
+		object, _, err := strict.Decode([]byte(document), nil, nil)
+		if err != nil {
+			return m, err
+		}
+		switch o := object.(type) {
+		case *corev1.ConfigMap:
+			m.config = o
+		case *corev1.ServiceAccount:
+			m.account = o
+		case *appsv1.Deployment:
+			m.deployment = o
+		case *corev1.Service:
+			m.service = o
+		case *corev1.PersistentVolumeClaim:
+			m.claim = o
+		case *corev1.Secret:
+			t.Errorf("the manifest has the secret %s", o.Name)
+		default:
+			t.Errorf("the manifest has a %T", object)
+		}
+	}
+	return m, nil
+}
+
+func kubernetes(t *testing.T) manifest {
+	t.Helper()
+	m, err := decode(t, read(t, dist+"/kubernetes.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.config == nil || m.account == nil || m.deployment == nil || m.service == nil || m.claim == nil {
+		t.Fatalf("the manifest lacks an object: %+v", m)
+	}
+	return m
+}
+
+func TestKubernetesDecodesStrictly(t *testing.T) {
+	text := read(t, dist+"/kubernetes.yaml")
+	for from, to := range map[string]string{
+		"runAsNonRoot: true":           "runAsNonroot: true",
+		"replicas: 2":                  "replicas: two",
+		"readOnlyRootFilesystem: true": "readOnlyRootFilesystem: true\n            readOnlyRootFilesystem: true",
+	} {
+		if !strings.Contains(text, from) {
+			t.Fatalf("the manifest does not say %s", from)
+		}
+		if _, err := decode(t, strings.Replace(text, from, to, 1)); err == nil {
+			t.Errorf("%q in place of %q is taken", to, from)
+		}
+	}
+	kubernetes(t)
+}
+
+func TestKubernetesPod(t *testing.T) {
+	m := kubernetes(t)
+	img := theImage(t)
+	spec := m.deployment.Spec.Template.Spec
+	c := spec.Containers[0]
+	yes := func(b *bool) bool { return b != nil && *b }
+	no := func(b *bool) bool { return b != nil && !*b }
+
+	if sc := spec.SecurityContext; !yes(sc.RunAsNonRoot) || *sc.RunAsUser == 0 || *sc.RunAsGroup == 0 || sc.FSGroup == nil ||
+		sc.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault {
+		t.Errorf("the pod's securityContext: %+v", sc)
+	}
+	if sc := c.SecurityContext; !yes(sc.ReadOnlyRootFilesystem) || !no(sc.AllowPrivilegeEscalation) || len(sc.Capabilities.Add) > 0 || sc.Capabilities.Drop[0] != "ALL" {
+		t.Errorf("the container's securityContext: %+v", sc)
+	}
+	if !no(spec.AutomountServiceAccountToken) || spec.HostNetwork || spec.HostPID || spec.ServiceAccountName != m.account.Name {
+		t.Errorf("automountServiceAccountToken %v, hostNetwork %t, serviceAccountName %s", spec.AutomountServiceAccountToken, spec.HostNetwork, spec.ServiceAccountName)
+	}
+	if grace := time.Duration(*spec.TerminationGracePeriodSeconds) * time.Second; grace <= drainTimeout(t) {
+		t.Errorf("terminationGracePeriodSeconds %s, and drain_timeout is %s", grace, drainTimeout(t))
+	}
+	if c.Resources.Requests.Cpu().IsZero() || c.Resources.Requests.Memory().IsZero() || c.Resources.Limits.Memory().IsZero() {
+		t.Errorf("resources %+v", c.Resources)
+	}
+	// Without capabilities, no port below 1024.
+	for _, p := range c.Ports {
+		if p.ContainerPort < 1024 {
+			t.Errorf("container port %d", p.ContainerPort)
+		}
+	}
+	if strings.Join(c.Args, " ") != strings.Join(img.cmd, " ") || c.Command != nil {
+		t.Errorf("args %v, and the image's are %v", c.Args, img.cmd)
+	}
+	for name, probe := range map[string]*corev1.Probe{"startup": c.StartupProbe, "liveness": c.LivenessProbe} {
+		if strings.Join(probe.Exec.Command, " ") != strings.Join(img.healthcheck, " ") || probe.TimeoutSeconds < 5 {
+			t.Errorf("%s probe %+v; the image's check is %v", name, probe, img.healthcheck)
+		}
+	}
+	if port := c.ReadinessProbe.TCPSocket.Port.StrVal; port != c.Ports[0].Name {
+		t.Errorf("the readiness probe asks %q", port)
+	}
+	for _, e := range c.Env {
+		if e.Value != "" {
+			t.Errorf("env %s in plain text", e.Name)
+		}
+	}
+}
+
+// TestKubernetesObjectsFit holds that names, labels, ports and mounts of the
+// objects match, and the configuration matches them.
+func TestKubernetesObjectsFit(t *testing.T) {
+	m := kubernetes(t)
+	img := theImage(t)
+	spec := m.deployment.Spec.Template.Spec
+	labels := m.deployment.Spec.Template.Labels
+	for _, selector := range []map[string]string{m.deployment.Spec.Selector.MatchLabels, m.service.Spec.Selector} {
+		for k, v := range selector {
+			if labels[k] != v {
+				t.Errorf("selector %s=%s, and the pods have %v", k, v, labels)
+			}
+		}
+	}
+	for _, p := range m.service.Spec.Ports {
+		found := false
+		for _, cp := range spec.Containers[0].Ports {
+			found = found || cp.Name == p.TargetPort.StrVal
+		}
+		if !found {
+			t.Errorf("the service's port %d leads to %s", p.Port, p.TargetPort.String())
+		}
+	}
+	mounts := make(map[string]string)
+	for _, v := range spec.Containers[0].VolumeMounts {
+		mounts[v.Name] = v.MountPath
+	}
+	for _, v := range spec.Volumes {
+		switch {
+		case mounts[v.Name] == "":
+			t.Errorf("the volume %s is mounted nowhere", v.Name)
+		case v.ConfigMap != nil && (v.ConfigMap.Name != m.config.Name || mounts[v.Name] != filepath.Dir(img.cmd[len(img.cmd)-1])):
+			t.Errorf("config map %s at %s", v.ConfigMap.Name, mounts[v.Name])
+		case v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ClaimName != m.claim.Name:
+			t.Errorf("claim %s", v.PersistentVolumeClaim.ClaimName)
+		case v.Secret != nil && *v.Secret.DefaultMode&0o007 != 0:
+			t.Errorf("secret %s with mode %o", v.Secret.SecretName, *v.Secret.DefaultMode)
+		}
+		delete(mounts, v.Name)
+	}
+	if len(mounts) > 0 {
+		t.Errorf("mounts without a volume: %v", mounts)
+	}
+	if *m.deployment.Spec.Replicas > 1 && m.claim.Spec.AccessModes[0] != corev1.ReadWriteMany {
+		t.Errorf("%d replicas on a volume that is %v", *m.deployment.Spec.Replicas, m.claim.Spec.AccessModes)
+	}
+	if labels["azure.workload.identity/use"] != "true" && strings.Contains(m.config.Data["Caddyfile"], "/var/run/secrets/azure/tokens/") {
+		t.Error("the federated token is mounted only into pods with the label azure.workload.identity/use")
+	}
+}
+
+// TestKubernetesCaddyfile adapts and validates the configuration, with
+// made-up secrets where the manifest mounts the real ones.
+func TestKubernetesCaddyfile(t *testing.T) {
+	m := kubernetes(t)
+	spec := m.deployment.Spec.Template.Spec
+	text := m.config.Data[filepath.Base(spec.Containers[0].Args[len(spec.Containers[0].Args)-1])]
+	dir := t.TempDir()
+	mounted := []string{"/var/run/secrets/azure/tokens/"} // by Azure's webhook
+	for _, v := range spec.Containers[0].VolumeMounts {
+		mounted = append(mounted, v.MountPath+"/")
+	}
+	// No secret but from a file that is mounted.
+	for line := range strings.Lines(text) {
+		line, _, _ = strings.Cut(line, "#")
+		if m := regexp.MustCompile(`(?:_key|client_secret|password\w*|refresh_token|secret) (\S+)`).FindStringSubmatch(line); m != nil && !strings.HasPrefix(m[1], "{file.") {
+			t.Errorf("a secret in plain text: %s", strings.TrimSpace(line))
+		}
+	}
+	certificate, key := certificate(t)
+	content := map[string]string{
+		"token-key":    base64.StdEncoding.EncodeToString([]byte("made-up-key-made-up-key-made-up-")),
+		"account-key":  base64.StdEncoding.EncodeToString([]byte("made-up-key-made-up-key-made-up+")),
+		"ms-client-id": "made-up", "tls.crt": certificate, "tls.key": key, "azure-identity-token": "made-up",
+	}
+	files := regexp.MustCompile(`(/(?:var/)?run/[\w/.-]+)`).FindAllString(text, -1)
+	for _, file := range files {
+		ok := false
+		for _, prefix := range mounted {
+			ok = ok || strings.HasPrefix(file, prefix)
+		}
+		if !ok || content[filepath.Base(file)] == "" {
+			t.Errorf("%s is mounted by nobody", file)
+		}
+		write(t, dir+file, content[filepath.Base(file)])
+	}
+	if len(files) < 6 {
+		t.Errorf("the configuration names only %v", files)
+	}
+	local := strings.NewReplacer("/var/run/", dir+"/var/run/", "/run/", dir+"/run/", " /data/", " "+dir+"/data/").Replace(text)
+	config := write(t, dir+"/Caddyfile", local)
+	succeed(t, home(dir), binary(t), "validate", "--config", config)
+
+	var adapted struct {
+		Apps struct {
+			SMTP struct {
+				Servers map[string]struct{ Listen []string }
+			}
+		}
+	}
+	out := succeed(t, home(dir), binary(t), "adapt", "--config", config)
+	// Logs stand around it.
+	if err := json.NewDecoder(strings.NewReader(out[strings.Index(out, `{"admin"`):])).Decode(&adapted); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, p := range spec.Containers[0].Ports {
+		found := false
+		for _, s := range adapted.Apps.SMTP.Servers {
+			for _, l := range s.Listen {
+				found = found || strings.HasSuffix(l, ":"+itoa(p.ContainerPort))
+			}
+		}
+		if !found {
+			t.Errorf("nothing listens on the container port %d: %+v", p.ContainerPort, adapted.Apps.SMTP.Servers)
+		}
+	}
+}
