@@ -156,7 +156,10 @@ func (e *env) config(g gatewaySetup, smtp, admin, dir string) (map[string]any, e
 	}
 	if g.tls != "off" {
 		// As with a certificate that Caddy manages, but from this run's authority.
-		cfg["apps"].(map[string]any)["tls"] = map[string]any{"certificates": map[string]any{
+		apps := cfg["apps"].(map[string]any)
+		// No trace of a benchmark in the machine's trust store.
+		apps["pki"] = map[string]any{"certificate_authorities": map[string]any{"local": map[string]any{"install_trust": false}}}
+		apps["tls"] = map[string]any{"certificates": map[string]any{
 			"load_files": []any{map[string]any{"certificate": e.pki.cert, "key": e.pki.key}},
 		}}
 	}
