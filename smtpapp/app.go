@@ -72,6 +72,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("the smtp_upstreams app is a %T, which sends no mail", up)
 	}
 	a.upstream = upstream
+	if err := a.checkUpstreams(); err != nil {
+		return err
+	}
 	if err := processMetrics.register(ctx.GetMetricsRegistry()); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
@@ -108,6 +111,38 @@ func (a *App) provisionAccounts(ctx caddy.Context) error {
 		}
 	}
 	a.directory = accounts.NewDirectory(sources, a.logger.Named("accounts"))
+	return nil
+}
+
+// checkUpstreams looks for accounts whose upstream is not there. In the
+// configuration itself that is a mistake; elsewhere the accounts may be ahead
+// of it, and it is said.
+func (a *App) checkUpstreams() error {
+	known, ok := a.upstream.(interface{ Has(name string) bool })
+	if !ok {
+		return nil
+	}
+	type lack struct {
+		accounts int
+		example  string
+	}
+	lacks := make(map[string]*lack)
+	all, _ := a.directory.List(accounts.Filter{}, "", 0)
+	for _, acct := range all {
+		switch {
+		case known.Has(acct.Upstream):
+		case acct.Source == "inline":
+			return fmt.Errorf("account %q: upstream: '%s' is not configured in smtp_upstreams", acct.Name, acct.Upstream)
+		case lacks[acct.Upstream] == nil:
+			lacks[acct.Upstream] = &lack{1, acct.Name}
+		default:
+			lacks[acct.Upstream].accounts++
+		}
+	}
+	for name, l := range lacks {
+		a.logger.Warn("accounts name an upstream that is not configured",
+			zap.String("upstream", name), zap.Int("accounts", l.accounts), zap.String("account", l.example))
+	}
 	return nil
 }
 
