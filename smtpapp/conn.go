@@ -147,7 +147,7 @@ func (p *point) serve(g *generation, nc net.Conn, remote netip.Addr, state *tls.
 	l.w.tls = state
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &session{
-		ctx: ctx, cancel: cancel, id: newID(), point: p, remote: remote,
+		ctx: ctx, cancel: cancel, id: newID(), point: p, remote: remote, address: remote.String(),
 		opened: time.Now(), wire: &l.w, local: isLocal(nc),
 		server: g.name, tlsState: func() *tls.ConnectionState { return l.w.tls },
 	}

@@ -108,6 +108,7 @@ type loop struct {
 	pending []byte // a command that came between chunks and ended them
 	body    body
 	batch   []relay.Recipient
+	opts    smtp.MailOptions // of MAIL, for as long as the session reads them
 }
 
 // serve runs the loop until the connection is to be closed.
@@ -411,13 +412,14 @@ func (l *loop) cmdMail(args string) {
 		l.refuse(relay.ReplySyntax)
 		return
 	}
-	var opts smtp.MailOptions
-	from, bad := parseMailArgs(args, l.p.maxSize, &opts)
+	opts := &l.opts
+	*opts = smtp.MailOptions{}
+	from, bad := parseMailArgs(args, l.p.maxSize, opts)
 	if bad != nil {
 		l.refuse(bad)
 		return
 	}
-	if err := l.s.Mail(from, &opts); err != nil {
+	if err := l.s.Mail(from, opts); err != nil {
 		l.answer(err)
 		return
 	}

@@ -44,9 +44,11 @@ type session struct {
 	id     string
 	point  *point
 	remote netip.Addr
-	opened time.Time
-	wire   *wire // nil on go-smtp's loop
-	server string
+	// address is remote for the access log, which wants it with each message.
+	address string
+	opened  time.Time
+	wire    *wire // nil on go-smtp's loop
+	server  string
 	// tlsState says what was agreed; nil without TLS.
 	tlsState func() *tls.ConnectionState
 	local    bool // over a unix socket

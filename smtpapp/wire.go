@@ -74,6 +74,7 @@ type wire struct {
 	// How long the next blocking read may take.
 	idle  time.Duration
 	until time.Time // absolute bound, zero for none
+	by    time.Time // what came of them at the last read
 
 	readDeadline  time.Time
 	writeDeadline time.Time
@@ -149,7 +150,8 @@ func (c *wire) fill(interruptible bool) error {
 
 // readInto flushes the replies and reads into p, past the buffer.
 func (c *wire) readInto(p []byte, interruptible bool) (int, error) {
-	if err := c.flush(); err != nil {
+	now := time.Now()
+	if err := c.flushAt(now); err != nil {
 		return 0, err
 	}
 	if interruptible {
@@ -159,11 +161,11 @@ func (c *wire) readInto(p []byte, interruptible bool) (int, error) {
 			c.out = nil
 		}
 	}
-	now := time.Now()
 	by := now.Add(c.idle)
 	if !c.until.IsZero() && c.until.Before(by) {
 		by = c.until
 	}
+	c.by = by
 	// A busy client does not move a timer at every command: a deadline that
 	// is early, but not too soon, stays until it proves too early.
 	early := min(soon, by.Sub(now)/2)
@@ -233,11 +235,12 @@ func (c *wire) isDraining() bool {
 }
 
 // flush writes the gathered replies.
-func (c *wire) flush() error {
+func (c *wire) flush() error { return c.flushAt(time.Now()) }
+
+func (c *wire) flushAt(now time.Time) error {
 	if c.out == nil || len(*c.out) == 0 {
 		return nil
 	}
-	now := time.Now()
 	if want := now.Add(writeTimeout); want.Sub(c.writeDeadline) > writeTimeout/8 {
 		c.writeDeadline = want
 		if err := c.base.SetWriteDeadline(want); err != nil {
@@ -294,15 +297,11 @@ func (c *wire) readLine(limit int, interruptible bool) ([]byte, error) {
 		if scanned == 0 {
 			c.shrink()
 		}
-		if c.until.Equal(bound) {
-			// The time is for the whole line: a trickle ends too.
-			if line := time.Now().Add(c.idle); bound.IsZero() || line.Before(bound) {
-				c.until = line
-			}
-		}
 		if err := c.fill(interruptible); err != nil {
 			return nil, err
 		}
+		// The time is for the whole line: a trickle ends too.
+		c.until = c.by
 	}
 }
 
