@@ -136,7 +136,7 @@ func (e *env) config(g gatewaySetup, smtp, admin, dir string) (map[string]any, e
 		"transport": "smtp", "dial": e.at.Implicit, "hostname": serverName,
 		"tls":       map[string]any{"mode": "implicit", "server_name": serverName, "trust_pool": trust},
 		"auth":      map[string]any{"mechanism": "xoauth2", "provider": providerName},
-		"max_conns": 12000, "max_conns_per_account": 20, "max_messages_per_conn": 100,
+		"max_conns": 12000, "max_conns_per_account": 20, "max_messages_per_conn": 1000,
 		"rate_per_account": "1000000/1m", "messages_per_account": "100000000/24h", "recipients_per_account": "100000000/24h",
 	}
 	maps.Copy(upstream, g.upstream)

@@ -71,7 +71,7 @@ func newReport(e *env) *report {
 		Go:      runtime.Version(),
 		Load:    loadAverage(),
 		Files:   e.files,
-		Settings: fmt.Sprintf("%d accounts, %d clients, 100 messages a connection, %d repetition(s) of %s after %s, medians; access log: %s",
+		Settings: fmt.Sprintf("%d accounts, %d clients, 100 messages a client connection, at most 1000 an upstream connection, %d repetition(s) of %s after %s, medians; access log: %s",
 			e.o.accounts, e.o.clients, e.o.reps, e.o.window, e.o.warmup, e.o.accessLog),
 	}
 }

@@ -32,6 +32,7 @@ const (
 	viaFaithful  = "gateway faithful"
 	viaDeferred  = "gateway deferred"
 	viaLogLines  = "gateway faithful, log line by line"
+	viaShort     = "gateway faithful, 100 messages an upstream connection"
 	viaPostfix   = "Postfix as a relay, queued"
 )
 
@@ -109,6 +110,7 @@ func speedRows(e *env) []speedRow {
 	}
 	return append(rows,
 		speedRow{group: groupClosed, via: viaLogLines, load: base},
+		speedRow{group: groupClosed, via: viaShort, load: base},
 		speedRow{group: groupSerial, via: viaDirect, load: serial},
 		speedRow{group: groupSerial, via: viaFaithful, load: serial},
 		speedRow{group: groupSerial, via: viaDeferred, load: serial},
@@ -204,7 +206,7 @@ func failedMark(failed bool) string {
 }
 
 func (r *speedRow) isGateway() bool {
-	return r.via == viaFaithful || r.via == viaDeferred || r.via == viaLogLines
+	return r.via == viaFaithful || r.via == viaDeferred || r.via == viaLogLines || r.via == viaShort
 }
 
 // runSpeedRow runs one repetition, with a gateway of its own.
@@ -224,13 +226,15 @@ func (e *env) runSpeedRow(ctx context.Context, r speedRow, haproxy string) (f fi
 			return f, err
 		}
 		l.Addr = gw.smtp
-	case viaFaithful, viaDeferred, viaLogLines:
+	case viaFaithful, viaDeferred, viaLogLines, viaShort:
 		g := gatewaySetup{envelope: "faithful", accounts: l.Accounts, tls: r.tls}
 		switch r.via {
 		case viaDeferred:
 			g.envelope = "deferred"
 		case viaLogLines:
 			g.log = logFile
+		case viaShort:
+			g.upstream = map[string]any{"max_messages_per_conn": 100}
 		}
 		if gw, err = e.startGateway(ctx, g); err != nil {
 			return f, err
