@@ -266,6 +266,33 @@ func (gw *gateway) get(ctx context.Context, path string, w io.Writer) error {
 	return err
 }
 
+// scrape reads the metrics at an interval, as Prometheus does, until it is
+// told to stop.
+func (gw *gateway) scrape(ctx context.Context, every time.Duration) (stop func() error) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan error, 1)
+	go func() {
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		for {
+			if err := gw.get(ctx, "/metrics", io.Discard); err != nil && ctx.Err() == nil {
+				done <- err
+				return
+			}
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				done <- nil
+				return
+			}
+		}
+	}()
+	return func() error {
+		cancel()
+		return <-done
+	}
+}
+
 // startHAProxy passes TCP through to the sink, TLS and all.
 func (e *env) startHAProxy(ctx context.Context, path string) (*gateway, error) {
 	addr, err := freePort()

@@ -33,6 +33,7 @@ const (
 	viaDeferred  = "gateway deferred"
 	viaLogLines  = "gateway faithful, log line by line"
 	viaShort     = "gateway faithful, 100 messages an upstream connection"
+	viaScraped   = "gateway faithful, scraped every second"
 	viaPostfix   = "Postfix as a relay, queued"
 )
 
@@ -111,6 +112,7 @@ func speedRows(e *env) []speedRow {
 	return append(rows,
 		speedRow{group: groupClosed, via: viaLogLines, load: base},
 		speedRow{group: groupClosed, via: viaShort, load: base},
+		speedRow{group: groupClosed, via: viaScraped, load: base},
 		speedRow{group: groupSerial, via: viaDirect, load: serial},
 		speedRow{group: groupSerial, via: viaFaithful, load: serial},
 		speedRow{group: groupSerial, via: viaDeferred, load: serial},
@@ -206,7 +208,8 @@ func failedMark(failed bool) string {
 }
 
 func (r *speedRow) isGateway() bool {
-	return r.via == viaFaithful || r.via == viaDeferred || r.via == viaLogLines || r.via == viaShort
+	return r.via == viaFaithful || r.via == viaDeferred || r.via == viaLogLines || r.via == viaShort ||
+		r.via == viaScraped
 }
 
 // runSpeedRow runs one repetition, with a gateway of its own.
@@ -226,7 +229,7 @@ func (e *env) runSpeedRow(ctx context.Context, r speedRow, haproxy string) (f fi
 			return f, err
 		}
 		l.Addr = gw.smtp
-	case viaFaithful, viaDeferred, viaLogLines, viaShort:
+	case viaFaithful, viaDeferred, viaLogLines, viaShort, viaScraped:
 		g := gatewaySetup{envelope: "faithful", accounts: l.Accounts, tls: r.tls}
 		switch r.via {
 		case viaDeferred:
@@ -246,6 +249,10 @@ func (e *env) runSpeedRow(ctx context.Context, r speedRow, haproxy string) (f fi
 	}
 	if gw != nil {
 		defer func() { err = errors.Join(err, e.stop(gw.proc)) }()
+	}
+	if r.via == viaScraped {
+		stop := gw.scrape(ctx, time.Second)
+		defer func() { err = errors.Join(err, stop()) }()
 	}
 	var stopProfile func() error
 	if e.o.profile != "" && r.isGateway() {
