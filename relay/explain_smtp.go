@@ -19,12 +19,12 @@ var microsoftFailures = []failure{
 	{[]string{"5.7.139", "smtpclientauthentication is disabled for the tenant"}, Explanation{
 		ID:     "ms_smtp_auth_disabled_tenant",
 		Cause:  "SMTP AUTH is switched off for the whole Microsoft 365 organization. The switch stops OAuth too.",
-		Remedy: "An Exchange administrator enables it for this mailbox alone: Set-CASMailbox -Identity MAILBOX -SmtpClientAuthenticationDisabled $false (or for all: Set-TransportConfig -SmtpClientAuthenticationDisabled $false). It takes some minutes to arrive.",
+		Remedy: "An Exchange administrator enables it for this mailbox alone: `Set-CASMailbox -Identity MAILBOX -SmtpClientAuthenticationDisabled $false` (or for all: `Set-TransportConfig -SmtpClientAuthenticationDisabled $false`). It takes some minutes to arrive.",
 	}},
 	{[]string{"5.7.139", "smtpclientauthentication is disabled for the mailbox"}, Explanation{
 		ID:     "ms_smtp_auth_disabled_mailbox",
 		Cause:  "SMTP AUTH is switched off for this mailbox. The switch stops OAuth too.",
-		Remedy: "An Exchange administrator runs Set-CASMailbox -Identity MAILBOX -SmtpClientAuthenticationDisabled $false, or ticks `Authenticated SMTP` among the mailbox's mail apps in the Microsoft 365 admin center.",
+		Remedy: "An Exchange administrator runs `Set-CASMailbox -Identity MAILBOX -SmtpClientAuthenticationDisabled $false`, or ticks `Authenticated SMTP` among the mailbox's mail apps in the Microsoft 365 admin center.",
 	}},
 	{[]string{"5.7.139|5.7.30|5.7.57", "basic authentication is disabled|basic authentication is not supported"}, Explanation{
 		ID:     "ms_basic_auth_disabled",
@@ -54,7 +54,7 @@ var microsoftFailures = []failure{
 	{[]string{"430 4.2.0|4.2.0", "storedrv", "logon failure|mailbox logon"}, Explanation{
 		ID:     "ms_storedrv_logon",
 		Cause:  "The application (client credentials) may not use this mailbox. The reply looks temporary and is not.",
-		Remedy: "An Exchange administrator runs New-ServicePrincipal with the object ID of the *enterprise application* (not of the app registration), then Add-MailboxPermission -Identity MAILBOX -User SERVICE_PRINCIPAL -AccessRights FullAccess. With RBAC for applications, the app must not have the SMTP.SendAsApp permission as well.",
+		Remedy: "An Exchange administrator runs `New-ServicePrincipal` with the object ID of the *enterprise application* (not of the app registration), then `Add-MailboxPermission -Identity MAILBOX -User SERVICE_PRINCIPAL -AccessRights FullAccess`. With RBAC for applications, the app must not have the SMTP.SendAsApp permission as well.",
 	}},
 	{[]string{"5.7.3 authentication unsuccessful"}, Explanation{
 		ID:     "ms_5_7_3",
@@ -64,12 +64,12 @@ var microsoftFailures = []failure{
 	{[]string{"5.2.252"}, Explanation{
 		ID:     "ms_send_as_denied",
 		Cause:  "The mailbox may not send as the message's From or MAIL FROM address.",
-		Remedy: "Send as the mailbox itself, or give it the right: Add-RecipientPermission SENDER -Trustee MAILBOX -AccessRights SendAs. A new right takes up to an hour. `senders` in the account refuses wrong addresses before they reach Microsoft.",
+		Remedy: "Send as the mailbox itself, or give it the right: `Add-RecipientPermission SENDER -Trustee MAILBOX -AccessRights SendAs`. A new right takes up to an hour. `senders` in the account refuses wrong addresses before they reach Microsoft.",
 	}},
 	{[]string{"5.7.60"}, Explanation{
 		ID:     "ms_client_send_as",
 		Cause:  "The client has no permission to send as this sender: MAIL FROM or From is neither the mailbox nor one it may send as.",
-		Remedy: "Send as the mailbox itself, or give it the right: Add-RecipientPermission SENDER -Trustee MAILBOX -AccessRights SendAs.",
+		Remedy: "Send as the mailbox itself, or give it the right: `Add-RecipientPermission SENDER -Trustee MAILBOX -AccessRights SendAs`.",
 	}},
 	{[]string{"sender thread limit exceeded"}, Explanation{
 		ID:         "ms_sender_threads",
