@@ -30,6 +30,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/caddymail/mailgateway/internal/freeport"
 )
 
 // upstreamName and providerName are those of the generated configuration.
@@ -62,16 +64,6 @@ type gateway struct {
 	*proc
 	smtp  string
 	admin string
-}
-
-// freePort asks the system for a port nobody uses now.
-func freePort() (string, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer ln.Close()
-	return ln.Addr().String(), nil
 }
 
 // accountsFile writes n accounts as JSON lines, once.
@@ -178,11 +170,11 @@ func (e *env) startGateway(ctx context.Context, g gatewaySetup) (*gateway, error
 	if err != nil {
 		return nil, err
 	}
-	smtp, err := freePort()
+	smtp, err := freeport.Loopback()
 	if err != nil {
 		return nil, err
 	}
-	admin, err := freePort()
+	admin, err := freeport.Loopback()
 	if err != nil {
 		return nil, err
 	}
@@ -295,7 +287,7 @@ func (gw *gateway) scrape(ctx context.Context, every time.Duration) (stop func()
 
 // startHAProxy passes TCP through to the sink, TLS and all.
 func (e *env) startHAProxy(ctx context.Context, path string) (*gateway, error) {
-	addr, err := freePort()
+	addr, err := freeport.Loopback()
 	if err != nil {
 		return nil, err
 	}

@@ -26,6 +26,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/caddymail/mailgateway/internal/freeport"
 )
 
 // postfixMain is the configuration of a relay as it would be written for
@@ -127,7 +129,7 @@ func (e *env) startPostfix(ctx context.Context) (gw *gateway, stop func() error,
 	if err != nil {
 		return nil, nil, err
 	}
-	addr, err := freePort()
+	addr, err := freeport.Loopback()
 	if err != nil {
 		return nil, nil, err
 	}

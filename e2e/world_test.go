@@ -24,7 +24,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -35,6 +34,7 @@ import (
 	"go.uber.org/zap"
 
 	_ "github.com/caddymail/mailgateway/caddymodule"
+	"github.com/caddymail/mailgateway/internal/freeport"
 	"github.com/caddymail/mailgateway/sandbox"
 )
 
@@ -98,12 +98,11 @@ func account(name, mailbox string) object {
 
 func freeAddr(t testing.TB) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := freeport.Loopback()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close()
-	return ln.Addr().String()
+	return addr
 }
 
 // newWorld starts a sandbox and a gateway in front of it. Both end with the test.

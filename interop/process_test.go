@@ -26,6 +26,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/caddymail/mailgateway/internal/freeport"
 )
 
 // patience is the outer bound of every wait; nothing is expected to need it.
@@ -190,14 +192,12 @@ func succeed(t testing.TB, stdin []byte, name string, args ...string) string {
 // freeAddrs are loopback addresses that nothing listened on a moment ago.
 func freeAddrs(t testing.TB, n int) []string {
 	t.Helper()
-	addrs := make([]string, 0, n)
-	for range n {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
+	addrs := make([]string, n)
+	for i := range addrs {
+		var err error
+		if addrs[i], err = freeport.Loopback(); err != nil {
 			t.Fatal(err)
 		}
-		defer ln.Close()
-		addrs = append(addrs, ln.Addr().String())
 	}
 	return addrs
 }
