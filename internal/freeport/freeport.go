@@ -39,7 +39,7 @@ func Loopback() (string, error) {
 	mu.Lock()
 	defer mu.Unlock()
 	for range 1000 {
-		port := first + rand.IntN(last-first+1)
+		port := first + rand.IntN(last-first+1) //nolint:gosec // no secret
 		if taken[port] {
 			continue
 		}
