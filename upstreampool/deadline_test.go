@@ -15,11 +15,14 @@
 package upstreampool
 
 import (
+	"bufio"
 	"io"
 	"net"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/caddymail/mailgateway/relay"
 )
 
 // TestDeadlines holds that a timeout comes when it was set to, however few
@@ -88,4 +91,29 @@ func TestDeadlines(t *testing.T) {
 			t.Errorf("a write of 5m took %v", took)
 		}
 	})
+}
+
+// TestQuitIsShort holds that a goodbye takes no longer than it may, written to
+// a peer that reads nothing or answers nothing.
+func TestQuitIsShort(t *testing.T) {
+	for _, reads := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			near, far := net.Pipe()
+			defer far.Close()
+			c := &conn{tcp: near, nc: near, s: &settings{dataTimeout: 5 * time.Minute}}
+			c.br = bufio.NewReader((*patient)(c))
+			c.replies = relay.NewReplyReader(c.br)
+			if err := c.arm(5 * time.Minute); err != nil {
+				t.Fatal(err)
+			}
+			if reads {
+				go func() { _, _ = io.Copy(io.Discard, far) }()
+			}
+			start := time.Now()
+			c.quit(2 * time.Second)
+			if took := time.Since(start); took != 2*time.Second {
+				t.Errorf("peer reads %v: QUIT took %v", reads, took)
+			}
+		})
+	}
 }
