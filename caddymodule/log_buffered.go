@@ -47,9 +47,9 @@ func init() {
 // each line of the access log by itself costs more than making it.
 //
 // The lines reach the other writer when the buffer is full, after the
-// interval, with an entry of a level above ERROR, and when Caddy stops. A process that is killed
-// loses what it gathered, at most one interval; the log is no part of what
-// keeps messages from being lost.
+// interval, with an entry of a level above ERROR, and when Caddy stops. A
+// process that is killed loses what it gathered, at most one interval; the log
+// is no part of what keeps messages from being lost.
 type BufferedLogWriter struct {
 	// The writer that gets the lines: any module of `caddy.logging.writers`.
 	WriterRaw json.RawMessage `json:"writer,omitempty" caddy:"namespace=caddy.logging.writers inline_key=output"`
@@ -236,24 +236,15 @@ func logOutput(d *caddyfile.Dispenser, raw *json.RawMessage) error {
 	if !d.NextArg() {
 		return d.ArgErr()
 	}
-	name := d.Val()
-	var writer any
-	switch name {
-	case "stdout":
-		writer = caddy.StdoutWriter{}
-	case "stderr":
-		writer = caddy.StderrWriter{}
-	case "discard":
-		writer = caddy.DiscardWriter{}
-	default:
-		unm, err := caddyfile.UnmarshalModule(d, "caddy.logging.writers."+name)
-		if err != nil {
-			return err
-		}
-		writer = unm
+	switch name := d.Val(); name {
+	case "stdout", "stderr", "discard":
+		// Caddy's own writers read no Caddyfile.
+		*raw = caddyconfig.JSON(map[string]string{"output": name}, nil)
+		return nil
 	}
-	*raw = caddyconfig.JSONModuleObject(writer, "output", name, nil)
-	return nil
+	var err error
+	*raw, err = parseModule(d, "buffered log writer", "output", "caddy.logging.writers", "output")
+	return err
 }
 
 // Interface guards

@@ -108,10 +108,13 @@ func startExim(t *testing.T, g *gateway) (addr, log string) {
 	succeed(t, nil, "install", "-m", "755", bin, filepath.Join(dir, "exim4"))
 	bin = filepath.Join(dir, "exim4")
 	passwords := filepath.Join(dir, "passwd")
+	// Exim reads it as its own user.
+	ca := filepath.Join(dir, "ca.pem")
+	succeed(t, nil, "install", "-m", "644", g.pki.caFile, ca)
 	// What the snippet cannot know: the passwords, the authority of the test's
 	// certificate, and that the gateway is on the same host.
 	router := strings.Replace(parts[1], "  no_more\n", "  self = send\n  no_more\n", 1)
-	transport := strings.Replace(parts[2], "tls_verify_certificates = system", "tls_verify_certificates = "+g.pki.caFile, 1)
+	transport := strings.Replace(parts[2], "tls_verify_certificates = system", "tls_verify_certificates = "+ca, 1)
 	authenticator := strings.ReplaceAll(parts[3], "/etc/exim4/mailgateway_passwd", passwords)
 	addr = freeAddrs(t, 1)[0]
 	conf := filepath.Join(dir, "exim.conf")
@@ -122,22 +125,6 @@ func startExim(t *testing.T, g *gateway) (addr, log string) {
 		if err := os.WriteFile(name, []byte(content), 0o644); err != nil {
 			t.Fatal(err)
 		}
-	}
-	ca, err := os.ReadFile(g.pki.caFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	// Exim reads it as its own user.
-	public := filepath.Join(dir, "ca.pem")
-	if err := os.WriteFile(public, ca, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	text, err := os.ReadFile(conf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(conf, []byte(strings.ReplaceAll(string(text), g.pki.caFile, public)), 0o644); err != nil {
-		t.Fatal(err)
 	}
 	p := start(t, exec.Command(bin, "-C", conf, "-bdf", "-q1s"))
 	p.waitListening(addr)

@@ -51,16 +51,22 @@ const maxTallies = 1 << 14
 // tallies are the process's counters: they outlive configurations.
 var tallies struct {
 	seed   maphash.Seed
-	shards [64]struct {
-		mu sync.RWMutex
-		m  map[string]*tally
-	}
+	shards [64]tallyShard
+}
+
+type tallyShard struct {
+	mu sync.RWMutex
+	m  map[string]*tally
 }
 
 func init() { tallies.seed = maphash.MakeSeed() }
 
+func shardOf(account string) *tallyShard {
+	return &tallies.shards[maphash.String(tallies.seed, account)%uint64(len(tallies.shards))]
+}
+
 func tallyOf(account string, create bool) *tally {
-	shard := &tallies.shards[maphash.String(tallies.seed, account)%uint64(len(tallies.shards))]
+	shard := shardOf(account)
 	shard.mu.RLock()
 	t := shard.m[account]
 	shard.mu.RUnlock()
@@ -104,7 +110,7 @@ func (t *tally) count(code, recipients int, size int64) {
 
 // ForgetCounters drops the counters of an account that is gone.
 func (a *App) ForgetCounters(account string) {
-	shard := &tallies.shards[maphash.String(tallies.seed, account)%uint64(len(tallies.shards))]
+	shard := shardOf(account)
 	shard.mu.Lock()
 	delete(shard.m, account)
 	shard.mu.Unlock()

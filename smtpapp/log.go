@@ -39,10 +39,7 @@ func (g *generation) logMessage(s *session, o outcome) {
 		o.info.Upstream = s.account.Upstream
 	}
 	took := time.Since(s.started)
-	traceID := ""
-	if s.trace != nil {
-		traceID = s.trace.finish(s, &o, s.started.Add(took))
-	}
+	traceID := s.trace.finish(s, &o, s.started.Add(took))
 	code, text := 0, "aborted by the client"
 	if o.reply != nil {
 		code, text = o.reply.Code, ""

@@ -129,7 +129,7 @@ func (m *messageTrace) finish(s *session, o *outcome, end time.Time) string {
 		attribute.Int64("smtp.message.size", o.size),
 	)
 	if s.remote.IsValid() {
-		attrs = append(attrs, attribute.String("client.address", s.remote.String()))
+		attrs = append(attrs, attribute.String("client.address", s.address))
 	}
 	if s.tx != nil || o.info.Reused || o.info.Opening != nil {
 		attrs = append(attrs, attribute.Bool("mailgateway.upstream.reused", o.info.Reused))

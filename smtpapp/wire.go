@@ -168,9 +168,9 @@ func (c *wire) readInto(p []byte, interruptible bool) (int, error) {
 	c.by = by
 	// A busy client does not move a timer at every command: a deadline that
 	// is early, but not too soon, stays until it proves too early.
-	early := min(soon, by.Sub(now)/2)
+	early := now.Add(min(soon, by.Sub(now)/2))
 	for {
-		if err := c.armRead(interruptible, now.Add(early), by); err != nil {
+		if err := c.armRead(interruptible, early, by); err != nil {
 			return 0, err
 		}
 		n, err := c.nc.Read(p)
@@ -194,7 +194,7 @@ func (c *wire) readInto(p []byte, interruptible bool) (int, error) {
 		case !isTimeout(err) || !c.readDeadline.Before(by):
 			return 0, err
 		}
-		now = by // which no deadline but by itself satisfies
+		early = by // it was too early
 	}
 }
 

@@ -128,7 +128,7 @@ func (c *conn) abandon() {
 func (c *conn) quit(d time.Duration) {
 	c.closeOnce.Do(func() {
 		defer c.tcp.Close()
-		if c.ready.quiet() && c.arm(d) == nil && c.tcp.SetWriteDeadline(time.Now().Add(d)) == nil {
+		if c.ready.quiet() && c.deadlines.set(c.tcp, time.Now(), d, d) == nil {
 			if c.write([]byte("QUIT\r\n")) == nil {
 				if _, err := c.replies.Read(); err == nil && c.nc != c.tcp {
 					_ = c.nc.Close() // close_notify
