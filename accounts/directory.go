@@ -144,6 +144,15 @@ func (d *Directory) Sources() []SourceInfo {
 	return list
 }
 
+// Upstreams returns the names of the upstreams that accounts have, once for each
+// source.
+func (d *Directory) Upstreams() (names []string) {
+	for _, x := range d.indexes {
+		names = append(names, x.Upstreams()...)
+	}
+	return names
+}
+
 // Len returns the number of accounts of all sources, those included that an
 // earlier source hides.
 func (d *Directory) Len() (n int) {

@@ -16,6 +16,7 @@ package accounts
 
 import (
 	"hash/maphash"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -33,8 +34,9 @@ type Index struct {
 	costs   atomic.Pointer[[]profileCount]
 	loading atomic.Bool // a name that is missing may exist all the same
 
-	mu     sync.Mutex // of writers
-	counts map[*profile]int
+	mu        sync.Mutex // of writers
+	counts    map[*profile]int
+	upstreams map[string]int // accounts by upstream
 
 	sortMu  sync.Mutex
 	version uint64 // of the accounts; under mu and sortMu
@@ -111,7 +113,7 @@ func (x *Index) Replace(accounts []*Account) {
 
 func (x *Index) replace(accounts []*Account) {
 	t := newTable(len(accounts))
-	counts := make(map[*profile]int)
+	counts, upstreams := make(map[*profile]int), make(map[string]int)
 	nodes := make([]node, len(accounts))
 	var n int64
 next:
@@ -130,9 +132,10 @@ next:
 		if a.profile != nil {
 			counts[a.profile]++
 		}
+		upstreams[a.Upstream]++
 	}
 	t.n.Store(n)
-	x.counts = counts
+	x.counts, x.upstreams = counts, upstreams
 	x.table.Store(t)
 	x.changed(true)
 }
@@ -177,10 +180,14 @@ func (x *Index) put(t *table, key string, a *Account) bool {
 	if old != nil {
 		was = old.profile
 		t.n.Add(-1)
+		if x.upstreams[old.Upstream]--; x.upstreams[old.Upstream] == 0 {
+			delete(x.upstreams, old.Upstream)
+		}
 	}
 	if a != nil {
 		is = a.profile
 		t.n.Add(1)
+		x.upstreams[a.Upstream]++
 		chain = &node{hash: hash, key: key, account: a, next: chain}
 	}
 	head.Store(chain)
@@ -194,6 +201,14 @@ func (x *Index) put(t *table, key string, a *Account) bool {
 	}
 	x.changed(was != is)
 	return old != nil
+}
+
+// Upstreams returns the names of the upstreams that accounts have, in no order
+// and whatever the number of accounts.
+func (x *Index) Upstreams() []string {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return slices.Collect(maps.Keys(x.upstreams))
 }
 
 // changed publishes what depends on the accounts.

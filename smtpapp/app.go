@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -122,6 +123,10 @@ func (a *App) checkUpstreams() error {
 	if !ok {
 		return nil
 	}
+	lacking := func(upstream string) bool { return !known.Has(upstream) }
+	if !slices.ContainsFunc(a.directory.Upstreams(), lacking) {
+		return nil // as ever: a reload does not go through the accounts
+	}
 	type lack struct {
 		accounts int
 		example  string
@@ -130,7 +135,7 @@ func (a *App) checkUpstreams() error {
 	all, _ := a.directory.List(accounts.Filter{}, "", 0)
 	for _, acct := range all {
 		switch {
-		case known.Has(acct.Upstream):
+		case !lacking(acct.Upstream):
 		case acct.Source == "inline":
 			return fmt.Errorf("account %q: upstream: '%s' is not configured in smtp_upstreams", acct.Name, acct.Upstream)
 		case lacks[acct.Upstream] == nil:
