@@ -27,7 +27,14 @@ import (
 	"time"
 
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/smtpapp/smtpserver"
 )
+
+// ending says how a connection ended, as the metrics call it.
+type ending = smtpserver.End
+
+// endLimit is a connection beyond a limit.
+const endLimit ending = "limit"
 
 // refuseTimeout bounds the 421 to a client that is one too many. The reply
 // fits the empty send buffer of a new connection, so it does not wait.
@@ -74,7 +81,7 @@ func (g *generation) enter(nc net.Conn, remote netip.Addr) ending {
 func (g *generation) enterIP(nc net.Conn, remote netip.Addr) ending {
 	key := clientKey(remote)
 	if key.IsValid() && failures.banned(addressKey(key), time.Now()) {
-		return g.refuse(nc, relay.ReplyBanned, endBanned)
+		return g.refuse(nc, relay.ReplyBanned, smtpserver.EndBanned)
 	}
 	if !g.counters.takeIP(key, g.policy.maxPerIP) {
 		return g.refuse(nc, relay.ReplyTooManyConns, endLimit)
@@ -126,7 +133,7 @@ func (p *point) serveWrapped(g *generation, nc net.Conn) {
 // refuse says why and closes. A client of implicit TLS could not read it.
 func (g *generation) refuse(nc net.Conn, r *relay.Reply, end ending) ending {
 	g.metrics.session(g.name, end)
-	if g.policy.implicitTLS == nil {
+	if g.policy.ImplicitTLS == nil {
 		_ = nc.SetWriteDeadline(time.Now().Add(refuseTimeout))
 		_, _ = nc.Write(r.Append(nil))
 	}
@@ -142,46 +149,30 @@ func (p *point) serve(g *generation, nc net.Conn, remote netip.Addr, state *tls.
 	g.metrics.active(g.name, 1)
 	defer g.metrics.active(g.name, -1)
 
-	l := &loop{p: g.policy}
-	l.w.init(nc)
-	l.w.tls = state
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &session{
 		ctx: ctx, cancel: cancel, id: newID(), point: p, remote: remote, address: remote.String(),
-		opened: time.Now(), wire: &l.w, local: isLocal(nc),
-		server: g.name, tlsState: func() *tls.ConnectionState { return l.w.tls },
+		opened: time.Now(), local: isLocal(nc), server: g.name,
 	}
+	s.conn = smtpserver.New(nc, s, &g.policy.Config, state)
 	s.state.tls = state != nil
-	l.s = s
 	p.add(s)
-	end := ending("panic")
+	end := smtpserver.EndPanic
 	defer func() {
 		r := recover()
 		p.remove(s)
-		_ = s.Logout()
-		_ = l.w.nc.Close()
-		l.w.release()
+		s.cancel()
 		g.metrics.session(g.name, end)
-		g.logEnd(s, end, l.err)
+		g.logEnd(s, end)
 		if r != nil {
 			g.logPanic(s, r)
 		}
 	}()
 	if p.current() == nil {
 		// The server went while this connection was on its way.
-		l.w.drain()
+		s.conn.Drain()
 	}
-	if g.policy.implicitTLS != nil && state == nil {
-		if err := l.w.startTLS(g.policy.implicitTLS, g.policy.handshakeTimeout()); err != nil {
-			end, l.err = endTLS, err
-			return
-		}
-		s.state.tls = true
-	}
-	end = l.serve()
-	if end == endErrors {
-		l.w.linger()
-	}
+	end = s.conn.Serve()
 }
 
 // isLocal tells whether a connection does not leave the machine by its kind.

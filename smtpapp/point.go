@@ -65,7 +65,7 @@ func (p *point) detach(g *generation) {
 // wait.
 func (p *point) drain(timeout time.Duration) {
 	for _, s := range p.list() {
-		s.wire.drain()
+		s.conn.Drain()
 	}
 	pendingDrains.Go(func() {
 		deadline := time.NewTimer(timeout)
@@ -138,7 +138,7 @@ func (p *point) remove(s *session) {
 // kill ends a session without regard to what it is doing.
 func (s *session) kill() {
 	s.cancel()
-	_ = s.wire.base.Close()
+	s.conn.Kill()
 }
 
 // counters are a server's connections. They outlive its generations.

@@ -22,6 +22,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddymail/mailgateway/smtpapp/smtpserver"
 )
 
 // Defaults of a server's options.
@@ -55,19 +57,20 @@ func (s *Server) provision(ctx caddy.Context, a *App, name string) (needsCert bo
 		return false, err
 	}
 	p := &policy{
-		hostname: a.Hostname,
-		maxSize:  s.MaxMessageSize, maxRcpts: s.MaxRecipients,
+		Config: smtpserver.Config{
+			Hostname: a.Hostname, MaxSize: s.MaxMessageSize, MaxRecipients: s.MaxRecipients,
+			Normalize:      s.BareNewline == "normalize",
+			CommandTimeout: time.Duration(s.CommandTimeout),
+			BodyIdle:       time.Duration(s.BodyIdleTimeout),
+			BodyTimeout:    time.Duration(s.BodyTimeout),
+			MaxAuthTries:   maxAuthTries,
+		},
 		maxConns: s.MaxConns, maxPerIP: s.MaxConnsPerIP,
-		normalize: s.BareNewline == "normalize", deferred: s.Envelope == "deferred",
-		replyID:        s.ReplyID,
-		commandTimeout: time.Duration(s.CommandTimeout),
-		bodyIdle:       time.Duration(s.BodyIdleTimeout),
-		bodyTimeout:    time.Duration(s.BodyTimeout),
-		maxAuthTries:   maxAuthTries,
-		authMax:        s.AuthFailures.Max,
-		authWindow:     time.Duration(s.AuthFailures.Window),
-		authBan:        time.Duration(s.AuthFailures.Ban),
-		authDelay:      time.Duration(s.AuthFailures.Delay),
+		deferred: s.Envelope == "deferred", replyID: s.ReplyID,
+		authMax:    s.AuthFailures.Max,
+		authWindow: time.Duration(s.AuthFailures.Window),
+		authBan:    time.Duration(s.AuthFailures.Ban),
+		authDelay:  time.Duration(s.AuthFailures.Delay),
 	}
 	s.prov = &provisioned{policy: p}
 	for _, l := range s.Listen {
@@ -105,7 +108,7 @@ func (s *Server) provision(ctx caddy.Context, a *App, name string) (needsCert bo
 	if err != nil {
 		return false, fmt.Errorf("tls: %w", err)
 	}
-	p.compileReplies()
+	p.Prepare()
 	return needsCert, nil
 }
 

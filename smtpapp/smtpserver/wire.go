@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package smtpapp
+package smtpserver
 
 import (
 	"bytes"
@@ -107,8 +107,24 @@ func (c *wire) release() {
 	c.rbuf, c.r, c.w = nil, 0, 0
 }
 
-// buffered returns the bytes that have been read and not yet consumed.
+// buffered returns the octets that have been read and not yet consumed.
 func (c *wire) buffered() []byte { return c.rbuf[c.r:c.w] }
+
+// consume takes n of the buffered octets as read.
+func (c *wire) consume(n int) { c.r += n }
+
+// take moves buffered octets to p and returns how many.
+func (c *wire) take(p []byte) int {
+	n := copy(p, c.buffered())
+	c.consume(n)
+	return n
+}
+
+// more reads at least one octet more of a message, by the large buffer.
+func (c *wire) more() error {
+	c.grow()
+	return c.fill(false)
+}
 
 // discardInput forgets what the client sent ahead.
 func (c *wire) discardInput() { c.r, c.w = 0, 0 }
@@ -252,21 +268,12 @@ func (c *wire) flushAt(now time.Time) error {
 	return err
 }
 
-func (c *wire) outBuf() []byte {
+// reply queues a reply.
+func (c *wire) reply(r *relay.Reply) {
 	if c.out == nil {
 		c.out = outPool.Get().(*[]byte)
 	}
-	return *c.out
-}
-
-// reply queues a reply.
-func (c *wire) reply(r *relay.Reply) {
-	*c.growOut() = r.Append(c.outBuf())
-}
-
-func (c *wire) growOut() *[]byte {
-	c.outBuf()
-	return c.out
+	*c.out = r.Append(*c.out)
 }
 
 // readLine reads a command line of at most limit bytes, CRLF included, and
@@ -281,7 +288,7 @@ func (c *wire) readLine(limit int, interruptible bool) ([]byte, error) {
 		win := c.rbuf[c.r:c.w]
 		if i := bytes.IndexByte(win[scanned:], '\n'); i >= 0 {
 			i += scanned
-			c.r += i + 1
+			c.consume(i + 1)
 			if i+1 > limit {
 				return nil, errLineTooLong
 			}
@@ -311,7 +318,7 @@ func (c *wire) skipLine() error {
 	for {
 		win := c.rbuf[c.r:c.w]
 		if i := bytes.IndexByte(win, '\n'); i >= 0 {
-			c.r += i + 1
+			c.consume(i + 1)
 			return errLineTooLong
 		}
 		skipped += len(win)
@@ -354,6 +361,7 @@ func (c *wire) startTLS(cfg *tls.Config, timeout time.Duration) error {
 	c.waiting = false
 	c.mu.Unlock()
 	if err != nil {
+		c.discardInput()
 		return err
 	}
 	c.nc = tc

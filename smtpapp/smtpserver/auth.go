@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package smtpapp
+package smtpserver
 
 import (
 	"bytes"
@@ -34,6 +34,14 @@ var errMalformed = errors.New("malformed authentication response")
 
 // authenticator checks a name and a password.
 type authenticator func(name, password string) error
+
+// newSASL begins an exchange.
+func newSASL(mech string, check authenticator) sasl.Server {
+	if mech == sasl.Login {
+		return &loginServer{check: check}
+	}
+	return &plainServer{check: check}
+}
 
 // plainServer is the server side of PLAIN (RFC 4616).
 type plainServer struct{ check authenticator }
@@ -82,45 +90,41 @@ func (s *loginServer) Next(response []byte) (challenge []byte, done bool, err er
 }
 
 // cmdAuth runs an AUTH exchange (RFC 4954 section 4).
-func (l *loop) cmdAuth(args string) {
+func (c *Conn) cmdAuth(args string) {
 	switch {
-	case !l.greeted:
-		l.refuse(relay.ReplyBadSequence)
+	case !c.greeted:
+		c.refuse(CauseBadSequence, relay.ReplyBadSequence, "AUTH")
 		return
-	case l.authed:
-		l.refuse(relay.ReplyAuthDone)
+	case c.authed:
+		c.refuse(CauseBadSequence, relay.ReplyAuthDone, "AUTH")
 		return
-	case l.mail:
-		l.refuse(relay.ReplyAuthInMail)
+	case c.tx.open:
+		c.refuse(CauseBadSequence, relay.ReplyAuthInMail, "AUTH")
 		return
 	}
-	if !l.refresh() {
+	if !c.refresh() {
 		return
 	}
 	mech, initial, hasInitial := strings.Cut(args, " ")
 	if mech == "" {
-		l.refuse(relay.ReplySyntax)
+		c.refuse(CauseSyntax, relay.ReplySyntax, "AUTH")
 		return
 	}
 	mech = strings.ToUpper(mech)
 	if !slices.Contains(mechanisms, mech) {
-		l.refuse(relay.ReplyAuthMechanism)
+		c.refuse(CauseAuthMechanism, relay.ReplyAuthMechanism, mech)
 		return
 	}
-	if !slices.Contains(l.s.AuthMechanisms(), mech) {
-		l.refuse(relay.ReplyTLSRequired)
+	if !c.s.MayLogin() {
+		c.refuse(CauseTLSRequired, relay.ReplyTLSRequired, "AUTH "+mech)
 		return
 	}
-	server, err := l.s.Auth(mech)
-	if err != nil {
-		l.answer(err)
-		return
-	}
+	server := newSASL(mech, c.s.Login)
 	var response []byte
 	if hasInitial {
 		var ok bool
 		if response, ok = decodeAuth([]byte(initial), true); !ok {
-			l.authRefused(relay.ReplyAuthMalformed)
+			c.authRefused(CauseAuthMalformed, relay.ReplyAuthMalformed)
 			return
 		}
 	}
@@ -128,51 +132,63 @@ func (l *loop) cmdAuth(args string) {
 		challenge, done, err := server.Next(response)
 		switch {
 		case errors.Is(err, errMalformed):
-			l.authRefused(relay.ReplyAuthMalformed)
+			c.authRefused(CauseAuthMalformed, relay.ReplyAuthMalformed)
 			return
 		case err != nil:
-			l.authRefused(asReply(err))
+			c.loginRefused(err)
 			return
 		case done:
-			l.authed = true
-			l.authTry = 0
-			l.ok(relay.ReplyAuthOK)
+			c.authed = true
+			c.authTry = 0
+			c.ok(relay.ReplyAuthOK)
 			return
 		}
-		l.w.reply(relay.Challenge(base64.StdEncoding.EncodeToString(challenge)))
-		line, err := l.w.readLine(maxAuthLine, true)
+		c.w.reply(relay.Challenge(base64.StdEncoding.EncodeToString(challenge)))
+		line, err := c.w.readLine(maxAuthLine, true)
 		switch {
 		case errors.Is(err, errLineTooLong):
-			l.authRefused(relay.ReplyAuthTooLong)
+			c.authRefused(CauseAuthMalformed, relay.ReplyAuthTooLong)
 			return
-		case errors.Is(err, errBareLF) && l.p.normalize:
+		case errors.Is(err, errBareLF) && c.cfg.Normalize:
 		case errors.Is(err, errBareLF):
-			l.w.reply(relay.ReplyBareLF)
-			l.end = endErrors
+			c.refuseAndClose(CauseBareLF, relay.ReplyBareLF, "AUTH")
 			return
 		case err != nil:
-			l.failed(err)
+			c.failed(err)
 			return
 		}
 		if len(line) == 1 && line[0] == '*' {
-			l.authRefused(relay.ReplyAuthCancelled)
+			c.authRefused(CauseAuthMalformed, relay.ReplyAuthCancelled)
 			return
 		}
 		var ok bool
 		if response, ok = decodeAuth(line, false); !ok {
-			l.authRefused(relay.ReplyAuthMalformed)
+			c.authRefused(CauseAuthMalformed, relay.ReplyAuthMalformed)
 			return
 		}
 	}
 }
 
-// authRefused answers a failed exchange. A connection has only so many.
-func (l *loop) authRefused(r *relay.Reply) {
-	l.w.reply(r)
-	l.authTry++
-	if l.authTry >= l.p.maxAuthTries {
-		l.w.reply(relay.ReplyTooManyErrors)
-		l.end = endAuth
+// authRefused answers an exchange that came to no login.
+func (c *Conn) authRefused(cause Cause, r *relay.Reply) {
+	c.w.reply(r)
+	c.s.Refused(Refusal{Cause: cause, Reply: r, Detail: "AUTH"})
+	c.countTry()
+}
+
+// loginRefused answers a login that the session refuses, and has told of.
+func (c *Conn) loginRefused(err error) {
+	if c.answer(err); c.end == "" {
+		c.countTry()
+	}
+}
+
+// countTry bounds the logins of a connection.
+func (c *Conn) countTry() {
+	c.authTry++
+	if c.authTry >= c.cfg.MaxAuthTries {
+		c.close(relay.ReplyTooManyErrors, EndAuth)
+		c.s.Refused(Refusal{Cause: CauseTooManyErrors, Reply: relay.ReplyTooManyErrors, Detail: "AUTH"})
 	}
 }
 
