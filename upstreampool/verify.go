@@ -140,7 +140,7 @@ func (t *SMTPTransport) Verify(ctx context.Context, a *accounts.Account, from st
 	}
 	if derr = c.login(s, id, token); derr != nil {
 		if derr.class == failLogin && token != nil {
-			s.tokens.Reject(s.provider, id.name, id.mailbox, token)
+			s.tokens.Reject(id.grant(s.provider), token)
 		}
 		tr.done("auth", "", derr.err)
 		return derr
