@@ -300,7 +300,7 @@ func TestVerify(t *testing.T) {
 		tr.upstream.closing.wait()
 		tr.upstream.storing.wait()
 	}()
-	app := &App{transports: map[string]Transport{"verify": tr}}
+	app := &App{transports: map[string]relay.Transport{"verify": tr}}
 	a := testAccount("a@a.test")
 	a.Upstream = "verify"
 	var steps []VerifyStep
