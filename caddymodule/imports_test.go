@@ -29,12 +29,13 @@ import (
 // says why relay is one of them.
 var allowedImports = map[string][]string{
 	"accounts":     {},
+	"grant":        {},
 	"relay":        {"accounts"},
 	"smtpapp":      {"accounts", "relay"},
-	"upstreampool": {"accounts", "relay"},
-	"oauthtoken":   {},
+	"upstreampool": {"accounts", "grant", "relay"},
+	"oauthtoken":   {"grant"},
 	"sandbox":      {},
-	"caddymodule":  {"accounts", "relay", "smtpapp", "upstreampool", "oauthtoken", "sandbox"},
+	"caddymodule":  {"accounts", "grant", "relay", "smtpapp", "upstreampool", "oauthtoken", "sandbox"},
 }
 
 // glueImports are what only caddymodule imports: Caddyfile, commands, http and
