@@ -39,7 +39,7 @@ var allowedImports = map[string][]string{
 	// Sockets, generations and admission: for SMTP today, for IMAP next.
 	"internal/front": {},
 
-	"caddymodule":  {"accounts", "grant", "relay", "smtpapp", "upstreampool", "oauthtoken", "sandbox"},
+	"caddymodule": {"accounts", "grant", "relay", "smtpapp", "upstreampool", "oauthtoken", "sandbox"},
 }
 
 // glueImports are what only caddymodule imports: Caddyfile, commands, http and

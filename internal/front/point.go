@@ -40,7 +40,7 @@ type Generation struct {
 	Logger *zap.Logger
 
 	counters *counters // shared by the server's generations
-	wrapped []*virtualListener
+	wrapped  []*virtualListener
 }
 
 // Handler speaks a protocol with the connections of one generation.
