@@ -30,6 +30,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/smtpapp/smtpserver"
 )
 
 // observe makes a server whose logs the test sees.
@@ -239,6 +240,7 @@ func TestDelay(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		s := &session{ctx: ctx, cancel: cancel, point: pt}
+		s.conn = smtpserver.New(new(scriptConn), s, &p.Config, nil)
 		for _, want := range []time.Duration{250, 500, 1000, 2000, 4000, 8000, 8000} {
 			start := time.Now()
 			s.punish(g, "delayed@example.com")

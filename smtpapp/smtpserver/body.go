@@ -106,7 +106,11 @@ func (b *body) outcome(said *relay.Reply, err error) *relay.Reply {
 		return nil
 	case err != nil:
 		return AsReply(err)
-	case said == nil, said.Positive() && !b.eof, said.Code < 200:
+	case said == nil:
+		return relay.ReplyInternal
+	case !said.Positive():
+		return AsReply(said)
+	case !b.eof:
 		// A session that says yes without having read the message is
 		// wrong, and the client must not believe it.
 		return relay.ReplyInternal
