@@ -76,6 +76,7 @@ func (g *generation) Serve(c *front.Conn) {
 		server: g.name, tlsState: func() *tls.ConnectionState { return l.w.tls },
 	}
 	s.state.tls = c.TLS != nil
+	s.asked, s.handshake = g.policy, g.policy
 	l.s = s
 	c.Point.Add(s)
 	end := ending("panic")
