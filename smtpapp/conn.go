@@ -32,8 +32,12 @@ import (
 // ending says how a connection ended, as the metrics call it.
 type ending = smtpserver.End
 
-// endLimit is a connection beyond a limit.
-const endLimit ending = "limit"
+const (
+	// endLimit is a connection beyond a limit.
+	endLimit ending = "limit"
+	// endLoginGone is the end of a session whose login holds no longer.
+	endLoginGone ending = "login_gone"
+)
 
 // refuseTimeout bounds the 421 to a client that is one too many. The reply
 // fits the empty send buffer of a new connection, so it does not wait.
@@ -79,6 +83,7 @@ func (g *generation) Serve(c *front.Conn) {
 	}
 	s.conn = smtpserver.New(c.Conn, s, &g.policy.Config, c.TLS)
 	s.state.tls = c.TLS != nil
+	s.asked, s.handshake = g.policy, g.policy
 	c.Point.Add(s)
 	end := smtpserver.EndPanic
 	defer func() {

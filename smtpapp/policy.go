@@ -15,6 +15,7 @@
 package smtpapp
 
 import (
+	"crypto/sha256"
 	"net/netip"
 	"time"
 
@@ -31,7 +32,10 @@ type policy struct {
 	deferred bool
 	replyID  bool
 
-	certLogin     bool
+	certLogin bool
+	// clientAuth tells apart how client certificates are asked for.
+	clientAuth [sha256.Size]byte
+
 	plaintextAuth []netip.Prefix
 	trust         []trustedNet
 

@@ -16,7 +16,6 @@ package smtpapp
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"io"
 	"net/netip"
@@ -51,9 +50,13 @@ type session struct {
 	local   bool // over a unix socket
 
 	login     string  // the account's name, after AUTH
+	bound     binding // what lets the session send
 	auth      stretch // of the login, until its first message; zero unless traced
 	heloName  string
 	messageNo int
+
+	asked     *policy // that the connection was given last
+	handshake *policy // that TLS was agreed under
 
 	transaction
 
@@ -91,6 +94,7 @@ func (s *session) Config() *smtpserver.Config {
 	if g == nil {
 		return nil
 	}
+	s.asked = g.policy
 	return &g.policy.Config
 }
 
@@ -99,7 +103,8 @@ func (s *session) Hello(name string) { s.heloName = name }
 
 // StartedTLS implements smtpserver.Session: it forgets who logged in before.
 func (s *session) StartedTLS() {
-	s.login, s.auth = "", stretch{}
+	s.login, s.auth, s.bound = "", stretch{}, binding{}
+	s.handshake = s.asked
 	s.update(func(st *sessionState) { st.tls, st.account = true, "" })
 }
 
@@ -125,6 +130,7 @@ func (s *session) MayLogin() bool {
 // What ends a session with its reply.
 var (
 	errShuttingDown = &smtpserver.Closing{Reply: relay.ReplyShuttingDown, End: smtpserver.EndShutdown}
+	errLoginGone    = &smtpserver.Closing{Reply: relay.ReplyLoginGone, End: endLoginGone}
 	errBanned       = &smtpserver.Closing{Reply: relay.ReplyBanned, End: smtpserver.EndBanned}
 )
 
@@ -155,10 +161,11 @@ func (s *session) Login(name, password string) error {
 	switch {
 	case err == nil:
 		s.login, s.auth = a.Name, stretch{from, g.tracing.now()}
+		s.bound = binding{by: byPassword, name: a.Name, credential: a.Credential}
 		s.update(func(st *sessionState) { st.account = a.Name })
 		g.metrics.auth(g.name, "ok")
 		if g.warmer != nil {
-			g.warmer.Warm(a)
+			g.warmer.Warm(a.Account)
 		}
 		return nil
 	case errors.Is(err, accounts.ErrPaused):
@@ -176,52 +183,6 @@ func (s *session) Login(name, password string) error {
 	}
 	g.metrics.auth(g.name, "error")
 	return relay.ReplyInternal
-}
-
-// identify finds the account that a message would be sent as: who logged in,
-// whom the client certificate names, or whom the network is trusted as.
-func (s *session) identify(g *generation) (*accounts.Account, error) {
-	a := s.candidate(g)
-	if a == nil {
-		// Nobody, or deleted since the login.
-		return nil, relay.ReplyAuthRequired
-	}
-	if a.Paused {
-		return nil, relay.ReplyPaused
-	}
-	return a, nil
-}
-
-func (s *session) candidate(g *generation) *accounts.Account {
-	if s.login != "" {
-		a, _ := g.directory.Lookup(s.login)
-		return a
-	}
-	if g.policy.certLogin {
-		// Only a chain that leads to a configured CA proves anything.
-		if state := s.conn.TLS(); state != nil && len(state.VerifiedChains) > 0 {
-			for _, name := range certNames(state.PeerCertificates[0]) {
-				if a, ok := g.directory.Lookup(name); ok {
-					return a
-				}
-			}
-		}
-	}
-	if name, ok := g.policy.trusts(s.remote); ok {
-		a, _ := g.directory.Lookup(name)
-		return a
-	}
-	return nil
-}
-
-// certNames are the names that a client certificate may log in by.
-func certNames(cert *x509.Certificate) []string {
-	names := append([]string(nil), cert.EmailAddresses...)
-	names = append(names, cert.DNSNames...)
-	if cert.Subject.CommonName != "" {
-		names = append(names, cert.Subject.CommonName)
-	}
-	return names
 }
 
 // Mail implements smtpserver.Session.

@@ -58,7 +58,6 @@ var smuggling = []struct {
 
 const smuggled = "MAIL FROM:<evil@example.com>\r\nRCPT TO:<victim@example.org>\r\nDATA\r\nevil\r\n"
 
-
 // referenceNormalize is a slow and simple `normalize`; "" if refused.
 func referenceNormalize(s string) string {
 	if strings.ContainsRune(s, 0) {
