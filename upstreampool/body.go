@@ -238,6 +238,9 @@ func (c *conn) bdat(ctx context.Context, buf *bodyBuffer, eof bool, body io.Read
 		if err := c.armContext(ctx, c.s.dataTimeout); err != nil {
 			return lost(false)
 		}
+		if eof && !c.silent() {
+			return c.unasked()
+		}
 		if err := c.write(buf.with(h)); err != nil {
 			return c.lastWords(unread)
 		}
@@ -278,7 +281,20 @@ func (c *conn) finalReply() outcome {
 	if err != nil || code >= 300 && code < 400 {
 		return lost(true)
 	}
+	if c.doubtful() {
+		return lost(true)
+	}
 	return outcome{reply: c.replies.Reply(), final: true, sound: true}
+}
+
+// unasked is the outcome when something has come before the end of the message
+// left: the provider's goodbye, or a reply that answers nothing. Nothing is
+// committed, and the connection is closed.
+func (c *conn) unasked() outcome {
+	if out := c.lastWords(0); out.reply != nil && out.reply.Code == 421 {
+		return out
+	}
+	return lost(false)
 }
 
 // lastWords is what follows a failed write: the provider may have said why it

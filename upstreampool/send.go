@@ -100,6 +100,11 @@ func (t *transaction) single(ctx context.Context, to *relay.Recipient, buf *body
 	if err := c.armContext(ctx, c.s.dataTimeout); err != nil {
 		return lost(false), true
 	}
+	if !c.silent() {
+		out := c.unasked()
+		out.untouched = true
+		return out, true
+	}
 	if err := c.write(buf.with(b)); err != nil {
 		// A part of the flight never reached the system, so the chunk can't be
 		// complete at the provider: nothing can have been accepted.

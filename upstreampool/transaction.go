@@ -212,6 +212,9 @@ func (t *transaction) envelope(ctx context.Context, rcpts []relay.Recipient, err
 	if err := c.armContext(ctx, c.s.commandTimeout); err != nil {
 		return &flightError{err: err}
 	}
+	if !c.silent() {
+		return c.goodbye()
+	}
 	if !c.caps.pipelining {
 		return t.stepwise(rcpts, errs, mail)
 	}
@@ -253,7 +256,20 @@ func (t *transaction) envelope(ctx context.Context, rcpts []relay.Recipient, err
 		}
 		seen++
 	}
+	if c.doubtful() {
+		return &flightError{err: relay.ErrReply, replies: seen}
+	}
 	return nil
+}
+
+// goodbye is the end of a connection on which something came unasked, before
+// the flight left.
+func (c *conn) goodbye() error {
+	fe := &flightError{err: errClosing}
+	if out := c.unasked(); out.reply != nil {
+		fe.code, fe.reply = out.reply.Code, out.reply
+	}
+	return fe
 }
 
 // stepwise is envelope for a provider without PIPELINING.
@@ -276,6 +292,9 @@ func (t *transaction) stepwise(rcpts []relay.Recipient, errs []error, mail bool)
 		if err := t.readMail(); err != nil {
 			return err
 		}
+		if c.doubtful() {
+			return &flightError{err: relay.ErrReply, replies: 1}
+		}
 	}
 	for i := range rcpts {
 		if errs[i] != errPending { //nolint:errorlint // a mark of this file
@@ -292,6 +311,9 @@ func (t *transaction) stepwise(rcpts []relay.Recipient, errs []error, mail bool)
 		}
 		if err := t.readRcpt(&errs[i], 1); err != nil {
 			return err
+		}
+		if c.doubtful() {
+			return &flightError{err: relay.ErrReply, replies: 1}
 		}
 	}
 	return nil
