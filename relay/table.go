@@ -27,6 +27,7 @@ import (
 var (
 	ReplyTooManyConns     = own(421, 4, 3, 2, "Too many connections, try again later")
 	ReplyBanned           = own(421, 4, 7, 0, "Too many errors from this address, try again later")
+	ReplyLoginGone        = own(421, 4, 7, 0, "Login is no longer valid, log in again")
 	ReplyShuttingDown     = own(421, 4, 3, 2, "Service shutting down")
 	ReplyIdleTimeout      = own(421, 4, 4, 2, "Timeout, closing connection")
 	ReplyTooManyErrors    = own(421, 4, 7, 0, "Too many errors, closing connection")

@@ -87,6 +87,9 @@ const (
 	endAborted  ending = "aborted" // within a message
 	endLimit    ending = "limit"
 	endBanned   ending = "banned"
+
+	// endLoginGone is the end of a session whose login holds no longer.
+	endLoginGone ending = "login_gone"
 )
 
 // loop is one connection's command loop.
@@ -213,6 +216,9 @@ func (l *loop) answer(err error) {
 	case relay.ReplyShuttingDown:
 		l.w.reply(r)
 		l.end = endShutdown
+	case relay.ReplyLoginGone:
+		l.w.reply(r)
+		l.end = endLoginGone
 	case relay.ReplyBanned:
 		l.w.reply(r)
 		l.end = endBanned

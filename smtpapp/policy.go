@@ -15,6 +15,7 @@
 package smtpapp
 
 import (
+	"crypto/sha256"
 	"crypto/tls"
 	"net/netip"
 	"strconv"
@@ -42,6 +43,8 @@ type policy struct {
 	startTLS    *tls.Config // nil unless offered
 	implicitTLS *tls.Config // nil unless the server does TLS from the start
 	certLogin   bool
+	// clientAuth tells apart how client certificates are asked for.
+	clientAuth [sha256.Size]byte
 
 	plaintextAuth []netip.Prefix
 	trust         []trustedNet

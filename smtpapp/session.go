@@ -17,7 +17,6 @@ package smtpapp
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"io"
 	"net/netip"
@@ -54,9 +53,13 @@ type session struct {
 	local    bool // over a unix socket
 
 	login     string  // the account's name, after AUTH
+	bound     binding // what lets the session send
 	auth      stretch // of the login, until its first message; zero unless traced
 	heloName  string
 	messageNo int
+
+	asked     *policy // that the loop was given last
+	handshake *policy // that TLS was agreed under
 
 	transaction
 
@@ -95,6 +98,7 @@ func (s *session) policy() *policy {
 	if g == nil {
 		return nil
 	}
+	s.asked = g.policy
 	return g.policy
 }
 
@@ -102,7 +106,8 @@ func (s *session) hello(name string) { s.heloName = name }
 
 // startedTLS forgets who logged in before the handshake.
 func (s *session) startedTLS() {
-	s.login, s.auth = "", stretch{}
+	s.login, s.auth, s.bound = "", stretch{}, binding{}
+	s.handshake = s.asked
 	s.update(func(st *sessionState) { st.tls, st.account = true, "" })
 }
 
@@ -161,10 +166,11 @@ func (s *session) authenticate(name, password string) error {
 	switch {
 	case err == nil:
 		s.login, s.auth = a.Name, stretch{from, g.tracing.now()}
+		s.bound = binding{by: byPassword, name: a.Name, credential: a.Credential}
 		s.update(func(st *sessionState) { st.account = a.Name })
 		g.metrics.auth(g.name, "ok")
 		if g.warmer != nil {
-			g.warmer.Warm(a)
+			g.warmer.Warm(a.Account)
 		}
 		return nil
 	case errors.Is(err, accounts.ErrPaused):
@@ -182,52 +188,6 @@ func (s *session) authenticate(name, password string) error {
 	}
 	g.metrics.auth(g.name, "error")
 	return relay.ReplyInternal
-}
-
-// identify finds the account that a message would be sent as: who logged in,
-// whom the client certificate names, or whom the network is trusted as.
-func (s *session) identify(g *generation) (*accounts.Account, error) {
-	a := s.candidate(g)
-	if a == nil {
-		// Nobody, or deleted since the login.
-		return nil, relay.ReplyAuthRequired
-	}
-	if a.Paused {
-		return nil, relay.ReplyPaused
-	}
-	return a, nil
-}
-
-func (s *session) candidate(g *generation) *accounts.Account {
-	if s.login != "" {
-		a, _ := g.directory.Lookup(s.login)
-		return a
-	}
-	if g.policy.certLogin {
-		// Only a chain that leads to a configured CA proves anything.
-		if state := s.tlsState(); state != nil && len(state.VerifiedChains) > 0 {
-			for _, name := range certNames(state.PeerCertificates[0]) {
-				if a, ok := g.directory.Lookup(name); ok {
-					return a
-				}
-			}
-		}
-	}
-	if name, ok := g.policy.trusts(s.remote); ok {
-		a, _ := g.directory.Lookup(name)
-		return a
-	}
-	return nil
-}
-
-// certNames are the names that a client certificate may log in by.
-func certNames(cert *x509.Certificate) []string {
-	names := append([]string(nil), cert.EmailAddresses...)
-	names = append(names, cert.DNSNames...)
-	if cert.Subject.CommonName != "" {
-		names = append(names, cert.Subject.CommonName)
-	}
-	return names
 }
 
 // Mail implements smtp.Session.

@@ -216,18 +216,21 @@ func TestClientCertificateLogin(t *testing.T) {
 	caddyUpstream = new(fakeUpstream)
 	ca, stranger := newAuthority(t), newAuthority(t)
 	addr := freeAddr(t)
-	mustLoad(t, caddyConfig(t, object{
-		"accounts": []any{object{"source": "inline", "accounts": []any{
-			testRecord(testUser), testRecord("dns.example.com"), testRecord("common-name"),
-		}}},
-		"servers": object{"s": object{"listen": []string{addr}, "tls": object{
-			"mode": "implicit", "client_certificate_login": true,
-			"connection_policies": []any{object{"client_authentication": object{
-				"mode": "verify_if_given",
-				"ca":   object{"provider": "inline", "trusted_ca_certs": []string{base64.StdEncoding.EncodeToString(ca.cert.Raw)}},
+	config := func(login bool, ca *authority) object {
+		return caddyConfig(t, object{
+			"accounts": []any{object{"source": "inline", "accounts": []any{
+				testRecord(testUser), testRecord("dns.example.com"), testRecord("common-name"),
 			}}},
-		}}},
-	}))
+			"servers": object{"s": object{"listen": []string{addr}, "tls": object{
+				"mode": "implicit", "client_certificate_login": login,
+				"connection_policies": []any{object{"client_authentication": object{
+					"mode": "verify_if_given",
+					"ca":   object{"provider": "inline", "trusted_ca_certs": []string{base64.StdEncoding.EncodeToString(ca.cert.Raw)}},
+				}}},
+			}}},
+		})
+	}
+	mustLoad(t, config(true, ca))
 	defer stopCaddy(t)
 	awaitCertificate(t, addr)
 	for name, tc := range map[string]struct {
@@ -264,6 +267,28 @@ func TestClientCertificateLogin(t *testing.T) {
 			}
 		})
 	}
+	for name, next := range map[string]struct {
+		config object
+		want   string
+	}{
+		"the same": {config(true, ca), "250"}, "switched off": {config(false, ca), "421 4.7.0"}, "another CA": {config(true, stranger), "421 4.7.0"},
+	} {
+		t.Run("reload/"+name, func(t *testing.T) {
+			mustLoad(t, config(true, ca))
+			nc, err := tls.Dial("tcp", addr, &tls.Config{InsecureSkipVerify: true, ServerName: "localhost",
+				Certificates: []tls.Certificate{ca.issue(t, x509.Certificate{EmailAddresses: []string{testUser}})}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer nc.Close()
+			c := &client{t: t, nc: nc, r: bufio.NewReader(nc)}
+			c.play("M: 220\nC: EHLO c\nM: 250\nC: MAIL FROM:<a@example.com>\nM: 250\nC: RSET\nM: 250")
+			mustLoad(t, next.config)
+			c.send("MAIL FROM:<a@example.com>\r\n")
+			c.expect(next.want)
+		})
+	}
+	mustLoad(t, config(true, ca))
 	nc, err := tls.Dial("tcp", addr, &tls.Config{InsecureSkipVerify: true, ServerName: "localhost",
 		Certificates: []tls.Certificate{stranger.issue(t, x509.Certificate{EmailAddresses: []string{testUser}})}})
 	if err == nil {
