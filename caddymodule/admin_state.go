@@ -26,7 +26,7 @@ var accountStates = []string{"active", "paused", "needs_consent"}
 
 // states tells what keeps accounts from sending, as of one moment.
 type states struct {
-	// reauth are the accounts and mailboxes whose consent has ended.
+	// reauth are the mailboxes whose consent has ended.
 	reauth map[string]bool
 }
 
@@ -46,7 +46,7 @@ func (s states) of(a *accounts.Account) string {
 	switch {
 	case a.Paused:
 		return "paused"
-	case s.reauth[a.Name], s.reauth[a.Mailbox]:
+	case s.reauth[grantOf("", a).Owner()]:
 		return "needs_consent"
 	}
 	return "active"
@@ -67,9 +67,8 @@ type accountStatus struct {
 func statusOf(a *accounts.Account) (s accountStatus) {
 	if app, err := runningApp[*oauthtoken.App]("oauth_tokens"); err == nil {
 		if provider, err := providerOf(a.Upstream); err == nil {
-			if list := app.Status(oauthtoken.StatusFilter{Provider: provider, Account: a.Name}); len(list) > 0 {
-				s.Token = &list[0]
-			}
+			st := app.StatusOf(grantOf(provider, a))
+			s.Token = &st
 		}
 	}
 	if app, err := runningApp[*upstreampool.App]("smtp_upstreams"); err == nil {
