@@ -97,6 +97,7 @@ type testServer struct {
 func testPolicy() *policy {
 	return &policy{
 		Config: smtpserver.Config{
+			BareNewline: smtpserver.BareReject, Strict: true,
 			Hostname: "mail.test", MaxSize: 1 << 20, MaxRecipients: 100, MaxAuthTries: 3,
 			CommandTimeout: time.Minute, BodyIdle: time.Minute, BodyTimeout: time.Minute,
 		},
@@ -417,9 +418,10 @@ func forgive() {
 
 // What smtpserver keeps to.
 const (
-	maxErrors   = 20
-	maxCommand  = 2 << 10
-	maxBodyLine = 1 << 20
+	maxErrors      = 20
+	maxErrorsEarly = 10
+	maxCommand     = 2 << 10
+	maxBodyLine    = 1 << 20
 )
 
 func plain(name, password string) string {

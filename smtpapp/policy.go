@@ -38,6 +38,7 @@ type policy struct {
 
 	plaintextAuth []netip.Prefix
 	trust         []trustedNet
+	lfOnly        []netip.Prefix
 
 	authMax    int
 	authWindow time.Duration
@@ -65,7 +66,14 @@ func (p *policy) allowsPlaintext(addr netip.Addr) bool {
 	if addr.IsLoopback() {
 		return true
 	}
-	for _, prefix := range p.plaintextAuth {
+	return contains(p.plaintextAuth, addr)
+}
+
+// endsWithLF reports whether a client may end its lines with LF alone.
+func (p *policy) endsWithLF(addr netip.Addr) bool { return contains(p.lfOnly, addr) }
+
+func contains(list []netip.Prefix, addr netip.Addr) bool {
+	for _, prefix := range list {
 		if prefix.Contains(addr) {
 			return true
 		}

@@ -98,6 +98,12 @@ func (s *session) Config() *smtpserver.Config {
 	return &g.policy.Config
 }
 
+// Network implements smtpserver.Session.
+func (s *session) Network() smtpserver.Network {
+	_, trusted := s.asked.trusts(s.remote)
+	return smtpserver.Network{Trusted: trusted, LFOnly: s.asked.endsWithLF(s.remote)}
+}
+
 // Hello implements smtpserver.Session.
 func (s *session) Hello(name string) { s.heloName = name }
 

@@ -47,7 +47,7 @@ func testReadDeadlines(t *testing.T, secure bool) {
 		pair := testCertificate(t)
 		tc := tls.Client(far, &tls.Config{InsecureSkipVerify: true})
 		go func() { _ = tc.Handshake() }()
-		if err := w.startTLS(&tls.Config{Certificates: []tls.Certificate{pair}, SessionTicketsDisabled: true}, time.Minute); err != nil {
+		if _, err := w.startTLS(&tls.Config{Certificates: []tls.Certificate{pair}, SessionTicketsDisabled: true}, time.Minute); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()

@@ -36,6 +36,9 @@ type Session interface {
 	// the answer to MAIL stands.
 	Config() *Config
 
+	// Network returns what is known of the client by its address. It is
+	// asked once.
+	Network() Network
 	// Hello is told the name that the client gives itself.
 	Hello(name string)
 	// StartedTLS is told of a handshake. What was said before it is void
@@ -63,6 +66,15 @@ type Session interface {
 
 	// Refused is told of what the connection refuses by itself.
 	Refused(Refusal)
+}
+
+// Network is what is known of a client by its address.
+type Network struct {
+	// Trusted clients may send without a login.
+	Trusted bool
+	// LFOnly clients may end every line with LF alone: also the last one of a
+	// message.
+	LFOnly bool
 }
 
 // Result is what became of a transaction.
