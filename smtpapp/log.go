@@ -57,7 +57,7 @@ func (g *generation) logMessage(s *session, res *smtpserver.Result) {
 	}
 	// One field that writes the line costs less than seventeen.
 	c.Write(zap.Inline(&messageLine{
-		id: s.messageID(), server: g.name, account: s.account.Name, clientIP: s.address, from: s.from,
+		id: s.messageID(), server: g.name, account: s.account.Name, clientIP: s.address, from: smtpserver.Printable(s.from),
 		recipients: res.Accepted, size: res.Size, upstream: s.about.Upstream, reused: s.about.Reused,
 		wait: s.about.Wait, token: s.about.Token, dial: s.about.Dial, envelope: s.about.Envelope, data: s.data,
 		took: took, code: code, reply: text, traceID: traceID,
@@ -115,7 +115,7 @@ func (g *generation) logAuth(s *session, name, result string) {
 			zap.String("id", s.id),
 			zap.String("server", g.name),
 			zap.Stringer("client_ip", s.remote),
-			zap.String("account", name),
+			zap.String("account", smtpserver.Printable(name)),
 			zap.String("result", result),
 		)
 	}
@@ -128,7 +128,7 @@ func (g *generation) logEnd(s *session, end ending) {
 			zap.String("id", s.id),
 			zap.String("server", g.name),
 			zap.Stringer("client_ip", s.remote),
-			zap.String("hello", s.heloName),
+			zap.String("hello", smtpserver.Printable(s.heloName)),
 			zap.String("account", s.login),
 			zap.Int("messages", s.messageNo),
 			zap.String("result", string(end)),
@@ -145,7 +145,7 @@ func (g *generation) logRefusal(s *session, r smtpserver.Refusal) {
 			zap.String("server", g.name),
 			zap.Stringer("client_ip", s.remote),
 			zap.String("cause", string(r.Cause)),
-			zap.String("detail", r.Detail),
+			zap.String("detail", smtpserver.Printable(r.Detail)),
 		)
 	}
 }
@@ -167,7 +167,7 @@ func (g *generation) logRefused(s *session, a *accounts.Account, from string) {
 			zap.String("server", g.name),
 			zap.Stringer("client_ip", s.remote),
 			zap.String("account", a.Name),
-			zap.String("from", from),
+			zap.String("from", smtpserver.Printable(from)),
 		)
 	}
 }
