@@ -48,7 +48,7 @@ func (s *session) identify(g *generation) (*accounts.Account, error) {
 	by, a := s.candidate(g)
 	if s.bound.by != byNothing {
 		if by != s.bound.by || a == nil || a.Paused || !s.bound.credential.Holds(a) {
-			return nil, relay.ReplyLoginGone
+			return nil, errLoginGone
 		}
 		return a, nil
 	}
@@ -68,7 +68,7 @@ func (s *session) candidate(g *generation) (bindingKind, *accounts.Account) {
 		return byPassword, a
 	}
 	if s.certificateCounts(g) {
-		for _, name := range certNames(s.tlsState().PeerCertificates[0]) {
+		for _, name := range certNames(s.conn.TLS().PeerCertificates[0]) {
 			if a, ok := g.directory.Lookup(name); ok {
 				return byCertificate, a
 			}
@@ -88,7 +88,7 @@ func (s *session) certificateCounts(g *generation) bool {
 	if !g.policy.certLogin || s.handshake == nil || s.handshake.clientAuth != g.policy.clientAuth {
 		return false
 	}
-	state := s.tlsState()
+	state := s.conn.TLS()
 	return state != nil && len(state.VerifiedChains) > 0 && time.Now().Before(state.PeerCertificates[0].NotAfter)
 }
 

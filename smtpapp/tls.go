@@ -94,9 +94,9 @@ func (t *TLS) provision(ctx caddy.Context, a *App, server string, p *policy) (ne
 		p.clientAuth = sha256.Sum256(asked)
 	}
 	if t.Mode == "implicit" {
-		p.implicitTLS = cfg
+		p.ImplicitTLS = cfg
 	} else {
-		p.startTLS = cfg
+		p.StartTLS = cfg
 	}
 	return t.Certificate == "", nil
 }

@@ -305,66 +305,59 @@ func TestClientCertificateLogin(t *testing.T) {
 func TestStartTLSInjection(t *testing.T) {
 	ca := newAuthority(t)
 	pair := ca.issue(t, x509.Certificate{DNSNames: []string{"mail.test"}})
-	for name, start := range loops {
-		t.Run(name, func(t *testing.T) {
-			s := start(t, func(p *policy) { p.startTLS = &tls.Config{Certificates: []tls.Certificate{pair}} })
-			c := dial(t, s.addr)
-			c.play(`
-				M: 220
-				C: EHLO c
-				M: 250
-				C: STARTTLS
-				C: AUTH PLAIN ` + plain(testUser, testPassword) + `
-				C: MAIL FROM:<evil@example.com>
-				M: 220
-				TLS
-				C: NOOP
-				M: 250
-				C: MAIL FROM:<a@example.com>
-				M: 50
-				C: QUIT
-				M: 221`)
-			if name != "ours" {
-				return
-			}
-			// What was said in the clear is forgotten, a login too.
-			c = dial(t, s.addr)
-			c.play(`
-				LOGIN
-				C: STARTTLS
-				M: 220
-				TLS
-				C: MAIL FROM:<a@example.com>
-				S: 503 5.5.1 Bad sequence of commands
-				C: EHLO c
-				M: 250 AUTH PLAIN LOGIN
-				C: STARTTLS
-				S: 503 5.5.1 TLS already active
-				C: MAIL FROM:<a@example.com>
-				S: 530 5.7.0 Authentication required
-				C: AUTH PLAIN ` + plain(testUser, testPassword) + `
-				M: 235`)
-			// After a failed handshake there is no way back to the clear.
-			c = dial(t, s.addr)
-			c.play(`
-				M: 220
-				C: EHLO c
-				M: 250
-				C: STARTTLS now
-				S: 501 5.5.4 Syntax error in parameters or arguments
-				C: STARTTLS
-				M: 220
-				C: MAIL FROM:<a@example.com>`)
-			for {
-				line, err := c.line()
-				if err != nil {
-					break
-				}
-				if len(line) > 3 && line[0] >= '2' && line[0] <= '5' && line[3] == ' ' {
-					t.Errorf("reply %q in the clear", line)
-				}
-			}
-		})
+	s := startServer(t, func(p *policy) { p.StartTLS = &tls.Config{Certificates: []tls.Certificate{pair}} })
+	c := dial(t, s.addr)
+	c.play(`
+		M: 220
+		C: EHLO c
+		M: 250
+		C: STARTTLS
+		C: AUTH PLAIN ` + plain(testUser, testPassword) + `
+		C: MAIL FROM:<evil@example.com>
+		M: 220
+		TLS
+		C: NOOP
+		M: 250
+		C: MAIL FROM:<a@example.com>
+		M: 50
+		C: QUIT
+		M: 221`)
+	// What was said in the clear is forgotten, a login too.
+	c = dial(t, s.addr)
+	c.play(`
+		LOGIN
+		C: STARTTLS
+		M: 220
+		TLS
+		C: MAIL FROM:<a@example.com>
+		S: 503 5.5.1 Bad sequence of commands
+		C: EHLO c
+		M: 250 AUTH PLAIN LOGIN
+		C: STARTTLS
+		S: 503 5.5.1 TLS already active
+		C: MAIL FROM:<a@example.com>
+		S: 530 5.7.0 Authentication required
+		C: AUTH PLAIN ` + plain(testUser, testPassword) + `
+		M: 235`)
+	// After a failed handshake there is no way back to the clear.
+	c = dial(t, s.addr)
+	c.play(`
+		M: 220
+		C: EHLO c
+		M: 250
+		C: STARTTLS now
+		S: 501 5.5.4 Syntax error in parameters or arguments
+		C: STARTTLS
+		M: 220
+		C: MAIL FROM:<a@example.com>`)
+	for {
+		line, err := c.line()
+		if err != nil {
+			break
+		}
+		if len(line) > 3 && line[0] >= '2' && line[0] <= '5' && line[3] == ' ' {
+			t.Errorf("reply %q in the clear", line)
+		}
 	}
 }
 
