@@ -28,6 +28,7 @@ import (
 
 func init() {
 	caddy.RegisterModule(App{})
+	caddy.OnExit(failExit)
 }
 
 type appState struct {
@@ -65,7 +66,6 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.provisionEvents(ctx); err != nil {
 		return err
 	}
-	ctx.OnExit(failExit)
 	registerMetrics(ctx.GetMetricsRegistry())
 	for name, p := range a.Providers {
 		if p == nil {

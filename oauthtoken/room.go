@@ -157,7 +157,11 @@ func (p *Provider) writeUnsaved(e *entry) error {
 	return nil
 }
 
-// failExit makes the exit of a process that lost a token a failure.
+// failExit makes the exit of a process that lost a token a failure. Caddy has
+// no other way to say so: what Stop of an app returns is only logged. It is a
+// hook of the process, which Caddy calls when all apps have stopped and all
+// hooks of the configuration have run; what it cuts short is the farewell of
+// the admin endpoint.
 func failExit(context.Context) {
 	if unsavedAtExit.Load() > 0 {
 		os.Exit(caddy.ExitCodeFailedQuit)

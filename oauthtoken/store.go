@@ -226,24 +226,16 @@ func beside(key, what string) string {
 // the token: once a token was rotated its record has to be written.
 const saveTimeout = 30 * time.Second
 
-func (r *records) save(key string, rec *record) error {
-	return r.write(key, rec, rec.Seq, false)
-}
-
-// swap is save, and fails with ErrChanged if the store can tell that the
-// record in it is no longer the one with the number was.
+// swap writes a record. It fails with ErrChanged if the store can tell that the
+// one in it is no longer the one with the number was.
 func (r *records) swap(key string, rec *record, was uint64) error {
-	return r.write(key, rec, was, true)
-}
-
-func (r *records) write(key string, rec *record, was uint64, fence bool) error {
 	b, err := encodeRecord(r.seal, key, rec)
 	if err != nil {
 		return storeError("writing", err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), saveTimeout)
 	defer cancel()
-	if s, ok := r.store.(Swapper); ok && fence {
+	if s, ok := r.store.(Swapper); ok {
 		err = s.Swap(ctx, key, was, rec.Seq, b)
 	} else {
 		err = r.store.Save(ctx, key, b)
