@@ -18,6 +18,8 @@ import (
 	"cmp"
 	"slices"
 	"time"
+
+	"github.com/caddymail/mailgateway/explain"
 )
 
 // StatusFilter chooses accounts; empty fields choose all.
@@ -53,7 +55,7 @@ type StatusError struct {
 	Code        string    `json:"code,omitempty"`
 	Reason      string    `json:"reason,omitempty"`
 	Description string    `json:"description,omitempty"`
-	// Cause, Remedy and Retry are those of Explain.
+	// Cause, Remedy and Retry are those of explain.OAuth.
 	Cause  string `json:"cause"`
 	Remedy string `json:"remedy"`
 	Retry  bool   `json:"retry"`
@@ -76,7 +78,7 @@ func statusError(e *Error, at time.Time) *StatusError {
 	if e == nil {
 		return nil
 	}
-	x := Explain(e.Code, e.Reason+" "+e.Description)
+	x := explain.OAuth(e.Code, e.Reason+" "+e.Description)
 	return &StatusError{
 		At: at, Code: e.Code, Reason: e.Reason, Description: e.Description,
 		Cause: x.Cause, Remedy: x.Remedy, Retry: x.Retry,
