@@ -22,6 +22,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/grant"
 	"github.com/caddymail/mailgateway/smtpapp"
 	"github.com/caddymail/mailgateway/upstreampool"
 )
@@ -98,4 +99,9 @@ func UnknownAccount(name string, problems []accounts.Problem) string {
 		return text + ": its record in " + where + " is not in use: " + what
 	}
 	return text
+}
+
+// GrantOf is what the token app is asked with for an account.
+func GrantOf(provider string, a *accounts.Account) grant.Request {
+	return grant.Request{Provider: provider, Account: a.Name, Mailbox: a.Mailbox, Seed: a.RefreshToken}
 }

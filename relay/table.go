@@ -117,6 +117,9 @@ func ReplyQuota(what string, wait time.Duration) *Reply {
 	return own(451, 4, 7, 1, what+" used up, next slot in "+strconv.FormatInt(secs, 10)+" s")
 }
 
+// ReplyToken says in the token source's words why there is no access token.
+func ReplyToken(text string) *Reply { return own(454, 4, 7, 0, text) }
+
 // ReplyUpstreamAuthWords is ReplyUpstreamAuth with what the provider said.
 func ReplyUpstreamAuthWords(r *Reply) *Reply {
 	return own(454, 4, 7, 0, "The provider refused the gateway's authentication for this account: "+words(r))

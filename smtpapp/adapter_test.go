@@ -29,6 +29,7 @@ import (
 	"github.com/emersion/go-sasl"
 	"github.com/emersion/go-smtp"
 
+	"github.com/caddymail/mailgateway/internal/front"
 	"github.com/caddymail/mailgateway/relay"
 )
 
@@ -118,7 +119,7 @@ func startGoSMTP(t testing.TB, change func(*policy)) *testServer {
 		ctx, cancel := context.WithCancel(context.Background())
 		return &goSMTPSession{s: &session{
 			ctx: ctx, cancel: cancel, id: newID(), point: s.point,
-			remote: remoteAddr(c.Conn()), opened: time.Now(),
+			remote: front.RemoteAddr(c.Conn()), opened: time.Now(),
 			tlsState: func() *tls.ConnectionState {
 				if state, ok := c.TLSConnectionState(); ok {
 					return &state

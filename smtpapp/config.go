@@ -25,6 +25,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/front"
 	"github.com/caddymail/mailgateway/relay"
 )
 
@@ -59,7 +60,7 @@ type App struct {
 	tracingTaken bool
 
 	mu      sync.Mutex
-	running []*attachment // what Start took
+	running []*front.Attachment // what Start took
 }
 
 // Server is one SMTP submission server (RFC 6409, RFC 8314).

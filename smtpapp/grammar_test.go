@@ -20,6 +20,7 @@ import (
 
 	"github.com/emersion/go-smtp"
 
+	"github.com/caddymail/mailgateway/internal/front"
 	"github.com/caddymail/mailgateway/relay"
 )
 
@@ -282,15 +283,12 @@ func FuzzCommands(f *testing.F) {
 		p := newPoint()
 		p.attach(g)
 		nc := &scriptConn{in: cutReader{b: raw, cut: int(cut%512) + 1}}
-		if end := g.enter(nc, remoteAddr(nc)); end != "" {
-			t.Fatal(end)
-		}
-		p.serve(g, nc, remoteAddr(nc), nil)
+		p.Serve(g.front, nc, nil)
 		if len(up.taken()) != 0 {
 			t.Fatal("delivered without a login")
 		}
-		if g.counters.total != 1 || len(g.counters.perIP) != 0 {
-			t.Errorf("places left over: %+v", g.counters.perIP)
+		if left := g.front.Load(); left != (front.Load{}) {
+			t.Errorf("places left over: %+v", left)
 		}
 		out := nc.out.String()
 		if out != "" && !strings.HasSuffix(out, "\r\n") {

@@ -105,7 +105,7 @@ func newTestGeneration(t testing.TB, up relay.Upstream, source *testSource, p *p
 		p.compileReplies()
 	}
 	g := &generation{
-		name: "test", policy: p, upstream: up, counters: new(counters), metrics: processMetrics,
+		name: "test", policy: p, upstream: up, metrics: processMetrics,
 		directory: accounts.NewDirectory([]accounts.Source{source}, nil),
 		logger:    zap.NewNop(), access: zap.NewNop(),
 	}
@@ -142,14 +142,12 @@ func startServerWith(t testing.TB, up relay.Upstream, change func(*policy)) *tes
 		t.Fatal(err)
 	}
 	s.count = &countingListener{Listener: ln}
-	c := &core{point: s.point, key: "test", ln: s.count, done: make(chan struct{})}
-	c.start()
+	accepting := s.point.acceptOn(s.count)
 	s.addr = ln.Addr().String()
 	t.Cleanup(func() {
-		_ = c.Destruct()
-		for _, x := range s.point.list() {
-			x.kill()
-		}
+		_ = ln.Close()
+		<-accepting
+		s.point.killAll()
 		<-s.point.whenEmpty()
 	})
 	return s
@@ -378,9 +376,7 @@ func pipeClient(t testing.TB, p *point, g *generation, ip string) *client {
 	}
 	p.admit(g, &addrConn{Conn: nc, remote: &net.TCPAddr{IP: net.ParseIP(ip), Port: 40000}})
 	t.Cleanup(func() {
-		for _, s := range p.list() {
-			s.kill()
-		}
+		p.killAll()
 		<-p.whenEmpty()
 	})
 	return c

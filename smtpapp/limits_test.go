@@ -27,6 +27,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/front"
 	"github.com/caddymail/mailgateway/relay"
 )
 
@@ -58,10 +59,7 @@ func TestConnectionLimits(t *testing.T) {
 // awaitConns waits until the server counts so many connections.
 func (s *testServer) awaitConns(n int) {
 	for {
-		s.gen.counters.mu.Lock()
-		total := s.gen.counters.total
-		s.gen.counters.mu.Unlock()
-		if total <= n {
+		if s.gen.front.Load().Conns <= n {
 			return
 		}
 		time.Sleep(time.Millisecond)
@@ -160,7 +158,7 @@ func TestDrain(t *testing.T) {
 	mail.expect("250 2.0.0")
 	mail.expect("421 4.3.2")
 	mail.expectEOF()
-	pendingDrains.Wait()
+	front.AwaitDrains()
 	if n := len(s.up.taken()); n != 2 {
 		t.Errorf("%d messages delivered, want 2", n)
 	}
@@ -179,13 +177,13 @@ func TestDrainHandshake(t *testing.T) {
 				c.play("M: 220\nC: EHLO c\nM: 250\nC: STARTTLS\nM: 220")
 			}
 			c.send("\x16\x03\x01") // the beginning of a record
-			for len(s.point.list()) == 0 {
+			for len(s.point.Sessions()) == 0 {
 				time.Sleep(time.Millisecond)
 			}
 			s.point.detach(s.gen)
 			s.point.drain(time.Minute)
 			<-s.point.whenEmpty()
-			pendingDrains.Wait()
+			front.AwaitDrains()
 			for {
 				if _, err := c.nc.Read(make([]byte, 1)); err != nil {
 					break
@@ -210,7 +208,7 @@ func TestDrainTimeout(t *testing.T) {
 	s.point.drain(50 * time.Millisecond)
 	mail.expectEOF()
 	data.expectEOF()
-	pendingDrains.Wait()
+	front.AwaitDrains()
 	if n := len(s.up.taken()); n != 0 {
 		t.Errorf("%d messages delivered", n)
 	}

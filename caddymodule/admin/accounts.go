@@ -188,7 +188,7 @@ func forgetTokens(ctx context.Context, a *accounts.Account) error {
 	if err != nil {
 		return nil //nolint:nilerr // an upstream without OAuth has none either
 	}
-	return app.Forget(ctx, provider, a.Name)
+	return app.Forget(ctx, operate.GrantOf(provider, a))
 }
 
 // pauseAccount answers POST /smtp/accounts/{name}/pause and resume.

@@ -26,6 +26,7 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/explain"
+	"github.com/caddymail/mailgateway/grant"
 	"github.com/caddymail/mailgateway/oauthtoken"
 	"github.com/caddymail/mailgateway/operate"
 )
@@ -78,6 +79,7 @@ type LoginStatus struct {
 // configuration: a reload does not end it.
 type login struct {
 	code   *oauthtoken.AuthCodeFlow
+	grant  grant.Request
 	cancel context.CancelFunc
 	done   chan struct{} // closed when it has ended
 
@@ -112,7 +114,7 @@ func startLogin(w http.ResponseWriter, r *http.Request) error {
 		return &apiError{http.StatusConflict, errors.New("the upstream's provider is not configured in oauth_tokens"), "upstream"}
 	}
 
-	l := &login{done: make(chan struct{})}
+	l := &login{grant: operate.GrantOf(provider, a), done: make(chan struct{})}
 	l.status = LoginStatus{
 		ID:       rand.Text(),
 		Account:  a.Name,
@@ -207,7 +209,7 @@ func (l *login) finish(c *oauthtoken.Consent, err error) {
 		var app *oauthtoken.App
 		if app, err = operate.App[*oauthtoken.App]("oauth_tokens"); err == nil {
 			ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-			err = app.StoreLogin(ctx, l.status.Provider, l.status.Account, c)
+			err = app.StoreLogin(ctx, l.grant, c)
 			cancel()
 		}
 	}

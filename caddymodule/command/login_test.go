@@ -25,6 +25,7 @@ import (
 
 	"github.com/caddymail/mailgateway/caddymodule/admin"
 	"github.com/caddymail/mailgateway/caddymodule/gatewaytest"
+	"github.com/caddymail/mailgateway/grant"
 	"github.com/caddymail/mailgateway/operate"
 )
 
@@ -164,12 +165,12 @@ func TestNeedsConsent(t *testing.T) {
 		t.Fatal("no account")
 	}
 	app, err := operate.App[interface {
-		Warm(provider, account, mailbox, seed string)
+		Warm(grant.Request)
 	}]("oauth_tokens")
 	if err != nil {
 		t.Fatal(err)
 	}
-	app.Warm("sandbox", a.Name, a.Mailbox, a.RefreshToken)
+	app.Warm(operate.GrantOf("sandbox", a))
 	for range 500 {
 		if m := g.Do(t, "GET", admin.AccountPath(name), "").Want(http.StatusOK); m["state"] == "needs_consent" {
 			if m["token"].(map[string]any)["state"] != "reauth_required" {

@@ -29,6 +29,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	_ "github.com/caddyserver/caddy/v2/modules/logging" // the writer of files
 )
 
 // openLog is a log's destination that can fail.
