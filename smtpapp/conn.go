@@ -17,7 +17,6 @@ package smtpapp
 import (
 	"context"
 	"crypto/rand"
-	"crypto/tls"
 	"encoding/binary"
 	"net"
 	"net/netip"
@@ -27,6 +26,17 @@ import (
 
 	"github.com/caddymail/mailgateway/internal/front"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/smtpapp/smtpserver"
+)
+
+// ending says how a connection ended, as the metrics call it.
+type ending = smtpserver.End
+
+const (
+	// endLimit is a connection beyond a limit.
+	endLimit ending = "limit"
+	// endLoginGone is the end of a session whose login holds no longer.
+	endLoginGone ending = "login_gone"
 )
 
 // refuseTimeout bounds the 421 to a client that is one too many. The reply
@@ -52,10 +62,10 @@ func newID() string { return idPrefix + strconv.FormatUint(idCounter.Add(1), 36)
 func (g *generation) Refuse(nc net.Conn, _ netip.Addr, why front.Reason) {
 	end, reply := endLimit, relay.ReplyTooManyConns
 	if why == front.Banned {
-		end, reply = endBanned, relay.ReplyBanned
+		end, reply = smtpserver.EndBanned, relay.ReplyBanned
 	}
 	g.metrics.session(g.name, end)
-	if g.policy.implicitTLS == nil {
+	if g.policy.ImplicitTLS == nil {
 		_ = nc.SetWriteDeadline(time.Now().Add(refuseTimeout))
 		_, _ = nc.Write(reply.Append(nil))
 	}
@@ -66,51 +76,36 @@ func (g *generation) Serve(c *front.Conn) {
 	g.metrics.active(g.name, 1)
 	defer g.metrics.active(g.name, -1)
 
-	l := &loop{p: g.policy}
-	l.w.init(c.Conn)
-	l.w.tls = c.TLS
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &session{
 		ctx: ctx, cancel: cancel, id: newID(), point: &point{c.Point}, remote: c.Remote, address: c.Remote.String(),
-		opened: time.Now(), wire: &l.w, local: c.Local,
-		server: g.name, tlsState: func() *tls.ConnectionState { return l.w.tls },
+		opened: time.Now(), local: c.Local, server: g.name,
 	}
+	s.conn = smtpserver.New(c.Conn, s, &g.policy.Config, c.TLS)
 	s.state.tls = c.TLS != nil
-	l.s = s
+	s.asked, s.handshake = g.policy, g.policy
 	c.Point.Add(s)
-	end := ending("panic")
+	end := smtpserver.EndPanic
 	defer func() {
 		r := recover()
 		c.Point.Remove(s)
-		_ = s.Logout()
-		_ = l.w.nc.Close()
-		l.w.release()
+		s.cancel()
 		g.metrics.session(g.name, end)
-		g.logEnd(s, end, l.err)
+		g.logEnd(s, end)
 		if r != nil {
 			g.logPanic(s, r)
 		}
 	}()
-	if g.policy.implicitTLS != nil && c.TLS == nil {
-		if err := l.w.startTLS(g.policy.implicitTLS, g.policy.handshakeTimeout()); err != nil {
-			end, l.err = endTLS, err
-			return
-		}
-		s.state.tls = true
-	}
-	end = l.serve()
-	if end == endErrors {
-		l.w.linger()
-	}
+	end = s.conn.Serve()
 }
 
 // Drain implements front.Session.
-func (s *session) Drain() { s.wire.drain() }
+func (s *session) Drain() { s.conn.Drain() }
 
 // Kill implements front.Session.
 func (s *session) Kill() {
 	s.cancel()
-	_ = s.wire.base.Close()
+	s.conn.Kill()
 }
 
 // clientKey is what limits and bans count as one client.
