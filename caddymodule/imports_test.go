@@ -35,7 +35,7 @@ var allowedImports = map[string][]string{
 	"explain":      {},
 	"grant":        {},
 	"relay":        {"accounts"},
-	"smtpapp":      {"accounts", "relay", "internal/front"},
+	"smtpapp":      {"accounts", "relay", "internal/front", "smtpapp/smtpserver"},
 	"upstreampool": {"accounts", "explain", "grant", "relay"},
 	"oauthtoken":   {"explain", "grant"},
 	"sandbox":      {},
