@@ -135,9 +135,9 @@ func (s *session) MayLogin() bool {
 
 // What ends a session with its reply.
 var (
-	errShuttingDown = &smtpserver.Closing{Reply: relay.ReplyShuttingDown, End: smtpserver.EndShutdown}
-	errLoginGone    = &smtpserver.Closing{Reply: relay.ReplyLoginGone, End: endLoginGone}
-	errBanned       = &smtpserver.Closing{Reply: relay.ReplyBanned, End: smtpserver.EndBanned}
+	errShuttingDown = &smtpserver.ClosingError{Reply: relay.ReplyShuttingDown, End: smtpserver.EndShutdown}
+	errLoginGone    = &smtpserver.ClosingError{Reply: relay.ReplyLoginGone, End: endLoginGone}
+	errBanned       = &smtpserver.ClosingError{Reply: relay.ReplyBanned, End: smtpserver.EndBanned}
 )
 
 // maxLoggedName bounds what a client can make us write or remember.

@@ -79,7 +79,7 @@ func (c *Conn) deliver() {
 	left := b.drain()
 	res.Size = b.size
 	b.stop()
-	final := c.finish()
+	final := c.finish().Reply
 	switch {
 	case left != nil:
 		c.bodyFailed(left)

@@ -28,7 +28,7 @@ import (
 // are called on the connection's own goroutine, within Serve.
 //
 // An error of Login, Mail, Rcpt or Data is the reply that the client hears: a
-// *relay.Reply or an error that wraps one; a *Closing ends the connection too,
+// *relay.Reply or an error that wraps one; a *ClosingError ends the connection too,
 // and anything else is answered with relay.ReplyInternal.
 type Session interface {
 	// Config returns what is in force now: nil once the server is gone. It
@@ -92,8 +92,8 @@ type Result struct {
 	LastRefusal *relay.Reply
 }
 
-// Closing is an error of a Session after which the connection ends.
-type Closing struct {
+// ClosingError is an error of a Session after which the connection ends.
+type ClosingError struct {
 	// Reply is the last that the client hears.
 	Reply *relay.Reply
 	// End is how the connection is said to have ended.
@@ -101,10 +101,10 @@ type Closing struct {
 }
 
 // Error implements error.
-func (c *Closing) Error() string { return c.Reply.Error() }
+func (c *ClosingError) Error() string { return c.Reply.Error() }
 
 // Unwrap returns the reply.
-func (c *Closing) Unwrap() error { return c.Reply }
+func (c *ClosingError) Unwrap() error { return c.Reply }
 
 // End says how a connection ended, as the metrics call it.
 type End string
