@@ -20,6 +20,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddymail/mailgateway/explain"
 	"github.com/caddymail/mailgateway/grant"
 )
 
@@ -70,7 +71,7 @@ type StatusError struct {
 	Code        string    `json:"code,omitempty"`
 	Reason      string    `json:"reason,omitempty"`
 	Description string    `json:"description,omitempty"`
-	// Cause, Remedy and Retry are those of Explain.
+	// Cause, Remedy and Retry are those of explain.OAuth.
 	Cause  string `json:"cause"`
 	Remedy string `json:"remedy"`
 	Retry  bool   `json:"retry"`
@@ -93,7 +94,7 @@ func statusError(e *Error, at time.Time) *StatusError {
 	if e == nil {
 		return nil
 	}
-	x := Explain(e.Code, e.Reason+" "+e.Description)
+	x := explain.OAuth(e.Code, e.Reason+" "+e.Description)
 	return &StatusError{
 		At: at, Code: e.Code, Reason: e.Reason, Description: e.Description,
 		Cause: x.Cause, Remedy: x.Remedy, Retry: x.Retry,
