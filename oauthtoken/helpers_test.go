@@ -148,7 +148,15 @@ func (s *testStore) Save(ctx context.Context, key string, v []byte) error {
 	return s.hooks.at("saved", key)
 }
 
-func (s *testStore) Delete(ctx context.Context, key string) error { return s.files.Delete(ctx, key) }
+func (s *testStore) Delete(ctx context.Context, key string) error {
+	if err := s.hooks.at("delete", key); err != nil {
+		return err
+	}
+	if !s.files.Exists(ctx, key) {
+		return nil
+	}
+	return s.files.Delete(ctx, key)
+}
 
 func (s *testStore) List(ctx context.Context, prefix string) ([]string, error) {
 	if !s.files.Exists(ctx, prefix) {
