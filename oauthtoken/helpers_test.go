@@ -304,6 +304,14 @@ func (a *testApp) expire(account string) {
 	}
 }
 
+// unblock lets the account's refresh be tried again now.
+func (a *testApp) unblock(account string) {
+	e := a.entryOf(account)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.blockUntil = time.Time{}
+}
+
 // inBubble lets an app in a synctest bubble talk to the endpoint: no network
 // connection blocks the bubble's clock.
 func inBubble(s *endpoint) func(*Provider) {
