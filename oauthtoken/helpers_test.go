@@ -292,7 +292,7 @@ func (a *testApp) expire(account string) {
 	key := storageKey("p", account)
 	if rec, err := p.records.load(context.Background(), key); err == nil && rec != nil {
 		rec.AccessToken, rec.Expiry = "", time.Time{}
-		_ = p.records.save(key, rec)
+		_ = p.records.swap(key, rec, rec.Seq)
 	}
 }
 
