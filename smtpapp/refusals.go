@@ -56,86 +56,164 @@ type explanation struct {
 // explanations has one for each cause. What is nobody's mistake is for
 // information.
 var explanations = map[smtpserver.Cause]explanation{
-	causeWrongPassword: {zapcore.WarnLevel, messageAuth,
-		"set the account's password in the client, or give the account one more (smtp account set)"},
-	causeUnknownAccount: {zapcore.WarnLevel, messageAuth,
-		"set the whole name of an account as the client's user name (smtp account list)"},
-	causePaused: {zapcore.WarnLevel, messageAuth,
-		"the account is paused: resume it, or stop the client"},
-	causeOverloaded: {zapcore.WarnLevel, messageRefused,
-		"too many logins at a time for the slow password hashes: sha256 hashes of generated passwords cost nothing"},
-	causeLoginGone: {zapcore.WarnLevel, messageRefused,
-		"none if the password was changed or the account paused or removed: the client logs in anew"},
-	causeSender: {zapcore.WarnLevel, messageSender,
-		"set the sender in the client to an address of the account's senders, or add this one to them"},
-	causeTrustedAccount: {zapcore.WarnLevel, messageRefused,
-		"trust names an account that does not exist: add it, or name another"},
-	causeBanned: {zapcore.WarnLevel, messageRefused,
-		"see the failed logins before the ban; smtp ban list shows it, smtp ban lift ends it"},
-	causeLimit: {zapcore.WarnLevel, messageRefused,
-		"raise max_conns_per_ip or max_conns of the server if the client needs so many connections"},
+	causeWrongPassword: {
+		zapcore.WarnLevel, messageAuth,
+		"set the account's password in the client, or give the account one more (smtp account set)",
+	},
+	causeUnknownAccount: {
+		zapcore.WarnLevel, messageAuth,
+		"set the whole name of an account as the client's user name (smtp account list)",
+	},
+	causePaused: {
+		zapcore.WarnLevel, messageAuth,
+		"the account is paused: resume it, or stop the client",
+	},
+	causeOverloaded: {
+		zapcore.WarnLevel, messageRefused,
+		"too many logins at a time for the slow password hashes: sha256 hashes of generated passwords cost nothing",
+	},
+	causeLoginGone: {
+		zapcore.WarnLevel, messageRefused,
+		"none if the password was changed or the account paused or removed: the client logs in anew",
+	},
+	causeSender: {
+		zapcore.WarnLevel, messageSender,
+		"set the sender in the client to an address of the account's senders, or add this one to them",
+	},
+	causeTrustedAccount: {
+		zapcore.WarnLevel, messageRefused,
+		"trust names an account that does not exist: add it, or name another",
+	},
+	causeBanned: {
+		zapcore.WarnLevel, messageRefused,
+		"see the failed logins before the ban; smtp ban list shows it, smtp ban lift ends it",
+	},
+	causeLimit: {
+		zapcore.WarnLevel, messageRefused,
+		"raise max_conns_per_ip or max_conns of the server if the client needs so many connections",
+	},
 
-	smtpserver.CauseSyntax: {zapcore.WarnLevel, messageRefused,
-		"the client writes a command or an address that is none; see reply, and strict if that is on"},
-	smtpserver.CauseParameter: {zapcore.WarnLevel, messageRefused,
-		"the client uses an extension that was not announced; switch it off there"},
-	smtpserver.CauseUnknownCommand: {zapcore.WarnLevel, messageRefused,
-		"the client uses a command that was not announced, or is no mail client"},
-	smtpserver.CauseBadSequence: {zapcore.WarnLevel, messageRefused,
-		"the client's commands are out of order; often one before was refused"},
-	smtpserver.CauseTooLong: {zapcore.WarnLevel, messageRefused,
-		"the client writes lines that are too long for commands, or content where commands should come"},
-	smtpserver.CauseTooManyErrors: {zapcore.WarnLevel, messageRefused,
-		"see the refusals before it"},
-	smtpserver.CauseTooManyCommands: {zapcore.WarnLevel, messageRefused,
-		"the client keeps its connection with commands that send nothing; close it between messages"},
-	smtpserver.CauseAuthRequired: {zapcore.WarnLevel, messageRefused,
-		"set user and password in the client, or name its address in trust"},
-	smtpserver.CauseTLSRequired: {zapcore.WarnLevel, messageRefused,
-		"switch TLS on in the client: without it no login is offered; or name its address in plaintext_auth"},
-	smtpserver.CauseAuthMechanism: {zapcore.WarnLevel, messageRefused,
-		"set the client's authentication to PLAIN or LOGIN (over TLS)"},
-	smtpserver.CauseAuthMalformed: {zapcore.WarnLevel, messageRefused,
-		"the client breaks off its login or encodes it wrongly; set user and password in it anew"},
-	smtpserver.CauseAuthIdentity: {zapcore.WarnLevel, messageRefused,
-		"the client logs in for somebody else; leave its authorization identity empty"},
-	smtpserver.CauseBareLF: {zapcore.WarnLevel, messageRefused,
-		"the client ends lines with LF alone: name its address in lf_only, or set bare_newline normalize"},
-	smtpserver.CauseBareNewline: {zapcore.WarnLevel, messageRefused,
-		"the message has lines that end with CR or LF alone: set bare_newline normalize, or mend the client"},
-	smtpserver.CauseContent: {zapcore.WarnLevel, messageRefused,
-		"the message holds a NUL or a line without end: it is no mail"},
-	smtpserver.CauseTooBig: {zapcore.WarnLevel, messageRefused,
-		"lower the client's resolution, or raise max_message_size of the server"},
-	smtpserver.CauseTooManyRecipients: {zapcore.InfoLevel, messageRefused,
-		"none: clients send the rest in a message of its own; or raise max_recipients of the server"},
-	smtpserver.CauseHTTP: {zapcore.WarnLevel, messageRefused,
-		"a web browser or a scanner: not a mail client"},
-	smtpserver.CauseEarlyTalker: {zapcore.WarnLevel, messageRefused,
-		"the client spoke before the greeting, as web pages that send mail do; where trust lets in that is refused"},
-	smtpserver.CauseTimeout: {zapcore.InfoLevel, messageRefused,
-		"none: a client that keeps a connection for later loses it after command_timeout"},
-	smtpserver.CauseLoginTimeout: {zapcore.WarnLevel, messageRefused,
-		"the client did not log in in time; raise login_timeout if it is that slow"},
-	smtpserver.CauseClientGone: {zapcore.WarnLevel, messageRefused,
-		"the client left before it heard that its message was accepted, and will send it twice: raise its timeout"},
-	smtpserver.CauseAborted: {zapcore.WarnLevel, messageRefused,
-		"the client left within a message, of which nothing was sent: its network or its timeout"},
+	smtpserver.CauseSyntax: {
+		zapcore.WarnLevel, messageRefused,
+		"the client writes a command or an address that is none; see reply, and strict if that is on",
+	},
+	smtpserver.CauseParameter: {
+		zapcore.WarnLevel, messageRefused,
+		"the client uses an extension that was not announced; switch it off there",
+	},
+	smtpserver.CauseUnknownCommand: {
+		zapcore.WarnLevel, messageRefused,
+		"the client uses a command that was not announced, or is no mail client",
+	},
+	smtpserver.CauseBadSequence: {
+		zapcore.WarnLevel, messageRefused,
+		"the client's commands are out of order; often one before was refused",
+	},
+	smtpserver.CauseTooLong: {
+		zapcore.WarnLevel, messageRefused,
+		"the client writes lines that are too long for commands, or content where commands should come",
+	},
+	smtpserver.CauseTooManyErrors: {
+		zapcore.WarnLevel, messageRefused,
+		"see the refusals before it",
+	},
+	smtpserver.CauseTooManyCommands: {
+		zapcore.WarnLevel, messageRefused,
+		"the client keeps its connection with commands that send nothing; close it between messages",
+	},
+	smtpserver.CauseAuthRequired: {
+		zapcore.WarnLevel, messageRefused,
+		"set user and password in the client, or name its address in trust",
+	},
+	smtpserver.CauseTLSRequired: {
+		zapcore.WarnLevel, messageRefused,
+		"switch TLS on in the client: without it no login is offered; or name its address in plaintext_auth",
+	},
+	smtpserver.CauseAuthMechanism: {
+		zapcore.WarnLevel, messageRefused,
+		"set the client's authentication to PLAIN or LOGIN (over TLS)",
+	},
+	smtpserver.CauseAuthMalformed: {
+		zapcore.WarnLevel, messageRefused,
+		"the client breaks off its login or encodes it wrongly; set user and password in it anew",
+	},
+	smtpserver.CauseAuthIdentity: {
+		zapcore.WarnLevel, messageRefused,
+		"the client logs in for somebody else; leave its authorization identity empty",
+	},
+	smtpserver.CauseBareLF: {
+		zapcore.WarnLevel, messageRefused,
+		"the client ends lines with LF alone: name its address in lf_only, or set bare_newline normalize",
+	},
+	smtpserver.CauseBareNewline: {
+		zapcore.WarnLevel, messageRefused,
+		"the message has lines that end with CR or LF alone: set bare_newline normalize, or mend the client",
+	},
+	smtpserver.CauseContent: {
+		zapcore.WarnLevel, messageRefused,
+		"the message holds a NUL or a line without end: it is no mail",
+	},
+	smtpserver.CauseTooBig: {
+		zapcore.WarnLevel, messageRefused,
+		"lower the client's resolution, or raise max_message_size of the server",
+	},
+	smtpserver.CauseTooManyRecipients: {
+		zapcore.InfoLevel, messageRefused,
+		"none: clients send the rest in a message of its own; or raise max_recipients of the server",
+	},
+	smtpserver.CauseHTTP: {
+		zapcore.WarnLevel, messageRefused,
+		"a web browser or a scanner: not a mail client",
+	},
+	smtpserver.CauseEarlyTalker: {
+		zapcore.WarnLevel, messageRefused,
+		"the client spoke before the greeting, as web pages that send mail do; where trust lets in that is refused",
+	},
+	smtpserver.CauseTimeout: {
+		zapcore.InfoLevel, messageRefused,
+		"none: a client that keeps a connection for later loses it after command_timeout",
+	},
+	smtpserver.CauseLoginTimeout: {
+		zapcore.WarnLevel, messageRefused,
+		"the client took too long for its login; raise login_timeout if it is that slow",
+	},
+	smtpserver.CauseClientGone: {
+		zapcore.WarnLevel, messageRefused,
+		"the client left before it heard that its message was accepted, and will send it twice: raise its timeout",
+	},
+	smtpserver.CauseAborted: {
+		zapcore.WarnLevel, messageRefused,
+		"the client left within a message, of which nothing was sent: its network or its timeout",
+	},
 
-	smtpserver.CauseCertificateRefused: {zapcore.WarnLevel, messageRefused,
-		"install the root of the certificate's authority in the client, use the host name that the certificate is for, or set the client's clock"},
-	smtpserver.CauseTLSVersion: {zapcore.WarnLevel, messageRefused,
-		"the client's TLS is too old: update it, or give it a server with legacy_tls"},
-	smtpserver.CauseTLSCipher: {zapcore.WarnLevel, messageRefused,
-		"the client has no cipher suite that is safe: update it, or give it a server with legacy_tls"},
-	smtpserver.CauseClientCertificate: {zapcore.WarnLevel, messageRefused,
-		"give the client a certificate that an authority in the connection policy has signed"},
-	smtpserver.CauseTLSOnPlainPort: {zapcore.WarnLevel, messageRefused,
-		"the client is set to SSL/TLS on a port for STARTTLS: set STARTTLS, or the port of a server with tls implicit"},
-	smtpserver.CausePlaintextOnTLSPort: {zapcore.WarnLevel, messageRefused,
-		"the client is set to STARTTLS or no encryption on a port for SSL/TLS: set SSL/TLS, or another port"},
-	smtpserver.CauseTLSFailed: {zapcore.WarnLevel, messageRefused,
-		"see detail; no certificate yet (tls.obtain in the log) is the most frequent one"},
+	smtpserver.CauseCertificateRefused: {
+		zapcore.WarnLevel, messageRefused,
+		"install the root of the certificate's authority in the client, use the host name that the certificate is for, or set the client's clock",
+	},
+	smtpserver.CauseTLSVersion: {
+		zapcore.WarnLevel, messageRefused,
+		"the client's TLS is too old: update it, or give it a server with legacy_tls",
+	},
+	smtpserver.CauseTLSCipher: {
+		zapcore.WarnLevel, messageRefused,
+		"the client has no cipher suite that is safe: update it, or give it a server with legacy_tls",
+	},
+	smtpserver.CauseClientCertificate: {
+		zapcore.WarnLevel, messageRefused,
+		"give the client a certificate that an authority in the connection policy has signed",
+	},
+	smtpserver.CauseTLSOnPlainPort: {
+		zapcore.WarnLevel, messageRefused,
+		"the client is set to SSL/TLS on a port for STARTTLS: set STARTTLS, or the port of a server with tls implicit",
+	},
+	smtpserver.CausePlaintextOnTLSPort: {
+		zapcore.WarnLevel, messageRefused,
+		"the client is set to STARTTLS or no encryption on a port for SSL/TLS: set SSL/TLS, or another port",
+	},
+	smtpserver.CauseTLSFailed: {
+		zapcore.WarnLevel, messageRefused,
+		"see detail; no certificate yet (tls.obtain in the log) is the most frequent one",
+	},
 }
 
 // maxDetail bounds what a client can make us remember of it.
