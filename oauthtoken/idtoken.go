@@ -84,10 +84,9 @@ func (p *Provider) identify(ctx context.Context, raw string, ep *endpoints, nonc
 		return nil, nil, err
 	}
 	var set oidc.KeySet
-	switch {
-	case keys == "":
+	if keys == "" {
 		cfg.SkipIssuerCheck, cfg.InsecureSkipSignatureCheck = true, true
-	default:
+	} else {
 		// Entra's issuer follows from a claim, and is checked below.
 		cfg.SkipIssuerCheck = issuer == ""
 		set = oidc.NewRemoteKeySet(oidc.ClientContext(ctx, p.client), keys)
