@@ -30,6 +30,10 @@ type Phrases struct {
 
 const login = "run `caddy smtp login` for the account"
 
+// again is the remedy's end where the grant is as good as it was: the gateway
+// asks again of its own accord.
+const again = "; the gateway asks again by itself, and at once for `caddy smtp test`"
+
 // explanations are looked up by a substring of the server's reason and
 // description first, then by error code. The first match counts.
 var explanations = []struct {
@@ -51,13 +55,16 @@ var explanations = []struct {
 	{"AADSTS70011", Phrases{"a scope is not valid", "check `scopes`", true}},
 	{"AADSTS65001", Phrases{"nobody has consented to this app for the mail scope", login + "; an administrator may have to consent for the tenant", false}},
 	{"AADSTS50173", Phrases{"the password was changed or sessions were revoked since the consent", login, false}},
-	{"AADSTS50076", Phrases{"multi-factor authentication has become necessary", login, false}},
-	{"AADSTS50079", Phrases{"the user must enrol for multi-factor authentication", login, false}},
-	{"AADSTS50078", Phrases{"the multi-factor authentication has expired", login, false}},
-	{"AADSTS50057", Phrases{"the user is disabled", "enable the user in Entra, then " + login, false}},
-	{"AADSTS50034", Phrases{"the user does not exist in this tenant", "check the account and `tenant`", false}},
-	{"AADSTS53003", Phrases{"a Conditional Access policy blocks the app", "let the administrator exempt the app or this host, then " + login, false}},
-	{"AADSTS530084", Phrases{"a Conditional Access policy asks for token protection", "let the administrator exempt the app, then " + login, false}},
+	{"AADSTS50076", Phrases{"multi-factor authentication has become necessary", "let the administrator exempt the app, or " + login, true}},
+	{"AADSTS50079", Phrases{"the user must enrol for multi-factor authentication", "let the user enrol, or the administrator exempt the app, or " + login, true}},
+	{"AADSTS50078", Phrases{"the multi-factor authentication has expired", "let the administrator exempt the app, or " + login, true}},
+	{"AADSTS50057", Phrases{"the user is disabled", "enable the user in Entra" + again, true}},
+	{"AADSTS50034", Phrases{"the user does not exist in this tenant", "check the account and `tenant`; a deleted user can be restored for 30 days" + again, true}},
+	{"AADSTS53003", Phrases{"a Conditional Access policy blocks the app", "let the administrator exempt the app or this host" + again, true}},
+	{"AADSTS530084", Phrases{"a Conditional Access policy asks for token protection", "let the administrator exempt the app" + again, true}},
+	{"AADSTS50053", Phrases{"the user is locked: too many wrong passwords, or a bad address", "wait, or unblock the user in Entra" + again, true}},
+	{"AADSTS50105", Phrases{"the user is not assigned to the app", "assign the user to the enterprise application in Entra" + again, true}},
+	{"AADSTS53000", Phrases{"a Conditional Access policy asks for a compliant device", "let the administrator exempt the app" + again, true}},
 	{"AADSTS90002", Phrases{"the tenant does not exist", "check `tenant`", true}},
 	{"AADSTS900144", Phrases{"a parameter is missing from the request, mostly the scope", "set `scopes`", true}},
 	{"AADSTS9002313", Phrases{"the request is malformed, mostly a damaged refresh token", "check the account's refresh_token, or " + login, true}},
@@ -72,12 +79,13 @@ var explanations = []struct {
 	{"reasonable timeframe", Phrases{"the clock of this machine is wrong", "set the clock", true}},
 	{"Invalid JWT Signature", Phrases{"the service account's key was deleted or replaced", "make a new key and set `service_account_file`", true}},
 	{"Client is unauthorized to retrieve access tokens", Phrases{"the service account has no domain-wide delegation for the mail scope", "add its client ID with the scope https://mail.google.com/ in the Workspace admin console", true}},
-	{"reauth related error", Phrases{"the Workspace session policy asks for a new login", "exempt the app from the session policy, then " + login, false}},
+	{"reauth related error", Phrases{"the Workspace session policy asks for a new login", "exempt the app from the session policy" + again + ", or " + login, true}},
 }
 
 var codeExplanations = map[string]Phrases{
 	"invalid_grant":           {"the refresh token is revoked, expired, or belongs to another client", login, false},
 	"no_refresh_token":        {"the account has no refresh token yet", login + ", or set the account's refresh_token", false},
+	"damaged_record":          {"the stored token of the mailbox cannot be read", login + ", or restore the record from a backup", false},
 	"interaction_required":    {"the user has to log in again", login, false},
 	"login_required":          {"the user has to log in again", login, false},
 	"consent_required":        {"the user has to consent", login, false},

@@ -40,7 +40,7 @@ var (
 	// oauthCode finds the error codes of RFC 6749 section 5.2, RFC 8628
 	// section 3.5 and OpenID Connect.
 	oauthCode = regexp.MustCompile(`\b(invalid_grant|invalid_client|unauthorized_client|unsupported_grant_type|invalid_scope|invalid_request|` +
-		`interaction_required|login_required|consent_required|no_refresh_token|access_denied|admin_policy_enforced|deleted_client|org_internal|` +
+		`interaction_required|login_required|consent_required|no_refresh_token|damaged_record|access_denied|admin_policy_enforced|deleted_client|org_internal|` +
 		`temporarily_unavailable|server_error|endpoint_down)\b`)
 	// passingCodes go away by themselves.
 	passingCodes = []string{"temporarily_unavailable", "server_error", "endpoint_down", "aadsts90033", "aadsts90055", "aadsts50196"}

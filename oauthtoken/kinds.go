@@ -41,6 +41,11 @@ type kind struct {
 	// refreshScope says that refresh requests name the scopes. Microsoft
 	// answers AADSTS900144 without them.
 	refreshScope bool
+	// oneResource says that a token request may name the scopes of one
+	// resource only (AADSTS28000).
+	oneResource bool
+	// static says that refresh tokens are never rotated.
+	static bool
 	// pss says that assertions of RSA keys are signed with PS256.
 	pss bool
 	// authParams go with the authorization request.
@@ -78,6 +83,7 @@ var kinds = map[string]kind{
 		grants:     []string{grantRefreshToken, grantServiceAccount, grantExternal},
 		authParams: map[string]string{"access_type": "offline", "prompt": "consent"},
 		idleDays:   180,
+		static:     true,
 
 		loginScopes: []string{"openid", "email"},
 		noDevice:    "Google does not allow mail scopes in the device flow",
@@ -91,6 +97,7 @@ var kinds = map[string]kind{
 		appScopes:    []string{"{app_outlook}/.default"},
 		grants:       []string{grantRefreshToken, grantClientCredentials, grantExternal},
 		refreshScope: true,
+		oneResource:  true,
 		pss:          true, // https://learn.microsoft.com/entra/identity-platform/certificate-credentials
 		idleDays:     90,
 		loginScopes:  []string{"openid", "email", "profile"},

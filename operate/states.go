@@ -26,7 +26,7 @@ var AccountStates = []string{"active", "paused", "needs_consent"}
 
 // States says what keeps accounts from sending, as of one moment.
 type States struct {
-	// reauth are the accounts and mailboxes whose consent has ended.
+	// reauth are the mailboxes whose consent has ended.
 	reauth map[string]bool
 }
 
@@ -48,7 +48,7 @@ func (s States) Of(a *accounts.Account) string {
 	switch {
 	case a.Paused:
 		return "paused"
-	case s.reauth[a.Name], s.reauth[a.Mailbox]:
+	case s.reauth[GrantOf("", a).Owner()]:
 		return "needs_consent"
 	}
 	return "active"
@@ -70,9 +70,8 @@ type AccountStatus struct {
 func StatusOf(a *accounts.Account) (s AccountStatus) {
 	if app, err := App[*oauthtoken.App]("oauth_tokens"); err == nil {
 		if provider, err := ProviderOf(a.Upstream); err == nil {
-			if list := app.Status(oauthtoken.StatusFilter{Provider: provider, Account: a.Name}); len(list) > 0 {
-				s.Token = &list[0]
-			}
+			st := app.StatusOf(GrantOf(provider, a))
+			s.Token = &st
 		}
 	}
 	if app, err := App[*upstreampool.App]("smtp_upstreams"); err == nil {

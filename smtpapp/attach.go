@@ -44,6 +44,7 @@ func (a *App) attach(name string, srv *Server) error {
 	g := &generation{
 		name: name, policy: srv.prov.policy, directory: a.directory, upstream: a.upstream,
 		metrics: processMetrics, logger: a.logger, access: a.logger.Named("log.access"), tracing: a.tracing,
+		refusals: processRefusals,
 	}
 	g.single, _ = a.upstream.(relay.SingleFlight)
 	g.warmer, _ = a.upstream.(relay.Warmer)

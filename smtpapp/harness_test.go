@@ -35,6 +35,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/front"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/smtpapp/smtpserver"
 )
@@ -110,7 +111,7 @@ func newTestGeneration(t testing.TB, up relay.Upstream, source *testSource, p *p
 	g := &generation{
 		name: "test", policy: p, upstream: up, metrics: processMetrics,
 		directory: accounts.NewDirectory([]accounts.Source{source}, nil),
-		logger:    zap.NewNop(), access: zap.NewNop(),
+		logger:    zap.NewNop(), access: zap.NewNop(), refusals: front.NewRefusals(),
 	}
 	g.single, _ = up.(relay.SingleFlight)
 	g.warmer, _ = up.(relay.Warmer)

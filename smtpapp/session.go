@@ -114,13 +114,6 @@ func (s *session) StartedTLS() {
 	s.update(func(st *sessionState) { st.tls, st.account = true, "" })
 }
 
-// Refused implements smtpserver.Session.
-func (s *session) Refused(r smtpserver.Refusal) {
-	if g := s.point.current(); g != nil {
-		g.logRefusal(s, r)
-	}
-}
-
 func (s *session) update(f func(*sessionState)) {
 	s.mu.Lock()
 	f(&s.state)
@@ -152,6 +145,7 @@ func (s *session) Login(name, password string) error {
 	// The ban is looked at when the password is there: it holds for
 	// connections that were open before it, and for exchanges that were begun.
 	if key := clientKey(s.remote); key.IsValid() && failures.banned(addressKey(key), time.Now()) {
+		s.refused(g, refusal{Refusal: smtpserver.Refusal{Cause: causeBanned, Reply: relay.ReplyBanned}, account: clip(name, maxLoggedName)})
 		return errBanned
 	}
 	ctx := s.ctx
@@ -176,15 +170,16 @@ func (s *session) Login(name, password string) error {
 		return nil
 	case errors.Is(err, accounts.ErrPaused):
 		g.metrics.auth(g.name, "paused")
-		g.logAuth(s, name, "paused")
+		s.refused(g, refusal{Refusal: smtpserver.Refusal{Cause: causePaused, Reply: relay.ReplyAuthFailed}, account: name})
 		return relay.ReplyAuthFailed
 	case errors.Is(err, accounts.ErrBadCredentials):
 		g.metrics.auth(g.name, "failed")
-		g.logAuth(s, name, "failed")
+		s.loginFailed(g, name, true)
 		s.punish(g, name)
 		return relay.ReplyAuthFailed
 	case errors.Is(err, accounts.ErrOverloaded):
 		g.metrics.auth(g.name, "overloaded")
+		s.refused(g, refusal{Refusal: smtpserver.Refusal{Cause: causeOverloaded, Reply: relay.ReplyAuthOverloaded}, account: name})
 		return relay.ReplyAuthOverloaded
 	}
 	g.metrics.auth(g.name, "error")
@@ -198,12 +193,12 @@ func (s *session) Mail(from string, opts *smtp.MailOptions) error {
 		return errShuttingDown
 	}
 	a, err := s.identify(g)
-	if err != nil {
-		return err
+	if err == nil && !a.MaySend(from) {
+		err = relay.ReplySenderRefused
 	}
-	if !a.MaySend(from) {
-		g.logRefused(s, a, from)
-		return relay.ReplySenderRefused
+	if err != nil {
+		s.mailRefused(g, from, err)
+		return err
 	}
 	s.messageNo++
 	s.transaction = transaction{gen: g, account: a, from: from, opts: *opts, started: time.Now()}

@@ -15,6 +15,7 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -147,6 +148,10 @@ func changeAccount(w http.ResponseWriter, r *http.Request, change func(*accounts
 	if c.Created {
 		status = http.StatusCreated
 	}
+	if bytes.Contains(body, []byte(`"refresh_token"`)) {
+		// The same token may have been set again, which no revision shows.
+		retryGrant(c.Account)
+	}
 	return writeAccount(w, status, c.Account, false)
 }
 
@@ -188,7 +193,40 @@ func forgetTokens(ctx context.Context, a *accounts.Account) error {
 	if err != nil {
 		return nil //nolint:nilerr // an upstream without OAuth has none either
 	}
+	if sharesGrant(a, provider) {
+		return nil
+	}
 	return app.Forget(ctx, operate.GrantOf(provider, a))
+}
+
+// sharesGrant reports whether another account has the mailbox of one that is
+// gone, and with it the grant.
+func sharesGrant(a *accounts.Account, provider string) bool {
+	dir, err := operate.Directory()
+	if err != nil {
+		return true
+	}
+	owner := operate.GrantOf(provider, a).Owner()
+	others, _ := dir.List(accounts.Filter{Match: func(o *accounts.Account) bool {
+		if operate.GrantOf(provider, o).Owner() != owner {
+			return false
+		}
+		p, err := operate.ProviderOf(o.Upstream)
+		return err == nil && p == provider
+	}}, "", 1)
+	return len(others) > 0
+}
+
+// retryGrant lets a refused grant be asked for again: an operator has just said
+// that something has changed.
+func retryGrant(a *accounts.Account) {
+	app, err := operate.App[*oauthtoken.App]("oauth_tokens")
+	if err != nil {
+		return
+	}
+	if provider, err := operate.ProviderOf(a.Upstream); err == nil {
+		app.Retry(operate.GrantOf(provider, a))
+	}
 }
 
 // pauseAccount answers POST /smtp/accounts/{name}/pause and resume.
@@ -201,6 +239,9 @@ func pauseAccount(paused bool) func(http.ResponseWriter, *http.Request) error {
 		c, err := dir.SetPaused(r.Context(), r.PathValue("name"), paused)
 		if err != nil {
 			return err
+		}
+		if !paused {
+			retryGrant(c.Account)
 		}
 		return writeAccount(w, http.StatusOK, c.Account, false)
 	}

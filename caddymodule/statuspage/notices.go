@@ -132,7 +132,8 @@ func scanTokens(app *oauthtoken.App, out *statusAccounts, note func(accountNotic
 			n.State = "needs_consent"
 			out.Consent++
 			note(n)
-		case "error":
+		case "error", "refused":
+			n.State = "error"
 			out.Errors++
 			note(n)
 		}

@@ -115,8 +115,10 @@ func (c *Conn) bodyFailed(err error) {
 		c.refuseAndClose(f.cause, f.reply, "")
 	case isTimeout(err):
 		c.close(relay.ReplyIdleTimeout, EndTimeout)
+		c.s.Refused(Refusal{Cause: CauseTimeout, Reply: relay.ReplyIdleTimeout, Detail: "within a message"})
 	case c.end == "":
 		c.end = EndAborted
+		c.s.Refused(Refusal{Cause: CauseAborted, Detail: err.Error()})
 	}
 }
 

@@ -165,6 +165,8 @@ const (
 	CauseAuthMechanism Cause = "auth_mechanism"
 	// CauseAuthMalformed is an exchange that is not what its mechanism wants.
 	CauseAuthMalformed Cause = "auth_malformed"
+	// CauseAuthIdentity is a login on behalf of another.
+	CauseAuthIdentity Cause = "auth_identity"
 	// CauseBareLF is a command that ends in a lone LF.
 	CauseBareLF Cause = "bare_lf"
 	// CauseBareNewline is a message with a CR or LF that stands alone.
@@ -186,6 +188,9 @@ const (
 	// CauseClientGone is a client that left before it heard the final word
 	// on its message: it will send it again.
 	CauseClientGone Cause = "client_gone_before_reply"
+	// CauseAborted is a client that left within a message, of which nothing
+	// was delivered.
+	CauseAborted Cause = "client_gone_in_message"
 
 	// CauseCertificateRefused is a client that does not trust our certificate.
 	CauseCertificateRefused Cause = "tls_certificate_refused"
