@@ -41,6 +41,8 @@ type Leaf struct {
 	CommonName string
 	// Names are DNS names and IP addresses.
 	Names []string
+	// Emails are mail addresses, of certificates that clients log in with.
+	Emails []string
 	// Key is the certificate's key. Default: a new one, ECDSA P-256.
 	Key crypto.Signer
 	// NotAfter is the certificate's end. Default: in two days.
@@ -143,6 +145,7 @@ func template(l Leaf) *x509.Certificate {
 			tmpl.NotBefore = l.NotAfter.Add(-24 * time.Hour)
 		}
 	}
+	tmpl.EmailAddresses = l.Emails
 	for _, name := range l.Names {
 		if ip := net.ParseIP(name); ip != nil {
 			tmpl.IPAddresses = append(tmpl.IPAddresses, ip)

@@ -41,7 +41,7 @@ func TestPrintable(t *testing.T) {
 // TestHandshakeCauses fails handshakes in the ways of old and of distrustful
 // clients.
 func TestHandshakeCauses(t *testing.T) {
-	pair := testCertificate(t)
+	pair := testCertificate()
 	shake := func(cfg *tls.Config) func(net.Conn) {
 		return func(nc net.Conn) { _ = tls.Client(nc, cfg).Handshake() }
 	}
