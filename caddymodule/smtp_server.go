@@ -41,10 +41,13 @@ import (
 //		trust <networks...> {
 //			account <name>
 //		}
-//		auth_failures     <number> [per <duration>] [ban <duration>] [delay <duration>|off]
+//		auth_failures     <number> [per <duration>] [ban <duration>] [delay <duration>|off] [exempt <networks...>]
 //		bare_newline      reject|normalize
+//		lf_only           <networks...>
+//		strict
 //		envelope          faithful|deferred
 //		command_timeout   <duration>
+//		login_timeout     <duration>
 //		body_idle_timeout <duration>
 //		body_timeout      <duration>
 //		reply_id
@@ -101,8 +104,11 @@ func serverOptions(srv *smtpapp.Server, legacy *bool) options {
 			},
 		},
 		"bare_newline":      text(&srv.BareNewline),
+		"lf_only":           networks(&srv.LFOnly),
+		"strict":            boolean(&srv.Strict),
 		"envelope":          text(&srv.Envelope),
 		"command_timeout":   duration(&srv.CommandTimeout),
+		"login_timeout":     duration(&srv.LoginTimeout),
 		"body_idle_timeout": duration(&srv.BodyIdleTimeout),
 		"body_timeout":      duration(&srv.BodyTimeout),
 		"reply_id":          boolean(&srv.ReplyID),
@@ -212,6 +218,15 @@ func parseAuthFailures(args []string) (*smtpapp.AuthFailures, error) {
 	for args = args[1:]; len(args) > 0; args = args[2:] {
 		var p *caddy.Duration
 		switch args[0] {
+		case "exempt":
+			rest := args[1:]
+			if len(rest) == 0 {
+				return nil, errors.New("a network is missing after 'exempt'")
+			}
+			if rest[0] == "none" {
+				a.Exempt, rest = []string{"none"}, rest[1:]
+			}
+			return a, networks(&a.Exempt).args(rest)
 		case "per":
 			p = &a.Window
 		case "ban":

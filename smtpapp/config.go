@@ -103,9 +103,22 @@ type Server struct {
 	AuthFailures *AuthFailures `json:"auth_failures,omitempty"`
 
 	// BareNewline says what happens to a CR or LF that stands alone in a
-	// message: `reject` refuses the message, `normalize` makes it CRLF.
-	// Default: `reject`.
+	// message or at the end of a command: `reject` refuses the message and
+	// closes the connection, `normalize` makes it CRLF. Only CRLF.CRLF ends a
+	// message in either case. Default: `normalize` for clients that log in,
+	// `reject` for those that send without (see Trust).
 	BareNewline string `json:"bare_newline,omitempty"`
+
+	// LFOnly are the networks whose clients may end every line with LF alone,
+	// the final dot's too. A connection whose first line ends with LF keeps to
+	// it: a CR anywhere ends it. Default: none.
+	LFOnly []string `json:"lf_only,omitempty"`
+
+	// Strict keeps to the letter of RFC 5321 and RFC 4954, and refuses what
+	// old devices get wrong: paths without brackets, blanks around them, dots
+	// and lengths in local parts, base64 without padding and the like.
+	// Default: false.
+	Strict bool `json:"strict,omitempty"`
 
 	// Envelope is `faithful` (every recipient gets the provider's own
 	// reply, two round trips a message) or `deferred` (one recipient per
@@ -115,6 +128,10 @@ type Server struct {
 	// CommandTimeout is how long a client may be silent between commands.
 	// Default: 5m (RFC 5321 section 4.5.3.2.7).
 	CommandTimeout caddy.Duration `json:"command_timeout,omitempty"`
+
+	// LoginTimeout bounds the time from the connection to the login or, for a
+	// client that need not log in, to its first MAIL. Default: 30s.
+	LoginTimeout caddy.Duration `json:"login_timeout,omitempty"`
 
 	// BodyIdleTimeout is how long a client may be silent within a message.
 	// Default: 3m (RFC 5321 section 4.5.3.2.5).
@@ -178,14 +195,22 @@ type Trust struct {
 
 // AuthFailures says when failed logins lead to a ban.
 type AuthFailures struct {
-	// Max is the number of failures tolerated within Window. Default: 5.
+	// Max is the number of different wrong logins within Window that lead to a
+	// ban of the client; the same name and password count once. A site (IPv6
+	// /48, IPv4 /26) is banned after twice, a neighbourhood (/32, /21) after
+	// ten times as many. A client that has logged in within 7 days may have
+	// four times as many, and one for each account that has. Default: 5.
 	Max int `json:"max,omitempty"`
 	// Window is the period in which failures count. Default: 10m.
 	Window caddy.Duration `json:"window,omitempty"`
-	// Ban is how long the address is refused. Default: 15m.
+	// Ban is how long the client is refused; accounts that have logged in from
+	// there before are not. Default: 15m.
 	Ban caddy.Duration `json:"ban,omitempty"`
-	// Delay is how long the first refusal is held back; it doubles with
-	// each further failure of the address or the account within Window, up
-	// to 8s. Default: 250ms. Negative: no delay.
+	// Delay is how long the first refusal is held back; it doubles with each
+	// further wrong password of the account within Window, up to 8s. Default:
+	// 250ms. Negative: no delay.
 	Delay caddy.Duration `json:"delay,omitempty"`
+	// Exempt are networks that are never banned, beside loopback and those of
+	// trust. `none` in the first place takes loopback out. Default: loopback.
+	Exempt []string `json:"exempt,omitempty"`
 }

@@ -21,7 +21,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
-	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/front"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/smtpapp/smtpserver"
 )
@@ -57,7 +57,7 @@ func (g *generation) logMessage(s *session, res *smtpserver.Result) {
 	}
 	// One field that writes the line costs less than seventeen.
 	c.Write(zap.Inline(&messageLine{
-		id: s.messageID(), server: g.name, account: s.account.Name, clientIP: s.address, from: s.from,
+		id: s.messageID(), server: g.name, account: s.account.Name, clientIP: s.address, from: smtpserver.Printable(s.from),
 		recipients: res.Accepted, size: res.Size, upstream: s.about.Upstream, reused: s.about.Reused,
 		wait: s.about.Wait, token: s.about.Token, dial: s.about.Dial, envelope: s.about.Envelope, data: s.data,
 		took: took, code: code, reply: text, traceID: traceID,
@@ -108,19 +108,6 @@ func (l *messageLine) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 	return nil
 }
 
-// logAuth says who failed to log in, from where: for fail2ban and the like.
-func (g *generation) logAuth(s *session, name, result string) {
-	if c := g.logger.Check(zapcore.WarnLevel, "authentication failed"); c != nil {
-		c.Write(
-			zap.String("id", s.id),
-			zap.String("server", g.name),
-			zap.Stringer("client_ip", s.remote),
-			zap.String("account", name),
-			zap.String("result", result),
-		)
-	}
-}
-
 // logEnd says how a session ended; at debug level, since most end well.
 func (g *generation) logEnd(s *session, end ending) {
 	if c := g.logger.Check(zapcore.DebugLevel, "session ended"); c != nil {
@@ -128,7 +115,7 @@ func (g *generation) logEnd(s *session, end ending) {
 			zap.String("id", s.id),
 			zap.String("server", g.name),
 			zap.Stringer("client_ip", s.remote),
-			zap.String("hello", s.heloName),
+			zap.String("hello", smtpserver.Printable(s.heloName)),
 			zap.String("account", s.login),
 			zap.Int("messages", s.messageNo),
 			zap.String("result", string(end)),
@@ -137,38 +124,20 @@ func (g *generation) logEnd(s *session, end ending) {
 	}
 }
 
-// logRefusal says what a client got wrong.
-func (g *generation) logRefusal(s *session, r smtpserver.Refusal) {
-	if c := g.logger.Check(zapcore.DebugLevel, "refused"); c != nil {
-		c.Write(
-			zap.String("id", s.id),
-			zap.String("server", g.name),
-			zap.Stringer("client_ip", s.remote),
-			zap.String("cause", string(r.Cause)),
-			zap.String("detail", r.Detail),
-		)
-	}
-}
-
-func (g *generation) logBan(s *session, ban time.Duration) {
-	if c := g.logger.Check(zapcore.WarnLevel, "address banned"); c != nil {
-		c.Write(
-			zap.String("server", g.name),
-			zap.Stringer("client_ip", s.remote),
-			zap.Duration("ban", ban),
-		)
-	}
-}
-
-func (g *generation) logRefused(s *session, a *accounts.Account, from string) {
-	if c := g.logger.Check(zapcore.WarnLevel, "sender not allowed"); c != nil {
-		c.Write(
-			zap.String("id", s.id),
-			zap.String("server", g.name),
-			zap.Stringer("client_ip", s.remote),
-			zap.String("account", a.Name),
-			zap.String("from", from),
-		)
+// logBans says which bans have begun.
+func (g *generation) logBans(bans []front.Ban) {
+	for _, b := range bans {
+		if c := g.logger.Check(zapcore.WarnLevel, "address banned"); c != nil {
+			c.Write(
+				zap.String("server", b.Server),
+				zap.Stringer("client_ip", b.Network.Addr()),
+				zap.Stringer("network", b.Network),
+				zap.String("account", smtpserver.Printable(clip(b.Account, maxLoggedName))),
+				zap.Int("failures", b.Failures),
+				zap.Duration("ban", b.Until.Sub(b.Since)),
+				zap.String("remedy", "see the failed logins before it; smtp ban lift ends it; auth_failures of the server says when it comes"),
+			)
+		}
 	}
 }
 

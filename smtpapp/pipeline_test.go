@@ -23,6 +23,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/smtpapp/smtpserver"
 )
 
 // TestPipelining checks that pipelined commands are answered in order and in
@@ -319,7 +320,7 @@ func TestCommandLines(t *testing.T) {
 		})
 	}
 	t.Run("bare LF normalized", func(t *testing.T) {
-		s := startServer(t, func(p *policy) { p.Normalize = true })
+		s := startServer(t, func(p *policy) { p.BareNewline = smtpserver.BareNormalize })
 		c := dial(t, s.addr)
 		c.play(`
 			M: 220

@@ -17,8 +17,8 @@ package smtpapp
 import (
 	"crypto/sha256"
 	"net/netip"
-	"time"
 
+	"github.com/caddymail/mailgateway/internal/front"
 	"github.com/caddymail/mailgateway/smtpapp/smtpserver"
 )
 
@@ -38,11 +38,9 @@ type policy struct {
 
 	plaintextAuth []netip.Prefix
 	trust         []trustedNet
+	lfOnly        []netip.Prefix
 
-	authMax    int
-	authWindow time.Duration
-	authBan    time.Duration
-	authDelay  time.Duration
+	guard front.GuardPolicy
 }
 
 type trustedNet struct {
@@ -65,7 +63,14 @@ func (p *policy) allowsPlaintext(addr netip.Addr) bool {
 	if addr.IsLoopback() {
 		return true
 	}
-	for _, prefix := range p.plaintextAuth {
+	return contains(p.plaintextAuth, addr)
+}
+
+// endsWithLF reports whether a client may end its lines with LF alone.
+func (p *policy) endsWithLF(addr netip.Addr) bool { return contains(p.lfOnly, addr) }
+
+func contains(list []netip.Prefix, addr netip.Addr) bool {
+	for _, prefix := range list {
 		if prefix.Contains(addr) {
 			return true
 		}

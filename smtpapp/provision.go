@@ -23,6 +23,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddymail/mailgateway/internal/front"
 	"github.com/caddymail/mailgateway/smtpapp/smtpserver"
 )
 
@@ -33,6 +34,7 @@ const (
 	defaultMaxConns        = 10_000
 	defaultMaxConnsPerIP   = 1000
 	defaultCommandTimeout  = 5 * time.Minute
+	defaultLoginTimeout    = 30 * time.Second
 	defaultBodyIdleTimeout = 3 * time.Minute
 	defaultBodyTimeout     = 30 * time.Minute
 	defaultAuthMax         = 5
@@ -41,6 +43,13 @@ const (
 	defaultAuthDelay       = 250 * time.Millisecond
 	maxAuthTries           = 3
 )
+
+// bareNewlines are the values of bare_newline.
+var bareNewlines = map[string]smtpserver.BareNewline{
+	"":          smtpserver.BareAuto,
+	"reject":    smtpserver.BareReject,
+	"normalize": smtpserver.BareNormalize,
+}
 
 // provisioned is what becomes of a server's options.
 type provisioned struct {
@@ -59,7 +68,9 @@ func (s *Server) provision(ctx caddy.Context, a *App, name string) (needsCert bo
 	p := &policy{
 		Config: smtpserver.Config{
 			Hostname: a.Hostname, MaxSize: s.MaxMessageSize, MaxRecipients: s.MaxRecipients,
-			Normalize:      s.BareNewline == "normalize",
+			BareNewline:    bareNewlines[s.BareNewline],
+			Strict:         s.Strict,
+			LoginTimeout:   time.Duration(s.LoginTimeout),
 			CommandTimeout: time.Duration(s.CommandTimeout),
 			BodyIdle:       time.Duration(s.BodyIdleTimeout),
 			BodyTimeout:    time.Duration(s.BodyTimeout),
@@ -67,10 +78,12 @@ func (s *Server) provision(ctx caddy.Context, a *App, name string) (needsCert bo
 		},
 		maxConns: s.MaxConns, maxPerIP: s.MaxConnsPerIP,
 		deferred: s.Envelope == "deferred", replyID: s.ReplyID,
-		authMax:    s.AuthFailures.Max,
-		authWindow: time.Duration(s.AuthFailures.Window),
-		authBan:    time.Duration(s.AuthFailures.Ban),
-		authDelay:  time.Duration(s.AuthFailures.Delay),
+		guard: front.GuardPolicy{
+			Max:    s.AuthFailures.Max,
+			Window: time.Duration(s.AuthFailures.Window),
+			Ban:    time.Duration(s.AuthFailures.Ban),
+			Delay:  time.Duration(s.AuthFailures.Delay),
+		},
 	}
 	s.prov = &provisioned{policy: p}
 	for _, l := range s.Listen {
@@ -83,6 +96,9 @@ func (s *Server) provision(ctx caddy.Context, a *App, name string) (needsCert bo
 	if p.plaintextAuth, err = parsePrefixes(s.PlaintextAuth); err != nil {
 		return false, fmt.Errorf("plaintext_auth: %w", err)
 	}
+	if p.lfOnly, err = parsePrefixes(s.LFOnly); err != nil {
+		return false, fmt.Errorf("lf_only: %w", err)
+	}
 	for _, t := range s.Trust {
 		prefixes, err := parsePrefixes(t.Networks)
 		if err != nil {
@@ -94,6 +110,12 @@ func (s *Server) provision(ctx caddy.Context, a *App, name string) (needsCert bo
 		for _, prefix := range prefixes {
 			p.trust = append(p.trust, trustedNet{prefix: prefix, account: t.Account})
 		}
+	}
+	if p.guard.Exempt, err = s.AuthFailures.exempt(); err != nil {
+		return false, fmt.Errorf("auth_failures: exempt: %w", err)
+	}
+	for _, t := range p.trust {
+		p.guard.Exempt = append(p.guard.Exempt, t.prefix)
 	}
 	if s.ListenerWrappersRaw != nil {
 		mods, err := ctx.LoadModule(s, "ListenerWrappersRaw")
@@ -117,9 +139,9 @@ func (s *Server) defaults() {
 	def(&s.MaxRecipients, defaultMaxRecipients)
 	def(&s.MaxConns, defaultMaxConns)
 	def(&s.MaxConnsPerIP, defaultMaxConnsPerIP)
-	def(&s.BareNewline, "reject")
 	def(&s.Envelope, "faithful")
 	def(&s.CommandTimeout, caddy.Duration(defaultCommandTimeout))
+	def(&s.LoginTimeout, caddy.Duration(defaultLoginTimeout))
 	def(&s.BodyIdleTimeout, caddy.Duration(defaultBodyIdleTimeout))
 	def(&s.BodyTimeout, caddy.Duration(defaultBodyTimeout))
 	if s.TLS == nil {
@@ -152,6 +174,7 @@ func (s *Server) check() error {
 		{"max_conns", int64(s.MaxConns)},
 		{"max_conns_per_ip", int64(s.MaxConnsPerIP)},
 		{"command_timeout", int64(s.CommandTimeout)},
+		{"login_timeout", int64(s.LoginTimeout)},
 		{"body_idle_timeout", int64(s.BodyIdleTimeout)},
 		{"body_timeout", int64(s.BodyTimeout)},
 		{"auth_failures: max", int64(s.AuthFailures.Max)},
@@ -162,13 +185,24 @@ func (s *Server) check() error {
 			return fmt.Errorf("%s: must not be negative", o.name)
 		}
 	}
-	if s.BareNewline != "reject" && s.BareNewline != "normalize" {
+	if _, ok := bareNewlines[s.BareNewline]; !ok {
 		return fmt.Errorf("bare_newline: unrecognized value '%s', want reject or normalize", s.BareNewline)
 	}
 	if s.Envelope != "faithful" && s.Envelope != "deferred" {
 		return fmt.Errorf("envelope: unrecognized value '%s', want faithful or deferred", s.Envelope)
 	}
 	return nil
+}
+
+// exempt returns the networks that are never banned.
+func (f *AuthFailures) exempt() ([]netip.Prefix, error) {
+	list := f.Exempt
+	if len(list) > 0 && list[0] == "none" {
+		list = list[1:]
+	} else {
+		list = append([]string{"127.0.0.0/8", "::1"}, list...)
+	}
+	return parsePrefixes(list)
 }
 
 // parsePrefixes reads IP addresses and CIDR prefixes.

@@ -28,11 +28,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/caddymail/mailgateway/accounts"
-	oauthgrant "github.com/caddymail/mailgateway/grant"
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/accounts"
+	oauthgrant "github.com/caddymail/mailgateway/grant"
 )
 
 // Values of the options that are words.

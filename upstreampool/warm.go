@@ -46,7 +46,7 @@ func (u *upstream) warm(a *accounts.Account) {
 	case u.warming <- struct{}{}:
 		go func() {
 			defer func() { <-u.warming }()
-			_, _ = fetchToken(context.Background(), s, id) // whoever needs it will hear of a failure
+			_, _ = fetchToken(context.Background(), s, id, s.tokens.Token) // whoever needs it will hear of a failure
 			u.forget(ac)
 		}()
 	default: // the message itself will fetch it

@@ -32,19 +32,25 @@ var mechanisms = []string{sasl.Plain, sasl.Login}
 // errMalformed says that a client's response is not what the mechanism wants.
 var errMalformed = errors.New("malformed authentication response")
 
+// errIdentity says that a client would act for another.
+var errIdentity = errors.New("authorization identity of another")
+
 // authenticator checks a name and a password.
 type authenticator func(name, password string) error
 
 // newSASL begins an exchange.
-func newSASL(mech string, check authenticator) sasl.Server {
+func newSASL(mech string, check authenticator, strict bool) sasl.Server {
 	if mech == sasl.Login {
-		return &loginServer{check: check}
+		return &loginServer{check: check, strict: strict}
 	}
-	return &plainServer{check: check}
+	return &plainServer{check: check, strict: strict}
 }
 
 // plainServer is the server side of PLAIN (RFC 4616).
-type plainServer struct{ check authenticator }
+type plainServer struct {
+	check  authenticator
+	strict bool
+}
 
 func (s *plainServer) Next(response []byte) (challenge []byte, done bool, err error) {
 	if response == nil {
@@ -55,12 +61,15 @@ func (s *plainServer) Next(response []byte) (challenge []byte, done bool, err er
 		return nil, true, errMalformed
 	}
 	name, password, ok := bytes.Cut(rest, []byte{0})
+	if !s.strict {
+		identity, name, password = trimCredential(identity), trimCredential(name), trimCredential(password)
+	}
 	if !ok || len(name) == 0 || bytes.IndexByte(password, 0) >= 0 {
 		return nil, true, errMalformed
 	}
 	// Nobody acts for another: the account is what one logs in as.
 	if len(identity) > 0 && !bytes.EqualFold(identity, name) {
-		return nil, true, relay.ReplyAuthFailed
+		return nil, true, errIdentity
 	}
 	return nil, true, s.check(string(name), string(password))
 }
@@ -68,13 +77,17 @@ func (s *plainServer) Next(response []byte) (challenge []byte, done bool, err er
 // loginServer is the server side of LOGIN (draft-murchison-sasl-login). The
 // prompts are the ones that devices compare octet by octet.
 type loginServer struct {
-	check authenticator
-	asked bool
-	named bool
-	name  string
+	check  authenticator
+	strict bool
+	asked  bool
+	named  bool
+	name   string
 }
 
 func (s *loginServer) Next(response []byte) (challenge []byte, done bool, err error) {
+	if !s.strict && response != nil {
+		response = trimCredential(response)
+	}
 	switch {
 	case !s.asked && response == nil:
 		s.asked = true
@@ -119,11 +132,11 @@ func (c *Conn) cmdAuth(args string) {
 		c.refuse(CauseTLSRequired, relay.ReplyTLSRequired, "AUTH "+mech)
 		return
 	}
-	server := newSASL(mech, c.s.Login)
+	server := newSASL(mech, c.s.Login, c.cfg.Strict)
 	var response []byte
 	if hasInitial {
 		var ok bool
-		if response, ok = decodeAuth([]byte(initial), true); !ok {
+		if response, ok = decodeAuth([]byte(initial), true, c.cfg.Strict); !ok {
 			c.authRefused(CauseAuthMalformed, relay.ReplyAuthMalformed)
 			return
 		}
@@ -133,6 +146,9 @@ func (c *Conn) cmdAuth(args string) {
 		switch {
 		case errors.Is(err, errMalformed):
 			c.authRefused(CauseAuthMalformed, relay.ReplyAuthMalformed)
+			return
+		case errors.Is(err, errIdentity):
+			c.authRefused(CauseAuthIdentity, relay.ReplyAuthFailed)
 			return
 		case err != nil:
 			c.loginRefused(err)
@@ -144,12 +160,11 @@ func (c *Conn) cmdAuth(args string) {
 			return
 		}
 		c.w.reply(relay.Challenge(base64.StdEncoding.EncodeToString(challenge)))
-		line, err := c.w.readLine(maxAuthLine, true)
+		line, err := c.readLine(maxAuthLine, true)
 		switch {
 		case errors.Is(err, errLineTooLong):
 			c.authRefused(CauseAuthMalformed, relay.ReplyAuthTooLong)
 			return
-		case errors.Is(err, errBareLF) && c.cfg.Normalize:
 		case errors.Is(err, errBareLF):
 			c.refuseAndClose(CauseBareLF, relay.ReplyBareLF, "AUTH")
 			return
@@ -162,7 +177,7 @@ func (c *Conn) cmdAuth(args string) {
 			return
 		}
 		var ok bool
-		if response, ok = decodeAuth(line, false); !ok {
+		if response, ok = decodeAuth(line, false, c.cfg.Strict); !ok {
 			c.authRefused(CauseAuthMalformed, relay.ReplyAuthMalformed)
 			return
 		}
@@ -192,9 +207,14 @@ func (c *Conn) countTry() {
 	}
 }
 
-// decodeAuth decodes a response, strictly: RFC 4954 section 4 wants 501 for
-// anything that is not base64. An initial response of "=" is an empty one.
-func decodeAuth(b []byte, initial bool) ([]byte, bool) {
+// decodeAuth decodes a response. RFC 4954 section 4 wants 501 for anything that
+// is not base64, and so do we where strict; otherwise blanks around it do no
+// harm, nor does padding that is missing. An initial response of "=" is an empty
+// one.
+func decodeAuth(b []byte, initial, strict bool) ([]byte, bool) {
+	if !strict {
+		b = bytes.Trim(b, " \t\r\n")
+	}
 	if initial {
 		if len(b) == 0 {
 			return nil, false
@@ -204,16 +224,24 @@ func decodeAuth(b []byte, initial bool) ([]byte, bool) {
 		}
 	}
 	// The decoder skips line ends, of which a bare CR may be one.
-	if bytes.IndexByte(b, '\r') >= 0 {
+	if bytes.ContainsAny(b, "\r\n") {
 		return nil, false
 	}
-	out := make([]byte, base64.StdEncoding.DecodedLen(len(b)))
-	n, err := base64.StdEncoding.Strict().Decode(out, b)
+	encoding := base64.StdEncoding
+	if !strict && len(b)%4 != 0 {
+		b, encoding = bytes.TrimRight(b, "="), base64.RawStdEncoding
+	}
+	out := make([]byte, encoding.DecodedLen(len(b)))
+	n, err := encoding.Strict().Decode(out, b)
 	if err != nil {
 		return nil, false
 	}
 	return out[:n], true
 }
+
+// trimCredential takes off what ends a name or a password in the memory or the
+// form of some devices, and is part of neither.
+func trimCredential(b []byte) []byte { return bytes.TrimRight(b, "\x00\r\n") }
 
 // Interface guards
 var (

@@ -58,6 +58,7 @@ type body struct {
 	next func() error
 
 	normalize bool
+	lf        bool // lines end with LF alone: the last one too
 	max       int64
 
 	size    int64 // octets handed out
@@ -76,13 +77,14 @@ type body struct {
 	last  bool
 
 	check   checker
-	scratch *[]byte // pooled, for normalize
-	tiny    [4]byte // what a very small read expands to,
-	over    []byte  // and what did not fit it
+	scratch *[]byte            // pooled, for normalize
+	tiny    [2*maxRun + 4]byte // what a very small read expands to,
+	over    []byte             // and what did not fit it
 }
 
-func (b *body) start(w *wire, cfg *Config, next func() error) {
-	*b = body{w: w, next: next, max: cfg.MaxSize, normalize: cfg.Normalize, lineStart: true}
+func (b *body) start(w *wire, cfg *Config, normalize, lf bool, next func() error) {
+	*b = body{w: w, next: next, max: cfg.MaxSize, normalize: normalize, lf: lf, lineStart: true}
+	b.check.noCR = lf
 	w.idle = cfg.BodyIdle
 	w.until = time.Now().Add(cfg.BodyTimeout)
 }
@@ -189,8 +191,8 @@ func (b *body) readNormalized(p []byte) (int, error) {
 	if b.scratch == nil {
 		b.scratch = bigPool.Get().(*[]byte)
 	}
-	// Each octet may become two, and so may a CR from before.
-	raw := (*b.scratch)[:min(bigBuffer, len(p)/2-1)]
+	// Each octet may become two, and so may the CRs from before.
+	raw := (*b.scratch)[:min(bigBuffer, len(p)/2-maxRun)]
 	var out []byte
 	var bad *flaw
 	var err error
@@ -217,7 +219,11 @@ func (b *body) readRaw(p []byte) (int, error) {
 	if b.eof {
 		return 0, io.EOF
 	}
-	if b.next == nil {
+	switch {
+	case b.next != nil:
+	case b.lf:
+		return b.readDotLF(p)
+	default:
 		return b.readDot(p)
 	}
 	return b.readChunk(p)
@@ -286,6 +292,46 @@ func (b *body) readDot(p []byte) (int, error) {
 		n += copy(p[n:], win[:take])
 		w.consume(take)
 		b.lastCR = win[take-1] == '\r'
+	}
+	return n, nil
+}
+
+var lfDot = []byte("\n.")
+
+// readDotLF is readDot for a client whose lines end with LF alone: only LF.LF
+// ends the message.
+func (b *body) readDotLF(p []byte) (int, error) {
+	w := b.w
+	n := 0
+	for n < len(p) {
+		win := w.buffered()
+		if len(win) == 0 || b.lineStart && win[0] == '.' && len(win) == 1 {
+			if n > 0 {
+				return n, nil
+			}
+			if err := b.more(); err != nil {
+				return 0, err
+			}
+			continue
+		}
+		if b.lineStart && win[0] == '.' {
+			w.consume(1)
+			b.lineStart = false
+			if win[1] == '\n' {
+				w.consume(1)
+				b.eof = true
+				return n, io.EOF
+			}
+			continue
+		}
+		take := len(win)
+		if k := bytes.Index(win, lfDot); k >= 0 {
+			take = k + 1
+		}
+		take = min(take, len(p)-n)
+		n += copy(p[n:], win[:take])
+		w.consume(take)
+		b.lineStart = win[take-1] == '\n'
 	}
 	return n, nil
 }

@@ -34,7 +34,9 @@ func FuzzDot(f *testing.F) {
 	f.Add([]byte("no end"), uint16(3), uint16(5), true)
 	f.Fuzz(func(t *testing.T, raw []byte, cut, size uint16, normalize bool) {
 		cfg := testConfig()
-		cfg.Normalize = normalize
+		if cfg.BareNewline = BareReject; normalize {
+			cfg.BareNewline = BareNormalize
+		}
 		l := bodyOf(&cutReader{b: raw, cut: int(cut%512) + 1}, cfg)
 		defer l.w.release()
 		l.start(true)
@@ -94,7 +96,9 @@ func FuzzChunks(f *testing.F) {
 		}
 		raw.WriteString("BDAT 0 LAST\r\nNOOP\r\n")
 		cfg := testConfig()
-		cfg.Normalize = normalize
+		if cfg.BareNewline = BareReject; normalize {
+			cfg.BareNewline = BareNormalize
+		}
 		l := bodyOf(&cutReader{b: raw.Bytes(), cut: int(cut%512) + 1}, cfg)
 		defer l.w.release()
 		l.start(false)

@@ -26,6 +26,8 @@ const maxBodyLine = 1 << 20
 type checker struct {
 	line int  // length of the current line so far
 	cr   bool // the octet before was a CR
+	run  int  // for normalize: how many there were
+	noCR bool // for normalize: a CR is a flaw
 }
 
 func (c *checker) scan(p []byte) *flaw {
@@ -72,13 +74,19 @@ func (c *checker) end() *flaw {
 	return nil
 }
 
-// normalize appends p to dst with CRLF for every CR or LF that stands alone.
+// maxRun is the longest run of CRs that is looked at as one.
+const maxRun = 16
+
+// normalize appends p to dst with CRLF for every CR or LF that stands alone. A
+// run of CRs with an LF behind it is one line end: text that was made CRLF twice
+// has two CRs and an LF, where each line must not become two.
 func (c *checker) normalize(dst, p []byte, end bool) ([]byte, *flaw) {
 	for _, o := range p {
-		if c.cr {
-			c.cr = false
-			dst = append(dst, '\r', '\n')
-			c.line = 0
+		if c.run > 0 && o != '\r' {
+			if o == '\n' {
+				c.run = 1
+			}
+			dst = c.breakLines(dst)
 			if o == '\n' {
 				continue
 			}
@@ -87,10 +95,12 @@ func (c *checker) normalize(dst, p []byte, end bool) ([]byte, *flaw) {
 		case 0:
 			return dst, &flawNUL
 		case '\r':
-			c.cr = true
+			if c.run++; c.noCR || c.run > maxRun {
+				return dst, &flawNewline
+			}
 		case '\n':
-			dst = append(dst, '\r', '\n')
-			c.line = 0
+			c.run = 1
+			dst = c.breakLines(dst)
 		default:
 			dst = append(dst, o)
 			if c.line++; c.line > maxBodyLine {
@@ -98,9 +108,17 @@ func (c *checker) normalize(dst, p []byte, end bool) ([]byte, *flaw) {
 			}
 		}
 	}
-	if end && c.cr {
-		c.cr = false
-		dst = append(dst, '\r', '\n')
+	if end {
+		dst = c.breakLines(dst)
 	}
 	return dst, nil
+}
+
+// breakLines writes the line ends that were held back.
+func (c *checker) breakLines(dst []byte) []byte {
+	for ; c.run > 0; c.run-- {
+		dst = append(dst, '\r', '\n')
+		c.line = 0
+	}
+	return dst
 }

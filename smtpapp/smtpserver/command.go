@@ -17,7 +17,6 @@ package smtpserver
 import (
 	"errors"
 	"strings"
-	"time"
 
 	"github.com/caddymail/mailgateway/relay"
 )
@@ -30,8 +29,8 @@ const (
 	maxAuthLine = 12288 + 2
 	// maxAuthCommand bounds AUTH with an initial response.
 	maxAuthCommand = maxAuthLine + 64
-	// maxErrors is the number of refused commands in a row after which the
-	// connection is closed.
+	// maxErrors is the number of refused commands, with none of use between
+	// them, after which the connection is closed.
 	maxErrors = 20
 )
 
@@ -42,21 +41,25 @@ func (c *Conn) next() {
 	if c.pending != nil {
 		line, c.pending = c.pending, nil
 	} else {
-		c.w.idle, c.w.until = c.cfg.CommandTimeout, time.Time{}
-		line, err = c.w.readLine(maxAuthCommand, !c.tx.open)
+		c.w.idle, c.w.until = c.cfg.CommandTimeout, c.limitLogin()
+		line, err = c.readLine(maxAuthCommand, !c.tx.open)
 		if err == nil && len(line)+2 > maxCommand && !isAuth(line) {
 			err = errLineTooLong
 		}
 	}
 	switch {
 	case err == nil:
-	case errors.Is(err, errBareLF) && c.cfg.Normalize:
 	case errors.Is(err, errBareLF):
-		// Whoever sends these is not to be trusted about where lines end.
-		c.refuseAndClose(CauseBareLF, relay.ReplyBareLF, "")
+		if !c.refuseHTTP(line) {
+			// A client that sends these is not to be trusted about where
+			// lines end.
+			c.refuseAndClose(CauseBareLF, relay.ReplyBareLF, "")
+		}
 		return
 	case errors.Is(err, errLineTooLong):
-		c.refuse(CauseTooLong, relay.ReplyLineTooLong, "")
+		if !c.refuseHTTP(line) {
+			c.refuse(CauseTooLong, relay.ReplyLineTooLong, "")
+		}
 		return
 	default:
 		c.failed(err)
@@ -75,6 +78,9 @@ func isAuth(line []byte) bool {
 
 // command dispatches a command line.
 func (c *Conn) command(line []byte) {
+	if c.refuseHTTP(line) {
+		return
+	}
 	verb, args := splitVerb(line)
 	if hasControl(line) {
 		c.refuse(CauseSyntax, relay.ReplyControlChars, verb)
@@ -96,10 +102,15 @@ func (c *Conn) command(line []byte) {
 			c.refuse(CauseSyntax, relay.ReplySyntax, verb)
 			return
 		}
+		if !c.junk() {
+			return
+		}
 		c.finish()
-		c.ok(relay.ReplyOK)
+		c.w.reply(relay.ReplyOK)
 	case "NOOP":
-		c.ok(relay.ReplyOK)
+		if c.junk() {
+			c.w.reply(relay.ReplyOK)
+		}
 	case "QUIT":
 		if args != "" {
 			c.refuse(CauseSyntax, relay.ReplySyntax, verb)
@@ -115,9 +126,13 @@ func (c *Conn) command(line []byte) {
 			c.refuse(CauseSyntax, relay.ReplySyntax, verb)
 			return
 		}
-		c.ok(relay.ReplyVRFY)
+		if c.junk() {
+			c.w.reply(relay.ReplyVRFY)
+		}
 	case "HELP":
-		c.ok(relay.ReplyHelp)
+		if c.junk() {
+			c.w.reply(relay.ReplyHelp)
+		}
 	case "EXPN", "ETRN", "TURN", "SEND", "SOML", "SAML":
 		c.refuse(CauseUnknownCommand, relay.ReplyNotImplemented, verb)
 	default:
@@ -172,11 +187,11 @@ func (c *Conn) cmdHello(verb, args string) {
 	// Any name will do: old devices say what they like, and it proves
 	// nothing. RFC 5321 section 4.1.4 forbids refusing a name that does
 	// not resolve.
-	if args == "" || len(args) > maxDomain {
+	if args == "" && c.cfg.Strict || len(args) > maxDomain {
 		c.refuse(CauseSyntax, relay.ReplySyntax, verb)
 		return
 	}
-	if !c.refresh() {
+	if !c.junk() || !c.refresh() {
 		return
 	}
 	// RFC 5321 section 4.1.4: EHLO within a transaction is a RSET too.
@@ -184,10 +199,10 @@ func (c *Conn) cmdHello(verb, args string) {
 	c.greeted = true
 	c.s.Hello(args)
 	if verb == "HELO" {
-		c.ok(c.cfg.heloReply)
+		c.w.reply(c.cfg.heloReply)
 		return
 	}
-	c.ok(c.cfg.ehlo(c.w.tls != nil, !c.authed && c.s.MayLogin()))
+	c.w.reply(c.cfg.ehlo(c.w.tls != nil, !c.authed && c.s.MayLogin()))
 }
 
 func (c *Conn) cmdStartTLS(args string) {
@@ -210,7 +225,10 @@ func (c *Conn) cmdStartTLS(args string) {
 		return
 	}
 	c.w.reply(relay.ReplyReadyTLS)
-	// RFC 3207 section 4.2: forget all that was said in the clear.
-	c.errors, c.greeted, c.authed = 0, false, false
-	c.startTLS(c.cfg.StartTLS)
+	// RFC 3207 section 4.2: forget all that was said in the clear. That a
+	// hello was said is no secret and proves nothing: some clients do not say
+	// it again.
+	c.errors, c.junked, c.authed, c.sent, c.lines = 0, 0, false, false, endsUnknown
+	c.greeted = c.greeted && !c.cfg.Strict
+	c.startTLS(c.cfg.StartTLS, false)
 }

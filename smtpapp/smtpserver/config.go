@@ -31,11 +31,16 @@ type Config struct {
 	MaxSize int64
 	// MaxRecipients is the number of recipients of a message.
 	MaxRecipients int
-	// Normalize makes CRLF of each CR or LF that stands alone.
-	Normalize bool
+	// BareNewline says what becomes of a CR or LF that stands alone.
+	BareNewline BareNewline
+	// Strict keeps to the letter of RFC 5321 and RFC 4954.
+	Strict bool
 
 	// CommandTimeout is how long a client may be silent between commands.
 	CommandTimeout time.Duration
+	// LoginTimeout bounds the time until a client has logged in or, where it
+	// need not, has begun its first message. Zero for no bound.
+	LoginTimeout time.Duration
 	// BodyIdle is how long a client may be silent within a message.
 	BodyIdle time.Duration
 	// BodyTimeout bounds a whole message.
@@ -53,8 +58,23 @@ type Config struct {
 	ehloReplies [4]*relay.Reply
 }
 
-// Prepare makes the replies that every client asks for.
+// BareNewline says what becomes of a CR or LF that stands alone.
+type BareNewline int
+
+// What may become of them.
+const (
+	// BareAuto is BareNormalize for clients that log in, BareReject for those
+	// whose network is trusted.
+	BareAuto BareNewline = iota
+	// BareReject refuses the message, or ends the connection at a command.
+	BareReject
+	// BareNormalize makes CRLF of them.
+	BareNormalize
+)
+
+// Prepare makes what all connections share. It is called once, before the first.
 func (c *Config) Prepare() {
+	c.StartTLS, c.ImplicitTLS = watch(c.StartTLS), watch(c.ImplicitTLS)
 	c.heloReply = relay.Hello(c.Hostname)
 	for i := range c.ehloReplies {
 		overTLS, auth := i&1 != 0, i&2 != 0

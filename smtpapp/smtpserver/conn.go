@@ -19,6 +19,8 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strings"
+	"time"
 
 	"github.com/emersion/go-smtp"
 
@@ -32,10 +34,18 @@ type Conn struct {
 	s   Session
 	cfg *Config // of the last refresh; within a transaction, of MAIL
 
+	network Network
+	loginBy time.Time // when a client must have logged in; zero for no bound
+	lines   lineEnds
+
 	greeted bool // EHLO or HELO said
 	authed  bool
-	errors  int // refused commands in a row
+	sent    bool // a MAIL was accepted
+	errors  int  // refused commands since one that was of use
+	junked  int  // commands of no use since the last message
 	authTry int
+	ahead   bool // something could be read when the final word was given,
+	final   bool // and the client has said nothing since
 
 	tx    transaction
 	body  body
@@ -76,12 +86,16 @@ func (c *Conn) Serve() End {
 		c.w.release()
 	}()
 	c.end = ""
+	c.network = c.s.Network()
+	if c.cfg.LoginTimeout > 0 {
+		c.loginBy = time.Now().Add(c.cfg.LoginTimeout)
+	}
 	if c.cfg.ImplicitTLS != nil && c.w.tls == nil {
-		if !c.startTLS(c.cfg.ImplicitTLS) {
+		if !c.startTLS(c.cfg.ImplicitTLS, true) {
 			return c.end
 		}
 	}
-	c.w.reply(relay.Greeting(c.cfg.Hostname))
+	c.greet()
 	for c.end == "" {
 		c.next()
 	}
@@ -120,12 +134,17 @@ func (c *Conn) refresh() bool {
 }
 
 // startTLS runs the handshake. It reports whether the connection goes on.
-func (c *Conn) startTLS(cfg *tls.Config) bool {
-	if err := c.w.startTLS(cfg, c.cfg.handshakeTimeout()); err != nil {
+func (c *Conn) startTLS(cfg *tls.Config, implicit bool) bool {
+	timeout := c.cfg.handshakeTimeout()
+	if !c.loginBy.IsZero() {
+		timeout = min(timeout, time.Until(c.loginBy))
+	}
+	h, err := c.w.startTLS(cfg, timeout)
+	if err != nil {
 		// Neither side knows what the other thinks now.
 		c.end, c.err = EndTLS, err
-		if !errors.Is(err, errDraining) {
-			c.s.Refused(Refusal{Cause: CauseTLSFailed, Detail: err.Error()})
+		if r, ok := h.explain(err, implicit); ok {
+			c.s.Refused(r)
 		}
 		return false
 	}
@@ -147,14 +166,37 @@ func (c *Conn) failed(err error) {
 		c.close(relay.ReplyShuttingDown, EndShutdown)
 	case isTimeout(err):
 		c.close(relay.ReplyIdleTimeout, EndTimeout)
+		cause := CauseTimeout
+		if by := c.limitLogin(); !by.IsZero() && !time.Now().Before(by) {
+			cause = CauseLoginTimeout
+		}
+		c.s.Refused(Refusal{Cause: cause, Reply: relay.ReplyIdleTimeout})
+	case errors.Is(err, errTLSHello):
+		c.w.discardInput()
+		c.end = EndErrors
+		c.s.Refused(Refusal{Cause: CauseTLSOnPlainPort})
 	case errors.Is(err, io.EOF):
 		c.end = EndEOF
+		c.gone(c.ahead)
 	default:
 		c.end = EndIO
+		c.gone(isReset(err))
+		if text := err.Error(); strings.HasPrefix(text, "remote error:") && remoteAlert(text) == CauseCertificateRefused {
+			// With TLS 1.3 a client may find fault with the certificate after
+			// our side of the handshake.
+			c.s.Refused(Refusal{Cause: CauseCertificateRefused, Detail: text})
+		}
 	}
 }
 
-// ok answers a command that did what it should.
+// gone tells of a client that left before it heard the final word.
+func (c *Conn) gone(before bool) {
+	if c.final && before {
+		c.s.Refused(Refusal{Cause: CauseClientGone, Detail: "the client will send the message again"})
+	}
+}
+
+// ok answers a command that is of use.
 func (c *Conn) ok(r *relay.Reply) {
 	c.errors = 0
 	c.w.reply(r)
@@ -175,8 +217,11 @@ func (c *Conn) refuseAndClose(cause Cause, r *relay.Reply, detail string) {
 }
 
 func (c *Conn) countError() {
-	c.errors++
-	if c.errors >= maxErrors && c.end == "" {
+	limit := maxErrorsEarly
+	if c.known() {
+		limit = maxErrors
+	}
+	if c.errors++; c.errors >= limit && c.end == "" {
 		c.refuseAndClose(CauseTooManyErrors, relay.ReplyTooManyErrors, "")
 	}
 }
@@ -184,7 +229,7 @@ func (c *Conn) countError() {
 // answer turns an error of the session's into the client's reply. What the
 // session refuses it has told of itself.
 func (c *Conn) answer(err error) {
-	if closing, ok := errors.AsType[*Closing](err); ok {
+	if closing, ok := errors.AsType[*ClosingError](err); ok {
 		c.close(closing.Reply, closing.End)
 		return
 	}

@@ -35,7 +35,7 @@ func (c *Conn) cmdData(args string) {
 		return
 	}
 	c.w.reply(relay.ReplyStartData)
-	c.body.start(&c.w, c.cfg, nil)
+	c.startBody(nil)
 	c.deliver()
 }
 
@@ -50,7 +50,7 @@ func (c *Conn) cmdBdat(args string) {
 	}
 	switch {
 	case c.tx.open && c.tx.res.Accepted > 0:
-		c.body.start(&c.w, c.cfg, c.nextChunk)
+		c.startBody(c.nextChunk)
 		c.body.setChunk(size, last)
 		c.deliver()
 	case !c.skipChunk(size):
@@ -59,6 +59,13 @@ func (c *Conn) cmdBdat(args string) {
 	default:
 		c.refuse(CauseBadSequence, relay.ReplyNoRecipients, "BDAT")
 	}
+}
+
+// startBody prepares for a message: up to the dot, or where next is given in
+// chunks.
+func (c *Conn) startBody(next func() error) {
+	lf := c.lines == endsLF
+	c.body.start(&c.w, c.cfg, lf || c.normalizes(), lf, next)
 }
 
 // deliver hands the message to the session, decides what became of it and
@@ -72,17 +79,23 @@ func (c *Conn) deliver() {
 	left := b.drain()
 	res.Size = b.size
 	b.stop()
-	final := c.finish()
+	final := c.finish().Reply
 	switch {
 	case left != nil:
 		c.bodyFailed(left)
 	case b.aborted:
 		// The command that ended the message is answered next.
+	case b.flaw == &flawNewline || b.flaw == &flawNUL:
+		// Its end was certain, but a client whose line ends differ from
+		// ours is the one to distrust about what follows.
+		c.refuseAndClose(b.flaw.cause, b.flaw.reply, "")
 	case b.flaw != nil:
 		c.refuse(b.flaw.cause, b.flaw.reply, "")
 	case err != nil:
 		c.answer(err)
 	case final.Positive():
+		c.junked = 0
+		c.final, c.ahead = true, len(c.w.buffered()) == 0 && readable(c.w.base)
 		c.ok(final)
 	default:
 		c.w.reply(final)
@@ -102,19 +115,21 @@ func (c *Conn) bodyFailed(err error) {
 		c.refuseAndClose(f.cause, f.reply, "")
 	case isTimeout(err):
 		c.close(relay.ReplyIdleTimeout, EndTimeout)
+		c.s.Refused(Refusal{Cause: CauseTimeout, Reply: relay.ReplyIdleTimeout, Detail: "within a message"})
 	case c.end == "":
 		c.end = EndAborted
+		c.s.Refused(Refusal{Cause: CauseAborted, Detail: err.Error()})
 	}
 }
 
 // nextChunk answers a chunk and reads the command that begins the next one.
 func (c *Conn) nextChunk() error {
 	b := &c.body
-	c.ok(relay.ReplyChunk(b.chunk))
+	c.w.reply(relay.ReplyChunk(b.chunk))
 	for {
-		line, err := c.w.readLine(maxCommand, false)
+		line, err := c.readLine(maxCommand, false)
 		switch {
-		case err == nil, errors.Is(err, errBareLF) && c.cfg.Normalize:
+		case err == nil:
 		case errors.Is(err, errBareLF):
 			return b.lost(&flaw{CauseBareLF, relay.ReplyBareLF})
 		case errors.Is(err, errLineTooLong):
@@ -132,12 +147,18 @@ func (c *Conn) nextChunk() error {
 			b.setChunk(size, last)
 			return nil
 		case "NOOP":
-			c.ok(relay.ReplyOK)
+			if !c.junk() {
+				return b.failed(errTooManyErrors)
+			}
+			c.w.reply(relay.ReplyOK)
 		case "RSET", "QUIT", "EHLO", "HELO":
 			b.aborted = true
 			c.pending = append([]byte(nil), line...)
 			return errRefused
 		default:
+			if c.refuseHTTP(line) {
+				return b.failed(errTooManyErrors)
+			}
 			// RFC 3030 section 2: only BDAT may follow BDAT.
 			c.refuse(CauseBadSequence, relay.ReplyBadSequence, verb)
 			if c.end != "" {
@@ -150,7 +171,7 @@ func (c *Conn) nextChunk() error {
 // skipChunk drops a chunk that has no use.
 func (c *Conn) skipChunk(size int64) bool {
 	b := &c.body
-	b.start(&c.w, c.cfg, c.nextChunk)
+	c.startBody(c.nextChunk)
 	b.setChunk(size, true)
 	if size > b.max+maxSkip {
 		b.stop()

@@ -26,12 +26,20 @@ import (
 // flight.
 const maxBatch = 100
 
-// cutColon takes the word and its colon, as in `FROM:`, off the front of s.
-func cutColon(s, word string) (string, bool) {
-	if len(s) <= len(word) || s[len(word)] != ':' || !strings.EqualFold(s[:len(word)], word) {
+// cutColon takes the word and its colon, as in `FROM:`, off the front of s. Old
+// devices put blanks around either.
+func cutColon(s, word string, strict bool) (string, bool) {
+	if !strict {
+		s = strings.TrimLeft(s, " ")
+	}
+	if len(s) < len(word) || !strings.EqualFold(s[:len(word)], word) {
 		return "", false
 	}
-	return s[len(word)+1:], true
+	s = s[len(word):]
+	if !strict {
+		s = strings.TrimLeft(s, " ")
+	}
+	return strings.CutPrefix(s, ":")
 }
 
 // cmdMail begins a transaction (RFC 5321 section 4.1.1.2).
@@ -47,14 +55,14 @@ func (c *Conn) cmdMail(args string) {
 	if !c.refresh() {
 		return
 	}
-	args, ok := cutColon(args, "FROM")
+	args, ok := cutColon(args, "FROM", c.cfg.Strict)
 	if !ok {
 		c.refuse(CauseSyntax, relay.ReplySyntax, "MAIL")
 		return
 	}
 	opts := &c.opts
 	*opts = smtp.MailOptions{}
-	from, bad := parseMailArgs(args, c.cfg.MaxSize, opts)
+	from, bad := parseMailArgs(args, c.cfg.Strict, c.cfg.MaxSize, opts)
 	if bad != nil {
 		c.refuse(argumentCause(bad), bad, "MAIL")
 		return
@@ -64,6 +72,7 @@ func (c *Conn) cmdMail(args string) {
 		return
 	}
 	c.tx = transaction{open: true, utf8: opts.UTF8}
+	c.sent = true
 	c.ok(relay.ReplySenderOK)
 }
 
@@ -79,11 +88,11 @@ func argumentCause(bad *relay.Reply) Cause {
 }
 
 func (c *Conn) parseRcpt(args string, rcpt *relay.Recipient) *relay.Reply {
-	args, ok := cutColon(args, "TO")
+	args, ok := cutColon(args, "TO", c.cfg.Strict)
 	if !ok {
 		return relay.ReplySyntax
 	}
-	to, bad := parseRcptArgs(args, c.tx.utf8, &rcpt.Opts)
+	to, bad := parseRcptArgs(args, c.cfg.Strict, c.tx.utf8, &rcpt.Opts)
 	rcpt.To = to
 	return bad
 }
@@ -148,16 +157,17 @@ func (c *Conn) gatherRcpts(limit int) {
 }
 
 // finish ends the transaction, if there is one, and tells the session what
-// became of it. It returns the final word, as the client is to hear it.
-func (c *Conn) finish() *relay.Reply {
+// became of it. It returns the result with the final word as the client is to
+// hear it.
+func (c *Conn) finish() (res Result) {
 	if !c.tx.open {
-		return nil
+		return res
 	}
-	res := c.tx.res
+	res = c.tx.res
 	c.tx = transaction{}
 	if cap(c.batch) > 8 {
 		c.batch, c.answers = nil, nil
 	}
 	c.s.Finish(&res)
-	return res.Reply
+	return res
 }
