@@ -238,7 +238,7 @@ func (c *conn) bdat(ctx context.Context, buf *bodyBuffer, eof bool, body io.Read
 		if err := c.armContext(ctx, c.s.dataTimeout); err != nil {
 			return lost(false)
 		}
-		if eof && !c.silent() {
+		if unread == 0 && !c.silent() {
 			return c.unasked()
 		}
 		if err := c.write(buf.with(h)); err != nil {
@@ -269,7 +269,7 @@ func (c *conn) chunkReply() (outcome, bool) {
 		// A chunk may be under way: only the end of the connection says
 		// for certain that nothing of this message is a command.
 		return outcome{reply: c.replies.Reply()}, false
-	case code >= 300:
+	case code != 250:
 		return outcome{err: relay.ReplyUpstreamProtocol}, false
 	}
 	return outcome{}, true
@@ -278,23 +278,14 @@ func (c *conn) chunkReply() (outcome, bool) {
 // finalReply reads the reply to the end of data.
 func (c *conn) finalReply() outcome {
 	code, err := c.replies.Read()
-	if err != nil || code >= 300 && code < 400 {
+	if err != nil || code < 400 && code/10 != 25 || c.doubtful() {
 		return lost(true)
 	}
-	if c.doubtful() {
+	r := c.replies.Reply()
+	if r.Positive() && c.outOfStep(r) {
 		return lost(true)
 	}
-	return outcome{reply: c.replies.Reply(), final: true, sound: true}
-}
-
-// unasked is the outcome when something has come before the end of the message
-// left: the provider's goodbye, or a reply that answers nothing. Nothing is
-// committed, and the connection is closed.
-func (c *conn) unasked() outcome {
-	if out := c.lastWords(0); out.reply != nil && out.reply.Code == 421 {
-		return out
-	}
-	return lost(false)
+	return outcome{reply: r, final: true, sound: true}
 }
 
 // lastWords is what follows a failed write: the provider may have said why it
@@ -317,7 +308,7 @@ func (c *conn) lastWords(unread int) outcome {
 
 // refusedEarly reads the reply that the provider sent in the middle of the body.
 func (c *conn) refusedEarly() (outcome, bool) {
-	if c.br.Buffered() == 0 && c.ready.quiet() {
+	if c.silent() {
 		return outcome{}, false
 	}
 	out := c.lastWords(0)

@@ -43,6 +43,7 @@ type conn struct {
 
 	tcp     net.Conn // the socket
 	nc      net.Conn // what SMTP is spoken on: tcp, or TLS over it
+	deaf    *deafConn // between TLS and tcp
 	br      *bufio.Reader
 	replies *relay.ReplyReader
 	wbuf    []byte
@@ -51,7 +52,8 @@ type conn struct {
 	caps      caps
 	deadlines deadlines
 
-	peeked    []byte  // taken out of TLS by silent, for the next Read
+	ended     byte    // the subject digit of the last good end's enhanced code
+	peeked    []byte  // taken by held or peek, for the next Read
 	peekRoom  [1]byte // what peeked lies in
 	messages  int
 	needReset bool // an abandoned transaction is open
@@ -95,6 +97,14 @@ func (c *conn) write(b []byte) error {
 
 // command sends one line and reads its reply.
 func (c *conn) command(line []byte) (int, error) {
+	if !c.silent() {
+		return 0, errUnasked
+	}
+	return c.exchange(line)
+}
+
+// exchange is command where the connection is known to be silent.
+func (c *conn) exchange(line []byte) (int, error) {
 	if err := c.write(line); err != nil {
 		return 0, err
 	}
@@ -110,44 +120,11 @@ func (c *conn) usable(now int64, forced bool) bool {
 	if !forced && !c.suspect && now-c.idleSince < int64(recentUse) {
 		return true
 	}
-	if c.br.Buffered() > 0 || !c.ready.quiet() {
+	if c.buffered() || !c.ready.quiet() {
 		return false
 	}
 	c.suspect = false
 	return true
-}
-
-// silent reports whether nothing has come that was not asked for: in the
-// reader, on the socket, and inside TLS, which can hold a record that the socket
-// no longer shows. It is asked before a flight leaves, since a reply that waits
-// already would be taken for the answer to it (RFC 5321 section 4.2: one reply
-// to one command). It makes no round trip.
-func (c *conn) silent() bool {
-	if c.br.Buffered() > 0 || len(c.peeked) > 0 || !c.ready.quiet() {
-		return false
-	}
-	if c.nc == c.tcp {
-		return true
-	}
-	// With the deadline over, TLS gives what it has and does not ask the socket.
-	if c.tcp.SetReadDeadline(time.Unix(1, 0)) != nil {
-		return false
-	}
-	n, err := c.nc.Read(c.peekRoom[:])
-	c.peeked = c.peekRoom[:n]
-	return c.deadlines.setRead(c.tcp) == nil && n == 0 && timedOut(err)
-}
-
-// doubtful reports whether more followed the replies of a flight than they
-// answer, so that none of them can be assigned for certain. A goodbye may follow
-// any reply (RFC 5321 section 3.8).
-func (c *conn) doubtful() bool {
-	n := c.br.Buffered()
-	if n == 0 {
-		return false
-	}
-	b, _ := c.br.Peek(min(n, 3))
-	return string(b) != "421"
 }
 
 // abandon closes the socket without a word: the SMTP way to abort whatever is

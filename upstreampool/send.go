@@ -69,8 +69,11 @@ func (u *upstream) send(ctx context.Context, a *accounts.Account, from string, o
 	// Two flights. The recipient's slot is taken already.
 	rcpts, errs := [1]relay.Recipient{to}, [1]error{errPending}
 	t.flight(ctx, rcpts[:], errs[:])
-	if errs[0] != nil {
+	switch {
+	case errs[0] != nil:
 		return relay.Reply{}, t.info, errs[0]
+	case t.fatal != nil: // accepted, and then a reply too many
+		return relay.Reply{}, t.info, t.fatal
 	}
 	reply, err := t.transfer(ctx, buf, eof, body)
 	return reply, t.info, err
