@@ -41,8 +41,8 @@ type conn struct {
 	identity string
 	creds    credentials
 
-	tcp     net.Conn // the socket
-	nc      net.Conn // what SMTP is spoken on: tcp, or TLS over it
+	tcp     net.Conn  // the socket
+	nc      net.Conn  // what SMTP is spoken on: tcp, or TLS over it
 	deaf    *deafConn // between TLS and tcp
 	br      *bufio.Reader
 	replies *relay.ReplyReader

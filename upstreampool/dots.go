@@ -63,7 +63,7 @@ func (c *conn) data(ctx context.Context, buf *bodyBuffer, eof bool, body io.Read
 			return lost(false)
 		}
 		if err := c.write(wire); err != nil {
-			return c.lastWords(0)
+			return c.lastWords()
 		}
 		if eof {
 			return c.finalReply()

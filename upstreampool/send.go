@@ -111,7 +111,7 @@ func (t *transaction) single(ctx context.Context, to *relay.Recipient, buf *body
 	if err := c.write(buf.with(b)); err != nil {
 		// A part of the flight never reached the system, so the chunk can't be
 		// complete at the provider: nothing can have been accepted.
-		out := c.lastWords(0)
+		out := c.lastWords()
 		out.untouched = out.reply == nil || out.reply.Code == 421
 		return out, true
 	}

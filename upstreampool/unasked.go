@@ -109,27 +109,29 @@ func (c *conn) doubtful() bool {
 	return string(b) != "421"
 }
 
-// outOfStep reports whether a good reply to the end of a message speaks of an
-// address (RFC 3463 section 3.2: X.1.X), as those to MAIL and RCPT do, where
-// the ends before it on this connection did not. It is the answer to a RCPT,
+// outOfStep reports whether a good reply to a body, or to a part of it, speaks
+// of an address (RFC 3463 section 3.2: X.1.X), as those to MAIL and RCPT do,
+// where the ends of messages before it did not. It is the answer to a RCPT,
 // behind a reply too many that came when the flight had left already.
 func (c *conn) outOfStep(r *relay.Reply) bool {
-	subject := byte('-')
+	return c.ended != 0 && c.ended != '1' && subject(r) == '1'
+}
+
+// subject is the second digit of a good reply's enhanced code, '-' without one.
+func subject(r *relay.Reply) byte {
 	if len(r.Lines) > 0 {
 		if l := r.Lines[0]; len(l) >= 5 && l[0] == '2' && l[1] == '.' && l[3] == '.' {
-			subject = l[2]
+			return l[2]
 		}
 	}
-	before := c.ended
-	c.ended = subject
-	return before != 0 && before != '1' && subject == '1'
+	return '-'
 }
 
 // unasked is the outcome when something has come before the end of the message
 // left: the provider's goodbye, or a reply that answers nothing. Nothing is
 // committed, and the connection is closed.
 func (c *conn) unasked() outcome {
-	if out := c.lastWords(0); out.reply != nil && out.reply.Code == 421 {
+	if out := c.lastWords(); out.reply != nil && out.reply.Code == 421 {
 		return out
 	}
 	return lost(false)
