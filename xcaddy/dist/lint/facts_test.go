@@ -15,12 +15,17 @@
 package lint
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
 	"regexp"
 	"strconv"
 	"testing"
 	"time"
-
-	"github.com/caddymail/mailgateway/internal/testpki"
 )
 
 // drainTimeout is how long the gateway's sessions may go on at a stop.
@@ -40,9 +45,24 @@ func drainTimeout(t testing.TB) time.Duration {
 func itoa(n int32) string { return strconv.Itoa(int(n)) }
 
 // certificate makes one up, and its key.
-func certificate() (string, string) {
-	cert, key := testpki.PEM(testpki.SelfSigned(testpki.Leaf{
-		Names: []string{"mail.example.com"}, NotAfter: time.Now().AddDate(1, 0, 0),
-	}))
-	return string(cert), string(key)
+func certificate(t testing.TB) (string, string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "mail.example.com"}, DNSNames: []string{"mail.example.com"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(1, 0, 0),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})),
+		string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw}))
 }

@@ -220,7 +220,7 @@ func TestKubernetesCaddyfile(t *testing.T) {
 			t.Errorf("a secret in plain text: %s", strings.TrimSpace(line))
 		}
 	}
-	certificate, key := certificate()
+	certificate, key := certificate(t)
 	content := map[string]string{
 		"token-key":    base64.StdEncoding.EncodeToString([]byte("made-up-key-made-up-key-made-up-")),
 		"account-key":  base64.StdEncoding.EncodeToString([]byte("made-up-key-made-up-key-made-up+")),
