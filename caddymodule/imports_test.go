@@ -41,7 +41,7 @@ var allowedImports = map[string][]string{
 	"sandbox":      {},
 
 	// Sockets, generations and admission: for SMTP today, for IMAP next.
-	"internal/front":    {},
+	"internal/front":    {"internal/generation"},
 	"internal/freeport": {},
 
 	// What exists once and is used by several rooms.
