@@ -74,7 +74,12 @@ func TestDryRunAgreesWithImport(t *testing.T) {
 		"UTF-16": utf16Of(binary.LittleEndian, text), "cut": text[:len(text)-20], "long line": text + "\n" + strings.Repeat("x", maxLine+1) + "\n" + `{"name":"g","upstream":"1"}`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := NewDirectory([]Source{newDynamic(t)}, nil)
+			src, _ := newProcess(t, t.TempDir())
+			d := NewDirectory([]Source{src}, nil)
+			if err := d.Start(); err != nil {
+				t.Fatal(err)
+			}
+			defer d.Stop()
 			type result struct {
 				line        int
 				name, field string
