@@ -128,6 +128,12 @@ func ReplyUpstreamAuthWords(r *Reply) *Reply {
 	return own(454, 4, 7, 0, "The provider refused the gateway's authentication for this account: "+words(r))
 }
 
+// ReplyUpstreamSession says that the provider lost the order of the session, in
+// its words.
+func ReplyUpstreamSession(r *Reply) *Reply {
+	return own(451, 4, 5, 0, "The provider lost the gateway's session: "+words(r))
+}
+
 // ReplyUpstreamBusy says that the provider limits the account's logins or
 // connections for now, in the provider's words.
 func ReplyUpstreamBusy(r *Reply) *Reply {

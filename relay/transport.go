@@ -73,6 +73,13 @@ type SingleFlight interface {
 	Send(ctx context.Context, a *accounts.Account, from string, opts *smtp.MailOptions, to Recipient, body io.Reader) (Reply, Info, error)
 }
 
+// Introducer is an optional interface of a Transport that says a host name to
+// its provider. IntroduceAs is called before Attach with the name of the `smtp`
+// app's servers: what an upstream without a name of its own says.
+type Introducer interface {
+	IntroduceAs(hostname string)
+}
+
 // OAuthUser is an optional interface of a Transport that logs in with access
 // tokens.
 type OAuthUser interface {

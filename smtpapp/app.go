@@ -74,6 +74,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("the smtp_upstreams app is a %T, which sends no mail", up)
 	}
 	a.upstream = upstream
+	if in, ok := up.(relay.Introducer); ok {
+		in.IntroduceAs(a.Hostname)
+	}
 	if err := a.checkUpstreams(); err != nil {
 		return err
 	}

@@ -96,6 +96,15 @@ func defaultTransport(raw json.RawMessage) (json.RawMessage, error) {
 	return json.Marshal(fields)
 }
 
+// IntroduceAs implements relay.Introducer.
+func (a *App) IntroduceAs(hostname string) {
+	for _, t := range a.transports {
+		if in, ok := t.(relay.Introducer); ok {
+			in.IntroduceAs(hostname)
+		}
+	}
+}
+
 // Start makes the configuration effective.
 func (a *App) Start() error {
 	for i, name := range a.order {

@@ -18,9 +18,13 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/relay"
 )
@@ -157,6 +161,9 @@ func (t *transaction) transfer(ctx context.Context, buf *bodyBuffer, eof bool, b
 	switch {
 	case c.caps.chunking && c.s.bdat:
 		out = c.bdat(ctx, buf, eof, body)
+		if out.unknownBDAT {
+			out = t.withoutBDAT(ctx, out, buf, eof, body)
+		}
 	case t.binary():
 		// The provider lost CHUNKING between MAIL and here; that can't be.
 		out = outcome{err: relay.ReplyNo8BITMIME, sound: true}
@@ -166,6 +173,36 @@ func (t *transaction) transfer(ctx context.Context, buf *bodyBuffer, eof bool, b
 	return t.conclude(out)
 }
 
+// withoutBDAT sends again with DATA what a provider has refused that does not
+// know BDAT. It may have taken the chunk for commands, so the connection is not
+// to be used any more; nothing was committed. If the recipients are not accepted
+// once more as they were, the client tries again.
+func (t *transaction) withoutBDAT(ctx context.Context, out outcome, buf *bodyBuffer, eof bool, body io.Reader) outcome {
+	l := t.c.s.learnt
+	l.noBDAT.Store(true)
+	t.c.s.logger.Warn("the provider announces CHUNKING and does not know BDAT: bodies go with DATA from now on, as with `framing data`",
+		zap.String("upstream", t.up.name), zap.Int("code", out.reply.Code))
+	if t.binary() || len(t.taken) != t.accepted {
+		return lost(false)
+	}
+	rcpts := t.taken
+	if reply := t.replace(ctx); reply != nil {
+		return outcome{err: reply}
+	}
+	errs := make([]error, len(rcpts))
+	for i := range errs {
+		errs[i] = errPending
+	}
+	if err := t.envelope(ctx, rcpts, errs, true); err != nil {
+		return outcome{err: lostReply(err)}
+	}
+	if i := slices.IndexFunc(errs, func(err error) bool { return err != nil }); i >= 0 {
+		return lost(false)
+	}
+	t.accepted = len(rcpts)
+	return t.c.data(ctx, buf, eof, body)
+}
+
 func (t *transaction) binary() bool { return t.opts.Body == "BINARYMIME" }
 
 // conclude ends the transaction with the outcome of its body.
@@ -173,14 +210,17 @@ func (t *transaction) conclude(out outcome) (relay.Reply, error) {
 	if out.reply != nil && out.reply.Code == 421 {
 		out.sound = false
 	}
-	if out.final {
+	if t.c != nil && out.final {
 		t.learn(out.reply)
 		// After a refused chunk the transaction is open until RSET
 		// (RFC 3030 section 2).
 		t.c.needReset = !out.reply.Positive()
 	}
-	if out.reply != nil && !out.reply.Positive() {
+	if t.c != nil && out.reply != nil && !out.reply.Positive() {
 		t.c.suspect = true
+	}
+	if t.c == nil {
+		t.fatal = relay.ReplyUpstreamLost // its successor never came
 	}
 	t.finish(out.sound)
 	switch {
@@ -202,7 +242,8 @@ type outcome struct {
 	err   error        // instead of reply
 	sound bool         // the connection can carry another message
 
-	untouched bool // the provider can't have accepted anything
+	untouched   bool // the provider can't have accepted anything
+	unknownBDAT bool // it does not know the command; buf holds what was sent
 }
 
 func lost(sent bool) outcome {
@@ -219,8 +260,9 @@ func lost(sent bool) outcome {
 // several chunks one too many would not be seen. The next chunk is read from the
 // client while the reply to the one before is under way.
 func (c *conn) bdat(ctx context.Context, buf *bodyBuffer, eof bool, body io.Reader) outcome {
+	answered := true // the chunk before, or there is none
 	for first := true; ; first = false {
-		if !first {
+		if !answered {
 			if out, ok := c.chunkReply(); !ok {
 				return out
 			}
@@ -240,8 +282,22 @@ func (c *conn) bdat(ctx context.Context, buf *bodyBuffer, eof bool, body io.Read
 		if err := c.write(buf.with(h)); err != nil {
 			return c.lastWords()
 		}
+		proved := c.s.learnt.bdat.Load()
 		if eof {
-			return c.finalReply()
+			out := c.finalReply()
+			out.check(first && !proved, &c.s.learnt.bdat)
+			return out
+		}
+		if first && !proved {
+			// The chunk is kept until the provider shows that it knows the
+			// command.
+			if out, ok := c.chunkReply(); !ok {
+				out.check(true, nil)
+				return out
+			}
+			c.s.learnt.bdat.Store(true)
+		} else {
+			answered = false
 		}
 		buf.n = 0
 		var err error
@@ -249,6 +305,19 @@ func (c *conn) bdat(ctx context.Context, buf *bodyBuffer, eof bool, body io.Read
 			// No LAST: the provider must drop what it has (RFC 3030 section 2).
 			return outcome{err: &bodyError{err}}
 		}
+	}
+}
+
+// check looks at the answer to the first BDAT of an upstream.
+func (out *outcome) check(unproved bool, worked *atomic.Bool) {
+	switch {
+	case out.reply == nil:
+	case out.reply.Positive() && worked != nil:
+		worked.Store(true)
+	case unknownVerb(out.reply.Code):
+		// Even where BDAT has worked, what was sent may have been read as commands.
+		out.sound = false
+		out.unknownBDAT = unproved
 	}
 }
 
@@ -273,6 +342,10 @@ func (c *conn) chunkReply() (outcome, bool) {
 // finalReply reads the reply to the end of data.
 func (c *conn) finalReply() outcome {
 	code, err := c.replies.Read()
+	if err == nil && unknownVerb(code) && !c.s.learnt.bdat.Load() {
+		// A refusal for each line of the chunk follows.
+		return outcome{reply: c.replies.Reply(), final: true}
+	}
 	if err != nil || code < 400 && code/10 != 25 || c.doubtful() {
 		return lost(true)
 	}

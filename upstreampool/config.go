@@ -60,7 +60,8 @@ type SMTPTransport struct {
 	// Auth says how the gateway logs in.
 	Auth *UpstreamAuth `json:"auth,omitempty"`
 
-	// Hostname is the name given in EHLO. Default: the system's host name.
+	// Hostname is the name given in EHLO. Default: the `smtp` app's hostname;
+	// without a domain the connection's own address, as in `[192.0.2.1]`.
 	Hostname string `json:"hostname,omitempty"`
 
 	// MaxConns is the number of connections of the whole upstream. Default: 10000.
@@ -98,7 +99,8 @@ type SMTPTransport struct {
 	// NetworkProxyRaw is the proxy for connections. Default: none.
 	NetworkProxyRaw json.RawMessage `json:"network_proxy,omitempty" caddy:"namespace=caddy.network_proxy inline_key=from"`
 
-	// DialTimeout bounds connecting, TLS and authentication each. Default: 15s.
+	// DialTimeout bounds connecting, TLS and authentication each; the greeting
+	// may take a minute, or this if it is longer. Default: 15s.
 	DialTimeout caddy.Duration `json:"dial_timeout,omitempty"`
 	// CommandTimeout is how long the provider may take to answer a command.
 	// Default: 1m.

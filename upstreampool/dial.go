@@ -165,9 +165,9 @@ func fetchToken(ctx context.Context, s *settings, id credentials, get tokenFunc)
 
 // connect opens a connection up to the reply to EHLO, encrypted as configured.
 func connect(ctx context.Context, s *settings, id credentials, tr *tracer) (*conn, *dialError) {
-	ctx, cancel := context.WithTimeout(ctx, s.dialTimeout)
-	defer cancel()
-	tcp, derr := dialTCP(ctx, s, id)
+	dialing, cancel := context.WithTimeout(ctx, s.dialTimeout)
+	tcp, derr := dialTCP(dialing, s, id)
+	cancel()
 	if derr != nil {
 		tr.done("tcp", "", derr.err)
 		return nil, derr
@@ -199,12 +199,20 @@ func (c *conn) greet(ctx context.Context, tr *tracer) (stage string, err error) 
 			return "tls", err
 		}
 	}
-	if code, err := c.replies.Read(); err != nil {
+	if err := c.arm(c.s.greetingTimeout); err != nil {
+		return "greeting", err
+	}
+	if code, err := c.replies.Read(); timedOut(err) {
+		return "greeting", fmt.Errorf("no greeting within %v (the longer of dial_timeout and a minute): %w", c.s.greetingTimeout, err)
+	} else if err != nil {
 		return "greeting", err
 	} else if code != 220 {
 		return "greeting", c.replies.Reply()
 	}
 	c.tell(tr, "greeting")
+	if err := c.arm(c.s.dialTimeout); err != nil {
+		return "ehlo", err
+	}
 	if err := c.ehlo(); err != nil {
 		return "ehlo", err
 	}
@@ -246,6 +254,8 @@ func (c *conn) tell(tr *tracer, name string) {
 func (c *conn) handshake(ctx context.Context, tr *tracer) error {
 	c.deaf = &deafConn{Conn: c.tcp}
 	tc := tls.Client(c.deaf, c.s.tls)
+	ctx, cancel := context.WithTimeout(ctx, c.s.dialTimeout)
+	defer cancel()
 	if err := tc.HandshakeContext(ctx); err != nil {
 		return err
 	}

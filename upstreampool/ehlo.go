@@ -106,7 +106,7 @@ func (c *caps) offers(mechanism string) bool {
 
 // ehlo introduces the gateway. There is no HELO: without EHLO there is no AUTH.
 func (c *conn) ehlo() error {
-	code, err := c.command([]byte("EHLO " + c.s.hostname + "\r\n"))
+	code, err := c.command([]byte("EHLO " + c.helloName() + "\r\n"))
 	if err != nil {
 		return err
 	}
@@ -121,5 +121,6 @@ func (c *conn) ehlo() error {
 		}
 		first = false
 	})
+	c.s.learnt.apply(&c.caps)
 	return nil
 }

@@ -118,6 +118,7 @@ func testFault(t *testing.T, framing string, pooled bool, way, stage, fault, bod
 	s.dialTimeout, s.commandTimeout, s.dataTimeout = 2*time.Second, 2*time.Second, 2*time.Second
 	if fault == "<hang>" {
 		s.dialTimeout, s.commandTimeout, s.dataTimeout = 150*time.Millisecond, 150*time.Millisecond, 150*time.Millisecond
+		s.greetingTimeout = s.dialTimeout
 	}
 	s.name += fmt.Sprintf("-%p", p)
 	u := attach(s)

@@ -52,7 +52,7 @@ func testSettings(t testing.TB, p *provider, mod ...func(*SMTPTransport)) *setti
 		t.Fatal(err)
 	}
 	s.logger = zap.NewNop()
-	s.dialTimeout = 5 * time.Second
+	s.dialTimeout, s.greetingTimeout = 5*time.Second, 5*time.Second
 	s.commandTimeout = 5 * time.Second
 	s.dataTimeout = 5 * time.Second
 	return s

@@ -35,7 +35,7 @@ type provider struct {
 	caps     []string // EHLO keywords
 	implicit bool
 	tls      *tls.Config
-	greeting string
+	noBDAT   string // the reply to BDAT and to the lines of its chunk
 
 	// hook sees each command line, `<body>` and `<end>` (of a DATA body).
 	// A reply that is not empty goes out instead of the usual; "<close>" and
@@ -296,6 +296,9 @@ func (s *serverConn) handle(line string) bool {
 		}
 		return s.data()
 	case "BDAT":
+		if s.p.noBDAT != "" {
+			return s.say(s.p.noBDAT)
+		}
 		return s.bdat(args, r)
 	}
 	if !replaced {

@@ -61,6 +61,10 @@ func (u *upstream) send(ctx context.Context, a *accounts.Account, from string, o
 		}
 		out, ok = t.single(ctx, &to, buf, eof)
 	}
+	if ok && out.unknownBDAT {
+		t.taken = append(t.taken, to)
+		out = t.withoutBDAT(ctx, out, buf, eof, body)
+	}
 	if ok {
 		reply, err := t.conclude(out)
 		return reply, t.info, err
@@ -125,19 +129,25 @@ func (t *transaction) readSingle(reset bool) outcome {
 	c := t.c
 	if reset {
 		if err := c.expectReset(); err != nil {
-			return outOf(err)
+			return c.outOf(err, 3)
 		}
 	}
 	if err := t.readMail(); err != nil {
-		return outOf(err)
+		return c.outOf(err, 2)
 	}
 	var rcpt error
 	if err := t.readRcpt(&rcpt, 1); err != nil {
-		return outOf(err)
+		if !c.s.learnt.pipelining.Load() {
+			c.s.learnt.noPipelining.Store(true)
+		}
+		return c.outOf(err, 1)
 	}
+	c.s.learnt.pipelining.Store(true)
 	if rcpt == nil {
 		t.accepted = 1
-		return c.finalReply()
+		out := c.finalReply()
+		out.check(!c.s.learnt.bdat.Load(), &c.s.learnt.bdat)
+		return out
 	}
 	// The envelope was refused, so its reply is the answer, and the chunk's
 	// reply says only that it has been consumed (RFC 3030 section 2).
@@ -154,9 +164,25 @@ func (t *transaction) readSingle(reset bool) outcome {
 	return out
 }
 
-// outOf is the outcome of a flight whose replies ended early.
-func outOf(err error) outcome {
+// outOf is the outcome of a flight whose replies ended early, when due were
+// outstanding.
+func (c *conn) outOf(err error, due int) outcome {
 	fe, ok := errors.AsType[*flightError](err)
+	if ok && fe.forgot {
+		// Only if the chunk was refused too is it certain that nothing was
+		// accepted.
+		var code int
+		for ; due > 0; due-- {
+			var err error
+			if code, err = c.replies.Read(); err != nil {
+				return outcome{err: relay.ReplyDeliveryUnknown}
+			}
+		}
+		if code < 400 || c.doubtful() {
+			return outcome{err: relay.ReplyDeliveryUnknown}
+		}
+		return outcome{reply: fe.reply, untouched: true}
+	}
 	if !ok || fe.code != 421 {
 		return outcome{err: relay.ReplyDeliveryUnknown}
 	}

@@ -68,6 +68,7 @@ type settings struct {
 	provider   string
 	force      bool
 	hostname   string
+	named      bool // hostname is the operator's, not the system's
 	sourceIP   netip.Addr
 	proxy      func(*http.Request) (*url.URL, error)
 
@@ -79,12 +80,14 @@ type settings struct {
 	maxAge             time.Duration
 	maxWait            time.Duration
 	dialTimeout        time.Duration
+	greetingTimeout    time.Duration
 	commandTimeout     time.Duration
 	dataTimeout        time.Duration
 	bdat               bool
 
 	rate, messages, recipients accounts.Rate
 
+	learnt  *learnt
 	tokens  TokenSource
 	storage certmagic.Storage
 	logger  *zap.Logger
@@ -114,6 +117,7 @@ func (t *SMTPTransport) resolve(name string) (*settings, error) {
 	}
 	s := &settings{
 		name:               name,
+		learnt:             new(learnt),
 		maxConns:           10000,
 		maxConnsPerAccount: cmp.Or(p.maxConns, 10),
 		maxMessages:        100,
@@ -146,7 +150,9 @@ func (t *SMTPTransport) resolve(name string) (*settings, error) {
 		return nil, err
 	}
 
-	if s.hostname = t.Hostname; s.hostname == "" {
+	if s.hostname = t.Hostname; s.hostname != "" {
+		s.named = true
+	} else {
 		if s.hostname, err = os.Hostname(); err != nil || s.hostname == "" || badName(s.hostname) {
 			s.hostname = "localhost"
 		}
@@ -216,6 +222,9 @@ func (t *SMTPTransport) resolve(name string) (*settings, error) {
 			*r.dst = r.value
 		}
 	}
+	// A provider may be slow to greet on purpose (RFC 5321 section 4.5.3.2.1
+	// asks for five minutes of patience).
+	s.greetingTimeout = max(s.dialTimeout, time.Minute)
 	s.identity = t.identity(s)
 	return s, nil
 }

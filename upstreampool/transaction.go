@@ -17,9 +17,11 @@ package upstreampool
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/emersion/go-smtp"
+	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/relay"
@@ -41,6 +43,8 @@ type transaction struct {
 	accepted int          // recipients
 	held     int64        // recipient slots taken
 	done     bool
+	stepping bool              // one command at a time, whatever is announced
+	taken    []relay.Recipient // accepted, while BDAT has not proved to work
 
 	info relay.Info
 }
@@ -124,19 +128,40 @@ func (t *transaction) flight(ctx context.Context, rcpts []relay.Recipient, errs 
 	defer func() { t.info.Envelope += time.Since(start) }()
 	first := !t.mailed
 	t.mailed = true
+	var before []error
+	if first && len(errs) > 1 {
+		before = slices.Clone(errs)
+	}
+	stepping := !t.c.caps.pipelining
 	err := t.envelope(ctx, rcpts, errs, first)
-	if err != nil && first && t.stale && replaceable(err) {
+	confused := err != nil && t.confused(err, len(rcpts), stepping)
+	if err != nil && first && (t.stale && replaceable(err) || confused) {
 		// Nothing was committed: the same flight goes out once more, on a
 		// connection that is certainly new.
+		if before == nil {
+			errs[0] = errPending
+		}
+		copy(errs, before)
+		t.stepping = confused
 		if reply := t.replace(ctx); reply != nil {
 			t.fail(reply, errs)
 			return
 		}
-		err = t.envelope(ctx, rcpts, errs, first)
+		if err = t.envelope(ctx, rcpts, errs, first); err == nil && confused {
+			t.c.s.learnt.noPipelining.Store(true)
+			t.c.s.logger.Warn("the provider announces PIPELINING and can't: commands go one by one from now on", zap.String("upstream", t.up.name))
+		}
 	}
-	for _, e := range errs {
+	if err == nil && !stepping && !confused && first {
+		t.c.s.learnt.pipelining.Store(true)
+	}
+	proved := t.c == nil || !t.c.caps.chunking || t.c.s.learnt.bdat.Load()
+	for i, e := range errs {
 		if e == nil {
 			t.accepted++
+			if !proved {
+				t.taken = append(t.taken, rcpts[i])
+			}
 		}
 	}
 	if err != nil {
@@ -196,12 +221,15 @@ func (t *transaction) checkRcpt(rcpt *relay.Recipient) *relay.Reply {
 type flightError struct {
 	err     error
 	replies int // that came before
-	code    int // of a 421
+	code    int // of a 421, or of a refusal that means a forgotten session
 	reply   *relay.Reply
+	forgot  bool // the provider has forgotten the session
 }
 
 func (e *flightError) Error() string { return e.err.Error() }
 func (e *flightError) Unwrap() error { return e.err }
+
+var errForgotten = errors.New("the provider has forgotten the session")
 
 var errClosing = errors.New("the provider closes the connection")
 
@@ -337,8 +365,12 @@ func (t *transaction) readMail() error {
 	case code < 400:
 		return &flightError{err: relay.ErrReply, replies: 1}
 	default:
-		t.refused = c.replies.Reply()
-		t.learn(t.refused)
+		r := c.replies.Reply()
+		if forgotten(r) {
+			return forgot(r, 0)
+		}
+		t.refused = r
+		t.learn(r)
 	}
 	return nil
 }
@@ -363,9 +395,17 @@ func (t *transaction) readRcpt(dst *error, seen int) error {
 	case code < 400:
 		return &flightError{err: relay.ErrReply, replies: seen}
 	default:
-		*dst = c.replies.Reply()
+		r := c.replies.Reply()
+		if forgotten(r) {
+			return forgot(r, seen)
+		}
+		*dst = r
 	}
 	return nil
+}
+
+func forgot(r *relay.Reply, seen int) error {
+	return &flightError{err: errForgotten, replies: seen, code: r.Code, reply: forgottenReply(r), forgot: true}
 }
 
 // learn takes note of what a refusal says about the account.
@@ -378,12 +418,21 @@ func (t *transaction) learn(r *relay.Reply) {
 	t.ac.mu.Unlock()
 }
 
+// confused reports whether a flight failed as it does at a provider that
+// announces PIPELINING and loses what follows the first command, or takes it
+// amiss: MAIL was answered, and then not all of the rest. Where PIPELINING has
+// worked it is something else.
+func (t *transaction) confused(err error, n int, stepping bool) bool {
+	fe, ok := errors.AsType[*flightError](err)
+	return ok && !stepping && !t.c.s.learnt.pipelining.Load() && fe.replies >= 1 && fe.replies <= n && (!fe.forgot || fe.code == 503)
+}
+
 // replaceable tells whether the first flight failed as it does on a connection
 // that was closed while it was idle: no reply came, or the goodbye in the place
-// of MAIL's.
+// of MAIL's, or the provider no longer knew the session.
 func replaceable(err error) bool {
 	fe, ok := errors.AsType[*flightError](err)
-	return ok && fe.replies == 0 && !timedOut(fe.err) && !errors.Is(fe.err, relay.ErrReply)
+	return ok && (fe.forgot || fe.replies == 0 && !timedOut(fe.err) && !errors.Is(fe.err, relay.ErrReply))
 }
 
 // replace opens a new connection in the slot of the one that died.
@@ -403,7 +452,9 @@ func (t *transaction) replace(ctx context.Context) *relay.Reply {
 	if s == nil {
 		return relay.ReplyShuttingDown
 	}
+	ctx, cancel := context.WithTimeout(ctx, s.maxWait)
 	c, derr := t.up.connect(ctx, s, t.ac, id)
+	cancel()
 	if derr != nil {
 		t.ac.mu.Lock()
 		t.ac.adapt.failed(derr, t.ac.conns-t.ac.dialing-1, clock())
@@ -411,7 +462,10 @@ func (t *transaction) replace(ctx context.Context) *relay.Reply {
 		return derr.reply
 	}
 	t.take(c)
-	t.refused = nil
+	if t.stepping {
+		c.caps.pipelining = false
+	}
+	t.refused, t.accepted = nil, 0
 	return checkMail(&c.caps, t.from, &t.opts)
 }
 

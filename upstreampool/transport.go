@@ -116,6 +116,14 @@ func (t *SMTPTransport) Bind(name string) error {
 	return nil
 }
 
+// IntroduceAs implements relay.Introducer. Providers refuse a short name.
+func (t *SMTPTransport) IntroduceAs(hostname string) {
+	if s := t.bound; !s.named && qualified(hostname) && !badName(hostname) {
+		s.hostname = hostname
+		s.identity = t.identity(s)
+	}
+}
+
 // Attach implements relay.Transport.
 func (t *SMTPTransport) Attach() error {
 	t.upstream = attach(t.bound)
@@ -187,5 +195,6 @@ var (
 	_ caddy.Provisioner  = (*SMTPTransport)(nil)
 	_ relay.Transport    = (*SMTPTransport)(nil)
 	_ relay.Warmer       = (*SMTPTransport)(nil)
+	_ relay.Introducer   = (*SMTPTransport)(nil)
 	_ relay.SingleFlight = (*SMTPTransport)(nil)
 )
