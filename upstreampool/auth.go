@@ -41,6 +41,9 @@ func (c *conn) login(s *settings, id credentials, token *oauth2.Token) *dialErro
 		// In a blob they would separate fields.
 		return &dialError{class: failLogin, stage: "auth", reply: relay.ReplyUpstreamAuth, err: errors.New("control characters in the mailbox or secret")}
 	}
+	if token != nil {
+		c.token = token.AccessToken
+	}
 	fail := func(err error) *dialError {
 		return &dialError{class: failLost, stage: "auth", reply: relay.ReplyUpstreamDown, err: err}
 	}
@@ -170,14 +173,14 @@ type oauthFailure struct {
 // loginRefused classifies the negative reply just read, with the challenge that
 // came before it, if any.
 func (c *conn) loginRefused(challenge []byte) *dialError {
-	r := c.replies.Reply()
+	r := c.said()
 	e := &dialError{stage: "auth", err: r}
 	var f oauthFailure
 	if len(challenge) > 0 && json.Unmarshal(challenge, &f) == nil && f.Status != "" {
-		e.err = fmt.Errorf("%w (challenge: status %q)", error(r), truncate(f.Status, 40))
+		e.err = fmt.Errorf("%w (challenge: status %q)", error(r), truncate(redact(f.Status, quoted, c.token), 40))
 	}
 	if len(challenge) > 0 {
-		e.err = &challengeError{e.err, printable(challenge)}
+		e.err = &challengeError{e.err, redact(printable(challenge), min(quoted, max(len(c.creds.secret), 4)), c.token, c.creds.secret)}
 	}
 	switch {
 	case r.Code == 432:

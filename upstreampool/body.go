@@ -144,6 +144,7 @@ func (t *transaction) Data(ctx context.Context, body io.Reader) (relay.Reply, er
 	start := time.Now()
 	defer func() { t.info.Data = time.Since(start) }()
 
+	body = t.needs().reader(body)
 	buf, eof, err := readBody(body)
 	defer func() { buf.free() }()
 	if err != nil {
@@ -332,8 +333,8 @@ func (c *conn) chunkReply() (outcome, bool) {
 	case code >= 400:
 		// A chunk may be under way: only the end of the connection says
 		// for certain that nothing of this message is a command.
-		return outcome{reply: c.replies.Reply()}, false
-	case code != 250 || c.outOfStep(c.replies.Reply()):
+		return outcome{reply: c.said()}, false
+	case code != 250 || c.outOfStep(c.said()):
 		return outcome{err: relay.ReplyUpstreamProtocol}, false
 	}
 	return outcome{}, true
@@ -344,12 +345,12 @@ func (c *conn) finalReply() outcome {
 	code, err := c.replies.Read()
 	if err == nil && unknownVerb(code) && !c.s.learnt.bdat.Load() {
 		// A refusal for each line of the chunk follows.
-		return outcome{reply: c.replies.Reply(), final: true}
+		return outcome{reply: c.said(), final: true}
 	}
 	if err != nil || code < 400 && code/10 != 25 || c.doubtful() {
 		return lost(true)
 	}
-	r := c.replies.Reply()
+	r := c.said()
 	if r.Positive() {
 		if c.outOfStep(r) {
 			return lost(true)
@@ -366,7 +367,7 @@ func (c *conn) lastWords() outcome {
 		return lost(false)
 	}
 	if code, err := c.replies.Read(); err == nil && code >= 400 {
-		return outcome{reply: c.replies.Reply()}
+		return outcome{reply: c.said()}
 	}
 	return lost(false)
 }

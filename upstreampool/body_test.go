@@ -354,8 +354,7 @@ func TestWhatTheProviderLacks(t *testing.T) {
 	u := start(t, testSettings(t, p))
 	a := testAccount("a@a.test")
 	for want, opts := range map[*relay.Reply]*smtp.MailOptions{
-		relay.ReplyNo8BITMIME:       {Body: smtp.Body8BitMIME},
-		relay.ReplyNoSMTPUTF8:       {UTF8: true},
+		relay.ReplyNo8BITMIME:       {Body: smtp.BodyBinaryMIME},
 		relay.ReplyUnknownParameter: {RequireTLS: true},
 	} {
 		if _, err := u.begin(t.Context(), a, "", opts); !errors.Is(err, want) {

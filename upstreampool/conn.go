@@ -40,6 +40,7 @@ type conn struct {
 	s        *settings // of the message that it carries
 	identity string
 	creds    credentials
+	token    string // the access token that it logged in with
 
 	tcp     net.Conn  // the socket
 	nc      net.Conn  // what SMTP is spoken on: tcp, or TLS over it

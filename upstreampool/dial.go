@@ -207,7 +207,7 @@ func (c *conn) greet(ctx context.Context, tr *tracer) (stage string, err error) 
 	} else if err != nil {
 		return "greeting", err
 	} else if code != 220 {
-		return "greeting", c.replies.Reply()
+		return "greeting", c.said()
 	}
 	c.tell(tr, "greeting")
 	if err := c.arm(c.s.dialTimeout); err != nil {
@@ -227,7 +227,7 @@ func (c *conn) greet(ctx context.Context, tr *tracer) (stage string, err error) 
 	if code, err := c.command([]byte("STARTTLS\r\n")); err != nil {
 		return "starttls", err
 	} else if code != 220 {
-		return "starttls", c.replies.Reply()
+		return "starttls", c.said()
 	}
 	// RFC 3207 section 6: what came in the clear after the 220 is nobody's.
 	if c.br.Buffered() > 0 {
@@ -247,7 +247,7 @@ func (c *conn) greet(ctx context.Context, tr *tracer) (stage string, err error) 
 // tell reports a step with the reply that ended it.
 func (c *conn) tell(tr *tracer, name string) {
 	if tr != nil {
-		tr.done(name, strings.Join(c.replies.Reply().Lines, "\n"), nil)
+		tr.done(name, strings.Join(c.said().Lines, "\n"), nil)
 	}
 }
 

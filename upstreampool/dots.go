@@ -51,7 +51,7 @@ func (c *conn) data(ctx context.Context, buf *bodyBuffer, eof bool, body io.Read
 	case err != nil:
 		return lostIn(err)
 	case code >= 400:
-		return outcome{reply: c.replies.Reply(), sound: true}
+		return outcome{reply: c.said(), sound: true}
 	case code != 354:
 		return outcome{err: relay.ReplyUpstreamProtocol}
 	}

@@ -112,7 +112,7 @@ func (c *conn) ehlo() error {
 	}
 	c.caps = caps{}
 	if code != 250 {
-		return c.replies.Reply()
+		return c.said()
 	}
 	first := true
 	c.replies.Lines(func(text []byte) {

@@ -27,17 +27,13 @@ import (
 // checkMail tells whether the provider can carry the message, and its sender
 // can stand in a command.
 func checkMail(c *caps, from string, opts *smtp.MailOptions) *relay.Reply {
-	if opts.UTF8 && !c.utf8 {
+	if opts.UTF8 && !c.utf8 && !ascii(from) {
 		return relay.ReplyNoSMTPUTF8
 	}
 	if !safePath(from, opts.UTF8) {
 		return relay.ReplyBadSender
 	}
 	switch opts.Body {
-	case smtp.Body8BitMIME:
-		if !c.eightBit {
-			return relay.ReplyNo8BITMIME
-		}
 	case smtp.BodyBinaryMIME:
 		// It can't travel as DATA (RFC 3030 section 3).
 		if !c.binary || !c.chunking {
@@ -93,11 +89,13 @@ func appendMail(b []byte, c *caps, from string, opts *smtp.MailOptions) []byte {
 	}
 	switch opts.Body {
 	case smtp.Body8BitMIME:
-		b = append(b, " BODY=8BITMIME"...)
+		if c.eightBit {
+			b = append(b, " BODY=8BITMIME"...)
+		}
 	case smtp.BodyBinaryMIME:
 		b = append(b, " BODY=BINARYMIME"...)
 	}
-	if opts.UTF8 {
+	if opts.UTF8 && c.utf8 {
 		b = append(b, " SMTPUTF8"...)
 	}
 	if c.dsn {

@@ -105,6 +105,7 @@ type tokens struct {
 	rejected int
 	err      error
 	length   int
+	fixed    string // every token
 }
 
 func (k *tokens) Token(_ context.Context, _ oauthgrant.Request) (*oauth2.Token, error) {
@@ -116,6 +117,9 @@ func (k *tokens) Token(_ context.Context, _ oauthgrant.Request) (*oauth2.Token, 
 	if k.current == nil {
 		k.n++
 		k.current = &oauth2.Token{AccessToken: "token" + strconv.Itoa(k.n) + strings.Repeat("x", k.length)}
+		if k.fixed != "" {
+			k.current.AccessToken = k.fixed
+		}
 	}
 	return k.current, nil
 }

@@ -46,6 +46,12 @@ func (u *upstream) send(ctx context.Context, a *accounts.Account, from string, o
 		return relay.Reply{}, t.info, err
 	}
 	defer t.Abort()
+	if n := t.needs(); n != nil {
+		if reply := n.scan(buf.body()); reply != nil {
+			return relay.Reply{}, t.info, reply
+		}
+		body = n.reader(body)
+	}
 	if reply := t.checkRcpt(&to); reply != nil {
 		return relay.Reply{}, t.info, reply
 	}

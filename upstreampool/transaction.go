@@ -202,6 +202,9 @@ func (t *transaction) checkRcpt(rcpt *relay.Recipient) *relay.Reply {
 	if rcpt.To == "" || !safePath(rcpt.To, t.opts.UTF8) {
 		return relay.ReplyBadRecipient
 	}
+	if t.c != nil && !t.c.caps.utf8 && !ascii(rcpt.To) {
+		return relay.ReplyNoSMTPUTF8
+	}
 	t.ac.mu.Lock()
 	defer t.ac.mu.Unlock()
 	if len(t.ac.limits.rcpts) == 0 {
@@ -359,13 +362,13 @@ func (t *transaction) readMail() error {
 	case err != nil:
 		return &flightError{err: err}
 	case code == 421:
-		return &flightError{err: errClosing, code: code, reply: c.replies.Reply()}
+		return &flightError{err: errClosing, code: code, reply: c.said()}
 	case code == 250:
 		c.needReset = true
 	case code < 400:
 		return &flightError{err: relay.ErrReply, replies: 1}
 	default:
-		r := c.replies.Reply()
+		r := c.said()
 		if forgotten(r) {
 			return forgot(r, 0)
 		}
@@ -384,7 +387,7 @@ func (t *transaction) readRcpt(dst *error, seen int) error {
 	case err != nil:
 		return &flightError{err: err, replies: seen}
 	case code == 421:
-		return &flightError{err: errClosing, replies: seen, code: code, reply: c.replies.Reply()}
+		return &flightError{err: errClosing, replies: seen, code: code, reply: c.said()}
 	case t.refused != nil:
 		if code < 300 {
 			c.needReset = true // it took a recipient after all
@@ -395,7 +398,7 @@ func (t *transaction) readRcpt(dst *error, seen int) error {
 	case code < 400:
 		return &flightError{err: relay.ErrReply, replies: seen}
 	default:
-		r := c.replies.Reply()
+		r := c.said()
 		if forgotten(r) {
 			return forgot(r, seen)
 		}

@@ -132,7 +132,7 @@ func (t *SMTPTransport) Verify(ctx context.Context, a *accounts.Account, from st
 	}
 	said := ""
 	if s.mechanism != mechNone {
-		said = c.replies.Reply().Error()
+		said = c.said().Error()
 	}
 	tr.done("auth", said, nil)
 	u.breaker.done(clock(), true, true, false)
@@ -145,7 +145,7 @@ func (t *SMTPTransport) Verify(ctx context.Context, a *accounts.Account, from st
 			tr.done("mail", "", err)
 			return err
 		}
-		tr.done("mail", c.replies.Reply().Error(), nil)
+		tr.done("mail", c.said().Error(), nil)
 	}
 	c.quit(quitTimeout)
 	tr.done("quit", "", nil)
@@ -171,7 +171,7 @@ func (c *conn) tryMail(from string) error {
 	if err != nil {
 		return err
 	}
-	reply := c.replies.Reply()
+	reply := c.said()
 	if code >= 300 {
 		return reply
 	}
