@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package upstreampool
+package limits
 
 import (
 	"time"
@@ -25,8 +25,8 @@ import (
 // freeing or blocking slots.
 var epoch = time.Now()
 
-// clock returns nanoseconds since 1970 on a scale that never jumps.
-func clock() int64 { return epoch.UnixNano() + int64(time.Since(epoch)) }
+// Now returns nanoseconds since 1970 on a scale that never jumps.
+func Now() int64 { return epoch.UnixNano() + int64(time.Since(epoch)) }
 
 const (
 	// exactSlots is the limit up to which every event has its own stamp.
@@ -39,7 +39,7 @@ const (
 // has more than the limit, wherever between the two commands the provider
 // counts: an event takes its slot before it is sent, holds it until its answer
 // is known, and occupies it for one full period from then. The events that hold
-// a slot without a stamp are the same for all windows of an account; limits
+// a slot without a stamp are the same for all windows of an account; layer
 // counts them and passes their number as held.
 type window struct {
 	rate accounts.Rate
