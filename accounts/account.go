@@ -16,7 +16,10 @@
 // record, the directory, and the sources that fill it.
 package accounts
 
-import "net/netip"
+import (
+	"net/netip"
+	"sync/atomic"
+)
 
 // Record is one account as it is configured: a line of an accounts file, an
 // inline account, or the object of the admin API.
@@ -97,7 +100,19 @@ type Account struct {
 	senders  []senderPattern
 	sourceIP netip.Addr
 	revision string // of a dynamic record
+	// born tells records of one name apart that were there one after the
+	// other. The index sets it before the account can be found.
+	born birth
 }
+
+// birth is written at most once more after an account can be found, with what
+// it holds already. It is no atomic.Uint64, since accounts are copied before.
+type birth uint64
+
+// Load returns the number.
+func (b *birth) Load() uint64 { return atomic.LoadUint64((*uint64)(b)) }
+
+func (b *birth) store(n uint64) { atomic.StoreUint64((*uint64)(b), n) }
 
 // Key returns the name with its ASCII letters in lower case: two names are the
 // same account exactly when their keys are equal.

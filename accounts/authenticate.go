@@ -23,7 +23,8 @@ import (
 	"math"
 )
 
-// Authenticate checks a login. The error is ErrBadCredentials, ErrPaused,
+// Authenticate checks a login and says which of the account's passwords it was:
+// the session is bound to that. The error is ErrBadCredentials, ErrPaused,
 // ErrOverloaded or ErrUnavailable (errors.Is).
 //
 // A name that nobody knows, and one without a password, cost what a wrong
@@ -32,10 +33,10 @@ import (
 // from outside is that a success in the near past is answered faster than
 // anything else, which tells only whoever knows the password already; and that,
 // while a source is still loading, a name costs a look at its storage once.
-func (d *Directory) Authenticate(ctx context.Context, name, password string) (*Account, error) {
+func (d *Directory) Authenticate(ctx context.Context, name, password string) (Login, error) {
 	a, err := d.Get(ctx, name)
 	if err != nil && !errors.Is(err, ErrNotFound) {
-		return nil, err
+		return Login{}, err
 	}
 	if a == nil || len(a.hashes) == 0 {
 		if a == nil {
@@ -46,21 +47,21 @@ func (d *Directory) Authenticate(ctx context.Context, name, password string) (*A
 		}
 		key := FoldName(name)
 		if _, err := d.verifier.verify(ctx, key, d.fakes(key), password); err != nil {
-			return nil, err
+			return Login{}, err
 		}
-		return nil, ErrBadCredentials
+		return Login{}, ErrBadCredentials
 	}
-	ok, err := d.verifier.verify(ctx, a.Key(), a.hashes, password)
+	i, err := d.verifier.verify(ctx, a.Key(), a.hashes, password)
 	switch {
 	case err != nil:
-		return nil, err
-	case !ok:
-		return nil, ErrBadCredentials
+		return Login{}, err
+	case i < 0:
+		return Login{}, ErrBadCredentials
 	case a.Paused:
 		// Only now: a stranger is not told.
-		return nil, ErrPaused
+		return Login{}, ErrPaused
 	}
-	return a, nil
+	return Login{a, a.credential(a.hashes[i])}, nil
 }
 
 func (d *Directory) missed(name string) {

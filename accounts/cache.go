@@ -29,6 +29,12 @@ const (
 
 type cacheKey [sha256.Size]byte
 
+// success says which hash a password matched, for how long.
+type success struct {
+	expiry time.Time
+	match  int
+}
+
 // successCache remembers which checks succeeded. It holds keyed digests only.
 // An entry lives as long as it is used: what makes it wrong (another hash,
 // another password, no such account) makes it another key.
@@ -38,7 +44,7 @@ type successCache struct {
 	perShard int
 	shards   [cacheShards]struct {
 		sync.Mutex
-		m map[cacheKey]time.Time // expiry
+		m map[cacheKey]success
 	}
 }
 
@@ -46,30 +52,32 @@ func (c *successCache) init(size int, ttl time.Duration, now func() time.Time) {
 	c.ttl, c.now, c.perShard = ttl, now, max(size/cacheShards, 1)
 }
 
-func (c *successCache) hit(key cacheKey) bool {
+// hit returns which hash the check succeeded with, or -1.
+func (c *successCache) hit(key cacheKey) int {
 	now := c.now()
 	s := &c.shards[key[0]%cacheShards]
 	s.Lock()
 	defer s.Unlock()
-	expiry, ok := s.m[key]
+	e, ok := s.m[key]
 	if !ok {
-		return false
+		return -1
 	}
-	if now.After(expiry) {
+	if now.After(e.expiry) {
 		delete(s.m, key)
-		return false
+		return -1
 	}
-	s.m[key] = now.Add(c.ttl)
-	return true
+	e.expiry = now.Add(c.ttl)
+	s.m[key] = e
+	return e.match
 }
 
-func (c *successCache) add(key cacheKey) {
+func (c *successCache) add(key cacheKey, match int) {
 	now := c.now()
 	s := &c.shards[key[0]%cacheShards]
 	s.Lock()
 	defer s.Unlock()
 	if s.m == nil {
-		s.m = make(map[cacheKey]time.Time)
+		s.m = make(map[cacheKey]success)
 	}
 	if _, ok := s.m[key]; !ok && len(s.m) >= c.perShard {
 		// One of a few that the map happens to name first goes, the
@@ -77,9 +85,9 @@ func (c *successCache) add(key cacheKey) {
 		var oldest cacheKey
 		var when time.Time
 		n := 0
-		for k, t := range s.m {
-			if n == 0 || t.Before(when) {
-				oldest, when = k, t
+		for k, e := range s.m {
+			if n == 0 || e.expiry.Before(when) {
+				oldest, when = k, e.expiry
 			}
 			if n++; n == 8 {
 				break
@@ -87,5 +95,5 @@ func (c *successCache) add(key cacheKey) {
 		}
 		delete(s.m, oldest)
 	}
-	s.m[key] = now.Add(c.ttl)
+	s.m[key] = success{now.Add(c.ttl), match}
 }

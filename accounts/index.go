@@ -112,6 +112,7 @@ func (x *Index) Replace(accounts []*Account) {
 }
 
 func (x *Index) replace(accounts []*Account) {
+	before := x.table.Load()
 	t := newTable(len(accounts))
 	counts, upstreams := make(map[*profile]int), make(map[string]int)
 	nodes := make([]node, len(accounts))
@@ -126,6 +127,7 @@ next:
 				continue next
 			}
 		}
+		x.register(before, a, hash)
 		nodes[i] = node{hash: hash, key: key, account: a, next: head.Load()}
 		head.Store(&nodes[i])
 		n++
@@ -185,6 +187,7 @@ func (x *Index) put(t *table, key string, a *Account) bool {
 		}
 	}
 	if a != nil {
+		x.register(t, a, hash)
 		is = a.profile
 		t.n.Add(1)
 		x.upstreams[a.Upstream]++
@@ -201,6 +204,28 @@ func (x *Index) put(t *table, key string, a *Account) bool {
 	}
 	x.changed(was != is)
 	return old != nil
+}
+
+// births numbers the records of the process that came after their index's
+// first ones.
+var births atomic.Uint64
+
+// register says whether an account takes the place of one with its name or
+// is a new one. Those that an index begins with are as old as the index: a
+// reload of the configuration makes inline accounts anew.
+func (x *Index) register(before *table, a *Account, hash uint64) {
+	var born uint64
+	if before != nil && !x.loading.Load() {
+		old := x.get([]byte(a.Key()), hash)
+		if old == nil {
+			born = births.Add(1)
+		} else {
+			born = old.born.Load()
+		}
+	}
+	if a.born.Load() != born {
+		a.born.store(born)
+	}
 }
 
 // Upstreams returns the names of the upstreams that accounts have, in no order

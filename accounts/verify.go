@@ -59,7 +59,7 @@ type flight struct {
 	done    chan struct{}
 	cancel  context.CancelFunc
 	waiters int
-	ok      bool
+	match   int // which hash, or -1
 	err     error
 }
 
@@ -86,35 +86,41 @@ func WithClient(ctx context.Context, client string) context.Context {
 	return context.WithValue(ctx, clientKey{}, client)
 }
 
-// verify checks a password against hashes. For the fakes of an unknown name it
+// verify checks a password against hashes and returns which one it matches, or
+// -1. For the fakes of an unknown name it
 // does the very same things; only a success of theirs could be told apart, and
 // fakes have none.
-func (v *verifier) verify(ctx context.Context, account string, hashes []*passwordHash, password string) (bool, error) {
+func (v *verifier) verify(ctx context.Context, account string, hashes []*passwordHash, password string) (int, error) {
+	fast := 0
 	for len(hashes) > 0 && hashes[0].kind == hashSHA256 {
 		v.ops[hashSHA256].Add(1)
 		if hashes[0].matches(password) {
-			return true, nil
+			return fast, nil
 		}
 		hashes = hashes[1:]
+		fast++
 	}
 	if len(hashes) == 0 {
-		return false, nil
+		return -1, nil
 	}
 
 	key := v.cacheKey(account, hashes, password)
-	if v.cache.hit(key) {
-		return true, nil
+	if i := v.cache.hit(key); i >= 0 {
+		return fast + i, nil
 	}
 	f, err := v.join(ctx, key, account, hashes, password)
 	if err != nil {
-		return false, err
+		return -1, err
 	}
 	select {
 	case <-f.done:
-		return f.ok, f.err
+		if f.match < 0 || f.err != nil {
+			return -1, f.err
+		}
+		return fast + f.match, nil
 	case <-ctx.Done():
 		v.leave(f)
-		return false, fmt.Errorf("%w: %w", ErrOverloaded, context.Cause(ctx))
+		return -1, fmt.Errorf("%w: %w", ErrOverloaded, context.Cause(ctx))
 	}
 }
 
@@ -173,7 +179,7 @@ func (v *verifier) join(ctx context.Context, key cacheKey, account string, hashe
 		v.shares[client]++
 	}
 	go func() {
-		f.ok, f.err = v.run(fctx, key, hashes, password)
+		f.match, f.err = v.run(fctx, key, hashes, password)
 		cancel()
 		v.mu.Lock()
 		delete(v.flights, key)
@@ -201,22 +207,22 @@ func (v *verifier) leave(f *flight) {
 	v.mu.Unlock()
 }
 
-func (v *verifier) run(ctx context.Context, key cacheKey, hashes []*passwordHash, password string) (bool, error) {
+func (v *verifier) run(ctx context.Context, key cacheKey, hashes []*passwordHash, password string) (int, error) {
 	select {
 	case v.slots <- struct{}{}:
 		defer func() { <-v.slots }()
 	case <-ctx.Done():
-		return false, fmt.Errorf("%w: %w", ErrOverloaded, ctx.Err())
+		return -1, fmt.Errorf("%w: %w", ErrOverloaded, ctx.Err())
 	}
-	for _, h := range hashes {
+	for i, h := range hashes {
 		if ctx.Err() != nil { // nobody waits any more
-			return false, fmt.Errorf("%w: %w", ErrOverloaded, ctx.Err())
+			return -1, fmt.Errorf("%w: %w", ErrOverloaded, ctx.Err())
 		}
 		v.ops[h.kind].Add(1)
 		if h.matches(password) {
-			v.cache.add(key)
-			return true, nil
+			v.cache.add(key, i)
+			return i, nil
 		}
 	}
-	return false, nil
+	return -1, nil
 }

@@ -213,7 +213,7 @@ func TestCacheIsBounded(t *testing.T) {
 	var c successCache
 	c.init(256, time.Hour, time.Now)
 	for i := range 10_000 {
-		c.add(cacheKey{byte(i), byte(i >> 8)})
+		c.add(cacheKey{byte(i), byte(i >> 8)}, 0)
 	}
 	if n := c.len(); n != 256 {
 		t.Errorf("%d entries", n)

@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/grant"
 	"github.com/caddymail/mailgateway/oauthtoken"
 	"github.com/caddymail/mailgateway/smtpapp"
 )
@@ -185,7 +186,12 @@ func forgetTokens(ctx context.Context, a *accounts.Account) error {
 	if err != nil {
 		return nil //nolint:nilerr // an upstream without OAuth has none either
 	}
-	return app.Forget(ctx, provider, a.Name)
+	return app.Forget(ctx, grantOf(provider, a))
+}
+
+// grantOf is what the token app is asked with for an account.
+func grantOf(provider string, a *accounts.Account) grant.Request {
+	return grant.Request{Provider: provider, Account: a.Name, Mailbox: a.Mailbox, Seed: a.RefreshToken}
 }
 
 // pauseAccount answers POST /smtp/accounts/{name}/pause and resume.

@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/grant"
 	"github.com/caddymail/mailgateway/oauthtoken"
 )
 
@@ -76,6 +77,7 @@ type loginStatus struct {
 // configuration: a reload does not end it.
 type login struct {
 	code   *oauthtoken.AuthCodeFlow
+	grant  grant.Request
 	cancel context.CancelFunc
 	done   chan struct{} // closed when it has ended
 
@@ -110,7 +112,7 @@ func startLogin(w http.ResponseWriter, r *http.Request) error {
 		return &apiError{http.StatusConflict, errors.New("the upstream's provider is not configured in oauth_tokens"), "upstream"}
 	}
 
-	l := &login{done: make(chan struct{})}
+	l := &login{grant: grantOf(provider, a), done: make(chan struct{})}
 	l.status = loginStatus{
 		ID:       rand.Text(),
 		Account:  a.Name,
@@ -205,7 +207,7 @@ func (l *login) finish(c *oauthtoken.Consent, err error) {
 		var app *oauthtoken.App
 		if app, err = runningApp[*oauthtoken.App]("oauth_tokens"); err == nil {
 			ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-			err = app.StoreLogin(ctx, l.status.Provider, l.status.Account, c)
+			err = app.StoreLogin(ctx, l.grant, c)
 			cancel()
 		}
 	}

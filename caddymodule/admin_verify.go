@@ -134,7 +134,7 @@ func tokenClaims(ctx context.Context, a *accounts.Account) string {
 	if err != nil {
 		return ""
 	}
-	token, err := app.Token(ctx, provider, a.Name, a.Mailbox, a.RefreshToken)
+	token, err := app.Token(ctx, grantOf(provider, a))
 	if err != nil {
 		return ""
 	}

@@ -22,6 +22,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/caddymail/mailgateway/grant"
 )
 
 // startLoginCommand runs `caddy smtp login` and returns the first submatch of
@@ -160,12 +162,12 @@ func TestNeedsConsent(t *testing.T) {
 		t.Fatal("no account")
 	}
 	app, err := runningApp[interface {
-		Warm(provider, account, mailbox, seed string)
+		Warm(grant.Request)
 	}]("oauth_tokens")
 	if err != nil {
 		t.Fatal(err)
 	}
-	app.Warm("sandbox", a.Name, a.Mailbox, a.RefreshToken)
+	app.Warm(grantOf("sandbox", a))
 	for range 500 {
 		if m := g.do(t, "GET", accountPath(name), "").want(http.StatusOK); m["state"] == "needs_consent" {
 			if m["token"].(map[string]any)["state"] != "reauth_required" {

@@ -40,6 +40,17 @@ type option struct {
 	many bool
 }
 
+// noticed returns the option with a call of f in front.
+func (o option) noticed(f func()) option {
+	if args := o.args; args != nil {
+		o.args = func(words []string) error { f(); return args(words) }
+	}
+	if nested := o.nested; nested != nil {
+		o.nested = func(d *caddyfile.Dispenser) error { f(); return nested(d) }
+	}
+	return o
+}
+
 // parseBlock reads a block's options. what names the block in errors.
 func parseBlock(d *caddyfile.Dispenser, what string, opts options) error {
 	seen := make(map[string]bool)

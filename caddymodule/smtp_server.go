@@ -43,8 +43,11 @@ import (
 //		}
 //		auth_failures     <number> [per <duration>] [ban <duration>] [delay <duration>|off]
 //		bare_newline      reject|normalize
+//		lf_only           <networks...>
+//		strict
 //		envelope          faithful|deferred
 //		command_timeout   <duration>
+//		login_timeout     <duration>
 //		body_idle_timeout <duration>
 //		body_timeout      <duration>
 //		reply_id
@@ -101,8 +104,11 @@ func serverOptions(srv *smtpapp.Server, legacy *bool) options {
 			},
 		},
 		"bare_newline":      text(&srv.BareNewline),
+		"lf_only":           networks(&srv.LFOnly),
+		"strict":            boolean(&srv.Strict),
 		"envelope":          text(&srv.Envelope),
 		"command_timeout":   duration(&srv.CommandTimeout),
+		"login_timeout":     duration(&srv.LoginTimeout),
 		"body_idle_timeout": duration(&srv.BodyIdleTimeout),
 		"body_timeout":      duration(&srv.BodyTimeout),
 		"reply_id":          boolean(&srv.ReplyID),

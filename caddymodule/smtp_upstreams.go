@@ -15,6 +15,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 
@@ -33,7 +34,9 @@ func init() {
 //
 //	smtp_upstreams {
 //		upstream <name> [<preset>] {
-//			...
+//			transport <kind> {
+//				...
+//			}
 //		}
 //	}
 //
@@ -51,24 +54,69 @@ func smtpUpstreamsOptions(app *upstreampool.App) options {
 				if err != nil {
 					return err
 				}
-				u := new(upstreampool.SMTPTransport)
+				preset := ""
 				if len(args) > 1 {
-					u.Preset = args[1]
+					preset = args[1]
 				}
-				if err := parseBlock(d, "upstream", upstreamOptions(u)); err != nil {
+				raw, err := parseUpstream(d, preset)
+				if err != nil {
 					return err
 				}
 				if app.UpstreamsRaw == nil {
 					app.UpstreamsRaw = make(map[string]json.RawMessage)
 				}
-				app.UpstreamsRaw[args[0]] = caddyconfig.JSONModuleObject(u, "transport", "smtp", nil)
+				app.UpstreamsRaw[args[0]] = raw
 				return nil
 			},
 		},
 	}
 }
 
-// upstreamOptions are those of one upstream. Syntax:
+// parseUpstream reads the block of one upstream. Its lines are options of the
+// transport smtp, unless there is a line `transport`: then they stand in the
+// block of that. Syntax:
+//
+//	upstream <name> [<preset>] {
+//		transport <kind> ...
+//	}
+func parseUpstream(d *caddyfile.Dispenser, preset string) (json.RawMessage, error) {
+	u := &upstreampool.SMTPTransport{Preset: preset}
+	kind, outside := "", "" // of the line `transport`; an option of smtp without it
+	var guest json.RawMessage
+	opts := upstreamOptions(u)
+	for name, opt := range opts {
+		opts[name] = opt.noticed(func() { outside = cmp.Or(outside, name) })
+	}
+	opts["transport"] = option{
+		nested: func(d *caddyfile.Dispenser) (err error) {
+			if !d.NextArg() {
+				return malformed(d, "upstream", "transport", errors.New("a kind is missing"))
+			}
+			if kind = d.Val(); kind != "smtp" {
+				guest, err = parseModule(d, "upstream", "transport", "smtp_upstreams.transports", "transport")
+				return err
+			}
+			if d.NextArg() {
+				return malformed(d, "upstream", "transport", unexpectedArg(d.Val()))
+			}
+			return parseBlock(d, "upstream", upstreamOptions(u))
+		},
+	}
+	if err := parseBlock(d, "upstream", opts); err != nil {
+		return nil, err
+	}
+	switch {
+	case kind != "" && outside != "":
+		return nil, d.Errf("malformed upstream option '%s': it belongs into the block of transport smtp", outside)
+	case guest != nil && preset != "":
+		return nil, d.Errf("malformed smtp_upstreams option 'upstream': transport %s has no preset '%s'", kind, preset)
+	case guest != nil:
+		return guest, nil
+	}
+	return caddyconfig.JSONModuleObject(u, "transport", "smtp", nil), nil
+}
+
+// upstreamOptions are those of the transport smtp. Syntax:
 //
 //	upstream <name> [<preset>] {
 //		dial                   <host:port>

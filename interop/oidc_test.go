@@ -43,6 +43,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"golang.org/x/oauth2"
 
+	"github.com/caddymail/mailgateway/grant"
 	_ "github.com/caddymail/mailgateway/oauthtoken"
 )
 
@@ -52,8 +53,8 @@ type object = map[string]any
 
 // tokenApp is what upstreams ask of the app `oauth_tokens`.
 type tokenApp interface {
-	Token(ctx context.Context, provider, account, mailbox, seed string) (*oauth2.Token, error)
-	Reject(provider, account, mailbox string, t *oauth2.Token)
+	Token(ctx context.Context, r grant.Request) (*oauth2.Token, error)
+	Reject(r grant.Request, t *oauth2.Token)
 }
 
 // oidcServer is oidc-provider in a process of its own.
@@ -216,12 +217,12 @@ func TestOIDCRotation(t *testing.T) {
 					ctx, cancel := context.WithTimeout(context.Background(), patience)
 					defer cancel()
 					for range 10 {
-						tok, err := app.Token(ctx, "oidc", m, m, seeds[m])
+						tok, err := app.Token(ctx, ask("oidc", m, m, seeds[m]))
 						if err != nil {
 							t.Errorf("after %d restarts, %s: %v", restart, m, err)
 							return
 						}
-						app.Reject("oidc", m, m, tok)
+						app.Reject(ask("oidc", m, m, ""), tok)
 					}
 				})
 			}
@@ -229,7 +230,7 @@ func TestOIDCRotation(t *testing.T) {
 		wg.Wait()
 		// A token that nobody rejects is good.
 		for _, m := range mailboxes {
-			tok, err := app.Token(context.Background(), "oidc", m, m, seeds[m])
+			tok, err := app.Token(context.Background(), ask("oidc", m, m, seeds[m]))
 			if err != nil {
 				t.Fatalf("%s: %v", m, err)
 			}
@@ -267,10 +268,10 @@ func TestOIDCRotation(t *testing.T) {
 	defer stopTokens(t)
 	before := s.count("grant.error refresh_token")
 	for range 3 {
-		tok, err := app.Token(context.Background(), "oidc", m, m, seeds[m])
+		tok, err := app.Token(context.Background(), ask("oidc", m, m, seeds[m]))
 		if err == nil {
-			app.Reject("oidc", m, m, tok) // kept from before; the next one must fail
-			tok, err = app.Token(context.Background(), "oidc", m, m, seeds[m])
+			app.Reject(ask("oidc", m, m, ""), tok) // kept from before; the next one must fail
+			tok, err = app.Token(context.Background(), ask("oidc", m, m, seeds[m]))
 		}
 		if err == nil || !reauthRequired(err) {
 			t.Fatalf("after the grant ended: token %v, error %v; want one that asks for consent", tok != nil, err)
@@ -283,12 +284,12 @@ func TestOIDCRotation(t *testing.T) {
 		t.Errorf("%d requests after invalid_grant, want 1", n)
 	}
 	// The others go on.
-	if tok, err := app.Token(context.Background(), "oidc", mailboxes[1], mailboxes[1], seeds[mailboxes[1]]); err != nil || s.owner(tok.AccessToken) != mailboxes[1] {
+	if tok, err := app.Token(context.Background(), ask("oidc", mailboxes[1], mailboxes[1], seeds[mailboxes[1]])); err != nil || s.owner(tok.AccessToken) != mailboxes[1] {
 		t.Errorf("another mailbox: %v", err)
 	}
 	// New consent: a new seed wins over what is stored.
 	seed := s.consent("gateway", m)
-	tok, err := app.Token(context.Background(), "oidc", m, m, seed)
+	tok, err := app.Token(context.Background(), ask("oidc", m, m, seed))
 	if err != nil || s.owner(tok.AccessToken) != m {
 		t.Errorf("after new consent: %v", err)
 	}
@@ -332,7 +333,7 @@ func TestOIDCPrivateKeyJWT(t *testing.T) {
 	defer stopTokens(t)
 	for id := range providers {
 		for range 3 {
-			tok, err := app.Token(context.Background(), id, "app@provider.test", "app@provider.test", "")
+			tok, err := app.Token(context.Background(), ask(id, "app@provider.test", "app@provider.test", ""))
 			if err != nil {
 				t.Errorf("%s: %v", id, err)
 				break
@@ -340,7 +341,7 @@ func TestOIDCPrivateKeyJWT(t *testing.T) {
 			if d := time.Until(tok.Expiry); d <= 0 || d > time.Hour {
 				t.Errorf("%s: expires in %s, want up to an hour", id, d)
 			}
-			app.Reject(id, "app@provider.test", "app@provider.test", tok)
+			app.Reject(ask(id, "app@provider.test", "app@provider.test", ""), tok)
 		}
 	}
 	// One at first and one after the rejection; see TestOIDCRotation.
@@ -372,4 +373,8 @@ func certificateFile(t *testing.T, dir, name string, key crypto.Signer) (file st
 		t.Fatal(err)
 	}
 	return file, jose.JSONWebKey{Key: key.Public(), Use: "sig"}
+}
+
+func ask(provider, account, mailbox, seed string) grant.Request {
+	return grant.Request{Provider: provider, Account: account, Mailbox: mailbox, Seed: seed}
 }

@@ -22,6 +22,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 	"golang.org/x/oauth2"
+
+	"github.com/caddymail/mailgateway/grant"
 )
 
 func init() {
@@ -146,48 +148,51 @@ func (a *App) HasProvider(name string) bool {
 	return ok
 }
 
-// Token returns an access token for an account. account is the name of the
-// account's record, mailbox its identity at the provider, seed the record's
-// refresh token, if it has one. The token is shared: it must not be changed.
+// Token returns an access token. The token is shared: it must not be changed.
 //
 // An error that a new consent alone can mend has a method ReauthRequired that
 // returns true; all others are temporary. A call that finds a valid token
-// takes no lock and allocates nothing; any other waits for the account's one
+// takes no lock and allocates nothing; any other waits for the grant's one
 // refresh, at most as long as ctx.
-func (a *App) Token(ctx context.Context, provider, account, mailbox, seed string) (*oauth2.Token, error) {
-	p, ok := a.Providers[provider]
+func (a *App) Token(ctx context.Context, r grant.Request) (*oauth2.Token, error) {
+	p, ok := a.Providers[r.Provider]
 	if !ok {
-		return nil, &Error{Provider: provider, Account: account, Description: "no such provider is configured", class: classTemporary}
+		return nil, &Error{Provider: r.Provider, Account: r.Account, Description: "no such provider is configured", class: classTemporary}
 	}
 	switch p.Grant {
 	case grantExternal:
 		return p.externalToken()
 	case grantRefreshToken:
 	default:
-		seed = ""
+		r.Seed = ""
 	}
-	return p.man.token(ctx, p.subject(account, mailbox), seed)
+	return p.man.token(ctx, p.subject(r), r.Seed)
+}
+
+// Fresh implements grant.Source.
+func (a *App) Fresh(ctx context.Context, r grant.Request) (*oauth2.Token, error) {
+	return a.Token(ctx, r)
 }
 
 // Warm begins what Token would have to wait for, and does not wait.
-func (a *App) Warm(provider, account, mailbox, seed string) {
-	p, ok := a.Providers[provider]
+func (a *App) Warm(r grant.Request) {
+	p, ok := a.Providers[r.Provider]
 	if !ok || p.Grant == grantExternal {
 		return
 	}
 	if !p.usesStore() {
-		seed = ""
+		r.Seed = ""
 	}
-	p.man.warm(p.subject(account, mailbox), seed)
+	p.man.warm(p.subject(r), r.Seed)
 }
 
-// Reject says that the upstream refused t. If it is still the account's
-// current token, the next call of Token gets another one. It does so once a
-// minute at most: a mailbox that refuses whatever it gets must not cause a
-// refresh for every message.
-func (a *App) Reject(provider, account, mailbox string, t *oauth2.Token) {
-	if p, ok := a.Providers[provider]; ok && p.Grant != grantExternal {
-		p.man.reject(p.subject(account, mailbox), t)
+// Reject says that the upstream refused t. If it is still the current token,
+// the next call of Token gets another one. It does so once a minute at most: a
+// mailbox that refuses whatever it gets must not cause a refresh for every
+// message.
+func (a *App) Reject(r grant.Request, t *oauth2.Token) {
+	if p, ok := a.Providers[r.Provider]; ok && p.Grant != grantExternal {
+		p.man.reject(p.subject(r), t)
 	}
 }
 
@@ -196,4 +201,5 @@ var (
 	_ caddy.App          = (*App)(nil)
 	_ caddy.Provisioner  = (*App)(nil)
 	_ caddy.CleanerUpper = (*App)(nil)
+	_ grant.Source       = (*App)(nil)
 )

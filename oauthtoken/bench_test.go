@@ -58,7 +58,7 @@ func BenchmarkTokenHit(b *testing.B) {
 			b.RunParallel(func(pb *testing.PB) {
 				for i := 0; pb.Next(); i++ {
 					name := names[i%n]
-					if _, err := a.Token(ctx, "p", name, name, "seed"); err != nil {
+					if _, err := a.Token(ctx, ask("p", name, name, "seed")); err != nil {
 						b.Error(err)
 						return
 					}
@@ -89,7 +89,7 @@ func TestHitDoesNotAllocate(t *testing.T) {
 	a, names := warmApp(t, 100, 200)
 	ctx := context.Background()
 	if n := testing.AllocsPerRun(1000, func() {
-		if _, err := a.Token(ctx, "p", names[7], names[7], "seed"); err != nil {
+		if _, err := a.Token(ctx, ask("p", names[7], names[7], "seed")); err != nil {
 			t.Fatal(err)
 		}
 	}); n != 0 {
@@ -117,7 +117,7 @@ func BenchmarkWarm(b *testing.B) {
 		errs := make(chan error, n)
 		for i := range n {
 			go func() {
-				_, err := a.Token(context.Background(), "p", fmt.Sprint(i), "", seeds[i])
+				_, err := a.Token(context.Background(), ask("p", fmt.Sprint(i), "", seeds[i]))
 				errs <- err
 			}()
 		}

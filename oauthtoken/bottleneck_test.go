@@ -70,7 +70,7 @@ func TestStalledEndpointStopsNoValidToken(t *testing.T) {
 	done := make(chan error, 1)
 	other := s.seed("bob")
 	go func() {
-		_, err := a.Token(ctx, "p", "bob", "bob", other)
+		_, err := a.Token(ctx, ask("p", "bob", "bob", other))
 		done <- err
 	}()
 	<-stalled

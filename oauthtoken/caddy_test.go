@@ -85,7 +85,7 @@ func TestCaddyReloads(t *testing.T) {
 		t.Fatalf("%d references, %d requests", refs, s.count())
 	}
 	// A session of a configuration long gone still gets the warm token.
-	if got, err := first.Token(context.Background(), "p", "alice", "alice", seed); err != nil || got.AccessToken != tok {
+	if got, err := first.Token(context.Background(), ask("p", "alice", "alice", seed)); err != nil || got.AccessToken != tok {
 		t.Fatalf("%v %v", got, err)
 	}
 }

@@ -130,7 +130,7 @@ func (c *child) run() error {
 func (c *child) refresh(a *testApp, name string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Second)
 	defer cancel()
-	tok, err := a.Token(ctx, "p", name, name, c.Accounts[name])
+	tok, err := a.Token(ctx, ask("p", name, name, c.Accounts[name]))
 	if err != nil {
 		return err
 	}

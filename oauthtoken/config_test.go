@@ -117,7 +117,7 @@ func TestTrustPool(t *testing.T) {
 	defer s.Close()
 	s.Config.ErrorLog = discardLog
 	a := newApp(t, config(t.TempDir(), s.URL, map[string]any{"max_attempts": 1}))
-	_, err := a.Token(context.Background(), "p", "alice", "alice", s.seed("alice"))
+	_, err := a.Token(context.Background(), ask("p", "alice", "alice", s.seed("alice")))
 	wantError(t, err, "certificate")
 	a.stop()
 	der := base64.StdEncoding.EncodeToString(s.Certificate().Raw)

@@ -41,7 +41,7 @@ import (
 //	fmt.Println(flow.URL)                    // open it in the browser
 //	c, err := flow.Wait(ctx)                 // the browser comes back, or
 //	c, err := flow.Finish(ctx, pastedURL)    // the user pastes where it went
-//	err = app.StoreLogin(ctx, "google", "a@example.com", c)
+//	err = app.StoreLogin(ctx, grant.Request{Provider: "google", Account: "a@example.com"}, c)
 //
 // and with a device code:
 //

@@ -166,7 +166,7 @@ func TestAuthCodeLogin(t *testing.T) {
 	if s.params.Get("code_challenge_method") != "S256" || s.params.Get("login_hint") != "A@example.com" || s.params.Get("scope") != "smtp offline_access openid" {
 		t.Fatalf("params %v", s.params)
 	}
-	if err := a.StoreConsent(ctx, "p", "alice", c.RefreshToken); err != nil {
+	if err := a.StoreConsent(ctx, ask("p", "alice", "", ""), c.RefreshToken); err != nil {
 		t.Fatal(err)
 	}
 	rec, err := a.records.load(ctx, storageKey("p", "alice"))

@@ -227,7 +227,7 @@ func answer(times int, status int, contentType, body string) func(http.ResponseW
 
 func mustToken(t testing.TB, a *App, provider, account, seed string) string {
 	t.Helper()
-	tok, err := a.Token(context.Background(), provider, account, account, seed)
+	tok, err := a.Token(context.Background(), ask(provider, account, account, seed))
 	if err != nil {
 		t.Fatalf("token of %s: %v", account, err)
 	}

@@ -97,6 +97,9 @@ func (e *Error) Unwrap() error { return e.err }
 // ReauthRequired reports whether only a new consent can help.
 func (e *Error) ReauthRequired() bool { return e.class == classReauth }
 
+// Reply implements grant.Refusal.
+func (e *Error) Reply() string { return "" }
+
 // Temporary reports whether the same call may work later.
 func (e *Error) Temporary() bool { return e.class != classReauth }
 

@@ -188,7 +188,7 @@ func TestFederatedTokenIsReadAtEachUse(t *testing.T) {
 	}
 	_ = os.Remove(path)
 	a.entryOf("").cur.Store(nil)
-	_, err := a.Token(context.Background(), "p", "x", "x", "")
+	_, err := a.Token(context.Background(), ask("p", "x", "x", ""))
 	wantError(t, err, "federated_token_file")
 	if s.count() != 2 {
 		t.Fatal("a request without an assertion")
@@ -202,7 +202,7 @@ func TestServiceAccount(t *testing.T) {
 		"service_account_file": testServiceAccount(t, s.URL),
 	}), func(p *Provider) { p.TokenURL = s.URL + "/token" })
 	for _, m := range []string{"one@x.test", "two@x.test", "one@x.test"} {
-		if _, err := a.Token(context.Background(), "p", "account", m, "ignored"); err != nil {
+		if _, err := a.Token(context.Background(), ask("p", "account", m, "ignored")); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -242,7 +242,7 @@ func TestServiceAccountWithoutKey(t *testing.T) {
 		"grant": "service_account", "client_id": "", "client_secret": "", "scopes": []string{"mail"},
 		"service_account": "robot@project.test", "external_token_file": path, "iam_credentials_url": iam.URL,
 	}))
-	if _, err := a.Token(context.Background(), "p", "a", "one@x.test", ""); err != nil {
+	if _, err := a.Token(context.Background(), ask("p", "a", "one@x.test", "")); err != nil {
 		t.Fatal(err)
 	}
 	payload, ok := strings.CutPrefix(s.forms[0].Get("assertion"), "signed:")
@@ -250,7 +250,7 @@ func TestServiceAccountWithoutKey(t *testing.T) {
 		t.Fatalf("assertion %s", payload)
 	}
 	_ = os.WriteFile(path, []byte("other"), 0o600)
-	_, err := a.Token(context.Background(), "p", "a", "two@x.test", "")
+	_, err := a.Token(context.Background(), ask("p", "a", "two@x.test", ""))
 	wantError(t, err, "signJwt: no", "permission_denied")
 }
 
@@ -265,7 +265,7 @@ func TestExternalToken(t *testing.T) {
 		`{"access_token":"x","expiry":"2001-01-01T00:00:00Z"}`: "expired", strings.Repeat("x", 70000): "larger",
 	} {
 		_ = os.WriteFile(path, []byte(content), 0o600)
-		_, err := a.Token(context.Background(), "p", "x", "x", "")
+		_, err := a.Token(context.Background(), ask("p", "x", "x", ""))
 		wantError(t, err, "external_token_file", want)
 	}
 	_ = os.WriteFile(path, []byte(`{"access_token":"two","expiry":"2099-01-01T00:00:00Z"}`), 0o600)
@@ -300,7 +300,7 @@ func TestDiscovery(t *testing.T) {
 		e.blockUntil = time.Time{}
 		e.cur.Store(nil)
 		e.mu.Unlock()
-		_, err := a.Token(context.Background(), "p", "x", "x", "")
+		_, err := a.Token(context.Background(), ask("p", "x", "x", ""))
 		return err
 	}
 	wantError(t, get(), "no discovery document", "503")
@@ -368,7 +368,7 @@ func TestClockSkew(t *testing.T) {
 		"grant": "service_account", "client_id": "", "client_secret": "", "scopes": []string{"mail"},
 		"service_account_file": testServiceAccount(t, s.URL),
 	}))
-	if _, err := a.Token(context.Background(), "p", "a", "one@x.test", ""); err != nil {
+	if _, err := a.Token(context.Background(), ask("p", "a", "one@x.test", "")); err != nil {
 		t.Fatal(err)
 	}
 	if s.count() != 2 {

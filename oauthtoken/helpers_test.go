@@ -34,6 +34,8 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/filestorage"
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/goleak"
+
+	"github.com/caddymail/mailgateway/grant"
 )
 
 func TestMain(m *testing.M) {
@@ -324,4 +326,9 @@ func bubbleEndpoint() *endpoint {
 		families: map[string]*family{}, byToken: map[string]*issued{}, byAccess: map[string]*issued{}, expires: 3600,
 		Server: &httptest.Server{URL: "http://127.0.0.1:1"},
 	}
+}
+
+// ask is a request for the provider's own scopes.
+func ask(provider, account, mailbox, seed string) grant.Request {
+	return grant.Request{Provider: provider, Account: account, Mailbox: mailbox, Seed: seed}
 }

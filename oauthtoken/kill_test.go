@@ -225,7 +225,7 @@ func TestStaleLock(t *testing.T) {
 	stuck := make(chan error, 1)
 	seed := s.seed("stuck")
 	go func() {
-		_, err := a.Token(context.Background(), "p", "stuck", "stuck", seed)
+		_, err := a.Token(context.Background(), ask("p", "stuck", "stuck", seed))
 		stuck <- err
 	}()
 	for a.entryOf("stuck") == nil {

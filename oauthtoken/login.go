@@ -19,6 +19,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/caddymail/mailgateway/grant"
 )
 
 // errNoLogin is an account whose provider keeps no refresh token.
@@ -28,22 +30,22 @@ var errNoLogin = errors.New("the provider's grant has no refresh token to store"
 // takes the account out of the state reauth_required. It is durable when
 // there is no error. A refresh_token of the account's record that was there
 // before does not replace it; one that is set later does.
-func (a *App) StoreConsent(ctx context.Context, provider, account, refreshToken string) error {
-	return a.StoreLogin(ctx, provider, account, &Consent{RefreshToken: refreshToken})
+func (a *App) StoreConsent(ctx context.Context, r grant.Request, refreshToken string) error {
+	return a.StoreLogin(ctx, r, &Consent{RefreshToken: refreshToken})
 }
 
 // StoreLogin is StoreConsent with all that a login has brought.
-func (a *App) StoreLogin(ctx context.Context, provider, account string, c *Consent) error {
-	p, ok := a.Providers[provider]
+func (a *App) StoreLogin(ctx context.Context, r grant.Request, c *Consent) error {
+	p, ok := a.Providers[r.Provider]
 	switch {
 	case !ok:
-		return fmt.Errorf("no provider '%s' is configured", provider)
+		return fmt.Errorf("no provider '%s' is configured", r.Provider)
 	case !p.usesStore():
 		return errNoLogin
 	case c.RefreshToken == "":
 		return errors.New("the refresh token is empty")
 	}
-	return p.man.exclusive(ctx, p, account, func(e *entry, key string, stored *record) error {
+	return p.man.exclusive(ctx, p, p.subject(r), func(e *entry, key string, stored *record) error {
 		n := e.newest(stored)
 		n.Seq++
 		n.Subject = e.subject
@@ -64,12 +66,12 @@ func (a *App) StoreLogin(ctx context.Context, provider, account string, c *Conse
 }
 
 // Forget deletes what is known of an account, its refresh token included.
-func (a *App) Forget(ctx context.Context, provider, account string) error {
-	p, ok := a.Providers[provider]
+func (a *App) Forget(ctx context.Context, r grant.Request) error {
+	p, ok := a.Providers[r.Provider]
 	if !ok || !p.usesStore() {
 		return nil
 	}
-	return p.man.exclusive(ctx, p, account, func(e *entry, key string, _ *record) error {
+	return p.man.exclusive(ctx, p, p.subject(r), func(e *entry, key string, _ *record) error {
 		if err := p.records.store.Delete(ctx, key); err != nil {
 			return storeError("deleting from", err)
 		}
@@ -86,12 +88,12 @@ func (a *App) Forget(ctx context.Context, provider, account string) error {
 
 // Retry lets the next call of Token ask the server even if its last word was
 // that a human is needed: an administrator may have lifted what was in the way.
-func (a *App) Retry(provider, account, mailbox string) {
-	p, ok := a.Providers[provider]
+func (a *App) Retry(r grant.Request) {
+	p, ok := a.Providers[r.Provider]
 	if !ok || p.Grant == grantExternal {
 		return
 	}
-	if e := p.man.entries.get(p.subject(account, mailbox)); e != nil {
+	if e := p.man.entries.get(p.subject(r)); e != nil {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		e.again, e.blockUntil = true, time.Time{}

@@ -73,7 +73,7 @@ func TestThousandColdCallsOnePost(t *testing.T) {
 			if i%2 == 0 {
 				c = ctx
 			}
-			tok, err := a.Token(c, "p", "alice", "alice", seed)
+			tok, err := a.Token(c, ask("p", "alice", "alice", seed))
 			mu.Lock()
 			defer mu.Unlock()
 			if errors.Is(err, context.Canceled) {

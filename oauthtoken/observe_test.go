@@ -74,7 +74,7 @@ func TestEventsStatusAndMetrics(t *testing.T) {
 		before[r] = counted(r)
 	}
 	ctx := context.Background()
-	get := func(account, seed string) error { _, err := a.Token(ctx, p, account, account, seed); return err }
+	get := func(account, seed string) error { _, err := a.Token(ctx, ask(p, account, account, seed)); return err }
 	if err := get("good", s.seed("good")); err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +148,7 @@ func TestOutageIsToldOnce(t *testing.T) {
 	a := newApp(t, config(t.TempDir(), s.URL, nil))
 	l := listen(t, a)
 	for i := range 200 {
-		_, err := a.Token(context.Background(), "p", fmt.Sprint(i), "", "seed")
+		_, err := a.Token(context.Background(), ask("p", fmt.Sprint(i), "", "seed"))
 		wantError(t, err)
 	}
 	for range 3 { // two accounts that tried, and the endpoint
@@ -201,7 +201,7 @@ func TestNoSecretInLogsAndErrors(t *testing.T) {
 			}
 			return nil
 		})
-		_, err := a.Token(context.Background(), "p", "alice", "alice", refresh)
+		_, err := a.Token(context.Background(), ask("p", "alice", "alice", refresh))
 		wantError(t, err)
 		<-l.ch
 		texts = append(texts, err.Error(), fmt.Sprintf("%v", err), strings.Join(l.got, "\n"))

@@ -25,6 +25,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/grant"
 )
 
 // providerState is what Provision makes of a provider's configuration.
@@ -226,12 +228,12 @@ func (p *Provider) identity() string {
 
 // subject is whose token it is: with a consent the account's, with a service
 // account the mailbox's, and else the one of the whole provider.
-func (p *Provider) subject(account, mailbox string) string {
+func (p *Provider) subject(r grant.Request) string {
 	switch p.Grant {
 	case grantRefreshToken:
-		return account
+		return r.Account
 	case grantServiceAccount:
-		return mailbox
+		return r.Mailbox
 	}
 	return ""
 }

@@ -111,7 +111,7 @@ func TestOddEndpoints(t *testing.T) {
 			s := newEndpoint(t)
 			s.setFault(tc.fault)
 			a := newApp(t, config(t.TempDir(), s.URL, nil))
-			tok, err := a.Token(context.Background(), "p", "alice", "alice", s.seed("alice"))
+			tok, err := a.Token(context.Background(), ask("p", "alice", "alice", s.seed("alice")))
 			if tc.err == "" && err != nil || s.count() != tc.posts {
 				t.Fatalf("%v, %v, %d requests", tok, err, s.count())
 			}

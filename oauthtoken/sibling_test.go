@@ -83,7 +83,7 @@ func TestLoginDuringARefresh(t *testing.T) {
 		}
 		return false
 	})
-	_, err := a.Token(context.Background(), "p", "alice", "alice", seed)
+	_, err := a.Token(context.Background(), ask("p", "alice", "alice", seed))
 	wantError(t, err, "logged in anew")
 	e := a.entryOf("alice")
 	e.mu.Lock()
@@ -109,7 +109,7 @@ func TestSiblingsFailureDoesNotCoverTheRotatedToken(t *testing.T) {
 		}
 		return nil
 	})
-	_, err := a.Token(context.Background(), "p", "alice", "alice", seed)
+	_, err := a.Token(context.Background(), ask("p", "alice", "alice", seed))
 	wantError(t, err, "disk full")
 	hooksOf(dir).set(nil)
 	key := storageKey("p", "alice")
@@ -137,7 +137,7 @@ func TestSiblingsFailureDoesNotCoverTheRotatedToken(t *testing.T) {
 func TestNoConsentYet(t *testing.T) {
 	s := newEndpoint(t)
 	a := newApp(t, config(t.TempDir(), s.URL, nil))
-	_, err := a.Token(context.Background(), "p", "alice", "alice", "")
+	_, err := a.Token(context.Background(), ask("p", "alice", "alice", ""))
 	wantError(t, err, "needs consent: no_refresh_token: there is no consent yet")
 	if !err.(*Error).ReauthRequired() || s.count() != 0 {
 		t.Fatal("not ReauthRequired, or a request was made")

@@ -69,12 +69,12 @@ func TestSealedRecords(t *testing.T) {
 	for name, c := range map[string]map[string]any{"wrong": sealed(cfg, keyB), "none": cfg} {
 		posts := s.count()
 		w := newApp(t, c)
-		_, err := w.Token(context.Background(), "p", "alice", "alice", seed)
+		_, err := w.Token(context.Background(), ask("p", "alice", "alice", seed))
 		wantError(t, err, "sealed record cannot be opened", "key ")
 		if err.(*Error).ReauthRequired() || s.count() != posts {
 			t.Fatalf("%s key: %v, %d requests", name, err, s.count()-posts)
 		}
-		if err := w.StoreConsent(context.Background(), "p", "alice", "other"); !errors.Is(err, errSealed) {
+		if err := w.StoreConsent(context.Background(), ask("p", "alice", "", ""), "other"); !errors.Is(err, errSealed) {
 			t.Fatalf("%s key: a login overwrites the record: %v", name, err)
 		}
 		w.stop()
@@ -129,7 +129,7 @@ func TestRotatedTokenIsDurableBeforeUse(t *testing.T) {
 			}
 			return nil
 		})
-		_, err := a.Token(context.Background(), "p", "alice", "alice", seed)
+		_, err := a.Token(context.Background(), ask("p", "alice", "alice", seed))
 		wantError(t, err, "writing the token store: disk full")
 		if !errors.Is(err, boom) || err.(*Error).ReauthRequired() {
 			t.Fatalf("error %#v", err)
@@ -139,7 +139,7 @@ func TestRotatedTokenIsDurableBeforeUse(t *testing.T) {
 		}
 		for range 20 {
 			time.Sleep(20 * time.Second)
-			_, err = a.Token(context.Background(), "p", "alice", "alice", seed)
+			_, err = a.Token(context.Background(), ask("p", "alice", "alice", seed))
 			wantError(t, err, "disk full")
 		}
 		if s.count() != 1 {
@@ -169,7 +169,7 @@ func TestUnreadableStoreSpendsNoToken(t *testing.T) {
 			}
 			return nil
 		})
-		_, err := a.Token(context.Background(), "p", op, op, s.seed(op))
+		_, err := a.Token(context.Background(), ask("p", op, op, s.seed(op)))
 		wantError(t, err, "the token store: input/output error")
 	}
 	if s.count() != 0 {
@@ -223,7 +223,7 @@ func TestSeedsAndLogins(t *testing.T) {
 		t.Fatalf("got %s", tok)
 	}
 	// A login is newer than the configured seed, also across a restart.
-	if err := a.StoreConsent(ctx, "p", "alice", s.seed("login")); err != nil {
+	if err := a.StoreConsent(ctx, ask("p", "alice", "", ""), s.seed("login")); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
@@ -242,7 +242,7 @@ func TestSeedsAndLogins(t *testing.T) {
 
 	// The login came first, and the seed of the configuration is seen
 	// afterwards for the first time.
-	if err := a.StoreConsent(ctx, "p", "bob", s.seed("bobs-login")); err != nil {
+	if err := a.StoreConsent(ctx, ask("p", "bob", "", ""), s.seed("bobs-login")); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
@@ -265,7 +265,7 @@ func TestReauthRequiredIsStickyAndMends(t *testing.T) {
 	for range 3 {
 		a.expire("alice")
 		for range 10 {
-			_, err := a.Token(context.Background(), "p", "alice", "alice", seed)
+			_, err := a.Token(context.Background(), ask("p", "alice", "alice", seed))
 			wantError(t, err, "needs consent again", "expired or revoked")
 			if !err.(*Error).ReauthRequired() {
 				t.Fatal("not ReauthRequired")
@@ -285,21 +285,21 @@ func TestReauthRequiredIsStickyAndMends(t *testing.T) {
 	s.mu.Lock()
 	s.families["alice"].revoked = false
 	s.mu.Unlock()
-	a.Token(context.Background(), "p", "alice", "alice", seed)
-	a.Retry("p", "alice", "alice")
+	a.Token(context.Background(), ask("p", "alice", "alice", seed))
+	a.Retry(ask("p", "alice", "alice", ""))
 	if !s.use(mustToken(t, a.App, "p", "alice", seed)) {
 		t.Fatal("Retry does not ask again")
 	}
 
 	// A refused new seed neither replaces the stored token nor is asked for twice.
 	for range 2 {
-		_, err := a.Token(context.Background(), "p", "alice", "alice", "bad-new-seed")
+		_, err := a.Token(context.Background(), ask("p", "alice", "alice", "bad-new-seed"))
 		wantError(t, err, "needs consent again")
 	}
 	posts := s.count()
 	a.stop()
 	a = newApp(t, cfg)
-	_, err := a.Token(context.Background(), "p", "alice", "alice", "bad-new-seed")
+	_, err := a.Token(context.Background(), ask("p", "alice", "alice", "bad-new-seed"))
 	wantError(t, err, "needs consent again")
 	if s.count() != posts {
 		t.Fatal("a refused seed is asked for again")
@@ -309,8 +309,8 @@ func TestReauthRequiredIsStickyAndMends(t *testing.T) {
 		t.Fatal("the stored token is gone")
 	}
 	// A login mends it for the configuration with the bad seed too.
-	_, _ = a.Token(context.Background(), "p", "alice", "alice", "bad-new-seed")
-	if err := a.StoreConsent(context.Background(), "p", "alice", s.seed("again")); err != nil {
+	_, _ = a.Token(context.Background(), ask("p", "alice", "alice", "bad-new-seed"))
+	if err := a.StoreConsent(context.Background(), ask("p", "alice", "", ""), s.seed("again")); err != nil {
 		t.Fatal(err)
 	}
 	if tok := mustToken(t, a.App, "p", "alice", "bad-new-seed"); tok != "access-again-2" {
@@ -323,23 +323,23 @@ func TestReject(t *testing.T) {
 	dir := t.TempDir()
 	a := newApp(t, config(dir, s.URL, nil))
 	seed := s.seed("alice")
-	tok, err := a.Token(context.Background(), "p", "alice", "alice", seed)
+	tok, err := a.Token(context.Background(), ask("p", "alice", "alice", seed))
 	if err != nil {
 		t.Fatal(err)
 	}
-	a.Reject("p", "alice", "alice", tok)
-	next, err := a.Token(context.Background(), "p", "alice", "alice", seed)
+	a.Reject(ask("p", "alice", "alice", ""), tok)
+	next, err := a.Token(context.Background(), ask("p", "alice", "alice", seed))
 	if err != nil || next.AccessToken == tok.AccessToken || s.count() != 2 {
 		t.Fatalf("%v, %d requests", err, s.count())
 	}
-	a.Reject("p", "alice", "alice", tok) // no longer the current one
-	a.Reject("p", "alice", "alice", next)
+	a.Reject(ask("p", "alice", "alice", ""), tok) // no longer the current one
+	a.Reject(ask("p", "alice", "alice", ""), next)
 	if mustToken(t, a.App, "p", "alice", seed) != next.AccessToken || s.count() != 2 {
 		t.Fatal("each refusal causes a refresh")
 	}
-	a.Reject("nobody", "alice", "alice", next)
-	a.Reject("p", "nobody", "nobody", next)
-	a.Reject("p", "alice", "alice", nil)
+	a.Reject(ask("nobody", "alice", "alice", ""), next)
+	a.Reject(ask("p", "nobody", "nobody", ""), next)
+	a.Reject(ask("p", "alice", "alice", ""), nil)
 }
 
 func TestForget(t *testing.T) {
@@ -347,7 +347,7 @@ func TestForget(t *testing.T) {
 	dir := t.TempDir()
 	a := newApp(t, config(dir, s.URL, nil))
 	mustToken(t, a.App, "p", "alice", s.seed("alice"))
-	if err := a.Forget(context.Background(), "p", "alice"); err != nil {
+	if err := a.Forget(context.Background(), ask("p", "alice", "", "")); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(recordFile(dir, "alice")); !errors.Is(err, os.ErrNotExist) {
@@ -356,7 +356,7 @@ func TestForget(t *testing.T) {
 	if len(a.Status(StatusFilter{})) != 0 {
 		t.Fatal("the account is still known")
 	}
-	if err := a.Forget(context.Background(), "p", "nobody"); err != nil {
+	if err := a.Forget(context.Background(), ask("p", "nobody", "", "")); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -425,12 +425,12 @@ func TestWarmDoesNotWait(t *testing.T) {
 	a := newApp(t, config(t.TempDir(), s.URL, nil))
 	seed := s.seed("alice")
 	for range 5 {
-		a.Warm("p", "alice", "alice", seed)
-		a.Warm("nobody", "alice", "alice", seed)
+		a.Warm(ask("p", "alice", "alice", seed))
+		a.Warm(ask("nobody", "alice", "alice", seed))
 	}
 	close(release)
 	mustToken(t, a.App, "p", "alice", seed)
-	a.Warm("p", "alice", "alice", seed)
+	a.Warm(ask("p", "alice", "alice", seed))
 	if s.count() != 1 {
 		t.Fatalf("%d requests", s.count())
 	}

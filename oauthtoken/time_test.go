@@ -123,7 +123,7 @@ func TestBreaker(t *testing.T) {
 		before := s.count()
 		for i := range 50 {
 			n := fmt.Sprint("account", i)
-			_, err := a.Token(context.Background(), "p", n, n, s.seed(n))
+			_, err := a.Token(context.Background(), ask("p", n, n, s.seed(n)))
 			wantError(t, err)
 			if err.(*Error).ReauthRequired() {
 				t.Fatal("an outage asks for consent")
@@ -158,7 +158,7 @@ func TestGrantErrorsNeverOpenTheBreaker(t *testing.T) {
 	s := newEndpoint(t)
 	a := newApp(t, config(t.TempDir(), s.URL, nil))
 	for i := range 50 {
-		_, err := a.Token(context.Background(), "p", fmt.Sprint(i), "", "no-such-token")
+		_, err := a.Token(context.Background(), ask("p", fmt.Sprint(i), "", "no-such-token"))
 		wantError(t, err, "needs consent again", "invalid_grant")
 	}
 	if s.count() != 50 {
@@ -184,13 +184,13 @@ func TestRetryAfter(t *testing.T) {
 		a := newApp(t, config(dir, s.URL, nil), inBubble(s))
 		defer a.stop()
 		seed := s.seed("alice")
-		_, err := a.Token(context.Background(), "p", "alice", "alice", seed)
+		_, err := a.Token(context.Background(), ask("p", "alice", "alice", seed))
 		wantError(t, err, "HTTP 429")
 		if d := times[1].Sub(times[0]); d < 7*time.Second {
 			t.Fatalf("asked again after %s", d)
 		}
 		time.Sleep(time.Minute)
-		_, err = a.Token(context.Background(), "p", "alice", "alice", seed)
+		_, err = a.Token(context.Background(), ask("p", "alice", "alice", seed))
 		wantError(t, err)
 		if s.count() != 2 {
 			t.Fatalf("%d requests although two minutes were asked for", s.count())
@@ -209,7 +209,7 @@ func TestInvalidClientIsEverybodysTrouble(t *testing.T) {
 		a := newApp(t, cfg, inBubble(s))
 		for i := range 100 {
 			n := fmt.Sprint("account", i)
-			_, err := a.Token(context.Background(), "p", n, n, s.seed(n))
+			_, err := a.Token(context.Background(), ask("p", n, n, s.seed(n)))
 			wantError(t, err, "invalid_client")
 			if err.(*Error).ReauthRequired() {
 				t.Fatal("a wrong secret asks for consent")
@@ -247,10 +247,10 @@ func TestSlowEndpoint(t *testing.T) {
 		defer a.stop()
 		seed := s.seed("alice")
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		_, err := a.Token(ctx, "p", "alice", "alice", seed)
+		_, err := a.Token(ctx, ask("p", "alice", "alice", seed))
 		cancel()
 		wantError(t, err, "no access token in time")
-		_, err = a.Token(context.Background(), "p", "alice", "alice", seed)
+		_, err = a.Token(context.Background(), ask("p", "alice", "alice", seed))
 		wantError(t, err, "no answer from the token endpoint in time")
 		if s.count() != 2 {
 			t.Fatalf("%d requests", s.count())
@@ -277,7 +277,7 @@ func TestExpiringTogetherIsPaced(t *testing.T) {
 		done := make(chan error, n)
 		for i := range n {
 			go func() {
-				_, err := a.Token(context.Background(), "p", "x", fmt.Sprint("mailbox", i), "")
+				_, err := a.Token(context.Background(), ask("p", "x", fmt.Sprint("mailbox", i), ""))
 				done <- err
 			}()
 		}
@@ -293,13 +293,13 @@ func TestExpiringTogetherIsPaced(t *testing.T) {
 		// while a new account, in the foreground, goes first.
 		time.Sleep(40 * time.Minute)
 		for i := range n {
-			if _, err := a.Token(context.Background(), "p", "x", fmt.Sprint("mailbox", i), ""); err != nil {
+			if _, err := a.Token(context.Background(), ask("p", "x", fmt.Sprint("mailbox", i), "")); err != nil {
 				t.Fatal(err)
 			}
 		}
 		time.Sleep(8 * time.Minute)
 		begin := time.Now()
-		if _, err := a.Token(context.Background(), "p", "x", "new", ""); err != nil {
+		if _, err := a.Token(context.Background(), ask("p", "x", "new", "")); err != nil {
 			t.Fatal(err)
 		}
 		if d := time.Since(begin); d > 2*time.Second {

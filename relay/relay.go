@@ -56,35 +56,10 @@ type Transaction interface {
 	Abort()
 }
 
-// RcptBatcher is an optional interface of a Transaction that sends several
-// recipients in one flight. The errors stand in the order of the recipients.
-type RcptBatcher interface {
-	RcptBatch(ctx context.Context, rcpts []Recipient) []error
-}
-
 // Recipient is one forward path with its parameters.
 type Recipient struct {
 	To   string
 	Opts smtp.RcptOptions
-}
-
-// SingleFlight is an optional interface of an Upstream that sends a message
-// with a single recipient as one flight: MAIL, RCPT and the body together,
-// one round trip. It serves servers with `envelope deferred`.
-type SingleFlight interface {
-	Send(ctx context.Context, a *accounts.Account, from string, opts *smtp.MailOptions, to Recipient, body io.Reader) (Reply, Info, error)
-}
-
-// Warmer is an optional interface of an Upstream. Warm prepares what the
-// account's next transaction will need (its access token) and does not wait.
-type Warmer interface {
-	Warm(a *accounts.Account)
-}
-
-// Describer is an optional interface of a Transaction: what the access log
-// says of it.
-type Describer interface {
-	Describe() Info
 }
 
 // Info is what is known of a transaction besides its replies.

@@ -27,8 +27,11 @@ import (
 var (
 	ReplyTooManyConns     = own(421, 4, 3, 2, "Too many connections, try again later")
 	ReplyBanned           = own(421, 4, 7, 0, "Too many errors from this address, try again later")
+	ReplyLoginGone        = own(421, 4, 7, 0, "Login is no longer valid, log in again")
 	ReplyShuttingDown     = own(421, 4, 3, 2, "Service shutting down")
 	ReplyIdleTimeout      = own(421, 4, 4, 2, "Timeout, closing connection")
+	ReplyHTTP             = own(421, 4, 7, 0, "This is SMTP, not HTTP, closing connection")
+	ReplyEarlyTalker      = own(421, 4, 7, 0, "Client spoke before the greeting, closing connection")
 	ReplyTooManyErrors    = own(421, 4, 7, 0, "Too many errors, closing connection")
 	ReplyAuthRequired     = own(530, 5, 7, 0, "Authentication required")
 	ReplyTLSRequired      = own(538, 5, 7, 11, "Encryption required for requested authentication mechanism")
@@ -116,6 +119,9 @@ func ReplyQuota(what string, wait time.Duration) *Reply {
 	secs := max(int64((wait+time.Second-1)/time.Second), 1)
 	return own(451, 4, 7, 1, what+" used up, next slot in "+strconv.FormatInt(secs, 10)+" s")
 }
+
+// ReplyToken says in the token source's words why there is no access token.
+func ReplyToken(text string) *Reply { return own(454, 4, 7, 0, text) }
 
 // ReplyUpstreamAuthWords is ReplyUpstreamAuth with what the provider said.
 func ReplyUpstreamAuthWords(r *Reply) *Reply {

@@ -25,6 +25,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/front"
 	"github.com/caddymail/mailgateway/relay"
 )
 
@@ -160,7 +161,7 @@ func (a *App) Validate() error {
 	for name, srv := range a.Servers {
 		for i, addr := range srv.prov.addrs {
 			for off := range addr.PortRangeSize() {
-				key := listenerKey(addr, off)
+				key := front.ListenerKey(addr, off)
 				if other, ok := taken[key]; ok {
 					return fmt.Errorf("server %q: listen %s: address in use by server %q", name, srv.Listen[i], other)
 				}
@@ -206,7 +207,7 @@ func (a *App) stop(wait bool) {
 	a.directory.Stop()
 	if wait {
 		// Those of earlier configurations are waited for as well.
-		pendingDrains.Wait()
+		front.AwaitDrains()
 	}
 	a.stopTracing()
 }

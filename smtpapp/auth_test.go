@@ -22,6 +22,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/caddymail/mailgateway/accounts"
 )
 
 func b64(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
@@ -163,17 +165,6 @@ func TestAuth(t *testing.T) {
 				c.play(script)
 			})
 		}
-		t.Run(name+"/go-smtp", func(t *testing.T) {
-			if why, ok := notOnGoSMTP[name]; ok {
-				t.Skip(why)
-			}
-			c := dial(t, startGoSMTP(t, nil).addr)
-			c.expect("220")
-			c.send("EHLO c\r\n")
-			c.expect("250")
-			// It says 2.0.0 there.
-			c.play(strings.ReplaceAll(script, "S: 235 2.7.0 Authentication succeeded", "M: 235"))
-		})
 	}
 }
 
@@ -322,9 +313,79 @@ func TestAccountChanges(t *testing.T) {
 	mail("", "250")
 	r.Paused = true
 	s.source.index.Set(mustCompile(t, r))
-	mail("alerts@example.com", "451 4.7.1")
-	s.source.index.Delete(testUser)
-	mail("alerts@example.com", "530 5.7.0")
+	c.send("MAIL FROM:<alerts@example.com>\r\n")
+	c.expect("421 4.7.0 Login is no longer valid")
+	c.expectEOF()
+}
+
+// TestLoginGone takes away what opened a session, amid a transaction: the
+// message in hand goes out, the next MAIL ends the session.
+func TestLoginGone(t *testing.T) {
+	set := func(change func(*accounts.Record)) func(*testServer) {
+		return func(s *testServer) {
+			r := testRecord(testUser)
+			change(&r)
+			s.source.index.Set(mustCompile(t, r))
+		}
+	}
+	trust := []trustedNet{{netip.MustParsePrefix("127.0.0.0/8"), testUser}}
+	reload := func(trust []trustedNet) func(*testServer) {
+		return func(s *testServer) {
+			p := testPolicy()
+			p.trust = trust
+			s.point.attach(newTestGeneration(t, s.up, s.source, p))
+		}
+	}
+	other := testRecord("other@example.com").PasswordHashes
+	other[0] = strings.Replace(other[0], other[0][7:9], "00", 1)
+	for name, tc := range map[string]struct {
+		trusted bool
+		change  func(*testServer)
+		want    string
+	}{
+		"nothing":           {false, set(func(r *accounts.Record) { r.Senders = []string{"a@example.com"} }), "250"},
+		"password changed":  {false, set(func(r *accounts.Record) { r.PasswordHashes = other }), "421 4.7.0"},
+		"a second password": {false, set(func(r *accounts.Record) { r.PasswordHashes = append(other[:1:1], r.PasswordHashes...) }), "250"},
+		"paused":            {false, set(func(r *accounts.Record) { r.Paused = true }), "421 4.7.0"},
+		"removed":           {false, func(s *testServer) { s.source.index.Delete(testUser) }, "421 4.7.0"},
+		"removed and made anew": {false, func(s *testServer) {
+			s.source.index.Delete(testUser)
+			s.source.index.Set(mustCompile(t, testRecord(testUser)))
+		}, "421 4.7.0"},
+		"given to another":      {false, set(func(r *accounts.Record) { r.Mailbox = "bob@example.com" }), "421 4.7.0"},
+		"reload":                {false, reload(nil), "250"},
+		"trust stays":           {true, reload(trust), "250"},
+		"trust of another":      {true, reload([]trustedNet{{trust[0].prefix, "bob@example.com"}}), "421 4.7.0"},
+		"trust gone":            {true, reload(nil), "421 4.7.0"},
+		"trusted, paused":       {true, set(func(r *accounts.Record) { r.Paused = true }), "421 4.7.0"},
+		"trusted, new password": {true, set(func(r *accounts.Record) { r.PasswordHashes = other }), "250"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := startServer(t, func(p *policy) {
+				if tc.trusted {
+					p.trust = trust
+				}
+			})
+			s.source.index.Set(mustCompile(t, testRecord("bob@example.com")))
+			c := dial(t, s.addr)
+			if tc.trusted {
+				c.play("M: 220\nC: EHLO c\nM: 250")
+			} else {
+				c.login()
+			}
+			c.play("C: MAIL FROM:<a@example.com>\nM: 250\nC: RCPT TO:<b@example.org>\nM: 250")
+			tc.change(s)
+			c.play("C: BDAT 3 LAST\nQ: \"x\\r\\n\"\nM: 250")
+			c.send("MAIL FROM:<a@example.com>\r\n")
+			c.expect(tc.want)
+			if tc.want[0] == '4' {
+				c.expectEOF()
+			}
+			if got := s.up.taken(); len(got) != 1 || got[0].account != testUser {
+				t.Errorf("delivered %+v", got)
+			}
+		})
+	}
 }
 
 func TestPausedLogin(t *testing.T) {
@@ -345,7 +406,7 @@ func TestPausedLogin(t *testing.T) {
 func TestBan(t *testing.T) {
 	forgive()
 	p := testPolicy()
-	p.authMax, p.authBan, p.maxAuthTries = 3, time.Hour, 100
+	p.authMax, p.authBan, p.MaxAuthTries = 3, time.Hour, 100
 	up, source := new(fakeUpstream), new(testSource)
 	source.index.Set(mustCompile(t, testRecord(testUser)))
 	g := newTestGeneration(t, up, source, p)
@@ -448,9 +509,7 @@ func FuzzAuth(f *testing.F) {
 		p.attach(g)
 		raw := "EHLO x\r\nAUTH " + args + "\r\n" + first + "\r\n" + second + "\r\n"
 		nc := &scriptConn{in: cutReader{b: []byte(raw), cut: 4096}}
-		g.enter(nc, remoteAddr(nc))
-		p.serve(g, nc, remoteAddr(nc), nil)
-		g.counters.give()
+		p.Serve(g.front, nc, nil)
 		ok := strings.Contains(nc.out.String(), "\r\n235 ")
 		if ok && !strings.Contains(raw, plain(testUser, testPassword)) && !strings.Contains(raw, b64(testPassword)) {
 			// Another spelling of the right password is fine; there

@@ -99,27 +99,6 @@ func BenchmarkMessage(b *testing.B) {
 	}
 }
 
-// BenchmarkDot measures the reader of DATA alone.
-func BenchmarkDot(b *testing.B) {
-	message := []byte(strings.Repeat("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcd\r\n", 16384) + ".\r\n")
-	p := testPolicy()
-	p.maxSize = 8 << 20
-	buf := make([]byte, 32<<10)
-	b.SetBytes(int64(len(message)))
-	for range b.N {
-		l := bodyLoop(&cutReader{b: message, cut: bigBuffer}, p)
-		l.body.start(l, true)
-		for {
-			if _, err := l.body.Read(buf); err == io.EOF {
-				break
-			} else if err != nil {
-				b.Fatal(err)
-			}
-		}
-		l.w.release()
-	}
-}
-
 const holdEnv = "SMTPAPP_TEST_HOLD"
 
 // TestMain's other life: a process that holds idle connections, so that their
@@ -173,7 +152,7 @@ func TestIdleMemory(t *testing.T) {
 			s := startServer(t, func(p *policy) {
 				p.maxConns, p.maxPerIP = n, n
 				if mode == "tls" {
-					p.implicitTLS = &tls.Config{Certificates: []tls.Certificate{pair}}
+					p.ImplicitTLS = &tls.Config{Certificates: []tls.Certificate{pair}}
 				}
 			})
 			cmd := exec.Command(os.Args[0], "-test.run=^$")

@@ -36,7 +36,7 @@ import (
 func TestGoroutinesPerClient(t *testing.T) {
 	const clients = 100
 	up := &fakeUpstream{hold: make(chan struct{}), inData: make(chan struct{}, clients)}
-	s := startServerWith(t, up, func(p *policy) { p.maxSize = 1 << 30 })
+	s := startServerWith(t, up, func(p *policy) { p.MaxSize = 1 << 30 })
 	body := strings.Repeat(strings.Repeat("x", 20)+"\r\n", 10_000)
 	before := runtime.NumGoroutine()
 	all := make([]*client, clients)
@@ -69,7 +69,7 @@ func BenchmarkBodyLines(b *testing.B) {
 	for _, lines := range []int{100, 1000, 10_000, 100_000} {
 		b.Run(fmt.Sprint(lines), func(b *testing.B) {
 			up := &fakeUpstream{onData: func(r io.Reader) { _, _ = io.Copy(io.Discard, r) }}
-			s := startServerWith(b, up, func(p *policy) { p.maxSize = 1 << 30 })
+			s := startServerWith(b, up, func(p *policy) { p.MaxSize = 1 << 30 })
 			c := dial(b, s.addr)
 			c.login()
 			body := []byte(strings.Repeat(strings.Repeat("x", 38)+"\r\n", lines) + ".\r\n")
@@ -98,7 +98,7 @@ func TestSlowUpstreamSlowsTheClient(t *testing.T) {
 		<-release
 		_, _ = io.Copy(io.Discard, r)
 	}}
-	s := startServerWith(t, up, func(p *policy) { p.maxSize = 1 << 40 })
+	s := startServerWith(t, up, func(p *policy) { p.MaxSize = 1 << 40 })
 	free := sync.OnceFunc(func() { close(release) })
 	t.Cleanup(free)
 	c := dial(t, s.addr)

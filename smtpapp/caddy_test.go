@@ -31,6 +31,7 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/filestorage"
 
 	"github.com/caddymail/mailgateway/internal/freeport"
+	"github.com/caddymail/mailgateway/internal/front"
 )
 
 func init() { caddy.RegisterModule(upstreamApp{}) }
@@ -113,7 +114,7 @@ func stopCaddy(t testing.TB) {
 	if err := caddy.Stop(); err != nil {
 		t.Error(err)
 	}
-	pendingDrains.Wait()
+	front.AwaitDrains()
 }
 
 func TestCaddyServesMail(t *testing.T) {

@@ -25,6 +25,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/front"
 	"github.com/caddymail/mailgateway/relay"
 )
 
@@ -59,7 +60,7 @@ type App struct {
 	tracingTaken bool
 
 	mu      sync.Mutex
-	running []*attachment // what Start took
+	running []*front.Attachment // what Start took
 }
 
 // Server is one SMTP submission server (RFC 6409, RFC 8314).
@@ -102,9 +103,22 @@ type Server struct {
 	AuthFailures *AuthFailures `json:"auth_failures,omitempty"`
 
 	// BareNewline says what happens to a CR or LF that stands alone in a
-	// message: `reject` refuses the message, `normalize` makes it CRLF.
-	// Default: `reject`.
+	// message or at the end of a command: `reject` refuses the message and
+	// closes the connection, `normalize` makes it CRLF. Only CRLF.CRLF ends a
+	// message in either case. Default: `normalize` for clients that log in,
+	// `reject` for those that send without (see Trust).
 	BareNewline string `json:"bare_newline,omitempty"`
+
+	// LFOnly are the networks whose clients may end every line with LF alone,
+	// the final dot's too. A connection whose first line ends with LF keeps to
+	// it: a CR anywhere ends it. Default: none.
+	LFOnly []string `json:"lf_only,omitempty"`
+
+	// Strict keeps to the letter of RFC 5321 and RFC 4954, and refuses what
+	// old devices get wrong: paths without brackets, blanks around them, dots
+	// and lengths in local parts, base64 without padding and the like.
+	// Default: false.
+	Strict bool `json:"strict,omitempty"`
 
 	// Envelope is `faithful` (every recipient gets the provider's own
 	// reply, two round trips a message) or `deferred` (one recipient per
@@ -114,6 +128,10 @@ type Server struct {
 	// CommandTimeout is how long a client may be silent between commands.
 	// Default: 5m (RFC 5321 section 4.5.3.2.7).
 	CommandTimeout caddy.Duration `json:"command_timeout,omitempty"`
+
+	// LoginTimeout bounds the time from the connection to the login or, for a
+	// client that need not log in, to its first MAIL. Default: 30s.
+	LoginTimeout caddy.Duration `json:"login_timeout,omitempty"`
 
 	// BodyIdleTimeout is how long a client may be silent within a message.
 	// Default: 3m (RFC 5321 section 4.5.3.2.5).

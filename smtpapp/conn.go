@@ -17,16 +17,26 @@ package smtpapp
 import (
 	"context"
 	"crypto/rand"
-	"crypto/tls"
 	"encoding/binary"
 	"net"
 	"net/netip"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/caddymail/mailgateway/internal/front"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/smtpapp/smtpserver"
+)
+
+// ending says how a connection ended, as the metrics call it.
+type ending = smtpserver.End
+
+const (
+	// endLimit is a connection beyond a limit.
+	endLimit ending = "limit"
+	// endLoginGone is the end of a session whose login holds no longer.
+	endLoginGone ending = "login_gone"
 )
 
 // refuseTimeout bounds the 421 to a client that is one too many. The reply
@@ -47,162 +57,62 @@ func newIDPrefix() string {
 
 func newID() string { return idPrefix + strconv.FormatUint(idCounter.Add(1), 36) }
 
-// admit checks the limits for a connection and serves it. It does not wait.
-func (p *point) admit(g *generation, nc net.Conn) {
-	remote := remoteAddr(nc)
-	if end := g.enter(nc, remote); end == "" {
-		go func() {
-			defer g.counters.give()
-			p.serve(g, nc, remote, nil)
-		}()
+// Refuse implements front.Handler. A client of implicit TLS could not read the
+// reply, so it hears none.
+func (g *generation) Refuse(nc net.Conn, _ netip.Addr, why front.Reason) {
+	end, reply := endLimit, relay.ReplyTooManyConns
+	if why == front.Banned {
+		end, reply = smtpserver.EndBanned, relay.ReplyBanned
 	}
-}
-
-// enter takes a place for a connection, or refuses it.
-func (g *generation) enter(nc net.Conn, remote netip.Addr) ending {
-	if !g.counters.take(g.policy.maxConns) {
-		return g.refuse(nc, relay.ReplyTooManyConns, endLimit)
-	}
-	if end := g.enterIP(nc, remote); end != "" {
-		g.counters.give()
-		return end
-	}
-	return ""
-}
-
-// enterIP takes a place for a client's connection, or refuses it.
-func (g *generation) enterIP(nc net.Conn, remote netip.Addr) ending {
-	key := clientKey(remote)
-	if key.IsValid() && failures.banned(addressKey(key), time.Now()) {
-		return g.refuse(nc, relay.ReplyBanned, endBanned)
-	}
-	if !g.counters.takeIP(key, g.policy.maxPerIP) {
-		return g.refuse(nc, relay.ReplyTooManyConns, endLimit)
-	}
-	return ""
-}
-
-// admitWrapped gives a connection to the generation's listener wrappers. It
-// takes its place before them, since they may wait for a header, and gives it
-// back when it closes, since they may close it themselves. It tells whether
-// the connection has been dealt with.
-func (g *generation) admitWrapped(v *virtualListener, nc net.Conn) bool {
-	if !g.counters.take(g.policy.maxConns) {
-		g.refuse(nc, relay.ReplyTooManyConns, endLimit)
-		return true
-	}
-	if v.offer(&placedConn{Conn: nc, counters: g.counters}) {
-		return true
-	}
-	g.counters.give()
-	return false
-}
-
-// placedConn has a place in the counters until it closes.
-type placedConn struct {
-	net.Conn
-	counters *counters
-	once     sync.Once
-}
-
-// Close implements net.Conn.
-func (c *placedConn) Close() error {
-	c.once.Do(c.counters.give)
-	return c.Conn.Close()
-}
-
-// serveWrapped serves a connection out of a listener wrapper. To ask for its
-// address may mean to wait for a PROXY header.
-func (p *point) serveWrapped(g *generation, nc net.Conn) {
-	remote := remoteAddr(nc)
-	if now := p.current(); now != nil {
-		g = now
-	}
-	if g.enterIP(nc, remote) == "" {
-		p.serve(g, nc, remote, nil)
-	}
-}
-
-// refuse says why and closes. A client of implicit TLS could not read it.
-func (g *generation) refuse(nc net.Conn, r *relay.Reply, end ending) ending {
 	g.metrics.session(g.name, end)
-	if g.policy.implicitTLS == nil {
+	if g.policy.ImplicitTLS == nil {
 		_ = nc.SetWriteDeadline(time.Now().Add(refuseTimeout))
-		_, _ = nc.Write(r.Append(nil))
+		_, _ = nc.Write(reply.Append(nil))
 	}
-	_ = nc.Close()
-	return end
 }
 
-// serve runs a session to its end. The connection has its places in the
-// counters already; the client's is given back.
-func (p *point) serve(g *generation, nc net.Conn, remote netip.Addr, state *tls.ConnectionState) {
-	c := g.counters
-	defer c.giveIP(clientKey(remote))
+// Serve implements front.Handler: it runs a session to its end.
+func (g *generation) Serve(c *front.Conn) {
 	g.metrics.active(g.name, 1)
 	defer g.metrics.active(g.name, -1)
 
-	l := &loop{p: g.policy}
-	l.w.init(nc)
-	l.w.tls = state
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &session{
-		ctx: ctx, cancel: cancel, id: newID(), point: p, remote: remote, address: remote.String(),
-		opened: time.Now(), wire: &l.w, local: isLocal(nc),
-		server: g.name, tlsState: func() *tls.ConnectionState { return l.w.tls },
+		ctx: ctx, cancel: cancel, id: newID(), point: &point{c.Point}, remote: c.Remote, address: c.Remote.String(),
+		opened: time.Now(), local: c.Local, server: g.name,
 	}
-	s.state.tls = state != nil
-	l.s = s
-	p.add(s)
-	end := ending("panic")
+	s.conn = smtpserver.New(c.Conn, s, &g.policy.Config, c.TLS)
+	s.state.tls = c.TLS != nil
+	s.asked, s.handshake = g.policy, g.policy
+	c.Point.Add(s)
+	end := smtpserver.EndPanic
 	defer func() {
 		r := recover()
-		p.remove(s)
-		_ = s.Logout()
-		_ = l.w.nc.Close()
-		l.w.release()
+		c.Point.Remove(s)
+		s.cancel()
 		g.metrics.session(g.name, end)
-		g.logEnd(s, end, l.err)
+		g.logEnd(s, end)
 		if r != nil {
 			g.logPanic(s, r)
 		}
 	}()
-	if p.current() == nil {
-		// The server went while this connection was on its way.
-		l.w.drain()
-	}
-	if g.policy.implicitTLS != nil && state == nil {
-		if err := l.w.startTLS(g.policy.implicitTLS, g.policy.handshakeTimeout()); err != nil {
-			end, l.err = endTLS, err
-			return
-		}
-		s.state.tls = true
-	}
-	end = l.serve()
-	if end == endErrors {
-		l.w.linger()
-	}
+	end = s.conn.Serve()
 }
 
-// isLocal tells whether a connection does not leave the machine by its kind.
-func isLocal(nc net.Conn) bool {
-	_, ok := nc.RemoteAddr().(*net.UnixAddr)
-	return ok
+// Drain implements front.Session.
+func (s *session) Drain() { s.conn.Drain() }
+
+// Kill implements front.Session.
+func (s *session) Kill() {
+	s.cancel()
+	s.conn.Kill()
 }
 
-// remoteAddr returns the client's IP address; it is not valid for unix
-// sockets.
-func remoteAddr(nc net.Conn) netip.Addr {
-	switch a := nc.RemoteAddr().(type) {
-	case *net.TCPAddr:
-		return a.AddrPort().Addr().Unmap()
-	case nil:
-		return netip.Addr{}
-	default:
-		ap, err := netip.ParseAddrPort(a.String())
-		if err != nil {
-			return netip.Addr{}
-		}
-		return ap.Addr().Unmap()
-	}
-}
+// clientKey is what limits and bans count as one client.
+func clientKey(a netip.Addr) netip.Prefix { return front.ClientPrefix(a) }
+
+// Interface guards
+var (
+	_ front.Handler = (*generation)(nil)
+	_ front.Session = (*session)(nil)
+)

@@ -117,13 +117,9 @@ func (s *session) punish(g *generation, name string) {
 	defer delayed.Add(-1)
 	t := time.NewTimer(delay)
 	defer t.Stop()
-	var drained <-chan struct{}
-	if s.wire != nil {
-		drained = s.wire.drained
-	}
 	select {
 	case <-t.C:
-	case <-drained:
+	case <-s.conn.Drained():
 	case <-s.ctx.Done():
 	}
 }

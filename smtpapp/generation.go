@@ -20,6 +20,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/front"
 	"github.com/caddymail/mailgateway/relay"
 )
 
@@ -33,11 +34,10 @@ type generation struct {
 	upstream  relay.Upstream
 	single    relay.SingleFlight // nil if the upstream cannot
 	warmer    relay.Warmer       // nil if the upstream cannot
-	counters  *counters
 	metrics   *metrics
 	logger    *zap.Logger
 	access    *zap.Logger
 	tracing   *tracing // nil if it is off
-	wrapped   []*virtualListener
+	front     *front.Generation
 	meters    sync.Map // of *meter, by upstream
 }

@@ -19,6 +19,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"crypto/tls"
+	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"io"
@@ -35,6 +36,7 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/smtpapp/smtpserver"
 )
 
 func TestMain(m *testing.M) {
@@ -94,18 +96,19 @@ type testServer struct {
 // testPolicy is the policy that the wire tests begin with.
 func testPolicy() *policy {
 	return &policy{
-		hostname: "mail.test", maxSize: 1 << 20, maxRcpts: 100, maxConns: 1000, maxPerIP: 1000,
-		commandTimeout: time.Minute, bodyIdle: time.Minute, bodyTimeout: time.Minute,
-		maxAuthTries: 3, authMax: 1 << 30, authWindow: time.Minute, authBan: time.Minute,
+		Config: smtpserver.Config{
+			BareNewline: smtpserver.BareReject, Strict: true,
+			Hostname: "mail.test", MaxSize: 1 << 20, MaxRecipients: 100, MaxAuthTries: 3,
+			CommandTimeout: time.Minute, BodyIdle: time.Minute, BodyTimeout: time.Minute,
+		},
+		maxConns: 1000, maxPerIP: 1000, authMax: 1 << 30, authWindow: time.Minute, authBan: time.Minute,
 	}
 }
 
 func newTestGeneration(t testing.TB, up relay.Upstream, source *testSource, p *policy) *generation {
-	if p.heloReply == nil {
-		p.compileReplies()
-	}
+	p.Prepare()
 	g := &generation{
-		name: "test", policy: p, upstream: up, counters: new(counters), metrics: processMetrics,
+		name: "test", policy: p, upstream: up, metrics: processMetrics,
 		directory: accounts.NewDirectory([]accounts.Source{source}, nil),
 		logger:    zap.NewNop(), access: zap.NewNop(),
 	}
@@ -142,14 +145,12 @@ func startServerWith(t testing.TB, up relay.Upstream, change func(*policy)) *tes
 		t.Fatal(err)
 	}
 	s.count = &countingListener{Listener: ln}
-	c := &core{point: s.point, key: "test", ln: s.count, done: make(chan struct{})}
-	c.start()
+	accepting := s.point.acceptOn(s.count)
 	s.addr = ln.Addr().String()
 	t.Cleanup(func() {
-		_ = c.Destruct()
-		for _, x := range s.point.list() {
-			x.kill()
-		}
+		_ = ln.Close()
+		<-accepting
+		s.point.killAll()
 		<-s.point.whenEmpty()
 	})
 	return s
@@ -346,6 +347,21 @@ func asProvider(code int, lines ...string) *relay.Reply {
 	return &relay.Reply{Code: code, Lines: lines}
 }
 
+// cutReader returns at most cut octets at a time.
+type cutReader struct {
+	b   []byte
+	cut int
+}
+
+func (r *cutReader) Read(p []byte) (int, error) {
+	if len(r.b) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p[:min(len(p), r.cut)], r.b)
+	r.b = r.b[n:]
+	return n, nil
+}
+
 // scriptConn is a connection that sends what it has been given and then ends.
 type scriptConn struct {
 	net.Conn
@@ -378,9 +394,7 @@ func pipeClient(t testing.TB, p *point, g *generation, ip string) *client {
 	}
 	p.admit(g, &addrConn{Conn: nc, remote: &net.TCPAddr{IP: net.ParseIP(ip), Port: 40000}})
 	t.Cleanup(func() {
-		for _, s := range p.list() {
-			s.kill()
-		}
+		p.killAll()
 		<-p.whenEmpty()
 	})
 	return c
@@ -400,4 +414,16 @@ func forgive() {
 	defer failures.mu.Unlock()
 	failures.lru.Init()
 	clear(failures.byKey)
+}
+
+// What smtpserver keeps to.
+const (
+	maxErrors      = 20
+	maxErrorsEarly = 10
+	maxCommand     = 2 << 10
+	maxBodyLine    = 1 << 20
+)
+
+func plain(name, password string) string {
+	return base64.StdEncoding.EncodeToString([]byte("\x00" + name + "\x00" + password))
 }

@@ -27,6 +27,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/front"
 	"github.com/caddymail/mailgateway/relay"
 )
 
@@ -58,10 +59,7 @@ func TestConnectionLimits(t *testing.T) {
 // awaitConns waits until the server counts so many connections.
 func (s *testServer) awaitConns(n int) {
 	for {
-		s.gen.counters.mu.Lock()
-		total := s.gen.counters.total
-		s.gen.counters.mu.Unlock()
-		if total <= n {
+		if s.gen.front.Load().Conns <= n {
 			return
 		}
 		time.Sleep(time.Millisecond)
@@ -76,17 +74,17 @@ func TestTimeouts(t *testing.T) {
 		end     string // what comes before the connection closes
 		trickle bool
 	}{
-		"greeting":             {func(p *policy) { p.commandTimeout = short }, `M: 220`, "421 4.4.2", false},
-		"command":              {func(p *policy) { p.commandTimeout = short }, states["hello"], "421 4.4.2", false},
-		"half a command":       {func(p *policy) { p.commandTimeout = short }, states["hello"] + "\nQ: \"NOO\"", "421 4.4.2", false},
-		"trickled command":     {func(p *policy) { p.commandTimeout = short }, states["hello"], "421 4.4.2", true},
-		"within a transaction": {func(p *policy) { p.commandTimeout = short }, states["rcpt"], "421 4.4.2", false},
-		"within AUTH":          {func(p *policy) { p.commandTimeout = short }, states["hello"] + "\nC: AUTH LOGIN\nM: 334", "421 4.4.2", false},
-		"body":                 {func(p *policy) { p.bodyIdle = short }, states["rcpt"] + "\nC: DATA\nM: 354\nC: half", "421 4.4.2", false},
-		"chunk":                {func(p *policy) { p.bodyIdle = short }, states["rcpt"] + "\nC: BDAT 100\nC: half", "421 4.4.2", false},
-		"between chunks":       {func(p *policy) { p.bodyIdle = short }, states["chunk"], "421 4.4.2", false},
-		"trickled body":        {func(p *policy) { p.bodyTimeout = short }, states["rcpt"] + "\nC: DATA\nM: 354", "421 4.4.2", true},
-		"trickled chunk":       {func(p *policy) { p.bodyTimeout = short }, states["rcpt"] + "\nC: BDAT 100000 LAST", "421 4.4.2", true},
+		"greeting":             {func(p *policy) { p.CommandTimeout = short }, `M: 220`, "421 4.4.2", false},
+		"command":              {func(p *policy) { p.CommandTimeout = short }, states["hello"], "421 4.4.2", false},
+		"half a command":       {func(p *policy) { p.CommandTimeout = short }, states["hello"] + "\nQ: \"NOO\"", "421 4.4.2", false},
+		"trickled command":     {func(p *policy) { p.CommandTimeout = short }, states["hello"], "421 4.4.2", true},
+		"within a transaction": {func(p *policy) { p.CommandTimeout = short }, states["rcpt"], "421 4.4.2", false},
+		"within AUTH":          {func(p *policy) { p.CommandTimeout = short }, states["hello"] + "\nC: AUTH LOGIN\nM: 334", "421 4.4.2", false},
+		"body":                 {func(p *policy) { p.BodyIdle = short }, states["rcpt"] + "\nC: DATA\nM: 354\nC: half", "421 4.4.2", false},
+		"chunk":                {func(p *policy) { p.BodyIdle = short }, states["rcpt"] + "\nC: BDAT 100\nC: half", "421 4.4.2", false},
+		"between chunks":       {func(p *policy) { p.BodyIdle = short }, states["chunk"], "421 4.4.2", false},
+		"trickled body":        {func(p *policy) { p.BodyTimeout = short }, states["rcpt"] + "\nC: DATA\nM: 354", "421 4.4.2", true},
+		"trickled chunk":       {func(p *policy) { p.BodyTimeout = short }, states["rcpt"] + "\nC: BDAT 100000 LAST", "421 4.4.2", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -160,7 +158,7 @@ func TestDrain(t *testing.T) {
 	mail.expect("250 2.0.0")
 	mail.expect("421 4.3.2")
 	mail.expectEOF()
-	pendingDrains.Wait()
+	front.AwaitDrains()
 	if n := len(s.up.taken()); n != 2 {
 		t.Errorf("%d messages delivered, want 2", n)
 	}
@@ -169,8 +167,8 @@ func TestDrain(t *testing.T) {
 // TestDrainHandshake takes a server away amid handshakes that do not get on.
 func TestDrainHandshake(t *testing.T) {
 	for name, change := range map[string]func(*policy){
-		"implicit": func(p *policy) { p.implicitTLS = new(tls.Config) },
-		"starttls": func(p *policy) { p.startTLS = new(tls.Config) },
+		"implicit": func(p *policy) { p.ImplicitTLS = new(tls.Config) },
+		"starttls": func(p *policy) { p.StartTLS = new(tls.Config) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := startServer(t, change)
@@ -179,13 +177,13 @@ func TestDrainHandshake(t *testing.T) {
 				c.play("M: 220\nC: EHLO c\nM: 250\nC: STARTTLS\nM: 220")
 			}
 			c.send("\x16\x03\x01") // the beginning of a record
-			for len(s.point.list()) == 0 {
+			for len(s.point.Sessions()) == 0 {
 				time.Sleep(time.Millisecond)
 			}
 			s.point.detach(s.gen)
 			s.point.drain(time.Minute)
 			<-s.point.whenEmpty()
-			pendingDrains.Wait()
+			front.AwaitDrains()
 			for {
 				if _, err := c.nc.Read(make([]byte, 1)); err != nil {
 					break
@@ -210,7 +208,7 @@ func TestDrainTimeout(t *testing.T) {
 	s.point.drain(50 * time.Millisecond)
 	mail.expectEOF()
 	data.expectEOF()
-	pendingDrains.Wait()
+	front.AwaitDrains()
 	if n := len(s.up.taken()); n != 0 {
 		t.Errorf("%d messages delivered", n)
 	}
@@ -222,7 +220,7 @@ func TestGenerations(t *testing.T) {
 	c := dial(t, s.addr)
 	c.login()
 	p := testPolicy()
-	p.maxSize = 10
+	p.MaxSize = 10
 	next := newTestGeneration(t, s.up, s.source, p)
 	s.point.attach(next)
 	c.send("MAIL FROM:<a@example.com> SIZE=11\r\n")
@@ -263,7 +261,7 @@ func TestManyLargeBodies(t *testing.T) {
 	if os.Getenv("SMTPAPP_TEST_LARGE") == "" {
 		size = 2 << 20
 	}
-	s := startServerWith(t, discardUpstream{}, func(p *policy) { p.maxSize = 64 << 20 })
+	s := startServerWith(t, discardUpstream{}, func(p *policy) { p.MaxSize = 64 << 20 })
 	block := []byte(strings.Repeat(strings.Repeat("x", 76)+"\r\n", 420))
 	before := memory()
 	var wg sync.WaitGroup

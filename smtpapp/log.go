@@ -23,45 +23,43 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/smtpapp/smtpserver"
 )
 
-// outcome is what became of a message.
-type outcome struct {
-	reply *relay.Reply // the final word; nil if the client did not wait for it
-	info  relay.Info
-	size  int64
-	data  time.Duration // from DATA or the first BDAT to the final reply
-}
-
 // logMessage writes the access log's line for a message, and counts it.
-func (g *generation) logMessage(s *session, o outcome) {
-	if o.info.Upstream == "" {
-		o.info.Upstream = s.account.Upstream
+func (g *generation) logMessage(s *session, res *smtpserver.Result) {
+	if s.about.Upstream == "" {
+		s.about.Upstream = s.account.Upstream
 	}
 	took := time.Since(s.started)
-	traceID := s.trace.finish(s, &o, s.started.Add(took))
+	word := res.Reply
+	if !res.Data && res.Accepted == 0 {
+		// No message came: the last recipient's reply says why.
+		word = res.LastRefusal
+	}
+	traceID := s.trace.finish(s, res, word, s.started.Add(took))
 	code, text := 0, "aborted by the client"
-	if o.reply != nil {
-		code, text = o.reply.Code, ""
-		if len(o.reply.Lines) > 0 {
-			text = o.reply.Lines[0]
+	if word != nil {
+		code, text = word.Code, ""
+		if len(word.Lines) > 0 {
+			text = word.Lines[0]
 		}
 	}
-	label := o.info.Upstream
-	if o.reply == relay.ReplyNoUpstream {
+	label := s.about.Upstream
+	if word == relay.ReplyNoUpstream {
 		label = "unknown" // whatever the account says must not be a label
 	}
-	g.meter(label).count(code, took, o.size)
-	tallyOf(s.account.Name, true).count(code, s.rcpts, o.size)
+	g.meter(label).count(code, took, res.Size)
+	tallyOf(s.account.Name, true).count(code, res.Accepted, res.Size)
 	c := g.access.Check(zapcore.InfoLevel, "message")
 	if c == nil {
 		return
 	}
 	// One field that writes the line costs less than seventeen.
 	c.Write(zap.Inline(&messageLine{
-		id: s.messageID(), server: g.name, account: s.account.Name, clientIP: s.address, from: s.from,
-		recipients: s.rcpts, size: o.size, upstream: o.info.Upstream, reused: o.info.Reused,
-		wait: o.info.Wait, token: o.info.Token, dial: o.info.Dial, envelope: o.info.Envelope, data: o.data,
+		id: s.messageID(), server: g.name, account: s.account.Name, clientIP: s.address, from: smtpserver.Printable(s.from),
+		recipients: res.Accepted, size: res.Size, upstream: s.about.Upstream, reused: s.about.Reused,
+		wait: s.about.Wait, token: s.about.Token, dial: s.about.Dial, envelope: s.about.Envelope, data: s.data,
 		took: took, code: code, reply: text, traceID: traceID,
 	}))
 }
@@ -117,24 +115,37 @@ func (g *generation) logAuth(s *session, name, result string) {
 			zap.String("id", s.id),
 			zap.String("server", g.name),
 			zap.Stringer("client_ip", s.remote),
-			zap.String("account", name),
+			zap.String("account", smtpserver.Printable(name)),
 			zap.String("result", result),
 		)
 	}
 }
 
 // logEnd says how a session ended; at debug level, since most end well.
-func (g *generation) logEnd(s *session, end ending, err error) {
+func (g *generation) logEnd(s *session, end ending) {
 	if c := g.logger.Check(zapcore.DebugLevel, "session ended"); c != nil {
 		c.Write(
 			zap.String("id", s.id),
 			zap.String("server", g.name),
 			zap.Stringer("client_ip", s.remote),
-			zap.String("hello", s.heloName),
+			zap.String("hello", smtpserver.Printable(s.heloName)),
 			zap.String("account", s.login),
 			zap.Int("messages", s.messageNo),
 			zap.String("result", string(end)),
-			zap.Error(err),
+			zap.Error(s.conn.Err()),
+		)
+	}
+}
+
+// logRefusal says what a client got wrong.
+func (g *generation) logRefusal(s *session, r smtpserver.Refusal) {
+	if c := g.logger.Check(zapcore.DebugLevel, "refused"); c != nil {
+		c.Write(
+			zap.String("id", s.id),
+			zap.String("server", g.name),
+			zap.Stringer("client_ip", s.remote),
+			zap.String("cause", string(r.Cause)),
+			zap.String("detail", smtpserver.Printable(r.Detail)),
 		)
 	}
 }
@@ -156,7 +167,7 @@ func (g *generation) logRefused(s *session, a *accounts.Account, from string) {
 			zap.String("server", g.name),
 			zap.Stringer("client_ip", s.remote),
 			zap.String("account", a.Name),
-			zap.String("from", from),
+			zap.String("from", smtpserver.Printable(from)),
 		)
 	}
 }

@@ -25,6 +25,7 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/smtpapp/smtpserver"
 )
 
 // BenchmarkAccessLog is the cost of counting a message and of its line,
@@ -41,6 +42,7 @@ func BenchmarkAccessLog(b *testing.B) {
 	reply := &relay.Reply{Code: 250, Lines: []string{"2.0.0 OK"}}
 	b.ReportAllocs()
 	for b.Loop() {
-		g.logMessage(s, outcome{reply: reply, size: 4096, info: relay.Info{Upstream: "up"}})
+		s.about = relay.Info{Upstream: "up"}
+		g.logMessage(s, &smtpserver.Result{Reply: reply, Data: true, Size: 4096, Tried: 1, Accepted: 1})
 	}
 }

@@ -30,6 +30,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/smtpapp/smtpserver"
 )
 
 // observe makes a server whose logs the test sees.
@@ -81,6 +82,11 @@ func TestAccessLog(t *testing.T) {
 		M: 250
 		M: 250
 		M: 250
+		# no line: nothing was tried
+		C: MAIL FROM:<a@example.com>
+		C: RSET
+		M: 250
+		M: 250
 		# refused by ourselves
 		C: MAIL FROM:<a@example.com>
 		C: RCPT TO:<b@example.org>
@@ -89,11 +95,7 @@ func TestAccessLog(t *testing.T) {
 		M: 250
 		M: 250
 		M: 554
-		# no line: nothing was tried
-		C: MAIL FROM:<a@example.com>
-		C: RSET
-		M: 250
-		M: 250`)
+		EOF`)
 	want := []struct {
 		code int64
 		rcpt int64
@@ -122,9 +124,6 @@ func TestAccessLog(t *testing.T) {
 	if len(ids) != len(lines) {
 		t.Errorf("ids %v", ids)
 	}
-	c.send("QUIT\r\n")
-	c.expect("221")
-	c.expectEOF()
 	<-s.point.whenEmpty()
 	s.awaitConns(0)
 	m := s.gen.metrics
@@ -132,7 +131,7 @@ func TestAccessLog(t *testing.T) {
 		"2xx":   testutil.ToFloat64(m.messages.WithLabelValues("test", "fake", "2xx")),
 		"other": testutil.ToFloat64(m.messages.WithLabelValues("test", "fake", "other")),
 		"login": testutil.ToFloat64(m.auths.WithLabelValues("test", "ok")),
-		"quit":  testutil.ToFloat64(m.sessions.WithLabelValues("test", "quit")),
+		"ended": testutil.ToFloat64(m.sessions.WithLabelValues("test", "errors")),
 	} {
 		if got != 1 {
 			t.Errorf("%s: %v, want 1", name, got)
@@ -239,6 +238,7 @@ func TestDelay(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		s := &session{ctx: ctx, cancel: cancel, point: pt}
+		s.conn = smtpserver.New(new(scriptConn), s, &p.Config, nil)
 		for _, want := range []time.Duration{250, 500, 1000, 2000, 4000, 8000, 8000} {
 			start := time.Now()
 			s.punish(g, "delayed@example.com")

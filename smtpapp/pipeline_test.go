@@ -23,6 +23,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/smtpapp/smtpserver"
 )
 
 // TestPipelining checks that pipelined commands are answered in order and in
@@ -110,7 +111,7 @@ func TestGreeting(t *testing.T) {
 }
 
 func TestMaxRecipients(t *testing.T) {
-	s := startServer(t, func(p *policy) { p.maxRcpts = 3 })
+	s := startServer(t, func(p *policy) { p.MaxRecipients = 3 })
 	c := dial(t, s.addr)
 	c.login()
 	c.send("MAIL FROM:<a@example.com>\r\n")
@@ -319,7 +320,7 @@ func TestCommandLines(t *testing.T) {
 		})
 	}
 	t.Run("bare LF normalized", func(t *testing.T) {
-		s := startServer(t, func(p *policy) { p.normalize = true })
+		s := startServer(t, func(p *policy) { p.BareNewline = smtpserver.BareNormalize })
 		c := dial(t, s.addr)
 		c.play(`
 			M: 220
@@ -342,7 +343,7 @@ func TestCommandLines(t *testing.T) {
 }
 
 func TestSizeParameter(t *testing.T) {
-	s := startServer(t, func(p *policy) { p.maxSize = 1000 })
+	s := startServer(t, func(p *policy) { p.MaxSize = 1000 })
 	c := dial(t, s.addr)
 	c.login()
 	c.play(`

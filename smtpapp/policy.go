@@ -15,90 +15,40 @@
 package smtpapp
 
 import (
-	"crypto/tls"
+	"crypto/sha256"
 	"net/netip"
-	"strconv"
 	"time"
 
-	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/smtpapp/smtpserver"
 )
 
 // policy is a server's configuration, compiled. It is immutable: another
 // configuration makes another one.
 type policy struct {
-	hostname  string
-	maxSize   int64
-	maxRcpts  int
-	maxConns  int
-	maxPerIP  int
-	normalize bool
-	deferred  bool
-	replyID   bool
+	smtpserver.Config // what the protocol needs
 
-	commandTimeout time.Duration
-	bodyIdle       time.Duration
-	bodyTimeout    time.Duration
+	maxConns int
+	maxPerIP int
+	deferred bool
+	replyID  bool
 
-	startTLS    *tls.Config // nil unless offered
-	implicitTLS *tls.Config // nil unless the server does TLS from the start
-	certLogin   bool
+	certLogin bool
+	// clientAuth tells apart how client certificates are asked for.
+	clientAuth [sha256.Size]byte
 
 	plaintextAuth []netip.Prefix
 	trust         []trustedNet
+	lfOnly        []netip.Prefix
 
-	maxAuthTries int
-	authMax      int
-	authWindow   time.Duration
-	authBan      time.Duration
-	authDelay    time.Duration
-
-	heloReply   *relay.Reply
-	ehloReplies [4]*relay.Reply
+	authMax    int
+	authWindow time.Duration
+	authBan    time.Duration
+	authDelay  time.Duration
 }
 
 type trustedNet struct {
 	prefix  netip.Prefix
 	account string
-}
-
-// compileReplies makes the replies that every client asks for.
-func (p *policy) compileReplies() {
-	p.heloReply = relay.Hello(p.hostname)
-	for i := range p.ehloReplies {
-		overTLS, auth := i&1 != 0, i&2 != 0
-		ext := []string{
-			"PIPELINING",
-			"SIZE " + strconv.FormatInt(p.maxSize, 10),
-			"8BITMIME",
-			"SMTPUTF8",
-			"ENHANCEDSTATUSCODES",
-			"CHUNKING",
-			"DSN",
-		}
-		if p.startTLS != nil && !overTLS {
-			ext = append(ext, "STARTTLS")
-		}
-		if auth {
-			ext = append(ext, "AUTH PLAIN LOGIN")
-		}
-		p.ehloReplies[i] = relay.Hello(p.hostname, ext...)
-	}
-}
-
-func (p *policy) ehlo(overTLS, auth bool) *relay.Reply {
-	i := 0
-	if overTLS {
-		i |= 1
-	}
-	if auth {
-		i |= 2
-	}
-	return p.ehloReplies[i]
-}
-
-// handshakeTimeout bounds a TLS handshake.
-func (p *policy) handshakeTimeout() time.Duration {
-	return min(p.commandTimeout, 30*time.Second)
 }
 
 // trusts returns the account that clients from addr send as without login.
@@ -116,7 +66,14 @@ func (p *policy) allowsPlaintext(addr netip.Addr) bool {
 	if addr.IsLoopback() {
 		return true
 	}
-	for _, prefix := range p.plaintextAuth {
+	return contains(p.plaintextAuth, addr)
+}
+
+// endsWithLF reports whether a client may end its lines with LF alone.
+func (p *policy) endsWithLF(addr netip.Addr) bool { return contains(p.lfOnly, addr) }
+
+func contains(list []netip.Prefix, addr netip.Addr) bool {
+	for _, prefix := range list {
 		if prefix.Contains(addr) {
 			return true
 		}

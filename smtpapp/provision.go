@@ -22,6 +22,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddymail/mailgateway/smtpapp/smtpserver"
 )
 
 // Defaults of a server's options.
@@ -31,6 +33,7 @@ const (
 	defaultMaxConns        = 10_000
 	defaultMaxConnsPerIP   = 1000
 	defaultCommandTimeout  = 5 * time.Minute
+	defaultLoginTimeout    = 30 * time.Second
 	defaultBodyIdleTimeout = 3 * time.Minute
 	defaultBodyTimeout     = 30 * time.Minute
 	defaultAuthMax         = 5
@@ -39,6 +42,13 @@ const (
 	defaultAuthDelay       = 250 * time.Millisecond
 	maxAuthTries           = 3
 )
+
+// bareNewlines are the values of bare_newline.
+var bareNewlines = map[string]smtpserver.BareNewline{
+	"":          smtpserver.BareAuto,
+	"reject":    smtpserver.BareReject,
+	"normalize": smtpserver.BareNormalize,
+}
 
 // provisioned is what becomes of a server's options.
 type provisioned struct {
@@ -55,19 +65,22 @@ func (s *Server) provision(ctx caddy.Context, a *App, name string) (needsCert bo
 		return false, err
 	}
 	p := &policy{
-		hostname: a.Hostname,
-		maxSize:  s.MaxMessageSize, maxRcpts: s.MaxRecipients,
+		Config: smtpserver.Config{
+			Hostname: a.Hostname, MaxSize: s.MaxMessageSize, MaxRecipients: s.MaxRecipients,
+			BareNewline:    bareNewlines[s.BareNewline],
+			Strict:         s.Strict,
+			LoginTimeout:   time.Duration(s.LoginTimeout),
+			CommandTimeout: time.Duration(s.CommandTimeout),
+			BodyIdle:       time.Duration(s.BodyIdleTimeout),
+			BodyTimeout:    time.Duration(s.BodyTimeout),
+			MaxAuthTries:   maxAuthTries,
+		},
 		maxConns: s.MaxConns, maxPerIP: s.MaxConnsPerIP,
-		normalize: s.BareNewline == "normalize", deferred: s.Envelope == "deferred",
-		replyID:        s.ReplyID,
-		commandTimeout: time.Duration(s.CommandTimeout),
-		bodyIdle:       time.Duration(s.BodyIdleTimeout),
-		bodyTimeout:    time.Duration(s.BodyTimeout),
-		maxAuthTries:   maxAuthTries,
-		authMax:        s.AuthFailures.Max,
-		authWindow:     time.Duration(s.AuthFailures.Window),
-		authBan:        time.Duration(s.AuthFailures.Ban),
-		authDelay:      time.Duration(s.AuthFailures.Delay),
+		deferred: s.Envelope == "deferred", replyID: s.ReplyID,
+		authMax:    s.AuthFailures.Max,
+		authWindow: time.Duration(s.AuthFailures.Window),
+		authBan:    time.Duration(s.AuthFailures.Ban),
+		authDelay:  time.Duration(s.AuthFailures.Delay),
 	}
 	s.prov = &provisioned{policy: p}
 	for _, l := range s.Listen {
@@ -79,6 +92,9 @@ func (s *Server) provision(ctx caddy.Context, a *App, name string) (needsCert bo
 	}
 	if p.plaintextAuth, err = parsePrefixes(s.PlaintextAuth); err != nil {
 		return false, fmt.Errorf("plaintext_auth: %w", err)
+	}
+	if p.lfOnly, err = parsePrefixes(s.LFOnly); err != nil {
+		return false, fmt.Errorf("lf_only: %w", err)
 	}
 	for _, t := range s.Trust {
 		prefixes, err := parsePrefixes(t.Networks)
@@ -105,7 +121,7 @@ func (s *Server) provision(ctx caddy.Context, a *App, name string) (needsCert bo
 	if err != nil {
 		return false, fmt.Errorf("tls: %w", err)
 	}
-	p.compileReplies()
+	p.Prepare()
 	return needsCert, nil
 }
 
@@ -114,9 +130,9 @@ func (s *Server) defaults() {
 	def(&s.MaxRecipients, defaultMaxRecipients)
 	def(&s.MaxConns, defaultMaxConns)
 	def(&s.MaxConnsPerIP, defaultMaxConnsPerIP)
-	def(&s.BareNewline, "reject")
 	def(&s.Envelope, "faithful")
 	def(&s.CommandTimeout, caddy.Duration(defaultCommandTimeout))
+	def(&s.LoginTimeout, caddy.Duration(defaultLoginTimeout))
 	def(&s.BodyIdleTimeout, caddy.Duration(defaultBodyIdleTimeout))
 	def(&s.BodyTimeout, caddy.Duration(defaultBodyTimeout))
 	if s.TLS == nil {
@@ -149,6 +165,7 @@ func (s *Server) check() error {
 		{"max_conns", int64(s.MaxConns)},
 		{"max_conns_per_ip", int64(s.MaxConnsPerIP)},
 		{"command_timeout", int64(s.CommandTimeout)},
+		{"login_timeout", int64(s.LoginTimeout)},
 		{"body_idle_timeout", int64(s.BodyIdleTimeout)},
 		{"body_timeout", int64(s.BodyTimeout)},
 		{"auth_failures: max", int64(s.AuthFailures.Max)},
@@ -159,7 +176,7 @@ func (s *Server) check() error {
 			return fmt.Errorf("%s: must not be negative", o.name)
 		}
 	}
-	if s.BareNewline != "reject" && s.BareNewline != "normalize" {
+	if _, ok := bareNewlines[s.BareNewline]; !ok {
 		return fmt.Errorf("bare_newline: unrecognized value '%s', want reject or normalize", s.BareNewline)
 	}
 	if s.Envelope != "faithful" && s.Envelope != "deferred" {

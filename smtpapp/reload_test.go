@@ -27,6 +27,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddymail/mailgateway/internal/front"
 )
 
 // runningApp returns the app of the configuration in force.
@@ -105,7 +107,7 @@ func TestReload(t *testing.T) {
 	if churned.Load() == 0 {
 		t.Error("no churn")
 	}
-	if n, _ := listeners.References("tcp/" + addr); n != 1 {
+	if n := front.References("tcp/" + addr); n != 1 {
 		t.Errorf("%d references to the listener, want 1", n)
 	}
 	if n := len(runningApp(t).Sessions()); n < 10 {
@@ -123,7 +125,7 @@ func TestReload(t *testing.T) {
 	if _, err := net.Dial("tcp", addr); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("the old address still answers: %v", err)
 	}
-	if _, ok := listeners.References("tcp/" + addr); ok {
+	if n := front.References("tcp/" + addr); n != 0 {
 		t.Error("the old listener is still held")
 	}
 }
@@ -173,18 +175,12 @@ func TestReloadWrapped(t *testing.T) {
 	default:
 	}
 	t.Logf("15 reloads, %d connections came and went", churned.Load())
-	v, _ := servers.References("local")
+	v := front.References("smtp/local")
 	if v != 1 {
 		t.Errorf("%d references to the server, want 1", v)
 	}
-	shared := runningApp(t).shared("local")
-	for {
-		shared.counters.mu.Lock()
-		total, ips := shared.counters.total, len(shared.counters.perIP)
-		shared.counters.mu.Unlock()
-		if total == 0 && ips == 0 {
-			break
-		}
+	at := runningApp(t).attachments()[0]
+	for at.Load() != (front.Load{}) {
 		time.Sleep(time.Millisecond)
 	}
 }
@@ -259,10 +255,10 @@ func TestFailedLoad(t *testing.T) {
 				if err := churn(addr); err != nil {
 					t.Error(err)
 				}
-				if n, _ := listeners.References("tcp/" + addr); n != 1 {
+				if n := front.References("tcp/" + addr); n != 1 {
 					t.Errorf("%d references to the listener, want 1", n)
 				}
-				if n, _ := servers.References("local"); n != 1 {
+				if n := front.References("smtp/local"); n != 1 {
 					t.Errorf("%d references to the server, want 1", n)
 				}
 			}

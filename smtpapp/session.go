@@ -16,8 +16,6 @@ package smtpapp
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"io"
 	"net/netip"
@@ -25,16 +23,16 @@ import (
 	"sync"
 	"time"
 
-	"github.com/emersion/go-sasl"
 	"github.com/emersion/go-smtp"
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/smtpapp/smtpserver"
 )
 
 // session is one client's session: who it is, what it may send, and the
-// message on its way. It implements go-smtp's AuthSession and can run on its
-// server loop as well as on ours.
+// message on its way. It is what stands behind a connection of smtpserver,
+// which keeps the sequence of commands.
 //
 // It is bound to no generation of the configuration: each MAIL takes the one
 // that is in force.
@@ -47,16 +45,18 @@ type session struct {
 	// address is remote for the access log, which wants it with each message.
 	address string
 	opened  time.Time
-	wire    *wire // nil on go-smtp's loop
+	conn    *smtpserver.Conn
 	server  string
-	// tlsState says what was agreed; nil without TLS.
-	tlsState func() *tls.ConnectionState
-	local    bool // over a unix socket
+	local   bool // over a unix socket
 
 	login     string  // the account's name, after AUTH
+	bound     binding // what lets the session send
 	auth      stretch // of the login, until its first message; zero unless traced
 	heloName  string
 	messageNo int
+
+	asked     *policy // that the connection was given last
+	handshake *policy // that TLS was agreed under
 
 	transaction
 
@@ -67,18 +67,16 @@ type session struct {
 
 // transaction is one message on its way.
 type transaction struct {
-	gen      *generation // in force at MAIL; nil outside a transaction
+	gen      *generation // in force at MAIL
 	account  *accounts.Account
 	from     string
 	opts     smtp.MailOptions
 	started  time.Time
-	tried    int // recipients
-	rcpts    int // recipients accepted
-	rcptErr  error
 	tx       relay.Transaction
 	txErr    error // why there is none
 	deferred *relay.Recipient
-	reported bool
+	about    relay.Info
+	data     time.Duration // from DATA or the first BDAT to the final reply
 	trace    *messageTrace // nil unless it is sampled
 }
 
@@ -90,20 +88,37 @@ type sessionState struct {
 	tls      bool
 }
 
-func (s *session) policy() *policy {
+// Config implements smtpserver.Session.
+func (s *session) Config() *smtpserver.Config {
 	g := s.point.current()
 	if g == nil {
 		return nil
 	}
-	return g.policy
+	s.asked = g.policy
+	return &g.policy.Config
 }
 
-func (s *session) hello(name string) { s.heloName = name }
+// Network implements smtpserver.Session.
+func (s *session) Network() smtpserver.Network {
+	_, trusted := s.asked.trusts(s.remote)
+	return smtpserver.Network{Trusted: trusted, LFOnly: s.asked.endsWithLF(s.remote)}
+}
 
-// startedTLS forgets who logged in before the handshake.
-func (s *session) startedTLS() {
-	s.login, s.auth = "", stretch{}
+// Hello implements smtpserver.Session.
+func (s *session) Hello(name string) { s.heloName = name }
+
+// StartedTLS implements smtpserver.Session: it forgets who logged in before.
+func (s *session) StartedTLS() {
+	s.login, s.auth, s.bound = "", stretch{}, binding{}
+	s.handshake = s.asked
 	s.update(func(st *sessionState) { st.tls, st.account = true, "" })
+}
+
+// Refused implements smtpserver.Session.
+func (s *session) Refused(r smtpserver.Refusal) {
+	if g := s.point.current(); g != nil {
+		g.logRefusal(s, r)
+	}
 }
 
 func (s *session) update(f func(*sessionState)) {
@@ -112,41 +127,32 @@ func (s *session) update(f func(*sessionState)) {
 	s.mu.Unlock()
 }
 
-// AuthMechanisms implements smtp.AuthSession.
-func (s *session) AuthMechanisms() []string {
-	p := s.policy()
-	if p == nil || !s.local && s.tlsState() == nil && !p.allowsPlaintext(s.remote) {
-		return nil
-	}
-	return mechanisms
+// MayLogin implements smtpserver.Session.
+func (s *session) MayLogin() bool {
+	g := s.point.current()
+	return g != nil && (s.local || s.conn.TLS() != nil || g.policy.allowsPlaintext(s.remote))
 }
 
-// Auth implements smtp.AuthSession.
-func (s *session) Auth(mech string) (sasl.Server, error) {
-	if len(s.AuthMechanisms()) == 0 {
-		return nil, relay.ReplyTLSRequired
-	}
-	// The ban holds for connections that were there before it, too.
-	if key := clientKey(s.remote); key.IsValid() && failures.banned(addressKey(key), time.Now()) {
-		return nil, relay.ReplyBanned
-	}
-	switch mech {
-	case sasl.Plain:
-		return &plainServer{check: s.authenticate}, nil
-	case sasl.Login:
-		return &loginServer{check: s.authenticate}, nil
-	}
-	return nil, relay.ReplyAuthMechanism
-}
+// What ends a session with its reply.
+var (
+	errShuttingDown = &smtpserver.Closing{Reply: relay.ReplyShuttingDown, End: smtpserver.EndShutdown}
+	errLoginGone    = &smtpserver.Closing{Reply: relay.ReplyLoginGone, End: endLoginGone}
+	errBanned       = &smtpserver.Closing{Reply: relay.ReplyBanned, End: smtpserver.EndBanned}
+)
 
 // maxLoggedName bounds what a client can make us write or remember.
 const maxLoggedName = 256
 
-// authenticate checks a login. A refusal says nothing of its reason.
-func (s *session) authenticate(name, password string) error {
+// Login implements smtpserver.Session. A refusal says nothing of its reason.
+func (s *session) Login(name, password string) error {
 	g := s.point.current()
 	if g == nil {
-		return relay.ReplyShuttingDown
+		return errShuttingDown
+	}
+	// The ban is looked at when the password is there: it holds for
+	// connections that were open before it, and for exchanges that were begun.
+	if key := clientKey(s.remote); key.IsValid() && failures.banned(addressKey(key), time.Now()) {
+		return errBanned
 	}
 	ctx := s.ctx
 	if key := clientKey(s.remote); key.IsValid() {
@@ -161,10 +167,11 @@ func (s *session) authenticate(name, password string) error {
 	switch {
 	case err == nil:
 		s.login, s.auth = a.Name, stretch{from, g.tracing.now()}
+		s.bound = binding{by: byPassword, name: a.Name, credential: a.Credential}
 		s.update(func(st *sessionState) { st.account = a.Name })
 		g.metrics.auth(g.name, "ok")
 		if g.warmer != nil {
-			g.warmer.Warm(a)
+			g.warmer.Warm(a.Account)
 		}
 		return nil
 	case errors.Is(err, accounts.ErrPaused):
@@ -184,67 +191,15 @@ func (s *session) authenticate(name, password string) error {
 	return relay.ReplyInternal
 }
 
-// identify finds the account that a message would be sent as: who logged in,
-// whom the client certificate names, or whom the network is trusted as.
-func (s *session) identify(g *generation) (*accounts.Account, error) {
-	a := s.candidate(g)
-	if a == nil {
-		// Nobody, or deleted since the login.
-		return nil, relay.ReplyAuthRequired
-	}
-	if a.Paused {
-		return nil, relay.ReplyPaused
-	}
-	return a, nil
-}
-
-func (s *session) candidate(g *generation) *accounts.Account {
-	if s.login != "" {
-		a, _ := g.directory.Lookup(s.login)
-		return a
-	}
-	if g.policy.certLogin {
-		// Only a chain that leads to a configured CA proves anything.
-		if state := s.tlsState(); state != nil && len(state.VerifiedChains) > 0 {
-			for _, name := range certNames(state.PeerCertificates[0]) {
-				if a, ok := g.directory.Lookup(name); ok {
-					return a
-				}
-			}
-		}
-	}
-	if name, ok := g.policy.trusts(s.remote); ok {
-		a, _ := g.directory.Lookup(name)
-		return a
-	}
-	return nil
-}
-
-// certNames are the names that a client certificate may log in by.
-func certNames(cert *x509.Certificate) []string {
-	names := append([]string(nil), cert.EmailAddresses...)
-	names = append(names, cert.DNSNames...)
-	if cert.Subject.CommonName != "" {
-		names = append(names, cert.Subject.CommonName)
-	}
-	return names
-}
-
-// Mail implements smtp.Session.
+// Mail implements smtpserver.Session.
 func (s *session) Mail(from string, opts *smtp.MailOptions) error {
 	g := s.point.current()
 	if g == nil {
-		return relay.ReplyShuttingDown
-	}
-	if s.gen != nil {
-		return relay.ReplyNestedMail
+		return errShuttingDown
 	}
 	a, err := s.identify(g)
 	if err != nil {
 		return err
-	}
-	if opts.Size > g.policy.maxSize {
-		return relay.ReplyTooBig
 	}
 	if !a.MaySend(from) {
 		g.logRefused(s, a, from)
@@ -257,92 +212,50 @@ func (s *session) Mail(from string, opts *smtp.MailOptions) error {
 	return nil
 }
 
-// Rcpt implements smtp.Session.
-func (s *session) Rcpt(to string, opts *smtp.RcptOptions) error {
-	if err := s.mayAdd(); err != nil {
-		return err
+// Rcpt implements smtpserver.Session.
+func (s *session) Rcpt(rcpts []relay.Recipient, answers []error) {
+	switch {
+	case s.gen.policy.deferred && s.gen.single != nil:
+		s.deferRcpts(rcpts, answers)
+	case s.begin() != nil:
+		for i := range answers {
+			answers[i] = s.txErr
+		}
+	default:
+		s.flight(rcpts, answers)
 	}
-	s.tried++
-	err := s.addRcpt(to, opts)
-	if err != nil {
-		s.rcptErr = err
-		s.trace.refused(err)
-		return err
+	for _, err := range answers {
+		if err != nil {
+			s.trace.refused(err)
+		}
 	}
-	s.rcpts++
-	return nil
 }
 
-func (s *session) addRcpt(to string, opts *smtp.RcptOptions) error {
-	if s.gen.policy.deferred && s.gen.single != nil {
-		return s.deferRcpt(to, opts)
-	}
-	if err := s.begin(); err != nil {
-		return err
-	}
+// flight sends recipients to the provider, in one go if that is possible.
+func (s *session) flight(rcpts []relay.Recipient, answers []error) {
 	from := s.trace.now()
-	err := s.tx.Rcpt(s.ctx, to, opts)
-	s.trace.flight(from)
-	return err
+	defer func() { s.trace.flight(from) }()
+	if b, ok := s.tx.(relay.RcptBatcher); ok && len(rcpts) > 1 {
+		results := b.RcptBatch(s.ctx, rcpts)
+		for i := copy(answers, results); i < len(answers); i++ {
+			answers[i] = relay.ReplyInternal
+		}
+		return
+	}
+	for i := range rcpts {
+		answers[i] = s.tx.Rcpt(s.ctx, rcpts[i].To, &rcpts[i].Opts)
+	}
 }
 
-// RcptBatch implements rcptBatcher.
-func (s *session) RcptBatch(rcpts []relay.Recipient) []error {
-	errs := make([]error, len(rcpts))
-	batcher := s.batcher(len(rcpts))
-	if batcher == nil {
-		for i := range rcpts {
-			errs[i] = s.Rcpt(rcpts[i].To, &rcpts[i].Opts)
-		}
-		return errs
-	}
-	n := min(len(rcpts), max(0, s.gen.policy.maxRcpts-s.rcpts))
-	s.tried += n
-	from := s.trace.now()
-	results := batcher.RcptBatch(s.ctx, rcpts[:n])
-	s.trace.flight(from)
-	for i := range n {
-		if errs[i] = relay.ReplyInternal; i < len(results) {
-			errs[i] = results[i]
-		}
-		if errs[i] != nil {
-			s.rcptErr = errs[i]
-			s.trace.refused(errs[i])
+// deferRcpts keeps the one recipient, which leaves with the message.
+func (s *session) deferRcpts(rcpts []relay.Recipient, answers []error) {
+	for i := range rcpts {
+		if s.deferred != nil {
+			answers[i] = relay.ReplyOneRecipient
 			continue
 		}
-		s.rcpts++
+		s.deferred = &relay.Recipient{To: rcpts[i].To, Opts: rcpts[i].Opts}
 	}
-	for i := n; i < len(rcpts); i++ {
-		errs[i] = relay.ReplyTooManyRcpts
-	}
-	return errs
-}
-
-// batcher returns the transaction as a batcher, if it is worth it.
-func (s *session) batcher(n int) relay.RcptBatcher {
-	if n < 2 || s.mayAdd() != nil || s.gen.policy.deferred && s.gen.single != nil || s.begin() != nil {
-		return nil
-	}
-	b, _ := s.tx.(relay.RcptBatcher)
-	return b
-}
-
-func (s *session) mayAdd() error {
-	if s.gen == nil {
-		return relay.ReplyBadSequence
-	}
-	if s.rcpts >= s.gen.policy.maxRcpts {
-		return relay.ReplyTooManyRcpts
-	}
-	return nil
-}
-
-func (s *session) deferRcpt(to string, opts *smtp.RcptOptions) error {
-	if s.deferred != nil {
-		return relay.ReplyOneRecipient
-	}
-	s.deferred = &relay.Recipient{To: to, Opts: *opts}
-	return nil
 }
 
 // begin opens the transaction with the first recipient. A failure stands for
@@ -360,66 +273,45 @@ func (s *session) begin() error {
 	return s.txErr
 }
 
-// Data implements smtp.Session. A positive reply comes as an error too, so
-// that go-smtp's loop says the provider's words.
-func (s *session) Data(r io.Reader) error {
-	reply, err := s.DataReply(r)
-	if err != nil {
-		return err
-	}
-	return reply
-}
-
-// outcomer is a message that knows how its reading went.
-type outcomer interface {
-	outcome() (size int64, verdict *relay.Reply, failed bool)
-}
-
-// DataReply implements dataReplier.
-func (s *session) DataReply(r io.Reader) (*relay.Reply, error) {
-	if s.gen == nil || s.tx == nil && s.deferred == nil {
-		return nil, relay.ReplyBadSequence
-	}
+// Data implements smtpserver.Session.
+func (s *session) Data(body io.Reader) (*relay.Reply, error) {
 	start := time.Now()
 	s.trace.dataFrom(start)
-	var reply relay.Reply
-	var info relay.Info
+	reply := new(relay.Reply)
 	var err error
 	if s.deferred != nil {
-		reply, info, err = s.gen.single.Send(s.ctx, s.account, s.from, &s.opts, *s.deferred, r)
+		*reply, s.about, err = s.gen.single.Send(s.ctx, s.account, s.from, &s.opts, *s.deferred, body)
 	} else {
-		reply, err = s.tx.Data(s.ctx, r)
-		info = s.describe()
+		*reply, err = s.tx.Data(s.ctx, body)
 	}
-	if err == nil && !reply.Positive() {
-		err = &reply
-	}
-	result := outcome{data: time.Since(start), info: info}
-	failed := false
-	if o, ok := r.(outcomer); ok {
-		var verdict *relay.Reply
-		result.size, verdict, failed = o.outcome()
-		if verdict != nil {
-			err = verdict
-		}
-	}
-	switch {
-	case failed:
-		// The client went, or changed its mind: there is no final reply.
-	case err != nil:
-		result.reply = asReply(err)
-	default:
-		result.reply = &reply
-	}
-	s.report(result)
+	s.data = time.Since(start)
 	if err != nil {
 		return nil, err
 	}
-	if s.gen.policy.replyID {
-		reply.Lines = withID(reply.Lines, s.messageID())
+	return reply, nil
+}
+
+// Finish implements smtpserver.Session.
+func (s *session) Finish(res *smtpserver.Result) {
+	if d, ok := s.tx.(relay.Describer); ok {
+		s.about = d.Describe()
 	}
-	s.update(func(st *sessionState) { st.messages++ })
-	return &reply, nil
+	if res.Tried > 0 {
+		s.gen.logMessage(s, res)
+	}
+	if res.Data && res.Reply != nil && res.Reply.Positive() {
+		s.update(func(st *sessionState) { st.messages++ })
+		if s.gen.policy.replyID {
+			said := *res.Reply
+			said.Lines = withID(said.Lines, s.messageID())
+			res.Reply = &said
+		}
+	}
+	if s.tx != nil {
+		s.tx.Abort()
+	}
+	s.transaction = transaction{}
+	s.update(func(st *sessionState) { st.inMail = false })
 }
 
 // withID appends an id to the last of a reply's lines, which are not ours.
@@ -432,53 +324,8 @@ func withID(lines []string, id string) []string {
 	return out
 }
 
-func (s *session) describe() relay.Info {
-	if d, ok := s.tx.(relay.Describer); ok {
-		return d.Describe()
-	}
-	return relay.Info{}
-}
-
 // messageID tells the messages of a session apart.
 func (s *session) messageID() string { return s.id + "." + strconv.Itoa(s.messageNo) }
 
-// report logs and counts what became of a message, once.
-func (s *session) report(o outcome) {
-	if !s.reported {
-		s.reported = true
-		s.gen.logMessage(s, o)
-	}
-}
-
-// Reset implements smtp.Session.
-func (s *session) Reset() {
-	if s.gen == nil {
-		return
-	}
-	if !s.reported && s.tried > 0 {
-		// No message came: why, says the last recipient's reply.
-		o := outcome{info: s.describe()}
-		if s.rcpts == 0 && s.rcptErr != nil {
-			o.reply = asReply(s.rcptErr)
-		}
-		s.report(o)
-	}
-	if s.tx != nil {
-		s.tx.Abort()
-	}
-	s.transaction = transaction{}
-	s.update(func(st *sessionState) { st.inMail = false })
-}
-
-// Logout implements smtp.Session.
-func (s *session) Logout() error {
-	s.Reset()
-	s.cancel()
-	return nil
-}
-
 // Interface guards
-var (
-	_ smtp.AuthSession = (*session)(nil)
-	_ backend          = (*session)(nil)
-)
+var _ smtpserver.Session = (*session)(nil)

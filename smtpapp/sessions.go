@@ -43,19 +43,12 @@ type SessionInfo struct {
 // Sessions returns the sessions of the app's servers, the oldest first. Those
 // that began under an earlier configuration are among them.
 func (a *App) Sessions() []SessionInfo {
-	a.mu.Lock()
-	var points []*point
-	for _, at := range a.running {
-		points = append(points, at.shared.point)
-		for _, c := range at.cores {
-			points = append(points, c.point)
-		}
-	}
-	a.mu.Unlock()
 	list := []SessionInfo{}
-	for _, p := range points {
-		for _, s := range p.list() {
-			list = append(list, s.info())
+	for _, at := range a.attachments() {
+		for _, s := range at.Sessions() {
+			if s, ok := s.(*session); ok {
+				list = append(list, s.info())
+			}
 		}
 	}
 	slices.SortFunc(list, func(a, b SessionInfo) int {

@@ -62,8 +62,8 @@ var states = map[string]string{
 		M: 250
 		C: RCPT TO:<stale@example.org>
 		M: 250
-		C: BDAT 5
-		Q: "a\nb\r\n"
+		C: BDAT 1048577
+		Q: "` + strings.Repeat("x", 1<<20+1) + `"
 		M: 554`,
 	"sent": `
 		LOGIN
@@ -206,15 +206,24 @@ func TestReset(t *testing.T) {
 }
 
 func TestTooManyErrors(t *testing.T) {
-	s := startServer(t, nil)
-	c := dial(t, s.addr)
-	c.expect("220")
-	for range maxErrors {
-		c.send("WHAT\r\n")
-		c.expect("500 5.5.2")
+	for state, limit := range map[string]int{"fresh": maxErrorsEarly, "hello": maxErrorsEarly, "authenticated": maxErrors} {
+		s := startServer(t, nil)
+		c := dial(t, s.addr)
+		c.play(states[state])
+		for i := range limit {
+			c.send("WHAT\r\n")
+			c.expect("500 5.5.2")
+			if i == limit/2 {
+				// What is of no use does not make up for them.
+				c.send("EHLO c\r\nNOOP\r\nRSET\r\n")
+				c.expect("250")
+				c.expect("250")
+				c.expect("250")
+			}
+		}
+		c.expect("421 4.7.0")
+		c.expectEOF()
 	}
-	c.expect("421 4.7.0")
-	c.expectEOF()
 }
 
 // TestProviderRefusals checks that what the provider refuses is not held

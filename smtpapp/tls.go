@@ -16,6 +16,7 @@ package smtpapp
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -64,6 +65,10 @@ func (t *TLS) provision(ctx caddy.Context, a *App, server string, p *policy) (ne
 			cp.FallbackSNI = a.Hostname
 		}
 	}
+	asked, err := json.Marshal(policies) // Provision takes the guest modules out
+	if err != nil {
+		return false, fmt.Errorf("connection_policies: %w", err)
+	}
 	if err := policies.Provision(ctx); err != nil {
 		return false, err
 	}
@@ -85,11 +90,13 @@ func (t *TLS) provision(ctx caddy.Context, a *App, server string, p *policy) (ne
 	}) {
 		return false, errors.New("client_certificate_login: needs a connection policy with client_authentication")
 	}
-	p.certLogin = t.ClientCertificateLogin
+	if p.certLogin = t.ClientCertificateLogin; p.certLogin {
+		p.clientAuth = sha256.Sum256(asked)
+	}
 	if t.Mode == "implicit" {
-		p.implicitTLS = cfg
+		p.ImplicitTLS = cfg
 	} else {
-		p.startTLS = cfg
+		p.StartTLS = cfg
 	}
 	return t.Certificate == "", nil
 }

@@ -216,18 +216,21 @@ func TestClientCertificateLogin(t *testing.T) {
 	caddyUpstream = new(fakeUpstream)
 	ca, stranger := newAuthority(t), newAuthority(t)
 	addr := freeAddr(t)
-	mustLoad(t, caddyConfig(t, object{
-		"accounts": []any{object{"source": "inline", "accounts": []any{
-			testRecord(testUser), testRecord("dns.example.com"), testRecord("common-name"),
-		}}},
-		"servers": object{"s": object{"listen": []string{addr}, "tls": object{
-			"mode": "implicit", "client_certificate_login": true,
-			"connection_policies": []any{object{"client_authentication": object{
-				"mode": "verify_if_given",
-				"ca":   object{"provider": "inline", "trusted_ca_certs": []string{base64.StdEncoding.EncodeToString(ca.cert.Raw)}},
+	config := func(login bool, ca *authority) object {
+		return caddyConfig(t, object{
+			"accounts": []any{object{"source": "inline", "accounts": []any{
+				testRecord(testUser), testRecord("dns.example.com"), testRecord("common-name"),
 			}}},
-		}}},
-	}))
+			"servers": object{"s": object{"listen": []string{addr}, "tls": object{
+				"mode": "implicit", "client_certificate_login": login,
+				"connection_policies": []any{object{"client_authentication": object{
+					"mode": "verify_if_given",
+					"ca":   object{"provider": "inline", "trusted_ca_certs": []string{base64.StdEncoding.EncodeToString(ca.cert.Raw)}},
+				}}},
+			}}},
+		})
+	}
+	mustLoad(t, config(true, ca))
 	defer stopCaddy(t)
 	awaitCertificate(t, addr)
 	for name, tc := range map[string]struct {
@@ -264,6 +267,28 @@ func TestClientCertificateLogin(t *testing.T) {
 			}
 		})
 	}
+	for name, next := range map[string]struct {
+		config object
+		want   string
+	}{
+		"the same": {config(true, ca), "250"}, "switched off": {config(false, ca), "421 4.7.0"}, "another CA": {config(true, stranger), "421 4.7.0"},
+	} {
+		t.Run("reload/"+name, func(t *testing.T) {
+			mustLoad(t, config(true, ca))
+			nc, err := tls.Dial("tcp", addr, &tls.Config{InsecureSkipVerify: true, ServerName: "localhost",
+				Certificates: []tls.Certificate{ca.issue(t, x509.Certificate{EmailAddresses: []string{testUser}})}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer nc.Close()
+			c := &client{t: t, nc: nc, r: bufio.NewReader(nc)}
+			c.play("M: 220\nC: EHLO c\nM: 250\nC: MAIL FROM:<a@example.com>\nM: 250\nC: RSET\nM: 250")
+			mustLoad(t, next.config)
+			c.send("MAIL FROM:<a@example.com>\r\n")
+			c.expect(next.want)
+		})
+	}
+	mustLoad(t, config(true, ca))
 	nc, err := tls.Dial("tcp", addr, &tls.Config{InsecureSkipVerify: true, ServerName: "localhost",
 		Certificates: []tls.Certificate{stranger.issue(t, x509.Certificate{EmailAddresses: []string{testUser}})}})
 	if err == nil {
@@ -280,66 +305,59 @@ func TestClientCertificateLogin(t *testing.T) {
 func TestStartTLSInjection(t *testing.T) {
 	ca := newAuthority(t)
 	pair := ca.issue(t, x509.Certificate{DNSNames: []string{"mail.test"}})
-	for name, start := range loops {
-		t.Run(name, func(t *testing.T) {
-			s := start(t, func(p *policy) { p.startTLS = &tls.Config{Certificates: []tls.Certificate{pair}} })
-			c := dial(t, s.addr)
-			c.play(`
-				M: 220
-				C: EHLO c
-				M: 250
-				C: STARTTLS
-				C: AUTH PLAIN ` + plain(testUser, testPassword) + `
-				C: MAIL FROM:<evil@example.com>
-				M: 220
-				TLS
-				C: NOOP
-				M: 250
-				C: MAIL FROM:<a@example.com>
-				M: 50
-				C: QUIT
-				M: 221`)
-			if name != "ours" {
-				return
-			}
-			// What was said in the clear is forgotten, a login too.
-			c = dial(t, s.addr)
-			c.play(`
-				LOGIN
-				C: STARTTLS
-				M: 220
-				TLS
-				C: MAIL FROM:<a@example.com>
-				S: 503 5.5.1 Bad sequence of commands
-				C: EHLO c
-				M: 250 AUTH PLAIN LOGIN
-				C: STARTTLS
-				S: 503 5.5.1 TLS already active
-				C: MAIL FROM:<a@example.com>
-				S: 530 5.7.0 Authentication required
-				C: AUTH PLAIN ` + plain(testUser, testPassword) + `
-				M: 235`)
-			// After a failed handshake there is no way back to the clear.
-			c = dial(t, s.addr)
-			c.play(`
-				M: 220
-				C: EHLO c
-				M: 250
-				C: STARTTLS now
-				S: 501 5.5.4 Syntax error in parameters or arguments
-				C: STARTTLS
-				M: 220
-				C: MAIL FROM:<a@example.com>`)
-			for {
-				line, err := c.line()
-				if err != nil {
-					break
-				}
-				if len(line) > 3 && line[0] >= '2' && line[0] <= '5' && line[3] == ' ' {
-					t.Errorf("reply %q in the clear", line)
-				}
-			}
-		})
+	s := startServer(t, func(p *policy) { p.StartTLS = &tls.Config{Certificates: []tls.Certificate{pair}} })
+	c := dial(t, s.addr)
+	c.play(`
+		M: 220
+		C: EHLO c
+		M: 250
+		C: STARTTLS
+		C: AUTH PLAIN ` + plain(testUser, testPassword) + `
+		C: MAIL FROM:<evil@example.com>
+		M: 220
+		TLS
+		C: NOOP
+		M: 250
+		C: MAIL FROM:<a@example.com>
+		M: 50
+		C: QUIT
+		M: 221`)
+	// What was said in the clear is forgotten, a login too.
+	c = dial(t, s.addr)
+	c.play(`
+		LOGIN
+		C: STARTTLS
+		M: 220
+		TLS
+		C: MAIL FROM:<a@example.com>
+		S: 503 5.5.1 Bad sequence of commands
+		C: EHLO c
+		M: 250 AUTH PLAIN LOGIN
+		C: STARTTLS
+		S: 503 5.5.1 TLS already active
+		C: MAIL FROM:<a@example.com>
+		S: 530 5.7.0 Authentication required
+		C: AUTH PLAIN ` + plain(testUser, testPassword) + `
+		M: 235`)
+	// After a failed handshake there is no way back to the clear.
+	c = dial(t, s.addr)
+	c.play(`
+		M: 220
+		C: EHLO c
+		M: 250
+		C: STARTTLS now
+		S: 501 5.5.4 Syntax error in parameters or arguments
+		C: STARTTLS
+		M: 220
+		C: MAIL FROM:<a@example.com>`)
+	for {
+		line, err := c.line()
+		if err != nil {
+			break
+		}
+		if len(line) > 3 && line[0] >= '2' && line[0] <= '5' && line[3] == ' ' {
+			t.Errorf("reply %q in the clear", line)
+		}
 	}
 }
 

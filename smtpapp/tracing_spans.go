@@ -24,6 +24,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/smtpapp/smtpserver"
 )
 
 // stretch is a part of the time.
@@ -100,7 +101,7 @@ func (m *messageTrace) flight(from time.Time) {
 // refused notes a recipient's refusal.
 func (m *messageTrace) refused(err error) {
 	if m != nil {
-		m.span.AddEvent("recipient refused", m.at(time.Now()), trace.WithAttributes(replyAttributes(asReply(err))...))
+		m.span.AddEvent("recipient refused", m.at(time.Now()), trace.WithAttributes(replyAttributes(smtpserver.AsReply(err))...))
 	}
 }
 
@@ -111,9 +112,9 @@ func (m *messageTrace) dataFrom(at time.Time) {
 	}
 }
 
-// finish makes the spans of a message that has ended, and returns the trace's
-// id for the log.
-func (m *messageTrace) finish(s *session, o *outcome, end time.Time) string {
+// finish makes the spans of a message that has ended with word, and returns
+// the trace's id for the log.
+func (m *messageTrace) finish(s *session, res *smtpserver.Result, word *relay.Reply, end time.Time) string {
 	if m == nil {
 		return ""
 	}
@@ -123,43 +124,43 @@ func (m *messageTrace) finish(s *session, o *outcome, end time.Time) string {
 		attribute.String("mailgateway.account", s.account.Name),
 		attribute.String("mailgateway.message.id", s.messageID()),
 		attribute.String("mailgateway.session.id", s.id),
-		attribute.String("mailgateway.upstream", o.info.Upstream),
-		attribute.Int("smtp.recipients.accepted", s.rcpts),
-		attribute.Int("smtp.recipients.refused", s.tried-s.rcpts),
-		attribute.Int64("smtp.message.size", o.size),
+		attribute.String("mailgateway.upstream", s.about.Upstream),
+		attribute.Int("smtp.recipients.accepted", res.Accepted),
+		attribute.Int("smtp.recipients.refused", res.Tried-res.Accepted),
+		attribute.Int64("smtp.message.size", res.Size),
 	)
 	if s.remote.IsValid() {
 		attrs = append(attrs, attribute.String("client.address", s.address))
 	}
-	if s.tx != nil || o.info.Reused || o.info.Opening != nil {
-		attrs = append(attrs, attribute.Bool("mailgateway.upstream.reused", o.info.Reused))
+	if s.tx != nil || s.about.Reused || s.about.Opening != nil {
+		attrs = append(attrs, attribute.Bool("mailgateway.upstream.reused", s.about.Reused))
 	}
-	if o.reply == nil {
+	if word == nil {
 		attrs = append(attrs, attribute.Bool("mailgateway.aborted", true))
 	}
 	m.span.SetAttributes(attrs...)
-	if o.reply != nil {
-		judge(m.span, o.reply)
+	if word != nil {
+		judge(m.span, word)
 	}
 
 	ctx := trace.ContextWithSpan(context.Background(), m.span)
 	m.child(ctx, "auth", m.auth, nil)
 	if m.beginErr != nil {
-		m.child(ctx, "wait", m.begin, asReply(m.beginErr))
-	} else if o.info.Waited > 0 {
-		m.child(ctx, "wait", stretch{o.info.Got.Add(-o.info.Waited), o.info.Got}, nil)
+		m.child(ctx, "wait", m.begin, smtpserver.AsReply(m.beginErr))
+	} else if s.about.Waited > 0 {
+		m.child(ctx, "wait", stretch{s.about.Got.Add(-s.about.Waited), s.about.Got}, nil)
 	}
 	// A connection that was ready before the message came cost it nothing.
-	if c := o.info.Opening; c != nil && !c.Ready.Before(s.started) {
+	if c := s.about.Opening; c != nil && !c.Ready.Before(s.started) {
 		m.child(ctx, "token", stretch{c.Token, c.Dial}, nil)
 		m.child(ctx, "dial", stretch{c.Dial, c.Ready}, nil)
 	}
 	var refusal *relay.Reply
-	if s.rcpts == 0 && s.rcptErr != nil {
-		refusal = asReply(s.rcptErr)
+	if res.Accepted == 0 {
+		refusal = res.LastRefusal
 	}
 	m.child(ctx, "envelope", m.envelope, refusal)
-	m.child(ctx, "data", stretch{m.data, end}, o.reply)
+	m.child(ctx, "data", stretch{m.data, end}, word)
 	m.span.End(trace.WithTimestamp(end))
 	return m.span.SpanContext().TraceID().String()
 }

@@ -19,71 +19,63 @@ import (
 )
 
 func TestSendMessage(t *testing.T) {
-	for name, start := range loops {
-		t.Run(name, func(t *testing.T) {
-			s := start(t, nil)
-			c := dial(t, s.addr)
-			c.play(`
-				LOGIN
-				C: MAIL FROM:<a@example.com> BODY=8BITMIME
-				M: 250 2
-				C: RCPT TO:<b@example.org>
-				M: 250 2
-				C: DATA
-				M: 354
-				C: Subject: test
-				C:
-				C: ..dot
-				C: .
-				S: 250 2.0.0 OK 12345 provider
-				C: QUIT
-				M: 221 2.0.0
-				EOF
-			`)
-			got := s.up.taken()
-			if len(got) != 1 {
-				t.Fatalf("got %d messages, want 1", len(got))
-			}
-			m := got[0]
-			if m.account != testUser || m.from != "a@example.com" || len(m.to) != 1 || m.to[0] != "b@example.org" {
-				t.Errorf("envelope %+v", m)
-			}
-			if want := "Subject: test\r\n\r\n.dot\r\n"; string(m.body) != want {
-				t.Errorf("body %q, want %q", m.body, want)
-			}
-		})
+	s := startServer(t, nil)
+	c := dial(t, s.addr)
+	c.play(`
+		LOGIN
+		C: MAIL FROM:<a@example.com> BODY=8BITMIME
+		M: 250 2
+		C: RCPT TO:<b@example.org>
+		M: 250 2
+		C: DATA
+		M: 354
+		C: Subject: test
+		C:
+		C: ..dot
+		C: .
+		S: 250 2.0.0 OK 12345 provider
+		C: QUIT
+		M: 221 2.0.0
+		EOF
+	`)
+	got := s.up.taken()
+	if len(got) != 1 {
+		t.Fatalf("got %d messages, want 1", len(got))
+	}
+	m := got[0]
+	if m.account != testUser || m.from != "a@example.com" || len(m.to) != 1 || m.to[0] != "b@example.org" {
+		t.Errorf("envelope %+v", m)
+	}
+	if want := "Subject: test\r\n\r\n.dot\r\n"; string(m.body) != want {
+		t.Errorf("body %q, want %q", m.body, want)
 	}
 }
 
 func TestSendChunks(t *testing.T) {
-	for name, start := range loops {
-		t.Run(name, func(t *testing.T) {
-			s := start(t, nil)
-			dial(t, s.addr).play(`
-				LOGIN
-				C: MAIL FROM:<a@example.com>
-				M: 250 2
-				C: RCPT TO:<b@example.org>
-				M: 250 2
-				C: BDAT 7
-				Q: "Hello\r\n"
-				M: 250 2.0.0
-				C: BDAT 9
-				Q: "World\r\n.\r"
-				M: 250 2.0.0
-				C: BDAT 1
-				Q: "\n"
-				M: 250 2.0.0
-				C: BDAT 0 LAST
-				S: 250 2.0.0 OK 12345 provider
-				C: QUIT
-				M: 221 2.0.0
-				EOF
-			`)
-			got := s.up.taken()
-			if len(got) != 1 || string(got[0].body) != "Hello\r\nWorld\r\n.\r\n" {
-				t.Fatalf("got %+v", got)
-			}
-		})
+	s := startServer(t, nil)
+	dial(t, s.addr).play(`
+		LOGIN
+		C: MAIL FROM:<a@example.com>
+		M: 250 2
+		C: RCPT TO:<b@example.org>
+		M: 250 2
+		C: BDAT 7
+		Q: "Hello\r\n"
+		M: 250 2.0.0
+		C: BDAT 9
+		Q: "World\r\n.\r"
+		M: 250 2.0.0
+		C: BDAT 1
+		Q: "\n"
+		M: 250 2.0.0
+		C: BDAT 0 LAST
+		S: 250 2.0.0 OK 12345 provider
+		C: QUIT
+		M: 221 2.0.0
+		EOF
+	`)
+	got := s.up.taken()
+	if len(got) != 1 || string(got[0].body) != "Hello\r\nWorld\r\n.\r\n" {
+		t.Fatalf("got %+v", got)
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/caddymail/mailgateway/accounts"
+	oauthgrant "github.com/caddymail/mailgateway/grant"
 	"github.com/caddymail/mailgateway/relay"
 )
 
@@ -60,6 +61,11 @@ type account struct {
 // credentials are what makes a connection this account's and no other's.
 type credentials struct {
 	name, mailbox, secret, seed, sourceIP string
+}
+
+// grant is what the token source is asked with.
+func (id credentials) grant(provider string) oauthgrant.Request {
+	return oauthgrant.Request{Provider: provider, Account: id.name, Mailbox: id.mailbox, Seed: id.seed}
 }
 
 func newAccount(u *upstream, name string) *account {

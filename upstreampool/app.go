@@ -33,24 +33,6 @@ func init() {
 	caddy.RegisterModule(new(App))
 }
 
-// Transport is what a module in the namespace `smtp_upstreams.transports` is:
-// one kind of upstream. A transport may implement relay.Warmer,
-// relay.SingleFlight and the interfaces of status.go too.
-type Transport interface {
-	relay.Upstream
-
-	// Bind is called once, after Provision, with the upstream's name. It
-	// checks what needs the name, and like Provision it changes nothing
-	// outside of the module.
-	Bind(name string) error
-	// Attach makes the configuration effective; Detach gives back exactly
-	// what Attach took. They are not called Start and Stop because Caddy
-	// takes every module with methods of these names for an app, and would
-	// start it on its own too.
-	Attach() error
-	Detach() error
-}
-
 // CaddyModule returns the Caddy module information.
 func (*App) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
@@ -75,7 +57,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		}
 		a.UpstreamsRaw[name] = withKind
 	}
-	a.transports = make(map[string]Transport, len(a.UpstreamsRaw))
+	a.transports = make(map[string]relay.Transport, len(a.UpstreamsRaw))
 	if len(a.UpstreamsRaw) == 0 {
 		return nil
 	}
@@ -84,7 +66,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("loading upstreams: %w", err)
 	}
 	for name, mod := range mods.(map[string]any) {
-		t, ok := mod.(Transport)
+		t, ok := mod.(relay.Transport)
 		if !ok {
 			return fmt.Errorf("upstream '%s': module %T is not an upstream transport", name, mod)
 		}
@@ -93,7 +75,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		}
 		a.transports[name] = t
 	}
-	return nil
+	return a.join()
 }
 
 // defaultTransport adds the inline key that selects the kind where it is missing.
@@ -116,16 +98,14 @@ func defaultTransport(raw json.RawMessage) (json.RawMessage, error) {
 
 // Start makes the configuration effective.
 func (a *App) Start() error {
-	started := make([]Transport, 0, len(a.transports))
-	for name, t := range a.transports {
-		if err := t.Attach(); err != nil {
+	for i, name := range a.order {
+		if err := a.transports[name].Attach(); err != nil {
 			// Caddy doesn't call Stop when Start fails.
-			for _, s := range started {
-				_ = s.Detach()
+			for _, started := range slices.Backward(a.order[:i]) {
+				_ = a.transports[started].Detach()
 			}
 			return fmt.Errorf("upstream '%s': %w", name, err)
 		}
-		started = append(started, t)
 	}
 	return nil
 }
@@ -133,8 +113,8 @@ func (a *App) Start() error {
 // Stop gives back what Start took.
 func (a *App) Stop() error {
 	var errs []error
-	for _, t := range a.transports {
-		errs = append(errs, t.Detach())
+	for _, name := range slices.Backward(a.order) {
+		errs = append(errs, a.transports[name].Detach())
 	}
 	return errors.Join(errs...)
 }

@@ -34,6 +34,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/caddymail/mailgateway/accounts"
+	oauthgrant "github.com/caddymail/mailgateway/grant"
 	"github.com/caddymail/mailgateway/relay"
 )
 
@@ -53,7 +54,7 @@ func (*tokenApp) Stop() error  { return nil }
 
 func (*tokenApp) HasProvider(name string) bool { return name == "google" }
 
-func (*tokenApp) Token(context.Context, string, string, string, string) (*oauth2.Token, error) {
+func (*tokenApp) Token(context.Context, oauthgrant.Request) (*oauth2.Token, error) {
 	return &oauth2.Token{AccessToken: "made-up"}, nil
 }
 
@@ -299,7 +300,7 @@ func TestVerify(t *testing.T) {
 		tr.upstream.closing.wait()
 		tr.upstream.storing.wait()
 	}()
-	app := &App{transports: map[string]Transport{"verify": tr}}
+	app := &App{transports: map[string]relay.Transport{"verify": tr}}
 	a := testAccount("a@a.test")
 	a.Upstream = "verify"
 	var steps []VerifyStep

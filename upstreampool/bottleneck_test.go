@@ -24,6 +24,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/oauth2"
+
+	oauthgrant "github.com/caddymail/mailgateway/grant"
 )
 
 // The proofs of docs/bottlenecks.md that no other test gives.
@@ -134,7 +136,7 @@ type hangingTokens struct {
 	asked, release chan struct{}
 }
 
-func (k *hangingTokens) Token(context.Context, string, string, string, string) (*oauth2.Token, error) {
+func (k *hangingTokens) Token(context.Context, oauthgrant.Request) (*oauth2.Token, error) {
 	k.asked <- struct{}{}
 	<-k.release
 	return nil, errors.New("released")

@@ -28,6 +28,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/relay"
 )
 
 // App holds the upstreams that accounts send through.
@@ -36,7 +37,8 @@ type App struct {
 	// the kind. Default: `smtp`.
 	UpstreamsRaw map[string]json.RawMessage `json:"upstreams,omitempty" caddy:"namespace=smtp_upstreams.transports inline_key=transport"`
 
-	transports map[string]Transport
+	transports map[string]relay.Transport
+	order      []string // of attaching: siblings first
 	logger     *zap.Logger
 }
 

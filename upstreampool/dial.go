@@ -27,6 +27,7 @@ import (
 
 	"golang.org/x/oauth2"
 
+	oauthgrant "github.com/caddymail/mailgateway/grant"
 	"github.com/caddymail/mailgateway/relay"
 )
 
@@ -67,12 +68,6 @@ func (e *dialError) Error() string {
 }
 
 func (e *dialError) Unwrap() error { return e.reply }
-
-// reauth is what the error of a token source that needs a human implements.
-type reauth interface {
-	error
-	ReauthRequired() bool
-}
 
 // dial opens a connection for the account and logs in. A refused token is
 // replaced once, on a new connection.
@@ -133,7 +128,7 @@ func (u *upstream) dial(ctx context.Context, s *settings, ac *account, id creden
 		}
 		u.metrics.dial(dialResults[err.class])
 		if err.class == failLogin && token != nil {
-			s.tokens.Reject(s.provider, id.name, id.mailbox, token)
+			s.tokens.Reject(id.grant(s.provider), token)
 			if attempt == 0 {
 				continue
 			}
@@ -147,7 +142,7 @@ var errBreakerOpen = errors.New("too many connect failures lately, not tried")
 func fetchToken(ctx context.Context, s *settings, id credentials) (*oauth2.Token, *dialError) {
 	ctx, cancel := context.WithTimeout(ctx, s.dialTimeout)
 	defer cancel()
-	token, err := s.tokens.Token(ctx, s.provider, id.name, id.mailbox, id.seed)
+	token, err := s.tokens.Token(ctx, id.grant(s.provider))
 	if err == nil && (token == nil || token.AccessToken == "") {
 		err = errors.New("empty token")
 	}
@@ -155,8 +150,12 @@ func fetchToken(ctx context.Context, s *settings, id credentials) (*oauth2.Token
 		return token, nil
 	}
 	reply := relay.ReplyTokenUnavailable
-	if r, ok := errors.AsType[reauth](err); ok && r.ReauthRequired() {
-		reply = relay.ReplyReauthRequired
+	if r, ok := errors.AsType[oauthgrant.Refusal](err); ok {
+		if text := r.Reply(); text != "" {
+			reply = relay.ReplyToken(text)
+		} else if r.ReauthRequired() {
+			reply = relay.ReplyReauthRequired
+		}
 	}
 	return nil, &dialError{class: failToken, stage: "token", reply: reply, err: err}
 }

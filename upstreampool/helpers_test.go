@@ -35,6 +35,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/caddymail/mailgateway/accounts"
+	oauthgrant "github.com/caddymail/mailgateway/grant"
 )
 
 // testSettings is an upstream without limits that talks to p in the clear.
@@ -111,7 +112,7 @@ type tokens struct {
 	length   int
 }
 
-func (k *tokens) Token(_ context.Context, _, _, _, _ string) (*oauth2.Token, error) {
+func (k *tokens) Token(_ context.Context, _ oauthgrant.Request) (*oauth2.Token, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.err != nil {
@@ -124,13 +125,17 @@ func (k *tokens) Token(_ context.Context, _, _, _, _ string) (*oauth2.Token, err
 	return k.current, nil
 }
 
-func (k *tokens) Reject(_, _, _ string, t *oauth2.Token) {
+func (k *tokens) Reject(_ oauthgrant.Request, t *oauth2.Token) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.rejected++
 	if k.current == t {
 		k.current = nil
 	}
+}
+
+func (k *tokens) Fresh(ctx context.Context, r oauthgrant.Request) (*oauth2.Token, error) {
+	return k.Token(ctx, r)
 }
 
 func (k *tokens) HasProvider(string) bool { return true }

@@ -171,6 +171,7 @@ type consentError struct{}
 
 func (consentError) Error() string        { return "invalid_grant" }
 func (consentError) ReauthRequired() bool { return true }
+func (consentError) Reply() string        { return "" }
 
 func TestTokenErrors(t *testing.T) {
 	p := newProvider(t)

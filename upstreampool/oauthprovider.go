@@ -14,16 +14,18 @@
 
 package upstreampool
 
+import "github.com/caddymail/mailgateway/relay"
+
 // Provider returns the name of the OAuth provider that an upstream's tokens
 // come from; empty if there is no such upstream, or if it uses none.
 func (a *App) Provider(upstream string) string {
-	if t, ok := a.transports[upstream].(interface{ OAuthProvider() string }); ok {
+	if t, ok := a.transports[upstream].(relay.OAuthUser); ok {
 		return t.OAuthProvider()
 	}
 	return ""
 }
 
-// OAuthProvider returns the name of the OAuth provider; empty if none is used.
+// OAuthProvider implements relay.OAuthUser.
 func (t *SMTPTransport) OAuthProvider() string {
 	if t.bound == nil {
 		return ""

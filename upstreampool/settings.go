@@ -16,7 +16,6 @@ package upstreampool
 
 import (
 	"cmp"
-	"context"
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/hex"
@@ -29,12 +28,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddymail/mailgateway/accounts"
+	oauthgrant "github.com/caddymail/mailgateway/grant"
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
-	"golang.org/x/oauth2"
-
-	"github.com/caddymail/mailgateway/accounts"
 )
 
 // Values of the options that are words.
@@ -54,15 +52,7 @@ const (
 )
 
 // TokenSource is what this package needs of the app `oauth_tokens`.
-type TokenSource interface {
-	// Token returns a valid access token. An error that needs a human has a
-	// method ReauthRequired() bool that returns true; all others are temporary.
-	Token(ctx context.Context, provider, account, mailbox, seed string) (*oauth2.Token, error)
-	// Reject says that the provider refused the token.
-	Reject(provider, account, mailbox string, t *oauth2.Token)
-	// HasProvider tells whether a provider of that name is configured.
-	HasProvider(name string) bool
-}
+type TokenSource = oauthgrant.Source
 
 // settings are one generation of an upstream's configuration with every default
 // filled in. They are immutable once the generation is attached.

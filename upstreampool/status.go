@@ -22,74 +22,20 @@ import (
 	"time"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/relay"
 )
 
-// ConnCounts are numbers of connections by state.
-type ConnCounts struct {
-	Idle    int `json:"idle"`
-	Busy    int `json:"busy"` // closing ones included
-	Opening int `json:"opening"`
-}
-
-// UpstreamStatus is what is known of one upstream. It holds no account's name
-// and no secret.
-type UpstreamStatus struct {
-	Name      string `json:"name"`
-	Transport string `json:"transport"`
-	Dial      string `json:"dial,omitempty"`
-	TLS       string `json:"tls,omitempty"`
-	Mechanism string `json:"mechanism,omitempty"`
-	Provider  string `json:"provider,omitempty"`
-
-	Connections ConnCounts `json:"connections"`
-	MaxConns    int64      `json:"max_conns,omitempty"`
-	// Waiting is the number of messages that wait for quota or a connection.
-	Waiting int `json:"waiting"`
-	// Accounts is the number of accounts with connections or counts.
-	Accounts int `json:"accounts"`
-	// Breaker is `closed`, `open` or `half_open`.
-	Breaker string `json:"breaker,omitempty"`
-}
-
-// AccountStatus is what is known of one account at its upstream.
-type AccountStatus struct {
-	Account     string     `json:"account"`
-	Upstream    string     `json:"upstream"`
-	Connections ConnCounts `json:"connections"`
-	Waiting     int        `json:"waiting"`
-	// MaxConns is the configured limit, Concurrency what the provider leaves
-	// of it for now.
-	MaxConns    int `json:"max_conns"`
-	Concurrency int `json:"concurrency"`
-	// LoginsResume is when the next login is tried after a refused one.
-	LoginsResume *time.Time `json:"logins_resume,omitempty"`
-	// LastError is the last reply that kept a connection from being opened.
-	LastError string        `json:"last_error,omitempty"`
-	Limits    []LimitStatus `json:"limits,omitempty"`
-}
-
-// LimitStatus is one counted limit.
-type LimitStatus struct {
-	// Counts is `messages` or `recipients`.
-	Counts    string        `json:"counts"`
-	Limit     accounts.Rate `json:"limit"`
-	Used      int64         `json:"used"`
-	Remaining int64         `json:"remaining"`
-	// NextFree is when the next slot is free if none is now.
-	NextFree *time.Time `json:"next_free,omitempty"`
-}
-
-// Reporter is an optional interface of a Transport.
-type Reporter interface {
-	Status() UpstreamStatus
-	AccountStatus(a *accounts.Account) AccountStatus
-}
-
-// Drainer is an optional interface of a Transport. Drain closes every idle
-// connection, and the others after their message; new ones are opened as needed.
-type Drainer interface {
-	Drain()
-}
+// These are relay's: every kind of upstream reports the same.
+type (
+	// ConnCounts is relay.ConnCounts.
+	ConnCounts = relay.ConnCounts
+	// UpstreamStatus is relay.UpstreamStatus.
+	UpstreamStatus = relay.UpstreamStatus
+	// AccountStatus is relay.AccountStatus.
+	AccountStatus = relay.AccountStatus
+	// LimitStatus is relay.LimitStatus.
+	LimitStatus = relay.LimitStatus
+)
 
 var (
 	// ErrNoUpstream says that no upstream of that name is configured.
@@ -103,7 +49,7 @@ func (a *App) Status() []UpstreamStatus {
 	list := make([]UpstreamStatus, 0, len(a.transports))
 	for _, name := range a.Names() {
 		st := UpstreamStatus{Name: name, Transport: fmt.Sprintf("%T", a.transports[name])}
-		if r, ok := a.transports[name].(Reporter); ok {
+		if r, ok := a.transports[name].(relay.Reporter); ok {
 			st = r.Status()
 		}
 		list = append(list, st)
@@ -118,7 +64,7 @@ func (a *App) AccountStatus(acct *accounts.Account) (AccountStatus, error) {
 	if !ok {
 		return AccountStatus{}, fmt.Errorf("%w: '%s'", ErrNoUpstream, acct.Upstream)
 	}
-	r, ok := t.(Reporter)
+	r, ok := t.(relay.Reporter)
 	if !ok {
 		return AccountStatus{}, ErrUnsupported
 	}
@@ -131,7 +77,7 @@ func (a *App) Drain(upstream string) error {
 	if !ok {
 		return fmt.Errorf("%w: '%s'", ErrNoUpstream, upstream)
 	}
-	d, ok := t.(Drainer)
+	d, ok := t.(relay.Drainer)
 	if !ok {
 		return ErrUnsupported
 	}
@@ -139,7 +85,7 @@ func (a *App) Drain(upstream string) error {
 	return nil
 }
 
-// Status implements Reporter.
+// Status implements relay.Reporter.
 func (t *SMTPTransport) Status() UpstreamStatus {
 	s := t.bound
 	st := UpstreamStatus{
@@ -154,14 +100,14 @@ func (t *SMTPTransport) Status() UpstreamStatus {
 		ac.mu.Lock()
 		st.Accounts++
 		st.Waiting += ac.nWait
-		st.Connections.add(ac)
+		addConns(&st.Connections, ac)
 		ac.mu.Unlock()
 	})
 	st.Breaker = u.breaker.state(clock())
 	return st
 }
 
-// AccountStatus implements Reporter.
+// AccountStatus implements relay.Reporter.
 func (t *SMTPTransport) AccountStatus(a *accounts.Account) AccountStatus {
 	st := AccountStatus{Account: a.Name, Upstream: t.name}
 	u := t.live()
@@ -176,7 +122,7 @@ func (t *SMTPTransport) AccountStatus(a *accounts.Account) AccountStatus {
 	defer u.forget(ac)
 	defer ac.mu.Unlock()
 	now := clock()
-	st.Connections.add(ac)
+	addConns(&st.Connections, ac)
 	st.Waiting = ac.nWait
 	st.MaxConns, st.Concurrency = ac.limits.conns, ac.adapt.limit(now)
 	if r := ac.adapt.lastReply(now); r != nil {
@@ -210,7 +156,7 @@ func (l *limits) status(now int64) []LimitStatus {
 	return list
 }
 
-// Drain implements Drainer.
+// Drain implements relay.Drainer.
 func (t *SMTPTransport) Drain() {
 	if u := t.live(); u != nil {
 		u.drain()
@@ -240,7 +186,7 @@ func (u *upstream) drain() {
 // wallTime turns a reading of the clock into a time to show.
 func wallTime(at int64) time.Time { return time.Unix(0, at).UTC().Truncate(time.Second) }
 
-func (n *ConnCounts) add(ac *account) {
+func addConns(n *ConnCounts, ac *account) {
 	n.Idle += ac.nIdle
 	n.Opening += ac.dialing
 	n.Busy += ac.conns - ac.nIdle - ac.dialing
@@ -265,7 +211,7 @@ func (u *upstream) count() ConnCounts {
 	var n ConnCounts
 	u.eachAccount(func(ac *account) {
 		ac.mu.Lock()
-		n.add(ac)
+		addConns(&n, ac)
 		ac.mu.Unlock()
 	})
 	return n
@@ -273,6 +219,6 @@ func (u *upstream) count() ConnCounts {
 
 // Interface guards
 var (
-	_ Reporter = (*SMTPTransport)(nil)
-	_ Drainer  = (*SMTPTransport)(nil)
+	_ relay.Reporter = (*SMTPTransport)(nil)
+	_ relay.Drainer  = (*SMTPTransport)(nil)
 )

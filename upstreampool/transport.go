@@ -102,7 +102,7 @@ func (t *SMTPTransport) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// Bind implements Transport.
+// Bind implements relay.Transport.
 func (t *SMTPTransport) Bind(name string) error {
 	s, err := t.resolve(name)
 	if err != nil {
@@ -116,7 +116,7 @@ func (t *SMTPTransport) Bind(name string) error {
 	return nil
 }
 
-// Attach implements Transport.
+// Attach implements relay.Transport.
 func (t *SMTPTransport) Attach() error {
 	t.upstream = attach(t.bound)
 	close(t.started)
@@ -142,7 +142,7 @@ func (t *SMTPTransport) ready(ctx context.Context) (*upstream, error) {
 	return nil, relay.ReplyNoConnection
 }
 
-// Detach implements Transport.
+// Detach implements relay.Transport.
 func (t *SMTPTransport) Detach() error {
 	if t.upstream == nil {
 		return nil
@@ -185,7 +185,7 @@ func (t *SMTPTransport) Send(ctx context.Context, a *accounts.Account, from stri
 // Interface guards
 var (
 	_ caddy.Provisioner  = (*SMTPTransport)(nil)
-	_ Transport          = (*SMTPTransport)(nil)
+	_ relay.Transport    = (*SMTPTransport)(nil)
 	_ relay.Warmer       = (*SMTPTransport)(nil)
 	_ relay.SingleFlight = (*SMTPTransport)(nil)
 )

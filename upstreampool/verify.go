@@ -28,28 +28,11 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/relay"
 )
 
-// VerifyStep is one step of a trial login.
-type VerifyStep struct {
-	// Name is `dns`, `tcp`, `tls`, `greeting`, `ehlo`, `starttls`, `token`,
-	// `auth`, `mail` or `quit`.
-	Name string `json:"name"`
-	// Took is how long it took, in nanoseconds.
-	Took time.Duration `json:"took"`
-	// Said is what the other side said, or what was learned of it. It holds
-	// no secret.
-	Said string `json:"said,omitempty"`
-	// Challenge is the decoded error challenge of a refused login.
-	Challenge string `json:"challenge,omitempty"`
-	// Error is empty if the step succeeded.
-	Error string `json:"error,omitempty"`
-}
-
-// Verifier is an optional interface of a Transport.
-type Verifier interface {
-	Verify(ctx context.Context, a *accounts.Account, from string, step func(VerifyStep)) error
-}
+// VerifyStep is relay.VerifyStep.
+type VerifyStep = relay.VerifyStep
 
 // Verify tries the way of a message of the account, up to a successful login,
 // and, if from is not empty, to a MAIL command that is taken back. It sends no
@@ -59,7 +42,7 @@ func (a *App) Verify(ctx context.Context, acct *accounts.Account, from string, s
 	if !ok {
 		return fmt.Errorf("%w: '%s'", ErrNoUpstream, acct.Upstream)
 	}
-	v, ok := t.(Verifier)
+	v, ok := t.(relay.Verifier)
 	if !ok {
 		return ErrUnsupported
 	}
@@ -96,7 +79,7 @@ type challengeError struct {
 
 func (e *challengeError) Unwrap() error { return e.error }
 
-// Verify implements Verifier. It takes one of the account's connections.
+// Verify implements relay.Verifier. It takes one of the account's connections.
 func (t *SMTPTransport) Verify(ctx context.Context, a *accounts.Account, from string, step func(VerifyStep)) error {
 	u := t.live()
 	if u == nil {
@@ -140,7 +123,7 @@ func (t *SMTPTransport) Verify(ctx context.Context, a *accounts.Account, from st
 	}
 	if derr = c.login(s, id, token); derr != nil {
 		if derr.class == failLogin && token != nil {
-			s.tokens.Reject(s.provider, id.name, id.mailbox, token)
+			s.tokens.Reject(id.grant(s.provider), token)
 		}
 		tr.done("auth", "", derr.err)
 		return derr
@@ -257,4 +240,4 @@ func (c *conn) describeTLS() string {
 }
 
 // Interface guard
-var _ Verifier = (*SMTPTransport)(nil)
+var _ relay.Verifier = (*SMTPTransport)(nil)

@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package smtpapp
+package smtpserver
 
 import (
 	"bytes"
@@ -35,8 +35,19 @@ var errMalformed = errors.New("malformed authentication response")
 // authenticator checks a name and a password.
 type authenticator func(name, password string) error
 
+// newSASL begins an exchange.
+func newSASL(mech string, check authenticator, strict bool) sasl.Server {
+	if mech == sasl.Login {
+		return &loginServer{check: check, strict: strict}
+	}
+	return &plainServer{check: check, strict: strict}
+}
+
 // plainServer is the server side of PLAIN (RFC 4616).
-type plainServer struct{ check authenticator }
+type plainServer struct {
+	check  authenticator
+	strict bool
+}
 
 func (s *plainServer) Next(response []byte) (challenge []byte, done bool, err error) {
 	if response == nil {
@@ -47,6 +58,9 @@ func (s *plainServer) Next(response []byte) (challenge []byte, done bool, err er
 		return nil, true, errMalformed
 	}
 	name, password, ok := bytes.Cut(rest, []byte{0})
+	if !s.strict {
+		identity, name, password = trimCredential(identity), trimCredential(name), trimCredential(password)
+	}
 	if !ok || len(name) == 0 || bytes.IndexByte(password, 0) >= 0 {
 		return nil, true, errMalformed
 	}
@@ -60,13 +74,17 @@ func (s *plainServer) Next(response []byte) (challenge []byte, done bool, err er
 // loginServer is the server side of LOGIN (draft-murchison-sasl-login). The
 // prompts are the ones that devices compare octet by octet.
 type loginServer struct {
-	check authenticator
-	asked bool
-	named bool
-	name  string
+	check  authenticator
+	strict bool
+	asked  bool
+	named  bool
+	name   string
 }
 
 func (s *loginServer) Next(response []byte) (challenge []byte, done bool, err error) {
+	if !s.strict && response != nil {
+		response = trimCredential(response)
+	}
 	switch {
 	case !s.asked && response == nil:
 		s.asked = true
@@ -82,45 +100,41 @@ func (s *loginServer) Next(response []byte) (challenge []byte, done bool, err er
 }
 
 // cmdAuth runs an AUTH exchange (RFC 4954 section 4).
-func (l *loop) cmdAuth(args string) {
+func (c *Conn) cmdAuth(args string) {
 	switch {
-	case !l.greeted:
-		l.refuse(relay.ReplyBadSequence)
+	case !c.greeted:
+		c.refuse(CauseBadSequence, relay.ReplyBadSequence, "AUTH")
 		return
-	case l.authed:
-		l.refuse(relay.ReplyAuthDone)
+	case c.authed:
+		c.refuse(CauseBadSequence, relay.ReplyAuthDone, "AUTH")
 		return
-	case l.mail:
-		l.refuse(relay.ReplyAuthInMail)
+	case c.tx.open:
+		c.refuse(CauseBadSequence, relay.ReplyAuthInMail, "AUTH")
 		return
 	}
-	if !l.refresh() {
+	if !c.refresh() {
 		return
 	}
 	mech, initial, hasInitial := strings.Cut(args, " ")
 	if mech == "" {
-		l.refuse(relay.ReplySyntax)
+		c.refuse(CauseSyntax, relay.ReplySyntax, "AUTH")
 		return
 	}
 	mech = strings.ToUpper(mech)
 	if !slices.Contains(mechanisms, mech) {
-		l.refuse(relay.ReplyAuthMechanism)
+		c.refuse(CauseAuthMechanism, relay.ReplyAuthMechanism, mech)
 		return
 	}
-	if !slices.Contains(l.s.AuthMechanisms(), mech) {
-		l.refuse(relay.ReplyTLSRequired)
+	if !c.s.MayLogin() {
+		c.refuse(CauseTLSRequired, relay.ReplyTLSRequired, "AUTH "+mech)
 		return
 	}
-	server, err := l.s.Auth(mech)
-	if err != nil {
-		l.answer(err)
-		return
-	}
+	server := newSASL(mech, c.s.Login, c.cfg.Strict)
 	var response []byte
 	if hasInitial {
 		var ok bool
-		if response, ok = decodeAuth([]byte(initial), true); !ok {
-			l.authRefused(relay.ReplyAuthMalformed)
+		if response, ok = decodeAuth([]byte(initial), true, c.cfg.Strict); !ok {
+			c.authRefused(CauseAuthMalformed, relay.ReplyAuthMalformed)
 			return
 		}
 	}
@@ -128,57 +142,73 @@ func (l *loop) cmdAuth(args string) {
 		challenge, done, err := server.Next(response)
 		switch {
 		case errors.Is(err, errMalformed):
-			l.authRefused(relay.ReplyAuthMalformed)
+			c.authRefused(CauseAuthMalformed, relay.ReplyAuthMalformed)
 			return
 		case err != nil:
-			l.authRefused(asReply(err))
+			c.loginRefused(err)
 			return
 		case done:
-			l.authed = true
-			l.authTry = 0
-			l.ok(relay.ReplyAuthOK)
+			c.authed = true
+			c.authTry = 0
+			c.ok(relay.ReplyAuthOK)
 			return
 		}
-		l.w.reply(relay.Challenge(base64.StdEncoding.EncodeToString(challenge)))
-		line, err := l.w.readLine(maxAuthLine, true)
+		c.w.reply(relay.Challenge(base64.StdEncoding.EncodeToString(challenge)))
+		line, err := c.readLine(maxAuthLine, true)
 		switch {
 		case errors.Is(err, errLineTooLong):
-			l.authRefused(relay.ReplyAuthTooLong)
+			c.authRefused(CauseAuthMalformed, relay.ReplyAuthTooLong)
 			return
-		case errors.Is(err, errBareLF) && l.p.normalize:
 		case errors.Is(err, errBareLF):
-			l.w.reply(relay.ReplyBareLF)
-			l.end = endErrors
+			c.refuseAndClose(CauseBareLF, relay.ReplyBareLF, "AUTH")
 			return
 		case err != nil:
-			l.failed(err)
+			c.failed(err)
 			return
 		}
 		if len(line) == 1 && line[0] == '*' {
-			l.authRefused(relay.ReplyAuthCancelled)
+			c.authRefused(CauseAuthMalformed, relay.ReplyAuthCancelled)
 			return
 		}
 		var ok bool
-		if response, ok = decodeAuth(line, false); !ok {
-			l.authRefused(relay.ReplyAuthMalformed)
+		if response, ok = decodeAuth(line, false, c.cfg.Strict); !ok {
+			c.authRefused(CauseAuthMalformed, relay.ReplyAuthMalformed)
 			return
 		}
 	}
 }
 
-// authRefused answers a failed exchange. A connection has only so many.
-func (l *loop) authRefused(r *relay.Reply) {
-	l.w.reply(r)
-	l.authTry++
-	if l.authTry >= l.p.maxAuthTries {
-		l.w.reply(relay.ReplyTooManyErrors)
-		l.end = endAuth
+// authRefused answers an exchange that came to no login.
+func (c *Conn) authRefused(cause Cause, r *relay.Reply) {
+	c.w.reply(r)
+	c.s.Refused(Refusal{Cause: cause, Reply: r, Detail: "AUTH"})
+	c.countTry()
+}
+
+// loginRefused answers a login that the session refuses, and has told of.
+func (c *Conn) loginRefused(err error) {
+	if c.answer(err); c.end == "" {
+		c.countTry()
 	}
 }
 
-// decodeAuth decodes a response, strictly: RFC 4954 section 4 wants 501 for
-// anything that is not base64. An initial response of "=" is an empty one.
-func decodeAuth(b []byte, initial bool) ([]byte, bool) {
+// countTry bounds the logins of a connection.
+func (c *Conn) countTry() {
+	c.authTry++
+	if c.authTry >= c.cfg.MaxAuthTries {
+		c.close(relay.ReplyTooManyErrors, EndAuth)
+		c.s.Refused(Refusal{Cause: CauseTooManyErrors, Reply: relay.ReplyTooManyErrors, Detail: "AUTH"})
+	}
+}
+
+// decodeAuth decodes a response. RFC 4954 section 4 wants 501 for anything that
+// is not base64, and so do we where strict; otherwise blanks around it do no
+// harm, nor does padding that is missing. An initial response of "=" is an empty
+// one.
+func decodeAuth(b []byte, initial, strict bool) ([]byte, bool) {
+	if !strict {
+		b = bytes.Trim(b, " \t\r\n")
+	}
 	if initial {
 		if len(b) == 0 {
 			return nil, false
@@ -188,16 +218,24 @@ func decodeAuth(b []byte, initial bool) ([]byte, bool) {
 		}
 	}
 	// The decoder skips line ends, of which a bare CR may be one.
-	if bytes.IndexByte(b, '\r') >= 0 {
+	if bytes.ContainsAny(b, "\r\n") {
 		return nil, false
 	}
-	out := make([]byte, base64.StdEncoding.DecodedLen(len(b)))
-	n, err := base64.StdEncoding.Strict().Decode(out, b)
+	encoding := base64.StdEncoding
+	if !strict && len(b)%4 != 0 {
+		b, encoding = bytes.TrimRight(b, "="), base64.RawStdEncoding
+	}
+	out := make([]byte, encoding.DecodedLen(len(b)))
+	n, err := encoding.Strict().Decode(out, b)
 	if err != nil {
 		return nil, false
 	}
 	return out[:n], true
 }
+
+// trimCredential takes off what ends a name or a password in the memory or the
+// form of some devices, and is part of neither.
+func trimCredential(b []byte) []byte { return bytes.TrimRight(b, "\x00\r\n") }
 
 // Interface guards
 var (

@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package smtpapp
+package smtpserver
 
 import (
 	"bytes"
@@ -33,11 +33,13 @@ func FuzzDot(f *testing.F) {
 	f.Add([]byte("\r\n.\r\n"), uint16(3), uint16(5), true)
 	f.Add([]byte("no end"), uint16(3), uint16(5), true)
 	f.Fuzz(func(t *testing.T, raw []byte, cut, size uint16, normalize bool) {
-		p := testPolicy()
-		p.normalize = normalize
-		l := bodyLoop(&cutReader{b: raw, cut: int(cut%512) + 1}, p)
+		cfg := testConfig()
+		if cfg.BareNewline = BareReject; normalize {
+			cfg.BareNewline = BareNormalize
+		}
+		l := bodyOf(&cutReader{b: raw, cut: int(cut%512) + 1}, cfg)
 		defer l.w.release()
-		l.body.start(l, true)
+		l.start(true)
 		got, err := readPieces(&l.body, int(size%4096)+1)
 		want, rest, ok := referenceDot(string(raw))
 		if !ok {
@@ -56,7 +58,7 @@ func FuzzDot(f *testing.F) {
 			ok = referenceClean(want)
 		}
 		if ok != (err == nil) {
-			t.Fatalf("error %v, verdict %v, reference says ok=%v: %q", err, l.body.verdict, ok, want)
+			t.Fatalf("error %v, verdict %v, reference says ok=%v: %q", err, l.body.flaw, ok, want)
 		}
 		if ok && string(got) != want {
 			t.Fatalf("got %q, want %q", got, want)
@@ -93,11 +95,13 @@ func FuzzChunks(f *testing.F) {
 			rest = rest[k:]
 		}
 		raw.WriteString("BDAT 0 LAST\r\nNOOP\r\n")
-		p := testPolicy()
-		p.normalize = normalize
-		l := bodyLoop(&cutReader{b: raw.Bytes(), cut: int(cut%512) + 1}, p)
+		cfg := testConfig()
+		if cfg.BareNewline = BareReject; normalize {
+			cfg.BareNewline = BareNormalize
+		}
+		l := bodyOf(&cutReader{b: raw.Bytes(), cut: int(cut%512) + 1}, cfg)
 		defer l.w.release()
-		l.body.start(l, false)
+		l.start(false)
 		l.body.setChunk(int64(len(first)), false)
 		got, err := readPieces(&l.body, int(size%4096)+1)
 		want, ok := string(message), referenceClean(string(message))
@@ -106,7 +110,7 @@ func FuzzChunks(f *testing.F) {
 			ok = want != "" || len(message) == 0
 		}
 		if ok != (err == nil) {
-			t.Fatalf("error %v, verdict %v, reference says ok=%v: %q", err, l.body.verdict, ok, message)
+			t.Fatalf("error %v, verdict %v, reference says ok=%v: %q", err, l.body.flaw, ok, message)
 		}
 		if ok && string(got) != want {
 			t.Fatalf("got %q, want %q", got, want)

@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package smtpapp
+package smtpserver
 
 import (
 	"net/netip"
@@ -22,11 +22,15 @@ import (
 	"golang.org/x/net/idna"
 )
 
-// Lengths of RFC 5321 section 4.5.3.1.
+// Lengths of RFC 5321 section 4.5.3.1, and what is let through where not strict:
+// what a local part may be is for its host to say.
 const (
 	maxLocalPart = 64
 	maxDomain    = 255
 	maxMailbox   = 254 // a path is at most 256 with its angle brackets
+
+	maxLocalPartTolerant = 255
+	maxMailboxTolerant   = maxLocalPartTolerant + 1 + maxDomain
 )
 
 // path is what a path says.
@@ -35,9 +39,48 @@ type path struct {
 	utf8    bool   // it needs SMTPUTF8
 }
 
-// cutPath takes `<path>` off the front of s and returns what follows it. A
-// quoted local part may hold a '>'.
-func cutPath(s string) (inner, rest string, ok bool) {
+// cutPath takes a path off the front of s: `<mailbox>`, and where not strict
+// also `mailbox` alone and blanks on both sides of the brackets. It returns what
+// is in it, and what follows: parameters.
+func cutPath(s string, strict bool) (inner, rest string, ok bool) {
+	if strict {
+		return cutBrackets(s)
+	}
+	s = strings.TrimLeft(s, " ")
+	if strings.HasPrefix(s, "<") {
+		inner, rest, ok = cutBrackets(s)
+		return strings.Trim(inner, " "), rest, ok
+	}
+	// RAID controllers and old scanners know no brackets. The null path and
+	// what has brackets within would be ambiguous.
+	n := endOfWord(s)
+	inner, rest = s[:n], s[n:]
+	return inner, rest, inner != "" && !strings.ContainsAny(inner, "<>")
+}
+
+// endOfWord returns where the first blank is that is not in quotes.
+func endOfWord(s string) int {
+	quoted := false
+	for i := 0; i < len(s); i++ {
+		switch s[i] {
+		case '"':
+			quoted = !quoted
+		case '\\':
+			if quoted {
+				i++
+			}
+		case ' ':
+			if !quoted {
+				return i
+			}
+		}
+	}
+	return len(s)
+}
+
+// cutBrackets takes `<path>` off the front of s. A quoted local part may hold a
+// '>'.
+func cutBrackets(s string) (inner, rest string, ok bool) {
 	if len(s) < 2 || s[0] != '<' {
 		return "", "", false
 	}
@@ -61,10 +104,16 @@ func cutPath(s string) (inner, rest string, ok bool) {
 
 // parseMailbox checks a mailbox (RFC 5321 section 4.1.2, RFC 6531 section
 // 3.3). Source routes are refused: section 4.1.1.3 lets a server ignore or
-// refuse them, and nobody sends them in good faith.
-func parseMailbox(s string) (path, bool) {
+// refuse them, and no client sends them in good faith. Where not strict, dots
+// stand anywhere in the local part, as real addresses at docomo.ne.jp have them,
+// and the lengths are larger: the provider decides.
+func parseMailbox(s string, strict bool) (path, bool) {
 	p := path{mailbox: s}
-	if s == "" || len(s) > maxMailbox {
+	mailbox, local := maxMailboxTolerant, maxLocalPartTolerant
+	if strict {
+		mailbox, local = maxMailbox, maxLocalPart
+	}
+	if s == "" || len(s) > mailbox {
 		return p, false
 	}
 	for i := 0; i < len(s); i++ {
@@ -80,12 +129,12 @@ func parseMailbox(s string) (path, bool) {
 	if s[0] == '"' {
 		n = quotedLocalPart(s)
 	} else {
-		n = dotLocalPart(s)
+		n = dotLocalPart(s, strict)
 	}
-	if n <= 0 || n > maxLocalPart || n >= len(s) || s[n] != '@' {
+	if n <= 0 || n > local || n >= len(s) || s[n] != '@' {
 		return p, false
 	}
-	return p, validDomain(s[n+1:])
+	return p, validDomain(s[n+1:], strict)
 }
 
 // cleanUTF8 tells whether s is UTF-8 without C1 control characters.
@@ -101,17 +150,17 @@ func cleanUTF8(s string) bool {
 }
 
 // dotLocalPart returns the length of the Dot-string at the front of s, or 0.
-func dotLocalPart(s string) int {
+func dotLocalPart(s string, strict bool) int {
 	atom := false
 	for i := 0; i < len(s); i++ {
 		switch c := s[i]; {
 		case isAtext(c):
 			atom = true
 		case c == '.':
-			if !atom {
+			if !atom && strict {
 				return 0
 			}
-			atom = false
+			atom = atom && !strict
 		default:
 			if !atom {
 				return 0
@@ -153,12 +202,18 @@ func isAtext(c byte) bool {
 }
 
 // validDomain checks the part after the '@': a domain or an address literal.
-func validDomain(s string) bool {
+// Where not strict, it may have underscores and one dot at its end.
+func validDomain(s string, strict bool) bool {
 	if s == "" || len(s) > maxDomain {
 		return false
 	}
 	if s[0] == '[' {
 		return validLiteral(s)
+	}
+	if !strict {
+		if s = strings.TrimSuffix(s, "."); s == "" {
+			return false
+		}
 	}
 	ascii := true
 	for i := 0; i < len(s); i++ {
@@ -179,6 +234,8 @@ func validDomain(s string) bool {
 	for i := 0; i < len(s); i++ {
 		switch c := s[i]; {
 		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
+			label++
+		case c == '_' && !strict:
 			label++
 		case c == '-':
 			if label == 0 || i+1 == len(s) || s[i+1] == '.' {

@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package smtpapp
+package front
 
 import (
 	"context"
@@ -33,20 +33,21 @@ var listeners = caddy.NewUsagePool()
 
 // core is one socket and its accept loop.
 type core struct {
-	*point
+	*Point
 	key  string
 	ln   net.Listener
 	once sync.Once
 	done chan struct{}
 }
 
-func listenerKey(addr caddy.NetworkAddress, offset uint) string {
+// ListenerKey names a socket among those of the process.
+func ListenerKey(addr caddy.NetworkAddress, offset uint) string {
 	return addr.Network + "/" + addr.JoinHostPort(offset)
 }
 
 // openCore returns the core for an address, and opens it if it is new.
 func openCore(addr caddy.NetworkAddress, offset uint) (*core, error) {
-	key := listenerKey(addr, offset)
+	key := ListenerKey(addr, offset)
 	v, _, err := listeners.LoadOrNew(key, func() (caddy.Destructor, error) {
 		ln, err := addr.Listen(context.Background(), offset, net.ListenConfig{})
 		if err != nil {
@@ -56,7 +57,7 @@ func openCore(addr caddy.NetworkAddress, offset uint) (*core, error) {
 		if !ok {
 			return nil, fmt.Errorf("network %s is not stream-based", addr.Network)
 		}
-		c := &core{point: newPoint(), key: key, ln: l, done: make(chan struct{})}
+		c := &core{Point: NewPoint(), key: key, ln: l, done: make(chan struct{})}
 		return c, nil
 	})
 	if err != nil {
@@ -88,8 +89,7 @@ func (c *core) accept() {
 			}
 			// Out of descriptors, or the like.
 			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
-			caddy.Log().Named("smtp").Error("accepting connection",
-				zap.String("listener", c.key), zap.Error(err))
+			c.logger().Error("accepting connection", zap.String("listener", c.key), zap.Error(err))
 			time.Sleep(pause)
 			continue
 		}
@@ -98,24 +98,31 @@ func (c *core) accept() {
 	}
 }
 
+func (c *core) logger() *zap.Logger {
+	if g := c.Current(); g != nil && g.Logger != nil {
+		return g.Logger
+	}
+	return caddy.Log()
+}
+
 // dispatch hands a connection to the generation in force, and to the next one
 // if that goes away meanwhile.
 func (c *core) dispatch(nc net.Conn) {
 	for {
-		g := c.current()
+		g := c.Current()
 		if g == nil {
 			_ = nc.Close()
 			return
 		}
 		v := g.wrapper(c)
 		if v == nil {
-			c.point.admit(g, nc)
+			c.Admit(g, nc)
 			return
 		}
 		if g.admitWrapped(v, nc) {
 			return
 		}
-		if c.current() == g {
+		if c.Current() == g {
 			_ = nc.Close()
 			return
 		}
@@ -167,7 +174,7 @@ func (v *virtualListener) Close() error {
 func (v *virtualListener) Addr() net.Addr { return v.addr }
 
 // serve accepts what comes out of the wrappers.
-func (v *virtualListener) serve(wrapped net.Listener, g *generation) {
+func (v *virtualListener) serve(wrapped net.Listener, g *Generation) {
 	for {
 		nc, err := wrapped.Accept()
 		if err != nil {
@@ -182,11 +189,11 @@ func (v *virtualListener) serve(wrapped net.Listener, g *generation) {
 			// A wrapper refuses one connection, not the listener.
 			continue
 		}
-		go v.core.point.serveWrapped(g, nc)
+		go v.core.serveWrapped(g, nc)
 	}
 }
 
-func (g *generation) wrapper(c *core) *virtualListener {
+func (g *Generation) wrapper(c *core) *virtualListener {
 	for _, v := range g.wrapped {
 		if v.core == c {
 			return v

@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package smtpapp
+package smtpserver
 
 import (
 	"slices"
@@ -26,17 +26,14 @@ import (
 
 // parseMailArgs parses what follows `MAIL FROM:` (RFC 5321 section 4.1.1.2).
 // A negative reply says what is wrong with it.
-func parseMailArgs(s string, maxSize int64, opts *smtp.MailOptions) (from string, bad *relay.Reply) {
-	// Not RFC 5321, but old devices put a space after the colon and every
-	// MTA lets them.
-	s = strings.TrimLeft(s, " ")
-	inner, rest, ok := cutPath(s)
+func parseMailArgs(s string, strict bool, maxSize int64, opts *smtp.MailOptions) (from string, bad *relay.Reply) {
+	inner, rest, ok := cutPath(s, strict)
 	if !ok {
 		return "", relay.ReplyBadSender
 	}
 	var p path
 	if inner != "" {
-		if p, ok = parseMailbox(inner); !ok {
+		if p, ok = parseMailbox(inner, strict); !ok {
 			return "", relay.ReplyBadSender
 		}
 	}
@@ -109,7 +106,7 @@ func mailParam(key, value string, has bool, maxSize int64, opts *smtp.MailOption
 			if !ok || id == "" {
 				return relay.ReplySyntax
 			}
-			if p, valid := parseMailbox(id); !valid || p.utf8 {
+			if p, valid := parseMailbox(id, true); !valid || p.utf8 {
 				return relay.ReplySyntax
 			}
 			auth = id
@@ -122,15 +119,14 @@ func mailParam(key, value string, has bool, maxSize int64, opts *smtp.MailOption
 }
 
 // parseRcptArgs parses what follows `RCPT TO:` (RFC 5321 section 4.1.1.3).
-func parseRcptArgs(s string, utf8OK bool, opts *smtp.RcptOptions) (to string, bad *relay.Reply) {
-	s = strings.TrimLeft(s, " ")
-	inner, rest, ok := cutPath(s)
+func parseRcptArgs(s string, strict, utf8OK bool, opts *smtp.RcptOptions) (to string, bad *relay.Reply) {
+	inner, rest, ok := cutPath(s, strict)
 	if !ok {
 		return "", relay.ReplyBadRecipient
 	}
 	// RFC 5321 section 4.5.1: the one mailbox without a domain.
 	if !strings.EqualFold(inner, "postmaster") {
-		p, valid := parseMailbox(inner)
+		p, valid := parseMailbox(inner, strict)
 		if !valid {
 			return "", relay.ReplyBadRecipient
 		}

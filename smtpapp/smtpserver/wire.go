@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package smtpapp
+package smtpserver
 
 import (
 	"bytes"
@@ -39,6 +39,8 @@ const (
 	// maxSkip is how much of an overlong line is skipped in search of its
 	// end before the connection is given up.
 	maxSkip = 1 << 20
+	// headLength is how much of an overlong line is looked at.
+	headLength = 16
 	// lingerTimeout is how long a closed connection is read on.
 	lingerTimeout = 500 * time.Millisecond
 	// writeTimeout bounds one write of replies.
@@ -50,6 +52,7 @@ const (
 var (
 	errLineTooLong = errors.New("line too long")
 	errBareLF      = errors.New("line ends in a bare LF")
+	errTLSHello    = errors.New("a TLS handshake where a command should come")
 	errDraining    = errors.New("server is shutting down")
 )
 
@@ -107,8 +110,24 @@ func (c *wire) release() {
 	c.rbuf, c.r, c.w = nil, 0, 0
 }
 
-// buffered returns the bytes that have been read and not yet consumed.
+// buffered returns the octets that have been read and not yet consumed.
 func (c *wire) buffered() []byte { return c.rbuf[c.r:c.w] }
+
+// consume takes n of the buffered octets as read.
+func (c *wire) consume(n int) { c.r += n }
+
+// take moves buffered octets to p and returns how many.
+func (c *wire) take(p []byte) int {
+	n := copy(p, c.buffered())
+	c.consume(n)
+	return n
+}
+
+// more reads at least one octet more of a message, by the large buffer.
+func (c *wire) more() error {
+	c.grow()
+	return c.fill(false)
+}
 
 // discardInput forgets what the client sent ahead.
 func (c *wire) discardInput() { c.r, c.w = 0, 0 }
@@ -252,27 +271,18 @@ func (c *wire) flushAt(now time.Time) error {
 	return err
 }
 
-func (c *wire) outBuf() []byte {
+// reply queues a reply.
+func (c *wire) reply(r *relay.Reply) {
 	if c.out == nil {
 		c.out = outPool.Get().(*[]byte)
 	}
-	return *c.out
-}
-
-// reply queues a reply.
-func (c *wire) reply(r *relay.Reply) {
-	*c.growOut() = r.Append(c.outBuf())
-}
-
-func (c *wire) growOut() *[]byte {
-	c.outBuf()
-	return c.out
+	*c.out = r.Append(*c.out)
 }
 
 // readLine reads a command line of at most limit bytes, CRLF included, and
 // returns it without CRLF. The line is valid until the next read. An overlong
-// line is skipped to its end (errLineTooLong); one that ends in a bare LF is
-// returned along with errBareLF.
+// line is skipped to its end, and its beginning returned with errLineTooLong;
+// one that ends in a bare LF is returned along with errBareLF.
 func (c *wire) readLine(limit int, interruptible bool) ([]byte, error) {
 	scanned := 0
 	bound := c.until
@@ -281,9 +291,9 @@ func (c *wire) readLine(limit int, interruptible bool) ([]byte, error) {
 		win := c.rbuf[c.r:c.w]
 		if i := bytes.IndexByte(win[scanned:], '\n'); i >= 0 {
 			i += scanned
-			c.r += i + 1
+			c.consume(i + 1)
 			if i+1 > limit {
-				return nil, errLineTooLong
+				return win[:headLength], errLineTooLong
 			}
 			if i == 0 || win[i-1] != '\r' {
 				return win[:i], errBareLF
@@ -291,8 +301,15 @@ func (c *wire) readLine(limit int, interruptible bool) ([]byte, error) {
 			return win[:i-1], nil
 		}
 		scanned = len(win)
+		if scanned > 1 && win[0] == 22 && win[1] == 3 {
+			// A handshake record (RFC 8446 section 5.1): no line end may
+			// ever come.
+			return nil, errTLSHello
+		}
 		if scanned >= limit {
-			return nil, c.skipLine()
+			var head [headLength]byte
+			copy(head[:], win)
+			return head[:], c.skipLine()
 		}
 		if scanned == 0 {
 			c.shrink()
@@ -311,7 +328,7 @@ func (c *wire) skipLine() error {
 	for {
 		win := c.rbuf[c.r:c.w]
 		if i := bytes.IndexByte(win, '\n'); i >= 0 {
-			c.r += i + 1
+			c.consume(i + 1)
 			return errLineTooLong
 		}
 		skipped += len(win)
@@ -334,45 +351,6 @@ func (c *wire) peekLine(limit int) ([]byte, int) {
 		return nil, 0
 	}
 	return win[:i-1], i + 1
-}
-
-// startTLS runs the handshake as the server. What came before it is gone: a
-// man in the middle may have written it (CVE-2011-0411).
-func (c *wire) startTLS(cfg *tls.Config, timeout time.Duration) error {
-	if err := c.flush(); err != nil {
-		return err
-	}
-	c.discardInput()
-	c.shrink()
-	deadline := time.Now().Add(timeout)
-	if err := c.beginHandshake(deadline); err != nil {
-		return err
-	}
-	tc := tls.Server(c.nc, cfg)
-	err := tc.Handshake()
-	c.mu.Lock()
-	c.waiting = false
-	c.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	c.nc = tc
-	state := tc.ConnectionState()
-	c.tls = &state
-	return nil
-}
-
-// beginHandshake sets the handshake's deadline. A drain cuts it short: nothing
-// has been promised yet.
-func (c *wire) beginHandshake(deadline time.Time) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.draining {
-		return errDraining
-	}
-	c.waiting = true
-	c.readDeadline, c.writeDeadline = deadline, deadline
-	return c.base.SetDeadline(deadline)
 }
 
 // linger reads on for a moment after the last reply: a socket that is closed

@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package smtpapp
+package smtpserver
 
 import (
 	"bytes"
@@ -23,72 +23,127 @@ import (
 	"github.com/caddymail/mailgateway/relay"
 )
 
-// maxBodyLine is the longest line of a message. RFC 5321 says 998, but real
-// mail does not keep to it, and signatures cover the lines as they are.
-const maxBodyLine = 1 << 20
+var (
+	// errRefused is what Read of a body returns once the message is known to
+	// be unacceptable; the flaw says why.
+	errRefused = errors.New("message refused")
+	// errTooManyErrors ends a message whose client has made too many errors
+	// between its chunks.
+	errTooManyErrors = errors.New("too many errors between chunks")
+)
 
-// errRefused is what Read of a body returns once the message is known to be
-// unacceptable; the verdict says why.
-var errRefused = errors.New("message refused")
+// flaw is why a message is refused.
+type flaw struct {
+	cause Cause
+	reply *relay.Reply
+}
+
+var (
+	flawTooBig  = flaw{CauseTooBig, relay.ReplyTooBig}
+	flawNewline = flaw{CauseBareNewline, relay.ReplyBareNewline}
+	flawNUL     = flaw{CauseContent, relay.ReplyNUL}
+	flawLine    = flaw{CauseContent, relay.ReplyLineOverflow}
+)
 
 // body is the message that a client sends: after DATA up to the dot, or in
 // BDAT chunks. It is the io.Reader that a session's Data gets, and runs on
 // the session's own goroutine throughout.
 //
 // Its Read fails with something other than io.EOF if the message must not be
-// delivered; then either verdict or ioErr is set.
+// delivered; then either flaw, ioErr or aborted is set.
 type body struct {
-	l *loop
+	w *wire
+	// next is called at the end of a chunk that is not the last, and sets
+	// the next one. It is nil after DATA.
+	next func() error
 
-	dot       bool // DATA; otherwise BDAT
 	normalize bool
+	lf        bool // lines end with LF alone: the last one too
 	max       int64
 
-	size    int64        // octets handed out
-	verdict *relay.Reply // why the message is refused
-	ioErr   error        // the connection can't be used any more
-	eof     bool         // the message's true end has been read
-	aborted bool         // another command came between two chunks
+	size    int64 // octets handed out
+	flaw    *flaw // why the message is refused
+	ioErr   error // the connection can't be used any more
+	eof     bool  // the message's true end has been read
+	aborted bool  // another command came between two chunks
 
 	// DATA: what was consumed last.
 	lineStart bool
 	lastCR    bool
 
 	// BDAT
-	left int64 // octets left in this chunk
-	cur  int64 // octets of this chunk
-	last bool
+	left  int64 // octets left in this chunk
+	chunk int64 // octets of this chunk
+	last  bool
 
 	check   checker
-	scratch *[]byte // pooled, for normalize
-	tiny    [4]byte // what a very small read expands to,
-	over    []byte  // and what did not fit it
+	scratch *[]byte            // pooled, for normalize
+	tiny    [2*maxRun + 4]byte // what a very small read expands to,
+	over    []byte             // and what did not fit it
 }
 
-func (b *body) start(l *loop, dot bool) {
-	*b = body{l: l, dot: dot, max: l.p.maxSize, normalize: l.p.normalize, lineStart: true}
-	l.w.idle = l.p.bodyIdle
-	l.w.until = time.Now().Add(l.p.bodyTimeout)
+func (b *body) start(w *wire, cfg *Config, normalize, lf bool, next func() error) {
+	*b = body{w: w, next: next, max: cfg.MaxSize, normalize: normalize, lf: lf, lineStart: true}
+	b.check.noCR = lf
+	w.idle = cfg.BodyIdle
+	w.until = time.Now().Add(cfg.BodyTimeout)
 }
 
 // stop gives back what the message took. The outcome stays.
 func (b *body) stop() {
-	b.l = nil
+	b.w, b.next = nil, nil
 	if b.scratch != nil {
 		bigPool.Put(b.scratch)
 		b.scratch = nil
 	}
 }
 
-// outcome says how large the message was and, if it was not read to its end,
-// why.
-func (b *body) outcome() (size int64, verdict *relay.Reply, failed bool) {
-	return b.size, b.verdict, b.ioErr != nil || b.aborted
+// outcome decides what became of the message: what it is itself goes before
+// what the session says. It is nil if the client went or changed its mind.
+func (b *body) outcome(said *relay.Reply, err error) *relay.Reply {
+	switch {
+	case b.flaw != nil:
+		return b.flaw.reply
+	case b.ioErr != nil || b.aborted:
+		return nil
+	case err != nil:
+		return AsReply(err)
+	case said == nil:
+		return relay.ReplyInternal
+	case !said.Positive():
+		return AsReply(said)
+	case !b.eof:
+		// A session that says yes without having read the message is
+		// wrong, and the client must not believe it.
+		return relay.ReplyInternal
+	}
+	return said
+}
+
+func (b *body) setChunk(size int64, last bool) {
+	b.left, b.chunk, b.last = size, size, last
+}
+
+// failed notes that the connection can't be used any more.
+func (b *body) failed(err error) error {
+	if err == io.EOF {
+		// A connection that ends within a message must never look like the
+		// message's end.
+		err = io.ErrUnexpectedEOF
+	}
+	b.ioErr = err
+	return err
+}
+
+// lost notes a flaw after which there is no telling where the message ends.
+func (b *body) lost(f *flaw) error {
+	b.flaw = f
+	return b.failed(errRefused)
 }
 
 // Read implements io.Reader.
 func (b *body) Read(p []byte) (int, error) {
-	if b.verdict != nil {
+	if b.flaw != nil {
 		return 0, errRefused
 	}
 	if len(p) == 0 {
@@ -99,21 +154,23 @@ func (b *body) Read(p []byte) (int, error) {
 	}
 	n, err := b.readRaw(p)
 	if bad := b.check.scan(p[:n]); bad != nil {
-		b.verdict = bad
-		return 0, errRefused
+		return b.refuse(bad)
 	}
 	if err == io.EOF {
 		if bad := b.check.end(); bad != nil {
-			b.verdict = bad
-			return 0, errRefused
+			return b.refuse(bad)
 		}
 	}
 	b.size += int64(n)
 	if b.size > b.max {
-		b.verdict = relay.ReplyTooBig
-		return 0, errRefused
+		return b.refuse(&flawTooBig)
 	}
 	return n, err
+}
+
+func (b *body) refuse(f *flaw) (int, error) {
+	b.flaw = f
+	return 0, errRefused
 }
 
 // readNormalized makes CRLF of each CR or LF that stands alone.
@@ -134,10 +191,10 @@ func (b *body) readNormalized(p []byte) (int, error) {
 	if b.scratch == nil {
 		b.scratch = bigPool.Get().(*[]byte)
 	}
-	// Each octet may become two, and so may a CR from before.
-	raw := (*b.scratch)[:min(bigBuffer, len(p)/2-1)]
+	// Each octet may become two, and so may the CRs from before.
+	raw := (*b.scratch)[:min(bigBuffer, len(p)/2-maxRun)]
 	var out []byte
-	var bad *relay.Reply
+	var bad *flaw
 	var err error
 	for len(out) == 0 && err == nil && bad == nil {
 		var n int
@@ -146,11 +203,10 @@ func (b *body) readNormalized(p []byte) (int, error) {
 	}
 	b.size += int64(len(out))
 	if bad == nil && b.size > b.max {
-		bad = relay.ReplyTooBig
+		bad = &flawTooBig
 	}
 	if bad != nil {
-		b.verdict = bad
-		return 0, errRefused
+		return b.refuse(bad)
 	}
 	return len(out), err
 }
@@ -163,7 +219,11 @@ func (b *body) readRaw(p []byte) (int, error) {
 	if b.eof {
 		return 0, io.EOF
 	}
-	if b.dot {
+	switch {
+	case b.next != nil:
+	case b.lf:
+		return b.readDotLF(p)
+	default:
 		return b.readDot(p)
 	}
 	return b.readChunk(p)
@@ -175,7 +235,7 @@ var crlfDot = []byte("\r\n.")
 // the message: whatever else others take for an end is content, and content
 // with a bare CR or LF is not passed on.
 func (b *body) readDot(p []byte) (int, error) {
-	w := &b.l.w
+	w := b.w
 	n := 0
 	for n < len(p) {
 		win := w.buffered()
@@ -193,7 +253,7 @@ func (b *body) readDot(p []byte) (int, error) {
 			if win[0] == '\n' {
 				p[n] = '\n'
 				n++
-				w.r++
+				w.consume(1)
 				b.lineStart = true
 				continue
 			}
@@ -208,10 +268,10 @@ func (b *body) readDot(p []byte) (int, error) {
 				}
 				continue
 			}
-			w.r++
+			w.consume(1)
 			b.lineStart = false
 			if win[1] == '\r' && win[2] == '\n' {
-				w.r += 2
+				w.consume(2)
 				b.eof = true
 				return n, io.EOF
 			}
@@ -230,8 +290,48 @@ func (b *body) readDot(p []byte) (int, error) {
 			b.lineStart = take >= 2 && win[take-2] == '\r' && win[take-1] == '\n'
 		}
 		n += copy(p[n:], win[:take])
-		w.r += take
+		w.consume(take)
 		b.lastCR = win[take-1] == '\r'
+	}
+	return n, nil
+}
+
+var lfDot = []byte("\n.")
+
+// readDotLF is readDot for a client whose lines end with LF alone: only LF.LF
+// ends the message.
+func (b *body) readDotLF(p []byte) (int, error) {
+	w := b.w
+	n := 0
+	for n < len(p) {
+		win := w.buffered()
+		if len(win) == 0 || b.lineStart && win[0] == '.' && len(win) == 1 {
+			if n > 0 {
+				return n, nil
+			}
+			if err := b.more(); err != nil {
+				return 0, err
+			}
+			continue
+		}
+		if b.lineStart && win[0] == '.' {
+			w.consume(1)
+			b.lineStart = false
+			if win[1] == '\n' {
+				w.consume(1)
+				b.eof = true
+				return n, io.EOF
+			}
+			continue
+		}
+		take := len(win)
+		if k := bytes.Index(win, lfDot); k >= 0 {
+			take = k + 1
+		}
+		take = min(take, len(p)-n)
+		n += copy(p[n:], win[:take])
+		w.consume(take)
+		b.lineStart = win[take-1] == '\n'
 	}
 	return n, nil
 }
@@ -239,20 +339,18 @@ func (b *body) readDot(p []byte) (int, error) {
 // readChunk reads BDAT chunks (RFC 3030 section 2), and the commands between
 // them.
 func (b *body) readChunk(p []byte) (int, error) {
-	w := &b.l.w
+	w := b.w
 	for b.left == 0 {
 		if b.last {
 			b.eof = true
 			return 0, io.EOF
 		}
-		if err := b.l.nextChunk(b); err != nil {
+		if err := b.next(); err != nil {
 			return 0, err
 		}
 	}
-	win := w.buffered()
-	if len(win) > 0 {
-		n := copy(p[:min(int64(len(p)), b.left)], win)
-		w.r += n
+	if len(w.buffered()) > 0 {
+		n := w.take(p[:min(int64(len(p)), b.left)])
 		b.left -= int64(n)
 		return n, nil
 	}
@@ -260,8 +358,7 @@ func (b *body) readChunk(p []byte) (int, error) {
 		n, err := w.readInto(p[:min(int64(len(p)), b.left)], false)
 		b.left -= int64(n)
 		if err != nil {
-			b.ioErr = unexpected(err)
-			return n, b.ioErr
+			return n, b.failed(err)
 		}
 		return n, nil
 	}
@@ -272,21 +369,10 @@ func (b *body) readChunk(p []byte) (int, error) {
 }
 
 func (b *body) more() error {
-	b.l.w.grow()
-	if err := b.l.w.fill(false); err != nil {
-		b.ioErr = unexpected(err)
-		return b.ioErr
+	if err := b.w.more(); err != nil {
+		return b.failed(err)
 	}
 	return nil
-}
-
-// unexpected makes sure that a connection that ends within a message never
-// looks like the message's end.
-func unexpected(err error) error {
-	if err == io.EOF {
-		return io.ErrUnexpectedEOF
-	}
-	return err
 }
 
 // drain reads up to the message's true end, so that no part of it is ever
@@ -297,9 +383,9 @@ func (b *body) drain() error {
 	}
 	p := bigPool.Get().(*[]byte)
 	defer bigPool.Put(p)
-	budget := b.max + 1<<20
+	budget := b.max + maxSkip
 	for budget > 0 {
-		if !b.dot && b.left == 0 {
+		if b.next != nil && b.left == 0 {
 			return nil // the chunks that follow are refused one by one
 		}
 		n, err := b.readRaw(*p)
@@ -311,91 +397,5 @@ func (b *body) drain() error {
 			return err
 		}
 	}
-	b.ioErr = errRefused
-	return b.ioErr
-}
-
-// checker looks for what no message may hold: a CR or LF that stands alone
-// (what one server takes for a line another does not: SMTP smuggling), NUL,
-// and lines without end.
-type checker struct {
-	line int  // length of the current line so far
-	cr   bool // the octet before was a CR
-}
-
-func (c *checker) scan(p []byte) *relay.Reply {
-	if bytes.IndexByte(p, 0) >= 0 {
-		return relay.ReplyNUL
-	}
-	for len(p) > 0 {
-		i := bytes.IndexByte(p, '\n')
-		if i < 0 {
-			if c.cr {
-				return relay.ReplyBareNewline
-			}
-			if j := bytes.IndexByte(p, '\r'); j >= 0 && j < len(p)-1 {
-				return relay.ReplyBareNewline
-			}
-			c.cr = p[len(p)-1] == '\r'
-			c.line += len(p)
-			if c.line > maxBodyLine {
-				return relay.ReplyLineOverflow
-			}
-			return nil
-		}
-		if i == 0 {
-			if !c.cr {
-				return relay.ReplyBareNewline
-			}
-		} else if c.cr || p[i-1] != '\r' || bytes.IndexByte(p[:i-1], '\r') >= 0 {
-			return relay.ReplyBareNewline
-		}
-		if c.line+i > maxBodyLine {
-			return relay.ReplyLineOverflow
-		}
-		c.cr = false
-		c.line = 0
-		p = p[i+1:]
-	}
-	return nil
-}
-
-func (c *checker) end() *relay.Reply {
-	if c.cr {
-		return relay.ReplyBareNewline
-	}
-	return nil
-}
-
-// normalize appends p to dst with CRLF for every CR or LF that stands alone.
-func (c *checker) normalize(dst, p []byte, end bool) ([]byte, *relay.Reply) {
-	for _, o := range p {
-		if c.cr {
-			c.cr = false
-			dst = append(dst, '\r', '\n')
-			c.line = 0
-			if o == '\n' {
-				continue
-			}
-		}
-		switch o {
-		case 0:
-			return dst, relay.ReplyNUL
-		case '\r':
-			c.cr = true
-		case '\n':
-			dst = append(dst, '\r', '\n')
-			c.line = 0
-		default:
-			dst = append(dst, o)
-			if c.line++; c.line > maxBodyLine {
-				return dst, relay.ReplyLineOverflow
-			}
-		}
-	}
-	if end && c.cr {
-		c.cr = false
-		dst = append(dst, '\r', '\n')
-	}
-	return dst, nil
+	return b.failed(errRefused)
 }

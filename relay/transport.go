@@ -1,0 +1,115 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package relay
+
+import (
+	"context"
+	"io"
+
+	"github.com/emersion/go-smtp"
+
+	"github.com/caddymail/mailgateway/accounts"
+)
+
+// Transport is what a module in the namespace `smtp_upstreams.transports` is:
+// one kind of upstream. Everything else that a transport or its transactions
+// may do is an optional interface of this file.
+//
+// What a positive reply means is the transport's to document. Over SMTP it is
+// the provider's 250: the provider has the message and answers for it. Over
+// an HTTP API it is the answer that the API gives for a message that it took
+// (202 of Microsoft Graph, 200 of Gmail), after which refused recipients and
+// limits come back as reports in the mailbox.
+type Transport interface {
+	Upstream
+
+	// Bind is called once, after Provision, with the upstream's name. It
+	// checks what needs the name, and like Provision it changes nothing
+	// outside of the module.
+	Bind(name string) error
+	// Attach makes the configuration effective; Detach gives back exactly
+	// what Attach took. They are not called Start and Stop because Caddy
+	// takes every module with methods of these names for an app, and would
+	// start it on its own too.
+	Attach() error
+	Detach() error
+}
+
+// Dependent is an optional interface of a Transport that sends through other
+// upstreams, which it knows by name: in front of one, or instead of one.
+type Dependent interface {
+	// DependsOn names the upstreams that it needs. It is asked after Bind.
+	// A name that is not configured, and a circle of names, are errors of
+	// the configuration.
+	DependsOn() []string
+	// Join is called once, after every upstream is bound, and gives it what
+	// it asked for. The upstreams are attached before it is, and detached
+	// after.
+	Join(siblings map[string]Transport) error
+}
+
+// Warmer is an optional interface of an Upstream. Warm prepares what the
+// account's next transaction will need (its access token) and does not wait.
+type Warmer interface {
+	Warm(a *accounts.Account)
+}
+
+// SingleFlight is an optional interface of an Upstream that sends a message
+// with a single recipient as one flight: MAIL, RCPT and the body together,
+// one round trip. It serves servers with `envelope deferred`.
+type SingleFlight interface {
+	Send(ctx context.Context, a *accounts.Account, from string, opts *smtp.MailOptions, to Recipient, body io.Reader) (Reply, Info, error)
+}
+
+// OAuthUser is an optional interface of a Transport that logs in with access
+// tokens.
+type OAuthUser interface {
+	// OAuthProvider returns the name of the provider in `oauth_tokens`; empty
+	// if none is used.
+	OAuthProvider() string
+}
+
+// Reporter is an optional interface of a Transport.
+type Reporter interface {
+	Status() UpstreamStatus
+	AccountStatus(a *accounts.Account) AccountStatus
+}
+
+// Drainer is an optional interface of a Transport. Drain closes every idle
+// connection, and the others after their message; new ones are opened as
+// needed.
+type Drainer interface {
+	Drain()
+}
+
+// Verifier is an optional interface of a Transport. Verify tries the way of a
+// message of the account without sending one, as far as the provider allows
+// that; from is a sender to try as well, or empty. Each step is reported when
+// it is over; the error is the failed one's.
+type Verifier interface {
+	Verify(ctx context.Context, a *accounts.Account, from string, step func(VerifyStep)) error
+}
+
+// RcptBatcher is an optional interface of a Transaction that sends several
+// recipients in one flight. The errors stand in the order of the recipients.
+type RcptBatcher interface {
+	RcptBatch(ctx context.Context, rcpts []Recipient) []error
+}
+
+// Describer is an optional interface of a Transaction: what the access log
+// says of it.
+type Describer interface {
+	Describe() Info
+}

@@ -1,0 +1,103 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package smtpapp
+
+import (
+	"crypto/x509"
+	"time"
+
+	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/relay"
+)
+
+// binding is what lets a session send. A session that logged in has it from
+// then on, one that a certificate or a network speaks for from its first MAIL.
+// It must still hold at each MAIL that follows: a session is as good as the
+// credential that opened it.
+type binding struct {
+	by         bindingKind
+	name       string // the account's
+	credential accounts.Credential
+}
+
+type bindingKind uint8
+
+const (
+	byNothing bindingKind = iota
+	byPassword
+	byCertificate
+	byNetwork
+)
+
+// identify finds the account that a message would be sent as: who logged in,
+// whom the client certificate names, or whom the network is trusted as. Where
+// that holds no longer, the session ends (RFC 5321 section 3.8: 421).
+func (s *session) identify(g *generation) (*accounts.Account, error) {
+	by, a := s.candidate(g)
+	if s.bound.by != byNothing {
+		if by != s.bound.by || a == nil || a.Paused || !s.bound.credential.Holds(a) {
+			return nil, errLoginGone
+		}
+		return a, nil
+	}
+	switch {
+	case a == nil:
+		return nil, relay.ReplyAuthRequired
+	case a.Paused:
+		return nil, relay.ReplyPaused
+	}
+	s.bound = binding{by: by, name: a.Name, credential: a.Trusted()}
+	return a, nil
+}
+
+func (s *session) candidate(g *generation) (bindingKind, *accounts.Account) {
+	if s.bound.by == byPassword {
+		a, _ := g.directory.Lookup(s.bound.name)
+		return byPassword, a
+	}
+	if s.certificateCounts(g) {
+		for _, name := range certNames(s.conn.TLS().PeerCertificates[0]) {
+			if a, ok := g.directory.Lookup(name); ok {
+				return byCertificate, a
+			}
+		}
+	}
+	if name, ok := g.policy.trusts(s.remote); ok {
+		a, _ := g.directory.Lookup(name)
+		return byNetwork, a
+	}
+	return byNothing, nil
+}
+
+// certificateCounts reports whether the client's certificate is a login. Only
+// a chain that leads to a configured CA proves anything, and only as long as
+// that CA is configured and the certificate has not expired.
+func (s *session) certificateCounts(g *generation) bool {
+	if !g.policy.certLogin || s.handshake == nil || s.handshake.clientAuth != g.policy.clientAuth {
+		return false
+	}
+	state := s.conn.TLS()
+	return state != nil && len(state.VerifiedChains) > 0 && time.Now().Before(state.PeerCertificates[0].NotAfter)
+}
+
+// certNames are the names that a client certificate may log in by.
+func certNames(cert *x509.Certificate) []string {
+	names := append([]string(nil), cert.EmailAddresses...)
+	names = append(names, cert.DNSNames...)
+	if cert.Subject.CommonName != "" {
+		names = append(names, cert.Subject.CommonName)
+	}
+	return names
+}

@@ -1,0 +1,124 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package smtpserver
+
+import "bytes"
+
+// maxBodyLine is the longest line of a message. RFC 5321 says 998, but real
+// mail does not keep to it, and signatures cover the lines as they are.
+const maxBodyLine = 1 << 20
+
+// checker looks for what no message may hold: a CR or LF that stands alone
+// (what one server takes for a line another does not: SMTP smuggling), NUL,
+// and lines without end.
+type checker struct {
+	line int  // length of the current line so far
+	cr   bool // the octet before was a CR
+	run  int  // for normalize: how many there were
+	noCR bool // for normalize: a CR is a flaw
+}
+
+func (c *checker) scan(p []byte) *flaw {
+	if bytes.IndexByte(p, 0) >= 0 {
+		return &flawNUL
+	}
+	for len(p) > 0 {
+		i := bytes.IndexByte(p, '\n')
+		if i < 0 {
+			if c.cr {
+				return &flawNewline
+			}
+			if j := bytes.IndexByte(p, '\r'); j >= 0 && j < len(p)-1 {
+				return &flawNewline
+			}
+			c.cr = p[len(p)-1] == '\r'
+			c.line += len(p)
+			if c.line > maxBodyLine {
+				return &flawLine
+			}
+			return nil
+		}
+		if i == 0 {
+			if !c.cr {
+				return &flawNewline
+			}
+		} else if c.cr || p[i-1] != '\r' || bytes.IndexByte(p[:i-1], '\r') >= 0 {
+			return &flawNewline
+		}
+		if c.line+i > maxBodyLine {
+			return &flawLine
+		}
+		c.cr = false
+		c.line = 0
+		p = p[i+1:]
+	}
+	return nil
+}
+
+func (c *checker) end() *flaw {
+	if c.cr {
+		return &flawNewline
+	}
+	return nil
+}
+
+// maxRun is the longest run of CRs that is looked at as one.
+const maxRun = 16
+
+// normalize appends p to dst with CRLF for every CR or LF that stands alone. A
+// run of CRs with an LF behind it is one line end: text that was made CRLF twice
+// has CR CR LF, where each line must not become two.
+func (c *checker) normalize(dst, p []byte, end bool) ([]byte, *flaw) {
+	for _, o := range p {
+		if c.run > 0 && o != '\r' {
+			if o == '\n' {
+				c.run = 1
+			}
+			dst = c.breakLines(dst)
+			if o == '\n' {
+				continue
+			}
+		}
+		switch o {
+		case 0:
+			return dst, &flawNUL
+		case '\r':
+			if c.run++; c.noCR || c.run > maxRun {
+				return dst, &flawNewline
+			}
+		case '\n':
+			c.run = 1
+			dst = c.breakLines(dst)
+		default:
+			dst = append(dst, o)
+			if c.line++; c.line > maxBodyLine {
+				return dst, &flawLine
+			}
+		}
+	}
+	if end {
+		dst = c.breakLines(dst)
+	}
+	return dst, nil
+}
+
+// breakLines writes the line ends that were held back.
+func (c *checker) breakLines(dst []byte) []byte {
+	for ; c.run > 0; c.run-- {
+		dst = append(dst, '\r', '\n')
+		c.line = 0
+	}
+	return dst
+}

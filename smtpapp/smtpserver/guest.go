@@ -1,0 +1,123 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package smtpserver
+
+import (
+	"bytes"
+	"slices"
+	"time"
+
+	"github.com/caddymail/mailgateway/relay"
+)
+
+// What is asked of a client that has not shown yet that it may send: guests of
+// another protocol, guessers and scanners are cut off early.
+
+const (
+	// maxErrorsEarly is maxErrors before a login.
+	maxErrorsEarly = 10
+	// maxJunk is the number of commands that a client may say without a
+	// message accepted in between that do nothing for one: RSET, NOOP, VRFY,
+	// HELP and a hello (Postfix: smtpd_junk_command_limit).
+	maxJunk = 100
+	// maxJunkEarly is maxJunk before a login.
+	maxJunkEarly = 20
+)
+
+// known reports whether the client has shown that it may send: by a login, or
+// by a MAIL that its certificate or its network was enough for.
+func (c *Conn) known() bool { return c.authed || c.sent }
+
+// junk counts a command that does nothing for a message. It reports whether the
+// connection goes on.
+func (c *Conn) junk() bool {
+	limit := maxJunkEarly
+	if c.known() {
+		limit = maxJunk
+	}
+	if c.junked++; c.junked <= limit {
+		return true
+	}
+	c.refuseAndClose(CauseTooManyCommands, relay.ReplyTooManyErrors, "")
+	return false
+}
+
+// greet says the greeting, unless a client of a trusted network has spoken
+// before it: SMTP clients wait (RFC 5321 section 3.1), what a web page sends
+// does not. What counts is what can be read at the moment of the greeting.
+func (c *Conn) greet() {
+	if c.network.Trusted && (len(c.w.buffered()) > 0 || readable(c.w.base)) {
+		c.refuseAndClose(CauseEarlyTalker, relay.ReplyEarlyTalker, "")
+		return
+	}
+	c.w.reply(relay.Greeting(c.cfg.Hostname))
+}
+
+// limitLogin bounds the next read by the time that a client has to log in.
+func (c *Conn) limitLogin() time.Time {
+	if c.known() {
+		return time.Time{}
+	}
+	return c.loginBy
+}
+
+// httpMethods are the words that begin a request (RFC 9110 section 9, and the
+// preface of RFC 9113).
+var httpMethods = []string{"GET", "POST", "PUT", "CONNECT", "OPTIONS", "HEAD", "PATCH", "DELETE", "TRACE", "PRI"}
+
+// isHTTPMethod reports whether a line, or what there is of one, begins a request.
+func isHTTPMethod(line []byte) bool {
+	word, _, ok := bytes.Cut(line, []byte{' '})
+	return ok && slices.Contains(httpMethods, string(bytes.ToUpper(word)))
+}
+
+// isHTTP reports whether a line is one of HTTP's. Before a login a request's
+// method or the name of a header will do: no SMTP command has a colon in its
+// first word. After it only what says so itself counts, since a device may send
+// whatever it likes.
+func isHTTP(line []byte, known bool) bool {
+	if i := bytes.LastIndexByte(line, ' '); i > 0 && bytes.HasPrefix(line[i+1:], []byte("HTTP/")) {
+		return true
+	}
+	if known {
+		return false
+	}
+	return isHTTPMethod(line) || isHeader(line)
+}
+
+// isHeader reports whether a line begins with a field name and its colon (RFC
+// 9110 section 5.1).
+func isHeader(line []byte) bool {
+	for i, o := range line {
+		switch {
+		case o >= 'a' && o <= 'z', o >= 'A' && o <= 'Z', o >= '0' && o <= '9', o == '-', o == '_':
+		case o == ':':
+			return i > 0
+		default:
+			return false
+		}
+	}
+	return false
+}
+
+// refuseHTTP cuts a web client off. It reports whether it was one.
+func (c *Conn) refuseHTTP(line []byte) bool {
+	if !isHTTP(line, c.known()) {
+		return false
+	}
+	word, _, _ := bytes.Cut(line, []byte{' '})
+	c.refuseAndClose(CauseHTTP, relay.ReplyHTTP, string(word[:min(len(word), headLength)]))
+	return true
+}
