@@ -15,7 +15,6 @@
 package limits
 
 import (
-	"math"
 	"time"
 
 	"github.com/caddymail/mailgateway/accounts"
@@ -29,6 +28,9 @@ type layer struct {
 	rcpts []*window
 
 	heldMsgs, heldRcpts int64 // under way: taken, not yet stamped
+
+	// What other processes may send before they write again.
+	theirMsgs, theirRcpts int64
 }
 
 // What a limit is called in a reply.
@@ -38,23 +40,17 @@ const (
 	whatRecipients = "Recipient quota"
 )
 
-// longPeriod is the shortest period whose count is stored: what a restart could
-// forget of a shorter one is over before it matters.
+// longPeriod tells a rate, which is over in a moment, from a quota.
 const longPeriod = 10 * time.Minute
 
-// configure puts the narrowest of the given limits in force. A window whose
-// period stays keeps its count whatever becomes of the number.
-func (l *layer) configure(sets []accounts.Limits) {
-	var msgs, rcpts []accounts.Rate
-	for i := range sets {
-		msgs = append(msgs, sets[i].Rate, sets[i].Messages)
-		rcpts = append(rcpts, sets[i].Recipients)
-	}
-	l.msgs = reconfigure(l.msgs, msgs)
-	l.rcpts = reconfigure(l.rcpts, rcpts)
+// configure puts limits in force. A window whose period stays keeps its count
+// whatever becomes of the number.
+func (l *layer) configure(to *accounts.Limits) {
+	l.msgs = reconfigure(l.msgs, [...]accounts.Rate{to.Rate, to.Messages})
+	l.rcpts = reconfigure(l.rcpts, [...]accounts.Rate{to.Recipients, {}})
 }
 
-func reconfigure(have []*window, rates []accounts.Rate) []*window {
+func reconfigure(have []*window, rates [2]accounts.Rate) []*window {
 	var want []accounts.Rate
 next:
 	for _, r := range rates {
@@ -111,12 +107,12 @@ func (w *window) inherit(others []*window) {
 // open reports whether a message, with one recipient, can go now.
 func (l *layer) open(now int64) bool {
 	for _, w := range l.msgs {
-		if w.free(now, l.heldMsgs) < 1 {
+		if w.free(now, l.heldMsgs+l.theirMsgs) < 1 {
 			return false
 		}
 	}
 	for _, w := range l.rcpts {
-		if w.free(now, l.heldRcpts) < 1 {
+		if w.free(now, l.heldRcpts+l.theirRcpts) < 1 {
 			return false
 		}
 	}
@@ -128,7 +124,7 @@ func (l *layer) open(now int64) bool {
 func (l *layer) when(now, k int64) (at int64, what string) {
 	at = now
 	for _, w := range l.msgs {
-		if t := w.when(now, k, l.heldMsgs); t > at {
+		if t := w.when(now, k, l.heldMsgs+l.theirMsgs); t > at {
 			at, what = t, whatMessages
 			if w.rate.Per < longPeriod {
 				what = whatRate
@@ -136,7 +132,7 @@ func (l *layer) when(now, k int64) (at int64, what string) {
 		}
 	}
 	for _, w := range l.rcpts {
-		if t := w.when(now, k, l.heldRcpts); t > at {
+		if t := w.when(now, k, l.heldRcpts+l.theirRcpts); t > at {
 			at, what = t, whatRecipients
 		}
 	}
@@ -147,7 +143,7 @@ func (l *layer) when(now, k int64) (at int64, what string) {
 func (l *layer) rcptsWhen(now, n int64) int64 {
 	at := now
 	for _, w := range l.rcpts {
-		at = max(at, w.when(now, n, l.heldRcpts))
+		at = max(at, w.when(now, n, l.heldRcpts+l.theirRcpts))
 	}
 	return at
 }
@@ -186,16 +182,4 @@ func (l *layer) lasts(now int64) time.Duration {
 		}
 	}
 	return d
-}
-
-// longest returns, of the windows whose count is stored, the smallest limit and
-// the fewest free slots; ok is false without such a window.
-func longest(windows []*window, now, held int64) (limit, free int64, ok bool) {
-	limit, free = math.MaxInt64, math.MaxInt64
-	for _, w := range windows {
-		if w.rate.Per >= longPeriod {
-			limit, free, ok = min(limit, w.rate.Count), min(free, w.free(now, held)), true
-		}
-	}
-	return limit, free, ok
 }

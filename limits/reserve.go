@@ -15,282 +15,202 @@
 package limits
 
 import (
-	"context"
+	"math"
 	"time"
 )
 
-// Request is what a message asks for.
-type Request struct {
-	// MaxWait is how long it may wait for its turn.
-	MaxWait time.Duration
-	// MaxWaiting is the number of messages of the mailbox that may wait.
-	MaxWaiting int
-	// Conn asks for one of the mailbox's connections too, for transports
-	// that have no pool of them.
-	Conn bool
+const (
+	// idleAfter is how long a mailbox keeps a reservation that it does not
+	// use.
+	idleAfter = 30 * time.Second
+	// quick and slow are the times that a reservation should last. One that is
+	// used up sooner is the next time twice as large, one that lasts longer half
+	// as large.
+	quick = 10 * time.Second
+	slow  = time.Minute
+)
+
+// reservation is what may be sent before the next write. It keeps one
+// invariant: what is stored, stamps and reserved together, is never less than
+// what has been sent, what is under way and what is left to lend. left grows
+// only after a write that says so.
+type reservation struct {
+	left, rcpts int64
+
+	size, sizeRcpts int64 // to store at a time
+	grown           int64 // when it grew last
+	used            int64 // when it was used last
+
+	asked     bool         // a write is under way or due
+	wantRcpts int64        // of one message, more than size
+	next      []chan error // of those who wait for the next write
+	stored    bool         // the last write left a reservation or a stamp
 }
 
-// Slot is a slot of every limit, taken for one message. It is used by one
-// goroutine, and ends with Commit or Cancel.
-type Slot struct {
-	a     *Account
-	rcpts int64
-	conn  bool
-}
-
-// waiter is a message that waits for its turn.
-type waiter struct {
-	ch         chan error // capacity 1: dispatch never blocks
-	prev, next *waiter
-	order      uint64
-	conn       bool
-	queued     bool
-}
-
-// Reserve takes a slot of every limit for one message. Messages of an account
-// are served in order of arrival, and those of a mailbox too but for accounts
-// whose own limits are used up. A wait that is certain to be in vain is refused
-// at once. waited is zero for a message that found its slots free.
-func (a *Account) Reserve(ctx context.Context, q Request) (s Slot, waited time.Duration, err error) {
-	m := a.m
-	m.mu.Lock()
-	m.refresh()
-	now := Now()
-	if m.nWait == 0 && a.open(now, q.Conn) {
-		a.hold(now, q.Conn)
-		m.mu.Unlock()
-		return Slot{a: a, conn: q.Conn}, 0, nil
+// durable reports whether slots are lent out of a reservation only.
+func (m *mailbox) durable() bool {
+	if m.set.Storage == nil {
+		return false
 	}
-	if m.nWait >= q.MaxWaiting {
-		m.mu.Unlock()
-		return Slot{}, 0, ErrQueueFull
+	if len(m.all.msgs)+len(m.all.rcpts) > 0 {
+		return true
 	}
-	if at, what := a.when(now, 1); at > now+int64(q.MaxWait) {
-		m.mu.Unlock()
-		return Slot{}, 0, &QuotaError{What: what, Wait: time.Duration(at - now)}
-	}
-	w := &waiter{ch: make(chan error, 1), conn: q.Conn}
-	a.enqueue(w)
-	m.dispatch(now)
-	m.mu.Unlock()
-
-	timeout := time.NewTimer(q.MaxWait)
-	defer timeout.Stop()
-	select {
-	case err = <-w.ch:
-	case <-timeout.C:
-		err = a.withdraw(w)
-	case <-ctx.Done():
-		if err = a.withdraw(w); err == nil {
-			// The grant crossed the end of the context.
-			(&Slot{a: a, conn: q.Conn}).Cancel()
-			err = ErrBusy
-		}
-	}
-	waited = time.Duration(Now() - now)
-	if err != nil {
-		return Slot{}, waited, err
-	}
-	return Slot{a: a, conn: q.Conn}, max(waited, 1), nil
-}
-
-// withdraw takes the message out of the queue and says why it has waited in
-// vain; nil if it was granted in this moment.
-func (a *Account) withdraw(w *waiter) error {
-	m := a.m
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if !w.queued {
-		return <-w.ch
-	}
-	a.dequeue(w)
-	now := Now()
-	if at, what := a.when(now, 1); at > now {
-		return &QuotaError{What: what, Wait: time.Duration(at - now)}
-	}
-	if m.durable() && !m.aheadOpen(now) {
-		return ErrNotStored
-	}
-	return ErrBusy
-}
-
-// open reports whether a message of the account can go now.
-func (a *Account) open(now int64, conn bool) bool {
-	m := a.m
-	return (a.max == 0 || a.busy < a.max) && (!conn || m.conns < m.maxConns) &&
-		m.all.open(now) && a.layer.open(now) && m.aheadOpen(now)
-}
-
-// when returns the earliest time at which the kth message from now that is not
-// waiting yet can go, and the limit that decides.
-func (a *Account) when(now, k int64) (at int64, what string) {
-	at, what = a.m.all.when(now, int64(a.m.nWait)+k)
-	if t, w := a.layer.when(now, int64(a.nWait)+k); t > at {
-		at, what = t, w
-	}
-	return at, what
-}
-
-func (a *Account) hold(now int64, conn bool) {
-	a.busy++
-	a.heldMsgs++
-	a.m.all.heldMsgs++
-	if conn {
-		a.m.conns++
-	}
-	a.m.aheadTake(now, 1, 0)
-}
-
-func (a *Account) enqueue(w *waiter) {
-	m := a.m
-	m.order++
-	w.order, w.queued = m.order, true
-	if w.prev = a.tail; a.tail != nil {
-		a.tail.next = w
-	} else {
-		a.head = w
-	}
-	a.tail = w
-	a.nWait++
-	m.nWait++
-}
-
-func (a *Account) dequeue(w *waiter) {
-	if w.prev != nil {
-		w.prev.next = w.next
-	} else {
-		a.head = w.next
-	}
-	if w.next != nil {
-		w.next.prev = w.prev
-	} else {
-		a.tail = w.prev
-	}
-	w.prev, w.next, w.queued = nil, nil, false
-	a.nWait--
-	a.m.nWait--
-}
-
-// first returns the account whose message is the next in turn, of those that
-// can go now.
-func (m *Mailbox) first(now int64) *Account {
-	var best *Account
 	for _, a := range m.list {
-		if a.head != nil && (best == nil || a.head.order < best.head.order) && a.open(now, a.head.conn) {
-			best = a
+		if len(a.msgs)+len(a.rcpts) > 0 {
+			return true
 		}
 	}
-	return best
+	return false
 }
 
-// dispatch serves waiting messages as far as the limits go.
-func (m *Mailbox) dispatch(now int64) {
-	if m.nWait == 0 {
+// lends reports whether a message with one recipient is stored ahead.
+func (m *mailbox) lends(now int64) bool {
+	if m.ahead.left > 0 && (m.ahead.rcpts > 0 || !m.countsRcpts()) && m.local.valid(now) {
+		return true
+	}
+	return !m.durable()
+}
+
+func (m *mailbox) countsRcpts() bool {
+	if len(m.all.rcpts) > 0 {
+		return true
+	}
+	for _, a := range m.list {
+		if len(a.rcpts) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// take lends out of the reservation.
+func (m *mailbox) take(now, msgs, rcpts int64) {
+	r := &m.ahead
+	r.left -= msgs
+	r.rcpts -= rcpts
+	r.used = now
+	if r.asked || r.size == 0 {
+		return
+	}
+	// The next one is stored before this one is used up.
+	if msgs > 0 && r.left == r.size/2 || rcpts > 0 && r.rcpts <= r.sizeRcpts/2 && r.rcpts+rcpts > r.sizeRcpts/2 {
+		m.want(0)
+	}
+}
+
+// untake gives back what was lent and not sent.
+func (m *mailbox) untake(msgs, rcpts int64) {
+	m.ahead.left += msgs
+	m.ahead.rcpts += rcpts
+}
+
+// want has a reservation stored, with at least that many recipients.
+func (m *mailbox) want(rcpts int64) {
+	m.ahead.wantRcpts = max(m.ahead.wantRcpts, rcpts)
+	if m.ahead.asked || !m.durable() {
+		return
+	}
+	m.ahead.asked = true
+	m.sh.kick(m.local)
+}
+
+// grow returns by how much the reservation grows with the next write.
+func (m *mailbox) grow(now int64) (msgs, rcpts int64) {
+	r := &m.ahead
+	if !r.asked {
+		return 0, 0
+	}
+	first, most, free := m.bounds(now, func(l *layer) ([]*window, int64) { return l.msgs, l.heldMsgs + l.theirMsgs })
+	r.size = r.resize(r.size, first, most, now)
+	msgs = max(0, min(r.size, free)-r.left)
+	if m.countsRcpts() {
+		first, most, free = m.bounds(now, func(l *layer) ([]*window, int64) { return l.rcpts, l.heldRcpts + l.theirRcpts })
+		r.sizeRcpts = r.resize(r.sizeRcpts, first, most, now)
+		rcpts = max(0, min(max(r.sizeRcpts, r.wantRcpts), free)-r.rcpts)
+	}
+	return msgs, rcpts
+}
+
+func (r *reservation) resize(size, first, most, now int64) int64 {
+	switch {
+	case size == 0:
+		size = first
+	case now-r.grown < int64(quick):
+		size *= 2
+	case now-r.grown > int64(slow):
+		size /= 2
+	}
+	return max(first, min(size, most))
+}
+
+// bounds returns the size of a first reservation, of the largest, and what the
+// limits leave for one. A crash costs the largest at most: a hundredth of a
+// quota, ten if that is less. Of a rate it costs more, since that is over in a
+// moment.
+func (m *mailbox) bounds(now int64, of func(*layer) ([]*window, int64)) (first, most, free int64) {
+	first, most, free = math.MaxInt64, math.MaxInt64, math.MaxInt64
+	add := func(l *layer, shared bool) {
+		windows, held := of(l)
+		for _, w := range windows {
+			c := w.rate.Count
+			if w.rate.Per < longPeriod {
+				first, most = min(first, max(1, c/4)), min(most, max(1, c/4))
+			} else {
+				first, most = min(first, max(1, min(10, c/50))), min(most, max(10, c/100))
+			}
+			if shared {
+				free = min(free, w.free(now, held))
+			}
+		}
+	}
+	add(&m.all, true)
+	if first == math.MaxInt64 {
+		for _, a := range m.list {
+			add(&a.layer, false)
+		}
+	}
+	if first == math.MaxInt64 {
+		// Only other kinds of limits: the number is of no account.
+		first, most = 100, 10000
+	}
+	if m.foreign != nil && free < math.MaxInt64 {
+		// The other processes want something too.
+		free = (free + 1) / 2
+	}
+	return first, most, free
+}
+
+// grewBy takes over what a write has stored ahead, and serves who waits.
+func (m *mailbox) grewBy(msgs, rcpts, now int64) {
+	r := &m.ahead
+	if msgs > 0 || rcpts > 0 {
+		r.grown, r.used = now, now
+	}
+	r.left += msgs
+	r.rcpts += rcpts
+	m.answer(nil)
+	m.dispatch(now)
+}
+
+// answer ends the wait for a write.
+func (m *mailbox) answer(err error) {
+	r := &m.ahead
+	r.asked, r.wantRcpts = false, 0
+	for _, ch := range r.next {
+		ch <- err
+	}
+	r.next = nil
+}
+
+// refuse answers the messages that wait for a write that failed.
+func (m *mailbox) refuse(err error, now int64) {
+	m.answer(err)
+	if m.lends(now) {
 		return
 	}
 	for a := m.first(now); a != nil; a = m.first(now) {
 		w := a.head
 		a.dequeue(w)
-		a.hold(now, w.conn)
-		w.ch <- nil
+		w.ch <- err
 	}
-	if m.nWait == 0 {
-		return
-	}
-	m.aheadWant(1, 1)
-	var next int64
-	for _, a := range m.list {
-		if a.head == nil {
-			continue
-		}
-		at, _ := m.all.when(now, 1)
-		own, _ := a.layer.when(now, 1)
-		if at = max(at, own); at > now && (next == 0 || at < next) {
-			next = at
-		}
-	}
-	if next != 0 {
-		m.wakeAt(next, now)
-	}
-}
-
-// fail answers every waiting message.
-func (m *Mailbox) fail(err error) {
-	for _, a := range m.list {
-		for a.head != nil {
-			w := a.head
-			a.dequeue(w)
-			w.ch <- err
-		}
-	}
-}
-
-// Recipients takes the slots of n recipients. It waits for a write of the store
-// at most, never for a slot.
-func (s *Slot) Recipients(ctx context.Context, n int64) error {
-	m := s.a.m
-	for {
-		m.mu.Lock()
-		now := Now()
-		if at := max(m.all.rcptsWhen(now, n), s.a.rcptsWhen(now, n)); at > now {
-			m.mu.Unlock()
-			return &QuotaError{What: whatRecipients, Wait: time.Duration(at - now)}
-		}
-		if !m.aheadRcpts() || m.ledger.store.lends(now) && m.ahead.rcpts >= n {
-			m.all.heldRcpts += n
-			s.a.heldRcpts += n
-			s.rcpts += n
-			m.aheadTake(now, 0, n)
-			m.mu.Unlock()
-			return nil
-		}
-		written := m.aheadNext(n)
-		m.mu.Unlock()
-		select {
-		case err := <-written:
-			if err != nil {
-				return err
-			}
-		case <-ctx.Done():
-			return ErrNotStored
-		case <-time.After(storeTimeout):
-			return ErrNotStored
-		}
-	}
-}
-
-// Commit ends a message whose MAIL was sent, with the recipients that count.
-func (s *Slot) Commit(rcpts int64) { s.end(true, rcpts) }
-
-// Cancel gives the slots of a message back that was never sent.
-func (s *Slot) Cancel() { s.end(false, 0) }
-
-func (s *Slot) end(sent bool, rcpts int64) {
-	a := s.a
-	if a == nil {
-		return
-	}
-	m := a.m
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	now := Now()
-	a.busy--
-	a.heldMsgs--
-	m.all.heldMsgs--
-	a.heldRcpts -= s.rcpts
-	m.all.heldRcpts -= s.rcpts
-	if sent {
-		m.all.stamp(now, rcpts)
-		a.stamp(now, rcpts)
-		m.aheadBack(0, s.rcpts-rcpts)
-	} else {
-		m.aheadBack(1, s.rcpts)
-	}
-	s.a = nil
-	if s.conn {
-		m.conns--
-		m.connFreed()
-		return
-	}
-	m.dispatch(now)
 }

@@ -22,6 +22,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/caddymail/mailgateway/limits"
 	"github.com/caddymail/mailgateway/relay"
 )
 
@@ -38,6 +39,8 @@ const recentUse = 250 * time.Millisecond
 type conn struct {
 	ac       *account
 	s        *settings // of the message that it carries
+	slot     limits.Slot
+	waited   bool // the message that it carries had to wait for it
 	identity string
 	creds    credentials
 

@@ -30,6 +30,7 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	oauthgrant "github.com/caddymail/mailgateway/grant"
+	"github.com/caddymail/mailgateway/limits"
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
@@ -87,6 +88,15 @@ type settings struct {
 	tokens  TokenSource
 	storage certmagic.Storage
 	logger  *zap.Logger
+}
+
+// limits is what the limiter needs to know.
+func (s *settings) limits() limits.Config {
+	return limits.Config{
+		Limits:  accounts.Limits{MaxConns: s.maxConnsPerAccount, Rate: s.rate, Messages: s.messages, Recipients: s.recipients},
+		Storage: s.storage,
+		Logger:  s.logger,
+	}
 }
 
 func (s *settings) address() string { return net.JoinHostPort(s.host, s.port) }
