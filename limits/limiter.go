@@ -87,9 +87,9 @@ type Account interface {
 	Recipients(ctx context.Context, s *Slot, n int64) error
 	// Commit ends a message whose MAIL was sent, with the recipients that
 	// count.
-	Commit(s *Slot, recipients int64)
+	Commit(s Slot, recipients int64)
 	// Cancel gives the slots of a message back that was never sent.
-	Cancel(s *Slot)
+	Cancel(s Slot)
 
 	// TakeConn takes one of the mailbox's connections. If none is free, wake
 	// is called when one may be: once, and on a goroutine of its own.
@@ -130,8 +130,12 @@ type Slot struct {
 type Status struct {
 	// MaxConns is the number of connections of the mailbox.
 	MaxConns int
-	Waiting  int
-	Limits   []LimitStatus
+	// Waiting is the number of the mailbox's messages that wait for their
+	// turn.
+	Waiting int
+	// Messages and Recipients are those of the account that are under way.
+	Messages, Recipients int64
+	Limits               []LimitStatus
 }
 
 // LimitStatus is what is used of one limit.

@@ -208,7 +208,7 @@ func (a *account) Status(ctx context.Context) Status {
 	defer m.mu.Unlock()
 	m.refresh()
 	now := Now()
-	st := Status{MaxConns: m.maxConns(), Waiting: m.nWait}
+	st := Status{MaxConns: m.maxConns(), Waiting: m.nWait, Messages: a.heldMsgs, Recipients: a.heldRcpts}
 	if a.max > 0 {
 		st.MaxConns = min(st.MaxConns, a.max)
 	}

@@ -26,8 +26,8 @@ const (
 	// quick and slow are the times that a reservation should last. One that is
 	// used up sooner is the next time twice as large, one that lasts longer half
 	// as large.
-	quick = 10 * time.Second
-	slow  = time.Minute
+	quick = 30 * time.Second
+	slow  = 5 * time.Minute
 )
 
 // reservation is what may be sent before the next write. It keeps one

@@ -38,7 +38,8 @@ type shard struct {
 	again   bool
 	timer   *time.Timer // looks for reservations that are not used any more
 
-	writing sync.Mutex // one writer at a time
+	writing   sync.Mutex // one writer at a time
+	unwritten bool       // the last write failed
 }
 
 // mailbox returns the mailbox of that name. It is made on first use.
@@ -209,10 +210,12 @@ func (sh *shard) flush(l *Local, final bool) (more bool, err error) {
 		return false, err
 	}
 	out, grown, changed, more := sh.collect(final)
-	if changed || len(left) > 0 {
+	if changed || len(left) > 0 || sh.unwritten {
+		sh.unwritten = true
 		if err := l.write(ctx, path.Join(dir, strconv.Itoa(lane)+".json"), out); err != nil {
 			return false, err
 		}
+		sh.unwritten = false
 	}
 	for _, key := range left {
 		// It is counted here. Should this fail, it counts twice.
@@ -336,15 +339,17 @@ func (sh *shard) collect(final bool) (out *file, grown []growth, changed, more b
 		switch {
 		case final:
 			m.ahead.left, m.ahead.rcpts = 0, 0
+			changed = true
 		case m.ahead.asked || len(m.ahead.next) > 0:
 			g.msgs, g.rcpts = m.grow(now)
 			grown = append(grown, g)
-		case now-m.ahead.used >= int64(idleAfter):
+			changed = changed || g.msgs > 0 || g.rcpts > 0
+		case now-m.ahead.used >= int64(idleAfter) && m.ahead.stored:
+			changed = true
 			m.ahead.left, m.ahead.rcpts = 0, 0
 		}
 		r := m.snapshot(now, g.msgs, g.rcpts)
 		reserves := r.Reserved > 0 || r.ReservedRecipients > 0
-		changed = changed || reserves || m.ahead.stored
 		more = more || reserves
 		m.ahead.stored = reserves
 		m.mu.Unlock()

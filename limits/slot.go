@@ -66,7 +66,7 @@ func (a *account) Reserve(ctx context.Context, q Request) (Slot, error) {
 	case <-ctx.Done():
 		if err = a.withdraw(w); err == nil {
 			// The grant crossed the end of the context.
-			a.Cancel(&Slot{held: true})
+			a.Cancel(Slot{held: true})
 			err = ErrBusy
 		}
 	}
@@ -249,12 +249,12 @@ func (a *account) takeRcpts(s *Slot, n int64) (written chan error, err error) {
 }
 
 // Commit implements Account.
-func (a *account) Commit(s *Slot, recipients int64) { a.end(s, true, recipients) }
+func (a *account) Commit(s Slot, recipients int64) { a.end(s, true, recipients) }
 
 // Cancel implements Account.
-func (a *account) Cancel(s *Slot) { a.end(s, false, 0) }
+func (a *account) Cancel(s Slot) { a.end(s, false, 0) }
 
-func (a *account) end(s *Slot, sent bool, rcpts int64) {
+func (a *account) end(s Slot, sent bool, rcpts int64) {
 	if !s.held {
 		return
 	}
@@ -276,6 +276,5 @@ func (a *account) end(s *Slot, sent bool, rcpts int64) {
 	} else {
 		m.untake(1, s.rcpts)
 	}
-	s.held, s.rcpts = false, 0
 	m.dispatch(now)
 }

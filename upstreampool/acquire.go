@@ -97,7 +97,7 @@ func (u *upstream) acquire(ctx context.Context, a *accounts.Account, forced bool
 	}
 	u.metrics.wait.Observe(waited.Seconds())
 	if c == nil {
-		ac.lim.Cancel(&slot)
+		ac.lim.Cancel(slot)
 		ac.done()
 		return nil, nil, waited, reply
 	}
@@ -251,7 +251,7 @@ func (ac *account) withdraw(w *waiter, now int64) grant {
 func (ac *account) giveBack(c *conn) {
 	slot := c.slot
 	ac.putBack(c)
-	ac.lim.Cancel(&slot)
+	ac.lim.Cancel(slot)
 	ac.done()
 }
 
@@ -273,9 +273,9 @@ func (ac *account) release(c *conn, use usage, sound bool) {
 	slot := c.slot
 	if sound {
 		ac.putBack(c)
-		ac.settle(&slot, use)
+		ac.settle(slot, use)
 	} else {
-		ac.settle(&slot, use)
+		ac.settle(slot, use)
 		ac.discard(c)
 	}
 	ac.done()
@@ -283,13 +283,13 @@ func (ac *account) release(c *conn, use usage, sound bool) {
 
 // lost ends a message whose connection is gone and was not replaced.
 func (ac *account) lost(slot limits.Slot, use usage) {
-	ac.settle(&slot, use)
+	ac.settle(slot, use)
 	ac.up.unreserve()
 	ac.left()
 	ac.done()
 }
 
-func (ac *account) settle(slot *limits.Slot, use usage) {
+func (ac *account) settle(slot limits.Slot, use usage) {
 	if use.sent {
 		ac.lim.Commit(slot, use.rcpts)
 	} else {
