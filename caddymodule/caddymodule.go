@@ -12,14 +12,17 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-// Package caddymodule joins the gateway to Caddy: Caddyfile options, admin
-// routes, commands and the layer4 handler. It holds no logic of the gateway's
-// own.
+// Package caddymodule joins the gateway to Caddy: Caddyfile options and the
+// layer4 handler. The packages beneath it are the admin routes, the commands,
+// the status page and the log writer. None of them holds logic of the
+// gateway's own: what several of them ask stands in package operate.
 package caddymodule
 
 import (
 	// The apps register themselves.
 	_ "github.com/caddymail/mailgateway/accounts"
+	_ "github.com/caddymail/mailgateway/caddymodule/admin"
+	_ "github.com/caddymail/mailgateway/caddymodule/command"
 	_ "github.com/caddymail/mailgateway/oauthtoken"
 	_ "github.com/caddymail/mailgateway/sandbox"
 	_ "github.com/caddymail/mailgateway/smtpapp"

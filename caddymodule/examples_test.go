@@ -86,7 +86,7 @@ func isOptionComment(line, upstream string) bool {
 // good, once its files and variables are there.
 func TestDesignProvisions(t *testing.T) {
 	dir := t.TempDir()
-	ca, _, _ := writeCertificate(t)
+	ca, _, _ := WriteCertificate(t)
 	write := func(name, content string) string {
 		path := filepath.Join(dir, name)
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {

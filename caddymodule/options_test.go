@@ -20,6 +20,7 @@ import (
 	"testing"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/caddymodule/logbuffer"
 	"github.com/caddymail/mailgateway/oauthtoken"
 	"github.com/caddymail/mailgateway/sandbox"
 	"github.com/caddymail/mailgateway/smtpapp"
@@ -41,7 +42,7 @@ var blocks = []struct {
 	{"tls", "smtp {\nserver s {\ntls {", "}\n}\n}", serverTLSOptions(new(smtpapp.TLS))},
 	{"account", "smtp {\naccounts {\naccount a {", "}\n}\n}", accountOptions(new(accounts.Record))},
 	{"limits", "smtp {\naccounts {\naccount a {\nlimits {", "}\n}\n}\n}", limitsOptions(new(accounts.Limits))},
-	{"buffered log writer", "log {\noutput buffered {\noutput discard", "}\n}", bufferedLogOptions(new(BufferedLogWriter))},
+	{"buffered log writer", "log {\noutput buffered {\noutput discard", "}\n}", bufferedLogOptions(new(logbuffer.Writer))},
 	{"smtp_sandbox", "smtp_sandbox {", "}", sandboxOptions(new(sandbox.App))},
 	{"fault", "smtp_sandbox {\nfault rcpt reply {", "}\n}", faultOptions(new(sandbox.Fault))},
 }

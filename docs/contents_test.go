@@ -77,7 +77,7 @@ func TestRepliesAreDocumented(t *testing.T) {
 	}
 
 	explained := 0
-	for _, file := range []string{"relay/explain_smtp.go", "relay/explain_network.go", "caddymodule/doctor.go"} {
+	for _, file := range []string{"explain/smtp.go", "explain/network.go", "explain/of.go"} {
 		inspect(t, "../"+file, func(n ast.Node) {
 			kv, ok := n.(*ast.KeyValueExpr)
 			if !ok {
@@ -100,7 +100,7 @@ func TestRepliesAreDocumented(t *testing.T) {
 		t.Errorf("found only %d explanations", explained)
 	}
 	entra := 0
-	inspect(t, "../oauthtoken/explain.go", func(n ast.Node) {
+	inspect(t, "../explain/oauth.go", func(n ast.Node) {
 		lit, ok := n.(*ast.BasicLit)
 		if !ok || lit.Kind != token.STRING {
 			return
@@ -187,7 +187,7 @@ func firstString(e ast.Expr) string {
 // first word of each line, and what is left of an equals sign, stands in its
 // templates.
 func TestSnippets(t *testing.T) {
-	templates := read(t, "../caddymodule/cmd_snippet.go")
+	templates := read(t, "../caddymodule/command/snippet.go")
 	text := read(t, "mtas.md")
 	lines := 0
 	for _, language := range []string{"conf", "lua"} {

@@ -27,6 +27,7 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/caddymodule"
+	"github.com/caddymail/mailgateway/caddymodule/statuspage"
 	"github.com/caddymail/mailgateway/oauthtoken"
 	"github.com/caddymail/mailgateway/sandbox"
 	"github.com/caddymail/mailgateway/smtpapp"
@@ -47,7 +48,7 @@ var sections = []struct {
 	{"configuration.md", "## App smtp\n", accounts.FileSource{}},
 	{"configuration.md", "## App smtp\n", accounts.DynamicSource{}},
 	{"configuration.md", "## Handler layer4", caddymodule.L4Handler{}},
-	{"configuration.md", "## Handler http.", caddymodule.StatusPage{}},
+	{"configuration.md", "## Handler http.", statuspage.Page{}},
 	{"configuration.md", "## App smtp_sandbox", sandbox.App{}},
 	{"accounts.md", "## The record", accounts.Record{}},
 }
@@ -78,7 +79,7 @@ func TestDefaultsAreDocumented(t *testing.T) {
 	checked := 0
 	for _, file := range []string{
 		"../oauthtoken/config.go", "../upstreampool/config.go", "../smtpapp/config.go", "../sandbox/config.go", "../sandbox/fault.go",
-		"../accounts/account.go", "../accounts/dynamic.go", "../caddymodule/status.go",
+		"../accounts/account.go", "../accounts/dynamic.go", "../caddymodule/statuspage/page.go",
 	} {
 		inspect(t, file, func(n ast.Node) {
 			f, ok := n.(*ast.Field)
@@ -128,7 +129,7 @@ func TestRoutesAreDocumented(t *testing.T) {
 	var api struct {
 		Paths map[string]map[string]json.RawMessage
 	}
-	if err := json.Unmarshal([]byte(read(t, "../caddymodule/openapi.json")), &api); err != nil {
+	if err := json.Unmarshal([]byte(read(t, "../caddymodule/admin/openapi.json")), &api); err != nil {
 		t.Fatal(err)
 	}
 	n := 0

@@ -28,6 +28,7 @@ import (
 
 func init() {
 	caddy.RegisterModule(App{})
+	caddy.OnExit(failExit)
 }
 
 type appState struct {
@@ -159,19 +160,22 @@ func (a *App) Token(ctx context.Context, r grant.Request) (*oauth2.Token, error)
 	if !ok {
 		return nil, &Error{Provider: r.Provider, Account: r.Account, Description: "no such provider is configured", class: classTemporary}
 	}
-	switch p.Grant {
-	case grantExternal:
+	if p.Grant == grantExternal {
 		return p.externalToken()
-	case grantRefreshToken:
-	default:
-		r.Seed = ""
 	}
-	return p.man.token(ctx, p.subject(r), r.Seed)
+	return p.man.token(ctx, p.want(r))
 }
 
-// Fresh implements grant.Source.
+// Fresh returns an access token that the provider issued after the call, to
+// find out whether it still does: the token in memory says nothing of a client
+// secret that was replaced since. It asks whatever was refused before. The
+// token in use stays in use until there is another.
 func (a *App) Fresh(ctx context.Context, r grant.Request) (*oauth2.Token, error) {
-	return a.Token(ctx, r)
+	p, ok := a.Providers[r.Provider]
+	if !ok || p.Grant == grantExternal {
+		return a.Token(ctx, r)
+	}
+	return p.man.fresh(ctx, p.want(r))
 }
 
 // Warm begins what Token would have to wait for, and does not wait.
@@ -180,10 +184,7 @@ func (a *App) Warm(r grant.Request) {
 	if !ok || p.Grant == grantExternal {
 		return
 	}
-	if !p.usesStore() {
-		r.Seed = ""
-	}
-	p.man.warm(p.subject(r), r.Seed)
+	p.man.warm(p.want(r))
 }
 
 // Reject says that the upstream refused t. If it is still the current token,
@@ -192,7 +193,7 @@ func (a *App) Warm(r grant.Request) {
 // message.
 func (a *App) Reject(r grant.Request, t *oauth2.Token) {
 	if p, ok := a.Providers[r.Provider]; ok && p.Grant != grantExternal {
-		p.man.reject(p.subject(r), t)
+		p.man.reject(p.want(r), t)
 	}
 }
 

@@ -57,7 +57,7 @@ func (m *manager) loop() {
 func (m *manager) due(e *entry) {
 	p := m.current.Load()
 	e.mu.Lock()
-	kind := m.background(p, e, time.Now())
+	kind, _ := m.background(p, e, time.Now())
 	e.mu.Unlock()
 	if kind == flightNone {
 		return
@@ -67,70 +67,103 @@ func (m *manager) due(e *entry) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if kind = m.background(p, e, time.Now()); kind == flightNone {
+	kind, s := m.background(p, e, time.Now())
+	if kind == flightNone {
 		m.gate.release(true)
 		return
 	}
-	seed := ""
-	if c := e.cur.Load(); c != nil {
+	seed := s.failedSeed
+	if c := s.cur.Load(); c != nil {
 		seed = c.seed
 	}
-	m.startFlight(e, kind, seed, true)
+	m.startFlight(e, s, flight{kind: kind, seed: seed}, true)
 }
 
-// background says which background refresh an account needs now. Where there
-// is none, it sets when to look again.
-func (m *manager) background(p *Provider, e *entry, now time.Time) flightKind {
+// background says which background refresh a grant needs now, and of which
+// scopes. Where there is none, it sets when to look again.
+func (m *manager) background(p *Provider, e *entry, now time.Time) (kind flightKind, of *scoped) {
 	if e.flight != nil {
-		return flightNone // its end looks again
+		return flightNone, nil // its end looks again
 	}
-	reauth := e.lastErr != nil && e.lastErr.class == classReauth
-	blocked := now.Before(e.blockUntil)
 	if e.unsaved != nil {
-		if blocked {
-			m.sched.set(e, e.blockUntil)
-			return flightNone
+		if now.Before(e.saveAfter) {
+			m.sched.set(e, e.saveAfter)
+			return flightNone, nil
 		}
-		return flightSave
+		return flightSave, &e.scoped
 	}
-	if c := e.cur.Load(); c != nil {
-		n := now.UnixNano()
+	var next time.Time
+	later := func(t time.Time) {
+		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
+			next = t
+		}
+	}
+	e.sets(func(s *scoped) bool {
+		k, at := m.ahead(e, s, now)
+		if k != flightNone {
+			kind, of = k, s
+			return false
+		}
+		later(at)
+		return true
+	})
+	if kind != flightNone {
+		return kind, of
+	}
+	if e.cur.Load() == nil {
+		switch at := m.keepAliveAt(p, e); {
+		case at.IsZero() || e.refused():
+		case now.Before(at):
+			later(at)
+		case now.Before(e.blockUntil):
+			later(e.blockUntil)
+		default:
+			return flightKeepAlive, &e.scoped
+		}
+	}
+	if !next.IsZero() {
+		m.sched.set(e, next)
+	}
+	return flightNone, nil
+}
+
+// ahead says what the tokens of one set of scopes need now, or when to look again.
+func (m *manager) ahead(e *entry, s *scoped, now time.Time) (flightKind, time.Time) {
+	var look time.Time
+	n := now.UnixNano()
+	if c := s.cur.Load(); c != nil && n >= c.expiry {
+		s.cur.Store(nil)
+		if e.state == stateOK {
+			m.setState(e, e.standing())
+		}
+	} else if c != nil {
 		switch {
-		case n >= c.expiry:
-			e.cur.Store(nil)
-			if e.state == stateOK {
-				m.setState(e, stateIdle)
-			}
 		case n < c.refreshAt:
-			m.sched.set(e, time.Unix(0, c.refreshAt))
-			return flightNone
-		// Whoever did not send in the second half of the token's time is
-		// left alone; the next use finds it expired, or nudges.
-		case reauth || e.used.Load() < c.obtained+(c.refreshAt-c.obtained)/2:
-			if !reauth {
+			look = time.Unix(0, c.refreshAt)
+		// A token that was not used in the second half of its time is left
+		// alone; the next use finds it expired, or nudges.
+		case s.refused() || s.used.Load() < c.obtained+(c.refreshAt-c.obtained)/2:
+			if !s.refused() {
 				c.nudged.Store(false)
 			}
-			m.sched.set(e, time.Unix(0, c.expiry))
-			return flightNone
-		case blocked:
-			m.sched.set(e, e.blockUntil)
-			return flightNone
+			look = time.Unix(0, c.expiry)
+		case now.Before(s.blockUntil):
+			look = s.blockUntil
 		default:
-			return flightAhead
+			return flightAhead, time.Time{}
 		}
 	}
-	at := m.keepAliveAt(p, e)
-	switch {
-	case at.IsZero() || reauth:
-		return flightNone
-	case now.Before(at):
-		m.sched.set(e, at)
-		return flightNone
-	case blocked:
-		m.sched.set(e, e.blockUntil)
-		return flightNone
+	// A refusal that may be lifted is asked about without waiting for the
+	// next message, so that the state is true and an idle consent survives.
+	if s.refused() && !s.askAfter.IsZero() && !s.lastErr.final() {
+		if !now.Before(s.askAfter) {
+			return flightRetry, time.Time{}
+		}
+		if look.IsZero() || s.askAfter.Before(look) {
+			look = s.askAfter
+		}
 	}
-	return flightKeepAlive
+	return flightNone, look
 }
 
 // keepAliveAt is when an idle account's consent is to be renewed.
@@ -161,45 +194,84 @@ func (m *manager) scan(p *Provider) {
 		return
 	}
 	bad := 0
+	var old []*record             // of earlier versions, by account
+	taken := map[string]*record{} // by the account whose record was taken over
 	for _, key := range keys {
 		if m.ctx.Err() != nil {
 			return
 		}
 		rec, err := p.records.load(m.ctx, key)
-		if err != nil || rec == nil || rec.Subject == "" || storageKey(m.name, rec.Subject) != key {
-			if err != nil && bad == 0 {
+		switch {
+		case err != nil:
+			if bad++; bad <= maxBadLogged {
 				p.logger.Error("token store", zap.Error(err))
 			}
-			bad++
-			continue
+		case rec == nil:
+		case rec.Mailbox == "":
+			old = append(old, rec)
+		default:
+			for account := range rec.Taken {
+				taken[account] = rec
+			}
+			m.found(p, rec.Mailbox, rec)
 		}
-		e := m.entry(rec.Subject)
-		e.mu.Lock()
-		if e.rec == nil && e.flight == nil {
-			e.setRecord(rec)
-			if rec.Failed != nil {
-				e.lastErr, e.lastErrAt = rec.Failed.error(), rec.Failed.At
-				m.setState(e, stateReauth)
-			}
-			if m.background(p, e, time.Now()) != flightNone {
-				m.sched.set(e, time.Now())
-			}
-			if w := m.warning(p, e, time.Now()); w != "" {
-				p.logger.Warn("token warning", zap.String("account", e.subject), zap.String("warning", w))
-			}
-		}
-		e.mu.Unlock()
 	}
+	for _, rec := range old {
+		// A process that was killed while it took the record over has left
+		// both: the one must not be refreshed behind the other's back.
+		if by := taken[rec.Subject]; by == nil || !by.took(rec.Subject, rec) {
+			m.found(p, rec.Subject, rec)
+		}
+	}
+	close(m.scanned)
 	if bad > 0 {
 		p.logger.Error("token store holds records that cannot be used; they are left as they are",
 			zap.Int("records", bad))
 	}
 }
 
-// setRecord keeps what is known of the store's record. The access token is
-// kept once only, in cur.
+// knowsStore reports whether the records of the store are known.
+func (m *manager) knowsStore() bool {
+	select {
+	case <-m.scanned:
+		return true
+	default:
+		return false
+	}
+}
+
+// maxBadLogged bounds the log lines about records that cannot be used.
+const maxBadLogged = 20
+
+// found begins to know a grant from its record.
+func (m *manager) found(p *Provider, subject string, rec *record) {
+	now := time.Now()
+	e := m.entry(subject)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.rec != nil || e.flight != nil {
+		return
+	}
+	e.setRecord(rec)
+	if rec.Failed != nil {
+		e.lastErr, e.lastErrAt = rec.Failed.error(), rec.Failed.At
+		if !e.lastErr.final() {
+			e.refusals, e.askAfter = 1, now.Add(e.lastErr.askAgain(1))
+		}
+		m.setState(e, e.standing())
+	}
+	if kind, _ := m.background(p, e, now); kind != flightNone {
+		m.sched.set(e, now)
+	}
+	if w := m.warning(p, e, now); w != "" {
+		p.logger.Warn("token warning", zap.String("account", e.subject), zap.String("warning", w))
+	}
+}
+
+// setRecord keeps what is known of the store's record. The access tokens
+// are kept once only, in cur.
 func (e *entry) setRecord(r *record) {
 	r = r.clone()
-	r.AccessToken = ""
+	r.AccessToken, r.Access = "", nil
 	e.rec = r
 }

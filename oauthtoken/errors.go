@@ -17,7 +17,6 @@ package oauthtoken
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"regexp"
 	"strings"
 	"time"
@@ -39,6 +38,8 @@ const (
 	classReauth
 	// classStore is a token store that does not read or write.
 	classStore
+	// classDamaged is a token record that cannot be read.
+	classDamaged
 )
 
 // Error is why there is no access token. It never holds token material.
@@ -49,6 +50,8 @@ type Error struct {
 	// Code is the OAuth error code (RFC 6749 section 5.2), Reason the
 	// provider's own code, such as AADSTS700082.
 	Code, Reason string
+	// Subtype is Google's error_subtype.
+	Subtype string
 	// Description is the server's text or what went wrong on the way.
 	Description string
 	// Status is the HTTP status, 0 without a response.
@@ -57,6 +60,9 @@ type Error struct {
 	RetryAfter time.Duration
 
 	class errClass
+	// appOnly says that the app asked in its own name: there is no owner who
+	// could consent.
+	appOnly bool
 	// quiet says that no request was made, since the trouble is known and
 	// was told already.
 	quiet bool
@@ -73,7 +79,7 @@ func (e *Error) Error() string {
 		parts = append(parts, "provider '"+e.Provider+"'")
 	}
 	switch {
-	case e.class != classReauth:
+	case e.class != classReauth || e.appOnly || e.passing():
 	case e.Code == "no_refresh_token":
 		parts = append(parts, "needs consent")
 	default:
@@ -94,14 +100,13 @@ func (e *Error) Error() string {
 // Unwrap returns the cause, if it is not the server's answer.
 func (e *Error) Unwrap() error { return e.err }
 
-// ReauthRequired reports whether only a new consent can help.
-func (e *Error) ReauthRequired() bool { return e.class == classReauth }
-
-// Reply implements grant.Refusal.
-func (e *Error) Reply() string { return "" }
+// ReauthRequired reports whether only the owner's consent can help.
+func (e *Error) ReauthRequired() bool {
+	return e.class == classReauth && !e.appOnly && !e.passing()
+}
 
 // Temporary reports whether the same call may work later.
-func (e *Error) Temporary() bool { return e.class != classReauth }
+func (e *Error) Temporary() bool { return !e.ReauthRequired() }
 
 // with returns a copy of e that names whose error it is. Errors are shared
 // by the waiters of one refresh, so they are never changed in place.
@@ -118,53 +123,10 @@ func asError(err error, class errClass) *Error {
 	return &Error{Description: sanitize(err.Error()), class: class, err: err}
 }
 
-// reauthCodes are the error codes by which a server says that a human is
-// needed. All but the first come from OpenID Connect and Microsoft.
-var reauthCodes = map[string]bool{
-	"invalid_grant":              true,
-	"interaction_required":       true,
-	"login_required":             true,
-	"consent_required":           true,
-	"account_selection_required": true,
-}
-
-var transientCodes = map[string]bool{
-	"temporarily_unavailable": true,
-	"server_error":            true,
-	"slow_down":               true,
-	"rate_limit_exceeded":     true,
-	"rateLimitExceeded":       true,
-	"userRateLimitExceeded":   true,
-	"internal_failure":        true,
-}
-
-// transientReasons are Microsoft's codes for trouble that passes, whatever
-// error code they come with: never a reason to give a token up.
-var transientReasons = map[string]bool{
-	"AADSTS90006": true, "AADSTS90012": true, "AADSTS90025": true, "AADSTS90033": true,
-	"AADSTS90055": true, "AADSTS50196": true,
-}
-
-// classify decides what an error response of a token endpoint means.
-func classify(status int, code, reason string) errClass {
-	switch {
-	case status >= 500, status == http.StatusTooManyRequests, status == http.StatusRequestTimeout,
-		transientCodes[code], transientReasons[reason]:
-		return classTransient
-	case reauthCodes[code]:
-		return classReauth
-	// Of the other codes only invalid_client is the same for every account:
-	// unauthorized_client and invalid_request also come for one tenant's
-	// user or for one malformed token.
-	case code == "invalid_client":
-		return classProvider
-	}
-	return classTemporary
-}
-
 var (
 	reasonCode = regexp.MustCompile(`\bAADSTS[0-9]{4,8}\b`)
-	longRun    = regexp.MustCompile(`[A-Za-z0-9_\-.~+/=%]{40,}`)
+	// A token, or its base64, with or without padding.
+	longRun = regexp.MustCompile(`[A-Za-z0-9_\-.~+/=%]{40,}`)
 )
 
 // sanitize makes foreign text fit for logs and replies: one line, bounded,

@@ -19,6 +19,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/explain"
 )
 
 // emitter is the part of Caddy's events app that is used here.
@@ -61,7 +63,7 @@ func (m *manager) announceDown(p *Provider, err *Error) {
 }
 
 func (m *manager) tell(p *Provider, event, msg, account string, err *Error) {
-	ex := Explain(err.Code, err.Reason+" "+err.Description)
+	ex := explain.OAuth(err.Code, err.Reason+" "+err.Description)
 	p.logger.Error(msg, zap.String("account", account),
 		zap.String("code", err.Code), zap.String("reason", err.Reason), zap.String("description", err.Description),
 		zap.Int("status", err.Status), zap.String("cause", ex.Cause), zap.String("remedy", ex.Remedy))

@@ -29,32 +29,40 @@ type flightKind uint8
 
 const (
 	flightNone       flightKind = iota
-	flightForeground            // somebody waits
+	flightForeground            // a caller waits
 	flightAhead                 // ahead of expiry
 	flightKeepAlive             // of an idle account
 	flightSave                  // of a rotated token that was not stored
+	flightRetry                 // of a grant that was refused
 )
 
-// flight is one refresh. An account has one at a time; everybody who needs
-// the token waits for it, and it ends in its own time whoever still waits.
+// flight is one refresh. A grant has one at a time; every caller who needs a
+// token of it waits, and it ends in its own time whoever still waits.
 type flight struct {
 	kind flightKind
 	seed string
+	// account is who asked first; empty for work of our own accord.
+	account string
+	scopes  *scoped
 	// again asks even though the last answer was that a human is needed.
 	again bool
+	// force asks whatever is known.
+	force bool
 	done  chan struct{}
 
 	// set before done is closed
 	token  *grantToken
 	err    *Error
+	asked  bool // the server was asked, and its answer is err
 	posts  int
 	result string
 }
 
 // startFlight is called with e.mu held and no flight under way. slot says
 // that the caller took a background slot of the gate for it.
-func (m *manager) startFlight(e *entry, kind flightKind, seed string, slot bool) *flight {
-	f := &flight{kind: kind, seed: seed, again: e.again, done: make(chan struct{})}
+func (m *manager) startFlight(e *entry, s *scoped, begin flight, slot bool) *flight {
+	f := &begin
+	f.scopes, f.again, f.done = s, e.again || f.force, make(chan struct{})
 	e.again = false
 	m.mu.Lock()
 	if m.closed {
@@ -106,24 +114,30 @@ func (m *manager) fly(e *entry, f *flight, slot bool) {
 	l := &lease{g: m.gate, bg: f.kind != flightForeground, held: slot}
 	ctx, cancel := context.WithTimeout(m.ctx, p.flightTimeout())
 	var gt *grantToken
-	var err *Error
-	if e2 := l.take(ctx); e2 != nil {
-		err = &Error{Description: "waiting for a slot: " + e2.Error(), err: e2}
-	} else if p.usesStore() {
-		gt, err = m.refreshStored(ctx, p, e, f, l)
-	} else {
+	err := l.take(ctx)
+	switch {
+	case err != nil:
+		err = &Error{Description: "waiting for a slot: " + err.Error(), err: err}
+	case p.usesStore():
+		gt, err = newRefresh(m, p, e, f, l).run(ctx)
+	default:
 		gt, err = m.refreshPlain(ctx, p, e, f, l)
 	}
 	l.give()
 	cancel()
-	m.finish(p, e, f, gt, err, start)
+	var failed *Error
+	if err != nil {
+		failed = asError(err, classTemporary)
+	}
+	m.finish(p, e, f, gt, failed, start)
 }
 
 // refreshPlain serves grants with nothing to store.
-func (m *manager) refreshPlain(ctx context.Context, p *Provider, e *entry, f *flight, l *lease) (*grantToken, *Error) {
+func (m *manager) refreshPlain(ctx context.Context, p *Provider, e *entry, f *flight, l *lease) (*grantToken, error) {
 	sent := time.Now()
 	r, err := m.post(ctx, p, e.subject, "", f, l)
 	if err != nil {
+		f.asked = true
 		return nil, err
 	}
 	return newGrantToken(p, r.AccessToken, f.seed, sent, sent.Add(r.Lifetime)), nil
@@ -132,39 +146,28 @@ func (m *manager) refreshPlain(ctx context.Context, p *Provider, e *entry, f *fl
 // finish publishes a flight's result.
 func (m *manager) finish(p *Provider, e *entry, f *flight, gt *grantToken, err *Error, start time.Time) {
 	now := time.Now()
-	var wasReauth bool
+	s := f.scopes
 	e.mu.Lock()
-	wasReauth = e.lastErr != nil && e.lastErr.class == classReauth
+	wasReauth := s.refused()
 	e.flight = nil
 	f.token, f.err = gt, err
 	if gt != nil {
-		e.cur.Store(gt)
+		s.cur.Store(gt)
 	}
 	if err == nil {
-		e.lastErr, e.failures, e.blockUntil, e.failedSeed = nil, 0, time.Time{}, ""
-		if e.cur.Load() != nil {
-			m.setState(e, stateOK)
-		} else {
-			m.setState(e, stateIdle)
-		}
+		s.forget()
 	} else {
-		e.failures++
-		e.lastErr, e.lastErrAt, e.failedSeed, e.failedUnder = err, now, f.seed, p
-		e.blockUntil = now.Add(blockFor(err, e.failures))
-		if err.class == classReauth && !p.usesStore() {
-			// No consent will appear in the store: somebody has to mend
-			// something at the provider, and the server is asked.
-			e.blockUntil = now.Add(10 * time.Minute)
-		}
-		if err.class == classReauth {
-			m.setState(e, stateReauth)
-		} else {
-			m.setState(e, stateError)
-		}
+		s.fail(p, f, err, now)
 	}
-	failures := e.failures
-	if !m.isClosed() && m.background(p, e, now) != flightNone {
-		m.sched.set(e, now)
+	if e.unsaved != nil {
+		e.saveAfter = now.Add(backoff(5*time.Second, time.Minute, max(1, s.failures)))
+	}
+	m.setState(e, e.standing())
+	failures := s.failures
+	if !m.isClosed() {
+		if kind, _ := m.background(p, e, now); kind != flightNone {
+			m.sched.set(e, now)
+		}
 	}
 	warn := m.warning(p, e, now)
 	e.mu.Unlock()
@@ -185,6 +188,47 @@ func (m *manager) finish(p *Provider, e *entry, f *flight, gt *grantToken, err *
 	}
 }
 
+// fail notes a failed refresh, and when to look again.
+func (s *scoped) fail(p *Provider, f *flight, err *Error, now time.Time) {
+	s.failures++
+	s.lastErr, s.lastErrAt, s.failedSeed, s.failedUnder = err, now, f.seed, p
+	s.blockUntil = now.Add(blockFor(err, s.failures))
+	if err.class != classReauth {
+		return
+	}
+	if f.asked {
+		s.refusals++
+		s.askAfter = now.Add(err.askAgain(s.refusals))
+	}
+	if !p.usesStore() {
+		// No consent will appear in the store: an administrator has to
+		// mend something at the provider, and the server is asked.
+		s.blockUntil = s.askAfter
+	}
+}
+
+// standing is the state that follows from what is known. The provider's own
+// scopes speak for the grant, where they are in use.
+func (e *entry) standing() (st state) {
+	st = stateIdle
+	e.sets(func(s *scoped) bool {
+		switch {
+		case s.refused() && s.lastErr.passing():
+			st = stateRefused
+		case s.refused():
+			st = stateReauth
+		case s.lastErr != nil:
+			st = stateError
+		case s.cur.Load() != nil:
+			st = stateOK
+		default:
+			return true
+		}
+		return false
+	})
+	return st
+}
+
 func (m *manager) isClosed() bool { return m.ctx.Err() != nil }
 
 // blockFor is how long an account waits after the n-th failure in a row.
@@ -192,8 +236,8 @@ func blockFor(err *Error, n int) time.Duration {
 	first, most := time.Second, 30*time.Second
 	switch err.class {
 	case classReauth:
-		// Not to ask the server again, but to see whether another
-		// process has stored a new consent.
+		// Not to ask the server again (that is askAfter), but to see
+		// whether another process has stored a new consent.
 		return 30 * time.Second
 	case classTemporary, classProvider:
 		first, most = 5*time.Second, 5*time.Minute
@@ -237,6 +281,6 @@ func (c *grantToken) withSeed(seed string) *grantToken {
 
 // wasRejected reports whether the upstream refused this access token. It is
 // called with e.mu held.
-func (e *entry) wasRejected(access string) bool {
-	return !e.rejectedAt.IsZero() && sha256.Sum256([]byte(access)) == e.rejected
+func (s *scoped) wasRejected(access string) bool {
+	return !s.rejectedAt.IsZero() && sha256.Sum256([]byte(access)) == s.rejected
 }

@@ -31,7 +31,7 @@ var errNoLogin = errors.New("the provider's grant has no refresh token to store"
 // there is no error. A refresh_token of the account's record that was there
 // before does not replace it; one that is set later does.
 func (a *App) StoreConsent(ctx context.Context, r grant.Request, refreshToken string) error {
-	return a.StoreLogin(ctx, r, &Consent{RefreshToken: refreshToken})
+	return a.StoreLogin(ctx, r, &Consent{RefreshToken: refreshToken, AnyIdentity: true})
 }
 
 // StoreLogin is StoreConsent with all that a login has brought.
@@ -45,39 +45,56 @@ func (a *App) StoreLogin(ctx context.Context, r grant.Request, c *Consent) error
 	case c.RefreshToken == "":
 		return errors.New("the refresh token is empty")
 	}
-	return p.man.exclusive(ctx, p, p.subject(r), func(e *entry, key string, stored *record) error {
+	return p.man.exclusive(ctx, p, p.want(r).subject, func(e *entry, key string, stored *record) error {
 		n := e.newest(stored)
+		if n.Owner != nil && !c.AnyIdentity {
+			if err := n.Owner.expect(c.Owner); err != nil {
+				return err
+			}
+		}
 		n.Seq++
-		n.Subject = e.subject
+		n.Subject, n.Mailbox, n.Provider = e.subject, e.subject, p.name
 		n.login(c.RefreshToken, p.ClientID, time.Now())
-		n.RefreshExpires = c.Expires
-		if err := p.records.save(key, n); err != nil {
+		n.RefreshExpires, n.Owner = c.Expires, c.Owner
+		if err := p.records.swap(key, n, seqOf(stored)); err != nil {
 			return err
+		}
+		// What an earlier version kept for the account is superseded.
+		if r.Account != "" && r.Account != e.subject {
+			if err := p.forgetOld(ctx, r.Account); err != nil {
+				return err
+			}
 		}
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		e.unsaved, e.pending = nil, nil
-		e.cur.Store(nil)
+		e.sets(func(s *scoped) bool { s.cur.Store(nil); s.forget(); return true })
 		e.setRecord(n)
-		e.lastErr, e.blockUntil, e.failures = nil, time.Time{}, 0
 		p.man.setState(e, stateIdle)
 		return nil
 	})
 }
 
-// Forget deletes what is known of an account, its refresh token included.
+// Forget deletes what is known of a mailbox's grant, its refresh token
+// included. Accounts that share the mailbox share the grant: it is to be called
+// for the last of them.
 func (a *App) Forget(ctx context.Context, r grant.Request) error {
 	p, ok := a.Providers[r.Provider]
 	if !ok || !p.usesStore() {
 		return nil
 	}
-	return p.man.exclusive(ctx, p, p.subject(r), func(e *entry, key string, _ *record) error {
+	if r.Account != "" && r.Account != r.Owner() {
+		if err := p.forgetOld(ctx, r.Account); err != nil {
+			return err
+		}
+	}
+	return p.man.exclusive(ctx, p, p.want(r).subject, func(e *entry, key string, _ *record) error {
 		if err := p.records.store.Delete(ctx, key); err != nil {
 			return storeError("deleting from", err)
 		}
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		e.cur.Store(nil)
+		e.sets(func(s *scoped) bool { s.cur.Store(nil); return true })
 		e.rec, e.unsaved, e.pending = nil, nil, nil
 		p.man.setState(e, stateNone)
 		p.man.sched.set(e, time.Time{})
@@ -86,18 +103,42 @@ func (a *App) Forget(ctx context.Context, r grant.Request) error {
 	})
 }
 
+// forgetOld deletes the record that an earlier version kept under the name of
+// an account.
+func (p *Provider) forgetOld(ctx context.Context, account string) error {
+	key := storageKey(p.name, account)
+	old, err := p.records.load(ctx, key)
+	if err != nil || old == nil || old.Mailbox != "" {
+		return nil //nolint:nilerr // what cannot be read is not taken over either
+	}
+	if err := p.records.store.Delete(ctx, key); err != nil {
+		return storeError("deleting from", err)
+	}
+	p.man.abandon(account, nil)
+	return nil
+}
+
 // Retry lets the next call of Token ask the server even if its last word was
-// that a human is needed: an administrator may have lifted what was in the way.
+// that a human is needed: an operator says that what was in the way is gone.
 func (a *App) Retry(r grant.Request) {
 	p, ok := a.Providers[r.Provider]
 	if !ok || p.Grant == grantExternal {
 		return
 	}
-	if e := p.man.entries.get(p.subject(r)); e != nil {
+	if e := p.man.entries.get(p.want(r).subject); e != nil {
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		e.again, e.blockUntil = true, time.Time{}
+		e.again = true
+		e.sets(func(s *scoped) bool { s.blockUntil, s.askAfter = time.Time{}, time.Now(); return true })
 	}
+	p.man.clientWorks()
+}
+
+func seqOf(r *record) uint64 {
+	if r == nil {
+		return 0
+	}
+	return r.Seq
 }
 
 // newest returns a copy of the newest record known.
@@ -117,7 +158,7 @@ func (e *entry) newest(stored *record) *record {
 // another process.
 func (m *manager) exclusive(ctx context.Context, p *Provider, subject string, f func(e *entry, key string, stored *record) error) error {
 	e := m.entry(subject)
-	fl := &flight{kind: flightSave, done: make(chan struct{})}
+	fl := &flight{kind: flightSave, scopes: &e.scoped, done: make(chan struct{})}
 	for {
 		e.mu.Lock()
 		other := e.flight
@@ -136,7 +177,7 @@ func (m *manager) exclusive(ctx context.Context, p *Provider, subject string, f 
 	defer func() {
 		e.mu.Lock()
 		e.flight = nil
-		if m.background(p, e, time.Now()) != flightNone {
+		if kind, _ := m.background(p, e, time.Now()); kind != flightNone {
 			m.sched.set(e, time.Now())
 		}
 		e.mu.Unlock()
@@ -149,7 +190,12 @@ func (m *manager) exclusive(ctx context.Context, p *Provider, subject string, f 
 	defer func() { _ = p.records.store.Unlock(context.WithoutCancel(ctx), key) }()
 	stored, err := p.records.load(ctx, key)
 	if err != nil {
-		return err
+		if asError(err, classStore).class != classDamaged {
+			return err
+		}
+		if err := p.records.clear(ctx, key); err != nil {
+			return err
+		}
 	}
 	return f(e, key, stored)
 }

@@ -58,12 +58,15 @@ type manager struct {
 	clientUntil    time.Time
 	clientFailures int
 
+	// scanned is closed when the records of the store are known.
+	scanned chan struct{}
+
 	// skew is the server's clock minus ours, from its Date header.
 	skew atomic.Int64
 }
 
 func newManager(p *Provider) *manager {
-	m := &manager{name: p.name, entries: newTable(), sched: newSchedule(), gate: newGate()}
+	m := &manager{name: p.name, entries: newTable(), sched: newSchedule(), gate: newGate(), scanned: make(chan struct{})}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	// In force until something is attached: an app is usable from
 	// Provision on, since apps start in any order.
@@ -117,13 +120,7 @@ func (m *manager) Destruct() error {
 		m.setState(e, stateNone)
 	})
 	if caddy.Exiting() {
-		// A refresh token that was rotated a moment ago is on its way.
-		done := make(chan struct{})
-		go func() { m.flights.Wait(); close(done) }()
-		select {
-		case <-done:
-		case <-time.After(10 * time.Second):
-		}
+		m.lastWrites()
 	}
 	return nil
 }
@@ -138,123 +135,167 @@ func (m *manager) entry(subject string) *entry {
 	return e
 }
 
+// want is a request in the terms of one manager.
+type want struct {
+	subject string // whose grant
+	account string // who asks
+	seed    string
+	scopes  []string
+	key     string // of the scopes
+}
+
 // cached is the hit path: no lock, no allocation.
-func (m *manager) cached(subject, seed string) *oauth2.Token {
-	e := m.entries.get(subject)
+func (m *manager) cached(q want) *oauth2.Token {
+	e := m.entries.get(q.subject)
 	if e == nil {
 		return nil
 	}
-	c := e.cur.Load()
-	if c == nil || c.seed != seed {
+	s := e.find(q.key)
+	if s == nil {
+		return nil
+	}
+	c := s.cur.Load()
+	if c == nil || c.seed != q.seed {
 		return nil
 	}
 	now := time.Now().UnixNano()
 	if now >= c.soft {
 		return nil
 	}
-	e.touch(now)
+	s.touch(now)
 	if now >= c.refreshAt && c.nudged.CompareAndSwap(false, true) {
 		m.sched.set(e, time.Unix(0, now))
 	}
 	return c.token
 }
 
-// touch notes the use; not each of them, so that the account's readers don't
+// touch notes the use; not each of them, so that the grant's readers don't
 // fight for a cache line.
-func (e *entry) touch(now int64) {
-	if now-e.used.Load() > int64(time.Second) {
-		e.used.Store(now)
+func (s *scoped) touch(now int64) {
+	if now-s.used.Load() > int64(time.Second) {
+		s.used.Store(now)
 	}
 }
 
-// warm starts a refresh if the account needs one.
-func (m *manager) warm(subject, seed string) {
-	if m.cached(subject, seed) != nil {
+// warm starts a refresh if the grant needs one.
+func (m *manager) warm(q want) {
+	if m.cached(q) != nil {
 		return
 	}
-	e := m.entry(subject)
+	e := m.entry(q.subject)
+	s := e.set(q)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	now := time.Now()
-	e.touch(now.UnixNano())
-	if e.flight == nil && e.usable(now, seed) == nil && m.blocked(e, now, seed) == nil {
-		m.startFlight(e, flightForeground, seed, false)
+	s.touch(now.UnixNano())
+	if e.flight == nil && e.usable(s, now, q.seed) == nil && m.blocked(e, s, now, q.seed) == nil {
+		m.startFlight(e, s, flight{kind: flightForeground, seed: q.seed, account: q.account}, false)
 	}
 }
 
 // maxSeedRounds bounds how often one call waits for refreshes that other
-// calls began with another seed.
+// calls began with another seed or for other scopes.
 const maxSeedRounds = 4
 
-// token returns the account's token, refreshing it if need be.
-func (m *manager) token(ctx context.Context, subject, seed string) (*oauth2.Token, error) {
-	if t := m.cached(subject, seed); t != nil {
+// token returns an access token, refreshing it if need be.
+func (m *manager) token(ctx context.Context, q want) (*oauth2.Token, error) {
+	if t := m.cached(q); t != nil {
 		return t, nil
 	}
-	e := m.entry(subject)
+	e := m.entry(q.subject)
+	s := e.set(q)
 	for round := 0; ; round++ {
 		now := time.Now()
 		e.mu.Lock()
-		e.touch(now.UnixNano())
-		if c := e.usable(now, seed); c != nil {
+		s.touch(now.UnixNano())
+		if c := e.usable(s, now, q.seed); c != nil {
 			e.mu.Unlock()
 			return c.token, nil
 		}
 		f := e.flight
 		if f == nil {
-			if err := m.blocked(e, now, seed); err != nil {
-				t := e.lastResort(now, seed)
+			if err := m.blocked(e, s, now, q.seed); err != nil {
+				t := e.lastResort(s, now, q.seed)
 				e.mu.Unlock()
 				if t != nil {
 					return t, nil
 				}
-				return nil, err.with(m.name, subject)
+				return nil, err.with(m.name, q.subject)
 			}
-			f = m.startFlight(e, flightForeground, seed, false)
+			f = m.startFlight(e, s, flight{kind: flightForeground, seed: q.seed, account: q.account}, false)
 		}
 		e.mu.Unlock()
 
 		select {
 		case <-f.done:
 		case <-ctx.Done():
-			e.mu.Lock()
-			t := e.lastResort(time.Now(), seed)
-			e.mu.Unlock()
-			if t != nil {
-				return t, nil
-			}
-			return nil, &Error{Provider: m.name, Account: subject, Description: "no access token in time: " + ctx.Err().Error(), err: ctx.Err()}
+			return m.otherwise(e, s, q, &Error{Description: "no access token in time: " + ctx.Err().Error(), err: ctx.Err()})
+		}
+		mine := f.seed == q.seed && f.scopes == s
+		switch {
+		case f.err == nil && f.token != nil && mine:
+			return f.token.token, nil
+		case (!mine || f.err == nil) && round < maxSeedRounds:
+			continue
+		case f.err == nil:
+			return m.otherwise(e, s, q, &Error{Description: "the refresh token changed too often"})
+		}
+		return m.otherwise(e, s, q, f.err)
+	}
+}
+
+// fresh returns an access token that was issued after the call. The one in
+// use stays in use until there is another.
+func (m *manager) fresh(ctx context.Context, q want) (*oauth2.Token, error) {
+	e := m.entry(q.subject)
+	s := e.set(q)
+	for {
+		e.mu.Lock()
+		s.touch(time.Now().UnixNano())
+		f, mine := e.flight, false
+		if f == nil {
+			mine = true
+			f = m.startFlight(e, s, flight{kind: flightForeground, seed: q.seed, account: q.account, force: true}, false)
+		}
+		e.mu.Unlock()
+		select {
+		case <-f.done:
+		case <-ctx.Done():
+			return nil, (&Error{Description: "no access token in time: " + ctx.Err().Error(), err: ctx.Err()}).with(m.name, q.subject)
 		}
 		switch {
-		case f.err == nil && f.token != nil && f.seed == seed:
+		case !mine:
+		case f.err != nil:
+			return nil, f.err.with(m.name, q.subject)
+		default:
 			return f.token.token, nil
-		case (f.seed != seed || f.err == nil) && round < maxSeedRounds:
-			continue
 		}
-		e.mu.Lock()
-		t := e.lastResort(time.Now(), seed)
-		e.mu.Unlock()
-		if t != nil {
-			return t, nil
-		}
-		if f.err == nil {
-			return nil, &Error{Provider: m.name, Account: subject, Description: "the refresh token changed too often"}
-		}
-		return nil, f.err.with(m.name, subject)
 	}
+}
+
+// otherwise returns a token that should have been refreshed, while it lasts,
+// or else why there is none.
+func (m *manager) otherwise(e *entry, s *scoped, q want, err *Error) (*oauth2.Token, error) {
+	e.mu.Lock()
+	t := e.lastResort(s, time.Now(), q.seed)
+	e.mu.Unlock()
+	if t != nil {
+		return t, nil
+	}
+	return nil, err.with(m.name, q.subject)
 }
 
 // usable returns the current token if it serves this seed and is fresh.
-func (e *entry) usable(now time.Time, seed string) *grantToken {
-	c := e.cur.Load()
+func (e *entry) usable(s *scoped, now time.Time, seed string) *grantToken {
+	c := s.cur.Load()
 	if c == nil || now.UnixNano() >= c.soft {
 		return nil
 	}
-	return e.forSeed(c, seed)
+	return e.forSeed(s, c, seed)
 }
 
-// forSeed returns c, if it may be lent to somebody with this seed.
-func (e *entry) forSeed(c *grantToken, seed string) *grantToken {
+// forSeed returns c, if it may be lent to an account with this seed.
+func (e *entry) forSeed(s *scoped, c *grantToken, seed string) *grantToken {
 	if c.seed == seed {
 		return c
 	}
@@ -266,7 +307,7 @@ func (e *entry) forSeed(c *grantToken, seed string) *grantToken {
 		// The token came from the store or the keep-alive, which know
 		// the seed's fingerprint only.
 		n := c.withSeed(seed)
-		e.cur.Store(n)
+		s.cur.Store(n)
 		return n
 	case seedOld:
 		return c
@@ -276,29 +317,29 @@ func (e *entry) forSeed(c *grantToken, seed string) *grantToken {
 
 // lastResort returns a token that should have been refreshed and could not
 // be, while it lasts.
-func (e *entry) lastResort(now time.Time, seed string) *oauth2.Token {
-	c := e.cur.Load()
+func (e *entry) lastResort(s *scoped, now time.Time, seed string) *oauth2.Token {
+	c := s.cur.Load()
 	if c == nil || now.UnixNano() >= c.expiry-int64(5*time.Second) {
 		return nil
 	}
-	if c = e.forSeed(c, seed); c == nil {
+	if c = e.forSeed(s, c, seed); c == nil {
 		return nil
 	}
 	return c.token
 }
 
 // blocked returns why no refresh may be tried now.
-func (m *manager) blocked(e *entry, now time.Time, seed string) *Error {
-	if e.lastErr == nil || !now.Before(e.blockUntil) {
+func (m *manager) blocked(e *entry, s *scoped, now time.Time, seed string) *Error {
+	if s.lastErr == nil || e.again || !now.Before(s.blockUntil) {
 		return nil
 	}
-	if seed != e.failedSeed && (e.rec == nil || e.rec.seedIs(seed) == seedNew) {
+	if seed != s.failedSeed && (e.rec == nil || e.rec.seedIs(seed) == seedNew) {
 		return nil
 	}
-	if e.lastErr.class != classReauth && e.failedUnder != m.current.Load() {
+	if !(s.refused() && s.lastErr.final()) && s.failedUnder != m.current.Load() {
 		return nil // a new configuration may have mended it
 	}
-	return e.lastErr
+	return s.lastErr
 }
 
 // minRejectInterval bounds how often the upstream's refusals may cause a
@@ -307,24 +348,28 @@ func (m *manager) blocked(e *entry, now time.Time, seed string) *Error {
 const minRejectInterval = time.Minute
 
 // reject drops t if it is still the current token.
-func (m *manager) reject(subject string, t *oauth2.Token) {
-	e := m.entries.get(subject)
+func (m *manager) reject(q want, t *oauth2.Token) {
+	e := m.entries.get(q.subject)
 	if e == nil || t == nil {
+		return
+	}
+	s := e.find(q.key)
+	if s == nil {
 		return
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	c := e.cur.Load()
+	c := s.cur.Load()
 	if c == nil || c.token.AccessToken != t.AccessToken {
 		return
 	}
 	now := time.Now()
-	if !e.rejectedAt.IsZero() && now.Sub(e.rejectedAt) < minRejectInterval {
+	if !s.rejectedAt.IsZero() && now.Sub(s.rejectedAt) < minRejectInterval {
 		return
 	}
-	e.rejectedAt = now
-	e.rejected = sha256.Sum256([]byte(t.AccessToken))
-	e.cur.Store(nil)
+	s.rejectedAt = now
+	s.rejected = sha256.Sum256([]byte(t.AccessToken))
+	s.cur.Store(nil)
 	if e.state == stateOK {
 		m.setState(e, stateIdle)
 	}

@@ -58,6 +58,7 @@ const (
 	resultAdopted  = "adopted" // found in the store, no request was made
 	resultStored   = "stored"  // a rotated token, stored late
 	resultReauth   = "reauth_required"
+	resultRefused  = "refused" // for a reason that can pass
 	resultConfig   = "client_error"
 	resultStore    = "store_error"
 	resultEndpoint = "endpoint_error"
@@ -70,11 +71,13 @@ func (m *manager) observe(f *flight, err *Error, d time.Duration) {
 	case err == nil && r == "":
 		r = resultOK
 	case err == nil:
+	case err.class == classReauth && err.passing():
+		r = resultRefused
 	case err.class == classReauth:
 		r = resultReauth
 	case err.class == classProvider:
 		r = resultConfig
-	case err.class == classStore:
+	case err.class == classStore, err.class == classDamaged:
 		r = resultStore
 	case err.class == classTransient:
 		r = resultEndpoint
@@ -95,9 +98,10 @@ const (
 	stateRefreshing       // being refreshed
 	stateReauth           // a human is needed
 	stateError            // the last refresh failed
+	stateRefused          // refused for a reason that can pass
 )
 
-var stateNames = [...]string{"", "idle", "ok", "refreshing", "reauth_required", "error"}
+var stateNames = [...]string{"", "idle", "ok", "refreshing", "reauth_required", "error", "refused"}
 
 // String returns the state's name.
 func (s state) String() string { return stateNames[s] }

@@ -35,7 +35,7 @@ const maxRetryAfter = 10 * time.Second
 // send it again with the same token is all that can be done: servers that
 // rotate honour the old token until its successor is used (or for a while),
 // for exactly this reason; Microsoft keeps old ones valid, Google doesn't rotate.
-func (m *manager) post(ctx context.Context, p *Provider, subject, refresh string, f *flight, l *lease) (*tokenResponse, *Error) {
+func (m *manager) post(ctx context.Context, p *Provider, subject, refresh string, f *flight, l *lease) (*tokenResponse, error) {
 	var last *Error
 	assertionAgain := true
 	for try := 1; ; try++ {
@@ -49,9 +49,9 @@ func (m *manager) post(ctx context.Context, p *Provider, subject, refresh string
 		// ends meanwhile.
 		rctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.timeout)
 		skew := m.skew.Load()
-		q, err := p.tokenRequest(rctx, m, subject, refresh)
+		q, err := p.tokenRequest(rctx, m, subject, refresh, f.scopes.scopes)
 		if err == nil {
-			if held := m.heldBack(); held != nil {
+			if held := m.heldBack(); held != nil && !f.force {
 				cancel()
 				if last != nil {
 					return nil, last
@@ -72,6 +72,7 @@ func (m *manager) post(ctx context.Context, p *Provider, subject, refresh string
 			}
 		}
 		cancel()
+		err.appOnly = !p.usesStore()
 		last = err
 		if q != nil && q.assertion && assertionAgain && try < p.maxAttempts && skewed(m.skew.Load()) && !skewed(skew) {
 			// Its Date header says that our clock, and with it our

@@ -226,16 +226,18 @@ func (p *Provider) identity() string {
 	return hex.EncodeToString(sum[:])
 }
 
-// subject is whose token it is: with a consent the account's, with a service
-// account the mailbox's, and else the one of the whole provider.
-func (p *Provider) subject(r grant.Request) string {
+// want puts a request in the terms of the provider's manager. Whose grant it
+// is follows from the mailbox; where the gateway's app asks in its own name,
+// one token serves the whole provider.
+func (p *Provider) want(r grant.Request) want {
+	q := want{account: r.Account, scopes: r.Scopes, key: r.ScopeKey()}
 	switch p.Grant {
 	case grantRefreshToken:
-		return r.Account
+		q.subject, q.seed = r.Owner(), r.Seed
 	case grantServiceAccount:
-		return r.Mailbox
+		q.subject = r.Owner()
 	}
-	return ""
+	return q
 }
 
 // usesStore reports whether there is a refresh token to keep.

@@ -20,7 +20,10 @@ import (
 	"crypto/subtle"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -38,6 +41,12 @@ type record struct {
 	// Subject is the account, for the keep-alive, which starts from the
 	// store alone; the storage key is only its digest.
 	Subject string `json:"subject"`
+	// Provider and Mailbox say whose record it is. One without a mailbox is
+	// of a version that kept records by account: Subject is then its name.
+	Provider string `json:"provider,omitempty"`
+	Mailbox  string `json:"mailbox,omitempty"`
+	// Owner is who consented, as far as an ID token said.
+	Owner *Identity `json:"owner,omitempty"`
 	// ClientID is the client that the refresh token was issued to.
 	ClientID string `json:"client_id,omitempty"`
 
@@ -52,6 +61,18 @@ type record struct {
 
 	AccessToken string    `json:"access_token,omitempty"`
 	Expiry      time.Time `json:"expiry,omitzero"`
+	Obtained    time.Time `json:"obtained,omitzero"`
+	// Access are the access tokens for other scopes than the provider's own.
+	Access map[string]storedAccess `json:"access,omitempty"`
+	// Rotates says that the server has issued a new refresh token before.
+	Rotates bool `json:"rotates,omitempty"`
+	// Spares are consents of other accounts of the mailbox, kept until the
+	// one above has proved good.
+	Spares []spare `json:"spares,omitempty"`
+	// Taken are fingerprints of the refresh tokens of the accounts whose own
+	// records became part of this one, until those are deleted: what is left
+	// of them is no consent of its own.
+	Taken map[string]string `json:"taken,omitempty"`
 
 	Consent        time.Time `json:"consent,omitzero"`
 	LastRefresh    time.Time `json:"last_refresh,omitzero"`
@@ -63,6 +84,21 @@ type record struct {
 	// Refused is a configured seed that the server refused. The token above
 	// is of another consent, and is left alone.
 	Refused *refusedSeed `json:"refused,omitempty"`
+}
+
+// storedAccess is an access token at rest.
+type storedAccess struct {
+	AccessToken string    `json:"access_token"`
+	Obtained    time.Time `json:"obtained,omitzero"`
+	Expiry      time.Time `json:"expiry,omitzero"`
+}
+
+// spare is a consent that is not in use.
+type spare struct {
+	Account      string   `json:"account"`
+	ClientID     string   `json:"client_id,omitempty"`
+	RefreshToken string   `json:"refresh_token"`
+	Seeds        []string `json:"seeds,omitempty"`
 }
 
 // refusedSeed is a seed that is not asked for again.
@@ -77,12 +113,13 @@ type recordError struct {
 	ClientID    string    `json:"client_id,omitempty"`
 	Code        string    `json:"code,omitempty"`
 	Reason      string    `json:"reason,omitempty"`
+	Subtype     string    `json:"subtype,omitempty"`
 	Description string    `json:"description,omitempty"`
 	At          time.Time `json:"at,omitzero"`
 }
 
 // maxSeeds bounds the history of fingerprints.
-const maxSeeds = 8
+const maxSeeds = 16
 
 // fingerprint is a salted digest of a seed token.
 func fingerprint(seed string) string {
@@ -148,7 +185,8 @@ func (r *record) login(refresh, clientID string, now time.Time) {
 		r.Seeds = append(r.Seeds, r.Refused.Seed)
 	}
 	r.RefreshToken, r.ClientID, r.Login = refresh, clientID, true
-	r.AccessToken, r.Expiry, r.RefreshExpires = "", time.Time{}, time.Time{}
+	r.AccessToken, r.Expiry, r.RefreshExpires, r.Access = "", time.Time{}, time.Time{}, nil
+	r.Spares, r.Rotates = nil, false
 	r.Consent, r.LastRefresh = now, now
 	r.Failed, r.Refused = nil, nil
 }
@@ -164,8 +202,45 @@ func (r *record) addSeed(seed string) {
 
 func (r *record) clone() *record {
 	c := *r
-	c.Seeds = slices.Clone(r.Seeds)
+	c.Seeds, c.Spares, c.Access, c.Taken = slices.Clone(r.Seeds), slices.Clone(r.Spares), maps.Clone(r.Access), maps.Clone(r.Taken)
 	return &c
+}
+
+// take notes that the record of an account has become part of this one.
+func (r *record) take(account string, old *record) {
+	if r.Taken == nil {
+		r.Taken = map[string]string{}
+	}
+	r.Taken[account] = fingerprint(old.RefreshToken)
+}
+
+// took reports whether an account's record is part of this one already.
+func (r *record) took(account string, old *record) bool {
+	fp, ok := r.Taken[account]
+	return ok && fingerprintMatches(fp, old.RefreshToken)
+}
+
+// owner is whose record it is: the mailbox, or in records of an earlier
+// version the account.
+func (r *record) owner() string {
+	if r.Mailbox != "" {
+		return r.Mailbox
+	}
+	return r.Subject
+}
+
+// errDamaged is a record that cannot be read and never will be: a new consent
+// may replace it.
+var errDamaged = errors.New("the token record is damaged")
+
+// placed reports what is wrong with a record that lies at another's place: a
+// grant must never serve another mailbox, sealed or not.
+func (r *record) placed(key string) error {
+	at := storageKey(r.Provider, r.owner())
+	if path.Base(at) != path.Base(key) || r.Provider != "" && path.Dir(at) != path.Dir(key) {
+		return fmt.Errorf("%w: it belongs to another mailbox or provider (%s)", errDamaged, sanitize(r.Provider+" "+r.owner()))
+	}
+	return nil
 }
 
 // decodeRecord reads a record, sealed or not.
@@ -179,7 +254,7 @@ func decodeRecord(s *sealer, storageKey string, b []byte) (*record, error) {
 	r := new(record)
 	if err := json.Unmarshal(b, r); err != nil {
 		// The decoder's message may quote the content.
-		return nil, fmt.Errorf("token record is not valid JSON")
+		return nil, fmt.Errorf("%w: it is not valid JSON", errDamaged)
 	}
 	if r.Version != recordVersion {
 		return nil, fmt.Errorf("token record has version %d, this program knows %d", r.Version, recordVersion)

@@ -17,81 +17,77 @@ package oauthtoken
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
 )
 
-// lockAtOnce is how long a flight waits for the lock of a record while it
-// holds a slot of the gate. Normally nobody else has it; if somebody has, it
-// may take seconds, and other accounts shall have the slot meanwhile.
+// lockAtOnce is how long a refresh waits for the lock of a record while it
+// holds a slot of the gate. Normally nothing else has it; if another process
+// has, it may take seconds, and other grants shall have the slot meanwhile.
 const lockAtOnce = 250 * time.Millisecond
 
-// refreshStored refreshes a token whose refresh token may be rotated: lock,
-// read again, refresh, write, use.
-func (m *manager) refreshStored(ctx context.Context, p *Provider, e *entry, f *flight, l *lease) (*grantToken, *Error) {
-	key := storageKey(m.name, e.subject)
-	if err := m.lock(ctx, p, key, l); err != nil {
+// refresh is one refresh of a grant whose refresh token may be rotated: lock,
+// read again, ask, write, use.
+type refresh struct {
+	m *manager
+	p *Provider
+	e *entry
+	f *flight
+	l *lease
+
+	key string
+	was uint64  // the number of the record in the store, 0 without one
+	rec *record // the newest record known
+
+	use   string // the refresh token that is sent
+	fresh bool   // it is a configured seed that the record does not descend from
+	sent  time.Time
+	held  bool // room for the new record is held
+}
+
+func newRefresh(m *manager, p *Provider, e *entry, f *flight, l *lease) *refresh {
+	return &refresh{m: m, p: p, e: e, f: f, l: l, key: storageKey(m.name, e.subject)}
+}
+
+// run is the order of the steps. Without a token and an error there was
+// nothing to do.
+func (r *refresh) run(ctx context.Context) (*grantToken, error) {
+	if err := r.lock(ctx); err != nil {
 		return nil, err
 	}
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.Background(), saveTimeout)
-		defer cancel()
-		if err := p.records.store.Unlock(ctx, key); err != nil {
-			p.logger.Warn("unlocking the token store", zap.Error(storeError("unlocking", err)))
-		}
-	}()
-	stored, err := p.records.load(ctx, key)
-	if err != nil {
-		// Without knowing what is stored, a request might spend a token
-		// that another process has rotated.
-		return nil, asError(err, classStore)
+	defer r.unlock()
+	if gt, err := r.reconcile(ctx); err != nil || gt != nil && !r.f.force {
+		return gt, err
 	}
-	rec, gt, serr := m.reconcile(p, e, f, key, stored)
-	if gt != nil || serr != nil {
-		return gt, serr
+	if err := r.takeOver(ctx); err != nil {
+		return nil, err
 	}
-	if f.kind == flightSave {
+	if r.f.kind == flightSave {
 		return nil, nil
 	}
-
-	use, fresh, serr := m.choose(p, e, f, rec)
-	if serr != nil {
-		return nil, serr
+	if err := r.choose(); err != nil {
+		return nil, err
 	}
-	if !fresh {
-		if gt, ok := m.adopt(p, e, f, rec); ok {
-			return gt, nil
-		}
+	if gt, ok := r.adopt(); ok {
+		return gt, nil
 	}
-
-	sent := time.Now()
-	r, perr := m.post(ctx, p, e.subject, use, f, l)
-	if perr != nil && perr.class == classReauth {
-		// Locks are not perfect (a stale one is broken): another process
-		// may have rotated the token under our hands.
-		if again, err := p.records.load(ctx, key); err == nil && again != nil && again.Seq > rec.Seq {
-			rec = again
-			if again.RefreshToken != "" && again.RefreshToken != use && again.Failed == nil {
-				use, fresh = again.RefreshToken, false
-				sent = time.Now()
-				r, perr = m.post(ctx, p, e.subject, use, f, l)
-			}
-		}
+	if err := r.hold(ctx); err != nil {
+		return nil, err
 	}
-	if perr != nil {
-		if perr.class == classReauth {
-			m.markFailed(p, e, f, key, rec, fresh, perr)
-		}
-		return nil, perr
+	defer r.letGo()
+	answer, err := r.ask(ctx)
+	if err != nil {
+		return nil, r.refused(err)
 	}
-	return m.keep(p, e, f, key, rec, r, use, fresh, sent)
+	return r.keep(answer)
 }
 
 // lock takes the record's lock across processes.
-func (m *manager) lock(ctx context.Context, p *Provider, key string, l *lease) *Error {
+func (r *refresh) lock(ctx context.Context) error {
 	soon, cancel := context.WithTimeout(ctx, lockAtOnce)
-	err := p.records.store.Lock(soon, key)
+	err := r.p.records.store.Lock(soon, r.key)
 	waited := soon.Err() != nil
 	cancel()
 	if err == nil {
@@ -100,19 +96,60 @@ func (m *manager) lock(ctx context.Context, p *Provider, key string, l *lease) *
 	if !waited && !errors.Is(err, context.DeadlineExceeded) {
 		return storeError("locking", err)
 	}
-	l.give()
-	if err := p.records.store.Lock(ctx, key); err != nil {
+	r.l.give()
+	if err := r.p.records.store.Lock(ctx, r.key); err != nil {
 		return storeError("locking", err)
 	}
 	return nil
 }
 
+func (r *refresh) unlock() { r.p.unlock(r.key) }
+
+func (p *Provider) unlock(key string) {
+	ctx, cancel := context.WithTimeout(context.Background(), saveTimeout)
+	defer cancel()
+	if err := p.records.store.Unlock(ctx, key); err != nil {
+		p.logger.Warn("unlocking the token store", zap.Error(storeError("unlocking", err)))
+	}
+}
+
+// load reads the record. One that is damaged counts as none where there is
+// something to replace it with: a configured seed, or what memory holds.
+func (r *refresh) load(ctx context.Context) (*record, error) {
+	stored, err := r.p.records.load(ctx, r.key)
+	if err == nil {
+		if stored != nil {
+			r.was = stored.Seq
+		}
+		return stored, nil
+	}
+	// Without knowing what is stored, a request might spend a token that
+	// another process has rotated.
+	e := asError(err, classStore)
+	r.e.mu.Lock()
+	known := r.e.unsaved != nil || r.e.rec != nil && r.e.rec.RefreshToken != ""
+	r.e.mu.Unlock()
+	if e.class != classDamaged || r.f.seed == "" && !known {
+		return nil, e
+	}
+	r.p.logger.Error("token record is damaged; it is set aside and replaced", zap.String("account", r.e.subject), zap.Error(e))
+	if err := r.p.records.clear(ctx, r.key); err != nil {
+		return nil, err
+	}
+	return nil, nil
+}
+
 // reconcile finds out which record is the newest: the store's, the one in
 // memory, or one that could not be stored so far. If the latter's access
 // token is still good once the record is stored, it is returned.
-func (m *manager) reconcile(p *Provider, e *entry, f *flight, key string, stored *record) (*record, *grantToken, *Error) {
+func (r *refresh) reconcile(ctx context.Context) (*grantToken, error) {
+	stored, err := r.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	e := r.e
 	e.mu.Lock()
-	mem, unsaved, pending := e.rec, e.unsaved, e.pending
+	mem, unsaved, pending, pendingFor := e.rec, e.unsaved, e.pending, e.pendingFor
 	e.mu.Unlock()
 
 	if unsaved != nil && stored != nil && stored.Seq >= unsaved.Seq {
@@ -129,20 +166,28 @@ func (m *manager) reconcile(p *Provider, e *entry, f *flight, key string, stored
 		}
 	}
 	if unsaved != nil {
-		if err := p.records.save(key, unsaved); err != nil {
-			m.logStore(p, e, err)
-			return nil, nil, asError(err, classStore)
+		if err := r.save(unsaved); err != nil {
+			r.logStore(err)
+			return nil, err
 		}
 		e.mu.Lock()
 		e.unsaved, e.pending = nil, nil
 		e.setRecord(unsaved)
-		same := e.rec.seedIs(f.seed) == seedCurrent
+		same := e.rec.seedIs(r.f.seed) == seedCurrent && pendingFor == r.f.scopes.key
 		e.mu.Unlock()
 		if pending != nil && same && time.Until(unsaved.Expiry) > softMargin(pending.Lifetime) {
-			f.result = resultStored
-			return unsaved, newGrantToken(p, pending.AccessToken, f.seed, unsaved.LastRefresh, unsaved.Expiry), nil
+			r.f.result = resultStored
+			return newGrantToken(r.p, pending.AccessToken, r.f.seed, unsaved.LastRefresh, unsaved.Expiry), nil
 		}
-		return unsaved, nil, nil
+		return nil, nil
+	}
+	if stored == nil && mem != nil && mem.Mailbox == "" && r.f.account == "" {
+		// A record of an earlier version, which its mailbox has taken over
+		// since: what is remembered of it is no longer this grant's.
+		e.mu.Lock()
+		e.rec = nil
+		e.mu.Unlock()
+		mem = nil
 	}
 	rec := stored
 	if mem != nil && (rec == nil || rec.Seq < mem.Seq) {
@@ -152,150 +197,245 @@ func (m *manager) reconcile(p *Provider, e *entry, f *flight, key string, stored
 	if rec == nil {
 		rec = &record{Subject: e.subject}
 	}
-	e.mu.Lock()
-	e.setRecord(rec)
-	e.mu.Unlock()
-	return rec, nil, nil
+	r.set(rec)
+	return nil, nil
 }
 
-// choose picks the refresh token to use. fresh says that it is a configured
-// seed that the record does not descend from.
-func (m *manager) choose(p *Provider, e *entry, f *flight, rec *record) (use string, fresh bool, err *Error) {
+// set makes rec the newest record known.
+func (r *refresh) set(rec *record) {
+	r.rec = rec
+	r.e.mu.Lock()
+	r.e.setRecord(rec)
+	r.e.mu.Unlock()
+}
+
+// save writes rec, which is then the newest.
+func (r *refresh) save(rec *record) error {
+	if err := r.p.records.swap(r.key, rec, r.was); err != nil {
+		return err
+	}
+	r.was, r.rec = rec.Seq, rec
+	return nil
+}
+
+// choose picks the refresh token to use, or says why none is to be used now.
+func (r *refresh) choose() error {
+	rec, f := r.rec, r.f
 	rel := rec.seedIs(f.seed)
-	dead := rec.Failed != nil && rec.Failed.ClientID == p.ClientID
-	if f.seed != "" && (rel == seedNew || rec.RefreshToken == "" || rel == seedOld && dead) {
-		if err := rec.refused(f.seed, p.ClientID); err != nil && !f.again {
-			return "", false, err
+	dead := rec.Failed != nil && rec.Failed.ClientID == r.p.ClientID
+	ended := dead && rec.Failed.error().final()
+	if f.seed != "" && (rel == seedNew || rec.RefreshToken == "" || rel == seedOld && ended) {
+		if err := rec.refused(f.seed, r.p.ClientID); err != nil && !r.mayAsk(err) {
+			return err
 		}
-		return f.seed, true, nil
+		r.use, r.fresh = f.seed, true
+		return nil
 	}
 	if rec.RefreshToken == "" {
-		return "", false, &Error{Code: "no_refresh_token", Description: "there is no consent yet", class: classReauth}
+		return &Error{Code: "no_refresh_token", Description: "there is no consent yet", class: classReauth}
 	}
-	if dead && !f.again {
-		return "", false, rec.Failed.error()
+	if dead {
+		if err := rec.Failed.error(); !r.mayAsk(err) {
+			return err
+		}
 	}
-	return rec.RefreshToken, false, nil
+	r.use = rec.RefreshToken
+	return nil
+}
+
+// mayAsk reports whether the server is asked again after it refused. This
+// process asks once under each configuration, then at growing intervals, and
+// at any time when it is told to; after a final refusal only then.
+func (r *refresh) mayAsk(refused *Error) bool {
+	if r.f.again {
+		return true
+	}
+	if refused.final() {
+		return false
+	}
+	r.e.mu.Lock()
+	defer r.e.mu.Unlock()
+	s := r.f.scopes
+	return s.failedUnder != r.p || !time.Now().Before(s.askAfter)
 }
 
 // adopt uses what another process, or this one before its restart, has
 // obtained. With ok and no token there is nothing to do.
-func (m *manager) adopt(p *Provider, e *entry, f *flight, rec *record) (gt *grantToken, ok bool) {
+func (r *refresh) adopt() (gt *grantToken, ok bool) {
+	f, s := r.f, r.f.scopes
+	if r.fresh || f.force || f.kind == flightRetry {
+		return nil, false
+	}
 	now := time.Now()
-	e.mu.Lock()
-	defer e.mu.Unlock()
+	r.e.mu.Lock()
+	defer r.e.mu.Unlock()
 	if f.kind == flightKeepAlive {
-		if at := m.keepAliveAt(p, e); now.Before(at) {
+		if at := r.m.keepAliveAt(r.p, r.e); now.Before(at) {
 			f.result = resultAdopted
 			return nil, true
 		}
 		return nil, false
 	}
-	if rec.AccessToken == "" || e.wasRejected(rec.AccessToken) {
+	access, obtained, expiry := r.rec.accessFor(s.key)
+	if access == "" || s.wasRejected(access) || expiry.Sub(now) <= softMargin(expiry.Sub(obtained)) {
 		return nil, false
 	}
-	life := rec.Expiry.Sub(rec.LastRefresh)
-	if rec.Expiry.Sub(now) <= softMargin(life) {
-		return nil, false
-	}
-	gt = newGrantToken(p, rec.AccessToken, f.seed, rec.LastRefresh, rec.Expiry)
-	if c := e.cur.Load(); f.kind == flightAhead && c != nil && (gt.expiry <= c.expiry || gt.refreshAt <= now.UnixNano()) {
+	gt = newGrantToken(r.p, access, f.seed, obtained, expiry)
+	if c := s.cur.Load(); f.kind == flightAhead && c != nil && (gt.expiry <= c.expiry || gt.refreshAt <= now.UnixNano()) {
 		return nil, false
 	}
 	f.result = resultAdopted
 	return gt, true
 }
 
+// ask sends the token request. If it is refused for good, the token of
+// another process, or another consent of the mailbox, is tried.
+func (r *refresh) ask(ctx context.Context) (*tokenResponse, error) {
+	r.sent = time.Now()
+	answer, err := r.m.post(ctx, r.p, r.e.subject, r.use, r.f, r.l)
+	if err == nil || asError(err, classTemporary).class != classReauth {
+		return answer, err
+	}
+	// Locks are not perfect (a stale one is broken): another process may
+	// have rotated the token under our hands.
+	if again, lerr := r.p.records.load(ctx, r.key); lerr == nil && again != nil && again.Seq > r.rec.Seq {
+		r.rec, r.was = again, again.Seq
+		if again.RefreshToken != "" && again.RefreshToken != r.use && again.Failed == nil {
+			r.use, r.fresh = again.RefreshToken, false
+			r.sent = time.Now()
+			answer, err = r.m.post(ctx, r.p, r.e.subject, r.use, r.f, r.l)
+		}
+	}
+	for err != nil && asError(err, classTemporary).final() && !r.fresh && r.promote() {
+		r.sent = time.Now()
+		answer, err = r.m.post(ctx, r.p, r.e.subject, r.use, r.f, r.l)
+	}
+	return answer, err
+}
+
+// refused notes that the server refuses the grant, so that a restart knows.
+// If it was a new seed that was refused, what is stored belongs to another
+// consent and stays. What was refused for other scopes than the provider's own
+// says nothing of the grant, unless it has ended.
+func (r *refresh) refused(err error) error {
+	refused := asError(err, classTemporary)
+	r.f.asked = true
+	if refused.class != classReauth || r.f.scopes.key != "" && !refused.final() {
+		return refused
+	}
+	n := r.rec.clone()
+	n.Seq++
+	r.name(n)
+	why := recordError{
+		Code: refused.Code, Reason: refused.Reason, Description: refused.Description, Subtype: refused.Subtype,
+		ClientID: r.p.ClientID, At: time.Now(),
+	}
+	if r.fresh {
+		n.Refused = &refusedSeed{Seed: fingerprint(r.f.seed), recordError: why}
+	} else {
+		n.Failed = &why
+		if refused.final() {
+			n.AccessToken, n.Expiry, n.Access = "", time.Time{}, nil
+		}
+	}
+	if serr := r.save(n); serr != nil {
+		r.logStore(serr)
+	}
+	r.set(n)
+	return refused
+}
+
+// name says in a record whose it is. A record of an earlier version that lies
+// where its account has the mailbox's name stays one until the account asks:
+// only then it is certain that it is this mailbox's.
+func (r *refresh) name(n *record) {
+	if n.Mailbox == "" && n.RefreshToken != "" && !r.fresh && r.was != 0 && strings.ToLower(r.f.account) != r.e.subject {
+		return
+	}
+	n.Subject, n.Mailbox, n.Provider = r.e.subject, r.e.subject, r.m.name
+}
+
 // keep stores what a refresh brought. A rotated refresh token is durable
-// before its access token goes to anybody.
-func (m *manager) keep(p *Provider, e *entry, f *flight, key string, rec *record, r *tokenResponse, use string, fresh bool, sent time.Time) (*grantToken, *Error) {
-	// The lock may have been taken for stale meanwhile: there is no fencing.
-	if again, err := p.records.load(context.Background(), key); err == nil && again != nil && again.Seq > rec.Seq {
-		if again.Consent.After(rec.Consent) && !fresh {
+// before its access token goes to any caller.
+func (r *refresh) keep(t *tokenResponse) (*grantToken, error) {
+	r.letGo()
+	n, err := r.next(t)
+	if err != nil {
+		return nil, err
+	}
+	err = r.save(n)
+	for try := 1; err != nil && try < 3; try++ {
+		time.Sleep(backoff(100*time.Millisecond, time.Second, try))
+		if n, err = r.next(t); err != nil {
+			return nil, err
+		}
+		err = r.save(n)
+	}
+	e := r.e
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err != nil {
+		r.logStore(err)
+		if n.RefreshToken != r.use {
+			// The only copy of the valid token. It stays in memory, and
+			// writing it is tried until it works.
+			e.unsaved, e.pending, e.pendingFor = n, t, r.f.scopes.key
+			return nil, err
+		}
+		// Nothing is lost that the store or the configuration lacks.
+	}
+	e.setRecord(n)
+	return newGrantToken(r.p, t.AccessToken, r.f.seed, r.sent, r.sent.Add(t.Lifetime)), nil
+}
+
+// next makes the record that follows from an answer.
+func (r *refresh) next(t *tokenResponse) (*record, error) {
+	rec := r.rec
+	// The lock may have been taken for stale meanwhile.
+	if again, err := r.p.records.load(context.Background(), r.key); err == nil && again != nil && again.Seq > rec.Seq {
+		if again.Consent.After(rec.Consent) && !r.fresh {
 			// A new consent, which must not be overwritten.
-			e.mu.Lock()
-			e.setRecord(again)
-			e.mu.Unlock()
+			r.set(again)
 			return nil, &Error{Description: "the account was logged in anew during the refresh"}
 		}
+		r.was = again.Seq
 		rec = rec.clone()
 		rec.Seq = again.Seq
 	}
 	n := rec.clone()
 	n.Seq++
-	n.Subject, n.ClientID = e.subject, p.ClientID
-	n.RefreshToken = use
-	rotated := r.RefreshToken != "" && r.RefreshToken != use
-	if rotated {
-		n.RefreshToken = r.RefreshToken
+	r.name(n)
+	n.ClientID, n.RefreshToken = r.p.ClientID, r.use
+	if t.RefreshToken != "" && t.RefreshToken != r.use {
+		n.RefreshToken, n.Rotates = t.RefreshToken, true
 	}
-	if fresh {
-		n.Consent, n.Login, n.RefreshExpires = sent, false, time.Time{}
+	if r.fresh {
+		n.Consent, n.Login, n.RefreshExpires, n.Owner = r.sent, false, time.Time{}, nil
+		n.AccessToken, n.Expiry, n.Access = "", time.Time{}, nil
 	}
-	if f.seed != "" && (fresh || len(n.Seeds) == 0) {
-		n.addSeed(f.seed)
+	if r.f.seed != "" && (r.fresh || len(n.Seeds) == 0) {
+		n.addSeed(r.f.seed)
 	}
-	if r.RefreshExpires > 0 {
-		n.RefreshExpires = sent.Add(r.RefreshExpires)
+	if t.RefreshExpires > 0 {
+		n.RefreshExpires = r.sent.Add(t.RefreshExpires)
 	}
-	n.AccessToken, n.Expiry = r.AccessToken, sent.Add(r.Lifetime)
-	n.LastRefresh = sent
-	if u := e.used.Load(); u != 0 {
+	n.setAccess(r.f.scopes.key, t.AccessToken, r.sent, r.sent.Add(t.Lifetime))
+	n.LastRefresh = r.sent
+	if u := r.e.lastUsed(); u != 0 {
 		n.LastUsed = time.Unix(0, u)
 	}
-	n.Failed = nil
-	if fresh {
+	n.Failed, n.Spares = nil, nil
+	if r.fresh {
 		n.Refused = nil
 	}
-
-	err := p.records.save(key, n)
-	for try := 1; err != nil && try < 3; try++ {
-		time.Sleep(backoff(100*time.Millisecond, time.Second, try))
-		err = p.records.save(key, n)
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if err != nil {
-		m.logStore(p, e, err)
-		if rotated {
-			// The only copy of the valid token. It stays in memory, and
-			// writing it is tried until it works.
-			e.unsaved, e.pending = n, r
-			return nil, asError(err, classStore)
-		}
-		// Nothing is lost that the store or the configuration lacks.
-	}
-	e.setRecord(n)
-	return newGrantToken(p, r.AccessToken, f.seed, sent, n.Expiry), nil
-}
-
-// markFailed notes that a human is needed, so that neither the next message
-// nor a restart asks the server again. If it was a new seed that the server
-// refused, what is stored belongs to another consent and stays.
-func (m *manager) markFailed(p *Provider, e *entry, f *flight, key string, rec *record, fresh bool, err *Error) {
-	n := rec.clone()
-	n.Seq++
-	n.Subject = e.subject
-	why := recordError{Code: err.Code, Reason: err.Reason, Description: err.Description, ClientID: p.ClientID, At: time.Now()}
-	if fresh {
-		n.Refused = &refusedSeed{Seed: fingerprint(f.seed), recordError: why}
-	} else {
-		n.AccessToken, n.Expiry = "", time.Time{}
-		n.Failed = &why
-	}
-	if serr := p.records.save(key, n); serr != nil {
-		m.logStore(p, e, serr)
-	}
-	e.mu.Lock()
-	e.setRecord(n)
-	e.mu.Unlock()
+	return n, nil
 }
 
 func (r *recordError) error() *Error {
-	return &Error{Code: r.Code, Reason: r.Reason, Description: r.Description, class: classReauth}
+	return &Error{Code: r.Code, Reason: r.Reason, Subtype: r.Subtype, Description: r.Description, class: classReauth}
 }
 
-func (m *manager) logStore(p *Provider, e *entry, err error) {
-	p.logger.Error("token store failed; the account's newest refresh token may be in memory only until it works again",
-		zap.String("account", e.subject), zap.Error(err))
+func (r *refresh) logStore(err error) {
+	r.p.logger.Error("token store failed; the account's newest refresh token may be in memory only until it works again",
+		zap.String("account", r.e.subject), zap.Error(err))
 }

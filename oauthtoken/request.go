@@ -18,12 +18,13 @@ import (
 	"context"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
 
 // tokenRequest builds the token request of the provider's grant.
-func (p *Provider) tokenRequest(ctx context.Context, m *manager, subject, refresh string) (*tokenQuery, *Error) {
+func (p *Provider) tokenRequest(ctx context.Context, m *manager, subject, refresh string, scopes []string) (*tokenQuery, *Error) {
 	ep, err := p.endpoints(ctx)
 	if err != nil {
 		return nil, err
@@ -35,17 +36,17 @@ func (p *Provider) tokenRequest(ctx context.Context, m *manager, subject, refres
 		q.form.Set("grant_type", "refresh_token")
 		q.form.Set("refresh_token", refresh)
 		q.secrets = append(q.secrets, refresh)
-		if p.kind.refreshScope {
-			p.setScope(q)
+		if p.kind.refreshScope || len(scopes) > 0 {
+			p.setScope(q, scopes)
 		}
 	case grantClientCredentials:
 		// RFC 6749 section 4.4
 		q.form.Set("grant_type", "client_credentials")
-		p.setScope(q)
+		p.setScope(q, scopes)
 	case grantServiceAccount:
 		// RFC 7523 section 2.1. The assertion names the client.
 		q.form.Set("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer")
-		a, err := p.serviceAssertion(ctx, m, subject)
+		a, err := p.serviceAssertion(ctx, m, subject, scopes)
 		if err != nil {
 			return nil, err
 		}
@@ -57,10 +58,37 @@ func (p *Provider) tokenRequest(ctx context.Context, m *manager, subject, refres
 	return q, p.authenticate(q, ep, m)
 }
 
-func (p *Provider) setScope(q *tokenQuery) {
-	if len(p.Scopes) > 0 {
-		q.form.Set("scope", strings.Join(p.Scopes, " "))
+func (p *Provider) setScope(q *tokenQuery, scopes []string) {
+	if len(scopes) == 0 {
+		scopes = p.tokenScopes()
 	}
+	if len(scopes) > 0 {
+		q.form.Set("scope", strings.Join(scopes, " "))
+	}
+}
+
+// tokenScopes are the provider's scopes as a token request may name them. Where
+// the server issues a token for one resource at a time, they are those of the
+// first: the consent covers all of them, and a transport asks for the others.
+func (p *Provider) tokenScopes() []string {
+	if !p.kind.oneResource {
+		return p.Scopes
+	}
+	first := ""
+	return slices.DeleteFunc(slices.Clone(p.Scopes), func(s string) bool {
+		r := resource(s)
+		if first == "" {
+			first = r
+		}
+		return r != "" && r != first
+	})
+}
+
+// resource is the part of a scope that names the resource; empty for OpenID
+// Connect's own.
+func resource(scope string) string {
+	i := strings.LastIndexByte(scope, '/')
+	return scope[:max(i, 0)]
 }
 
 // authenticate adds the client's credentials (RFC 6749 section 2.3, RFC 7523

@@ -78,7 +78,7 @@ type wireResponse struct {
 	RefreshExpiresIn seconds         `json:"refresh_expires_in"`
 	Error            json.RawMessage `json:"error"`
 	ErrorDescription string          `json:"error_description"`
-	ErrorURI         string          `json:"error_uri"`
+	ErrorSubtype     string          `json:"error_subtype"` // Google's
 }
 
 // parseResponse reads the answer of a token endpoint. The secrets are those
@@ -104,6 +104,7 @@ func parseResponse(status int, header http.Header, body []byte, secrets ...strin
 			Status:      status,
 			Code:        sanitize(code, secrets...),
 			Reason:      reason,
+			Subtype:     sanitize(w.ErrorSubtype, secrets...),
 			Description: sanitize(w.ErrorDescription, secrets...),
 			RetryAfter:  retryAfter(header),
 			class:       classify(status, code, reason),

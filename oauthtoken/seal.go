@@ -120,11 +120,11 @@ func (s *sealer) open(storageKey string, b []byte) ([]byte, error) {
 			continue
 		}
 		if len(e.Nonce) != k.aead.NonceSize() {
-			return nil, fmt.Errorf("%w: malformed nonce", errSealed)
+			return nil, fmt.Errorf("%w: %w: malformed nonce", errDamaged, errSealed)
 		}
 		plain, err := k.aead.Open(nil, e.Nonce, e.Data, []byte(storageKey))
 		if err != nil {
-			return nil, fmt.Errorf("%w: it was changed, or belongs to another account", errSealed)
+			return nil, fmt.Errorf("%w: %w: it was changed, or belongs to another mailbox", errDamaged, errSealed)
 		}
 		return plain, nil
 	}

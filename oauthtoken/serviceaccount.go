@@ -71,14 +71,17 @@ func loadServiceAccount(path string) (*serviceAccount, error) {
 }
 
 // serviceAssertion makes the assertion that asks for a mailbox's token.
-func (p *Provider) serviceAssertion(ctx context.Context, m *manager, mailbox string) (string, *Error) {
+func (p *Provider) serviceAssertion(ctx context.Context, m *manager, mailbox string, scopes []string) (string, *Error) {
 	ep, err := p.endpoints(ctx)
 	if err != nil {
 		return "", err
 	}
+	if len(scopes) == 0 {
+		scopes = p.Scopes
+	}
 	now := p.now(m)
 	claims := map[string]any{
-		"iss": p.sa.email, "sub": mailbox, "aud": ep.token, "scope": strings.Join(p.Scopes, " "),
+		"iss": p.sa.email, "sub": mailbox, "aud": ep.token, "scope": strings.Join(scopes, " "),
 		"iat": now.Add(-10 * time.Second).Unix(), "exp": now.Add(50 * time.Minute).Unix(),
 	}
 	if p.sa.signer == nil {

@@ -44,7 +44,7 @@ func TestInvalidGrantAdoptsTheSiblingsToken(t *testing.T) {
 		}
 		rec.Seq += 2
 		rec.RefreshToken = body["refresh_token"].(string)
-		if err := a.records.save(storageKey("p", "alice"), rec); err != nil {
+		if err := a.records.swap(storageKey("p", "alice"), rec, rec.Seq); err != nil {
 			t.Error(err)
 		}
 		// Without reuse detection, so that the family lives on.
@@ -77,7 +77,7 @@ func TestLoginDuringARefresh(t *testing.T) {
 			}
 			rec.Seq++
 			rec.login(login, "client", time.Now())
-			if err := a.records.save(storageKey("p", "alice"), rec); err != nil {
+			if err := a.records.swap(storageKey("p", "alice"), rec, rec.Seq); err != nil {
 				t.Error(err)
 			}
 		}
@@ -119,7 +119,7 @@ func TestSiblingsFailureDoesNotCoverTheRotatedToken(t *testing.T) {
 	}
 	rec.Seq += 3
 	rec.Failed = &recordError{Code: "invalid_grant", ClientID: "client"}
-	if err := a.records.save(key, rec); err != nil {
+	if err := a.records.swap(key, rec, rec.Seq); err != nil {
 		t.Fatal(err)
 	}
 	e := a.entryOf("alice")
@@ -145,7 +145,7 @@ func TestNoConsentYet(t *testing.T) {
 	// Another process stores the consent; it is found within half a minute.
 	rec := &record{Subject: "alice", Seq: 1}
 	rec.login(s.seed("alice"), "client", time.Now())
-	if err := a.records.save(storageKey("p", "alice"), rec); err != nil {
+	if err := a.records.swap(storageKey("p", "alice"), rec, rec.Seq); err != nil {
 		t.Fatal(err)
 	}
 	e := a.entryOf("alice")

@@ -17,7 +17,11 @@ package oauthtoken
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
+
+	"github.com/caddymail/mailgateway/explain"
+	"github.com/caddymail/mailgateway/grant"
 )
 
 // StatusFilter chooses accounts; empty fields choose all.
@@ -28,13 +32,27 @@ type StatusFilter struct {
 // AccountStatus is what is known of an account's tokens. It holds no secret.
 type AccountStatus struct {
 	Provider string `json:"provider"`
-	// Account is the account's name, or the mailbox with grant
-	// `service_account`; empty where one token serves the whole provider.
+	// Account is the mailbox, whose name in most cases is the account's;
+	// empty where one token serves the whole provider.
 	Account string `json:"account,omitempty"`
 	// State is `ok` (a valid token is in memory), `idle` (none is, nothing
-	// is wrong), `refreshing`, `reauth_required` (a human must consent
-	// again) or `error` (the last refresh failed; it is tried again).
+	// is wrong), `refreshing`, `reauth_required` (the owner must consent
+	// again), `refused` (for a reason that can pass; it is asked again) or
+	// `error` (the last refresh failed; it is tried again).
 	State string `json:"state"`
+	// Standing is what is known of the grant itself: `active` (the provider
+	// issued a token, or nothing speaks against it), `not_verified` (it was
+	// never used), `never_consented`, `refused` (LastError says why, NextTry
+	// when it is asked again), `client_refused` (the provider refuses the
+	// gateway's own credentials) or `damaged` (the stored record cannot be read).
+	Standing string `json:"standing"`
+	// Final says that the grant has ended: it is not asked for again until
+	// the owner consents, or an operator says so.
+	Final bool `json:"final,omitempty"`
+	// NextTry is when a refused grant is asked for again.
+	NextTry time.Time `json:"next_try,omitzero"`
+	// Owner is who consented, as far as the provider said.
+	Owner string `json:"owner,omitempty"`
 	// Expires is when the access token ends.
 	Expires time.Time `json:"expires,omitzero"`
 	// Consent is when the refresh token's line began.
@@ -53,7 +71,7 @@ type StatusError struct {
 	Code        string    `json:"code,omitempty"`
 	Reason      string    `json:"reason,omitempty"`
 	Description string    `json:"description,omitempty"`
-	// Cause, Remedy and Retry are those of Explain.
+	// Cause, Remedy and Retry are those of explain.OAuth.
 	Cause  string `json:"cause"`
 	Remedy string `json:"remedy"`
 	Retry  bool   `json:"retry"`
@@ -76,10 +94,10 @@ func statusError(e *Error, at time.Time) *StatusError {
 	if e == nil {
 		return nil
 	}
-	x := Explain(e.Code, e.Reason+" "+e.Description)
+	x := explain.OAuth(e.Code, e.Reason+" "+e.Description)
 	return &StatusError{
 		At: at, Code: e.Code, Reason: e.Reason, Description: e.Description,
-		Cause: x.Cause, Remedy: x.Remedy, Retry: x.Retry,
+		Cause: x.Cause, Remedy: x.Remedy, Retry: x.Retry || e.passing(),
 	}
 }
 
@@ -93,7 +111,7 @@ func (a *App) Status(f StatusFilter) []AccountStatus {
 			continue
 		}
 		p.man.entries.each(func(e *entry) {
-			if f.Account != "" && f.Account != e.subject {
+			if f.Account != "" && !strings.EqualFold(f.Account, e.subject) {
 				return
 			}
 			s := p.man.status(p, e, now)
@@ -115,17 +133,76 @@ func (m *manager) status(p *Provider, e *entry, now time.Time) AccountStatus {
 		Provider: m.name, Account: e.subject, State: e.state.String(),
 		LastError: statusError(e.lastErr, e.lastErrAt), Warnings: m.accountWarnings(p, e.rec, now),
 	}
+	s.Standing = e.grantStanding()
+	if e.refused() {
+		s.Final = e.lastErr.final()
+		if !s.Final {
+			s.NextTry = e.askAfter
+		}
+	}
 	if c := e.cur.Load(); c != nil {
 		s.Expires = time.Unix(0, c.expiry)
 		s.LastRefresh = time.Unix(0, c.obtained)
 	}
 	if r := e.rec; r != nil {
 		s.Consent, s.ConsentExpires, s.LastRefresh, s.LastUsed = r.Consent, r.RefreshExpires, r.LastRefresh, r.LastUsed
+		if r.Owner != nil {
+			s.Owner = r.Owner.Name
+		}
 	}
-	if u := e.used.Load(); u != 0 {
+	if u := e.lastUsed(); u != 0 {
 		s.LastUsed = time.Unix(0, u)
 	}
 	return s
+}
+
+// grantStanding is called with e.mu held.
+func (e *entry) grantStanding() string {
+	st := ""
+	e.sets(func(s *scoped) bool {
+		st = s.lastErr.standing()
+		return st == "" && s.cur.Load() == nil
+	})
+	switch {
+	case st != "":
+		return st
+	case e.cur.Load() != nil, e.rec != nil && !e.rec.LastRefresh.IsZero():
+		return StandingActive
+	}
+	return StandingNotVerified
+}
+
+// StatusOf returns what is known of the grant that a request is about, also
+// where it was never used.
+func (a *App) StatusOf(r grant.Request) AccountStatus {
+	p, ok := a.Providers[r.Provider]
+	if !ok || p.man == nil || p.Grant == grantExternal {
+		return AccountStatus{Provider: r.Provider, State: stateIdle.String(), Standing: StandingNotVerified}
+	}
+	q := p.want(r)
+	e := p.man.entries.get(q.subject)
+	if e == nil && p.usesStore() && r.Account != "" {
+		e = p.man.entries.get(r.Account) // of a record of an earlier version
+	}
+	if e != nil {
+		st := p.man.status(p, e, time.Now())
+		if st.Standing != StandingNotVerified || !p.usesStore() {
+			return st
+		}
+		e.mu.Lock()
+		none := (e.rec == nil || e.rec.RefreshToken == "") && r.Seed == ""
+		e.mu.Unlock()
+		if none {
+			st.Standing = StandingNeverConsented
+		}
+		return st
+	}
+	st := AccountStatus{Provider: r.Provider, Account: q.subject, State: stateIdle.String(), Standing: StandingNotVerified}
+	// Before the store was read, a record may yet be found.
+	if p.usesStore() && r.Seed == "" && p.man.knowsStore() {
+		st.Standing = StandingNeverConsented
+	}
+	return st
 }
 
 // ProviderStatus returns the providers, sorted by name.

@@ -22,6 +22,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -48,6 +49,19 @@ type Store interface {
 	// Unlock gives back what Lock took.
 	Unlock(ctx context.Context, key string) error
 }
+
+// Swapper is a Store that can refuse to overwrite what it does not expect.
+// Locks can be lost (a process that sleeps finds its lock broken); where the
+// store is a Swapper, the write itself is the fence.
+type Swapper interface {
+	// Swap saves the value under the number seq if the stored value has the
+	// number was, or if nothing is stored and was is 0; else it returns an
+	// error that wraps ErrChanged. Records are written by Swap alone then.
+	Swap(ctx context.Context, key string, was, seq uint64, value []byte) error
+}
+
+// ErrChanged is a record that another process has written meanwhile.
+var ErrChanged = errors.New("the record was changed by another process")
 
 // sealing is implemented by stores that have keys to seal records with.
 type sealing interface{ sealer() *sealer }
@@ -164,30 +178,78 @@ func (r *records) load(ctx context.Context, key string) (*record, error) {
 		return nil, storeError("reading", err)
 	}
 	rec, err := decodeRecord(r.seal, key, b)
-	if err != nil {
+	if err == nil {
+		err = rec.placed(key)
+	}
+	switch {
+	case errors.Is(err, errDamaged):
+		return nil, &Error{
+			Code: "damaged_record", Description: "reading the token store: " + oneLine(err.Error()) + " (key " + key + ")",
+			class: classDamaged, err: err,
+		}
+	case err != nil:
 		return nil, storeError("reading", err)
 	}
 	return rec, nil
+}
+
+// setAside keeps the bytes of a record that is about to be replaced and cannot
+// be read, for an operator to look at.
+func (r *records) setAside(ctx context.Context, key string) error {
+	b, err := r.store.Load(ctx, key)
+	if err == nil {
+		err = r.store.Save(ctx, beside(key, "damaged"), b)
+	}
+	if err != nil {
+		return storeError("setting aside in", err)
+	}
+	return nil
+}
+
+// clear sets a damaged record aside and makes its place free.
+func (r *records) clear(ctx context.Context, key string) error {
+	if err := r.setAside(ctx, key); err != nil {
+		return err
+	}
+	if err := r.store.Delete(ctx, key); err != nil {
+		return storeError("deleting from", err)
+	}
+	return nil
+}
+
+// beside is a key that belongs to another one and is not in its directory.
+func beside(key, what string) string {
+	return storePrefix + "-" + what + strings.TrimPrefix(key, storePrefix)
 }
 
 // saveTimeout bounds one write. It has nothing to do with whoever waits for
 // the token: once a token was rotated its record has to be written.
 const saveTimeout = 30 * time.Second
 
-func (r *records) save(key string, rec *record) error {
+// swap writes a record. It fails with ErrChanged if the store can tell that the
+// one in it is no longer the one with the number was.
+func (r *records) swap(key string, rec *record, was uint64) error {
 	b, err := encodeRecord(r.seal, key, rec)
 	if err != nil {
 		return storeError("writing", err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), saveTimeout)
 	defer cancel()
-	if err := r.store.Save(ctx, key, b); err != nil {
+	if s, ok := r.store.(Swapper); ok {
+		err = s.Swap(ctx, key, was, rec.Seq, b)
+	} else {
+		err = r.store.Save(ctx, key, b)
+	}
+	if err != nil {
 		return storeError("writing", err)
 	}
 	return nil
 }
 
 func storeError(doing string, err error) *Error {
+	if e, ok := errors.AsType[*Error](err); ok && e.class == classDamaged {
+		return e
+	}
 	return &Error{Description: doing + " the token store: " + oneLine(err.Error()), class: classStore, err: err}
 }
 

@@ -59,12 +59,15 @@ func newID() string { return idPrefix + strconv.FormatUint(idCounter.Add(1), 36)
 
 // Refuse implements front.Handler. A client of implicit TLS could not read the
 // reply, so it hears none.
-func (g *generation) Refuse(nc net.Conn, _ netip.Addr, why front.Reason) {
-	end, reply := endLimit, relay.ReplyTooManyConns
+func (g *generation) Refuse(nc net.Conn, remote netip.Addr, why front.Reason) {
+	end, cause, reply := endLimit, causeLimit, relay.ReplyTooManyConns
 	if why == front.Banned {
-		end, reply = smtpserver.EndBanned, relay.ReplyBanned
+		end, cause, reply = smtpserver.EndBanned, causeBanned, relay.ReplyBanned
 	}
 	g.metrics.session(g.name, end)
+	g.refused(func() *generation { return nil }, refusal{
+		Refusal: smtpserver.Refusal{Cause: cause, Reply: reply}, client: remote,
+	})
 	if g.policy.ImplicitTLS == nil {
 		_ = nc.SetWriteDeadline(time.Now().Add(refuseTimeout))
 		_, _ = nc.Write(reply.Append(nil))

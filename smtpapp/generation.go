@@ -38,6 +38,8 @@ type generation struct {
 	logger    *zap.Logger
 	access    *zap.Logger
 	tracing   *tracing // nil if it is off
+	refusals  *front.Refusals
+	guard     *front.Guard
 	front     *front.Generation
 	meters    sync.Map // of *meter, by upstream
 }

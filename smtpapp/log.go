@@ -21,7 +21,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
-	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/front"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/smtpapp/smtpserver"
 )
@@ -108,19 +108,6 @@ func (l *messageLine) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 	return nil
 }
 
-// logAuth says who failed to log in, from where: for fail2ban and the like.
-func (g *generation) logAuth(s *session, name, result string) {
-	if c := g.logger.Check(zapcore.WarnLevel, "authentication failed"); c != nil {
-		c.Write(
-			zap.String("id", s.id),
-			zap.String("server", g.name),
-			zap.Stringer("client_ip", s.remote),
-			zap.String("account", smtpserver.Printable(name)),
-			zap.String("result", result),
-		)
-	}
-}
-
 // logEnd says how a session ended; at debug level, since most end well.
 func (g *generation) logEnd(s *session, end ending) {
 	if c := g.logger.Check(zapcore.DebugLevel, "session ended"); c != nil {
@@ -137,38 +124,20 @@ func (g *generation) logEnd(s *session, end ending) {
 	}
 }
 
-// logRefusal says what a client got wrong.
-func (g *generation) logRefusal(s *session, r smtpserver.Refusal) {
-	if c := g.logger.Check(zapcore.DebugLevel, "refused"); c != nil {
-		c.Write(
-			zap.String("id", s.id),
-			zap.String("server", g.name),
-			zap.Stringer("client_ip", s.remote),
-			zap.String("cause", string(r.Cause)),
-			zap.String("detail", smtpserver.Printable(r.Detail)),
-		)
-	}
-}
-
-func (g *generation) logBan(s *session, ban time.Duration) {
-	if c := g.logger.Check(zapcore.WarnLevel, "address banned"); c != nil {
-		c.Write(
-			zap.String("server", g.name),
-			zap.Stringer("client_ip", s.remote),
-			zap.Duration("ban", ban),
-		)
-	}
-}
-
-func (g *generation) logRefused(s *session, a *accounts.Account, from string) {
-	if c := g.logger.Check(zapcore.WarnLevel, "sender not allowed"); c != nil {
-		c.Write(
-			zap.String("id", s.id),
-			zap.String("server", g.name),
-			zap.Stringer("client_ip", s.remote),
-			zap.String("account", a.Name),
-			zap.String("from", smtpserver.Printable(from)),
-		)
+// logBans says which bans have begun.
+func (g *generation) logBans(bans []front.Ban) {
+	for _, b := range bans {
+		if c := g.logger.Check(zapcore.WarnLevel, "address banned"); c != nil {
+			c.Write(
+				zap.String("server", b.Server),
+				zap.Stringer("client_ip", b.Network.Addr()),
+				zap.Stringer("network", b.Network),
+				zap.String("account", smtpserver.Printable(clip(b.Account, maxLoggedName))),
+				zap.Int("failures", b.Failures),
+				zap.Duration("ban", b.Until.Sub(b.Since)),
+				zap.String("remedy", "see the failed logins before it; smtp ban lift ends it; auth_failures of the server says when it comes"),
+			)
+		}
 	}
 }
 

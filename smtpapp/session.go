@@ -26,6 +26,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/front"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/smtpapp/smtpserver"
 )
@@ -114,13 +115,6 @@ func (s *session) StartedTLS() {
 	s.update(func(st *sessionState) { st.tls, st.account = true, "" })
 }
 
-// Refused implements smtpserver.Session.
-func (s *session) Refused(r smtpserver.Refusal) {
-	if g := s.point.current(); g != nil {
-		g.logRefusal(s, r)
-	}
-}
-
 func (s *session) update(f func(*sessionState)) {
 	s.mu.Lock()
 	f(&s.state)
@@ -135,9 +129,9 @@ func (s *session) MayLogin() bool {
 
 // What ends a session with its reply.
 var (
-	errShuttingDown = &smtpserver.Closing{Reply: relay.ReplyShuttingDown, End: smtpserver.EndShutdown}
-	errLoginGone    = &smtpserver.Closing{Reply: relay.ReplyLoginGone, End: endLoginGone}
-	errBanned       = &smtpserver.Closing{Reply: relay.ReplyBanned, End: smtpserver.EndBanned}
+	errShuttingDown = &smtpserver.ClosingError{Reply: relay.ReplyShuttingDown, End: smtpserver.EndShutdown}
+	errLoginGone    = &smtpserver.ClosingError{Reply: relay.ReplyLoginGone, End: endLoginGone}
+	errBanned       = &smtpserver.ClosingError{Reply: relay.ReplyBanned, End: smtpserver.EndBanned}
 )
 
 // maxLoggedName bounds what a client can make us write or remember.
@@ -149,11 +143,17 @@ func (s *session) Login(name, password string) error {
 	if g == nil {
 		return errShuttingDown
 	}
-	// The ban is looked at when the password is there: it holds for
-	// connections that were open before it, and for exchanges that were begun.
-	if key := clientKey(s.remote); key.IsValid() && failures.banned(addressKey(key), time.Now()) {
+	attempt, err := g.guard.Begin(s.ctx, front.Login{
+		Server: g.name, Remote: s.remote, Policy: &g.policy.guard, Name: accounts.FoldName(name), Password: password,
+	})
+	switch {
+	case errors.Is(err, front.ErrBanned):
+		s.refused(g, refusal{Refusal: smtpserver.Refusal{Cause: causeBanned, Reply: relay.ReplyBanned}, account: clip(name, maxLoggedName)})
 		return errBanned
+	case err != nil:
+		return s.overloaded(g, name)
 	}
+	defer attempt.End()
 	ctx := s.ctx
 	if key := clientKey(s.remote); key.IsValid() {
 		// One address cannot take all the places in front of the slow hashes.
@@ -166,6 +166,7 @@ func (s *session) Login(name, password string) error {
 	}
 	switch {
 	case err == nil:
+		attempt.Succeeded()
 		s.login, s.auth = a.Name, stretch{from, g.tracing.now()}
 		s.bound = binding{by: byPassword, name: a.Name, credential: a.Credential}
 		s.update(func(st *sessionState) { st.account = a.Name })
@@ -176,19 +177,28 @@ func (s *session) Login(name, password string) error {
 		return nil
 	case errors.Is(err, accounts.ErrPaused):
 		g.metrics.auth(g.name, "paused")
-		g.logAuth(s, name, "paused")
+		s.refused(g, refusal{Refusal: smtpserver.Refusal{Cause: causePaused, Reply: relay.ReplyAuthFailed}, account: name})
+		// A right password must not be told from a wrong one by its time.
+		g.guard.Wait(s.ctx, attempt.Withheld(), s.conn.Drained())
 		return relay.ReplyAuthFailed
 	case errors.Is(err, accounts.ErrBadCredentials):
 		g.metrics.auth(g.name, "failed")
-		g.logAuth(s, name, "failed")
-		s.punish(g, name)
+		o := attempt.Failed()
+		s.loginFailed(g, name, !o.Repeated)
+		g.logBans(o.Bans)
+		g.guard.Wait(s.ctx, o.Delay, s.conn.Drained())
 		return relay.ReplyAuthFailed
 	case errors.Is(err, accounts.ErrOverloaded):
-		g.metrics.auth(g.name, "overloaded")
-		return relay.ReplyAuthOverloaded
+		return s.overloaded(g, name)
 	}
 	g.metrics.auth(g.name, "error")
 	return relay.ReplyInternal
+}
+
+func (s *session) overloaded(g *generation, name string) error {
+	g.metrics.auth(g.name, "overloaded")
+	s.refused(g, refusal{Refusal: smtpserver.Refusal{Cause: causeOverloaded, Reply: relay.ReplyAuthOverloaded}, account: clip(name, maxLoggedName)})
+	return relay.ReplyAuthOverloaded
 }
 
 // Mail implements smtpserver.Session.
@@ -198,12 +208,12 @@ func (s *session) Mail(from string, opts *smtp.MailOptions) error {
 		return errShuttingDown
 	}
 	a, err := s.identify(g)
-	if err != nil {
-		return err
+	if err == nil && !a.MaySend(from) {
+		err = relay.ReplySenderRefused
 	}
-	if !a.MaySend(from) {
-		g.logRefused(s, a, from)
-		return relay.ReplySenderRefused
+	if err != nil {
+		s.mailRefused(g, from, err)
+		return err
 	}
 	s.messageNo++
 	s.transaction = transaction{gen: g, account: a, from: from, opts: *opts, started: time.Now()}

@@ -85,7 +85,7 @@ func (u *upstream) dial(ctx context.Context, s *settings, ac *account, id creden
 		if s.oauth() {
 			var derr *dialError
 			t0 := time.Now()
-			token, derr = fetchToken(ctx, s, id)
+			token, derr = fetchToken(ctx, s, id, s.tokens.Token)
 			tokenTime += time.Since(t0)
 			opening.Token = t0
 			if derr != nil {
@@ -139,10 +139,13 @@ func (u *upstream) dial(ctx context.Context, s *settings, ac *account, id creden
 
 var errBreakerOpen = errors.New("too many connect failures lately, not tried")
 
-func fetchToken(ctx context.Context, s *settings, id credentials) (*oauth2.Token, *dialError) {
+// tokenFunc is a method of a token source.
+type tokenFunc func(context.Context, oauthgrant.Request) (*oauth2.Token, error)
+
+func fetchToken(ctx context.Context, s *settings, id credentials, get tokenFunc) (*oauth2.Token, *dialError) {
 	ctx, cancel := context.WithTimeout(ctx, s.dialTimeout)
 	defer cancel()
-	token, err := s.tokens.Token(ctx, id.grant(s.provider))
+	token, err := get(ctx, id.grant(s.provider))
 	if err == nil && (token == nil || token.AccessToken == "") {
 		err = errors.New("empty token")
 	}

@@ -28,12 +28,13 @@ import (
 	"strings"
 	"time"
 
-	"github.com/caddymail/mailgateway/accounts"
-	oauthgrant "github.com/caddymail/mailgateway/grant"
-	"github.com/caddymail/mailgateway/limits"
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/accounts"
+	oauthgrant "github.com/caddymail/mailgateway/grant"
+	"github.com/caddymail/mailgateway/limits"
 )
 
 // Values of the options that are words.

@@ -111,7 +111,9 @@ func (t *SMTPTransport) Verify(ctx context.Context, a *accounts.Account, from st
 	}
 	defer c.abandon()
 	if s.oauth() {
-		if token, derr = fetchToken(ctx, s, id); derr != nil {
+		// A token that is in memory says nothing of the client secret that
+		// the next refresh needs.
+		if token, derr = fetchToken(ctx, s, id, s.tokens.Fresh); derr != nil {
 			tr.done("token", "", derr.err)
 			return derr
 		}

@@ -40,7 +40,7 @@ func (u *upstream) warm(a *accounts.Account) {
 	case u.warming <- struct{}{}:
 		go func() {
 			defer func() { <-u.warming }()
-			_, _ = fetchToken(context.Background(), s, ac.credentials()) // the message that needs it will hear of a failure
+			_, _ = fetchToken(context.Background(), s, ac.credentials(), s.tokens.Token) // the message that needs it will hear of a failure
 			ac.done()
 		}()
 	default: // the message itself will fetch it

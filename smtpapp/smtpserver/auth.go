@@ -32,6 +32,9 @@ var mechanisms = []string{sasl.Plain, sasl.Login}
 // errMalformed says that a client's response is not what the mechanism wants.
 var errMalformed = errors.New("malformed authentication response")
 
+// errIdentity says that a client would act for another.
+var errIdentity = errors.New("authorization identity of another")
+
 // authenticator checks a name and a password.
 type authenticator func(name, password string) error
 
@@ -66,7 +69,7 @@ func (s *plainServer) Next(response []byte) (challenge []byte, done bool, err er
 	}
 	// Nobody acts for another: the account is what one logs in as.
 	if len(identity) > 0 && !bytes.EqualFold(identity, name) {
-		return nil, true, relay.ReplyAuthFailed
+		return nil, true, errIdentity
 	}
 	return nil, true, s.check(string(name), string(password))
 }
@@ -143,6 +146,9 @@ func (c *Conn) cmdAuth(args string) {
 		switch {
 		case errors.Is(err, errMalformed):
 			c.authRefused(CauseAuthMalformed, relay.ReplyAuthMalformed)
+			return
+		case errors.Is(err, errIdentity):
+			c.authRefused(CauseAuthIdentity, relay.ReplyAuthFailed)
 			return
 		case err != nil:
 			c.loginRefused(err)

@@ -79,7 +79,7 @@ const maxRun = 16
 
 // normalize appends p to dst with CRLF for every CR or LF that stands alone. A
 // run of CRs with an LF behind it is one line end: text that was made CRLF twice
-// has CR CR LF, where each line must not become two.
+// has two CRs and an LF, where each line must not become two.
 func (c *checker) normalize(dst, p []byte, end bool) ([]byte, *flaw) {
 	for _, o := range p {
 		if c.run > 0 && o != '\r' {

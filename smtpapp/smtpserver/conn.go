@@ -229,7 +229,7 @@ func (c *Conn) countError() {
 // answer turns an error of the session's into the client's reply. What the
 // session refuses it has told of itself.
 func (c *Conn) answer(err error) {
-	if closing, ok := errors.AsType[*Closing](err); ok {
+	if closing, ok := errors.AsType[*ClosingError](err); ok {
 		c.close(closing.Reply, closing.End)
 		return
 	}

@@ -79,7 +79,7 @@ func (c *Conn) deliver() {
 	left := b.drain()
 	res.Size = b.size
 	b.stop()
-	final := c.finish()
+	final := c.finish().Reply
 	switch {
 	case left != nil:
 		c.bodyFailed(left)
@@ -115,8 +115,10 @@ func (c *Conn) bodyFailed(err error) {
 		c.refuseAndClose(f.cause, f.reply, "")
 	case isTimeout(err):
 		c.close(relay.ReplyIdleTimeout, EndTimeout)
+		c.s.Refused(Refusal{Cause: CauseTimeout, Reply: relay.ReplyIdleTimeout, Detail: "within a message"})
 	case c.end == "":
 		c.end = EndAborted
+		c.s.Refused(Refusal{Cause: CauseAborted, Detail: err.Error()})
 	}
 }
 

@@ -157,16 +157,17 @@ func (c *Conn) gatherRcpts(limit int) {
 }
 
 // finish ends the transaction, if there is one, and tells the session what
-// became of it. It returns the final word, as the client is to hear it.
-func (c *Conn) finish() *relay.Reply {
+// became of it. It returns the result with the final word as the client is to
+// hear it.
+func (c *Conn) finish() (res Result) {
 	if !c.tx.open {
-		return nil
+		return res
 	}
-	res := c.tx.res
+	res = c.tx.res
 	c.tx = transaction{}
 	if cap(c.batch) > 8 {
 		c.batch, c.answers = nil, nil
 	}
 	c.s.Finish(&res)
-	return res.Reply
+	return res
 }

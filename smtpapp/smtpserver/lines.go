@@ -69,8 +69,8 @@ func (c *Conn) readLine(limit int, interruptible bool) ([]byte, error) {
 		return line, errBareLF
 	}
 	if !c.cfg.Strict {
-		// CR CR LF, of programs that make CRLF of what is CRLF already, is
-		// one line end.
+		// Two CRs and an LF, of programs that make CRLF of what is CRLF
+		// already, are one line end.
 		line = bytes.TrimRight(line, "\r")
 	}
 	return line, nil

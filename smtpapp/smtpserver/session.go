@@ -28,7 +28,7 @@ import (
 // are called on the connection's own goroutine, within Serve.
 //
 // An error of Login, Mail, Rcpt or Data is the reply that the client hears: a
-// *relay.Reply or an error that wraps one; a *Closing ends the connection too,
+// *relay.Reply or an error that wraps one; a *ClosingError ends the connection too,
 // and anything else is answered with relay.ReplyInternal.
 type Session interface {
 	// Config returns what is in force now: nil once the server is gone. It
@@ -92,8 +92,8 @@ type Result struct {
 	LastRefusal *relay.Reply
 }
 
-// Closing is an error of a Session after which the connection ends.
-type Closing struct {
+// ClosingError is an error of a Session after which the connection ends.
+type ClosingError struct {
 	// Reply is the last that the client hears.
 	Reply *relay.Reply
 	// End is how the connection is said to have ended.
@@ -101,10 +101,10 @@ type Closing struct {
 }
 
 // Error implements error.
-func (c *Closing) Error() string { return c.Reply.Error() }
+func (c *ClosingError) Error() string { return c.Reply.Error() }
 
 // Unwrap returns the reply.
-func (c *Closing) Unwrap() error { return c.Reply }
+func (c *ClosingError) Unwrap() error { return c.Reply }
 
 // End says how a connection ended, as the metrics call it.
 type End string
@@ -165,6 +165,8 @@ const (
 	CauseAuthMechanism Cause = "auth_mechanism"
 	// CauseAuthMalformed is an exchange that is not what its mechanism wants.
 	CauseAuthMalformed Cause = "auth_malformed"
+	// CauseAuthIdentity is a login on behalf of another.
+	CauseAuthIdentity Cause = "auth_identity"
 	// CauseBareLF is a command that ends in a lone LF.
 	CauseBareLF Cause = "bare_lf"
 	// CauseBareNewline is a message with a CR or LF that stands alone.
@@ -186,6 +188,9 @@ const (
 	// CauseClientGone is a client that left before it heard the final word
 	// on its message: it will send it again.
 	CauseClientGone Cause = "client_gone_before_reply"
+	// CauseAborted is a client that left within a message, of which nothing
+	// was delivered.
+	CauseAborted Cause = "client_gone_in_message"
 
 	// CauseCertificateRefused is a client that does not trust our certificate.
 	CauseCertificateRefused Cause = "tls_certificate_refused"

@@ -132,6 +132,9 @@ func (h *handshake) explain(err error, implicit bool) (Refusal, bool) {
 		r.Cause, r.Detail = CausePlaintextOnTLSPort, "the client said nothing"
 	case !h.seen && (errors.Is(err, io.EOF) || isReset(err)):
 		return r, !implicit
+	case errors.Is(err, io.EOF) || isReset(err):
+		// It has seen our certificate, and some say nothing about it.
+		r.Cause, r.Detail = CauseCertificateRefused, "probably: the client closed the connection in the handshake"
 	case strings.HasPrefix(text, "remote error:"):
 		r.Cause = remoteAlert(text)
 	case strings.Contains(text, "unsupported versions"), strings.Contains(text, "SSLv2"):

@@ -1,0 +1,317 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package admin
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/oauthtoken"
+	"github.com/caddymail/mailgateway/operate"
+	"github.com/caddymail/mailgateway/smtpapp"
+)
+
+const (
+	defaultPageSize = 100
+	MaxPageSize     = 1000
+	maxRecordSize   = 1 << 20
+)
+
+// AccountView is an account as the admin API shows it.
+type AccountView struct {
+	accounts.View
+	// State is `active`, `paused`, or what else keeps it from sending.
+	State string `json:"state"`
+}
+
+// AccountPage is one page of the list.
+type AccountPage struct {
+	Accounts []AccountView `json:"accounts"`
+	// Next is the next page's `after`; absent on the last page.
+	Next string `json:"next,omitempty"`
+}
+
+// listAccounts answers GET /smtp/accounts.
+func listAccounts(w http.ResponseWriter, r *http.Request) error {
+	dir, err := operate.Directory()
+	if err != nil {
+		return err
+	}
+	if err := onlyQuery(r, "state", "upstream", "label", "source", "after", "limit"); err != nil {
+		return err
+	}
+	query := r.URL.Query()
+	limit, err := pageSize(r)
+	if err != nil {
+		return err
+	}
+	states := operate.NewStates()
+	filter := accounts.Filter{
+		Upstream: query.Get("upstream"),
+		Label:    query.Get("label"),
+		Source:   query.Get("source"),
+	}
+	if state := query.Get("state"); state != "" {
+		if !slices.Contains(operate.AccountStates, state) {
+			return badRequest("state", "want one of %q", operate.AccountStates)
+		}
+		filter.Match = func(a *accounts.Account) bool { return states.Of(a) == state }
+	}
+	page, next := dir.List(filter, query.Get("after"), limit)
+	out := AccountPage{Accounts: make([]AccountView, len(page)), Next: next}
+	for i, a := range page {
+		out.Accounts[i] = AccountView{a.Redacted(), states.Of(a)}
+	}
+	return writeJSON(w, http.StatusOK, out)
+}
+
+// pageSize is the number of entries that the caller wants.
+func pageSize(r *http.Request) (int, error) {
+	s := r.URL.Query().Get("limit")
+	if s == "" {
+		return defaultPageSize, nil
+	}
+	limit, err := strconv.Atoi(s)
+	if err != nil || limit < 1 || limit > MaxPageSize {
+		return 0, badRequest("limit", "want a number from 1 to %d", MaxPageSize)
+	}
+	return limit, nil
+}
+
+// getAccount answers GET /smtp/accounts/{name}.
+func getAccount(w http.ResponseWriter, r *http.Request) error {
+	dir, err := operate.Directory()
+	if err != nil {
+		return err
+	}
+	a, err := dir.Get(r.Context(), r.PathValue("name"))
+	if err != nil {
+		return err
+	}
+	return writeAccount(w, http.StatusOK, a, true)
+}
+
+// putAccount answers PUT /smtp/accounts/{name}.
+func putAccount(w http.ResponseWriter, r *http.Request) error {
+	return changeAccount(w, r, func(dir *accounts.Directory, name string, body []byte, cond accounts.Condition) (accounts.Change, error) {
+		return dir.Put(r.Context(), name, body, cond)
+	})
+}
+
+// patchAccount answers PATCH /smtp/accounts/{name}.
+func patchAccount(w http.ResponseWriter, r *http.Request) error {
+	return changeAccount(w, r, func(dir *accounts.Directory, name string, body []byte, cond accounts.Condition) (accounts.Change, error) {
+		return dir.Patch(r.Context(), name, body, cond)
+	})
+}
+
+func changeAccount(w http.ResponseWriter, r *http.Request, change func(*accounts.Directory, string, []byte, accounts.Condition) (accounts.Change, error)) error {
+	dir, err := operate.Directory()
+	if err != nil {
+		return err
+	}
+	cond, err := accounts.ParseCondition(r.Header.Get("If-Match"), r.Header.Get("If-None-Match"))
+	if err != nil {
+		return &apiError{http.StatusBadRequest, err, ""}
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRecordSize))
+	if err != nil {
+		return err
+	}
+	c, err := change(dir, r.PathValue("name"), body, cond)
+	if err != nil {
+		return err
+	}
+	status := http.StatusOK
+	if c.Created {
+		status = http.StatusCreated
+	}
+	if bytes.Contains(body, []byte(`"refresh_token"`)) {
+		// The same token may have been set again, which no revision shows.
+		retryGrant(c.Account)
+	}
+	return writeAccount(w, status, c.Account, false)
+}
+
+// deleteAccount answers DELETE /smtp/accounts/{name}.
+func deleteAccount(w http.ResponseWriter, r *http.Request) error {
+	dir, err := operate.Directory()
+	if err != nil {
+		return err
+	}
+	cond, err := accounts.ParseCondition(r.Header.Get("If-Match"), "")
+	if err != nil {
+		return &apiError{http.StatusBadRequest, err, ""}
+	}
+	name := r.PathValue("name")
+	a, found := dir.Lookup(name)
+	if err := dir.Delete(r.Context(), name, cond); err != nil {
+		return err
+	}
+	if _, still := dir.Lookup(name); found && !still {
+		if app, err := operate.App[*smtpapp.App]("smtp"); err == nil {
+			app.ForgetCounters(a.Name)
+		}
+		if err := forgetTokens(r.Context(), a); err != nil {
+			return fmt.Errorf("the account is deleted, its stored token is not: %w", err)
+		}
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// forgetTokens deletes what the token store holds of an account that is gone:
+// a deleted mailbox's refresh token must not live on in it, nor be kept alive.
+func forgetTokens(ctx context.Context, a *accounts.Account) error {
+	app, err := operate.App[*oauthtoken.App]("oauth_tokens")
+	if err != nil {
+		return nil //nolint:nilerr // no such app, no tokens
+	}
+	provider, err := operate.ProviderOf(a.Upstream)
+	if err != nil {
+		return nil //nolint:nilerr // an upstream without OAuth has none either
+	}
+	if sharesGrant(a, provider) {
+		return nil
+	}
+	return app.Forget(ctx, operate.GrantOf(provider, a))
+}
+
+// sharesGrant reports whether another account has the mailbox of one that is
+// gone, and with it the grant.
+func sharesGrant(a *accounts.Account, provider string) bool {
+	dir, err := operate.Directory()
+	if err != nil {
+		return true
+	}
+	owner := operate.GrantOf(provider, a).Owner()
+	others, _ := dir.List(accounts.Filter{Match: func(o *accounts.Account) bool {
+		if operate.GrantOf(provider, o).Owner() != owner {
+			return false
+		}
+		p, err := operate.ProviderOf(o.Upstream)
+		return err == nil && p == provider
+	}}, "", 1)
+	return len(others) > 0
+}
+
+// retryGrant lets a refused grant be asked for again: an operator has just said
+// that something has changed.
+func retryGrant(a *accounts.Account) {
+	app, err := operate.App[*oauthtoken.App]("oauth_tokens")
+	if err != nil {
+		return
+	}
+	if provider, err := operate.ProviderOf(a.Upstream); err == nil {
+		app.Retry(operate.GrantOf(provider, a))
+	}
+}
+
+// pauseAccount answers POST /smtp/accounts/{name}/pause and resume.
+func pauseAccount(paused bool) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		dir, err := operate.Directory()
+		if err != nil {
+			return err
+		}
+		c, err := dir.SetPaused(r.Context(), r.PathValue("name"), paused)
+		if err != nil {
+			return err
+		}
+		if !paused {
+			retryGrant(c.Account)
+		}
+		return writeAccount(w, http.StatusOK, c.Account, false)
+	}
+}
+
+func writeAccount(w http.ResponseWriter, status int, a *accounts.Account, full bool) error {
+	w.Header().Set("ETag", a.ETag())
+	view := AccountView{a.Redacted(), operate.NewStates().Of(a)}
+	if !full {
+		return writeJSON(w, status, view)
+	}
+	return writeJSON(w, status, struct {
+		AccountView
+		operate.AccountStatus
+	}{view, operate.StatusOf(a)})
+}
+
+// importAccounts answers POST /smtp/accounts/import. The results leave while
+// lines still come in.
+func importAccounts(w http.ResponseWriter, r *http.Request) error {
+	dir, err := operate.Directory()
+	if err != nil {
+		return err
+	}
+	rc := http.NewResponseController(w)
+	// The admin endpoint's ten seconds are not for ten thousand accounts.
+	for _, unbound := range []func() error{
+		rc.EnableFullDuplex,
+		func() error { return rc.SetReadDeadline(time.Time{}) },
+		func() error { return rc.SetWriteDeadline(time.Time{}) },
+	} {
+		if err := unbound(); err != nil {
+			return err
+		}
+	}
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	w.WriteHeader(http.StatusOK)
+	enc := json.NewEncoder(w)
+	n := 0
+	for result := range dir.Import(r.Context(), r.Body) {
+		if err := enc.Encode(result); err != nil {
+			return nil // the client is gone
+		}
+		if n++; n%100 == 0 {
+			_ = rc.Flush()
+		}
+	}
+	return nil
+}
+
+// listProblems answers GET /smtp/problems.
+func listProblems(w http.ResponseWriter, _ *http.Request) error {
+	dir, err := operate.Directory()
+	if err != nil {
+		return err
+	}
+	problems := dir.Problems()
+	if problems == nil {
+		problems = []accounts.Problem{}
+	}
+	return writeJSON(w, http.StatusOK, struct {
+		Problems []accounts.Problem `json:"problems"`
+	}{problems})
+}
+
+// AccountPath is the path of an account, or of something below it.
+func AccountPath(name string, below ...string) string {
+	escaped := url.PathEscape(name)
+	if name == "." || name == ".." {
+		escaped = strings.ReplaceAll(name, ".", "%2E") // or it would mean a directory
+	}
+	return "/smtp/accounts/" + strings.Join(append([]string{escaped}, below...), "/")
+}

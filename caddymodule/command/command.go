@@ -1,0 +1,177 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package command
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
+
+	"github.com/caddymail/mailgateway/explain"
+)
+
+func init() {
+	caddycmd.RegisterCommand(caddycmd.Command{
+		Name:  "smtp",
+		Usage: "COMMAND",
+		Short: "Manages the SMTP gateway's accounts, and tests it",
+		Long: `
+Manages the accounts of a running gateway through Caddy's admin API, gives
+consent for their mailboxes, tests them, and prints what clients need.
+
+The admin API is found as other commands find it: at --address, else where the
+configuration file given by --config says, else at localhost:2019.`,
+		CobraFunc: Setup,
+	})
+}
+
+// Setup makes a command `caddy smtp`.
+func Setup(cmd *cobra.Command) {
+	cmd.SilenceUsage = true
+	cmd.PersistentFlags().String("address", "", "Address of the admin API")
+	cmd.PersistentFlags().StringP("config", "c", "", "Configuration file to find the admin API's address in")
+	cmd.PersistentFlags().StringP("adapter", "a", "", "Name of the configuration file's adapter")
+	cmd.PersistentFlags().Bool("json", false, "Print JSON")
+	cmd.AddCommand(
+		accountCommand(),
+		loginCommand(),
+		testCommand(),
+		snippetCommand(),
+		sandboxCommand(),
+	)
+}
+
+// adminClient talks to a running gateway.
+type adminClient struct {
+	address string
+}
+
+func newAdminClient(cmd *cobra.Command) (*adminClient, error) {
+	address, _ := cmd.Flags().GetString("address")
+	config, _ := cmd.Flags().GetString("config")
+	adapter, _ := cmd.Flags().GetString("adapter")
+	address, err := caddycmd.DetermineAdminAPIAddress(address, nil, config, adapter)
+	if err != nil {
+		return nil, fmt.Errorf("finding the admin API's address: %w", err)
+	}
+	return &adminClient{address: address}, nil
+}
+
+// remoteError is an error that the admin API answered with.
+type remoteError struct {
+	Status      int                  `json:"-"`
+	Text        string               `json:"error"`
+	Field       string               `json:"field"`
+	Explanation *explain.Explanation `json:"explanation"`
+}
+
+func (e *remoteError) Error() string {
+	text := e.Text
+	if e.Field != "" {
+		text = fmt.Sprintf("field '%s': %s", e.Field, e.Text)
+	}
+	if e.Explanation != nil {
+		text += "\n" + e.Explanation.Cause + "\n" + e.Explanation.Remedy
+	}
+	return text
+}
+
+// caddycmd makes one text of an error answer.
+var remoteErrorText = regexp.MustCompile(`(?s)HTTP (\d{3}): (.*)$`)
+
+// request sends a request. The caller closes the answer's body.
+func (c *adminClient) request(method, path string, header http.Header, body io.Reader) (*http.Response, error) {
+	resp, err := caddycmd.AdminAPIRequest(c.address, method, path, header, body)
+	if err == nil {
+		return resp, nil
+	}
+	if m := remoteErrorText.FindStringSubmatch(err.Error()); m != nil {
+		status, _ := strconv.Atoi(m[1])
+		re := &remoteError{Status: status}
+		if json.Unmarshal([]byte(m[2]), re) != nil || re.Text == "" {
+			re.Text = strings.TrimSpace(m[2])
+		}
+		return nil, re
+	}
+	return nil, fmt.Errorf("is the gateway running? %w", err)
+}
+
+// call sends a value as JSON, if there is one, and decodes the answer into
+// result, if there is one.
+func (c *adminClient) call(method, path string, header http.Header, value, result any) error {
+	var body io.Reader
+	if value != nil {
+		encoded, err := json.Marshal(value)
+		if err != nil {
+			return err
+		}
+		body = strings.NewReader(string(encoded))
+	}
+	resp, err := c.request(method, path, header, body)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if result == nil {
+		_, err = io.Copy(io.Discard, resp.Body)
+		return err
+	}
+	return json.NewDecoder(resp.Body).Decode(result)
+}
+
+// wantsJSON tells whether --json is given.
+func wantsJSON(cmd *cobra.Command) bool {
+	yes, _ := cmd.Flags().GetBool("json")
+	return yes
+}
+
+func printJSON(cmd *cobra.Command, v any) error {
+	enc := json.NewEncoder(cmd.OutOrStdout())
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+// table prints rows in columns.
+func table(cmd *cobra.Command, rows [][]string) error {
+	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+	for _, row := range rows {
+		if _, err := fmt.Fprintln(w, strings.Join(row, "\t")); err != nil {
+			return err
+		}
+	}
+	return w.Flush()
+}
+
+// forEach does something for each name, goes on after failures, and tells of
+// all of them.
+func forEach(names []string, do func(name string) error) error {
+	var errs []error
+	for _, name := range names {
+		if err := do(name); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", name, err))
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,131 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package command
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/caddymail/mailgateway/accounts"
+)
+
+// importFormats read other programs' files. `jsonl` is our own.
+var importFormats = map[string]func(io.Reader) (*accounts.Foreign, error){
+	"predecessor":        accounts.ImportPredecessor,
+	"csv":                accounts.ImportCSV,
+	"email-oauth2-proxy": accounts.ImportEmailProxy,
+}
+
+func formatNames() []string {
+	names := []string{"jsonl"}
+	for name := range importFormats {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+func accountImportCommand() *cobra.Command {
+	var format string
+	var dryRun bool
+	cmd := &cobra.Command{
+		Use:   "import [FILE]",
+		Short: "Imports accounts from a file or from standard input",
+		Long: `
+Imports accounts. An account that exists is changed to what the file says, and
+keeps the secrets that the file does not name; an import that is repeated
+changes nothing. One bad account stops none of the others.
+
+Formats:
+
+  jsonl               one account per line, as a JSON object of the admin API
+  predecessor         the Python proxy's accounts.json
+  csv                 its lines email,account_id,refresh_token,client_id
+  email-oauth2-proxy  the configuration file of email-oauth2-proxy
+
+What a file holds that the gateway has no place for is reported, and so are the
+providers and upstreams that its accounts need in the configuration. No format
+but jsonl holds passwords that the gateway could check: a new one is made up for
+each account that does not exist yet, and printed.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			convert, ok := importFormats[format]
+			if !ok && format != "jsonl" {
+				return fmt.Errorf("flag --format: unknown format %q: want one of %s", format, strings.Join(formatNames(), ", "))
+			}
+			in := cmd.InOrStdin()
+			if len(args) > 0 && args[0] != "-" {
+				file, err := os.Open(args[0])
+				if err != nil {
+					return err
+				}
+				defer file.Close()
+				in = file
+			}
+			im := &importRun{cmd: cmd}
+			if convert != nil {
+				foreign, err := convert(in)
+				if err != nil {
+					return err
+				}
+				if in, err = im.fromForeign(foreign, dryRun); err != nil {
+					return err
+				}
+			}
+			var err error
+			if dryRun {
+				err = printDryRun(cmd, in)
+			} else {
+				err = im.run(in)
+			}
+			if im.unusable > 0 {
+				err = errors.Join(err, fmt.Errorf("%d accounts of the file cannot be used", im.unusable))
+			}
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&format, "format", "jsonl", "Format of the file: "+strings.Join(formatNames(), ", "))
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "Show the accounts, without their secrets, and import nothing")
+	return cmd
+}
+
+// printDryRun shows what would be imported.
+func printDryRun(cmd *cobra.Command, lines io.Reader) error {
+	dec := json.NewDecoder(lines)
+	for {
+		var rec accounts.Record
+		err := dec.Decode(&rec)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("reading accounts: malformed JSON at octet %d", dec.InputOffset())
+		}
+		line, err := json.Marshal(rec.Redacted())
+		if err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s\n", line); err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,186 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package command
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/caddymodule/admin"
+)
+
+// importRun is an import under way.
+type importRun struct {
+	cmd *cobra.Command
+	// passwords are those that were made up, by account.
+	passwords map[string]string
+	// origins are the lines of the foreign file, by our line.
+	origins []int
+	// unusable is the number of accounts that the file's format spoils.
+	unusable int
+}
+
+// fromForeign makes lines of another program's accounts, and reports what was
+// not carried over. Accounts that are new get a password.
+func (im *importRun) fromForeign(f *accounts.Foreign, dryRun bool) (io.Reader, error) {
+	report := func(format string, args ...any) {
+		fmt.Fprintf(im.cmd.ErrOrStderr(), format+"\n", args...)
+	}
+	var c *adminClient
+	if !dryRun {
+		var err error
+		if c, err = newAdminClient(im.cmd); err != nil {
+			return nil, err
+		}
+	}
+	im.passwords = make(map[string]string)
+	lines := new(bytes.Buffer)
+	enc := json.NewEncoder(lines)
+	for _, a := range f.Accounts {
+		if a.Err != nil {
+			report("line %d: %v", a.Line, a.Err)
+			im.unusable++
+			continue
+		}
+		for _, note := range a.Notes {
+			report("line %d: %s: %s", a.Line, a.Record.Name, note)
+		}
+		if len(a.Record.PasswordHashes) == 0 && c != nil {
+			exists, err := c.exists(a.Record.Name)
+			if err != nil {
+				return nil, err
+			}
+			if !exists && im.passwords[a.Record.Name] == "" {
+				password, hash := accounts.GeneratePassword()
+				im.passwords[a.Record.Name] = password
+				a.Record.PasswordHashes = []string{hash}
+			}
+		}
+		if err := enc.Encode(a.Record); err != nil {
+			return nil, err
+		}
+		im.origins = append(im.origins, a.Line)
+	}
+	for _, note := range f.Notes {
+		report("note: %s", note)
+	}
+	for i := range f.Providers {
+		provider, upstream := f.Providers[i].Caddyfile()
+		report("\n%d accounts need in oauth_tokens:\n%s\nand in smtp_upstreams:\n%s", f.Providers[i].Accounts, provider, upstream)
+	}
+	return lines, nil
+}
+
+// exists tells whether there is an account.
+func (c *adminClient) exists(name string) (bool, error) {
+	err := c.call(http.MethodGet, admin.AccountPath(name), nil, nil, nil)
+	if re, ok := errors.AsType[*remoteError](err); ok && re.Status == http.StatusNotFound {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// importedLine is one line's result, with the password that was made up.
+type importedLine struct {
+	accounts.ImportResult
+	Password string `json:"password,omitempty"`
+}
+
+// run sends the lines and tells what came of them.
+func (im *importRun) run(lines io.Reader) error {
+	c, err := newAdminClient(im.cmd)
+	if err != nil {
+		return err
+	}
+	header := http.Header{"Content-Type": {"application/x-ndjson"}}
+	resp, err := c.request(http.MethodPost, "/smtp/accounts/import", header, lines)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+
+	counts := make(map[string]int)
+	total, shown := 0, time.Now()
+	dec := json.NewDecoder(resp.Body)
+	for {
+		var line importedLine
+		err := dec.Decode(&line.ImportResult)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("after %d accounts: %w", total, err)
+		}
+		if i := line.Line - 1; i >= 0 && i < len(im.origins) {
+			line.Line = im.origins[i]
+		}
+		counts[line.Result]++
+		total++
+		if line.Result != "error" {
+			line.Password = im.passwords[line.Name]
+		}
+		if err := im.print(line); err != nil {
+			return err
+		}
+		if time.Since(shown) > time.Second {
+			shown = time.Now()
+			fmt.Fprintf(im.cmd.ErrOrStderr(), "%d accounts so far\n", total)
+		}
+	}
+	if !wantsJSON(im.cmd) {
+		if _, err := fmt.Fprintf(im.cmd.OutOrStdout(), "%d created, %d updated, %d unchanged, %d failed\n",
+			counts["created"], counts["updated"], counts["unchanged"], counts["error"]); err != nil {
+			return err
+		}
+	}
+	if counts["error"] > 0 {
+		return fmt.Errorf("%d of %d accounts were not imported", counts["error"], total)
+	}
+	return nil
+}
+
+func (im *importRun) print(line importedLine) error {
+	out := im.cmd.OutOrStdout()
+	if wantsJSON(im.cmd) {
+		encoded, err := json.Marshal(line)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(out, "%s\n", encoded)
+		return err
+	}
+	if line.Password != "" {
+		if _, err := fmt.Fprintf(out, "%s password: %s\n", line.Name, line.Password); err != nil {
+			return err
+		}
+	}
+	if line.Result != "error" {
+		return nil
+	}
+	field := ""
+	if line.Field != "" {
+		field = "field '" + line.Field + "': "
+	}
+	_, err := fmt.Fprintf(im.cmd.ErrOrStderr(), "line %d: %s: %s%s\n", line.Line, line.Name, field, line.Error)
+	return err
+}

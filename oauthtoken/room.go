@@ -1,0 +1,169 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package oauthtoken
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"io/fs"
+	"os"
+	"slices"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+)
+
+// roomSlack is how much larger than today's the next record may be: a server
+// may issue longer tokens than it did.
+const roomSlack = 8 << 10
+
+// hold makes sure that the record of a rotated token can be written before
+// the request that rotates it is sent: a file of the record's size is written
+// and synced, and given up when the record is written. On a disk that is full
+// the request is not sent, and the access token in use stays in use.
+func (r *refresh) hold(ctx context.Context) error {
+	if r.p.kind.static && !r.p.ownServer {
+		return nil
+	}
+	rec := r.rec.clone()
+	b, err := encodeRecord(r.p.records.seal, r.key, rec)
+	if err != nil {
+		return storeError("writing", err)
+	}
+	// Random octets, which no file system stores in less.
+	room := make([]byte, (len(b)+roomSlack)*3/4)
+	_, _ = rand.Read(room)
+	text := make([]byte, base64.StdEncoding.EncodedLen(len(room)))
+	base64.StdEncoding.Encode(text, room)
+	ctx, cancel := context.WithTimeout(ctx, saveTimeout)
+	defer cancel()
+	err = r.p.records.store.Save(ctx, beside(r.key, "room"), text)
+	r.held = err == nil
+	if err == nil || !r.rec.Rotates && !noRoom(err) {
+		// A server that has never rotated may be asked on a store that
+		// fails for other reasons: nothing would be lost.
+		return nil
+	}
+	e := storeError("making room in", err)
+	e.Description += "; the refresh is not sent, since a rotated token could not be stored"
+	return e
+}
+
+// letGo gives up the room that is held.
+func (r *refresh) letGo() {
+	if !r.held {
+		return
+	}
+	r.held = false
+	ctx, cancel := context.WithTimeout(context.Background(), saveTimeout)
+	defer cancel()
+	if err := r.p.records.store.Delete(ctx, beside(r.key, "room")); err != nil {
+		r.p.logger.Warn("giving up the room for a token record", zap.Error(storeError("deleting from", err)))
+	}
+}
+
+// noRoom reports whether a store cannot be written to, whatever is written.
+func noRoom(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EROFS) || errors.Is(err, fs.ErrPermission)
+}
+
+// exitGrace is how long the end of the process waits for records that are not
+// stored yet.
+const exitGrace = 10 * time.Second
+
+// unsavedAtExit counts the rotated tokens that went with the process.
+var unsavedAtExit atomic.Int64
+
+// lastWrites lets refreshes under way end, and then writes what is in memory
+// only. It asks no server. It is called when the process exits.
+func (m *manager) lastWrites() {
+	deadline := time.Now().Add(exitGrace)
+	done := make(chan struct{})
+	go func() { m.flights.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(exitGrace):
+	}
+	p := m.current.Load()
+	for try := 1; ; try++ {
+		var left []*entry
+		m.entries.each(func(e *entry) {
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			if e.unsaved != nil {
+				left = append(left, e)
+			}
+		})
+		left = slices.DeleteFunc(left, func(e *entry) bool { return p.writeUnsaved(e) == nil })
+		if len(left) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			for _, e := range left {
+				unsavedAtExit.Add(1)
+				p.logger.Error("a rotated refresh token could not be stored and is lost with this process: the mailbox needs consent again",
+					zap.String("account", e.subject))
+			}
+			return
+		}
+		time.Sleep(backoff(100*time.Millisecond, time.Second, try))
+	}
+}
+
+// writeUnsaved writes a record that the store did not take before.
+func (p *Provider) writeUnsaved(e *entry) error {
+	key := storageKey(p.name, e.subject)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if err := p.records.store.Lock(ctx, key); err != nil {
+		return err
+	}
+	defer p.unlock(key)
+	// What held room for it may be left of an earlier refresh.
+	_ = p.records.store.Delete(ctx, beside(key, "room"))
+	e.mu.Lock()
+	n := e.unsaved
+	e.mu.Unlock()
+	stored, err := p.records.load(ctx, key)
+	switch {
+	case err != nil && asError(err, classStore).class != classDamaged:
+		return err
+	case stored != nil && stored.Seq >= n.Seq && stored.Failed == nil:
+	default:
+		if err := p.records.swap(key, n, seqOf(stored)); err != nil {
+			return err
+		}
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.unsaved, e.pending = nil, nil
+	return nil
+}
+
+// failExit makes the exit of a process that lost a token a failure. Caddy has
+// no other way to say so: what Stop of an app returns is only logged. It is a
+// hook of the process, which Caddy calls when all apps have stopped and all
+// hooks of the configuration have run; what it cuts short is the farewell of
+// the admin endpoint.
+func failExit(context.Context) {
+	if unsavedAtExit.Load() > 0 {
+		os.Exit(caddy.ExitCodeFailedQuit)
+	}
+}

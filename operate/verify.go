@@ -1,0 +1,157 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package operate
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/explain"
+	"github.com/caddymail/mailgateway/oauthtoken"
+	"github.com/caddymail/mailgateway/upstreampool"
+)
+
+// VerifyStep is a step, and what is known of its failure.
+type VerifyStep struct {
+	upstreampool.VerifyStep
+	Explanation *explain.Explanation `json:"explanation,omitempty"`
+}
+
+// VerifyResult is what came of a verification.
+type VerifyResult struct {
+	Account  string       `json:"account"`
+	Upstream string       `json:"upstream"`
+	OK       bool         `json:"ok"`
+	Steps    []VerifyStep `json:"steps"`
+	// Error is that of the step that failed, or why there was none.
+	Error       string               `json:"error,omitempty"`
+	Explanation *explain.Explanation `json:"explanation,omitempty"`
+}
+
+// Verify goes the way of an account's message, step by step, and says of each
+// what came of it. from is a MAIL FROM to try and take back; empty: the way
+// ends with the login. An error is about what kept it from beginning.
+func Verify(ctx context.Context, a *accounts.Account, from string) (*VerifyResult, error) {
+	app, err := App[*upstreampool.App]("smtp_upstreams")
+	if err != nil {
+		return nil, err
+	}
+	result := &VerifyResult{Account: a.Name, Upstream: a.Upstream, Steps: []VerifyStep{}}
+	err = app.Verify(ctx, a, from, func(s upstreampool.VerifyStep) {
+		step := VerifyStep{VerifyStep: s}
+		if s.Error != "" {
+			step.Explanation = ExplainStep(s)
+		} else if s.Name == "token" {
+			if claims := tokenClaims(ctx, a); claims != "" {
+				step.Said += "; " + claims
+			}
+		}
+		result.Steps = append(result.Steps, step)
+	})
+	if errors.Is(err, upstreampool.ErrNoUpstream) || errors.Is(err, upstreampool.ErrUnsupported) {
+		return nil, err
+	}
+	result.OK = err == nil
+	if err != nil {
+		result.Error = err.Error()
+		if n := len(result.Steps); n > 0 && result.Steps[n-1].Error != "" {
+			result.Error, result.Explanation = result.Steps[n-1].Error, result.Steps[n-1].Explanation
+		} else if e, ok := explain.Of(result.Error); ok {
+			result.Explanation = &e
+		}
+	}
+	return result, nil
+}
+
+// ExplainStep explains a failed step. The challenge of a refused login says
+// more than the reply after it.
+func ExplainStep(s upstreampool.VerifyStep) *explain.Explanation {
+	of := explain.Of
+	if s.Name == "token" {
+		of = explain.Token
+	}
+	for _, text := range []string{s.Challenge, s.Error} {
+		if e, ok := of(text); ok {
+			return &e
+		}
+	}
+	return nil
+}
+
+// tokenClaims says for whom and for what an account's access token is, as far
+// as it is a JWT (Microsoft's are). The signature is the provider's to check.
+func tokenClaims(ctx context.Context, a *accounts.Account) string {
+	app, err := App[*oauthtoken.App]("oauth_tokens")
+	if err != nil {
+		return ""
+	}
+	provider, err := ProviderOf(a.Upstream)
+	if err != nil {
+		return ""
+	}
+	token, err := app.Token(ctx, GrantOf(provider, a))
+	if err != nil {
+		return ""
+	}
+	return describeJWT(token.AccessToken)
+}
+
+// describeJWT names the claims of an access token that matter when a provider
+// refuses it.
+func describeJWT(token string) string {
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return ""
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		return ""
+	}
+	var claims struct {
+		Audience any      `json:"aud"`
+		Scopes   string   `json:"scp"`
+		Roles    []string `json:"roles"`
+		Tenant   string   `json:"tid"`
+		User     string   `json:"upn"`
+		Name     string   `json:"preferred_username"`
+		App      string   `json:"appid"`
+	}
+	if json.Unmarshal(payload, &claims) != nil {
+		return ""
+	}
+	user := claims.User
+	if user == "" {
+		user = claims.Name
+	}
+	var said []string
+	for _, c := range []struct{ name, value string }{
+		{"audience", fmt.Sprint(claims.Audience)},
+		{"scopes", claims.Scopes},
+		{"roles", strings.Join(claims.Roles, " ")},
+		{"tenant", claims.Tenant},
+		{"user", user},
+		{"application", claims.App},
+	} {
+		if c.value != "" && c.value != "<nil>" {
+			said = append(said, c.name+" "+c.value)
+		}
+	}
+	return strings.Join(said, ", ")
+}
