@@ -126,10 +126,8 @@ func (l *Local) Close() {
 		defer l.writers.Done()
 		for i := range l.shards {
 			sh := &l.shards[i]
-			if sh.isLoaded() {
-				if _, err := sh.flush(l, true); err != nil {
-					l.complain(err)
-				}
+			if _, err := sh.flush(l, true); err != nil {
+				l.complain(err)
 			}
 		}
 		l.leave()

@@ -190,7 +190,7 @@ func (sh *shard) refuse(err error) {
 func (sh *shard) flush(l *Local, final bool) (more bool, err error) {
 	sh.writing.Lock()
 	defer sh.writing.Unlock()
-	if l.current().Storage == nil {
+	if l.current().Storage == nil || final && !sh.isLoaded() || !final && l.closed.Load() {
 		return false, nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)

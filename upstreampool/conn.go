@@ -30,6 +30,9 @@ import (
 // longer lines together.
 const replyBuffer = 1 << 10
 
+// endTimeout is how long a provider has to close a connection after its 221.
+const endTimeout = time.Second
+
 // recentUse is how long after its last use a connection is lent without asking
 // the socket: what died in between is replaced on the first flight.
 const recentUse = 250 * time.Millisecond
@@ -133,12 +136,23 @@ func (c *conn) quit(d time.Duration) {
 		defer c.tcp.Close()
 		if c.ready.quiet() && c.deadlines.set(c.tcp, time.Now(), d, d) == nil {
 			if c.write([]byte("QUIT\r\n")) == nil {
-				if _, err := c.replies.Read(); err == nil && c.nc != c.tcp {
-					_ = c.nc.Close() // close_notify
+				if _, err := c.replies.Read(); err == nil {
+					c.awaitEnd(min(d, endTimeout))
 				}
 			}
 		}
 	})
+}
+
+// awaitEnd waits for the provider to close, which it does after its 221 (RFC 5321
+// section 4.1.1.10). Until then it counts the connection.
+func (c *conn) awaitEnd(d time.Duration) {
+	if c.deadlines.set(c.tcp, time.Now(), d, d) == nil {
+		_, _ = c.br.ReadByte()
+	}
+	if c.nc != c.tcp {
+		_ = c.nc.Close() // close_notify
+	}
 }
 
 func (c *conn) armExpiry(d time.Duration) {
