@@ -25,6 +25,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/internal/generation"
 )
 
 // filePoll is how often a file is looked at. It is read when it has changed
@@ -46,11 +48,11 @@ type fileState struct {
 	parsed *parsedFile
 	bad    error // what is wrong with the content of stamp as a whole
 	failed error // how the last load ended
+	told   error // the bad that an operator was told of
 
-	watchMu sync.Mutex
-	users   []*FileSource // those that watch
-	quit    chan struct{}
-	done    chan struct{}
+	users generation.Stack[*FileSource] // those that watch; guards the two
+	quit  chan struct{}
+	done  chan struct{}
 
 	logger *zap.Logger // under mu
 }
@@ -77,11 +79,38 @@ func newFileState(path string, logger *zap.Logger) *fileState {
 func (f *fileState) load() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.failed = f.loadLocked()
+	f.failed = f.loadLocked(false)
 	return f.failed
 }
 
-func (f *fileState) loadLocked() error {
+// confirm is load at an operator's word: accounts that the file has lost are
+// let go, if the operator was told of them before.
+func (f *fileState) confirm() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.failed = f.loadLocked(true)
+	if f.failed != nil {
+		f.told = f.failed
+	}
+	return f.failed
+}
+
+// lossError is a file that holds too few of the accounts that are known. A
+// full disk makes such a file, and so does an editor that was killed.
+type lossError struct {
+	path      string
+	was, left int
+}
+
+func (e *lossError) Error() string {
+	what := fmt.Sprintf("holds %d of %d accounts", e.left, e.was)
+	if e.left == 0 {
+		what = fmt.Sprintf("holds none of %d accounts", e.was)
+	}
+	return e.path + ": " + what + "; the accounts stay as they were until that is confirmed: if it is meant, run `caddy reload --force`"
+}
+
+func (f *fileState) loadLocked(confirmed bool) error {
 	file, err := os.Open(f.path)
 	if err != nil {
 		return err
@@ -95,7 +124,9 @@ func (f *fileState) loadLocked() error {
 		return fmt.Errorf("%s: not a regular file", f.path)
 	}
 	stamp := fileStamp{info}
-	if f.parsed != nil && stamp.same(f.stamp) {
+	_, lost := errors.AsType[*lossError](f.bad)
+	confirmed = confirmed && lost && f.told == f.bad && stamp.same(f.stamp) //nolint:errorlint // the very one
+	if f.parsed != nil && stamp.same(f.stamp) && !confirmed {
 		return f.bad
 	}
 	p, err := parseLines(file, "file "+f.path, f.path, f.parsed, &f.index)
@@ -105,6 +136,10 @@ func (f *fileState) loadLocked() error {
 	if f.parsed != nil && f.index.Len() > 0 && len(p.lines) == 0 && len(p.problems) > 0 {
 		// Whatever this is, it is no accounts file.
 		f.stamp, f.bad = stamp, fmt.Errorf("no usable line: %w", problemError{p.problems[0]})
+		return f.bad
+	}
+	if was, left := f.index.Len(), len(p.accounts); f.parsed != nil && left < was && (left == 0 || left*2 < was) && !confirmed {
+		f.stamp, f.bad = stamp, &lossError{f.path, was, left}
 		return f.bad
 	}
 	f.stamp = stamp
@@ -152,6 +187,9 @@ func (f *fileState) problems() []Problem {
 	}
 	if f.parsed != nil {
 		list = append(list, f.parsed.problems...)
+		if len(f.parsed.accounts) == 0 && len(list) == 0 {
+			list = append(list, fileProblem(f.path, errors.New("the file holds no account")))
+		}
 	}
 	return list
 }
@@ -166,31 +204,25 @@ func fileProblem(path string, err error) Problem {
 }
 
 func (f *fileState) start(u *FileSource) {
-	f.watchMu.Lock()
-	defer f.watchMu.Unlock()
-	f.users = append(f.users, u)
-	f.setLogger(u.logger)
-	if len(f.users) == 1 {
-		f.quit, f.done = make(chan struct{}), make(chan struct{})
-		go f.watch(f.quit, f.done)
-	}
+	f.users.Attach(u, func(first bool) {
+		f.setLogger(u.logger)
+		if first {
+			f.quit, f.done = make(chan struct{}), make(chan struct{})
+			go f.watch(f.quit, f.done)
+		}
+	})
 }
 
 // stop gives a failed configuration's place back to the one before it.
 func (f *fileState) stop(u *FileSource) {
-	f.watchMu.Lock()
-	defer f.watchMu.Unlock()
-	i := slices.Index(f.users, u)
-	if i < 0 {
-		return
-	}
-	f.users = slices.Delete(f.users, i, i+1)
-	if n := len(f.users); n > 0 {
-		f.setLogger(f.users[n-1].logger)
-		return
-	}
-	close(f.quit)
-	<-f.done
+	f.users.Detach(u, func(now *FileSource, last bool) {
+		if !last {
+			f.setLogger(now.logger)
+			return
+		}
+		close(f.quit)
+		<-f.done
+	})
 }
 
 func (f *fileState) setLogger(l *zap.Logger) {
@@ -228,6 +260,9 @@ func (f *fileState) watch(quit <-chan struct{}, done chan<- struct{}) {
 		if msg != "" && msg != told {
 			f.log().Error("accounts file not loaded, the accounts stay as they were",
 				zap.String("file", f.path), zap.String("error", msg))
+			f.mu.Lock()
+			f.told = f.failed
+			f.mu.Unlock()
 		}
 		told = msg // each thing once
 	}
