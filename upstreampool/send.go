@@ -52,7 +52,7 @@ func (u *upstream) send(ctx context.Context, a *accounts.Account, from string, o
 		}
 		body = n.reader(body)
 	}
-	if reply := t.checkRcpt(&to); reply != nil {
+	if reply := t.checkRcpt(ctx, &to); reply != nil {
 		return relay.Reply{}, t.info, reply
 	}
 	start := time.Now()

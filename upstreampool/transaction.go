@@ -24,6 +24,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/limits"
 	"github.com/caddymail/mailgateway/relay"
 )
 
@@ -41,7 +42,7 @@ type transaction struct {
 	refused  *relay.Reply // of MAIL: the answer to every recipient
 	fatal    *relay.Reply // the connection is gone: the answer to everything
 	accepted int          // recipients
-	held     int64        // recipient slots taken
+	orphan   limits.Slot  // of the connection that was not replaced
 	done     bool
 	stepping bool              // one command at a time, whatever is announced
 	taken    []relay.Recipient // accepted, while BDAT has not proved to work
@@ -185,7 +186,7 @@ func (t *transaction) admit(ctx context.Context, rcpts []relay.Recipient, errs [
 		case ctx.Err() != nil:
 			errs[i] = relay.ReplyInternal
 		default:
-			if reply := t.checkRcpt(&rcpts[i]); reply != nil {
+			if reply := t.checkRcpt(ctx, &rcpts[i]); reply != nil {
 				errs[i] = reply
 				continue
 			}
@@ -198,25 +199,16 @@ func (t *transaction) admit(ctx context.Context, rcpts []relay.Recipient, errs [
 
 // checkRcpt refuses a recipient that can't be sent, and takes the slots of one
 // that can.
-func (t *transaction) checkRcpt(rcpt *relay.Recipient) *relay.Reply {
+func (t *transaction) checkRcpt(ctx context.Context, rcpt *relay.Recipient) *relay.Reply {
 	if rcpt.To == "" || !safePath(rcpt.To, t.opts.UTF8) {
 		return relay.ReplyBadRecipient
 	}
 	if t.c != nil && !t.c.caps.utf8 && !ascii(rcpt.To) {
 		return relay.ReplyNoSMTPUTF8
 	}
-	t.ac.mu.Lock()
-	defer t.ac.mu.Unlock()
-	if len(t.ac.limits.rcpts) == 0 {
-		return nil
+	if err := t.ac.lim.Recipients(ctx, &t.c.slot, 1); err != nil {
+		return t.up.limitReply(err)
 	}
-	now := clock()
-	at, ok := t.ac.limits.holdRcpts(now, 1)
-	if !ok {
-		t.up.metrics.limited(limitedRefused)
-		return quotaReply(whatRecipients, at, now)
-	}
-	t.held++
 	return nil
 }
 
@@ -451,7 +443,7 @@ func (t *transaction) replace(ctx context.Context) *relay.Reply {
 	t.ac.mu.Unlock()
 	old.abandon()
 	old.stopExpiry()
-	t.c = nil
+	t.c, t.orphan = nil, old.slot
 	if s == nil {
 		return relay.ReplyShuttingDown
 	}
@@ -464,6 +456,7 @@ func (t *transaction) replace(ctx context.Context) *relay.Reply {
 		t.ac.mu.Unlock()
 		return derr.reply
 	}
+	c.slot = t.orphan
 	t.take(c)
 	if t.stepping {
 		c.caps.pipelining = false
@@ -501,12 +494,12 @@ func (t *transaction) finish(sound bool) {
 		return
 	}
 	t.done = true
-	use := usage{sent: t.mailed, held: t.held, rcpts: int64(t.accepted)}
+	use := usage{sent: t.mailed, rcpts: int64(t.accepted)}
 	c := t.c
 	t.c = nil
 	if c == nil {
 		// The connection was lost and its successor never came.
-		t.ac.lost(use)
+		t.ac.lost(t.orphan, use)
 		return
 	}
 	if t.mailed {
