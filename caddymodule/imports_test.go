@@ -37,7 +37,7 @@ var allowedImports = map[string][]string{
 	"relay":        {"accounts"},
 	"smtpapp":      {"accounts", "relay", "internal/front", "smtpapp/smtpserver"},
 	"upstreampool": {"accounts", "explain", "grant", "relay"},
-	"oauthtoken":   {"explain", "grant"},
+	"oauthtoken":   {"explain", "grant", "internal/breaker", "internal/redact", "internal/seal"},
 	"sandbox":      {},
 
 	// Sockets, generations and admission: for SMTP today, for IMAP next.
