@@ -86,37 +86,6 @@ func (d *Directory) Reload(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// maxHidden bounds the hidden accounts that Problems reports.
-const maxHidden = 100
-
-// Problems are the records that are not in use, in the order of sources: the
-// bad ones, and those that an earlier source has an account for.
-func (d *Directory) Problems() []Problem {
-	var all []Problem
-	hidden := 0
-	for i, s := range d.sources {
-		all = append(all, s.Problems()...)
-		if i == 0 {
-			continue
-		}
-		for _, a := range d.indexes[i].All() {
-			// Not Lookup: this must not read a storage ten thousand times.
-			first, _ := d.get(a.Name)
-			if first == nil || first == a || first.Source == a.Source {
-				continue
-			}
-			if hidden++; hidden > maxHidden {
-				return append(all, Problem{Source: s.Name(), Message: "more accounts are hidden by those of earlier sources"})
-			}
-			all = append(all, Problem{
-				Source: s.Name(), Account: a.Name, Field: "name",
-				Message: "hidden by the account of the same name from " + first.Source,
-			})
-		}
-	}
-	return all
-}
-
 // SourceInfo is what is known of a source.
 type SourceInfo struct {
 	// Name is what Account.Source says.

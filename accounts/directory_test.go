@@ -223,3 +223,31 @@ func BenchmarkLookup(b *testing.B) {
 		}
 	}
 }
+
+func TestSeedsOfOneMailboxThatDiffer(t *testing.T) {
+	first := newMemory(t,
+		Record{Name: "erp", Upstream: "m", Mailbox: "box@example.com", RefreshToken: "planted-1"},
+		Record{Name: "nas", Upstream: "m", Mailbox: "Box@Example.com", RefreshToken: "planted-2"},
+		Record{Name: "web", Upstream: "m", Mailbox: "box@example.com", RefreshToken: "planted-1"},
+		Record{Name: "fax", Upstream: "m", Mailbox: "box@example.com"},
+		Record{Name: "other", Upstream: "n", Mailbox: "box@example.com", RefreshToken: "planted-3"},
+		Record{Name: "alone@example.com", Upstream: "m", RefreshToken: "planted-4"},
+	)
+	second := newMemory(t, Record{Name: "erp", Upstream: "m", Mailbox: "box@example.com", RefreshToken: "planted-5"})
+	problems := NewDirectory([]Source{first, second}, nil).Problems()
+	found := 0
+	for _, p := range problems {
+		if strings.Contains(p.String(), "planted") {
+			t.Errorf("a token is shown: %s", p)
+		}
+		if p.Field != "refresh_token" {
+			continue
+		}
+		if found++; p.Account != "nas" || !strings.Contains(p.Message, "'erp'") || !strings.Contains(p.Message, "Box@Example.com") {
+			t.Errorf("%s", p)
+		}
+	}
+	if found != 1 {
+		t.Errorf("%d problems: %v", found, problems)
+	}
+}

@@ -50,14 +50,14 @@ type ImportResult struct {
 func (d *Directory) Import(ctx context.Context, r io.Reader) iter.Seq[ImportResult] {
 	return func(yield func(ImportResult) bool) {
 		im := importer{d: d, ctx: ctx, names: make(map[string]bool)}
-		lr := newLineReader(r)
+		lr := NewLineReader(r)
 		for {
-			line, n, err := lr.next()
+			line, n, err := lr.Next()
 			if errors.Is(err, io.EOF) {
 				im.flush(yield)
 				return
 			}
-			if err != nil && !errors.Is(err, errLineTooLong) {
+			if err != nil && !errors.Is(err, ErrLineTooLong) {
 				if im.flush(yield) {
 					yield(importFailure(n+1, "", err))
 				}
@@ -82,13 +82,13 @@ func (d *Directory) Import(ctx context.Context, r io.Reader) iter.Seq[ImportResu
 // source keeps an account, is not looked at.
 func DryRun(r io.Reader) iter.Seq2[Record, ImportResult] {
 	return func(yield func(Record, ImportResult) bool) {
-		lr := newLineReader(r)
+		lr := NewLineReader(r)
 		for {
-			line, n, err := lr.next()
+			line, n, err := lr.Next()
 			if errors.Is(err, io.EOF) {
 				return
 			}
-			broken := err != nil && !errors.Is(err, errLineTooLong)
+			broken := err != nil && !errors.Is(err, ErrLineTooLong)
 			if broken {
 				n++
 			}

@@ -26,24 +26,25 @@ import (
 // of Compile is far shorter.
 const maxLine = 1 << 20
 
-// errLineTooLong is what lineReader returns for a line over maxLine. The line
+// ErrLineTooLong is what LineReader returns for a line over maxLine. The line
 // is skipped.
-var errLineTooLong = errors.New("line is longer than 1 MiB")
+var ErrLineTooLong = errors.New("line is longer than 1 MiB")
 
-// lineReader reads lines of foreign text in bounded memory.
-type lineReader struct {
+// LineReader reads lines of foreign text in bounded memory.
+type LineReader struct {
 	r    *bufio.Reader
 	buf  []byte
 	line int
 }
 
-func newLineReader(r io.Reader) *lineReader {
-	return &lineReader{r: bufio.NewReaderSize(NewTextReader(r), 64<<10)}
+// NewLineReader reads the lines of r, whose text may be as NewTextReader takes it.
+func NewLineReader(r io.Reader) *LineReader {
+	return &LineReader{r: bufio.NewReaderSize(NewTextReader(r), 64<<10)}
 }
 
-// next returns the next line without its end, and its number from 1. The
+// Next returns the next line without its end, and its number from 1. The
 // slice is valid until the next call. io.EOF means that there is none.
-func (l *lineReader) next() ([]byte, int, error) {
+func (l *LineReader) Next() ([]byte, int, error) {
 	l.buf = l.buf[:0]
 	long := false
 	for {
@@ -63,7 +64,7 @@ func (l *lineReader) next() ([]byte, int, error) {
 		}
 		l.line++
 		if long {
-			return nil, l.line, errLineTooLong
+			return nil, l.line, ErrLineTooLong
 		}
 		return bytes.TrimSuffix(l.buf, []byte("\n")), l.line, nil
 	}
@@ -104,9 +105,9 @@ func parseLines(r io.Reader, source, file string, prev *parsedFile, old *Index) 
 		p.problems = append(p.problems, pr)
 	}
 
-	lr := newLineReader(r)
+	lr := NewLineReader(r)
 	for {
-		line, n, err := lr.next()
+		line, n, err := lr.Next()
 		switch {
 		case errors.Is(err, io.EOF):
 			for _, a := range kept {
@@ -116,7 +117,7 @@ func parseLines(r io.Reader, source, file string, prev *parsedFile, old *Index) 
 				}
 			}
 			return p, nil
-		case errors.Is(err, errLineTooLong):
+		case errors.Is(err, ErrLineTooLong):
 			problem(n, err)
 			continue
 		case err != nil:

@@ -48,7 +48,7 @@ func (a *Account) MaySend(from string) bool {
 			}
 		}
 	}
-	local, domain, ok := splitAddress(from)
+	local, domain, ok := SplitAddress(from)
 	if ok && !isASCII(domain) {
 		ascii, err := idna.Lookup.ToASCII(domain)
 		if err != nil {
@@ -76,7 +76,7 @@ func parseSenderPattern(s string) (senderPattern, error) {
 	if err := checkText(s, 2*maxNameLen, true); err != nil {
 		return senderPattern{}, err
 	}
-	local, domain, ok := splitAddress(s)
+	local, domain, ok := SplitAddress(s)
 	if !ok {
 		return senderPattern{}, errors.New("malformed sender pattern: want an address, *@domain or *")
 	}
@@ -136,9 +136,9 @@ func notLiteral(r rune) bool {
 	return r < '!' || r > '~' || strings.ContainsRune(`[\]*@`, r)
 }
 
-// splitAddress splits at the last @ and takes the quotes off a quoted local
+// SplitAddress splits at the last @ and takes the quotes off a quoted local
 // part, so that "a"@b and a@b are one (RFC 5321 section 4.1.2).
-func splitAddress(s string) (local, domain string, ok bool) {
+func SplitAddress(s string) (local, domain string, ok bool) {
 	i := strings.LastIndexByte(s, '@')
 	if i <= 0 || i == len(s)-1 {
 		return "", "", false

@@ -25,6 +25,7 @@ package grant
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
 	"golang.org/x/oauth2"
@@ -41,10 +42,15 @@ type Request struct {
 	Mailbox string
 	// Seed is the refresh token of the account's record, if it has one. It
 	// is a secret.
-	Seed string
+	Seed string `json:"-"`
 	// Scopes are what the token shall be good for, in the order of the
 	// token request. Default: the provider's own.
 	Scopes []string
+}
+
+// Format implements fmt.Formatter: a request that is printed shows no seed.
+func (r Request) Format(f fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(f, "provider '%s', account '%s', mailbox '%s', scopes %q", r.Provider, r.Account, r.Owner(), r.Scopes)
 }
 
 // Owner is the mailbox whose grant it is, in the form that is compared:

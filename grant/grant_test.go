@@ -14,7 +14,12 @@
 
 package grant
 
-import "testing"
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+)
 
 func TestOwnerAndScopes(t *testing.T) {
 	for _, tc := range []struct {
@@ -33,5 +38,18 @@ func TestOwnerAndScopes(t *testing.T) {
 	r := Request{Account: "a@example.com", Mailbox: "a@example.com", Scopes: []string{"https://graph.microsoft.com/.default"}}
 	if n := testing.AllocsPerRun(100, func() { _, _ = r.Owner(), r.ScopeKey() }); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+func TestSeedIsNotPrinted(t *testing.T) {
+	r := Request{Provider: "google", Account: "a", Seed: "planted-seed"}
+	b, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{fmt.Sprint(r), fmt.Sprintf("%+v", r), fmt.Sprintf("%#v", &r), string(b)} {
+		if strings.Contains(text, "planted") || !strings.Contains(text, "google") {
+			t.Errorf("%s", text)
+		}
 	}
 }

@@ -12,8 +12,6 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-// Package oauthtoken is the Caddy app `oauth_tokens`: providers, the token
-// manager and the token store. It knows nothing of SMTP.
 package oauthtoken
 
 import (

@@ -69,18 +69,23 @@ type LoginOptions struct {
 // Consent is what a login brings.
 type Consent struct {
 	// RefreshToken is a secret.
-	RefreshToken string
+	RefreshToken string `json:"-"`
 	// Identity is who consented, as the ID token says; empty without one.
 	Identity string
 	// Owner is the same in the form that is compared with the next consent.
 	Owner *Identity
 	// AnyIdentity says that it need not be the one who consented before.
 	AnyIdentity bool
-	// Token is the first access token.
-	Token *oauth2.Token
+	// Token is the first access token, a secret.
+	Token *oauth2.Token `json:"-"`
 	// Expires is when the refresh token ends; zero where the server doesn't
 	// say. Google says so for apps in testing.
 	Expires time.Time
+}
+
+// Format implements fmt.Formatter: whoever prints a consent prints no token.
+func (c *Consent) Format(f fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(f, "consent of '%s'", oneLine(c.Identity))
 }
 
 // ErrOptions is a login that is asked for in a way that is not offered.
@@ -313,7 +318,11 @@ func (f *AuthCodeFlow) exchange(ctx context.Context, v url.Values) (*Consent, er
 	}
 	if code := v.Get("error"); code != "" {
 		desc := v.Get("error_description")
-		return nil, &Error{Provider: f.p.name, Code: sanitize(code), Reason: reasonCode.FindString(desc), Description: sanitize(desc), class: classTemporary}
+		secrets := []string{f.state, f.nonce, f.verifier, f.p.ClientSecret, v.Get("code")}
+		return nil, &Error{
+			Provider: f.p.name, Code: sanitize(code, secrets...), Reason: reasonCode.FindString(desc),
+			Description: sanitize(desc, secrets...), class: classTemporary,
+		}
 	}
 	code := v.Get("code")
 	if code == "" {

@@ -20,6 +20,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"github.com/caddymail/mailgateway/internal/redact"
 )
 
 // errClass is what an error means for the next steps.
@@ -130,14 +132,11 @@ var (
 )
 
 // sanitize makes foreign text fit for logs and replies: one line, bounded,
-// printable, and nothing in it that could be a token.
+// printable, without the secrets that were sent, whole or in part, and without
+// anything else that could be a token.
 func sanitize(s string, secrets ...string) string {
-	for _, secret := range secrets {
-		if len(secret) >= 4 {
-			s = strings.ReplaceAll(s, secret, "[redacted]")
-		}
-	}
-	return oneLine(longRun.ReplaceAllString(bound(s, 4*maxText), "[redacted]"))
+	s = redact.Text(bound(s, 4*maxText), secrets...)
+	return oneLine(longRun.ReplaceAllString(s, redact.Mark))
 }
 
 const maxText = 400

@@ -24,6 +24,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"golang.org/x/oauth2"
+
+	"github.com/caddymail/mailgateway/internal/breaker"
 )
 
 // managers holds the token managers by provider identity. They outlive the
@@ -36,7 +38,10 @@ type manager struct {
 	entries *table
 	sched   *schedule
 	gate    *gate
-	breaker breaker
+	// breaker keeps requests away from a token endpoint that is down. What the
+	// endpoint says of one grant never counts as a failure: it answered.
+	breaker *breaker.Breaker
+	born    time.Time // its clock begins here
 
 	// ctx ends when the manager is given back. Requests that are under way
 	// then still end in their own time, and their results are stored.
@@ -65,8 +70,17 @@ type manager struct {
 	skew atomic.Int64
 }
 
+// breakerThreshold is how many requests in a row fail before others are held back.
+const breakerThreshold = 5
+
+// ticks is the breaker's clock.
+func (m *manager) ticks() int64 { return int64(time.Since(m.born)) }
+
 func newManager(p *Provider) *manager {
-	m := &manager{name: p.name, entries: newTable(), sched: newSchedule(), gate: newGate(), scanned: make(chan struct{})}
+	m := &manager{
+		name: p.name, entries: newTable(), sched: newSchedule(), gate: newGate(), scanned: make(chan struct{}),
+		breaker: breaker.New(breaker.Settings{After: breakerThreshold, Min: 5 * time.Second, Max: time.Minute}), born: time.Now(),
+	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	// In force until something is attached: an app is usable from
 	// Provision on, since apps start in any order.

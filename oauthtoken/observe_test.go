@@ -17,6 +17,7 @@ package oauthtoken
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -176,6 +177,7 @@ func (*syncBuffer) Sync() error { return nil }
 
 func TestNoSecretInLogsAndErrors(t *testing.T) {
 	const refresh, access, secret = "1//refreshtoken", "ya29.accesstoken", "the-client-secret"
+	coded := func(s string) string { return base64.StdEncoding.EncodeToString([]byte("auth=Bearer " + s + "\x01")) }
 	var log syncBuffer
 	logger := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), &log, zapcore.DebugLevel))
 	echo := `{"error":"invalid_grant","error_description":"the token ` + refresh + ` of client secret ` + secret + ` is bad"}`
@@ -187,6 +189,9 @@ func TestNoSecretInLogsAndErrors(t *testing.T) {
 		{200, `{"access_token":"` + access + `","refresh_token":"` + refresh + `2"}`}, {400, echo},
 		{400, strings.ReplaceAll(echo, "invalid_grant", "invalid_client")}, {500, echo}, {200, `{"access_token":"` + access + `\n"}`},
 		{200, access}, {400, `{"error":"` + refresh + `"}`},
+		{400, `{"error":"invalid_grant","error_description":"cannot read ` + coded(refresh) + ` of ` + coded(secret) + `"}`},
+		{400, `{"error":"invalid_grant","error_description":"` + refresh[:9] + `... and ` + secret[3:12] + `"}`},
+		{400, `{"error":"invalid_grant","error_description":"here is ` + access + `","access_token":"` + access + `"}`},
 	} {
 		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(tc.status)
@@ -214,7 +219,7 @@ func TestNoSecretInLogsAndErrors(t *testing.T) {
 	texts = append(texts, log.String())
 	log.mu.Unlock()
 	for _, text := range texts {
-		for _, s := range []string{refresh, access, secret} {
+		for _, s := range []string{refresh, access, secret, refresh[:9], secret[3:12], coded(refresh)[16:28], coded(secret)[16:28]} {
 			if strings.Contains(text, s) {
 				t.Errorf("%q in %s", s, text)
 			}

@@ -23,6 +23,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/caddymail/mailgateway/internal/breaker"
 )
 
 // maxRetryAfter is how long a refresh waits within itself because the server
@@ -51,7 +53,8 @@ func (m *manager) post(ctx context.Context, p *Provider, subject, refresh string
 		skew := m.skew.Load()
 		q, err := p.tokenRequest(rctx, m, subject, refresh, f.scopes.scopes)
 		if err == nil {
-			if held := m.heldBack(); held != nil && !f.force {
+			held, probe := m.heldBack()
+			if held != nil && !f.force {
 				cancel()
 				if last != nil {
 					return nil, last
@@ -61,8 +64,7 @@ func (m *manager) post(ctx context.Context, p *Provider, subject, refresh string
 			f.posts++
 			var r *tokenResponse
 			r, err = p.exchange(rctx, m, q)
-			down := err != nil && err.class == classTransient && (err.Status == 0 || err.Status >= 500)
-			if m.breaker.report(!down) {
+			if m.breaker.Done(m.ticks(), outcomeOf(err), probe) {
 				m.announceDown(p, err)
 			}
 			if err == nil {
@@ -100,22 +102,34 @@ func (m *manager) post(ctx context.Context, p *Provider, subject, refresh string
 	}
 }
 
+// outcomeOf is what a request says of the endpoint.
+func outcomeOf(err *Error) breaker.Outcome {
+	switch {
+	case err == nil || err.class != classTransient || err.Status != 0 && err.Status < 500:
+		return breaker.Up
+	case err.noResources():
+		return breaker.Neither
+	}
+	return breaker.Down
+}
+
 // heldBack returns why no request may go out: a client that the server does
-// not accept, or an endpoint that is down. If it is nil, the breaker waits for
-// the report of a request.
-func (m *manager) heldBack() *Error {
+// not accept, or an endpoint that is down. probe is what the breaker is told
+// with the outcome.
+func (m *manager) heldBack() (why *Error, probe bool) {
 	m.mu.Lock()
 	known, until := m.clientErr, m.clientUntil
 	m.mu.Unlock()
 	if known != nil && time.Now().Before(until) {
 		e := known.with(m.name, "")
 		e.quiet, e.RetryAfter = true, time.Until(until)
-		return e
+		return e, false
 	}
-	if wait, ok := m.breaker.allow(); !ok {
-		return &Error{Code: "endpoint_down", Description: "the token endpoint is down and is given a rest", RetryAfter: wait, quiet: true}
+	wait, ok, probe := m.breaker.Allow(m.ticks())
+	if !ok {
+		return &Error{Code: "endpoint_down", Description: "the token endpoint is down and is given a rest", RetryAfter: max(wait, time.Second), quiet: true}, false
 	}
-	return nil
+	return nil, probe
 }
 
 // clientFails notes invalid_client. When it came a few times with no success

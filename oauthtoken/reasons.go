@@ -337,7 +337,7 @@ func (e *Error) Reply() string {
 		return "" // the general words
 	case e.class == classStore:
 		return "The gateway's token store does not work, try again later"
-	case errors.Is(e.err, syscall.EMFILE), errors.Is(e.err, syscall.ENFILE), errors.Is(e.err, syscall.ENOBUFS), errors.Is(e.err, syscall.ENOMEM):
+	case e.noResources():
 		return "The gateway is out of resources, try again later"
 	case e.class == classTemporary && e.Status != 0:
 		return "The provider issues no token (" + e.said() + ")"
@@ -345,6 +345,11 @@ func (e *Error) Reply() string {
 		return "The gateway cannot ask for a token, the operator must see its log"
 	}
 	return ""
+}
+
+// noResources reports whether this machine, not the server, is in trouble.
+func (e *Error) noResources() bool {
+	return errors.Is(e.err, syscall.EMFILE) || errors.Is(e.err, syscall.ENFILE) || errors.Is(e.err, syscall.ENOBUFS) || errors.Is(e.err, syscall.ENOMEM)
 }
 
 // waiting reports whether it was only a matter of time.

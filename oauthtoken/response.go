@@ -22,6 +22,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -89,7 +90,7 @@ func parseResponse(status int, header http.Header, body []byte, secrets ...strin
 	if !ok {
 		what := "no JSON in the token endpoint's answer"
 		if ct != "" {
-			what += " but " + sanitize(ct)
+			what += " but " + sanitize(ct, secrets...)
 		}
 		e := &Error{Status: status, Description: what, RetryAfter: retryAfter(header), class: classify(status, "", "")}
 		if status/100 == 2 {
@@ -98,6 +99,8 @@ func parseResponse(status int, header http.Header, body []byte, secrets ...strin
 		}
 		return nil, e
 	}
+	// A refusal may hold tokens, too.
+	secrets = append(slices.Clip(secrets), w.AccessToken, w.RefreshToken, w.IDToken)
 	if code := errorCode(w.Error); status/100 != 2 || code != "" {
 		reason := reasonCode.FindString(w.ErrorDescription)
 		e := &Error{
@@ -120,7 +123,7 @@ func parseResponse(status int, header http.Header, body []byte, secrets ...strin
 		return nil, &Error{Status: status, Description: "access_token holds characters that are not allowed", class: classTemporary}
 	}
 	if w.TokenType != "" && !strings.EqualFold(w.TokenType, "bearer") {
-		return nil, &Error{Status: status, Description: fmt.Sprintf("token_type '%s' is not supported", sanitize(w.TokenType)), class: classTemporary}
+		return nil, &Error{Status: status, Description: fmt.Sprintf("token_type '%s' is not supported", sanitize(w.TokenType, secrets...)), class: classTemporary}
 	}
 	r := &tokenResponse{
 		AccessToken:    w.AccessToken,

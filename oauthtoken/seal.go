@@ -15,29 +15,19 @@
 package oauthtoken
 
 import (
-	"crypto/aes"
-	"crypto/cipher"
 	"crypto/hmac"
-	"crypto/rand"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
+
+	"github.com/caddymail/mailgateway/internal/seal"
 )
 
-// sealer encrypts records with AES-256-GCM. The record's storage key is the
-// additional data, so that a record can't be put in another account's place.
-type sealer struct {
-	keys []sealKey
-}
-
-type sealKey struct {
-	id   string
-	aead cipher.AEAD
-}
+// sealer encrypts records. The record's storage key is its place, so that a
+// record can't be put in another mailbox's place.
+type sealer struct{ *seal.Keys }
 
 // envelope is a sealed record as it is stored.
 type envelope struct {
@@ -59,74 +49,37 @@ func newSealer(keys []string) (*sealer, error) {
 	if len(keys) == 0 {
 		return nil, nil
 	}
-	s := new(sealer)
-	for i, k := range keys {
-		raw, err := parseKey(k)
-		if err != nil {
-			return nil, fmt.Errorf("encryption key %d: %v", i+1, err)
-		}
-		block, err := aes.NewCipher(raw)
-		if err != nil {
-			return nil, fmt.Errorf("encryption key %d: %v", i+1, err)
-		}
-		aead, err := cipher.NewGCM(block)
-		if err != nil {
-			return nil, fmt.Errorf("encryption key %d: %v", i+1, err)
-		}
-		mac := hmac.New(sha256.New, raw)
+	k, err := seal.New(keys, func(key []byte) string {
+		mac := hmac.New(sha256.New, key)
 		mac.Write([]byte("oauth_tokens key id"))
-		s.keys = append(s.keys, sealKey{id: hex.EncodeToString(mac.Sum(nil)[:6]), aead: aead})
-	}
-	return s, nil
-}
-
-func parseKey(k string) ([]byte, error) {
-	k = strings.TrimSpace(k)
-	if raw, err := hex.DecodeString(k); err == nil && len(raw) == 32 {
-		return raw, nil
-	}
-	for _, enc := range []*base64.Encoding{base64.StdEncoding, base64.URLEncoding, base64.RawStdEncoding, base64.RawURLEncoding} {
-		if raw, err := enc.DecodeString(k); err == nil && len(raw) == 32 {
-			return raw, nil
-		}
-	}
-	return nil, errors.New("not 32 bytes in base64 or hex")
-}
-
-// seal encrypts with the first key.
-func (s *sealer) seal(storageKey string, plain []byte) ([]byte, error) {
-	k := s.keys[0]
-	nonce := make([]byte, k.aead.NonceSize())
-	if _, err := rand.Read(nonce); err != nil {
+		return hex.EncodeToString(mac.Sum(nil)[:6])
+	})
+	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(envelope{
-		Alg: sealAlg, KeyID: k.id, Nonce: nonce,
-		Data: k.aead.Seal(nil, nonce, plain, []byte(storageKey)),
-	})
+	return &sealer{k}, nil
 }
 
-// open decrypts with whichever key the record names.
+func (s *sealer) seal(storageKey string, plain []byte) ([]byte, error) {
+	id, nonce, data := s.Seal(plain, []byte(storageKey))
+	return json.Marshal(envelope{Alg: sealAlg, KeyID: id, Nonce: nonce, Data: data})
+}
+
 func (s *sealer) open(storageKey string, b []byte) ([]byte, error) {
 	var e envelope
 	if err := json.Unmarshal(b, &e); err != nil || e.Alg != sealAlg {
 		return nil, fmt.Errorf("%w: unknown format", errSealed)
 	}
-	if s == nil {
-		return nil, fmt.Errorf("%w: no encryption_key is configured and the record was sealed with key %s", errSealed, sanitize(e.KeyID))
+	var keys *seal.Keys
+	if s != nil {
+		keys = s.Keys
 	}
-	for _, k := range s.keys {
-		if k.id != e.KeyID {
-			continue
-		}
-		if len(e.Nonce) != k.aead.NonceSize() {
-			return nil, fmt.Errorf("%w: %w: malformed nonce", errDamaged, errSealed)
-		}
-		plain, err := k.aead.Open(nil, e.Nonce, e.Data, []byte(storageKey))
-		if err != nil {
-			return nil, fmt.Errorf("%w: %w: it was changed, or belongs to another mailbox", errDamaged, errSealed)
-		}
-		return plain, nil
+	plain, err := keys.Open(e.KeyID, e.Nonce, e.Data, []byte(storageKey))
+	switch {
+	case errors.Is(err, seal.ErrAltered):
+		return nil, fmt.Errorf("%w: %w: %w", errDamaged, errSealed, err)
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w (it was sealed with key %s)", errSealed, err, sanitize(e.KeyID))
 	}
-	return nil, fmt.Errorf("%w: it was sealed with key %s, which is not among the encryption_keys", errSealed, sanitize(e.KeyID))
+	return plain, nil
 }

@@ -22,6 +22,7 @@ import (
 
 	"github.com/caddymail/mailgateway/explain"
 	"github.com/caddymail/mailgateway/grant"
+	"github.com/caddymail/mailgateway/internal/breaker"
 )
 
 // StatusFilter chooses accounts; empty fields choose all.
@@ -217,7 +218,7 @@ func (a *App) ProviderStatus() []ProviderStatus {
 				defer e.mu.Unlock()
 				s.Accounts[e.state.String()]++
 			})
-			s.EndpointDown = m.breaker.isOpen()
+			s.EndpointDown = m.breaker.State(m.ticks()) == breaker.Open
 			m.mu.Lock()
 			s.LastError = statusError(m.clientErr, time.Time{})
 			m.mu.Unlock()

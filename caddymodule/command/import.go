@@ -26,13 +26,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/operate/migrate"
 )
 
 // importFormats read other programs' files. `jsonl` is our own.
-var importFormats = map[string]func(io.Reader) (*accounts.Foreign, error){
-	"predecessor":        accounts.ImportPredecessor,
-	"csv":                accounts.ImportCSV,
-	"email-oauth2-proxy": accounts.ImportEmailProxy,
+var importFormats = map[string]func(io.Reader) (*migrate.Foreign, error){
+	"predecessor":        migrate.Predecessor,
+	"csv":                migrate.CSV,
+	"email-oauth2-proxy": migrate.EmailProxy,
 }
 
 func formatNames() []string {

@@ -27,6 +27,7 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/caddymodule/admin"
+	"github.com/caddymail/mailgateway/operate/migrate"
 )
 
 // importRun is an import under way.
@@ -44,7 +45,7 @@ type importRun struct {
 
 // fromForeign makes lines of another program's accounts, and reports what was
 // not carried over. Accounts that are new get a password.
-func (im *importRun) fromForeign(f *accounts.Foreign, dryRun bool) (io.Reader, error) {
+func (im *importRun) fromForeign(f *migrate.Foreign, dryRun bool) (io.Reader, error) {
 	report := func(format string, args ...any) {
 		fmt.Fprintf(im.cmd.ErrOrStderr(), format+"\n", args...)
 	}

@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package accounts
+package migrate
 
 import (
 	"bytes"
@@ -25,12 +25,14 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/caddymail/mailgateway/accounts"
 )
 
-// ImportPredecessor reads the accounts.json of the Python proxy: an array of
+// Predecessor reads the accounts.json of the Python proxy: an array of
 // accounts, or an object with an array `accounts`. Keys that begin with an
 // underscore are comments. One bad account stops none of the others.
-func ImportPredecessor(r io.Reader) (*Foreign, error) {
+func Predecessor(r io.Reader) (*Foreign, error) {
 	data, err := readForeign(r)
 	if err != nil {
 		return nil, err
@@ -118,14 +120,14 @@ func (f *Foreign) readPredecessor(data []byte, dec *json.Decoder) error {
 func (f *Foreign) predecessorAccount(raw json.RawMessage) (im Imported) {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &fields); err != nil || fields == nil {
-		im.Err = &FieldError{Err: errors.New("want a JSON object")}
+		im.Err = &accounts.FieldError{Err: errors.New("want a JSON object")}
 		return im
 	}
 	p := fieldReader{fields: fields, im: &im}
 	email := p.text("email")
 	p.account = email
 	id := p.text("account_id")
-	provider := FoldName(p.text("provider"))
+	provider := accounts.FoldName(p.text("provider"))
 	clientID := p.text("client_id")
 	secret := p.text("client_secret") != ""
 	refresh := p.text("refresh_token")
@@ -142,7 +144,7 @@ func (f *Foreign) predecessorAccount(raw json.RawMessage) (im Imported) {
 		{"email", email}, {"provider", provider}, {"client_id", clientID}, {"refresh_token", refresh},
 	} {
 		if required.value == "" {
-			im.Err = &FieldError{Account: email, Field: required.name, Err: errors.New("must not be empty")}
+			im.Err = &accounts.FieldError{Account: email, Field: required.name, Err: errors.New("must not be empty")}
 			return im
 		}
 	}
@@ -154,7 +156,7 @@ func (f *Foreign) predecessorAccount(raw json.RawMessage) (im Imported) {
 	case "outlook":
 		s.Kind = "microsoft"
 	default:
-		im.Err = &FieldError{Account: email, Field: "provider", Err: errors.New("want gmail or outlook")}
+		im.Err = &accounts.FieldError{Account: email, Field: "provider", Err: errors.New("want gmail or outlook")}
 		return im
 	}
 	s.Preset = presetOf(s.Kind, email)
@@ -162,11 +164,11 @@ func (f *Foreign) predecessorAccount(raw json.RawMessage) (im Imported) {
 		kind, u, err := knownEndpoint(tokenURL)
 		switch {
 		case err != nil:
-			im.Err = &FieldError{Account: email, Field: "oauth_token_url", Err: err}
+			im.Err = &accounts.FieldError{Account: email, Field: "oauth_token_url", Err: err}
 			return im
 		case kind == s.Kind && kind == "microsoft":
 			s.Tenant = microsoftTenant(u)
-			if FoldName(u.Hostname()) == "login.live.com" {
+			if accounts.FoldName(u.Hostname()) == "login.live.com" {
 				s.Tenant = "consumers"
 			}
 		case kind != s.Kind:
@@ -181,7 +183,7 @@ func (f *Foreign) predecessorAccount(raw json.RawMessage) (im Imported) {
 		im.note("field 'oauth_endpoint': the upstream says where mail goes; the predecessor ignored the field too")
 	}
 
-	im.Record = Record{Name: email, RefreshToken: refresh, Limits: limits}
+	im.Record = accounts.Record{Name: email, RefreshToken: refresh, Limits: limits}
 	if ip != "" {
 		addr, err := netip.ParseAddr(ip)
 		switch {
@@ -205,7 +207,7 @@ func (f *Foreign) predecessorAccount(raw json.RawMessage) (im Imported) {
 		im.Record.Labels = nil
 	}
 	im.Record.Upstream = s.Preset
-	if _, err := Compile(im.Record, "import"); err != nil {
+	if _, err := accounts.Compile(im.Record, "import"); err != nil {
 		im.Err = err
 		return im
 	}
@@ -238,7 +240,7 @@ func (p *fieldReader) text(name string) string {
 	}
 	var s string
 	if json.Unmarshal(raw, &s) != nil && p.im.Err == nil {
-		p.im.Err = &FieldError{Account: p.account, Field: name, Err: errors.New("want a string")}
+		p.im.Err = &accounts.FieldError{Account: p.account, Field: name, Err: errors.New("want a string")}
 	}
 	return strings.TrimSpace(s)
 }
@@ -260,7 +262,7 @@ func (p *fieldReader) positive(prefix, name string) int64 {
 
 // limits translates what the predecessor had for limits, most of which it
 // never enforced.
-func (p *fieldReader) limits() *Limits {
+func (p *fieldReader) limits() *accounts.Limits {
 	var conns, hourly int64
 	least := func(n int64, to *int64) {
 		if n > 0 && (*to == 0 || n < *to) {
@@ -286,15 +288,15 @@ func (p *fieldReader) limits() *Limits {
 	if conns == 0 && hourly == 0 {
 		return nil
 	}
-	l := &Limits{MaxConns: int(min(conns, 1_000_000))}
+	l := &accounts.Limits{MaxConns: int(min(conns, 1_000_000))}
 	if hourly > 0 {
-		l.Messages = Rate{Count: hourly, Per: time.Hour}
+		l.Messages = accounts.Rate{Count: hourly, Per: time.Hour}
 	}
 	p.im.note("limits: %s; the predecessor did not enforce them, this gateway does", describeLimits(l))
 	return l
 }
 
-func describeLimits(l *Limits) string {
+func describeLimits(l *accounts.Limits) string {
 	var parts []string
 	if l.MaxConns > 0 {
 		parts = append(parts, fmt.Sprintf("max_conns %d", l.MaxConns))

@@ -12,12 +12,14 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package accounts
+package migrate
 
 import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/caddymail/mailgateway/accounts"
 )
 
 // report is what an importer made of a file, in a form to compare.
@@ -92,7 +94,7 @@ const predecessorArray = `[
   {"email": "nine@gmail.com", "provider": "gmail", "client_id": "1.apps.googleusercontent.com", "refresh_token": "MARKED\nnine"}
 ]`
 
-func TestImportPredecessor(t *testing.T) {
+func TestPredecessor(t *testing.T) {
 	const want = `
 2: one@gmail.com via gmail (max_conns 4, messages 100/1h) from 127.0.0.2 map[account_id:gmail_one vmta_name:vmta-one]
   field 'connection_settings.max_messages_per_connection' is not carried over; the upstream's max_messages_per_conn is for all its accounts
@@ -139,15 +141,15 @@ provider google2 google {
 upstream gmail2 gmail {
 	auth xoauth2 google2
 }`
-	f, err := ImportPredecessor(strings.NewReader(predecessorArray))
+	f, err := Predecessor(strings.NewReader(predecessorArray))
 	compareReport(t, f, err, want)
 	if got := f.Accounts[0].Record.RefreshToken; got != "MARKED-one" {
 		t.Errorf("refresh token %q", got)
 	}
 }
 
-func TestImportPredecessorWrapped(t *testing.T) {
-	f, err := ImportPredecessor(strings.NewReader(`{"_v": 1, "global": {"a": [1]}, "accounts": [` + "\n" +
+func TestPredecessorWrapped(t *testing.T) {
+	f, err := Predecessor(strings.NewReader(`{"_v": 1, "global": {"a": [1]}, "accounts": [` + "\n" +
 		`{"email":"a@gmail.com","provider":"gmail","client_id":"c","client_secret":"MARKED","refresh_token":"MARKED"}], "after": 2}`))
 	compareReport(t, f, err, `
 2: a@gmail.com via gmail
@@ -170,32 +172,32 @@ upstream gmail {
 		"\n\n[{\"MARKED\": ]": "accounts.json: line 3: malformed JSON",
 		"[\"\xff\"]":          "the file is not UTF-8 text",
 	} {
-		if _, err := ImportPredecessor(strings.NewReader(text)); err == nil || err.Error() != want {
+		if _, err := Predecessor(strings.NewReader(text)); err == nil || err.Error() != want {
 			t.Errorf("%q: %v, want %s", text, err, want)
 		}
 	}
 	// What comes before the damage is not lost.
-	f, err = ImportPredecessor(strings.NewReader(`[{"email":"a@gmail.com","provider":"gmail","client_id":"c","client_secret":"s","refresh_token":"t"},` + "\n{oops"))
+	f, err = Predecessor(strings.NewReader(`[{"email":"a@gmail.com","provider":"gmail","client_id":"c","client_secret":"s","refresh_token":"t"},` + "\n{oops"))
 	if err != nil || len(f.Accounts) != 2 || f.Accounts[0].Err != nil || f.Accounts[1].Err == nil || f.Accounts[1].Line != 2 {
 		t.Errorf("truncated: %v, %v", f, err)
 	}
 }
 
 // Ten thousand accounts, each with a client of its own.
-func TestImportManyProviders(t *testing.T) {
+func TestManyProviders(t *testing.T) {
 	var b strings.Builder
 	for i := range 10_000 {
 		fmt.Fprintf(&b, "a%d@gmail.com,,token,client%d\n", i, i)
 	}
-	f, err := ImportCSV(strings.NewReader(b.String()))
+	f, err := CSV(strings.NewReader(b.String()))
 	checkForeign(t, f, err)
 	if len(f.Accounts) != 10_000 || len(f.Providers) != 10_000 || f.Accounts[9999].Record.Upstream != "gmail10000" {
 		t.Errorf("%d accounts, %d providers", len(f.Accounts), len(f.Providers))
 	}
 }
 
-func TestImportCSV(t *testing.T) {
-	f, err := ImportCSV(strings.NewReader("\xef\xbb\xbfEmail,account_id,refresh_token,client_id\r\n" +
+func TestCSV(t *testing.T) {
+	f, err := CSV(strings.NewReader("\xef\xbb\xbfEmail,account_id,refresh_token,client_id\r\n" +
 		"a@gmail.com,id-a,MARKED-a,1.apps.googleusercontent.com\r\n" +
 		"\n# comment\n" +
 		`"b@contoso.example", id-b, "MARKED,b", 11111111-2222-3333-4444-555555555555, 2024-01-01, host` + "\n" +
@@ -302,8 +304,8 @@ client_id = x
 delete_account_token_on_password_error = False
 `
 
-func TestImportEmailProxy(t *testing.T) {
-	f, err := ImportEmailProxy(strings.NewReader(emailProxyConfig))
+func TestEmailProxy(t *testing.T) {
+	f, err := EmailProxy(strings.NewReader(emailProxyConfig))
 	compareReport(t, f, err, `
 16: one@contoso.example via microsoft365
   its token is encrypted with the mail client's password and cannot be carried over: run `+"`caddy smtp login one@contoso.example`"+` for consent
@@ -354,7 +356,7 @@ provider microsoft2 microsoft {
 upstream microsoft3652 microsoft365 {
 	auth xoauth2 microsoft2
 }`)
-	if _, err := ImportEmailProxy(strings.NewReader("not a configuration\n")); err == nil {
+	if _, err := EmailProxy(strings.NewReader("not a configuration\n")); err == nil {
 		t.Error("anything is taken for a configuration")
 	}
 }
@@ -382,43 +384,43 @@ func checkForeign(t *testing.T, f *Foreign, err error) {
 		if im.Err != nil {
 			continue
 		}
-		if _, err := Compile(im.Record, "x"); err != nil {
+		if _, err := accounts.Compile(im.Record, "x"); err != nil {
 			t.Errorf("bad record: %v", err)
 		}
-		if names[FoldName(im.Record.Name)] {
+		if names[accounts.FoldName(im.Record.Name)] {
 			t.Errorf("duplicate %q", im.Record.Name)
 		}
-		names[FoldName(im.Record.Name)] = true
+		names[accounts.FoldName(im.Record.Name)] = true
 		if !upstreams[im.Record.Upstream] {
 			t.Errorf("no such upstream: %q", im.Record.Upstream)
 		}
 	}
 }
 
-func FuzzImportPredecessor(f *testing.F) {
+func FuzzPredecessor(f *testing.F) {
 	f.Add(predecessorArray)
 	f.Add(`{"accounts":[{"email":"a@gmail.com","provider":"gmail","client_id":"{env.X}","refresh_token":"t"}],"_x":1}`)
 	f.Add(`[{"email":"a@b","provider":"outlook","client_id":"c","refresh_token":"t","oauth_token_url":"https://login.live.com/x","rate_limiting":{"enabled":false}}]`)
 	f.Fuzz(func(t *testing.T, text string) {
-		got, err := ImportPredecessor(strings.NewReader(text))
+		got, err := Predecessor(strings.NewReader(text))
 		checkForeign(t, got, err)
 	})
 }
 
-func FuzzImportCSV(f *testing.F) {
+func FuzzCSV(f *testing.F) {
 	f.Add("email,account_id,refresh_token,client_id\na@gmail.com,i,t,c\n\"b\"@x,i,t,c,1,2\n")
 	f.Add("a@b,,\"t,\"\"x\",11111111-2222-3333-4444-555555555555")
 	f.Fuzz(func(t *testing.T, text string) {
-		got, err := ImportCSV(strings.NewReader(text))
+		got, err := CSV(strings.NewReader(text))
 		checkForeign(t, got, err)
 	})
 }
 
-func FuzzImportEmailProxy(f *testing.F) {
+func FuzzEmailProxy(f *testing.F) {
 	f.Add(emailProxyConfig)
 	f.Add("[a@b]\ntoken_url=https://id.example/t\nclient_id={$HOME}\n\tmore\n[SMTP-1]\nserver_address = {x}\n")
 	f.Fuzz(func(t *testing.T, text string) {
-		got, err := ImportEmailProxy(strings.NewReader(text))
+		got, err := EmailProxy(strings.NewReader(text))
 		checkForeign(t, got, err)
 	})
 }

@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package accounts
+package migrate
 
 import (
 	"bytes"
@@ -20,26 +20,28 @@ import (
 	"errors"
 	"io"
 	"strings"
+
+	"github.com/caddymail/mailgateway/accounts"
 )
 
 // googleClientSuffix ends the client identifiers that Google hands out.
 const googleClientSuffix = ".apps.googleusercontent.com"
 
-// ImportCSV reads the predecessor's other format, one account per line:
+// CSV reads the predecessor's other format, one account per line:
 //
 //	email,account_id,refresh_token,client_id[,timestamp,hostname]
 //
 // Blank lines, lines that begin with # and a heading are skipped.
-func ImportCSV(r io.Reader) (*Foreign, error) {
+func CSV(r io.Reader) (*Foreign, error) {
 	f := new(Foreign)
-	lr := newLineReader(r)
+	lr := accounts.NewLineReader(r)
 	lines := 0
 	for {
-		line, n, err := lr.next()
+		line, n, err := lr.Next()
 		if errors.Is(err, io.EOF) {
 			break
 		}
-		if err != nil && !errors.Is(err, errLineTooLong) {
+		if err != nil && !errors.Is(err, accounts.ErrLineTooLong) {
 			return nil, err
 		}
 		line = bytes.TrimSpace(line)
@@ -83,14 +85,14 @@ func (f *Foreign) csvAccount(line string) (im Imported, heading bool) {
 		return im, false
 	}
 	email, id, refresh, clientID := fields[0], fields[1], fields[2], fields[3]
-	local, _, ok := splitAddress(email)
+	local, _, ok := accounts.SplitAddress(email)
 	switch {
 	case !ok || local == "":
-		im.Err = &FieldError{Field: "email", Err: errors.New("want a mail address")}
+		im.Err = &accounts.FieldError{Field: "email", Err: errors.New("want a mail address")}
 	case refresh == "":
-		im.Err = &FieldError{Account: email, Field: "refresh_token", Err: errors.New("must not be empty")}
+		im.Err = &accounts.FieldError{Account: email, Field: "refresh_token", Err: errors.New("must not be empty")}
 	case clientID == "":
-		im.Err = &FieldError{Account: email, Field: "client_id", Err: errors.New("must not be empty")}
+		im.Err = &accounts.FieldError{Account: email, Field: "client_id", Err: errors.New("must not be empty")}
 	}
 	if im.Err != nil {
 		return im, false
@@ -98,11 +100,11 @@ func (f *Foreign) csvAccount(line string) (im Imported, heading bool) {
 	s := SuggestedProvider{ClientID: clientID}
 	s.Kind = kindOf(email, clientID, &im)
 	s.Preset = presetOf(s.Kind, email)
-	im.Record = Record{Name: email, RefreshToken: refresh, Upstream: s.Preset}
+	im.Record = accounts.Record{Name: email, RefreshToken: refresh, Upstream: s.Preset}
 	if id != "" {
 		im.Record.Labels = map[string]string{"account_id": id}
 	}
-	if _, err := Compile(im.Record, "import"); err != nil {
+	if _, err := accounts.Compile(im.Record, "import"); err != nil {
 		im.Err = err
 		return im, false
 	}
@@ -114,14 +116,14 @@ func (f *Foreign) csvAccount(line string) (im Imported, heading bool) {
 // kindOf guesses the provider. A client identifier tells more than a domain:
 // organizations have domains of their own.
 func kindOf(email, clientID string, im *Imported) string {
-	if strings.HasSuffix(FoldName(clientID), googleClientSuffix) {
+	if strings.HasSuffix(accounts.FoldName(clientID), googleClientSuffix) {
 		return "google"
 	}
 	if isUUID(clientID) {
 		return "microsoft"
 	}
-	_, domain, _ := splitAddress(email)
-	switch first, _, _ := strings.Cut(FoldName(domain), "."); {
+	_, domain, _ := accounts.SplitAddress(email)
+	switch first, _, _ := strings.Cut(accounts.FoldName(domain), "."); {
 	case first == "gmail", first == "googlemail":
 		return "google"
 	case microsoftPreset(email) == "outlook":
@@ -139,8 +141,9 @@ func isUUID(s string) bool {
 	if len(s) != 36 {
 		return false
 	}
+	s = accounts.FoldName(s)
 	for i := range len(s) {
-		c := lowerASCII(s[i])
+		c := s[i]
 		if i == 8 || i == 13 || i == 18 || i == 23 {
 			if c != '-' {
 				return false

@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package accounts
+package migrate
 
 import (
 	"errors"
@@ -21,12 +21,14 @@ import (
 	"net"
 	"slices"
 	"strings"
+
+	"github.com/caddymail/mailgateway/accounts"
 )
 
-// ImportEmailProxy reads the configuration file of email-oauth2-proxy: each
+// EmailProxy reads the configuration file of email-oauth2-proxy: each
 // section whose name has an @ is an account. Its tokens cannot be carried over,
 // since they are encrypted with the passwords of the mail clients.
-func ImportEmailProxy(r io.Reader) (*Foreign, error) {
+func EmailProxy(r io.Reader) (*Foreign, error) {
 	data, err := readForeign(r)
 	if err != nil {
 		return nil, err
@@ -88,7 +90,7 @@ var emailProxyKnown = []string{
 
 func (f *Foreign) emailProxyAccount(s *iniSection, servers []string) (im Imported) {
 	fail := func(field string, err error) Imported {
-		im.Err = &FieldError{Account: s.name, Field: field, Err: err}
+		im.Err = &accounts.FieldError{Account: s.name, Field: field, Err: err}
 		return im
 	}
 	if strings.HasPrefix(s.name, "@") {
@@ -98,7 +100,7 @@ func (f *Foreign) emailProxyAccount(s *iniSection, servers []string) (im Importe
 		im.note("line %d is not understood", s.bad)
 	}
 	clientID := s.values["client_id"]
-	flow := FoldName(s.values["oauth2_flow"])
+	flow := accounts.FoldName(s.values["oauth2_flow"])
 	switch {
 	case strings.Contains(clientID, "***"):
 		return fail("client_id", errors.New("the placeholder of the sample configuration"))
@@ -126,7 +128,7 @@ func (f *Foreign) emailProxyAccount(s *iniSection, servers []string) (im Importe
 	switch kind {
 	case "microsoft":
 		p.Tenant = microsoftTenant(u)
-		if FoldName(u.Hostname()) == "login.live.com" {
+		if accounts.FoldName(u.Hostname()) == "login.live.com" {
 			p.Tenant = "consumers"
 		}
 	case "":
@@ -151,8 +153,8 @@ func (f *Foreign) emailProxyAccount(s *iniSection, servers []string) (im Importe
 		im.note("option 'jwt_key_path': without a certificate it proves nothing; give the provider `client_certificate` and `client_key`")
 	}
 	p.Preset = presetOf(kind, s.name)
-	im.Record = Record{Name: s.name, Upstream: "imported"}
-	if _, err := Compile(im.Record, "import"); err != nil {
+	im.Record = accounts.Record{Name: s.name, Upstream: "imported"}
+	if _, err := accounts.Compile(im.Record, "import"); err != nil {
 		im.Err = err
 		return im
 	}
@@ -184,7 +186,7 @@ func (f *Foreign) emailProxyAccount(s *iniSection, servers []string) (im Importe
 
 // sendsMail tells whether scopes cover SMTP.
 func sendsMail(kind, scopes string) bool {
-	scopes = FoldName(scopes)
+	scopes = accounts.FoldName(scopes)
 	if kind == "google" {
 		return strings.Contains(scopes, "https://mail.google.com/")
 	}

@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package accounts
+package migrate
 
 import (
 	"errors"
@@ -22,7 +22,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
+
+	"github.com/caddymail/mailgateway/accounts"
 )
 
 // maxForeign bounds another program's file: it is read as a whole.
@@ -46,7 +49,7 @@ type Foreign struct {
 // Imported is one account of another program's file.
 type Imported struct {
 	// Record is the account, if Err is nil.
-	Record Record
+	Record accounts.Record
 	// Notes say what was not carried over, or needs a decision.
 	Notes []string
 	// Line is where the account begins, from 1.
@@ -204,17 +207,17 @@ func (f *Foreign) finish() {
 	for i := range f.Accounts {
 		im := &f.Accounts[i]
 		if im.Err != nil {
-			im.Record = Record{}
+			im.Record = accounts.Record{}
 			continue
 		}
-		if _, err := Compile(im.Record, "import"); err != nil {
-			im.Err, im.Record = err, Record{}
+		if _, err := accounts.Compile(im.Record, "import"); err != nil {
+			im.Err, im.Record = err, accounts.Record{}
 			continue
 		}
-		key := FoldName(im.Record.Name)
+		key := accounts.FoldName(im.Record.Name)
 		if line, dup := seen[key]; dup {
-			im.Err = &FieldError{Account: im.Record.Name, Field: "name", Err: fmt.Errorf("duplicate of the account at line %d", line)}
-			im.Record = Record{}
+			im.Err = &accounts.FieldError{Account: im.Record.Name, Field: "name", Err: fmt.Errorf("duplicate of the account at line %d", line)}
+			im.Record = accounts.Record{}
 			continue
 		}
 		seen[key] = im.Line
@@ -222,7 +225,7 @@ func (f *Foreign) finish() {
 }
 
 func readForeign(r io.Reader) ([]byte, error) {
-	data, err := io.ReadAll(io.LimitReader(NewTextReader(r), maxForeign+1))
+	data, err := io.ReadAll(io.LimitReader(accounts.NewTextReader(r), maxForeign+1))
 	if err != nil {
 		return nil, err
 	}
@@ -241,8 +244,8 @@ var consumerDomains = []string{"outlook", "hotmail", "live", "msn", "passport", 
 
 // microsoftPreset chooses between `outlook` and `microsoft365`.
 func microsoftPreset(address string) string {
-	_, domain, _ := splitAddress(address)
-	first, _, _ := strings.Cut(FoldName(domain), ".")
+	_, domain, _ := accounts.SplitAddress(address)
+	first, _, _ := strings.Cut(accounts.FoldName(domain), ".")
 	if slices.Contains(consumerDomains, first) {
 		return "outlook"
 	}
@@ -269,7 +272,7 @@ func knownEndpoint(raw string) (kind string, u *url.URL, err error) {
 	if u.Scheme != "https" {
 		return "", nil, errors.New("not an https URL")
 	}
-	switch FoldName(u.Hostname()) {
+	switch accounts.FoldName(u.Hostname()) {
 	case "oauth2.googleapis.com", "accounts.google.com", "www.googleapis.com":
 		return "google", u, nil
 	case "login.microsoftonline.com", "login.live.com":
@@ -293,4 +296,9 @@ func presetOf(kind, address string) string {
 		return kind
 	}
 	return ""
+}
+
+// isControl reports whether a character would break a line or hide something.
+func isControl(r rune) bool {
+	return unicode.IsControl(r) || r == '\u2028' || r == '\u2029'
 }
