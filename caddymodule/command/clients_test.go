@@ -20,6 +20,7 @@ import (
 	"net/smtp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddymail/mailgateway/caddymodule/admin"
 	"github.com/caddymail/mailgateway/caddymodule/gatewaytest"
@@ -88,7 +89,8 @@ func TestSessionCommands(t *testing.T) {
 
 func TestBanCommands(t *testing.T) {
 	g := gatewaytest.New(t)
-	const name = "new@example.com"
+	// What has logged in from here before is let in.
+	name := fmt.Sprintf("new%d@example.com", time.Now().UnixNano())
 	password := g.AddAccount(t, name)
 	t.Cleanup(func() { g.Do(t, "DELETE", "/smtp/bans?network=127.0.0.0/8", "") })
 	// Other tests have logged in from here: that is spared for a while.

@@ -86,7 +86,7 @@ type wire struct {
 	mu       sync.Mutex
 	draining bool
 	lastWord *ClosingError // of a drain; nil if the server shuts down
-	waiting  bool // blocked at a boundary, where a drain may interrupt
+	waiting  bool          // blocked at a boundary, where a drain may interrupt
 
 	small [smallBuffer]byte
 }
