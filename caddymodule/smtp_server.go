@@ -226,6 +226,9 @@ func parseAuthFailures(args []string) (*smtpapp.AuthFailures, error) {
 			if rest[0] == "none" {
 				a.Exempt, rest = []string{"none"}, rest[1:]
 			}
+			if len(rest) == 0 {
+				return a, nil
+			}
 			return a, networks(&a.Exempt).args(rest)
 		case "per":
 			p = &a.Window

@@ -28,6 +28,7 @@ var (
 	ReplyTooManyConns     = own(421, 4, 3, 2, "Too many connections, try again later")
 	ReplyBanned           = own(421, 4, 7, 0, "Too many errors from this address, try again later")
 	ReplyLoginGone        = own(421, 4, 7, 0, "Login is no longer valid, log in again")
+	ReplySessionEnded     = own(421, 4, 3, 2, "Session ended by the operator")
 	ReplyShuttingDown     = own(421, 4, 3, 2, "Service shutting down")
 	ReplyIdleTimeout      = own(421, 4, 4, 2, "Timeout, closing connection")
 	ReplyHTTP             = own(421, 4, 7, 0, "This is SMTP, not HTTP, closing connection")

@@ -23,8 +23,11 @@ import (
 // processGuard outlives configurations: a reload forgives no client.
 var processGuard = front.NewGuard()
 
+// Ban is what a server refuses because passwords were guessed.
+type Ban = front.Ban
+
 // Bans returns the bans in force, by server and network.
-func Bans() []front.Ban { return processGuard.Bans() }
+func Bans() []Ban { return processGuard.Bans() }
 
 // LiftBans ends the bans of a server, or of all servers for "", that refuse any
 // address of a network, forgets what led to them, and returns how many there

@@ -25,6 +25,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	_ "github.com/caddyserver/caddy/v2/modules/caddyevents"
+	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/proxyprotocol"
 	_ "github.com/caddyserver/caddy/v2/modules/caddypki"
 	_ "github.com/caddyserver/caddy/v2/modules/caddytls"
@@ -168,6 +169,24 @@ func TestCaddyServesMail(t *testing.T) {
 	dial(t, off).play("LOGIN" + fmt.Sprintf(message, "off"))
 	if got := caddyUpstream.taken(); len(got) != 3 {
 		t.Errorf("got %d messages, want 3", len(got))
+	}
+}
+
+// TestCertificateBesideHTTP starts with an HTTP site in the same configuration,
+// whose app adds a certificate policy for all names: in an order that changes
+// from start to start.
+func TestCertificateBesideHTTP(t *testing.T) {
+	t.Cleanup(func() { stopCaddy(t) })
+	for range 30 {
+		addr, site := freeAddr(t), freeAddr(t)
+		cfg := caddyConfig(t, object{"servers": object{"s": object{"listen": []string{addr}, "tls": object{"mode": "implicit"}}}})
+		cfg["apps"].(object)["http"] = object{"servers": object{"site": object{
+			"listen": []string{site},
+			"routes": []any{object{"match": []any{object{"host": []string{"127.0.0.1"}}}}},
+		}}}
+		mustLoad(t, cfg)
+		awaitCertificate(t, addr)
+		stopCaddy(t)
 	}
 }
 

@@ -37,6 +37,8 @@ const (
 	endLimit ending = "limit"
 	// endLoginGone is the end of a session whose login holds no longer.
 	endLoginGone ending = "login_gone"
+	// endEnded is a session that the operator has ended.
+	endEnded ending = "ended"
 )
 
 // refuseTimeout bounds the 421 to a client that is one too many. The reply

@@ -222,8 +222,11 @@ const maxDetail = 512
 // processRefusals outlive configurations, as what is refused does.
 var processRefusals = front.NewRefusals()
 
+// Refusal is what a client was refused for one cause, however often.
+type Refusal = front.Refusal
+
 // Refusals are what the process's servers have refused, the latest first.
-func Refusals() []front.Refusal { return processRefusals.List() }
+func Refusals() []Refusal { return processRefusals.List() }
 
 // refusal is something that a client is refused.
 type refusal struct {

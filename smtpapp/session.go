@@ -130,6 +130,7 @@ func (s *session) MayLogin() bool {
 // What ends a session with its reply.
 var (
 	errShuttingDown = &smtpserver.ClosingError{Reply: relay.ReplyShuttingDown, End: smtpserver.EndShutdown}
+	errEnded        = &smtpserver.ClosingError{Reply: relay.ReplySessionEnded, End: endEnded}
 	errLoginGone    = &smtpserver.ClosingError{Reply: relay.ReplyLoginGone, End: endLoginGone}
 	errBanned       = &smtpserver.ClosingError{Reply: relay.ReplyBanned, End: smtpserver.EndBanned}
 )

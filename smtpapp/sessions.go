@@ -18,6 +18,8 @@ import (
 	"cmp"
 	"slices"
 	"time"
+
+	"github.com/caddymail/mailgateway/accounts"
 )
 
 // SessionInfo is one client session, as an operator may see it.
@@ -51,10 +53,51 @@ func (a *App) Sessions() []SessionInfo {
 			}
 		}
 	}
+	sortSessions(list)
+	return list
+}
+
+func sortSessions(list []SessionInfo) {
 	slices.SortFunc(list, func(a, b SessionInfo) int {
 		return cmp.Or(a.Opened.Compare(b.Opened), cmp.Compare(a.ID, b.ID))
 	})
-	return list
+}
+
+// SessionFilter chooses sessions; an empty field chooses all.
+type SessionFilter struct {
+	ID, Server, Account string
+}
+
+func (f SessionFilter) matches(i SessionInfo) bool {
+	return (f.ID == "" || f.ID == i.ID) && (f.Server == "" || f.Server == i.Server) &&
+		(f.Account == "" || accounts.FoldName(f.Account) == accounts.FoldName(i.Account))
+}
+
+// EndSessions ends sessions and returns them as they were: at their next
+// boundary, idle ones at once and others after their message, with 421. If now
+// is set their connections close whatever they are doing.
+func (a *App) EndSessions(f SessionFilter, now bool) []SessionInfo {
+	ended := []SessionInfo{}
+	for _, at := range a.attachments() {
+		for _, x := range at.Sessions() {
+			s, ok := x.(*session)
+			if !ok {
+				continue
+			}
+			i := s.info()
+			if !f.matches(i) {
+				continue
+			}
+			ended = append(ended, i)
+			if now {
+				s.Kill()
+			} else {
+				s.conn.DrainWith(errEnded)
+			}
+		}
+	}
+	sortSessions(ended)
+	return ended
 }
 
 func (s *session) info() SessionInfo {

@@ -22,6 +22,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
@@ -130,12 +131,16 @@ func (a *App) provisionCertificate(ctx caddy.Context) error {
 	return events.(*caddyevents.App).On("started", startedHandler{a})
 }
 
+// hasAutomationPolicy reports whether a policy of the configuration sees to a
+// name that is not public. A policy for all names does so only if it could: the
+// http app adds one whose issuers are the public ones, before us or after us as
+// Go's maps have it.
 func (a *App) hasAutomationPolicy(host string) bool {
 	if a.tlsApp.Automation == nil {
 		return false
 	}
 	for _, ap := range a.tlsApp.Automation.Policies {
-		if len(ap.SubjectsRaw) == 0 {
+		if len(ap.SubjectsRaw) == 0 && (len(ap.Managers) > 0 || slices.ContainsFunc(ap.Issuers, issuesPrivately)) {
 			return true
 		}
 		for _, s := range ap.SubjectsRaw {
@@ -145,6 +150,21 @@ func (a *App) hasAutomationPolicy(host string) bool {
 		}
 	}
 	return false
+}
+
+// publicCAs issue nothing for names that are not public.
+var publicCAs = []string{"letsencrypt.org", "zerossl.com", "pki.goog"}
+
+// issuesPrivately reports whether an issuer may have a certificate for a name
+// that is not public.
+func issuesPrivately(issuer certmagic.Issuer) bool {
+	switch i := issuer.(type) {
+	case *caddytls.ACMEIssuer:
+		return i.CA != "" && !slices.ContainsFunc(publicCAs, func(ca string) bool { return strings.Contains(i.CA, ca) })
+	case *caddytls.ZeroSSLIssuer:
+		return false
+	}
+	return true
 }
 
 type startedHandler struct{ app *App }

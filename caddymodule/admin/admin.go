@@ -76,6 +76,11 @@ func (API) Routes() []caddy.AdminRoute {
 		{"GET /smtp/upstreams", listUpstreams},
 		{"POST /smtp/upstreams/{name}/drain", drainUpstream},
 		{"GET /smtp/sessions", listSessions},
+		{"DELETE /smtp/sessions", endSessions},
+		{"DELETE /smtp/sessions/{id}", endSession},
+		{"GET /smtp/refusals", listRefusals},
+		{"GET /smtp/bans", listBans},
+		{"DELETE /smtp/bans", liftBans},
 		{"GET /oauth_tokens", listTokens},
 		{"GET /smtp/openapi.json", func(w http.ResponseWriter, _ *http.Request) error {
 			w.Header().Set("Content-Type", "application/json")

@@ -111,7 +111,7 @@ func TestOpenAPISchemas(t *testing.T) {
 		"LoginRequest": admin.LoginRequest{}, "Login": admin.LoginStatus{}, "ConnCounts": upstreampool.ConnCounts{},
 		"UpstreamStatus": upstreampool.UpstreamStatus{}, "AccountStatus": upstreampool.AccountStatus{}, "LimitStatus": upstreampool.LimitStatus{},
 		"Counters": smtpapp.Counters{},
-		"Session":  smtpapp.SessionInfo{}, "Tokens": admin.TokenPage{}, "TokenStatus": oauthtoken.AccountStatus{},
+		"Session":  smtpapp.SessionInfo{}, "Refusal": smtpapp.Refusal{}, "Ban": smtpapp.Ban{}, "LiftResult": admin.LiftResult{}, "Tokens": admin.TokenPage{}, "TokenStatus": oauthtoken.AccountStatus{},
 		"TokenError": oauthtoken.StatusError{}, "ProviderStatus": oauthtoken.ProviderStatus{},
 	} {
 		s := d.Components.Schemas[name]
@@ -312,6 +312,15 @@ func TestOpenAPIAnswers(t *testing.T) {
 	c := gatewaytest.Session(t, gatewaytest.Dial(t, g.SMTP))
 	check("GET", "/smtp/sessions", "/smtp/sessions?server=local", "", 200)
 	_ = c.Quit()
+	check("DELETE", "/smtp/sessions", "/smtp/sessions", "", 400)
+	check("DELETE", "/smtp/sessions", "/smtp/sessions?account=none@example.com&now=true", "", 200)
+	check("DELETE", "/smtp/sessions", "/smtp/sessions?server=local&now=soon", "", 400)
+	check("DELETE", "/smtp/sessions/{id}", "/smtp/sessions/none", "", 404)
+	check("GET", "/smtp/refusals", "/smtp/refusals?client_ip=127.0.0.0/8", "", 200)
+	check("GET", "/smtp/refusals", "/smtp/refusals?client_ip=office", "", 400)
+	check("GET", "/smtp/bans", "/smtp/bans?server=local", "", 200)
+	check("DELETE", "/smtp/bans", "/smtp/bans", "", 400)
+	check("DELETE", "/smtp/bans", "/smtp/bans?network=192.0.2.7", "", 200)
 	check("GET", "/oauth_tokens", "/oauth_tokens?limit=1", "", 200)
 	check("DELETE", one, path, "", 204)
 	check("GET", "/smtp/openapi.json", "/smtp/openapi.json", "", 200)

@@ -41,9 +41,7 @@ func listSessions(w http.ResponseWriter, r *http.Request) error {
 			sessions = append(sessions, s)
 		}
 	}
-	return writeJSON(w, http.StatusOK, struct {
-		Sessions []smtpapp.SessionInfo `json:"sessions"`
-	}{sessions})
+	return writeJSON(w, http.StatusOK, SessionList{sessions})
 }
 
 // listUpstreams answers GET /smtp/upstreams.

@@ -57,6 +57,9 @@ func Setup(cmd *cobra.Command) {
 		accountCommand(),
 		loginCommand(),
 		testCommand(),
+		sessionCommand(),
+		banCommand(),
+		refusalsCommand(),
 		snippetCommand(),
 		sandboxCommand(),
 	)

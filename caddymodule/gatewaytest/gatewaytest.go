@@ -133,6 +133,7 @@ func (g *Gateway) Config(t *testing.T, more ...string) []byte {
 		}
 		server local %[6]s {
 			tls off
+			auth_failures 5 delay off exempt none
 		}
 	}
 	%[7]s

@@ -66,7 +66,7 @@ func (c *Conn) next() {
 		return
 	}
 	if !c.tx.open && c.w.isDraining() {
-		c.close(relay.ReplyShuttingDown, EndShutdown)
+		c.close(c.w.farewell())
 		return
 	}
 	c.command(line)

@@ -114,7 +114,10 @@ func (c *Conn) TLS() *tls.ConnectionState { return c.w.tls }
 
 // Drain ends the connection at its next boundary: at once if it is idle, else
 // after its message.
-func (c *Conn) Drain() { c.w.drain() }
+func (c *Conn) Drain() { c.w.drain(nil) }
+
+// DrainWith is Drain with another last word than that the server shuts down.
+func (c *Conn) DrainWith(lastWord *ClosingError) { c.w.drain(lastWord) }
 
 // Drained returns a channel that is closed by Drain.
 func (c *Conn) Drained() <-chan struct{} { return c.w.drained }
@@ -163,7 +166,7 @@ func (c *Conn) failed(err error) {
 	c.err = err
 	switch {
 	case errors.Is(err, errDraining):
-		c.close(relay.ReplyShuttingDown, EndShutdown)
+		c.close(c.w.farewell())
 	case isTimeout(err):
 		c.close(relay.ReplyIdleTimeout, EndTimeout)
 		cause := CauseTimeout

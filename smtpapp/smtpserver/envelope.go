@@ -48,11 +48,7 @@ func (c *Conn) cmdMail(args string) {
 		c.refuse(CauseBadSequence, relay.ReplyBadSequence, "MAIL")
 		return
 	}
-	if c.tx.open {
-		c.refuse(CauseBadSequence, relay.ReplyNestedMail, "MAIL")
-		return
-	}
-	if !c.refresh() {
+	if !c.tx.open && !c.refresh() {
 		return
 	}
 	args, ok := cutColon(args, "FROM", c.cfg.Strict)
@@ -65,6 +61,11 @@ func (c *Conn) cmdMail(args string) {
 	from, bad := parseMailArgs(args, c.cfg.Strict, c.cfg.MaxSize, opts)
 	if bad != nil {
 		c.refuse(argumentCause(bad), bad, "MAIL")
+		return
+	}
+	if c.tx.open {
+		// After the arguments: what is wrong with them says more.
+		c.refuse(CauseBadSequence, relay.ReplyNestedMail, "MAIL")
 		return
 	}
 	if err := c.s.Mail(from, opts); err != nil {

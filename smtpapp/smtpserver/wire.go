@@ -85,7 +85,8 @@ type wire struct {
 	drained  chan struct{} // closed by drain
 	mu       sync.Mutex
 	draining bool
-	waiting  bool // blocked at a boundary, where a drain may interrupt
+	lastWord *ClosingError // of a drain; nil if the server shuts down
+	waiting  bool          // blocked at a boundary, where a drain may interrupt
 
 	small [smallBuffer]byte
 }
@@ -234,12 +235,13 @@ func (c *wire) armRead(interruptible bool, early, by time.Time) error {
 	return c.base.SetReadDeadline(by)
 }
 
-// drain makes the session end at its next boundary, at once if it is idle.
-func (c *wire) drain() {
+// drain makes the session end at its next boundary, at once if it is idle. The
+// first drain's last word counts.
+func (c *wire) drain(lastWord *ClosingError) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.draining {
-		c.draining = true
+		c.draining, c.lastWord = true, lastWord
 		close(c.drained)
 	}
 	if c.waiting {
@@ -251,6 +253,16 @@ func (c *wire) isDraining() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.draining
+}
+
+// farewell returns what a client hears that is drained.
+func (c *wire) farewell() (*relay.Reply, End) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.lastWord != nil {
+		return c.lastWord.Reply, c.lastWord.End
+	}
+	return relay.ReplyShuttingDown, EndShutdown
 }
 
 // flush writes the gathered replies.
