@@ -46,13 +46,15 @@ var (
 	ledgers   = make(map[string]*ledger)
 )
 
+func newLedger() *ledger { return &ledger{boxes: make(map[string]*box), sweepAt: 1024} }
+
 // ledgerOf returns the ledger of an upstream.
 func ledgerOf(upstream string) *ledger {
 	ledgersMu.Lock()
 	defer ledgersMu.Unlock()
 	l := ledgers[upstream]
 	if l == nil {
-		l = &ledger{boxes: make(map[string]*box), sweepAt: 1024}
+		l = newLedger()
 		ledgers[upstream] = l
 	}
 	return l
