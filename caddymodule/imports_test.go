@@ -34,11 +34,19 @@ var allowedImports = map[string][]string{
 	"accounts":     {"internal/generation", "internal/seal"},
 	"explain":      {},
 	"grant":        {},
+	"limits":       {"accounts"},
 	"relay":        {"accounts"},
 	"smtpapp":      {"accounts", "relay", "internal/front", "smtpapp/smtpserver"},
-	"upstreampool": {"accounts", "explain", "grant", "relay"},
+	"upstreampool": {"accounts", "explain", "grant", "limits", "relay"},
 	"oauthtoken":   {"explain", "grant"},
-	"sandbox":      {},
+	"sandbox":      {"sandbox/webapi"},
+
+	// A provider's HTTP side, in whose parser no transport may have a part.
+	"sandbox/webapi": {},
+
+	// Kinds of upstreams beside SMTP.
+	"transports/graph":             {"accounts", "grant", "relay", "transports/internal/envelope"},
+	"transports/internal/envelope": {},
 
 	// Sockets, generations and admission: for SMTP today, for IMAP next.
 	"internal/front":    {"internal/generation"},
@@ -60,7 +68,7 @@ var allowedImports = map[string][]string{
 
 	"caddymodule": {
 		"accounts", "caddymodule/admin", "caddymodule/command", "caddymodule/logbuffer", "caddymodule/statuspage",
-		"oauthtoken", "sandbox", "smtpapp", "upstreampool",
+		"oauthtoken", "sandbox", "smtpapp", "transports/graph", "upstreampool",
 	},
 	"caddymodule/admin":       {"accounts", "explain", "grant", "oauthtoken", "operate", "smtpapp", "upstreampool"},
 	"caddymodule/command":     {"accounts", "caddymodule/admin", "explain", "grant", "operate", "sandbox"},
