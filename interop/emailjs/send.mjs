@@ -1,0 +1,28 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+// Sends one message with emailjs.
+import { readFileSync } from 'node:fs';
+import { SMTPClient } from 'emailjs';
+
+const env = process.env;
+const client = new SMTPClient({
+	user: env.SMTP_USER,
+	password: env.SMTP_PASSWORD,
+	host: 'localhost',
+	port: Number(env.SMTP_PORT),
+	tls: { ca: readFileSync(env.SMTP_CA) },
+});
+await client.sendAsync({ from: env.SMTP_FROM, to: env.SMTP_TO, subject: env.SMTP_SUBJECT, text: env.SMTP_TEXT });
+process.exit(0);
