@@ -51,6 +51,7 @@ var allowedImports = map[string][]string{
 	// Sockets, generations and admission: for SMTP today, for IMAP next.
 	"internal/front":    {"internal/generation"},
 	"internal/freeport": {},
+	"internal/firstrun": {},
 	"internal/redact":   {},
 
 	// What exists once and is used by several rooms.

@@ -188,21 +188,41 @@ func (u *upstream) close(last *settings) {
 		p.stopTimer()
 	})
 	u.limits.Close()
+	stored := make(chan struct{})
+	go func() {
+		defer close(stored)
+		u.limits.Wait()
+	}()
+	// The storage may be closed after this; one that hangs must not hold up
+	// Caddy, which has its configuration locked meanwhile.
+	bounded(stored, storeTimeout, func() {
+		last.logger.Warn("the storage does not answer, what is counted is written in the background", zap.String("upstream", u.name))
+	})
+	// A reload must not wait for a provider; the end of the process may.
+	if !caddy.Exiting() {
+		return
+	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		u.closing.wait()
-		u.limits.Wait()
 	}()
-	// A reload must not wait for a provider; the end of the process may.
-	if caddy.Exiting() {
-		select {
-		case <-done:
-		case <-time.After(2 * quitTimeout):
-			if c := last.logger.Check(zap.WarnLevel, "connections not closed in time"); c != nil {
-				c.Write(zap.String("upstream", u.name), zap.Int64("connections", u.conns.Load()))
-			}
-		}
+	bounded(done, 2*quitTimeout, func() {
+		last.logger.Warn("connections not closed in time", zap.String("upstream", u.name), zap.Int64("connections", u.conns.Load()))
+	})
+}
+
+// storeTimeout bounds the wait for the last write of what is counted.
+const storeTimeout = 5 * time.Second
+
+// bounded waits for done, and calls late if that takes too long.
+func bounded(done <-chan struct{}, most time.Duration, late func()) {
+	t := time.NewTimer(most)
+	defer t.Stop()
+	select {
+	case <-done:
+	case <-t.C:
+		late()
 	}
 }
 
