@@ -97,7 +97,7 @@ func statusError(e *Error, at time.Time) *StatusError {
 	x := explain.OAuth(e.Code, e.Reason+" "+e.Description)
 	return &StatusError{
 		At: at, Code: e.Code, Reason: e.Reason, Description: e.Description,
-		Cause: x.Cause, Remedy: x.Remedy, Retry: x.Retry,
+		Cause: x.Cause, Remedy: x.Remedy, Retry: !x.Consent,
 	}
 }
 

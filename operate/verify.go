@@ -15,6 +15,7 @@
 package operate
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -53,11 +54,12 @@ func Verify(ctx context.Context, a *accounts.Account, from string) (*VerifyResul
 	if err != nil {
 		return nil, err
 	}
+	about := explain.About{Account: a.Name, Mailbox: cmp.Or(a.Mailbox, a.Name)}
 	result := &VerifyResult{Account: a.Name, Upstream: a.Upstream, Steps: []VerifyStep{}}
 	err = app.Verify(ctx, a, from, func(s upstreampool.VerifyStep) {
 		step := VerifyStep{VerifyStep: s}
 		if s.Error != "" {
-			step.Explanation = ExplainStep(s)
+			step.Explanation = explainStep(about, s)
 		} else if s.Name == "token" {
 			if claims := tokenClaims(ctx, a); claims != "" {
 				step.Said += "; " + claims
@@ -73,26 +75,31 @@ func Verify(ctx context.Context, a *accounts.Account, from string) (*VerifyResul
 		result.Error = err.Error()
 		if n := len(result.Steps); n > 0 && result.Steps[n-1].Error != "" {
 			result.Error, result.Explanation = result.Steps[n-1].Error, result.Steps[n-1].Explanation
-		} else if e, ok := explain.Of(result.Error); ok {
+		} else if e, ok := about.Of(result.Error); ok {
 			result.Explanation = &e
 		}
 	}
 	return result, nil
 }
 
-// ExplainStep explains a failed step. The challenge of a refused login says
-// more than the reply after it.
-func ExplainStep(s upstreampool.VerifyStep) *explain.Explanation {
-	of := explain.Of
+// explainStep explains a failed step. The challenge of a refused login says
+// more than the reply after it, unless only its kind is known.
+func explainStep(about explain.About, s upstreampool.VerifyStep) *explain.Explanation {
+	of := about.Of
 	if s.Name == "token" {
-		of = explain.Token
+		of = about.Token
 	}
+	var general *explain.Explanation
 	for _, text := range []string{s.Challenge, s.Error} {
-		if e, ok := of(text); ok {
+		e, ok := of(text)
+		switch {
+		case ok && !e.General:
 			return &e
+		case ok && general == nil:
+			general = &e
 		}
 	}
-	return nil
+	return general
 }
 
 // tokenClaims says for whom and for what an account's access token is, as far

@@ -209,7 +209,8 @@ func (f *statusFeed) refusedNotice(a *accounts.Account, st upstreampool.AccountS
 	if st.LoginsResume != nil {
 		n.Until = st.LoginsResume.Truncate(time.Second)
 	}
-	if x, ok := explain.SMTP(st.LastError); ok {
+	about := explain.About{Account: a.Name, Mailbox: cmp.Or(a.Mailbox, a.Name), Unnamed: !f.accounts}
+	if x, ok := about.Of(st.LastError); ok {
 		n.Cause, n.Remedy = x.Cause, x.Remedy
 	}
 	// A provider's words may name the mailbox.
