@@ -42,6 +42,7 @@ var oauthRows = []row{
 
 	oauthRow("invalid_grant", consent, []string{"invalid_grant"}, nil, "The refresh token is revoked, expired, or belongs to another client.", loginAgain),
 	oauthRow("no_refresh_token", consent, []string{"no_refresh_token"}, nil, "The account has no refresh token yet.", "Run `caddy smtp login ACCOUNT`, or set the account's refresh_token."),
+	oauthRow("damaged_record", consent, []string{"damaged_record"}, nil, "The stored token of the mailbox cannot be read.", "Run `caddy smtp login ACCOUNT`, or restore the record from a backup."),
 	oauthRow("interaction_required", consent, []string{"interaction_required"}, nil, "The user has to log in again.", loginAgain),
 	oauthRow("login_required", consent, []string{"login_required"}, nil, "The user has to log in again.", loginAgain),
 	oauthRow("account_selection_required", consent, []string{"account_selection_required"}, nil, "The user has to choose an identity at the browser.", loginAgain),

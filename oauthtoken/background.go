@@ -194,8 +194,8 @@ func (m *manager) scan(p *Provider) {
 		return
 	}
 	bad := 0
-	var old []*record                // of earlier versions, by account
-	taken := map[[32]byte]struct{}{} // digests of the refresh tokens in use
+	var old []*record             // of earlier versions, by account
+	taken := map[string]*record{} // by the account whose record was taken over
 	for _, key := range keys {
 		if m.ctx.Err() != nil {
 			return
@@ -210,21 +210,33 @@ func (m *manager) scan(p *Provider) {
 		case rec.Mailbox == "":
 			old = append(old, rec)
 		default:
-			taken[sha256.Sum256([]byte(rec.RefreshToken))] = struct{}{}
+			for account := range rec.Taken {
+				taken[account] = rec
+			}
 			m.found(p, rec.Mailbox, rec)
 		}
 	}
 	for _, rec := range old {
 		// A process that was killed while it took the record over has left
 		// both: the one must not be refreshed behind the other's back.
-		if _, dup := taken[sha256.Sum256([]byte(rec.RefreshToken))]; !dup || rec.RefreshToken == "" {
+		if by := taken[rec.Subject]; by == nil || !by.took(rec.Subject, rec) {
 			m.found(p, rec.Subject, rec)
 		}
 	}
-	m.scanned.Store(true)
+	close(m.scanned)
 	if bad > 0 {
 		p.logger.Error("token store holds records that cannot be used; they are left as they are",
 			zap.Int("records", bad))
+	}
+}
+
+// knowsStore reports whether the records of the store are known.
+func (m *manager) knowsStore() bool {
+	select {
+	case <-m.scanned:
+		return true
+	default:
+		return false
 	}
 }
 

@@ -148,7 +148,15 @@ func (s *testStore) Save(ctx context.Context, key string, v []byte) error {
 	return s.hooks.at("saved", key)
 }
 
-func (s *testStore) Delete(ctx context.Context, key string) error { return s.files.Delete(ctx, key) }
+func (s *testStore) Delete(ctx context.Context, key string) error {
+	if err := s.hooks.at("delete", key); err != nil {
+		return err
+	}
+	if !s.files.Exists(ctx, key) {
+		return nil
+	}
+	return s.files.Delete(ctx, key)
+}
 
 func (s *testStore) List(ctx context.Context, prefix string) ([]string, error) {
 	if !s.files.Exists(ctx, prefix) {
@@ -294,6 +302,14 @@ func (a *testApp) expire(account string) {
 		rec.AccessToken, rec.Expiry = "", time.Time{}
 		_ = p.records.swap(key, rec, rec.Seq)
 	}
+}
+
+// unblock lets the account's refresh be tried again now.
+func (a *testApp) unblock(account string) {
+	e := a.entryOf(account)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.blockUntil = time.Time{}
 }
 
 // inBubble lets an app in a synctest bubble talk to the endpoint: no network

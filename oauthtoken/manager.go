@@ -58,15 +58,15 @@ type manager struct {
 	clientUntil    time.Time
 	clientFailures int
 
-	// scanned says that the records of the store are known.
-	scanned atomic.Bool
+	// scanned is closed when the records of the store are known.
+	scanned chan struct{}
 
 	// skew is the server's clock minus ours, from its Date header.
 	skew atomic.Int64
 }
 
 func newManager(p *Provider) *manager {
-	m := &manager{name: p.name, entries: newTable(), sched: newSchedule(), gate: newGate()}
+	m := &manager{name: p.name, entries: newTable(), sched: newSchedule(), gate: newGate(), scanned: make(chan struct{})}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	// In force until something is attached: an app is usable from
 	// Provision on, since apps start in any order.

@@ -69,6 +69,10 @@ type record struct {
 	// Spares are consents of other accounts of the mailbox, kept until the
 	// one above has proved good.
 	Spares []spare `json:"spares,omitempty"`
+	// Taken are fingerprints of the refresh tokens of the accounts whose own
+	// records became part of this one, until those are deleted: what is left
+	// of them is no consent of its own.
+	Taken map[string]string `json:"taken,omitempty"`
 
 	Consent        time.Time `json:"consent,omitzero"`
 	LastRefresh    time.Time `json:"last_refresh,omitzero"`
@@ -198,8 +202,22 @@ func (r *record) addSeed(seed string) {
 
 func (r *record) clone() *record {
 	c := *r
-	c.Seeds, c.Spares, c.Access = slices.Clone(r.Seeds), slices.Clone(r.Spares), maps.Clone(r.Access)
+	c.Seeds, c.Spares, c.Access, c.Taken = slices.Clone(r.Seeds), slices.Clone(r.Spares), maps.Clone(r.Access), maps.Clone(r.Taken)
 	return &c
+}
+
+// take notes that the record of an account has become part of this one.
+func (r *record) take(account string, old *record) {
+	if r.Taken == nil {
+		r.Taken = map[string]string{}
+	}
+	r.Taken[account] = fingerprint(old.RefreshToken)
+}
+
+// took reports whether an account's record is part of this one already.
+func (r *record) took(account string, old *record) bool {
+	fp, ok := r.Taken[account]
+	return ok && fingerprintMatches(fp, old.RefreshToken)
 }
 
 // owner is whose record it is: the mailbox, or in records of an earlier

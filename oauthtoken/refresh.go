@@ -181,6 +181,14 @@ func (r *refresh) reconcile(ctx context.Context) (*grantToken, error) {
 		}
 		return nil, nil
 	}
+	if stored == nil && mem != nil && mem.Mailbox == "" && r.f.account == "" {
+		// A record of an earlier version, which its mailbox has taken over
+		// since: what is remembered of it is no longer this grant's.
+		e.mu.Lock()
+		e.rec = nil
+		e.mu.Unlock()
+		mem = nil
+	}
 	rec := stored
 	if mem != nil && (rec == nil || rec.Seq < mem.Seq) {
 		// The store was emptied, restored from a copy, or is another one.

@@ -97,7 +97,7 @@ func statusError(e *Error, at time.Time) *StatusError {
 	x := explain.OAuth(e.Code, e.Reason+" "+e.Description)
 	return &StatusError{
 		At: at, Code: e.Code, Reason: e.Reason, Description: e.Description,
-		Cause: x.Cause, Remedy: x.Remedy, Retry: !x.Consent,
+		Cause: x.Cause, Remedy: x.Remedy, Retry: !x.Consent || e.passing(),
 	}
 }
 
@@ -199,7 +199,7 @@ func (a *App) StatusOf(r grant.Request) AccountStatus {
 	}
 	st := AccountStatus{Provider: r.Provider, Account: q.subject, State: stateIdle.String(), Standing: StandingNotVerified}
 	// Before the store was read, a record may yet be found.
-	if p.usesStore() && r.Seed == "" && p.man.scanned.Load() {
+	if p.usesStore() && r.Seed == "" && p.man.knowsStore() {
 		st.Standing = StandingNeverConsented
 	}
 	return st

@@ -63,16 +63,22 @@ func (r *refresh) takeOver(ctx context.Context) error {
 	if old, err = r.p.records.load(ctx, key); err != nil || old == nil || old.Mailbox != "" {
 		return err
 	}
-	n := merge(r.rec, old, name)
-	n.Seq = max(r.rec.Seq, old.Seq) + 1
-	n.Subject, n.Mailbox, n.Provider = r.e.subject, r.e.subject, r.m.name
-	if err := r.save(n); err != nil {
-		return err
+	if !r.rec.took(name, old) {
+		n := merge(r.rec, old, name)
+		n.Seq = max(r.rec.Seq, old.Seq) + 1
+		n.Subject, n.Mailbox, n.Provider = r.e.subject, r.e.subject, r.m.name
+		n.take(name, old)
+		if err := r.save(n); err != nil {
+			return err
+		}
 	}
-	r.set(n)
 	if err := r.p.records.store.Delete(ctx, key); err != nil {
 		return storeError("deleting from", err)
 	}
+	// The next write of the record forgets it.
+	n := r.rec.clone()
+	delete(n.Taken, name)
+	r.set(n)
 	r.lookedAt(name)
 	r.m.abandon(name, r.e)
 	r.p.logger.Info("the account's stored token is the mailbox's now", zap.String("account", name), zap.String("mailbox", r.e.subject))
