@@ -45,6 +45,9 @@ type About struct {
 	Account, Mailbox string
 	// Host is the provider's server.
 	Host string
+	// AppOnly says that the app asks in its own name, so that there is no owner
+	// who could log in.
+	AppOnly bool
 	// Unnamed keeps the names out of the explanation.
 	Unnamed bool
 }
@@ -82,8 +85,11 @@ func (a About) Token(text string) (Explanation, bool) {
 
 // OAuth says what an answer of a token endpoint means: code is the OAuth error
 // code, text the server's description with its own code.
-func OAuth(code, text string) Explanation {
-	if e, ok := Of(code + ": " + text); ok {
+func OAuth(code, text string) Explanation { return About{}.OAuth(code, text) }
+
+// OAuth says what an answer of a token endpoint means.
+func (a About) OAuth(code, text string) Explanation {
+	if e, ok := a.Of(code + ": " + text); ok {
 		return e
 	}
 	return Explanation{
@@ -98,6 +104,12 @@ func (a About) adapt(e Explanation) Explanation {
 	if a.personal() && forAdministrators(e.Remedy) {
 		e.Remedy = "A personal mailbox has no administrator who could change this: its owner signs in at " + a.signIn() +
 			" and looks for a warning or a question there; then: caddy smtp login ACCOUNT."
+	}
+	if a.AppOnly {
+		e.Consent = false
+	}
+	if a.AppOnly && strings.Contains(e.Remedy, "caddy smtp login") {
+		e.Remedy = "An administrator allows the app for this mailbox at the provider. The app asks in its own name: there is no login of an owner."
 	}
 	if a.Account != "" && !a.Unnamed {
 		e.Remedy = strings.ReplaceAll(e.Remedy, "ACCOUNT", a.Account)

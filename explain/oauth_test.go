@@ -80,3 +80,21 @@ func TestOAuth(t *testing.T) {
 		}
 	}
 }
+
+// TestAppOnly: where the app asks in its own name no owner can log in.
+func TestAppOnly(t *testing.T) {
+	for i := range table {
+		r := &table[i]
+		if len(r.codes) == 0 {
+			continue
+		}
+		text := r.codes[0]
+		for _, w := range r.words {
+			alt, _, _ := strings.Cut(w, "|")
+			text += " " + alt
+		}
+		if e, _ := (About{AppOnly: true}).Of(text); strings.Contains(e.Remedy, "smtp login") || e.Consent {
+			t.Errorf("%s: %+v", text, e)
+		}
+	}
+}
