@@ -44,6 +44,12 @@ var allowedImports = map[string][]string{
 	"internal/front":    {},
 	"internal/freeport": {},
 
+	// What exists once and is used by several rooms.
+	"internal/breaker":    {},
+	"internal/generation": {},
+	"internal/seal":       {},
+	"internal/testpki":    {},
+
 	// The protocol knows no account and no Caddy: relay is for replies.
 	"smtpapp/smtpserver": {"relay"},
 
@@ -62,7 +68,7 @@ var allowedImports = map[string][]string{
 }
 
 // testImports are what tests of any room may import as well.
-var testImports = []string{"caddymodule/gatewaytest", "internal/freeport", "sandbox"}
+var testImports = []string{"caddymodule/gatewaytest", "internal/freeport", "internal/testpki", "sandbox"}
 
 // notRooms are programs and tests around the product, which may import it all.
 var notRooms = []string{"bench", "docs", "e2e", "examples", "interop", "xcaddy"}

@@ -41,7 +41,7 @@ import (
 //		trust <networks...> {
 //			account <name>
 //		}
-//		auth_failures     <number> [per <duration>] [ban <duration>] [delay <duration>|off]
+//		auth_failures     <number> [per <duration>] [ban <duration>] [delay <duration>|off] [exempt <networks...>]
 //		bare_newline      reject|normalize
 //		lf_only           <networks...>
 //		strict
@@ -218,6 +218,15 @@ func parseAuthFailures(args []string) (*smtpapp.AuthFailures, error) {
 	for args = args[1:]; len(args) > 0; args = args[2:] {
 		var p *caddy.Duration
 		switch args[0] {
+		case "exempt":
+			rest := args[1:]
+			if len(rest) == 0 {
+				return nil, errors.New("a network is missing after 'exempt'")
+			}
+			if rest[0] == "none" {
+				a.Exempt, rest = []string{"none"}, rest[1:]
+			}
+			return a, networks(&a.Exempt).args(rest)
 		case "per":
 			p = &a.Window
 		case "ban":

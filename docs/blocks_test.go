@@ -15,16 +15,12 @@
 package docs
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
-	"math/big"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -39,6 +35,7 @@ import (
 	"github.com/spf13/cobra"
 
 	_ "github.com/caddymail/mailgateway"
+	"github.com/caddymail/mailgateway/internal/testpki"
 )
 
 // fence is a fenced block, with what stands after its backticks.
@@ -90,7 +87,7 @@ func secrets(t *testing.T) string {
 	}
 	for name, content := range map[string]string{
 		"ms-secret": "made-up", "google-secret": "made-up", "token-key": sealing, "old-token-key": sealing, "account-key": sealing,
-		"scanner-hash": digest, "erp-hash": digest, "alerts.token": "made-up", "google.json": string(account), "ms.pem": certificate(t),
+		"scanner-hash": digest, "erp-hash": digest, "alerts.token": "made-up", "google.json": string(account), "ms.pem": certificate(),
 		"federated.jwt": "made-up", "token": "made-up", "credentials_microsoft": "made-up",
 		"accounts.jsonl": `{"name":"a@example.com","upstream":"gmail","password_hashes":["` + digest + `"]}` + "\n",
 	} {
@@ -101,27 +98,11 @@ func secrets(t *testing.T) string {
 	return dir
 }
 
-func certificate(t *testing.T) string {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tmpl := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "made-up"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(1, 0, 0),
-		IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})) +
-		string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw}))
+func certificate() string {
+	cert, key := testpki.PEM(testpki.SelfSigned(testpki.Leaf{
+		CommonName: "made-up", NotAfter: time.Now().AddDate(1, 0, 0), Trusted: true,
+	}))
+	return string(cert) + string(key)
 }
 
 // elsewhere are the directories of the pages' configurations that the test

@@ -21,13 +21,9 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"io"
-	"math/big"
 	"net/http"
 	"net/url"
 	"os"
@@ -44,6 +40,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/caddymail/mailgateway/grant"
+	"github.com/caddymail/mailgateway/internal/testpki"
 	_ "github.com/caddymail/mailgateway/oauthtoken"
 )
 
@@ -354,20 +351,8 @@ func TestOIDCPrivateKeyJWT(t *testing.T) {
 // returns the public key for the server.
 func certificateFile(t *testing.T, dir, name string, key crypto.Signer) (file string, jwk jose.JSONWebKey) {
 	t.Helper()
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	b = append(b, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})...)
+	b, keyPEM := testpki.PEM(testpki.SelfSigned(testpki.Leaf{CommonName: name, Key: key}))
+	b = append(b, keyPEM...)
 	file = filepath.Join(dir, name+".pem")
 	if err := os.WriteFile(file, b, 0o600); err != nil {
 		t.Fatal(err)

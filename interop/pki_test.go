@@ -15,18 +15,9 @@
 package interop
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
-	"math/big"
-	"net"
-	"os"
-	"path/filepath"
 	"testing"
-	"time"
+
+	"github.com/caddymail/mailgateway/internal/testpki"
 )
 
 // pki is a certificate authority and one certificate of its own for localhost.
@@ -34,7 +25,7 @@ type pki struct {
 	caFile, certFile, keyFile string
 }
 
-func newPKI(t testing.TB, dir string) pki {
+func newPKI(t testing.TB, dir string) (p pki) {
 	t.Helper()
 	must := func(err error) {
 		t.Helper()
@@ -42,51 +33,11 @@ func newPKI(t testing.TB, dir string) pki {
 			t.Fatal(err)
 		}
 	}
-	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	ca := testpki.NewAuthority("Interop Test CA")
+	var err error
+	p.caFile, err = ca.Write(dir)
 	must(err)
-	ca := &x509.Certificate{
-		SerialNumber:          big.NewInt(1),
-		Subject:               pkix.Name{CommonName: "Interop Test CA"},
-		NotBefore:             time.Now().Add(-time.Hour),
-		NotAfter:              time.Now().Add(24 * time.Hour),
-		IsCA:                  true,
-		BasicConstraintsValid: true,
-		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
-	}
-	caDER, err := x509.CreateCertificate(rand.Reader, ca, ca, caKey.Public(), caKey)
+	p.certFile, p.keyFile, err = testpki.Write(dir, ca.Issue(testpki.Leaf{Names: []string{"localhost", "127.0.0.1"}}))
 	must(err)
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	must(err)
-	leaf := &x509.Certificate{
-		SerialNumber: big.NewInt(2),
-		Subject:      pkix.Name{CommonName: "localhost"},
-		NotBefore:    ca.NotBefore,
-		NotAfter:     ca.NotAfter,
-		DNSNames:     []string{"localhost"},
-		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
-		KeyUsage:     x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}
-	leafDER, err := x509.CreateCertificate(rand.Reader, leaf, ca, key.Public(), caKey)
-	must(err)
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	must(err)
-
-	p := pki{
-		caFile:   filepath.Join(dir, "ca.pem"),
-		certFile: filepath.Join(dir, "cert.pem"),
-		keyFile:  filepath.Join(dir, "key.pem"),
-	}
-	for _, f := range []struct {
-		path, kind string
-		der        []byte
-		mode       os.FileMode
-	}{
-		{p.caFile, "CERTIFICATE", caDER, 0o644},
-		{p.certFile, "CERTIFICATE", leafDER, 0o644},
-		{p.keyFile, "PRIVATE KEY", keyDER, 0o600},
-	} {
-		must(os.WriteFile(f.path, pem.EncodeToMemory(&pem.Block{Type: f.kind, Bytes: f.der}), f.mode))
-	}
 	return p
 }

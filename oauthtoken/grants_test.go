@@ -26,7 +26,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
-	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -38,6 +37,8 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	"software.sslmate.com/src/go-pkcs12"
+
+	"github.com/caddymail/mailgateway/internal/testpki"
 )
 
 var testRSA = sync.OnceValue(func() *rsa.PrivateKey {
@@ -76,18 +77,7 @@ func testServiceAccount(t testing.TB, url string) string {
 
 func selfSigned(t testing.TB, key crypto.Signer) *x509.Certificate {
 	t.Helper()
-	tmpl := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(10 * 24 * time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
+	return testpki.SelfSigned(testpki.Leaf{Key: key, NotAfter: time.Now().Add(10 * 24 * time.Hour)}).Leaf
 }
 
 func ecKey(t testing.TB, c elliptic.Curve) *ecdsa.PrivateKey {

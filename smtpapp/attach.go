@@ -44,7 +44,7 @@ func (a *App) attach(name string, srv *Server) error {
 	g := &generation{
 		name: name, policy: srv.prov.policy, directory: a.directory, upstream: a.upstream,
 		metrics: processMetrics, logger: a.logger, access: a.logger.Named("log.access"), tracing: a.tracing,
-		refusals: processRefusals,
+		refusals: processRefusals, guard: processGuard,
 	}
 	g.single, _ = a.upstream.(relay.SingleFlight)
 	g.warmer, _ = a.upstream.(relay.Warmer)
@@ -63,10 +63,7 @@ func (g *generation) newFront() *front.Generation {
 	g.front = &front.Generation{
 		Protocol: "smtp", Server: g.name, Handler: g, Logger: g.logger,
 		Limits: front.Limits{Conns: g.policy.maxConns, ConnsPerIP: g.policy.maxPerIP},
-		Banned: func(remote netip.Addr) bool {
-			key := clientKey(remote)
-			return key.IsValid() && failures.banned(addressKey(key), time.Now())
-		},
+		Banned: func(remote netip.Addr) bool { return g.guard.Banned(g.name, remote, &g.policy.guard) },
 	}
 	return g.front
 }

@@ -15,13 +15,16 @@
 package smtpapp
 
 import (
-	"container/list"
 	"encoding/base64"
 	"net/netip"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddymail/mailgateway/accounts"
 )
@@ -404,17 +407,25 @@ func TestPausedLogin(t *testing.T) {
 // TestBan fails to log in until the address is banned, and checks that the
 // ban is that address's alone.
 func TestBan(t *testing.T) {
-	forgive()
 	p := testPolicy()
-	p.authMax, p.authBan, p.MaxAuthTries = 3, time.Hour, 100
+	p.guard.Max, p.guard.Ban, p.MaxAuthTries = 3, time.Hour, 100
+	p.plaintextAuth, _ = parsePrefixes([]string{"0.0.0.0/0", "::/0"})
+	p.guard.Exempt, _ = parsePrefixes([]string{"192.0.2.0/24"})
 	up, source := new(fakeUpstream), new(testSource)
 	source.index.Set(mustCompile(t, testRecord(testUser)))
 	g := newTestGeneration(t, up, source, p)
+	core, logs := observer.New(zapcore.WarnLevel)
+	g.logger = zap.New(core)
 	pt := newPoint()
 	pt.attach(g)
-	login := func(c *client, password, want string) {
+	login := func(c *client, mech, password, want string) {
 		t.Helper()
-		c.send("AUTH PLAIN " + plain(testUser, password) + "\r\n")
+		if mech == "LOGIN" {
+			c.send("AUTH LOGIN " + b64(testUser) + "\r\n" + b64(password) + "\r\n")
+			c.expect("334")
+		} else {
+			c.send("AUTH PLAIN " + plain(testUser, password) + "\r\n")
+		}
 		c.expect(want)
 	}
 	hello := func(ip string) *client {
@@ -423,56 +434,127 @@ func TestBan(t *testing.T) {
 		c.play("M: 220\nC: EHLO c\nM: 250")
 		return c
 	}
-	p.plaintextAuth, _ = parsePrefixes([]string{"0.0.0.0/0", "::/0"})
-	open := hello("2001:db8:0:1::5")
+	open, begun := hello("2001:db8:0:1::5"), hello("2001:db8:0:1::6")
+	begun.play("C: AUTH LOGIN " + b64(testUser) + "\nM: 334")
 	c := hello("2001:db8:0:1::1")
-	login(c, "x", "535 5.7.8")
-	login(c, "x", "535 5.7.8")
-	login(c, testPassword, "235")
+	for range 10 { // a stale password is no guess, nor is the same by another mechanism
+		login(c, "PLAIN", "old", "535 5.7.8")
+		login(c, "LOGIN", "old", "535 5.7.8")
+	}
+	login(c, "PLAIN", "guess 2", "535 5.7.8")
 	c = hello("2001:db8:0:1::2") // the same /64
-	login(c, "x", "535 5.7.8")
-	login(c, testPassword, "421 4.7.0")
+	login(c, "LOGIN", "guess 3", "535 5.7.8")
+	login(c, "PLAIN", testPassword, "421 4.7.0")
 	c.expectEOF()
-	login(open, testPassword, "421 4.7.0")
+	// Connections that were open before, exchanges that were begun before it.
+	login(open, "PLAIN", testPassword, "421 4.7.0")
+	begun.send(b64(testPassword) + "\r\n")
+	begun.expect("421 4.7.0")
 	c = pipeClient(t, pt, g, "2001:db8:0:1::3")
 	c.expect("421 4.7.0")
 	c.expectEOF()
 	c = hello("2001:db8:0:2::1")
-	login(c, testPassword, "235")
-	// A trusted network is never banned.
-	p.trust = []trustedNet{{netip.MustParsePrefix("192.0.2.0/24"), testUser}}
-	for range 2 {
-		c = hello("192.0.2.9")
-		login(c, "x", "535 5.7.8")
-		login(c, "x", "535 5.7.8")
+	login(c, "PLAIN", testPassword, "235")
+	if n := logs.FilterMessage("address banned").Len(); n != 1 {
+		t.Errorf("the ban was said %d times", n)
 	}
-	login(c, testPassword, "235")
+	if n := logs.FilterField(zap.String("cause", "banned")).Len(); n != 1 {
+		t.Errorf("that it came back was said %d times", n)
+	}
+	// An exempt network is never banned.
+	for i := range 4 {
+		c = hello("192.0.2.9")
+		login(c, "PLAIN", "guess "+strconv.Itoa(i), "535 5.7.8")
+	}
+	login(c, "PLAIN", testPassword, "235")
+	// A ban that is lifted is forgotten.
+	if bans := g.guard.Bans(); len(bans) != 1 || bans[0].Server != "test" || bans[0].Refused != 4 {
+		t.Errorf("bans %+v", bans)
+	}
+	if n := g.guard.Lift("test", netip.MustParsePrefix("2001:db8:0:1::3/128")); n != 1 {
+		t.Errorf("%d lifted", n)
+	}
+	c = hello("2001:db8:0:1::3")
+	login(c, "PLAIN", "guess 4", "535 5.7.8")
+	login(c, "PLAIN", testPassword, "235")
 }
 
-func TestFailureStore(t *testing.T) {
-	f := new(failureStore)
-	f.byKey = make(map[string]*list.Element)
-	now := time.Unix(1000, 0)
-	for i := 1; i <= 3; i++ {
-		n, banned := f.add("k", now, time.Minute, 3, time.Hour)
-		if n != i || banned != (i == 3) {
-			t.Errorf("failure %d: count %d, banned %v", i, n, banned)
+// TestBanIsOfItsServer bans an address at one server, and lets it in at another.
+func TestBanIsOfItsServer(t *testing.T) {
+	s, _ := observe(t, func(p *policy) { p.guard.Max = 1 })
+	source, guard := s.source, s.gen.guard
+	lenient := newTestGeneration(t, s.up, source, testPolicy())
+	lenient.name, lenient.guard = "lenient", guard
+	pt := newPoint()
+	pt.attach(lenient)
+	for _, tc := range []struct{ password, strict, lenient string }{
+		{"wrong", "535", "535"},
+		{testPassword, "421", "235"},
+	} {
+		c := dial(t, s.addr)
+		if tc.strict != "421" {
+			c.play("M: 220\nC: EHLO c\nM: 250\nC: AUTH PLAIN " + plain(testUser, tc.password))
+		}
+		c.expect(tc.strict)
+		pipeClient(t, pt, lenient, "127.0.0.1").play("M: 220\nC: EHLO c\nM: 250\nC: AUTH PLAIN " + plain(testUser, tc.password) + "\nM: " + tc.lenient)
+	}
+}
+
+// TestParallelGuesses has every connection's password ready before the first
+// is judged: no more are tried than lead to the ban.
+func TestParallelGuesses(t *testing.T) {
+	p := testPolicy()
+	p.guard.Max, p.guard.Ban = 5, time.Hour
+	source := new(testSource)
+	source.index.Set(mustCompile(t, testRecord(testUser)))
+	g := newTestGeneration(t, new(fakeUpstream), source, p)
+	g.metrics = newMetrics()
+	pt := newPoint()
+	pt.attach(g)
+	clients := make([]*client, 60)
+	for i := range clients {
+		clients[i] = pipeClient(t, pt, g, "127.0.0.1")
+		clients[i].play("M: 220\nC: EHLO c\nM: 250\nC: AUTH LOGIN " + b64(testUser) + "\nM: 334")
+	}
+	for i, c := range clients {
+		c.send(b64("guess "+strconv.Itoa(i)) + "\r\n")
+	}
+	heard := make(map[string]int)
+	for _, c := range clients {
+		line, err := c.line()
+		if err != nil {
+			t.Fatal(err)
+		}
+		heard[line[:3]]++
+	}
+	if heard["535"] != 5 || heard["421"] != len(clients)-5 {
+		t.Errorf("heard %v", heard)
+	}
+}
+
+// TestExempt reads which networks are never banned.
+func TestExempt(t *testing.T) {
+	for _, tc := range []struct {
+		list []string
+		want map[string]bool
+	}{
+		{nil, map[string]bool{"127.0.0.1": true, "::1": true, "127.8.9.1": true, "192.0.2.1": false}},
+		{[]string{"192.0.2.0/24"}, map[string]bool{"127.0.0.1": true, "192.0.2.1": true, "198.51.100.1": false}},
+		{[]string{"none"}, map[string]bool{"127.0.0.1": false, "::1": false}},
+		{[]string{"none", "192.0.2.1"}, map[string]bool{"127.0.0.1": false, "192.0.2.1": true}},
+	} {
+		list, err := (&AuthFailures{Exempt: tc.list}).exempt()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for addr, want := range tc.want {
+			if got := contains(list, netip.MustParseAddr(addr)); got != want {
+				t.Errorf("%v: %s: %v, want %v", tc.list, addr, got, want)
+			}
 		}
 	}
-	if !f.banned("k", now.Add(59*time.Minute)) || f.banned("k", now.Add(time.Hour)) || f.banned("other", now) {
-		t.Error("ban")
-	}
-	if n, _ := f.add("k", now.Add(2*time.Minute), time.Minute, 3, time.Hour); n != 1 {
-		t.Errorf("count %d after the window", n)
-	}
-	for i := range maxTracked + 10 {
-		f.add("k"+strconv.Itoa(i), now, time.Minute, 3, 0)
-	}
-	if f.lru.Len() != maxTracked || len(f.byKey) != maxTracked {
-		t.Errorf("%d entries, %d keys", f.lru.Len(), len(f.byKey))
-	}
-	if f.banned("k", now) {
-		t.Error("the oldest entry is still there")
+	if _, err := (&AuthFailures{Exempt: []string{"none", "office"}}).exempt(); err == nil {
+		t.Error("a network that is none")
 	}
 }
 

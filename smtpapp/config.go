@@ -195,14 +195,22 @@ type Trust struct {
 
 // AuthFailures says when failed logins lead to a ban.
 type AuthFailures struct {
-	// Max is the number of failures tolerated within Window. Default: 5.
+	// Max is the number of different wrong logins within Window that lead to a
+	// ban of the client; the same name and password count once. A site (IPv6
+	// /48, IPv4 /26) is banned after twice, a neighbourhood (/32, /21) after
+	// ten times as many. A client that has logged in within 7 days may have
+	// four times as many, and one for each account that has. Default: 5.
 	Max int `json:"max,omitempty"`
 	// Window is the period in which failures count. Default: 10m.
 	Window caddy.Duration `json:"window,omitempty"`
-	// Ban is how long the address is refused. Default: 15m.
+	// Ban is how long the client is refused; accounts that have logged in from
+	// there before are not. Default: 15m.
 	Ban caddy.Duration `json:"ban,omitempty"`
-	// Delay is how long the first refusal is held back; it doubles with
-	// each further failure of the address or the account within Window, up
-	// to 8s. Default: 250ms. Negative: no delay.
+	// Delay is how long the first refusal is held back; it doubles with each
+	// further wrong password of the account within Window, up to 8s. Default:
+	// 250ms. Negative: no delay.
 	Delay caddy.Duration `json:"delay,omitempty"`
+	// Exempt are networks that are never banned, beside loopback and those of
+	// trust. `none` in the first place takes loopback out. Default: loopback.
+	Exempt []string `json:"exempt,omitempty"`
 }

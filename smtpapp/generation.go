@@ -39,6 +39,7 @@ type generation struct {
 	access    *zap.Logger
 	tracing   *tracing // nil if it is off
 	refusals  *front.Refusals
+	guard     *front.Guard
 	front     *front.Generation
 	meters    sync.Map // of *meter, by upstream
 }

@@ -102,7 +102,7 @@ func testPolicy() *policy {
 			Hostname: "mail.test", MaxSize: 1 << 20, MaxRecipients: 100, MaxAuthTries: 3,
 			CommandTimeout: time.Minute, BodyIdle: time.Minute, BodyTimeout: time.Minute,
 		},
-		maxConns: 1000, maxPerIP: 1000, authMax: 1 << 30, authWindow: time.Minute, authBan: time.Minute,
+		maxConns: 1000, maxPerIP: 1000, guard: front.GuardPolicy{Max: 1 << 30, Window: time.Minute, Ban: time.Minute},
 	}
 }
 
@@ -111,7 +111,7 @@ func newTestGeneration(t testing.TB, up relay.Upstream, source *testSource, p *p
 	g := &generation{
 		name: "test", policy: p, upstream: up, metrics: processMetrics,
 		directory: accounts.NewDirectory([]accounts.Source{source}, nil),
-		logger:    zap.NewNop(), access: zap.NewNop(), refusals: front.NewRefusals(),
+		logger:    zap.NewNop(), access: zap.NewNop(), refusals: front.NewRefusals(), guard: front.NewGuard(),
 	}
 	g.single, _ = up.(relay.SingleFlight)
 	g.warmer, _ = up.(relay.Warmer)
@@ -408,14 +408,6 @@ type addrConn struct {
 }
 
 func (c *addrConn) RemoteAddr() net.Addr { return c.remote }
-
-// forgive empties the process's memory of failed logins.
-func forgive() {
-	failures.mu.Lock()
-	defer failures.mu.Unlock()
-	failures.lru.Init()
-	clear(failures.byKey)
-}
 
 // What smtpserver keeps to.
 const (

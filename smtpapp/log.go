@@ -21,6 +21,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/caddymail/mailgateway/internal/front"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/smtpapp/smtpserver"
 )
@@ -123,14 +124,20 @@ func (g *generation) logEnd(s *session, end ending) {
 	}
 }
 
-// logBan says that a ban has begun.
-func (g *generation) logBan(s *session, ban time.Duration) {
-	if c := g.logger.Check(zapcore.WarnLevel, "address banned"); c != nil {
-		c.Write(
-			zap.String("server", g.name),
-			zap.Stringer("client_ip", s.remote),
-			zap.Duration("ban", ban),
-		)
+// logBans says which bans have begun.
+func (g *generation) logBans(bans []front.Ban) {
+	for _, b := range bans {
+		if c := g.logger.Check(zapcore.WarnLevel, "address banned"); c != nil {
+			c.Write(
+				zap.String("server", b.Server),
+				zap.Stringer("client_ip", b.Network.Addr()),
+				zap.Stringer("network", b.Network),
+				zap.String("account", smtpserver.Printable(clip(b.Account, maxLoggedName))),
+				zap.Int("failures", b.Failures),
+				zap.Duration("ban", b.Until.Sub(b.Since)),
+				zap.String("remedy", "see the failed logins before it; smtp ban lift ends it; auth_failures of the server says when it comes"),
+			)
+		}
 	}
 }
 

@@ -17,8 +17,8 @@ package smtpapp
 import (
 	"crypto/sha256"
 	"net/netip"
-	"time"
 
+	"github.com/caddymail/mailgateway/internal/front"
 	"github.com/caddymail/mailgateway/smtpapp/smtpserver"
 )
 
@@ -40,10 +40,7 @@ type policy struct {
 	trust         []trustedNet
 	lfOnly        []netip.Prefix
 
-	authMax    int
-	authWindow time.Duration
-	authBan    time.Duration
-	authDelay  time.Duration
+	guard front.GuardPolicy
 }
 
 type trustedNet struct {

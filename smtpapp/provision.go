@@ -23,6 +23,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddymail/mailgateway/internal/front"
 	"github.com/caddymail/mailgateway/smtpapp/smtpserver"
 )
 
@@ -77,10 +78,12 @@ func (s *Server) provision(ctx caddy.Context, a *App, name string) (needsCert bo
 		},
 		maxConns: s.MaxConns, maxPerIP: s.MaxConnsPerIP,
 		deferred: s.Envelope == "deferred", replyID: s.ReplyID,
-		authMax:    s.AuthFailures.Max,
-		authWindow: time.Duration(s.AuthFailures.Window),
-		authBan:    time.Duration(s.AuthFailures.Ban),
-		authDelay:  time.Duration(s.AuthFailures.Delay),
+		guard: front.GuardPolicy{
+			Max:    s.AuthFailures.Max,
+			Window: time.Duration(s.AuthFailures.Window),
+			Ban:    time.Duration(s.AuthFailures.Ban),
+			Delay:  time.Duration(s.AuthFailures.Delay),
+		},
 	}
 	s.prov = &provisioned{policy: p}
 	for _, l := range s.Listen {
@@ -107,6 +110,12 @@ func (s *Server) provision(ctx caddy.Context, a *App, name string) (needsCert bo
 		for _, prefix := range prefixes {
 			p.trust = append(p.trust, trustedNet{prefix: prefix, account: t.Account})
 		}
+	}
+	if p.guard.Exempt, err = s.AuthFailures.exempt(); err != nil {
+		return false, fmt.Errorf("auth_failures: exempt: %w", err)
+	}
+	for _, t := range p.trust {
+		p.guard.Exempt = append(p.guard.Exempt, t.prefix)
 	}
 	if s.ListenerWrappersRaw != nil {
 		mods, err := ctx.LoadModule(s, "ListenerWrappersRaw")
@@ -183,6 +192,17 @@ func (s *Server) check() error {
 		return fmt.Errorf("envelope: unrecognized value '%s', want faithful or deferred", s.Envelope)
 	}
 	return nil
+}
+
+// exempt returns the networks that are never banned.
+func (f *AuthFailures) exempt() ([]netip.Prefix, error) {
+	list := f.Exempt
+	if len(list) > 0 && list[0] == "none" {
+		list = list[1:]
+	} else {
+		list = append([]string{"127.0.0.0/8", "::1"}, list...)
+	}
+	return parsePrefixes(list)
 }
 
 // parsePrefixes reads IP addresses and CIDR prefixes.

@@ -26,6 +26,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/front"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/smtpapp/smtpserver"
 )
@@ -142,12 +143,17 @@ func (s *session) Login(name, password string) error {
 	if g == nil {
 		return errShuttingDown
 	}
-	// The ban is looked at when the password is there: it holds for
-	// connections that were open before it, and for exchanges that were begun.
-	if key := clientKey(s.remote); key.IsValid() && failures.banned(addressKey(key), time.Now()) {
+	attempt, err := g.guard.Begin(s.ctx, front.Login{
+		Server: g.name, Remote: s.remote, Policy: &g.policy.guard, Name: accounts.FoldName(name), Password: password,
+	})
+	switch {
+	case errors.Is(err, front.ErrBanned):
 		s.refused(g, refusal{Refusal: smtpserver.Refusal{Cause: causeBanned, Reply: relay.ReplyBanned}, account: clip(name, maxLoggedName)})
 		return errBanned
+	case err != nil:
+		return s.overloaded(g, name)
 	}
+	defer attempt.End()
 	ctx := s.ctx
 	if key := clientKey(s.remote); key.IsValid() {
 		// One address cannot take all the places in front of the slow hashes.
@@ -160,6 +166,7 @@ func (s *session) Login(name, password string) error {
 	}
 	switch {
 	case err == nil:
+		attempt.Succeeded()
 		s.login, s.auth = a.Name, stretch{from, g.tracing.now()}
 		s.bound = binding{by: byPassword, name: a.Name, credential: a.Credential}
 		s.update(func(st *sessionState) { st.account = a.Name })
@@ -171,19 +178,27 @@ func (s *session) Login(name, password string) error {
 	case errors.Is(err, accounts.ErrPaused):
 		g.metrics.auth(g.name, "paused")
 		s.refused(g, refusal{Refusal: smtpserver.Refusal{Cause: causePaused, Reply: relay.ReplyAuthFailed}, account: name})
+		// A right password must not be told from a wrong one by its time.
+		g.guard.Wait(s.ctx, attempt.Withheld(), s.conn.Drained())
 		return relay.ReplyAuthFailed
 	case errors.Is(err, accounts.ErrBadCredentials):
 		g.metrics.auth(g.name, "failed")
-		s.loginFailed(g, name, true)
-		s.punish(g, name)
+		o := attempt.Failed()
+		s.loginFailed(g, name, !o.Repeated)
+		g.logBans(o.Bans)
+		g.guard.Wait(s.ctx, o.Delay, s.conn.Drained())
 		return relay.ReplyAuthFailed
 	case errors.Is(err, accounts.ErrOverloaded):
-		g.metrics.auth(g.name, "overloaded")
-		s.refused(g, refusal{Refusal: smtpserver.Refusal{Cause: causeOverloaded, Reply: relay.ReplyAuthOverloaded}, account: name})
-		return relay.ReplyAuthOverloaded
+		return s.overloaded(g, name)
 	}
 	g.metrics.auth(g.name, "error")
 	return relay.ReplyInternal
+}
+
+func (s *session) overloaded(g *generation, name string) error {
+	g.metrics.auth(g.name, "overloaded")
+	s.refused(g, refusal{Refusal: smtpserver.Refusal{Cause: causeOverloaded, Reply: relay.ReplyAuthOverloaded}, account: clip(name, maxLoggedName)})
+	return relay.ReplyAuthOverloaded
 }
 
 // Mail implements smtpserver.Session.

@@ -16,15 +16,9 @@ package upstreampool
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"errors"
-	"math/big"
-	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -36,6 +30,7 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	oauthgrant "github.com/caddymail/mailgateway/grant"
+	"github.com/caddymail/mailgateway/internal/testpki"
 )
 
 // testSettings is an upstream without limits that talks to p in the clear.
@@ -143,27 +138,8 @@ func (k *tokens) HasProvider(string) bool { return true }
 // testTLS makes a certificate for 127.0.0.1 and a pool that trusts it.
 func testTLS(t *testing.T) (*tls.Config, *x509.CertPool) {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tmpl := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "provider.test"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{"provider.test"},
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AddCert(cert)
-	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}, pool
+	pair := testpki.SelfSigned(testpki.Leaf{Names: []string{"provider.test", "127.0.0.1"}, Trusted: true})
+	return &tls.Config{Certificates: []tls.Certificate{pair}}, testpki.Trust(pair)
 }
 
 // peek returns the state of an account if there is one, not locked.

@@ -15,18 +15,15 @@
 package smtpserver
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"io"
-	"math/big"
 	"net"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/caddymail/mailgateway/internal/testpki"
 )
 
 // TestReadDeadlines holds that a read ends when it should, however few times
@@ -44,7 +41,7 @@ func testReadDeadlines(t *testing.T, secure bool) {
 	var w wire
 	w.init(near)
 	if secure {
-		pair := testCertificate(t)
+		pair := testCertificate()
 		tc := tls.Client(far, &tls.Config{InsecureSkipVerify: true})
 		go func() { _ = tc.Handshake() }()
 		if _, err := w.startTLS(&tls.Config{Certificates: []tls.Certificate{pair}, SessionTicketsDisabled: true}, time.Minute); err != nil {
@@ -105,19 +102,6 @@ func testReadDeadlines(t *testing.T, secure bool) {
 }
 
 // testCertificate is a certificate that signs itself.
-func testCertificate(t testing.TB) tls.Certificate {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tmpl := &x509.Certificate{
-		SerialNumber: big.NewInt(1), DNSNames: []string{"mail.test"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+func testCertificate() tls.Certificate {
+	return testpki.SelfSigned(testpki.Leaf{Names: []string{"mail.test"}})
 }

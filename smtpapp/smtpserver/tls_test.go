@@ -41,7 +41,7 @@ func TestPrintable(t *testing.T) {
 // TestHandshakeCauses fails handshakes in the ways of old and of distrustful
 // clients.
 func TestHandshakeCauses(t *testing.T) {
-	pair := testCertificate(t)
+	pair := testCertificate()
 	shake := func(cfg *tls.Config) func(net.Conn) {
 		return func(nc net.Conn) { _ = tls.Client(nc, cfg).Handshake() }
 	}
@@ -62,7 +62,8 @@ func TestHandshakeCauses(t *testing.T) {
 		"a health check": {func(net.Conn) {}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			client, server := net.Pipe()
+			// Not a pipe: both sides may be writing when the client fails.
+			client, server := tcpPair(t)
 			s := &recorder{cfg: tolerantConfig()}
 			s.cfg.ImplicitTLS = &tls.Config{Certificates: []tls.Certificate{pair}}
 			s.cfg.Prepare()
@@ -81,4 +82,21 @@ func TestHandshakeCauses(t *testing.T) {
 			}
 		})
 	}
+}
+
+// tcpPair returns the two ends of a connection.
+func tcpPair(t *testing.T) (client, server net.Conn) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	if client, err = net.Dial("tcp", ln.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	if server, err = ln.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	return client, server
 }

@@ -12,16 +12,21 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package oauthtoken
+package smtpapp
 
-// Identity is who consented, as the ID token says.
-type Identity struct {
-	// Issuer is the issuer of the ID token. At Microsoft it names the tenant.
-	Issuer string `json:"iss,omitempty"`
-	// Tenant is Microsoft's tenant ID.
-	Tenant string `json:"tid,omitempty"`
-	// Subject is what never changes: Microsoft's object ID, elsewhere `sub`.
-	Subject string `json:"sub"`
-	// Name is how the owner is shown: an address. It may change.
-	Name string `json:"name,omitempty"`
-}
+import (
+	"net/netip"
+
+	"github.com/caddymail/mailgateway/internal/front"
+)
+
+// processGuard outlives configurations: a reload forgives no client.
+var processGuard = front.NewGuard()
+
+// Bans returns the bans in force, by server and network.
+func Bans() []front.Ban { return processGuard.Bans() }
+
+// LiftBans ends the bans of a server, or of all servers for "", that refuse any
+// address of a network, forgets what led to them, and returns how many there
+// were.
+func LiftBans(server string, network netip.Prefix) int { return processGuard.Lift(server, network) }
