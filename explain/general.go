@@ -72,7 +72,8 @@ func general(raw string) (Explanation, bool) {
 		return e, true
 	}
 	for _, r := range slices.Backward(repliesOf(text)) {
-		code, subject := r.enhanced, byte('0')
+		code := r.enhanced
+		var subject byte
 		if code == "" {
 			code = r.code
 			subject = bareReplies[code]

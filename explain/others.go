@@ -27,7 +27,7 @@ const (
 // between; A@B binds one to its reply code. words are alternatives.
 func smtpRow(id string, again bool, codes, words, cause, remedy string) row {
 	r := row{Explanation: Explanation{ID: id, Cause: cause, Remedy: remedy, RetryHelps: again}}
-	for _, c := range strings.Fields(codes) {
+	for c := range strings.FieldsSeq(codes) {
 		if a, b, ok := strings.Cut(c, "@"); ok {
 			if strings.Contains(a, ".") {
 				a, b = b, a
