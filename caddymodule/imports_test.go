@@ -35,14 +35,16 @@ var allowedImports = map[string][]string{
 	"explain":      {},
 	"grant":        {},
 	"relay":        {"accounts"},
-	"smtpapp":      {"accounts", "relay", "internal/front", "smtpapp/smtpserver"},
-	"upstreampool": {"accounts", "explain", "grant", "relay"},
+	"smtpapp":      {"accounts", "relay", "internal/front", "smtpapp/smtpserver", "internal/nearest"},
+	"upstreampool": {"accounts", "explain", "grant", "relay", "internal/nearest"},
 	"oauthtoken":   {"explain", "grant"},
 	"sandbox":      {},
 
 	// Sockets, generations and admission: for SMTP today, for IMAP next.
 	"internal/front":    {"internal/generation"},
 	"internal/freeport": {},
+	// What a mistyped name was meant to be, for messages.
+	"internal/nearest": {},
 
 	// What exists once and is used by several rooms.
 	"internal/breaker":    {},
@@ -54,14 +56,14 @@ var allowedImports = map[string][]string{
 	"smtpapp/smtpserver": {"relay"},
 
 	// What an operator sees and does, over all apps; no route, command or page.
-	"operate": {"accounts", "explain", "grant", "oauthtoken", "relay", "smtpapp", "upstreampool"},
+	"operate": {"accounts", "explain", "grant", "internal/nearest", "oauthtoken", "relay", "smtpapp", "upstreampool"},
 
 	"caddymodule": {
 		"accounts", "caddymodule/admin", "caddymodule/command", "caddymodule/logbuffer", "caddymodule/statuspage",
-		"oauthtoken", "sandbox", "smtpapp", "upstreampool",
+		"internal/nearest", "oauthtoken", "sandbox", "smtpapp", "upstreampool",
 	},
 	"caddymodule/admin":       {"accounts", "explain", "grant", "oauthtoken", "operate", "smtpapp", "upstreampool"},
-	"caddymodule/command":     {"accounts", "caddymodule/admin", "explain", "grant", "operate", "sandbox"},
+	"caddymodule/command":     {"accounts", "caddymodule/admin", "explain", "grant", "operate", "sandbox", "internal/nearest"},
 	"caddymodule/statuspage":  {"accounts", "explain", "oauthtoken", "operate", "relay", "smtpapp", "upstreampool"},
 	"caddymodule/logbuffer":   {},
 	"caddymodule/gatewaytest": {"accounts", "caddymodule", "caddymodule/admin", "caddymodule/command", "internal/freeport", "sandbox"},
