@@ -172,8 +172,7 @@ func TestNeedsConsent(t *testing.T) {
 		t.Fatal(err)
 	}
 	app.Warm(operate.GrantOf("sandbox", a))
-	deadline := time.Now().Add(20 * time.Second)
-	for time.Now().Before(deadline) {
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); {
 		if m := g.Do(t, "GET", admin.AccountPath(name), "").Want(http.StatusOK); m["state"] == "needs_consent" {
 			if m["token"].(map[string]any)["state"] != "reauth_required" {
 				t.Errorf("account: %v", m)
