@@ -45,7 +45,7 @@ var allowedImports = map[string][]string{
 	"internal/freeport": {},
 	// What a mistyped name was meant to be, for messages.
 	"internal/nearest": {},
-	"internal/redact":   {},
+	"internal/redact":  {},
 
 	// What exists once and is used by several rooms.
 	"internal/breaker":    {},
