@@ -38,7 +38,14 @@ var allowedImports = map[string][]string{
 	"smtpapp":      {"accounts", "relay", "internal/front", "smtpapp/smtpserver", "internal/nearest"},
 	"upstreampool": {"accounts", "explain", "grant", "relay", "internal/nearest"},
 	"oauthtoken":   {"explain", "grant"},
-	"sandbox":      {},
+	"sandbox":      {"sandbox/webapi"},
+
+	// A provider's HTTP side, in whose parser no transport may have a part.
+	"sandbox/webapi": {},
+
+	// Kinds of upstreams beside SMTP.
+	"transports/graph":             {"accounts", "grant", "relay", "transports/internal/envelope"},
+	"transports/internal/envelope": {},
 
 	// Sockets, generations and admission: for SMTP today, for IMAP next.
 	"internal/front":    {"internal/generation"},
@@ -61,7 +68,7 @@ var allowedImports = map[string][]string{
 
 	"caddymodule": {
 		"accounts", "caddymodule/admin", "caddymodule/command", "caddymodule/logbuffer", "caddymodule/statuspage",
-		"internal/nearest", "oauthtoken", "sandbox", "smtpapp", "upstreampool",
+		"internal/nearest", "oauthtoken", "sandbox", "smtpapp", "transports/graph", "upstreampool",
 	},
 	"caddymodule/admin":       {"accounts", "explain", "grant", "oauthtoken", "operate", "smtpapp", "upstreampool"},
 	"caddymodule/command":     {"accounts", "caddymodule/admin", "explain", "grant", "operate", "sandbox", "internal/nearest"},

@@ -119,7 +119,12 @@ func parseUpstream(d *caddyfile.Dispenser, preset string) (json.RawMessage, erro
 			if !d.NextArg() {
 				return malformed(d, "upstream", "transport", errors.New("a kind is missing"))
 			}
-			if kind = d.Val(); kind != "smtp" {
+			kind = d.Val()
+			if parse, ok := ownTransports[kind]; ok {
+				guest, err = parse(d)
+				return err
+			}
+			if kind != "smtp" {
 				guest, err = parseModule(d, "upstream", "transport", "smtp_upstreams.transports", "transport")
 				return err
 			}
