@@ -34,6 +34,7 @@ type Directory struct {
 	logger   *zap.Logger
 	verifier *verifier
 	warned   atomic.Int64 // when, in nanoseconds
+	check    func(Record) error
 }
 
 // lookupTimeout bounds how long Lookup waits for a source that is still
@@ -52,6 +53,12 @@ func NewDirectory(sources []Source, logger *zap.Logger) *Directory {
 	}
 	return d
 }
+
+// CheckEdits has a function look at each record that an edit or an import makes
+// or moves to another upstream, before it is stored. It is called before Start.
+// Records that are there already, and those of files, are not looked at: their
+// upstream may come and go without them.
+func (d *Directory) CheckEdits(check func(Record) error) { d.check = check }
 
 // Start starts the sources. When one fails, none is left running.
 func (d *Directory) Start() error {

@@ -21,6 +21,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode"
 )
 
 // Editor is a Source whose accounts can be changed.
@@ -111,8 +112,59 @@ func (d *Directory) edit(ctx context.Context, e Edit) (Change, error) {
 	if err != nil {
 		return Change{Name: e.Name, Err: err}, err
 	}
-	c := ed.Edit(ctx, []Edit{e})[0]
+	c := ed.Edit(ctx, []Edit{d.checked(e)})[0]
 	return c, c.Err
+}
+
+// checked makes an edit look at what it stores.
+func (d *Directory) checked(e Edit) Edit {
+	update := e.Update
+	e.Update = func(old *Record) (*Record, error) {
+		r, err := update(old)
+		if err != nil || r == nil {
+			return r, err
+		}
+		if old == nil {
+			if err := checkNewName(r.Name); err != nil {
+				return nil, &FieldError{Field: "name", Err: err}
+			}
+		}
+		if d.check != nil && (old == nil || old.Upstream != r.Upstream) {
+			if err := d.check(*r); err != nil {
+				return nil, err
+			}
+		}
+		return r, nil
+	}
+	return e
+}
+
+// checkNewName refuses what no client can have as its login and no provider as
+// a mailbox. Accounts of earlier versions keep such names.
+func checkNewName(name string) error {
+	if strings.ContainsFunc(name, unicode.IsSpace) {
+		return errors.New("must not hold a blank")
+	}
+	local, domain, ok := cutLast(name, '@')
+	if !ok {
+		return nil
+	}
+	switch {
+	case local == "":
+		return errors.New("lacks the part before the @")
+	case domain == "":
+		return errors.New("lacks the domain after the @")
+	case strings.ContainsAny(domain, `"(),:;<>\/|`) || strings.HasPrefix(domain, ".") || strings.Contains(domain, ".."):
+		return errors.New("has a domain that is none after the @")
+	}
+	return nil
+}
+
+func cutLast(s string, sep byte) (before, after string, found bool) {
+	if i := strings.LastIndexByte(s, sep); i >= 0 {
+		return s[:i], s[i+1:], true
+	}
+	return s, "", false
 }
 
 // editor finds the source to change for a name. A name of a source that cannot

@@ -163,7 +163,7 @@ func (im *importer) add(line []byte, n int, err error, yield func(ImportResult) 
 		im.editor = ed
 		im.results = append(im.results, ImportResult{Line: n, Name: e.Name})
 		im.at = append(im.at, len(im.results)-1)
-		im.edits = append(im.edits, e)
+		im.edits = append(im.edits, im.d.checked(e))
 	}
 	if len(im.results) >= importBatch {
 		return im.flush(yield)

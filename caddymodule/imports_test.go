@@ -36,8 +36,8 @@ var allowedImports = map[string][]string{
 	"grant":        {},
 	"limits":       {"accounts"},
 	"relay":        {"accounts"},
-	"smtpapp":      {"accounts", "relay", "internal/front", "smtpapp/smtpserver"},
-	"upstreampool": {"accounts", "explain", "grant", "limits", "relay"},
+	"smtpapp":      {"accounts", "relay", "internal/front", "internal/nearest", "smtpapp/smtpserver"},
+	"upstreampool": {"accounts", "explain", "grant", "internal/nearest", "limits", "relay"},
 	"oauthtoken":   {"explain", "grant", "internal/breaker", "internal/redact", "internal/seal"},
 	"sandbox":      {"sandbox/webapi"},
 
@@ -52,11 +52,12 @@ var allowedImports = map[string][]string{
 	"internal/front":    {"internal/generation"},
 	"internal/freeport": {},
 	"internal/firstrun": {},
-	"internal/redact":   {},
+	// What a mistyped name was meant to be, for messages.
+	"internal/nearest": {},
+	"internal/redact":  {},
 
 	// What exists once and is used by several rooms.
 	"internal/breaker":    {},
-	"internal/firstrun":   {},
 	"internal/generation": {},
 	"internal/seal":       {},
 	"internal/testpki":    {},
@@ -67,14 +68,14 @@ var allowedImports = map[string][]string{
 	// What an operator sees and does, over all apps; no route, command or page.
 	// Other programs' accounts: records and Caddyfile text, nothing that runs.
 	"operate/migrate": {"accounts"},
-	"operate":         {"accounts", "explain", "grant", "oauthtoken", "relay", "smtpapp", "upstreampool"},
+	"operate":         {"accounts", "explain", "grant", "internal/nearest", "oauthtoken", "relay", "smtpapp", "upstreampool"},
 
 	"caddymodule": {
 		"accounts", "caddymodule/admin", "caddymodule/command", "caddymodule/logbuffer", "caddymodule/statuspage",
-		"oauthtoken", "sandbox", "smtpapp", "transports/graph", "upstreampool",
+		"internal/nearest", "oauthtoken", "sandbox", "smtpapp", "transports/graph", "upstreampool",
 	},
 	"caddymodule/admin":       {"accounts", "explain", "grant", "oauthtoken", "operate", "smtpapp", "upstreampool"},
-	"caddymodule/command":     {"accounts", "caddymodule/admin", "explain", "grant", "operate", "operate/migrate", "sandbox"},
+	"caddymodule/command":     {"accounts", "caddymodule/admin", "explain", "grant", "internal/nearest", "operate", "operate/migrate", "sandbox"},
 	"caddymodule/statuspage":  {"accounts", "explain", "oauthtoken", "operate", "relay", "smtpapp", "upstreampool"},
 	"caddymodule/logbuffer":   {},
 	"caddymodule/gatewaytest": {"accounts", "caddymodule", "caddymodule/admin", "caddymodule/command", "internal/freeport", "sandbox"},

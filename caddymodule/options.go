@@ -17,10 +17,16 @@ package caddymodule
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+
+	"github.com/caddymail/mailgateway/internal/nearest"
 )
 
 // options are the options of one block by name.
@@ -63,7 +69,7 @@ func parseBlock(d *caddyfile.Dispenser, what string, opts options) error {
 		name := d.Val()
 		opt, ok := opts[name]
 		if !ok {
-			return d.Errf("unrecognized %s option '%s'", what, name)
+			return d.Errf("unrecognized %s option '%s'%s", what, name, nearest.Hint(name, slices.Sorted(maps.Keys(opts))))
 		}
 		if seen[name] && !opt.many {
 			return d.Errf("duplicate %s option '%s'", what, name)
@@ -123,6 +129,9 @@ func parseNamed(d *caddyfile.Dispenser, what, kind string, max int, taken func(n
 	args := d.RemainingArgs()
 	if len(args) == 0 {
 		return nil, malformed(d, what, kind, errors.New("a name is missing"))
+	}
+	if last := args[len(args)-1]; strings.HasSuffix(last, "{") && !strings.Contains(last, "{"+"$") {
+		return nil, malformed(d, what, kind, fmt.Errorf("a blank is missing before the { of '%s'", last))
 	}
 	if max >= 0 && len(args) > 1+max {
 		return nil, malformed(d, what, kind, unexpectedArg(args[1+max]))

@@ -15,6 +15,9 @@
 package caddymodule
 
 import (
+	"fmt"
+	"strconv"
+
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
@@ -71,6 +74,11 @@ func smtpOptions(app *smtpapp.App) options {
 				})
 				if err != nil {
 					return err
+				}
+				for _, address := range args[1:] {
+					if _, err := strconv.ParseUint(address, 10, 16); err == nil {
+						return malformed(d, "smtp", "server", fmt.Errorf("'%s' is a port without its colon; did you mean ':%s'?", address, address))
+					}
 				}
 				srv := &smtpapp.Server{Listen: args[1:]}
 				if err := parseServer(d, srv); err != nil {

@@ -18,11 +18,14 @@ import (
 	"cmp"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"slices"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
+	"github.com/caddymail/mailgateway/internal/nearest"
 	"github.com/caddymail/mailgateway/upstreampool"
 )
 
@@ -62,6 +65,9 @@ func smtpUpstreamsOptions(app *upstreampool.App) options {
 				if err != nil {
 					return err
 				}
+				if err := mistypedPreset(args, raw); err != nil {
+					return malformed(d, what, "upstream", err)
+				}
 				if app.UpstreamsRaw == nil {
 					app.UpstreamsRaw = make(map[string]json.RawMessage)
 				}
@@ -70,6 +76,27 @@ func smtpUpstreamsOptions(app *upstreampool.App) options {
 			},
 		},
 	}
+}
+
+// mistypedPreset finds an upstream whose name, or second word, was meant to be a
+// preset: later on it would only lack an address.
+func mistypedPreset(args []string, raw json.RawMessage) error {
+	var u struct {
+		Transport, Dial string
+	}
+	if err := json.Unmarshal(raw, &u); err != nil || u.Transport != "" && u.Transport != "smtp" {
+		return err
+	}
+	presets := upstreampool.PresetNames()
+	name := args[len(args)-1]
+	if slices.Contains(presets, name) || len(args) == 1 && u.Dial != "" {
+		return nil
+	}
+	hint := nearest.Hint(name, presets)
+	if len(args) == 1 && hint == "" {
+		return nil // it may be completed elsewhere, and lacks its address otherwise
+	}
+	return fmt.Errorf("there is no preset '%s'%s", name, hint)
 }
 
 // parseUpstream reads the block of one upstream. Its lines are options of the

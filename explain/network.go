@@ -15,77 +15,77 @@
 package explain
 
 // networkFailures are what the system and the TLS library say.
-var networkFailures = []failure{
-	{[]string{"certificate signed by unknown authority"}, Explanation{
+var networkRows = []row{
+	{words: []string{"certificate signed by unknown authority"}, Explanation: Explanation{
 		ID:     "cert_unknown_authority",
 		Cause:  "The server's certificate comes from an authority that is not trusted: a private one, or a device that opens TLS on the way.",
 		Remedy: "For a private server name its authority with `trust_pool file CA.pem`. For a public provider find out who intercepts the connection.",
 	}},
-	{[]string{"certificate is valid for|certificate is not valid for any names|doesn't contain any ip sans"}, Explanation{
+	{words: []string{"certificate is valid for|certificate is not valid for any names|doesn't contain any ip sans"}, Explanation: Explanation{
 		ID:     "cert_name",
 		Cause:  "The server's certificate is for another name.",
 		Remedy: "Use the server's name in `dial`, or set `server_name` in `tls`.",
 	}},
-	{[]string{"certificate has expired or is not yet valid"}, Explanation{
+	{words: []string{"certificate has expired or is not yet valid"}, Explanation: Explanation{
 		ID:     "cert_expired",
 		Cause:  "The server's certificate has expired or is not valid yet, or this machine's clock is wrong.",
 		Remedy: "Set the clock by NTP; otherwise the server's operator renews the certificate.",
 	}},
-	{[]string{"first record does not look like a tls handshake"}, Explanation{
+	{words: []string{"first record does not look like a tls handshake"}, Explanation: Explanation{
 		ID:     "tls_mode",
 		Cause:  "The server speaks plain SMTP on this port, where implicit TLS was tried.",
 		Remedy: "Use `tls starttls` for port 587, `tls implicit` for port 465.",
 	}},
-	{[]string{"starttls", "not offer|not support|not advertise"}, Explanation{
+	{words: []string{"starttls", "not offer|not support|not advertise"}, Explanation: Explanation{
 		ID:     "no_starttls",
 		Cause:  "The server does not offer STARTTLS, or something on the way removes it. The gateway does not go on in the clear.",
 		Remedy: "Use `tls implicit` with port 465 if the provider has it; otherwise find out who interferes.",
 	}},
-	{[]string{"remote error: tls|tls: handshake failure|tls: protocol version"}, Explanation{
+	{words: []string{"remote error: tls|tls: handshake failure|tls: protocol version|tls: bad record mac"}, Explanation: Explanation{
 		ID:     "tls_refused",
 		Cause:  "The server broke the TLS handshake off.",
 		Remedy: "Check the port and the TLS mode; an old server may know no TLS 1.2.",
 	}},
-	{[]string{"x509:|tls: failed to verify"}, Explanation{
+	{words: []string{"x509:|tls: failed to verify"}, Explanation: Explanation{
 		ID:     "cert_other",
 		Cause:  "The server's certificate could not be verified.",
 		Remedy: "See what the message says of the certificate, and `trust_pool` and `server_name` in `tls`.",
 	}},
-	{[]string{"no such host"}, Explanation{
+	{words: []string{"no such host"}, Explanation: Explanation{
 		ID:     "dns_no_host",
 		Cause:  "The server's name does not exist, as far as this machine's resolver knows.",
 		Remedy: "Check `dial` and the resolver.",
 	}},
-	{[]string{"lookup ", "timeout|server misbehaving|temporary failure"}, Explanation{
+	{words: []string{"lookup ", "timeout|server misbehaving|temporary failure"}, Explanation: Explanation{
 		ID:         "dns_trouble",
 		Cause:      "This machine's resolver does not answer.",
 		Remedy:     "Check /etc/resolv.conf and the network.",
 		RetryHelps: true,
 	}},
-	{[]string{"cannot assign requested address"}, Explanation{
+	{words: []string{"cannot assign requested address"}, Explanation: Explanation{
 		ID:     "source_ip",
 		Cause:  "The source_ip of the account or the upstream is not an address of this machine.",
 		Remedy: "Give the machine the address, or correct source_ip.",
 	}},
-	{[]string{"connection refused"}, Explanation{
+	{words: []string{"connection refused"}, Explanation: Explanation{
 		ID:         "refused",
 		Cause:      "Nothing listens at this address and port, or a firewall rejects the connection.",
 		Remedy:     "Check `dial`; many hosting providers block outgoing ports 25, 465 and 587 until asked.",
 		RetryHelps: true,
 	}},
-	{[]string{"i/o timeout|deadline exceeded|connection timed out|operation timed out"}, Explanation{
+	{words: []string{"i/o timeout|deadline exceeded|connection timed out|operation timed out"}, Explanation: Explanation{
 		ID:         "timeout",
 		Cause:      "No answer. If it is the connection that does not come about, a firewall most likely drops it: many hosting providers block outgoing ports 25, 465 and 587.",
 		Remedy:     "Try port 587 in place of 465 or the reverse; ask the hosting provider to open the port; or use network_proxy.",
 		RetryHelps: true,
 	}},
-	{[]string{"no route to host|network is unreachable"}, Explanation{
+	{words: []string{"no route to host|network is unreachable"}, Explanation: Explanation{
 		ID:         "no_route",
 		Cause:      "This machine has no route to the server; often IPv6 is configured but not connected.",
 		Remedy:     "Check the network; source_ip with an IPv4 address keeps to IPv4.",
 		RetryHelps: true,
 	}},
-	{[]string{"connection reset|broken pipe|unexpected eof"}, Explanation{
+	{words: []string{"connection reset|broken pipe|unexpected eof"}, Explanation: Explanation{
 		ID:         "reset",
 		Cause:      "The server, or something on the way, closed the connection.",
 		Remedy:     "If it happens each time, a firewall or a virus scanner on the way is likely.",

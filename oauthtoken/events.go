@@ -63,7 +63,7 @@ func (m *manager) announceDown(p *Provider, err *Error) {
 }
 
 func (m *manager) tell(p *Provider, event, msg, account string, err *Error) {
-	ex := explain.OAuth(err.Code, err.Reason+" "+err.Description)
+	ex := explain.About{AppOnly: err.appOnly}.OAuth(err.Code, err.Reason+" "+err.Description)
 	p.logger.Error(msg, zap.String("account", account),
 		zap.String("code", err.Code), zap.String("reason", err.Reason), zap.String("description", err.Description),
 		zap.Int("status", err.Status), zap.String("cause", ex.Cause), zap.String("remedy", ex.Remedy))

@@ -95,10 +95,10 @@ func statusError(e *Error, at time.Time) *StatusError {
 	if e == nil {
 		return nil
 	}
-	x := explain.OAuth(e.Code, e.Reason+" "+e.Description)
+	x := explain.About{AppOnly: e.appOnly}.OAuth(e.Code, e.Reason+" "+e.Description)
 	return &StatusError{
 		At: at, Code: e.Code, Reason: e.Reason, Description: e.Description,
-		Cause: x.Cause, Remedy: x.Remedy, Retry: x.Retry || e.passing(),
+		Cause: x.Cause, Remedy: x.Remedy, Retry: !x.Consent || e.passing(),
 	}
 }
 

@@ -15,31 +15,54 @@
 package operate
 
 import (
+	"sync"
+
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/explain"
 	"github.com/caddymail/mailgateway/oauthtoken"
+	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/smtpapp"
 	"github.com/caddymail/mailgateway/upstreampool"
 )
 
-// AccountStates are what an account's state may be.
-var AccountStates = []string{"active", "paused", "needs_consent"}
+// AccountStates are what an account's state may be: the first that holds.
+var AccountStates = []string{
+	StatePaused, StateUnknownUpstream, StateNeverConsented, StateNeedsConsent, StateRefused, StateNotVerified, StateActive,
+}
+
+// The states of accounts. docs/accounts.md says them in full.
+const (
+	// StatePaused is set by an operator.
+	StatePaused = "paused"
+	// StateUnknownUpstream is an account whose upstream is not configured.
+	StateUnknownUpstream = "unknown_upstream"
+	// StateNeverConsented waits for its owner's first consent.
+	StateNeverConsented = "never_consented"
+	// StateNeedsConsent had a consent that has ended.
+	StateNeedsConsent = "needs_consent"
+	// StateRefused is refused by the provider for another reason, at the
+	// token endpoint or at the login.
+	StateRefused = "refused"
+	// StateNotVerified lacks nothing that the gateway knows of, and has not
+	// yet logged in.
+	StateNotVerified = "not_verified"
+	// StateActive has logged in at its provider, and nothing speaks against
+	// the next time.
+	StateActive = "active"
+)
 
 // States says what keeps accounts from sending, as of one moment.
 type States struct {
-	// reauth are the mailboxes whose consent has ended.
-	reauth map[string]bool
+	tokens    *oauthtoken.App
+	upstreams *upstreampool.App
+	smtp      *smtpapp.App
 }
 
-// NewStates reads the states of all tokens.
-func NewStates() States {
-	app, err := App[*oauthtoken.App]("oauth_tokens")
-	if err != nil {
-		return States{}
-	}
-	s := States{reauth: make(map[string]bool)}
-	for _, st := range app.Status(oauthtoken.StatusFilter{State: "reauth_required"}) {
-		s.reauth[st.Account] = true
-	}
+// NewStates takes the apps of now.
+func NewStates() (s States) {
+	s.tokens, _ = App[*oauthtoken.App]("oauth_tokens")
+	s.upstreams, _ = App[*upstreampool.App]("smtp_upstreams")
+	s.smtp, _ = App[*smtpapp.App]("smtp")
 	return s
 }
 
@@ -47,11 +70,74 @@ func NewStates() States {
 func (s States) Of(a *accounts.Account) string {
 	switch {
 	case a.Paused:
-		return "paused"
-	case s.reauth[GrantOf("", a).Owner()]:
-		return "needs_consent"
+		return StatePaused
+	case s.upstreams == nil:
+		return StateNotVerified
+	case !s.upstreams.Has(a.Upstream):
+		return StateUnknownUpstream
 	}
-	return "active"
+	known := false
+	if provider := s.upstreams.Provider(a.Upstream); provider != "" && s.tokens != nil {
+		st := s.tokens.StatusOf(GrantOf(provider, a))
+		switch {
+		case st.State == "reauth_required" && st.Standing != oauthtoken.StandingNeverConsented:
+			return StateNeedsConsent
+		case st.Standing == oauthtoken.StandingNeverConsented:
+			return StateNeverConsented
+		case st.Standing == oauthtoken.StandingDamaged:
+			return StateNeedsConsent
+		case st.Standing == oauthtoken.StandingRefused, st.Standing == oauthtoken.StandingClientRefused:
+			return StateRefused
+		}
+		known = st.Standing == oauthtoken.StandingActive
+	}
+	if st, err := s.upstreams.AccountStatus(a); err == nil {
+		open := st.Connections.Busy + st.Connections.Idle
+		if st.LastError != "" && open == 0 && !passing(st.LastError) {
+			return StateRefused
+		}
+		known = known || open > 0
+	}
+	if !known && s.smtp != nil {
+		c, ok := s.smtp.Counters(a.Name)
+		known = ok && c.Accepted > 0
+	}
+	if known || verified.holds(a) {
+		return StateActive
+	}
+	return StateNotVerified
+}
+
+// passing reports whether a reply is about a trouble that is not the account's.
+func passing(reply string) bool {
+	e, ok := explain.Of(reply)
+	return ok && e.RetryHelps || reply == relay.ReplyUpstreamDown.Error() || reply == relay.ReplyTokenUnavailable.Error()
+}
+
+// verified remembers which accounts have gone the whole way of a test.
+var verified marks
+
+// marks are versions of accounts, by name: a changed account has to prove
+// itself again.
+type marks struct {
+	mu sync.Mutex
+	of map[string]string
+}
+
+func (m *marks) set(a *accounts.Account) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.of == nil {
+		m.of = make(map[string]string)
+	}
+	m.of[a.Key()] = a.Version()
+}
+
+func (m *marks) holds(a *accounts.Account) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	v, ok := m.of[a.Key()]
+	return ok && v == a.Version()
 }
 
 // AccountStatus is what the apps know of an account at the moment.

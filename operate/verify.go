@@ -15,16 +15,20 @@
 package operate
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/explain"
+	"github.com/caddymail/mailgateway/internal/nearest"
 	"github.com/caddymail/mailgateway/oauthtoken"
+	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/upstreampool"
 )
 
@@ -53,11 +57,20 @@ func Verify(ctx context.Context, a *accounts.Account, from string) (*VerifyResul
 	if err != nil {
 		return nil, err
 	}
+	about := explain.About{Account: a.Name, Mailbox: cmp.Or(a.Mailbox, a.Name)}
 	result := &VerifyResult{Account: a.Name, Upstream: a.Upstream, Steps: []VerifyStep{}}
+	if !app.Has(a.Upstream) {
+		return nil, fmt.Errorf("%w: '%s'%s", upstreampool.ErrNoUpstream, a.Upstream, nearest.Hint(a.Upstream, app.Names()))
+	}
+	if own := ownRules(app, a, from); own.Error != "" {
+		result.Steps = append(result.Steps, own)
+		result.Error, result.Explanation = own.Error, own.Explanation
+		return result, nil
+	}
 	err = app.Verify(ctx, a, from, func(s upstreampool.VerifyStep) {
 		step := VerifyStep{VerifyStep: s}
 		if s.Error != "" {
-			step.Explanation = ExplainStep(s)
+			step.Explanation = explainStep(about, s)
 		} else if s.Name == "token" {
 			if claims := tokenClaims(ctx, a); claims != "" {
 				step.Said += "; " + claims
@@ -68,31 +81,77 @@ func Verify(ctx context.Context, a *accounts.Account, from string) (*VerifyResul
 	if errors.Is(err, upstreampool.ErrNoUpstream) || errors.Is(err, upstreampool.ErrUnsupported) {
 		return nil, err
 	}
-	result.OK = err == nil
+	if result.OK = err == nil; result.OK {
+		verified.set(a)
+	}
 	if err != nil {
 		result.Error = err.Error()
 		if n := len(result.Steps); n > 0 && result.Steps[n-1].Error != "" {
 			result.Error, result.Explanation = result.Steps[n-1].Error, result.Steps[n-1].Explanation
-		} else if e, ok := explain.Of(result.Error); ok {
+		} else if e, ok := about.Of(result.Error); ok {
 			result.Explanation = &e
 		}
 	}
 	return result, nil
 }
 
-// ExplainStep explains a failed step. The challenge of a refused login says
-// more than the reply after it.
-func ExplainStep(s upstreampool.VerifyStep) *explain.Explanation {
-	of := explain.Of
-	if s.Name == "token" {
-		of = explain.Token
+// ownRules is what the gateway itself says to a message of the account, before
+// the provider is asked: a test that went around it would say "can send" where
+// nothing can be sent.
+func ownRules(app *upstreampool.App, a *accounts.Account, from string) VerifyStep {
+	fail := func(name, said string, e explain.Explanation) VerifyStep {
+		return VerifyStep{VerifyStep: upstreampool.VerifyStep{Name: name, Error: said}, Explanation: &e}
 	}
+	if a.Paused {
+		return fail("account", "the account is paused: its logins are refused with "+relay.ReplyPaused.Error(), explain.Explanation{
+			ID: "account_paused", Cause: "An operator has paused the account.", Remedy: "`caddy smtp account resume " + a.Name + "`, then test again.",
+		})
+	}
+	if from != "" && from != "<>" && !a.MaySend(from) {
+		return fail("sender", relay.ReplySenderRefused.Error(), explain.Explanation{
+			ID:     "sender_refused",
+			Cause:  "The gateway itself refuses this sender: the account's `senders` allow " + strings.Join(a.Senders, ", ") + " only.",
+			Remedy: "Use such an address in the client, or `caddy smtp account set " + a.Name + " --sender " + from + "` beside those that stand there.",
+		})
+	}
+	st, err := app.AccountStatus(a)
+	if err != nil {
+		return VerifyStep{}
+	}
+	for _, l := range st.Limits {
+		if l.Limit.Count == 0 || l.Remaining > 0 {
+			continue
+		}
+		until := ""
+		if l.NextFree != nil {
+			until = " until " + l.NextFree.UTC().Format(time.RFC3339)
+		}
+		return fail("limits", fmt.Sprintf("%d of %d %s are used up%s: messages are refused with 451 4.7.1", l.Used, l.Limit.Count, l.Counts, until), explain.Explanation{
+			ID: "limit_used_up", Cause: "The account has used up one of its limits at the gateway.", RetryHelps: true,
+			Remedy: "Wait, or raise the limit of the account or its upstream if the provider's own is higher.",
+		})
+	}
+	return VerifyStep{}
+}
+
+// explainStep explains a failed step. The challenge of a refused login says
+// more than the reply after it, unless only its kind is known.
+func explainStep(about explain.About, s upstreampool.VerifyStep) *explain.Explanation {
+	of := about.Of
+	if s.Name == "token" {
+		of = about.Token
+	}
+	var general *explain.Explanation
 	for _, text := range []string{s.Challenge, s.Error} {
-		if e, ok := of(text); ok {
+		e, ok := of(text)
+		switch {
+		case ok && !e.General:
 			return &e
+		case ok && general == nil:
+			general = &e
 		}
 	}
-	return nil
+	return general
 }
 
 // tokenClaims says for whom and for what an account's access token is, as far

@@ -77,7 +77,7 @@ type LimitStatus struct {
 
 // VerifyStep is one step of a trial login.
 type VerifyStep struct {
-	// Name is `dns`, `tcp`, `tls`, `greeting`, `ehlo`, `starttls`, `token`,
+	// Name is, before the provider is asked, `account`, `sender` or `limits`; then `dns`, `tcp`, `tls`, `greeting`, `ehlo`, `starttls`, `token`,
 	// `auth`, `mail` or `quit`.
 	Name string `json:"name"`
 	// Took is how long it took, in nanoseconds.

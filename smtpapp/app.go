@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -26,6 +27,7 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/internal/front"
+	"github.com/caddymail/mailgateway/internal/nearest"
 	"github.com/caddymail/mailgateway/relay"
 )
 
@@ -123,11 +125,22 @@ func (a *App) provisionAccounts(ctx caddy.Context) error {
 // configuration itself that is a mistake; elsewhere the accounts may be ahead
 // of it, and it is said.
 func (a *App) checkUpstreams() error {
-	known, ok := a.upstream.(interface{ Has(name string) bool })
+	known, ok := a.upstream.(interface {
+		Has(name string) bool
+		Names() []string
+	})
 	if !ok {
 		return nil
 	}
 	lacking := func(upstream string) bool { return !known.Has(upstream) }
+	a.directory.CheckEdits(func(r accounts.Record) error {
+		if !lacking(r.Upstream) {
+			return nil
+		}
+		names := known.Names()
+		return &accounts.FieldError{Account: r.Name, Field: "upstream", Err: fmt.Errorf("there is no upstream '%s', only %s%s",
+			r.Upstream, strings.Join(names, ", "), nearest.Hint(r.Upstream, names))}
+	})
 	if !slices.ContainsFunc(a.directory.Upstreams(), lacking) {
 		return nil // as ever: a reload does not go through the accounts
 	}

@@ -141,7 +141,7 @@ func (ac *account) open(s *settings) {
 	}
 	if c := s.logger.Check(zap.WarnLevel, "opening upstream connection failed"); c != nil {
 		fields := []zap.Field{zap.String("upstream", u.name), zap.String("account", ac.name), zap.Error(err)}
-		if e, ok := explain.SMTP(err.Error()); ok {
+		if e, ok := (explain.About{Account: ac.name}).Of(err.Error()); ok {
 			fields = append(fields, zap.String("cause", e.Cause), zap.String("remedy", e.Remedy), zap.Bool("retry_helps", e.RetryHelps))
 		}
 		c.Write(fields...)

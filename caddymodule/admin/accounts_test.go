@@ -38,7 +38,7 @@ func TestAdminAccounts(t *testing.T) {
 
 	created := g.Do(t, "PUT", path, `{"upstream": "sandbox", "refresh_token": "planted-token", "secret": "planted-secret", "password_hashes": ["sha256:`+strings.Repeat("ab", 32)+`"]}`, "If-None-Match", "*")
 	m := created.Want(http.StatusCreated)
-	if m["name"] != "alerts@example.com" || m["state"] != "active" || m["has_refresh_token"] != true || m["has_secret"] != true || m["source"] != "dynamic" {
+	if m["name"] != "alerts@example.com" || m["state"] != "not_verified" || m["has_refresh_token"] != true || m["has_secret"] != true || m["source"] != "dynamic" {
 		t.Errorf("created %v", m)
 	}
 	etag := created.Header.Get("ETag")
@@ -70,7 +70,7 @@ func TestAdminAccounts(t *testing.T) {
 		t.Errorf("paused %v", m)
 	}
 	m = g.Do(t, "POST", path+"/resume", "").Want(http.StatusOK)
-	if m["state"] != "active" {
+	if m["state"] != "not_verified" {
 		t.Errorf("resumed %v", m)
 	}
 
@@ -191,7 +191,7 @@ func TestAdminListAndImport(t *testing.T) {
 		query string
 		count int
 	}{
-		{"", n}, {"&state=paused", n / 2}, {"&state=active", n / 2}, {"&upstream=sandbox", n}, {"&upstream=other", 0},
+		{"", n}, {"&state=paused", n / 2}, {"&state=not_verified", n / 2}, {"&state=active", 0}, {"&upstream=sandbox", n}, {"&upstream=other", 0},
 		{"&label=site", n}, {"&label=site%3Ds1", n / 5}, {"&label=site%3Ds1&state=paused", n / 10}, {"&source=dynamic", n}, {"&source=inline", 0},
 	} {
 		names, pages := list(tc.query)
@@ -219,5 +219,103 @@ func TestAdminReadOnly(t *testing.T) {
 	g.Do(t, "DELETE", path, "").Want(http.StatusConflict)
 	if m := g.Do(t, "GET", "/smtp/problems", "").Want(http.StatusOK); fmt.Sprint(m["problems"]) != "[]" {
 		t.Errorf("problems: %v", m)
+	}
+}
+
+// TestAccountStates holds that a state says what is known, and no more.
+func TestAccountStates(t *testing.T) {
+	g := gatewaytest.New(t)
+	state := func(name string) any {
+		t.Helper()
+		return g.Do(t, "GET", admin.AccountPath(name), "").Want(http.StatusOK)["state"]
+	}
+	want := func(name, state string) {
+		t.Helper()
+		m := g.Do(t, "GET", admin.AccountPath(name), "").Want(http.StatusOK)
+		if m["state"] != state {
+			t.Errorf("%s is %v, want %s", name, m["state"], state)
+		}
+		list := g.Do(t, "GET", "/smtp/accounts?state="+state, "").Want(http.StatusOK)
+		if !strings.Contains(fmt.Sprint(list["accounts"]), "name:"+name+" ") {
+			t.Errorf("%s is not listed as %s", name, state)
+		}
+	}
+	g.Do(t, "PUT", admin.AccountPath("new@example.com"), `{"upstream": "oauth"}`).Want(http.StatusCreated)
+	want("new@example.com", "never_consented")
+
+	g.Do(t, "PUT", admin.AccountPath("seed@example.com"), `{"upstream": "oauth", "refresh_token": "rt-seed@example.com"}`).Want(http.StatusCreated)
+	want("seed@example.com", "not_verified")
+	verify := func(name, body string) map[string]any {
+		t.Helper()
+		return g.Do(t, "POST", admin.AccountPath(name, "verify"), body).Want(http.StatusOK)
+	}
+	if m := verify("seed@example.com", `{}`); m["ok"] != true {
+		t.Fatalf("verify: %v", m)
+	}
+	want("seed@example.com", "active")
+
+	g.AddAccount(t, "plain@example.com")
+	want("plain@example.com", "not_verified")
+	if m := verify("plain@example.com", `{}`); m["ok"] != true {
+		t.Fatalf("verify: %v", m)
+	}
+	want("plain@example.com", "active")
+	// Another secret has to prove itself.
+	g.Do(t, "PATCH", admin.AccountPath("plain@example.com"), `{"secret": "another"}`).Want(http.StatusOK)
+	if got := state("plain@example.com"); got != "not_verified" {
+		t.Errorf("with another secret: %v", got)
+	}
+}
+
+// TestVerifyAppliesOwnRules: a test that goes around the account's own rules
+// says that it can send where it cannot.
+func TestVerifyAppliesOwnRules(t *testing.T) {
+	g := gatewaytest.New(t)
+	const name = "scanner@example.com"
+	g.AddAccount(t, name)
+	path := admin.AccountPath(name)
+	g.Do(t, "PATCH", path, `{"senders": ["scanner@example.com"]}`).Want(http.StatusOK)
+	failed := func(body, id string) {
+		t.Helper()
+		m := g.Do(t, "POST", path+"/verify", body).Want(http.StatusOK)
+		e, _ := m["explanation"].(map[string]any)
+		if m["ok"] != false || e["id"] != id || m["error"] == "" {
+			t.Errorf("%s: %v", body, m)
+		}
+	}
+	failed(`{"from": "other@example.com"}`, "sender_refused")
+	for _, from := range []string{name, "<>"} {
+		if m := g.Do(t, "POST", path+"/verify", `{"from": "`+from+`"}`).Want(http.StatusOK); m["ok"] != true {
+			t.Errorf("%s: %v", from, m)
+		}
+	}
+	g.Do(t, "POST", path+"/pause", "").Want(http.StatusOK)
+	failed(`{}`, "account_paused")
+}
+
+// TestEditsAreChecked: what cannot work is refused when it is typed.
+func TestEditsAreChecked(t *testing.T) {
+	g := gatewaytest.New(t)
+	for _, tc := range []struct{ name, body, field, says string }{
+		{"a@example.com", `{"upstream": "sandbx"}`, "upstream", "did you mean 'sandbox'?"},
+		{"a@example.com", `{"upstream": "nope"}`, "upstream", "there is no upstream 'nope'"},
+		{"bad name@x y", `{"upstream": "sandbox"}`, "name", "blank"},
+		{"@example.com", `{"upstream": "sandbox"}`, "name", "before the @"},
+		{"scanner@", `{"upstream": "sandbox"}`, "name", "after the @"},
+	} {
+		m := g.Do(t, "PUT", admin.AccountPath(tc.name), tc.body).Want(http.StatusBadRequest)
+		if m["field"] != tc.field || !strings.Contains(fmt.Sprint(m["error"]), tc.says) {
+			t.Errorf("%s %s: %v", tc.name, tc.body, m)
+		}
+		line := strings.Replace(tc.body, "{", `{"name": "`+tc.name+`", `, 1)
+		got := g.Do(t, "POST", "/smtp/accounts/import", line)
+		if !strings.Contains(string(got.Body), `"result":"error"`) || !strings.Contains(string(got.Body), tc.says) {
+			t.Errorf("import of %s: %s", line, got.Body)
+		}
+	}
+	g.AddAccount(t, "good")
+	m := g.Do(t, "PATCH", admin.AccountPath("good"), `{"upstream": "oath"}`).Want(http.StatusBadRequest)
+	if !strings.Contains(fmt.Sprint(m["error"]), "did you mean 'oauth'?") {
+		t.Errorf("PATCH: %v", m)
 	}
 }

@@ -29,6 +29,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/caddymail/mailgateway/explain"
+	"github.com/caddymail/mailgateway/internal/nearest"
 )
 
 func init() {
@@ -41,7 +42,9 @@ Manages the accounts of a running gateway through Caddy's admin API, gives
 consent for their mailboxes, tests them, and prints what clients need.
 
 The admin API is found as other commands find it: at --address, else where the
-configuration file given by --config says, else at localhost:2019.`,
+configuration file given by --config says, else at localhost:2019.
+
+Its manual is docs/ in https://github.com/caddymail/mailgateway.`,
 		CobraFunc: Setup,
 	})
 }
@@ -63,6 +66,28 @@ func Setup(cmd *cobra.Command) {
 		snippetCommand(),
 		sandboxCommand(),
 	)
+	refuseUnknown(cmd)
+}
+
+// refuseUnknown makes commands that only hold others fail on a name that none
+// has. Cobra shows the help and succeeds, so that a script with a mistyped
+// command would go on.
+func refuseUnknown(cmd *cobra.Command) {
+	var names []string
+	for _, c := range cmd.Commands() {
+		names = append(names, c.Name())
+		refuseUnknown(c)
+	}
+	if names == nil || cmd.Runnable() {
+		return
+	}
+	cmd.Args = cobra.ArbitraryArgs
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return cmd.Help()
+		}
+		return fmt.Errorf("there is no command '%s %s', only %s%s", cmd.CommandPath(), args[0], strings.Join(names, ", "), nearest.Hint(args[0], names))
+	}
 }
 
 // adminClient talks to a running gateway.

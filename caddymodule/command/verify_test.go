@@ -99,7 +99,7 @@ func TestTestCommand(t *testing.T) {
 		t.Fatalf("%v, %v, %s", err, jsonErr, out)
 	}
 	last := result.Steps[len(result.Steps)-1]
-	if result.OK || last.Name != "token" || result.Explanation == nil || result.Explanation.ID != "invalid_grant" {
+	if result.OK || last.Name != "token" || result.Explanation == nil || result.Explanation.ID != "google_revoked" {
 		t.Errorf("revoked: %+v", result)
 	}
 	if strings.Contains(out, "rt-"+revoked) {

@@ -125,6 +125,13 @@ func (g *Gateway) Config(t *testing.T, more ...string) []byte {
 			}
 			auth xoauth2 sandbox
 		}
+		upstream gmail {
+			dial %[4]s
+			tls starttls {
+				trust_pool file %[5]s
+			}
+			auth xoauth2 sandbox
+		}
 	}
 	smtp {
 		hostname localhost

@@ -157,7 +157,7 @@ func (f *statusFeed) scanUpstreams(app *upstreampool.App, dir *accounts.Director
 			down[u.Name] = true
 			note(accountNotice{
 				State: "upstream_down", Cause: fmt.Sprintf("%s: connections to %s fail", u.Name, u.Dial),
-				Remedy: "check network, DNS and the provider; `caddy smtp doctor` tells where it fails",
+				Remedy: "check network, DNS and the provider; `caddy smtp test ACCOUNT` says where it fails",
 			})
 		}
 	}
@@ -201,7 +201,7 @@ func (f *statusFeed) refusedNotice(a *accounts.Account, st upstreampool.AccountS
 	}
 	n = accountNotice{
 		Account: a.Name, State: "no_connection",
-		Cause: "no connection to upstream " + a.Upstream, Remedy: "`caddy smtp doctor` tells where it fails",
+		Cause: "no connection to upstream " + a.Upstream, Remedy: "`caddy smtp test ACCOUNT` says where it fails",
 	}
 	if st.Connections.Busy+st.Connections.Idle > 0 {
 		n.State, n.Cause = "fewer_connections", "no further connection to upstream "+a.Upstream
@@ -209,7 +209,8 @@ func (f *statusFeed) refusedNotice(a *accounts.Account, st upstreampool.AccountS
 	if st.LoginsResume != nil {
 		n.Until = st.LoginsResume.Truncate(time.Second)
 	}
-	if x, ok := explain.SMTP(st.LastError); ok {
+	about := explain.About{Account: a.Name, Mailbox: cmp.Or(a.Mailbox, a.Name), Unnamed: !f.accounts}
+	if x, ok := about.Of(st.LastError); ok {
 		n.Cause, n.Remedy = x.Cause, x.Remedy
 	}
 	// A provider's words may name the mailbox.

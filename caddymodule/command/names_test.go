@@ -1,0 +1,122 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package command_test
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+
+	"github.com/caddymail/mailgateway/caddymodule/command"
+)
+
+// namedCommand finds what a text tells its reader to run: up to two words.
+var namedCommand = regexp.MustCompile("(?:caddy|mailgateway) smtp ([a-z][a-z-]*)(?: ([a-z][a-z-]*))?")
+
+// announced are commands that the manual knows before they are there.
+var announced = []string{"ban", "session", "spool"}
+
+// TestNamedCommandsExist looks at each command that strings, pages and manual
+// tell an operator to run.
+func TestNamedCommandsExist(t *testing.T) {
+	root := &cobra.Command{Use: "smtp"}
+	command.Setup(root)
+	find := func(parent *cobra.Command, name string) *cobra.Command {
+		for _, c := range parent.Commands() {
+			if c.Name() == name {
+				return c
+			}
+		}
+		return nil
+	}
+	found := 0
+	err := filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if name := d.Name(); name != "../.." && strings.HasPrefix(name, ".") && name != ".." || name == "testdata" {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		switch filepath.Ext(path) {
+		case ".go", ".md", ".js", ".html", ".json", ".yaml", ".yml", ".sh", ".Caddyfile":
+		default:
+			return nil
+		}
+		// Tests name what does not exist, decisions what was.
+		if strings.HasSuffix(path, "_test.go") || strings.HasSuffix(path, "decisions.md") {
+			return nil
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		for _, m := range namedCommand.FindAllStringSubmatch(string(b), -1) {
+			c := find(root, m[1])
+			if c == nil && slices.Contains(announced, m[1]) {
+				continue
+			}
+			if c == nil {
+				t.Errorf("%s: there is no command %q", path, m[0])
+				continue
+			}
+			found++
+			if c.HasSubCommands() && m[2] != "" && find(c, m[2]) == nil {
+				t.Errorf("%s: there is no command %q", path, m[0])
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found < 60 {
+		t.Errorf("only %d commands found", found)
+	}
+}
+
+// TestMistypedCommand holds that a script does not go on after one.
+func TestMistypedCommand(t *testing.T) {
+	for args, want := range map[string]string{
+		"accounts list":  "did you mean 'account'?",
+		"account lst":    "did you mean 'list'?",
+		"tset a@b.c":     "did you mean 'test'?",
+		"qwertz":         "there is no command 'smtp qwertz'",
+		"account qwertz": "only ",
+	} {
+		cmd := &cobra.Command{Use: "smtp", SilenceErrors: true}
+		command.Setup(cmd)
+		cmd.SetArgs(strings.Fields(args))
+		if err := cmd.Execute(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", args, err, want)
+		}
+	}
+	cmd := &cobra.Command{Use: "smtp"}
+	command.Setup(cmd)
+	var out strings.Builder
+	cmd.SetOut(&out)
+	cmd.SetArgs(nil)
+	if err := cmd.Execute(); err != nil || !strings.Contains(out.String(), "account") {
+		t.Errorf("help: %v, %s", err, out.String())
+	}
+}

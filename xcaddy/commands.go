@@ -1,0 +1,76 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// init answers the commands of Caddy's that mean something else here. They are
+// registered within Caddy and cannot be replaced there.
+func init() {
+	if len(os.Args) > 1 {
+		if code, ok := answer(os.Args[1], os.Stdout, os.Stderr); ok {
+			os.Exit(code)
+		}
+	}
+}
+
+// answer runs a command and returns its exit code, if it is one of ours.
+func answer(command string, stdout, stderr io.Writer) (code int, ok bool) {
+	switch command {
+	case "version":
+		_, _ = fmt.Fprintln(stdout, version())
+		return 0, true
+	case "upgrade":
+		_, _ = fmt.Fprint(stderr, `Mailgateway is not upgraded by this command: it would fetch a Caddy without the gateway from caddyserver.com.
+Take the new release in the way that you took this one (package, image or archive), as docs/operations.md says.
+`)
+		return 1, true
+	case "add-package", "remove-package":
+		_, _ = fmt.Fprintf(stderr, `%s does not work with Mailgateway: it would fetch a Caddy without the gateway from caddyserver.com.
+Build a binary with further modules in place of it:
+	xcaddy build --with github.com/caddymail/mailgateway --with MODULE
+`, command)
+		return 1, true
+	}
+	return 0, false
+}
+
+// version names the gateway's version and Caddy's.
+func version() string {
+	ours := caddy.CustomVersion
+	if ours == "" {
+		ours = "mailgateway-devel"
+		if info, ok := debug.ReadBuildInfo(); ok && strings.HasPrefix(info.Main.Version, "v") {
+			ours = "mailgateway-" + info.Main.Version
+		}
+	}
+	caddys := "unknown"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, m := range info.Deps {
+			if m.Path == "github.com/caddyserver/caddy/v2" {
+				caddys = m.Version
+			}
+		}
+	}
+	return ours + " (Caddy " + caddys + ")"
+}

@@ -1,0 +1,44 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestAnswer holds that Caddy's commands that cannot work say what to do
+// instead, and fail.
+func TestAnswer(t *testing.T) {
+	for _, tc := range []struct {
+		command    string
+		code       int
+		ours       bool
+		out, error string
+	}{
+		{"version", 0, true, "mailgateway-", ""},
+		{"version", 0, true, " (Caddy ", ""},
+		{"upgrade", 1, true, "", "docs/operations.md"},
+		{"add-package", 1, true, "", "xcaddy build --with"},
+		{"remove-package", 1, true, "", "remove-package does not work"},
+		{"run", 0, false, "", ""},
+	} {
+		var out, errOut strings.Builder
+		code, ok := answer(tc.command, &out, &errOut)
+		if code != tc.code || ok != tc.ours || !strings.Contains(out.String(), tc.out) || !strings.Contains(errOut.String(), tc.error) {
+			t.Errorf("%s: %d, %t, %q, %q", tc.command, code, ok, out.String(), errOut.String())
+		}
+	}
+}
