@@ -27,6 +27,7 @@ import (
 	"github.com/caddymail/mailgateway/oauthtoken"
 	"github.com/caddymail/mailgateway/sandbox"
 	"github.com/caddymail/mailgateway/smtpapp"
+	"github.com/caddymail/mailgateway/spool"
 	"github.com/caddymail/mailgateway/upstreampool"
 )
 
@@ -45,11 +46,12 @@ func apps() map[string]any {
 // guests are the configurations of guest modules by the value of their inline
 // key.
 var guests = map[string]func() any{
-	"transport smtp": func() any { return new(upstreampool.SMTPTransport) },
-	"store storage":  func() any { return new(oauthtoken.StorageStore) },
-	"source inline":  func() any { return new(accounts.InlineSource) },
-	"source file":    func() any { return new(accounts.FileSource) },
-	"source dynamic": func() any { return new(accounts.DynamicSource) },
+	"transport smtp":  func() any { return new(upstreampool.SMTPTransport) },
+	"transport spool": func() any { return new(spool.Transport) },
+	"store storage":   func() any { return new(oauthtoken.StorageStore) },
+	"source inline":   func() any { return new(accounts.InlineSource) },
+	"source file":     func() any { return new(accounts.FileSource) },
+	"source dynamic":  func() any { return new(accounts.DynamicSource) },
 }
 
 // fieldSet is a set of fields of our configuration structs.

@@ -39,6 +39,7 @@ var allowedImports = map[string][]string{
 	"upstreampool": {"accounts", "explain", "grant", "relay"},
 	"oauthtoken":   {"explain", "grant"},
 	"sandbox":      {},
+	"spool":        {"accounts", "internal/generation", "internal/seal", "relay"},
 
 	// Sockets, generations and admission: for SMTP today, for IMAP next.
 	"internal/front":    {"internal/generation"},
@@ -58,7 +59,7 @@ var allowedImports = map[string][]string{
 
 	"caddymodule": {
 		"accounts", "caddymodule/admin", "caddymodule/command", "caddymodule/logbuffer", "caddymodule/statuspage",
-		"oauthtoken", "sandbox", "smtpapp", "upstreampool",
+		"oauthtoken", "sandbox", "smtpapp", "spool", "upstreampool",
 	},
 	"caddymodule/admin":       {"accounts", "explain", "grant", "oauthtoken", "operate", "smtpapp", "upstreampool"},
 	"caddymodule/command":     {"accounts", "caddymodule/admin", "explain", "grant", "operate", "sandbox"},

@@ -72,6 +72,11 @@ func smtpUpstreamsOptions(app *upstreampool.App) options {
 	}
 }
 
+// ownTransports read the blocks of our transports beside smtp.
+var ownTransports = map[string]func(d *caddyfile.Dispenser) (json.RawMessage, error){
+	"spool": parseSpool,
+}
+
 // parseUpstream reads the block of one upstream. Its lines are options of the
 // transport smtp, unless there is a line `transport`: then they stand in the
 // block of that. Syntax:
@@ -92,7 +97,12 @@ func parseUpstream(d *caddyfile.Dispenser, preset string) (json.RawMessage, erro
 			if !d.NextArg() {
 				return malformed(d, "upstream", "transport", errors.New("a kind is missing"))
 			}
-			if kind = d.Val(); kind != "smtp" {
+			kind = d.Val()
+			if parse, ok := ownTransports[kind]; ok {
+				guest, err = parse(d)
+				return err
+			}
+			if kind != "smtp" {
 				guest, err = parseModule(d, "upstream", "transport", "smtp_upstreams.transports", "transport")
 				return err
 			}
