@@ -142,7 +142,7 @@ func TestSpoolDelivers(t *testing.T) {
 	if !ok || "Subject:"+string(rest) != spoolText {
 		t.Errorf("the provider got %q", body)
 	}
-	if !strings.HasPrefix(string(trace), "Received: by mail.example.com (Mailgateway spool) with ESMTPA\r\n\tid "+id+"; ") ||
+	if !strings.HasPrefix(string(trace), "Received: by mail.example.com (Mailgateway spool) with UTF8SMTPA\r\n\tid "+id+"; ") ||
 		strings.Count(string(trace), "\r\n") != 2 {
 		t.Errorf("the trace is %q", trace)
 	}
@@ -165,7 +165,7 @@ func TestSpoolKeepsOut(t *testing.T) {
 	if _, err := g.Sandbox.AddFault(sandbox.Fault{Stage: "end", Action: "reply", Reply: "554 5.7.1 spam"}); err != nil {
 		t.Fatal(err)
 	}
-	if err := send(spoolText); err == nil || err.Error() != "554 5.7.1 spam" {
+	if err := send(spoolText); err == nil || !strings.Contains(err.Error(), "5.7.1 spam") {
 		t.Errorf("the client heard %v in place of the provider's refusal", err)
 	}
 }
@@ -178,4 +178,37 @@ func TestSpoolAlways(t *testing.T) {
 		t.Fatal(err)
 	}
 	await(t, "the delivery", func() bool { return g.Sandbox.MessageCount() == 1 && len(spool.Messages("", "")) == 0 })
+}
+
+// TestSpoolReports holds that a recipient who is refused for good is reported to
+// the operator's address, with the provider's words, and that nothing is said
+// about a report.
+func TestSpoolReports(t *testing.T) {
+	g, send := spooled(t, "always\n\t\t\t\treports it@example.com")
+	if _, err := g.Sandbox.AddFault(sandbox.Fault{Stage: "rcpt", Action: "reply", Reply: "550 5.1.1 no such user", Nth: 2, Times: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if err := send(spoolText); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "message and report", func() bool { return g.Sandbox.MessageCount() == 2 && len(spool.Messages("", "")) == 0 })
+	got := g.Sandbox.Messages()
+	if got[0].From != "scanner@example.com" || len(got[0].Rcpts) != 1 || got[0].Rcpts[0] != "a@example.org" {
+		t.Errorf("the message went out as %+v", got[0])
+	}
+	if got[1].From != "" || len(got[1].Rcpts) != 1 || got[1].Rcpts[0] != "it@example.com" {
+		t.Errorf("the report went out as %+v", got[1])
+	}
+	body, _ := g.Sandbox.Body(got[1].ID)
+	for _, want := range []string{
+		"Final-Recipient: rfc822; b@example.org\r\nAction: failed\r\nStatus: 5.1.1\r\nDiagnostic-Code: smtp; 550 5.1.1 no such user\r\n",
+		"Content-Type: multipart/report; report-type=delivery-status;", "\r\nSubject: scan\r\n",
+	} {
+		if !strings.Contains(string(body), want) {
+			t.Errorf("the report lacks %q:\n%s", want, body)
+		}
+	}
+	if strings.Contains(string(body), "a@example.org") {
+		t.Error("the report names a recipient who got the message")
+	}
 }

@@ -56,7 +56,7 @@ func (e *engine) attempt(ctx context.Context, t *Transport, m *message) (until t
 	}
 	defer rec.f.Close()
 	if now.Sub(m.env.Created) >= time.Duration(t.GiveUpAfter) {
-		e.giveUp(rec, t, m, log)
+		e.giveUp(rec, bodyOf, t, m, log)
 		return time.Time{}
 	}
 	acct, ok := t.account(m.env.Account)
@@ -77,7 +77,7 @@ func (e *engine) attempt(ctx context.Context, t *Transport, m *message) (until t
 	if ctx.Err() != nil && res.temporary() {
 		res.interrupted = true
 	}
-	return e.conclude(rec, t, m, res, log)
+	return e.conclude(rec, bodyOf, t, m, res, log)
 }
 
 // delivery is what came of one attempt.
@@ -168,7 +168,7 @@ func replyOf(err error) *relay.Reply {
 }
 
 // conclude notes what came of an attempt, and removes a message that is settled.
-func (e *engine) conclude(rec *record, t *Transport, m *message, d delivery, log *zap.Logger) (until time.Time) {
+func (e *engine) conclude(rec *record, bodyOf record, t *Transport, m *message, d delivery, log *zap.Logger) (until time.Time) {
 	now := time.Now()
 	if d.damaged != nil {
 		e.hold(rec, m, d.damaged.Error(), log)
@@ -219,7 +219,7 @@ func (e *engine) conclude(rec *record, t *Transport, m *message, d delivery, log
 		e.count("deferred")
 	}
 	if len(d.refused) > 0 {
-		t.report(e, m, d.refused, log)
+		t.report(e, bodyOf, m, d.refused, log)
 	}
 	if finished {
 		e.drop(m, log)
@@ -232,7 +232,7 @@ func (e *engine) conclude(rec *record, t *Transport, m *message, d delivery, log
 }
 
 // giveUp settles what is left of a message that is too old.
-func (e *engine) giveUp(rec *record, t *Transport, m *message, log *zap.Logger) {
+func (e *engine) giveUp(rec *record, bodyOf record, t *Transport, m *message, log *zap.Logger) {
 	var left []int
 	e.mu.Lock()
 	for i := range m.env.Rcpts {
@@ -246,7 +246,7 @@ func (e *engine) giveUp(rec *record, t *Transport, m *message, log *zap.Logger) 
 	e.count("given_up")
 	// The report first: if the process dies in between there are two of them,
 	// and never none.
-	t.report(e, m, left, log)
+	t.report(e, bodyOf, m, left, log)
 	if err := e.note(rec, m, &line{At: time.Now(), Event: eventResult, Refused: left}); err != nil {
 		log.Error("spooled message given up, but its file cannot be written", zap.Error(err))
 		return

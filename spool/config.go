@@ -73,7 +73,7 @@ type Transport struct {
 	MinFree float64 `json:"min_free,omitempty"`
 
 	// Reports is the address that is told of messages that could not be
-	// delivered, for accounts without one. Default: the message's sender.
+	// delivered. Default: the message's sender.
 	Reports string `json:"reports,omitempty"`
 
 	// Hostname is the name of this host in the Received line of kept messages.
@@ -89,6 +89,8 @@ type Transport struct {
 	started chan struct{} // closed by Attach
 	engine  *engine       // set before started is closed
 	lookup  accountSource
+	events  emitter
+	ctx     caddy.Context // for events alone: it ends with the configuration
 }
 
 // CaddyModule returns the Caddy module information.
@@ -109,7 +111,12 @@ const (
 
 // Provision resolves placeholders and fills in the defaults.
 func (t *Transport) Provision(ctx caddy.Context) error {
-	t.logger = ctx.Logger()
+	t.logger, t.ctx = ctx.Logger(), ctx
+	ev, err := ctx.App("events")
+	if err != nil {
+		return fmt.Errorf("getting events app: %w", err)
+	}
+	t.events, _ = ev.(emitter)
 	repl := caddy.NewReplacer()
 	for i, key := range t.EncryptionKeys {
 		v, err := repl.ReplaceOrErr(key, true, true)
