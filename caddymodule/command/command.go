@@ -58,6 +58,7 @@ func Setup(cmd *cobra.Command) {
 		loginCommand(),
 		testCommand(),
 		snippetCommand(),
+		spoolCommand(),
 		sandboxCommand(),
 	)
 }
