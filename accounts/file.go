@@ -32,7 +32,9 @@ func init() {
 // blank lines are skipped. The file is read again within two seconds of a
 // change. A bad line is reported with its number and field, and costs no other
 // account anything; its own account stays as it was. A file that cannot be
-// read, or without a single good line among its lines, changes nothing.
+// read, or without a single good line among its lines, changes nothing; nor does
+// one that is empty or has lost more than half of its accounts, until an
+// operator who was told so reloads the configuration.
 type FileSource struct {
 	// Path is the file. Placeholders such as {env.HOME} are resolved. It
 	// must exist when the configuration is loaded.
@@ -103,7 +105,7 @@ func (s *FileSource) Start() error {
 	// A reload of the configuration is when operators expect their changes
 	// to count. What is wrong is a problem then, not an error: the accounts
 	// that are known go on.
-	if err := s.state.load(); err != nil {
+	if err := s.state.confirm(); err != nil {
 		s.logger.Error("accounts file not loaded, the accounts stay as they were",
 			zap.String("file", s.key), zap.Error(err))
 	}
@@ -113,8 +115,9 @@ func (s *FileSource) Start() error {
 // Stop ends the watching when nobody else needs it.
 func (s *FileSource) Stop() { s.state.stop(s) }
 
-// Reload reads the file if it has changed.
-func (s *FileSource) Reload(context.Context) error { return s.state.load() }
+// Reload reads the file if it has changed. An operator asks for it, who may
+// confirm by it that accounts are gone.
+func (s *FileSource) Reload(context.Context) error { return s.state.confirm() }
 
 // Problems implements Source.
 func (s *FileSource) Problems() []Problem { return s.state.problems() }

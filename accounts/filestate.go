@@ -48,6 +48,7 @@ type fileState struct {
 	parsed *parsedFile
 	bad    error // what is wrong with the content of stamp as a whole
 	failed error // how the last load ended
+	told   error // the bad that an operator was told of
 
 	users generation.Stack[*FileSource] // those that watch; guards the two
 	quit  chan struct{}
@@ -78,11 +79,38 @@ func newFileState(path string, logger *zap.Logger) *fileState {
 func (f *fileState) load() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.failed = f.loadLocked()
+	f.failed = f.loadLocked(false)
 	return f.failed
 }
 
-func (f *fileState) loadLocked() error {
+// confirm is load at an operator's word: accounts that the file has lost are
+// let go, if the operator was told of them before.
+func (f *fileState) confirm() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.failed = f.loadLocked(true)
+	if f.failed != nil {
+		f.told = f.failed
+	}
+	return f.failed
+}
+
+// lossError is a file that holds too few of the accounts that are known. A
+// full disk makes such a file, and so does an editor that was killed.
+type lossError struct {
+	path      string
+	was, left int
+}
+
+func (e *lossError) Error() string {
+	what := fmt.Sprintf("holds %d of %d accounts", e.left, e.was)
+	if e.left == 0 {
+		what = fmt.Sprintf("holds none of %d accounts", e.was)
+	}
+	return e.path + ": " + what + "; the accounts stay as they were until that is confirmed: if it is meant, run `caddy reload --force`"
+}
+
+func (f *fileState) loadLocked(confirmed bool) error {
 	file, err := os.Open(f.path)
 	if err != nil {
 		return err
@@ -96,7 +124,9 @@ func (f *fileState) loadLocked() error {
 		return fmt.Errorf("%s: not a regular file", f.path)
 	}
 	stamp := fileStamp{info}
-	if f.parsed != nil && stamp.same(f.stamp) {
+	_, lost := errors.AsType[*lossError](f.bad)
+	confirmed = confirmed && lost && f.told == f.bad && stamp.same(f.stamp) //nolint:errorlint // the very one
+	if f.parsed != nil && stamp.same(f.stamp) && !confirmed {
 		return f.bad
 	}
 	p, err := parseLines(file, "file "+f.path, f.path, f.parsed, &f.index)
@@ -106,6 +136,10 @@ func (f *fileState) loadLocked() error {
 	if f.parsed != nil && f.index.Len() > 0 && len(p.lines) == 0 && len(p.problems) > 0 {
 		// Whatever this is, it is no accounts file.
 		f.stamp, f.bad = stamp, fmt.Errorf("no usable line: %w", problemError{p.problems[0]})
+		return f.bad
+	}
+	if was, left := f.index.Len(), len(p.accounts); f.parsed != nil && left < was && (left == 0 || left*2 < was) && !confirmed {
+		f.stamp, f.bad = stamp, &lossError{f.path, was, left}
 		return f.bad
 	}
 	f.stamp = stamp
@@ -153,6 +187,9 @@ func (f *fileState) problems() []Problem {
 	}
 	if f.parsed != nil {
 		list = append(list, f.parsed.problems...)
+		if len(f.parsed.accounts) == 0 && len(list) == 0 {
+			list = append(list, fileProblem(f.path, errors.New("the file holds no account")))
+		}
 	}
 	return list
 }
@@ -223,6 +260,9 @@ func (f *fileState) watch(quit <-chan struct{}, done chan<- struct{}) {
 		if msg != "" && msg != told {
 			f.log().Error("accounts file not loaded, the accounts stay as they were",
 				zap.String("file", f.path), zap.String("error", msg))
+			f.mu.Lock()
+			f.told = f.failed
+			f.mu.Unlock()
 		}
 		told = msg // each thing once
 	}

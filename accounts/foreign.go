@@ -69,8 +69,11 @@ type SuggestedProvider struct {
 	TokenURL string
 	AuthURL  string
 	Scopes   []string
-	// NeedsSecret tells that the file had a client secret.
+	// NeedsSecret says that the file had a client secret.
 	NeedsSecret bool
+	// Certificate and Key are the files of a client certificate, which takes
+	// the place of the secret. Key is empty where one file holds both.
+	Certificate, Key string
 	// Accounts is the number of accounts.
 	Accounts int
 }
@@ -112,6 +115,12 @@ func (p *SuggestedProvider) Caddyfile() (provider, upstream string) {
 	if p.NeedsSecret {
 		b.WriteString("\tclient_secret {file./run/credentials/" + p.Name + ".secret}\n")
 	}
+	if p.Certificate != "" {
+		line("client_certificate", p.Certificate)
+	}
+	if p.Key != "" {
+		line("client_key", p.Key)
+	}
 	if p.Grant != "" {
 		line("grant", p.Grant)
 	}
@@ -151,7 +160,7 @@ func quoteToken(s string) string {
 // its upstream. p has all but the names.
 func (f *Foreign) use(p SuggestedProvider, needsSecret bool) (upstream string) {
 	identity := strings.Join(append([]string{
-		p.Kind, p.Preset, p.Grant, p.Tenant, p.ClientID, p.TokenURL, p.Dial,
+		p.Kind, p.Preset, p.Grant, p.Tenant, p.ClientID, p.TokenURL, p.Dial, p.Certificate, p.Key,
 	}, p.Scopes...), "\x00")
 	i, ok := f.byIdentity[identity]
 	if !ok {
@@ -213,7 +222,7 @@ func (f *Foreign) finish() {
 }
 
 func readForeign(r io.Reader) ([]byte, error) {
-	data, err := io.ReadAll(io.LimitReader(r, maxForeign+1))
+	data, err := io.ReadAll(io.LimitReader(NewTextReader(r), maxForeign+1))
 	if err != nil {
 		return nil, err
 	}

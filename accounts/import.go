@@ -77,6 +77,54 @@ func (d *Directory) Import(ctx context.Context, r io.Reader) iter.Seq[ImportResu
 	}
 }
 
+// DryRun reads records as Import does and puts none: it yields each with what
+// is wrong with it, if anything is. What only a directory knows, such as which
+// source keeps an account, is not looked at.
+func DryRun(r io.Reader) iter.Seq2[Record, ImportResult] {
+	return func(yield func(Record, ImportResult) bool) {
+		lr := newLineReader(r)
+		for {
+			line, n, err := lr.next()
+			if errors.Is(err, io.EOF) {
+				return
+			}
+			broken := err != nil && !errors.Is(err, errLineTooLong)
+			if broken {
+				n++
+			}
+			if err == nil && len(bytes.TrimSpace(line)) == 0 {
+				continue
+			}
+			var rec Record
+			if err == nil {
+				rec, err = dryRecord(line)
+			}
+			res := ImportResult{Line: n, Name: rec.Name, Result: "valid"}
+			if err != nil {
+				name := rec.Name
+				if name == "" && !broken {
+					name = guessName(line)
+				}
+				res = importFailure(n, name, err)
+			}
+			if !yield(rec, res) || broken {
+				return
+			}
+		}
+	}
+}
+
+func dryRecord(line []byte) (Record, error) {
+	rec, err := decodeRecord(line)
+	if err == nil && rec.Name == "" {
+		err = &FieldError{Field: "name", Err: errors.New("must not be empty")}
+	}
+	if err == nil {
+		_, err = Compile(rec, "import")
+	}
+	return rec, err
+}
+
 // importer collects a batch. Two lines of one name are never in the same.
 type importer struct {
 	d       *Directory

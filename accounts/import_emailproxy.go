@@ -15,7 +15,6 @@
 package accounts
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -32,7 +31,6 @@ func ImportEmailProxy(r io.Reader) (*Foreign, error) {
 	if err != nil {
 		return nil, err
 	}
-	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
 	f := new(Foreign)
 	sections := parseINI(string(data))
 	servers := smtpServers(sections)
@@ -85,7 +83,7 @@ var emailProxyKnown = []string{
 	"documentation", "permission_url", "token_url", "oauth2_scope", "oauth2_flow", "oauth2_resource",
 	"client_id", "client_secret", "client_secret_encrypted", "redirect_uri", "redirect_listen_address",
 	"token_salt", "token_iterations", "access_token", "access_token_expiry", "refresh_token", "last_activity",
-	"api_key", "auth_code",
+	"api_key", "auth_code", "jwt_certificate_path", "jwt_key_path",
 }
 
 func (f *Foreign) emailProxyAccount(s *iniSection, servers []string) (im Imported) {
@@ -146,16 +144,26 @@ func (f *Foreign) emailProxyAccount(s *iniSection, servers []string) (im Importe
 	if (p.Kind == "google" || p.Kind == "microsoft") && p.Grant == "" && !sendsMail(p.Kind, s.values["oauth2_scope"]) {
 		im.note("option 'oauth2_scope': it does not cover sending; the consent for the gateway has to")
 	}
+	if p.Certificate = s.values["jwt_certificate_path"]; p.Certificate != "" {
+		p.Key = s.values["jwt_key_path"]
+		im.note("options 'jwt_certificate_path', 'jwt_key_path': they are `client_certificate` and `client_key` of the provider; the gateway must be allowed to read the files")
+	} else if s.values["jwt_key_path"] != "" {
+		im.note("option 'jwt_key_path': without a certificate it proves nothing; give the provider `client_certificate` and `client_key`")
+	}
 	p.Preset = presetOf(kind, s.name)
 	im.Record = Record{Name: s.name, Upstream: "imported"}
 	if _, err := Compile(im.Record, "import"); err != nil {
 		im.Err = err
 		return im
 	}
-	needsSecret := p.Grant != "service_account" &&
+	// Of the two the certificate is used there, too.
+	needsSecret := p.Grant != "service_account" && p.Certificate == "" &&
 		(s.values["client_secret"] != "" || s.values["client_secret_encrypted"] != "")
 	if s.values["client_secret_encrypted"] != "" {
 		im.note("option 'client_secret_encrypted': it cannot be read; take the secret from the provider's console")
+	}
+	if p.Grant == "client_credentials" && !needsSecret && p.Certificate == "" {
+		im.note("option 'client_secret': there is none, and grant `client_credentials` needs it, or `client_certificate`")
 	}
 	im.Record.Upstream = f.use(p, needsSecret)
 

@@ -38,7 +38,7 @@ type lineReader struct {
 }
 
 func newLineReader(r io.Reader) *lineReader {
-	return &lineReader{r: bufio.NewReaderSize(r, 64<<10)}
+	return &lineReader{r: bufio.NewReaderSize(NewTextReader(r), 64<<10)}
 }
 
 // next returns the next line without its end, and its number from 1. The
@@ -65,12 +65,7 @@ func (l *lineReader) next() ([]byte, int, error) {
 		if long {
 			return nil, l.line, errLineTooLong
 		}
-		b := bytes.TrimSuffix(l.buf, []byte("\n"))
-		b = bytes.TrimSuffix(b, []byte("\r"))
-		if l.line == 1 {
-			b = bytes.TrimPrefix(b, []byte("\xef\xbb\xbf"))
-		}
-		return b, l.line, nil
+		return bytes.TrimSuffix(l.buf, []byte("\n")), l.line, nil
 	}
 }
 

@@ -156,8 +156,72 @@ func TestFileChanges(t *testing.T) {
 	if got := names(s.Index()); got != "d=1" || len(s.Problems()) != 0 {
 		t.Errorf("accounts: %s, problems: %v", got, s.Problems())
 	}
-	if err := reload(""); err != nil || s.Index().Len() != 0 {
-		t.Errorf("empty file: %v, %d accounts", err, s.Index().Len())
+}
+
+// A disk that is full and an editor that is killed leave files that are empty
+// or cut off. They cost nothing until an operator confirms them.
+func TestFileThatLosesAccounts(t *testing.T) {
+	line := func(i int) string { return fmt.Sprintf(`{"name":"a%d","upstream":"1"}`+"\n", i) }
+	lines := func(n int) (text string) {
+		for i := range n {
+			text += line(i)
+		}
+		return text
+	}
+	for name, tc := range map[string]struct {
+		text string
+		left int // accounts once it is confirmed
+		kept bool
+	}{
+		"empty":               {"", 0, true},
+		"blank lines":         {"\n\n\r\n", 0, true},
+		"mark only":           {"\xef\xbb\xbf", 0, true},
+		"cut to less than ½":  {lines(4), 4, true},
+		"cut within a line":   {lines(4) + line(5)[:10], 4, true},
+		"one":                 {lines(1), 1, true},
+		"half":                {lines(5), 5, false},
+		"more":                {lines(20), 20, false},
+		"others, as many":     {strings.ReplaceAll(lines(10), `"a`, `"b`), 10, false},
+		"bad lines keep them": {strings.ReplaceAll(lines(10), `"upstream":"1"`, `"upstream":1`) + line(11), 11, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "accounts.jsonl")
+			replaceFile(t, path, lines(10))
+			s := openFile(t, path)
+			replaceFile(t, path, tc.text)
+			// The watcher looks, again and again.
+			for range 3 {
+				if err := s.state.load(); (err != nil) != tc.kept {
+					t.Fatalf("load: %v", err)
+				}
+			}
+			if !tc.kept {
+				if s.Index().Len() != tc.left {
+					t.Fatalf("%d accounts", s.Index().Len())
+				}
+				return
+			}
+			// Nobody was told yet, so that the reload confirms nothing.
+			if err := s.Reload(t.Context()); err == nil || s.Index().Len() != 10 {
+				t.Fatalf("a reload that came first: %v, %d accounts", err, s.Index().Len())
+			}
+			if ps := s.Problems(); len(ps) == 0 || !strings.Contains(ps[0].Message, "of 10 accounts") || !strings.Contains(ps[0].Message, "caddy reload --force") {
+				t.Fatalf("problems: %v", ps)
+			}
+			// A change after that is another loss to be told of.
+			replaceFile(t, path, tc.text+"\n")
+			if err := s.Reload(t.Context()); err == nil || s.Index().Len() != 10 {
+				t.Fatalf("confirmed what nobody was told of: %v, %d accounts", err, s.Index().Len())
+			}
+			if err := s.Reload(t.Context()); err != nil || s.Index().Len() != tc.left {
+				t.Fatalf("confirmed: %v, %d accounts", err, s.Index().Len())
+			}
+			// And the whole file counts at once.
+			replaceFile(t, path, lines(10))
+			if err := s.state.load(); err != nil || s.Index().Len() != 10 {
+				t.Fatalf("whole again: %v, %d accounts", err, s.Index().Len())
+			}
+		})
 	}
 }
 

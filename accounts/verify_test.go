@@ -397,9 +397,23 @@ func TestQueueIsBoundedAndHonoursContexts(t *testing.T) {
 
 func TestGeneratePassword(t *testing.T) {
 	seen := make(map[string]bool)
+	for n := MinPasswordLength; n <= MaxPasswordLength; n++ {
+		if plain, hash, err := GeneratePasswordOf(n); err != nil || len(plain) != n || hash != HashGenerated(plain) {
+			t.Fatalf("%d: %q %v", n, plain, err)
+		}
+	}
+	for _, n := range []int{-1, 0, MinPasswordLength - 1, MaxPasswordLength + 1} {
+		if _, _, err := GeneratePasswordOf(n); err == nil {
+			t.Errorf("length %d is taken", n)
+		}
+	}
+	used := make(map[rune]bool)
 	for range 100 {
 		plain, hash := GeneratePassword()
-		if len(plain) != 32 || strings.ContainsAny(plain, "01lo") || seen[plain] {
+		for _, c := range plain {
+			used[c] = true
+		}
+		if len(plain) != 16 || strings.ContainsAny(plain, "01lo") || seen[plain] {
 			t.Fatalf("password %q", plain)
 		}
 		seen[plain] = true
@@ -407,6 +421,9 @@ func TestGeneratePassword(t *testing.T) {
 		if err != nil || !h.matches(plain) || h.matches(plain[1:]) {
 			t.Fatal(err)
 		}
+	}
+	if len(used) != 32 {
+		t.Errorf("%d letters are used, which is not 5 bits", len(used))
 	}
 }
 

@@ -54,6 +54,7 @@ func init() {
 //		plaintext_auth
 //		fault <stage> <action> {
 //			reply          <code and text>
+//			retry_after    <seconds>
 //			delay          <duration>
 //			mailbox        <address>
 //			nth            <number>
@@ -133,6 +134,7 @@ func sandboxOptions(app *sandbox.App) options {
 func faultOptions(f *sandbox.Fault) options {
 	return options{
 		"reply":          text(&f.Reply),
+		"retry_after":    integer(&f.RetryAfter),
 		"delay":          duration(&f.Delay),
 		"mailbox":        text(&f.Mailbox),
 		"nth":            integer(&f.Nth),

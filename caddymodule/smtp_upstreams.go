@@ -72,11 +72,6 @@ func smtpUpstreamsOptions(app *upstreampool.App) options {
 	}
 }
 
-// ownTransports read the blocks of our transports beside smtp.
-var ownTransports = map[string]func(d *caddyfile.Dispenser) (json.RawMessage, error){
-	"spool": parseSpool,
-}
-
 // parseUpstream reads the block of one upstream. Its lines are options of the
 // transport smtp, unless there is a line `transport`: then they stand in the
 // block of that. Syntax:

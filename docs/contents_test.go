@@ -46,7 +46,7 @@ func TestRepliesAreDocumented(t *testing.T) {
 		return false
 	}
 	calls := 0
-	inspect(t, "../relay/table.go", func(n ast.Node) {
+	visit := func(n ast.Node) {
 		call, ok := n.(*ast.CallExpr)
 		if !ok {
 			return
@@ -71,7 +71,9 @@ func TestRepliesAreDocumented(t *testing.T) {
 		if !has("`"+code+"`", words) {
 			t.Errorf("replies.md has no row with `%s` and %q", code, words)
 		}
-	})
+	}
+	inspect(t, "../relay/table.go", visit)
+	inspect(t, "../relay/replies_api.go", visit)
 	if calls < 50 {
 		t.Errorf("found only %d replies in the table", calls)
 	}

@@ -32,7 +32,9 @@ type Fault struct {
 	// `tls` (the handshake), `auth`, `ready` (behind the positive reply to AUTH
 	// or to a message), `mail`, `rcpt`, `data` (the reply to
 	// DATA), `bdat` (a BDAT command), `body` (amid the body), `end` (the
-	// reply to the message), `rset`, `noop` or `quit`.
+	// reply to the message), `rset`, `noop`, `quit`, or, over HTTP, `api_head`
+	// (the head of the request is there), `api` (its body too, and nothing is
+	// kept) or `api_end` (the message is kept).
 	Stage string `json:"stage"`
 	// Action is what happens: `refuse` (reset at accept), `hang` (no further
 	// word), `close`, `reset` (TCP RST), `reply` (with Reply; a 421 closes),
@@ -43,8 +45,12 @@ type Fault struct {
 	// dies before the reply).
 	Action string `json:"action"`
 	// Reply is the code and text for `reply`, without CRLF; lines of a
-	// multi-line reply are separated by \n.
+	// multi-line reply are separated by \n. Over HTTP it is a status and the
+	// body as it is, or an error code and a message.
 	Reply string `json:"reply,omitempty"`
+	// RetryAfter is the header of that name of a `reply` over HTTP, in seconds.
+	// Default: none.
+	RetryAfter int `json:"retry_after,omitempty"`
 	// Delay is for `delay`.
 	Delay caddy.Duration `json:"delay,omitempty"`
 
@@ -78,8 +84,9 @@ type FaultStatus struct {
 var (
 	faultStages = []string{
 		"connect", "banner", "ehlo", "starttls", "tls", "auth", "ready", "mail", "rcpt", "data", "bdat", "body", "end",
-		"rset", "noop", "quit",
+		"rset", "noop", "quit", "api_head", "api", "api_end",
 	}
+	apiActions   = []string{"reply", "delay", "hang", "close", "reset"}
 	faultActions = []string{
 		"refuse", "hang", "close", "reset", "reply", "garbage", "endless_multiline", "long_line", "delay",
 		"wrong_certificate", "drop_after_accept",
@@ -106,6 +113,10 @@ func (f *Fault) validate() error {
 		return fmt.Errorf("refuse happens at stage connect only")
 	case f.Conn != "" && f.Conn != "fresh" && f.Conn != "pooled":
 		return fmt.Errorf("unrecognized conn '%s': want fresh or pooled", f.Conn)
+	case strings.HasPrefix(f.Stage, "api") && !slices.Contains(apiActions, f.Action):
+		return fmt.Errorf("action '%s' does not happen over HTTP: want one of %s", f.Action, strings.Join(apiActions, ", "))
+	case f.RetryAfter < 0 || f.RetryAfter > 0 && !strings.HasPrefix(f.Stage, "api"):
+		return fmt.Errorf("retry_after: must be a positive number of seconds, at a stage of HTTP")
 	case f.Nth < 0 || f.AfterBytes < 0 || f.AfterMessages < 0 || f.Skip < 0 || f.Times < 0:
 		return fmt.Errorf("nth, after_bytes, after_messages, skip and times must not be negative")
 	}

@@ -39,6 +39,8 @@ func (s *Sandbox) handler() http.Handler {
 	mux.HandleFunc("GET /keys", s.idTokenKeys)
 	mux.HandleFunc("GET /.well-known/openid-configuration", s.discovery)
 
+	mux.Handle("GET /reports", s.webAPI)
+
 	mux.HandleFunc("GET /messages", s.listMessages)
 	mux.HandleFunc("DELETE /messages", func(w http.ResponseWriter, _ *http.Request) {
 		s.DeleteMessages()
@@ -62,7 +64,14 @@ func (s *Sandbox) handler() http.Handler {
 		w.WriteHeader(http.StatusNoContent)
 	})
 	mux.HandleFunc("POST /control/{action}", s.control)
-	return mux
+	// Tenants' paths leave the mux no room for one more at the top.
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/v1.0/") {
+			s.webAPI.ServeHTTP(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {

@@ -40,6 +40,7 @@ type oauth struct {
 type accessToken struct {
 	mailbox string // empty: any, an application's own token
 	client  string
+	scope   string // empty: never said
 	expires time.Time
 	dead    bool
 }
@@ -117,7 +118,7 @@ func random() string {
 }
 
 // issue makes an access token; an empty mailbox makes an application's.
-func (o *oauth) issue(st *settings, mailbox, client string) string {
+func (o *oauth) issue(st *settings, mailbox, client, scope string) string {
 	t := random()
 	if n := st.tokenSize - len(t); n > 0 {
 		var sb strings.Builder
@@ -140,7 +141,7 @@ func (o *oauth) issue(st *settings, mailbox, client string) string {
 		}
 		o.sweepAt = 2*len(o.access) + 4096
 	}
-	o.access[t] = &accessToken{mailbox: mailbox, client: client, expires: now.Add(st.tokenLifetime)}
+	o.access[t] = &accessToken{mailbox: mailbox, client: client, scope: scope, expires: now.Add(st.tokenLifetime)}
 	return t
 }
 
@@ -330,7 +331,7 @@ func (s *Sandbox) ExpireTokens(mailbox string) int {
 
 // IssueToken gives an access token without the token endpoint.
 func (s *Sandbox) IssueToken(mailbox string) string {
-	return s.oauth.issue(s.settings.Load(), mailbox, "sandbox")
+	return s.oauth.issue(s.settings.Load(), mailbox, "sandbox", "")
 }
 
 // FailTokens makes the token endpoint fail; the zero value ends it.

@@ -25,6 +25,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/sandbox/webapi"
 )
 
 // Sandbox is a running provider. It needs no Caddy.
@@ -36,6 +38,7 @@ type Sandbox struct {
 	certs    certificates
 	oauth    oauth
 	web      *http.Server
+	webAPI   *webapi.Server
 
 	done chan struct{} // closed by Close
 	wg   sync.WaitGroup
@@ -90,6 +93,7 @@ func newSandbox(cfg *App, logger *zap.Logger) (*Sandbox, error) {
 		ports:  make(map[string]*port),
 		conns:  make(map[*conn]struct{}),
 	}
+	s.webAPI = webapi.New(webHost{s})
 	s.rec.init(st.keep)
 	s.oauth.init()
 	if err := s.certs.init(cfg.sign); err != nil {

@@ -83,7 +83,7 @@ func (s *Sandbox) token(w http.ResponseWriter, r *http.Request) {
 	case grantRefresh:
 		s.grantRefresh(w, st, client, form)
 	case grantClient:
-		s.answer(w, st, map[string]any{}, s.oauth.issue(st, "", client))
+		s.answer(w, st, map[string]any{}, s.oauth.issue(st, "", client, form.Get("scope")))
 	case grantCode:
 		s.grantCode(w, st, client, form)
 	case grantDevice:
@@ -225,7 +225,7 @@ func (s *Sandbox) grantRefresh(w http.ResponseWriter, st *settings, client strin
 	if scope := form.Get("scope"); scope != "" {
 		extra["scope"] = scope
 	}
-	s.answer(w, st, extra, s.oauth.issue(st, mailbox, client))
+	s.answer(w, st, extra, s.oauth.issue(st, mailbox, client, form.Get("scope")))
 }
 
 func (s *Sandbox) grantCode(w http.ResponseWriter, st *settings, client string, form url.Values) {
@@ -286,7 +286,7 @@ func (s *Sandbox) answerConsent(w http.ResponseWriter, st *settings, g *grant) {
 		}
 		extra["id_token"] = t
 	}
-	s.answer(w, st, extra, s.oauth.issue(st, g.mailbox, g.client))
+	s.answer(w, st, extra, s.oauth.issue(st, g.mailbox, g.client, g.scope))
 }
 
 func (s *Sandbox) grantJWT(w http.ResponseWriter, r *http.Request, st *settings, form url.Values) {
@@ -303,7 +303,7 @@ func (s *Sandbox) grantJWT(w http.ResponseWriter, r *http.Request, st *settings,
 			"Client is unauthorized to retrieve access tokens using this method, or client not authorized for any of the scopes requested.")
 		return
 	}
-	s.answer(w, st, map[string]any{}, s.oauth.issue(st, c.Subject, c.Issuer))
+	s.answer(w, st, map[string]any{}, s.oauth.issue(st, c.Subject, c.Issuer, ""))
 }
 
 func (s *Sandbox) answer(w http.ResponseWriter, st *settings, extra map[string]any, access string) {

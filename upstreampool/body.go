@@ -213,18 +213,14 @@ func lost(sent bool) outcome {
 }
 
 // bdat sends the body in chunks (RFC 3030). A body that ends in buf is one
-// command and one write. A reply is read for each chunk, one behind where the
-// provider has PIPELINING, but the last chunk is sent only when all others are
-// acknowledged: after a refused chunk the state is indeterminate (RFC 3030
-// section 2), and a LAST could commit what is left of the message.
+// command and one write. Each chunk is acknowledged before the next is sent:
+// after a refused chunk the state is indeterminate (RFC 3030 section 2), and a
+// LAST could commit what is left of the message; and among the replies to
+// several chunks one too many would not be seen. The next chunk is read from the
+// client while the reply to the one before is under way.
 func (c *conn) bdat(ctx context.Context, buf *bodyBuffer, eof bool, body io.Reader) outcome {
-	unread := 0
-	for {
-		allowed := 0 // chunks without a reply while another is sent
-		if c.caps.pipelining && !eof {
-			allowed = 1
-		}
-		for ; unread > allowed; unread-- {
+	for first := true; ; first = false {
+		if !first {
 			if out, ok := c.chunkReply(); !ok {
 				return out
 			}
@@ -238,13 +234,15 @@ func (c *conn) bdat(ctx context.Context, buf *bodyBuffer, eof bool, body io.Read
 		if err := c.armContext(ctx, c.s.dataTimeout); err != nil {
 			return lost(false)
 		}
+		if !c.silent() {
+			return c.unasked()
+		}
 		if err := c.write(buf.with(h)); err != nil {
-			return c.lastWords(unread)
+			return c.lastWords()
 		}
 		if eof {
 			return c.finalReply()
 		}
-		unread++
 		buf.n = 0
 		var err error
 		if eof, err = buf.fill(body); err != nil {
@@ -266,7 +264,7 @@ func (c *conn) chunkReply() (outcome, bool) {
 		// A chunk may be under way: only the end of the connection says
 		// for certain that nothing of this message is a command.
 		return outcome{reply: c.replies.Reply()}, false
-	case code >= 300:
+	case code != 250 || c.outOfStep(c.replies.Reply()):
 		return outcome{err: relay.ReplyUpstreamProtocol}, false
 	}
 	return outcome{}, true
@@ -275,35 +273,36 @@ func (c *conn) chunkReply() (outcome, bool) {
 // finalReply reads the reply to the end of data.
 func (c *conn) finalReply() outcome {
 	code, err := c.replies.Read()
-	if err != nil || code >= 300 && code < 400 {
+	if err != nil || code < 400 && code/10 != 25 || c.doubtful() {
 		return lost(true)
 	}
-	return outcome{reply: c.replies.Reply(), final: true, sound: true}
+	r := c.replies.Reply()
+	if r.Positive() {
+		if c.outOfStep(r) {
+			return lost(true)
+		}
+		c.ended = subject(r)
+	}
+	return outcome{reply: r, final: true, sound: true}
 }
 
 // lastWords is what follows a failed write: the provider may have said why it
-// closes. unread is the number of replies that may be due before that.
-func (c *conn) lastWords(unread int) outcome {
+// closes.
+func (c *conn) lastWords() outcome {
 	if c.arm(earlyReply) != nil {
 		return lost(false)
 	}
-	for i := 0; i <= unread; i++ {
-		code, err := c.replies.Read()
-		if err != nil {
-			break
-		}
-		if code >= 400 {
-			return outcome{reply: c.replies.Reply()}
-		}
+	if code, err := c.replies.Read(); err == nil && code >= 400 {
+		return outcome{reply: c.replies.Reply()}
 	}
 	return lost(false)
 }
 
 // refusedEarly reads the reply that the provider sent in the middle of the body.
 func (c *conn) refusedEarly() (outcome, bool) {
-	if c.br.Buffered() == 0 && c.ready.quiet() {
+	if c.silent() {
 		return outcome{}, false
 	}
-	out := c.lastWords(0)
+	out := c.lastWords()
 	return out, true
 }

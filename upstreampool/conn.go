@@ -41,8 +41,9 @@ type conn struct {
 	identity string
 	creds    credentials
 
-	tcp     net.Conn // the socket
-	nc      net.Conn // what SMTP is spoken on: tcp, or TLS over it
+	tcp     net.Conn  // the socket
+	nc      net.Conn  // what SMTP is spoken on: tcp, or TLS over it
+	deaf    *deafConn // between TLS and tcp
 	br      *bufio.Reader
 	replies *relay.ReplyReader
 	wbuf    []byte
@@ -51,6 +52,9 @@ type conn struct {
 	caps      caps
 	deadlines deadlines
 
+	ended     byte    // the subject digit of the last good end's enhanced code
+	peeked    []byte  // taken by held or peek, for the next Read
+	peekRoom  [1]byte // what peeked lies in
 	messages  int
 	needReset bool // an abandoned transaction is open
 	suspect   bool // ask the socket whatever the time
@@ -93,6 +97,14 @@ func (c *conn) write(b []byte) error {
 
 // command sends one line and reads its reply.
 func (c *conn) command(line []byte) (int, error) {
+	if !c.silent() {
+		return 0, errUnasked
+	}
+	return c.exchange(line)
+}
+
+// exchange is command where the connection is known to be silent.
+func (c *conn) exchange(line []byte) (int, error) {
 	if err := c.write(line); err != nil {
 		return 0, err
 	}
@@ -108,7 +120,7 @@ func (c *conn) usable(now int64, forced bool) bool {
 	if !forced && !c.suspect && now-c.idleSince < int64(recentUse) {
 		return true
 	}
-	if c.br.Buffered() > 0 || !c.ready.quiet() {
+	if c.buffered() || !c.ready.quiet() {
 		return false
 	}
 	c.suspect = false

@@ -58,6 +58,11 @@ type patient conn
 
 // Read implements io.Reader.
 func (p *patient) Read(b []byte) (int, error) {
+	if len(p.peeked) > 0 {
+		n := copy(b, p.peeked)
+		p.peeked = p.peeked[n:]
+		return n, nil
+	}
 	for {
 		n, err := p.nc.Read(b)
 		if n > 0 || err == nil || !timedOut(err) || !p.deadlines.read.Before(p.deadlines.readBy) {

@@ -244,7 +244,8 @@ func (c *conn) tell(tr *tracer, name string) {
 }
 
 func (c *conn) handshake(ctx context.Context, tr *tracer) error {
-	tc := tls.Client(c.tcp, c.s.tls)
+	c.deaf = &deafConn{Conn: c.tcp}
+	tc := tls.Client(c.deaf, c.s.tls)
 	if err := tc.HandshakeContext(ctx); err != nil {
 		return err
 	}

@@ -43,7 +43,10 @@ func (c *conn) data(ctx context.Context, buf *bodyBuffer, eof bool, body io.Read
 		return outcome{err: relay.ReplyBareNewline, sound: true}
 	}
 
-	code, err := c.command([]byte("DATA\r\n"))
+	if !c.silent() {
+		return c.unasked()
+	}
+	code, err := c.exchange([]byte("DATA\r\n"))
 	switch {
 	case err != nil:
 		return lostIn(err)
@@ -60,7 +63,7 @@ func (c *conn) data(ctx context.Context, buf *bodyBuffer, eof bool, body io.Read
 			return lost(false)
 		}
 		if err := c.write(wire); err != nil {
-			return c.lastWords(0)
+			return c.lastWords()
 		}
 		if eof {
 			return c.finalReply()

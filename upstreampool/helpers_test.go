@@ -34,7 +34,7 @@ import (
 )
 
 // testSettings is an upstream without limits that talks to p in the clear.
-func testSettings(t *testing.T, p *provider, mod ...func(*SMTPTransport)) *settings {
+func testSettings(t testing.TB, p *provider, mod ...func(*SMTPTransport)) *settings {
 	t.Helper()
 	tr := &SMTPTransport{
 		Hostname: "gateway.test",
@@ -136,7 +136,7 @@ func (k *tokens) Fresh(ctx context.Context, r oauthgrant.Request) (*oauth2.Token
 func (k *tokens) HasProvider(string) bool { return true }
 
 // testTLS makes a certificate for 127.0.0.1 and a pool that trusts it.
-func testTLS(t *testing.T) (*tls.Config, *x509.CertPool) {
+func testTLS(t testing.TB) (*tls.Config, *x509.CertPool) {
 	t.Helper()
 	pair := testpki.SelfSigned(testpki.Leaf{Names: []string{"provider.test", "127.0.0.1"}, Trusted: true})
 	return &tls.Config{Certificates: []tls.Certificate{pair}}, testpki.Trust(pair)

@@ -29,7 +29,7 @@ import (
 // provider is a real SMTP server on loopback whose every reply a test can
 // replace. It speaks the protocol by itself and keeps what it took.
 type provider struct {
-	t  *testing.T
+	t  testing.TB
 	ln net.Listener
 
 	caps     []string // EHLO keywords
@@ -74,7 +74,7 @@ type serverConn struct {
 
 var allCaps = []string{"PIPELINING", "SIZE 1000000", "8BITMIME", "SMTPUTF8", "CHUNKING", "DSN", "AUTH PLAIN LOGIN XOAUTH2 OAUTHBEARER"}
 
-func newProvider(t *testing.T, mod ...func(*provider)) *provider {
+func newProvider(t testing.TB, mod ...func(*provider)) *provider {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

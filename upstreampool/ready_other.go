@@ -18,9 +18,11 @@ package upstreampool
 
 import "net"
 
-// readiness can't ask here: a dead connection shows on the first flight.
+// readiness can't ask here: silent listens for a moment instead.
 type readiness struct{}
 
 func (*readiness) init(net.Conn) {}
+
+func (*readiness) known() bool { return false }
 
 func (*readiness) quiet() bool { return true }

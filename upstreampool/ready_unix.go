@@ -48,6 +48,9 @@ func (r *readiness) poll(fd uintptr) {
 	r.silent = err == nil && n == 0 || err == unix.EINTR //nolint:errorlint // an errno as it comes
 }
 
+// known reports whether the socket can be asked at all.
+func (r *readiness) known() bool { return r.raw != nil }
+
 // quiet tells whether the socket is open and has nothing to read, the end of
 // the stream included.
 func (r *readiness) quiet() bool {

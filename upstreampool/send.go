@@ -69,8 +69,11 @@ func (u *upstream) send(ctx context.Context, a *accounts.Account, from string, o
 	// Two flights. The recipient's slot is taken already.
 	rcpts, errs := [1]relay.Recipient{to}, [1]error{errPending}
 	t.flight(ctx, rcpts[:], errs[:])
-	if errs[0] != nil {
+	switch {
+	case errs[0] != nil:
 		return relay.Reply{}, t.info, errs[0]
+	case t.fatal != nil: // accepted, and then a reply too many
+		return relay.Reply{}, t.info, t.fatal
 	}
 	reply, err := t.transfer(ctx, buf, eof, body)
 	return reply, t.info, err
@@ -100,10 +103,15 @@ func (t *transaction) single(ctx context.Context, to *relay.Recipient, buf *body
 	if err := c.armContext(ctx, c.s.dataTimeout); err != nil {
 		return lost(false), true
 	}
+	if !c.silent() {
+		out := c.unasked()
+		out.untouched = true
+		return out, true
+	}
 	if err := c.write(buf.with(b)); err != nil {
 		// A part of the flight never reached the system, so the chunk can't be
 		// complete at the provider: nothing can have been accepted.
-		out := c.lastWords(0)
+		out := c.lastWords()
 		out.untouched = out.reply == nil || out.reply.Code == 421
 		return out, true
 	}

@@ -212,6 +212,9 @@ func (t *transaction) envelope(ctx context.Context, rcpts []relay.Recipient, err
 	if err := c.armContext(ctx, c.s.commandTimeout); err != nil {
 		return &flightError{err: err}
 	}
+	if !c.silent() {
+		return c.goodbye(0)
+	}
 	if !c.caps.pipelining {
 		return t.stepwise(rcpts, errs, mail)
 	}
@@ -253,6 +256,9 @@ func (t *transaction) envelope(ctx context.Context, rcpts []relay.Recipient, err
 		}
 		seen++
 	}
+	if c.doubtful() {
+		return &flightError{err: relay.ErrReply, replies: seen}
+	}
 	return nil
 }
 
@@ -266,7 +272,11 @@ func (t *transaction) stepwise(rcpts []relay.Recipient, errs []error, mail bool)
 		if err := c.expectReset(); err != nil {
 			return err
 		}
+		if !c.silent() {
+			return c.goodbye(0)
+		}
 	}
+	asked := !mail
 	if mail {
 		b := appendMail(c.wbuf[:0], &c.caps, t.from, &t.opts)
 		c.keep(b)
@@ -285,6 +295,10 @@ func (t *transaction) stepwise(rcpts []relay.Recipient, errs []error, mail bool)
 			errs[i] = t.refused
 			continue
 		}
+		if !asked && !c.silent() {
+			return c.goodbye(1)
+		}
+		asked = false
 		b := appendRcpt(c.wbuf[:0], &c.caps, rcpts[i].To, &rcpts[i].Opts)
 		c.keep(b)
 		if err := c.write(b); err != nil {
@@ -318,7 +332,7 @@ func (t *transaction) readMail() error {
 		return &flightError{err: err}
 	case code == 421:
 		return &flightError{err: errClosing, code: code, reply: c.replies.Reply()}
-	case code < 300:
+	case code == 250:
 		c.needReset = true
 	case code < 400:
 		return &flightError{err: relay.ErrReply, replies: 1}
@@ -344,7 +358,7 @@ func (t *transaction) readRcpt(dst *error, seen int) error {
 			c.needReset = true // it took a recipient after all
 		}
 		*dst = t.refused
-	case code < 300:
+	case code/10 == 25:
 		*dst = nil
 	case code < 400:
 		return &flightError{err: relay.ErrReply, replies: seen}
@@ -442,7 +456,7 @@ func (t *transaction) finish(sound bool) {
 		c.messages++
 	}
 	// A reply that answers nothing would answer the next message.
-	sound = sound && c.br.Buffered() == 0
+	sound = sound && !c.buffered()
 	t.ac.release(c, use, sound)
 }
 

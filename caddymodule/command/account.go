@@ -98,12 +98,14 @@ func eachAccount(cmd *cobra.Command, names []string, done string, do func(c *adm
 
 func accountAddCommand() *cobra.Command {
 	var rf recordFlags
+	var pw passwordFlags
 	cmd := &cobra.Command{
 		Use:   "add NAME --upstream UPSTREAM",
 		Short: "Adds an account",
 		Long: `
 Adds an account. Unless a password hash is given, a password is made up and
-shown this once; only its hash is kept. Secrets are read from files, never from
+shown this once; only its hash is kept. It has 16 letters and digits that are not
+mistaken for one another, which every device takes. Secrets are read from files, never from
 the command line, which other users of the machine can see.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -115,7 +117,9 @@ the command line, which other users of the machine can see.`,
 			var password string
 			if _, ok := fields["password_hashes"]; !ok && !rf.noPassword {
 				var hash string
-				password, hash = accounts.GeneratePassword()
+				if password, hash, err = pw.generate(); err != nil {
+					return err
+				}
 				fields["password_hashes"] = []string{hash}
 			}
 			c, err := newAdminClient(cmd)
@@ -134,12 +138,14 @@ the command line, which other users of the machine can see.`,
 		},
 	}
 	rf.register(cmd)
+	pw.register(cmd)
 	cmd.Flags().BoolVar(&rf.noPassword, "no-password", false, "Make up no password: nobody can log in")
 	return cmd
 }
 
 func accountSetCommand() *cobra.Command {
 	var rf recordFlags
+	var pw passwordFlags
 	var newPassword bool
 	cmd := &cobra.Command{
 		Use:   "set NAME",
@@ -153,7 +159,9 @@ func accountSetCommand() *cobra.Command {
 			var password string
 			if newPassword {
 				var hash string
-				password, hash = accounts.GeneratePassword()
+				if password, hash, err = pw.generate(); err != nil {
+					return err
+				}
 				fields["password_hashes"] = []string{hash}
 			}
 			if len(fields) == 0 {
@@ -171,6 +179,7 @@ func accountSetCommand() *cobra.Command {
 		},
 	}
 	rf.register(cmd)
+	pw.register(cmd)
 	cmd.Flags().BoolVar(&newPassword, "new-password", false, "Make up a password, which replaces all others")
 	return cmd
 }
@@ -190,8 +199,24 @@ func printWithPassword(cmd *cobra.Command, view admin.AccountView, done, passwor
 	if password == "" {
 		return nil
 	}
-	_, err := fmt.Fprintf(cmd.OutOrStdout(), "password: %s\n(It is not shown again.)\n", password)
+	_, err := fmt.Fprintf(cmd.OutOrStdout(), "password: %s\n(%d random bits. It is not shown again.)\n", password, accounts.PasswordBits(len(password)))
 	return err
+}
+
+// passwordFlags are how passwords are made up.
+type passwordFlags struct{ length int }
+
+func (pf *passwordFlags) register(cmd *cobra.Command) {
+	cmd.Flags().IntVar(&pf.length, "password-length", accounts.DefaultPasswordLength,
+		fmt.Sprintf("Characters of a password that is made up, %d to %d, of 5 random bits each", accounts.MinPasswordLength, accounts.MaxPasswordLength))
+}
+
+func (pf *passwordFlags) generate() (plain, hash string, err error) {
+	plain, hash, err = accounts.GeneratePasswordOf(pf.length)
+	if err != nil {
+		return "", "", fmt.Errorf("flag --password-length: %w", err)
+	}
+	return plain, hash, nil
 }
 
 // listFlags choose accounts.

@@ -47,6 +47,7 @@ func formatNames() []string {
 func accountImportCommand() *cobra.Command {
 	var format string
 	var dryRun bool
+	var pw passwordFlags
 	cmd := &cobra.Command{
 		Use:   "import [FILE]",
 		Short: "Imports accounts from a file or from standard input",
@@ -54,6 +55,8 @@ func accountImportCommand() *cobra.Command {
 Imports accounts. An account that exists is changed to what the file says, and
 keeps the secrets that the file does not name; an import that is repeated
 changes nothing. One bad account stops none of the others.
+
+Files are UTF-8 or UTF-16 with a byte order mark; lines end with LF, CRLF or CR.
 
 Formats:
 
@@ -81,7 +84,7 @@ each account that does not exist yet, and printed.`,
 				defer file.Close()
 				in = file
 			}
-			im := &importRun{cmd: cmd}
+			im := &importRun{cmd: cmd, password: pw}
 			if convert != nil {
 				foreign, err := convert(in)
 				if err != nil {
@@ -93,7 +96,7 @@ each account that does not exist yet, and printed.`,
 			}
 			var err error
 			if dryRun {
-				err = printDryRun(cmd, in)
+				err = im.dryRun(in)
 			} else {
 				err = im.run(in)
 			}
@@ -104,28 +107,36 @@ each account that does not exist yet, and printed.`,
 		},
 	}
 	cmd.Flags().StringVar(&format, "format", "jsonl", "Format of the file: "+strings.Join(formatNames(), ", "))
+	pw.register(cmd)
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "Show the accounts, without their secrets, and import nothing")
 	return cmd
 }
 
-// printDryRun shows what would be imported.
-func printDryRun(cmd *cobra.Command, lines io.Reader) error {
-	dec := json.NewDecoder(lines)
-	for {
-		var rec accounts.Record
-		err := dec.Decode(&rec)
-		if errors.Is(err, io.EOF) {
-			return nil
+// dryRun shows what would be imported, and what is wrong with the rest.
+func (im *importRun) dryRun(lines io.Reader) error {
+	total, bad := 0, 0
+	for rec, res := range accounts.DryRun(lines) {
+		total++
+		if i := res.Line - 1; i >= 0 && i < len(im.origins) {
+			res.Line = im.origins[i]
 		}
-		if err != nil {
-			return fmt.Errorf("reading accounts: malformed JSON at octet %d", dec.InputOffset())
+		if res.Err != nil {
+			bad++
+			if err := im.print(importedLine{ImportResult: res}); err != nil {
+				return err
+			}
+			continue
 		}
 		line, err := json.Marshal(rec.Redacted())
 		if err != nil {
 			return err
 		}
-		if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s\n", line); err != nil {
+		if _, err := fmt.Fprintf(im.cmd.OutOrStdout(), "%s\n", line); err != nil {
 			return err
 		}
 	}
+	if bad > 0 {
+		return fmt.Errorf("%d of %d accounts would not be imported", bad, total)
+	}
+	return nil
 }

@@ -32,6 +32,8 @@ import (
 // importRun is an import under way.
 type importRun struct {
 	cmd *cobra.Command
+	// password is how passwords are made up.
+	password passwordFlags
 	// passwords are those that were made up, by account.
 	passwords map[string]string
 	// origins are the lines of the foreign file, by our line.
@@ -71,7 +73,10 @@ func (im *importRun) fromForeign(f *accounts.Foreign, dryRun bool) (io.Reader, e
 				return nil, err
 			}
 			if !exists && im.passwords[a.Record.Name] == "" {
-				password, hash := accounts.GeneratePassword()
+				password, hash, err := im.password.generate()
+				if err != nil {
+					return nil, err
+				}
 				im.passwords[a.Record.Name] = password
 				a.Record.PasswordHashes = []string{hash}
 			}

@@ -22,6 +22,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddymail/mailgateway/caddymodule/admin"
 	"github.com/caddymail/mailgateway/caddymodule/gatewaytest"
@@ -171,7 +172,7 @@ func TestNeedsConsent(t *testing.T) {
 		t.Fatal(err)
 	}
 	app.Warm(operate.GrantOf("sandbox", a))
-	for range 500 {
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); {
 		if m := g.Do(t, "GET", admin.AccountPath(name), "").Want(http.StatusOK); m["state"] == "needs_consent" {
 			if m["token"].(map[string]any)["state"] != "reauth_required" {
 				t.Errorf("account: %v", m)

@@ -1,0 +1,149 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package graph
+
+import (
+	"cmp"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/grant"
+)
+
+// Transport is an upstream that is a mailbox at Microsoft Graph.
+type Transport struct {
+	// Cloud is `global`, `us_gov` (GCC High), `us_dod` or `china`. Default: `global`.
+	Cloud string `json:"cloud,omitempty"`
+	// Endpoint is the base URL of Graph. Default: the cloud's.
+	Endpoint string `json:"endpoint,omitempty"`
+	// TrustPoolRaw is the trust pool for the endpoint. Default: the system's.
+	TrustPoolRaw json.RawMessage `json:"trust_pool,omitempty" caddy:"namespace=tls.ca_pool.source inline_key=provider"`
+	// Provider names the OAuth provider. Default: `microsoft`.
+	Provider string `json:"provider,omitempty"`
+	// Scopes are what the access token is asked for. Default: Mail.Send of the
+	// cloud's Graph and offline_access, or its .default with app_only.
+	Scopes []string `json:"scopes,omitempty"`
+	// AppOnly says that the provider's tokens are an application's own.
+	// Default: false.
+	AppOnly bool `json:"app_only,omitempty"`
+	// User is whose mailbox the request names: `mailbox`, which is the
+	// account's, or `me`, the token's own user. Personal accounts need `me`.
+	// Default: `mailbox`.
+	User string `json:"user,omitempty"`
+
+	// MaxSize is the largest message, in octets. Default: 3000000, which is
+	// 4 MB in base64.
+	MaxSize int64 `json:"max_size,omitempty"`
+	// Rewrite takes recipients out of the header that the envelope does not
+	// name, in place of refusing the message. It breaks DKIM. Default: false.
+	Rewrite bool `json:"rewrite,omitempty"`
+	// NullSender sends messages with the null sender, which then leave as the
+	// mailbox. Default: false.
+	NullSender bool `json:"null_sender,omitempty"`
+
+	// MaxConnsPerAccount is the number of requests of a mailbox at a time, at
+	// most 4. Default: 4.
+	MaxConnsPerAccount int `json:"max_conns_per_account,omitempty"`
+	// RatePerAccount limits messages of a mailbox. Default: 30/1m.
+	RatePerAccount accounts.Rate `json:"rate_per_account,omitzero"`
+	// MessagesPerAccount limits messages of a mailbox in a long period.
+	// Default: no limit.
+	MessagesPerAccount accounts.Rate `json:"messages_per_account,omitzero"`
+	// RecipientsPerAccount limits recipients of a mailbox. Default: 10000/24h.
+	RecipientsPerAccount accounts.Rate `json:"recipients_per_account,omitzero"`
+	// MaxWait is how long a message waits for its turn. Default: 30s.
+	MaxWait caddy.Duration `json:"max_wait,omitempty"`
+	// Timeout is how long one request may take. Default: 2m.
+	Timeout caddy.Duration `json:"timeout,omitempty"`
+
+	name   string
+	roots  *x509.CertPool
+	tokens grant.Source
+	logger *zap.Logger
+	client *client
+}
+
+// graphs are the base URLs by cloud
+// (https://learn.microsoft.com/graph/deployments).
+var graphs = map[string]string{
+	"global": "https://graph.microsoft.com",
+	"us_gov": "https://graph.microsoft.us",
+	"us_dod": "https://dod-graph.microsoft.us",
+	"china":  "https://microsoftgraph.chinacloudapi.cn",
+}
+
+// providerConcurrency is the requests that Graph serves at a time, for an
+// application and a mailbox
+// (https://learn.microsoft.com/graph/throttling-limits#outlook-service-limits).
+const providerConcurrency = 4
+
+// fill sets the defaults and checks the rest.
+func (t *Transport) fill() error {
+	t.Cloud = cmp.Or(t.Cloud, "global")
+	base, ok := graphs[t.Cloud]
+	if !ok {
+		return fmt.Errorf("cloud: unrecognized '%s': want global, us_gov, us_dod or china", t.Cloud)
+	}
+	t.Endpoint = strings.TrimSuffix(cmp.Or(t.Endpoint, base), "/")
+	if u, err := url.Parse(t.Endpoint); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.RawQuery != "" || u.User != nil {
+		return fmt.Errorf("endpoint: malformed URL '%s'", t.Endpoint)
+	} else if u.Scheme == "http" && !loopback(u.Hostname()) {
+		return errors.New("endpoint: http is for this machine only, since requests carry access tokens")
+	}
+	t.Provider = cmp.Or(t.Provider, "microsoft")
+	t.User = cmp.Or(t.User, "mailbox")
+	switch {
+	case t.User != "mailbox" && t.User != "me":
+		return fmt.Errorf("user: unrecognized '%s': want mailbox or me", t.User)
+	case t.User == "me" && t.AppOnly:
+		return errors.New("user: an application's own token has no `me`")
+	}
+	if len(t.Scopes) == 0 {
+		t.Scopes = []string{base + "/Mail.Send", "offline_access"}
+		if t.AppOnly {
+			t.Scopes = []string{base + "/.default"}
+		}
+	}
+	t.MaxSize = cmp.Or(t.MaxSize, 3_000_000)
+	t.MaxConnsPerAccount = cmp.Or(t.MaxConnsPerAccount, providerConcurrency)
+	t.MaxWait = cmp.Or(t.MaxWait, caddy.Duration(30*time.Second))
+	t.Timeout = cmp.Or(t.Timeout, caddy.Duration(2*time.Minute))
+	if t.RatePerAccount.IsZero() {
+		t.RatePerAccount = accounts.Rate{Count: 30, Per: time.Minute}
+	}
+	if t.RecipientsPerAccount.IsZero() {
+		t.RecipientsPerAccount = accounts.Rate{Count: 10000, Per: 24 * time.Hour}
+	}
+	switch {
+	case t.MaxSize < 0:
+		return errors.New("max_size: must not be negative")
+	case t.MaxConnsPerAccount < 0 || t.MaxConnsPerAccount > providerConcurrency:
+		return fmt.Errorf("max_conns_per_account: want 1 to %d, which is what Graph serves at a time", providerConcurrency)
+	case t.MaxWait < 0:
+		return errors.New("max_wait: must not be negative")
+	case t.Timeout < 0:
+		return errors.New("timeout: must not be negative")
+	}
+	return nil
+}

@@ -1,0 +1,188 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package graph
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddymail/mailgateway/relay"
+)
+
+// outcome is what the ledger learns from a request.
+type outcome struct {
+	// sent: the message counts.
+	sent bool
+	// unknown: it counts, and the request may be running yet at the provider.
+	unknown bool
+	// hold is how long the mailbox shall send nothing.
+	hold time.Duration
+}
+
+// answer is an HTTP answer.
+type answer struct {
+	status     int
+	id         string        // of the request, for support
+	codes      []string      // the error's, the most precise last, in lower case
+	said       string        // code and message
+	claims     bool          // a policy wants the user
+	retryAfter time.Duration // 0: none given
+}
+
+// graphError is the body of an error
+// (https://learn.microsoft.com/graph/errors).
+type graphError struct {
+	Code       string      `json:"code"`
+	Message    string      `json:"message"`
+	InnerError *graphError `json:"innerError"`
+}
+
+func newAnswer(resp *http.Response, body []byte) *answer {
+	a := &answer{status: resp.StatusCode, id: resp.Header.Get("Request-Id"), claims: claimed(resp.Header)}
+	if n, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && n > 0 {
+		a.retryAfter = time.Duration(n) * time.Second
+	}
+	var e struct {
+		Error *graphError `json:"error"`
+	}
+	if json.Unmarshal(body, &e) == nil && e.Error != nil {
+		a.said = strings.TrimSpace(e.Error.Code + " " + e.Error.Message)
+		for inner, depth := e.Error, 0; inner != nil && depth < 8; inner, depth = inner.InnerError, depth+1 {
+			if inner.Code != "" {
+				a.codes = append(a.codes, strings.ToLower(inner.Code))
+			}
+		}
+	}
+	if a.said == "" {
+		a.said = "HTTP " + strconv.Itoa(a.status)
+	}
+	return a
+}
+
+// What an answer does to the mailbox beyond this message.
+const (
+	goOn      = 0
+	holdAsked = 25 * time.Second // and nothing said how long
+	holdHour  = time.Hour        // a limit of sending, or a mailbox that is blocked
+	// maxHold bounds what a provider may ask for.
+	maxHold = 24 * time.Hour
+)
+
+// meaning is an enhanced reply and what follows.
+type meaning struct {
+	code, class, subject, detail int
+	hold                         time.Duration
+}
+
+// meanings are the known error codes, in lower case
+// (https://learn.microsoft.com/graph/errors, and those that Outlook on the web
+// handles itself).
+var meanings = map[string]meaning{
+	"invalidauthenticationtoken":          {454, 4, 7, 0, goOn},
+	"unauthenticated":                     {454, 4, 7, 0, goOn},
+	"erroraccessdenied":                   {550, 5, 7, 1, goOn},
+	"authorization_requestdenied":         {550, 5, 7, 1, goOn},
+	"errorsendasdenied":                   {550, 5, 7, 60, goOn},
+	"mailboxnotenabledforrestapi":         {550, 5, 1, 8, goOn},
+	"extensionerror":                      {550, 5, 1, 8, goOn},
+	"resourcenotfound":                    {550, 5, 1, 8, goOn},
+	"request_resourcenotfound":            {550, 5, 1, 8, goOn},
+	"errorinvaliduser":                    {550, 5, 1, 8, goOn},
+	"errornonexistentmailbox":             {550, 5, 1, 8, goOn},
+	"errorinvalidrecipients":              {554, 5, 1, 3, goOn},
+	"errormimecontentinvalid":             {554, 5, 6, 0, goOn},
+	"errormimecontentconversionfailed":    {554, 5, 6, 0, goOn},
+	"errormessagesizeexceeded":            {552, 5, 3, 4, goOn},
+	"errorquotaexceeded":                  {452, 4, 2, 2, goOn},
+	"errorsubmissionquotaexceeded":        {451, 4, 7, 1, holdHour},
+	"errorexceededmessagelimit":           {451, 4, 7, 1, holdHour},
+	"errorexceededhourlymessagelimit":     {451, 4, 7, 1, holdHour},
+	"errormessagethrottled":               {451, 4, 7, 1, holdHour},
+	"errorexceededmaxrecipientlimit":      {452, 4, 5, 3, goOn},
+	"erroraccountsuspend":                 {550, 5, 7, 1, holdHour},
+	"errormessagesubmissionblocked":       {550, 5, 7, 1, holdHour},
+	"applicationthrottled":                {451, 4, 7, 1, holdAsked},
+	"toomanyrequests":                     {451, 4, 7, 1, holdAsked},
+	"activitylimitreached":                {451, 4, 7, 1, holdAsked},
+	"commandconcurrencylimitreached":      {451, 4, 7, 1, holdAsked},
+	"errorserverbusy":                     {451, 4, 3, 2, holdAsked},
+	"servicenotavailable":                 {451, 4, 3, 2, holdAsked},
+	"errormailboxstoreunavailable":        {451, 4, 3, 2, holdAsked},
+	"errormailboxmoveinprogress":          {451, 4, 3, 2, holdAsked},
+	"errormimecontentinvalidbase64string": {554, 5, 6, 0, goOn},
+}
+
+// meaning finds the most precise known code. Consumer accounts put a suffix
+// behind some.
+func (a *answer) meaning() (meaning, bool) {
+	for i := len(a.codes) - 1; i >= 0; i-- {
+		if m, ok := meanings[strings.TrimSuffix(a.codes[i], "showtierupgrade")]; ok {
+			return m, true
+		}
+	}
+	return meaning{}, false
+}
+
+// reply says what the answer means to the client, and to the ledger.
+func (a *answer) reply() (*relay.Reply, outcome) {
+	m, known := a.meaning()
+	switch {
+	case a.status == http.StatusAccepted:
+		// A Retry-After beside 202 does not take the acceptance back: to
+		// repeat it doubles the message (msgraph-sdk-java#1487). The next
+		// message waits.
+		return relay.ReplyAPIOK(a.id), outcome{sent: true, hold: min(a.retryAfter, maxHold)}
+	case a.status == http.StatusInsufficientStorage:
+		return relay.ReplyAPI(452, 4, 2, 2, a.said), outcome{}
+	case a.status == http.StatusServiceUnavailable && known && m.code < 500:
+		return a.wait(m, holdAsked)
+	case a.status == http.StatusRequestTimeout, a.status >= 500, a.status < 300:
+		return relay.ReplyAPIUnknown, outcome{unknown: true, hold: min(a.retryAfter, maxHold)}
+	case a.status == http.StatusTooManyRequests:
+		if !known || m.hold < holdAsked {
+			m = meaning{451, 4, 7, 1, holdAsked}
+		}
+		return a.wait(m, m.hold)
+	case a.claims || a.status == http.StatusUnauthorized:
+		return relay.ReplyAPI(454, 4, 7, 0, "The provider wants the user to consent or log in again: "+a.said), outcome{}
+	case a.status == http.StatusRequestEntityTooLarge:
+		return relay.ReplyAPI(552, 5, 3, 4, "The provider's API takes no message of this size: send it through SMTP"), outcome{}
+	case known && m.hold > 0:
+		return a.wait(m, m.hold)
+	case known:
+		return relay.ReplyAPI(m.code, m.class, m.subject, m.detail, a.said), outcome{}
+	case a.status < 400: // a redirect: the endpoint is another
+		return relay.ReplyAPI(451, 4, 3, 5, "The provider's API is elsewhere: "+a.said), outcome{}
+	}
+	return relay.ReplyAPI(554, 5, 0, 0, a.said), outcome{}
+}
+
+// wait refuses and holds the mailbox for as long as was asked, or by default.
+func (a *answer) wait(m meaning, otherwise time.Duration) (*relay.Reply, outcome) {
+	hold := otherwise
+	if a.retryAfter > 0 && m.hold != holdHour {
+		hold = min(a.retryAfter, maxHold)
+	}
+	if m.code >= 500 {
+		return relay.ReplyAPI(m.code, m.class, m.subject, m.detail, a.said), outcome{hold: hold}
+	}
+	if m.detail == 1 {
+		return relay.ReplyAPIHold(a.said, hold), outcome{hold: hold}
+	}
+	return relay.ReplyAPI(m.code, m.class, m.subject, m.detail, a.said), outcome{hold: hold}
+}

@@ -1,0 +1,156 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package envelope
+
+import (
+	"bytes"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestFit(t *testing.T) {
+	const body = "\r\n\r\nhello\r\n"
+	for _, tc := range []struct {
+		name, head string
+		rcpts      []string
+		want       string // what goes in front; "parse" or "beyond" for errors
+		beyond     []string
+	}{
+		{"the same", "To: a@b.c", []string{"a@b.c"}, "", nil},
+		{"case", "TO: A@B.c", []string{"a@b.C"}, "", nil},
+		{"blind", "To: a@b.c", []string{"a@b.c", "x@y.z", "X@y.z"}, "Bcc: x@y.z\r\n", nil},
+		{"undisclosed", "To: undisclosed-recipients:;", []string{"a@b.c", "d@e.f"}, "Bcc: a@b.c,\r\n d@e.f\r\n", nil},
+		{"no field", "Subject: x", []string{"a@b.c"}, "Bcc: a@b.c\r\n", nil},
+		{"group", "To: friends: a@b.c, D <d@e.f>;, g@h.i", []string{"a@b.c", "d@e.f", "g@h.i"}, "", nil},
+		{"several fields", "To: a@b.c\r\nCc: d@e.f\r\nTo: g@h.i\r\nBcc: j@k.l", []string{"a@b.c", "d@e.f", "g@h.i", "j@k.l"}, "", nil},
+		{"folded", "To: a@b.c,\r\n\td@e.f", []string{"a@b.c", "d@e.f"}, "", nil},
+		{"comments", "To: (x@y.z \\) (n)) A <a@b.c> (d@e.f)", []string{"a@b.c"}, "", nil},
+		{"quoted at", "To: \"x@y.z, <d@e.f>\" <a@b.c>", []string{"a@b.c"}, "", nil},
+		{"quotes without need", "To: \"a\"@b.c", []string{"a@b.c"}, "", nil},
+		{"quotes with need", "To: \"a a\"@b.c", []string{"\"a a\"@b.c"}, "", nil},
+		{"encoded word", "To: =?utf-8?q?x=40y=2Ez?= <a@b.c>", []string{"a@b.c"}, "", nil},
+		{"full stop in a name", "To: J. Doe <a@b.c>", []string{"a@b.c"}, "", nil},
+		{"empty places", "To: ,a@b.c,,", []string{"a@b.c"}, "", nil},
+		{"empty field", "To:", []string{"a@b.c"}, "Bcc: a@b.c\r\n", nil},
+		{"beyond", "To: a@b.c, d@e.f\r\nCc: g@h.i", []string{"a@b.c"}, "beyond", []string{"d@e.f", "g@h.i"}},
+		{"an earlier hand", "To: a@b.c\r\nResent-To: d@e.f", []string{"a@b.c"}, "beyond", []string{"d@e.f"}},
+		{"an earlier hand that counts for nothing", "Resent-To: a@b.c", []string{"a@b.c"}, "Bcc: a@b.c\r\n", nil},
+
+		{"route", "To: <@x.y,@z.z:a@b.c>", []string{"a@b.c"}, "parse", nil},
+		{"unquoted at", "To: a@b.c <a@b.c>", []string{"a@b.c"}, "parse", nil},
+		{"side by side", "To: a@b.c d@e.f", []string{"a@b.c", "d@e.f"}, "parse", nil},
+		{"semicolons", "To: a@b.c; d@e.f", []string{"a@b.c", "d@e.f"}, "parse", nil},
+		{"open quote", "To: \"a <a@b.c>", []string{"a@b.c"}, "parse", nil},
+		{"open comment", "To: a@b.c (d@e.f", []string{"a@b.c"}, "parse", nil},
+		{"open group", "To: g: a@b.c", []string{"a@b.c"}, "parse", nil},
+		{"group in a group", "To: g: h: a@b.c;;", []string{"a@b.c"}, "parse", nil},
+		{"blank before the colon", "To : a@b.c", []string{"a@b.c"}, "parse", nil},
+		{"bare LF", "Subject: x\nTo: d@e.f\r\nCc: a@b.c", []string{"a@b.c"}, "parse", nil},
+		{"bare CR", "Subject: x\rTo: d@e.f\r\nCc: a@b.c", []string{"a@b.c"}, "parse", nil},
+		{"a line of blanks", "To: a@b.c\r\n \r\nCc: d@e.f", []string{"a@b.c"}, "parse", nil},
+		{"no name", "To: a@b.c\r\n: d@e.f", []string{"a@b.c"}, "parse", nil},
+		{"a line that is no field", "To: a@b.c\r\nhello", []string{"a@b.c"}, "parse", nil},
+		{"blank in front", " To: a@b.c", []string{"a@b.c"}, "parse", nil},
+		{"blanks in an address", "To: a @ b.c", []string{"a@b.c"}, "parse", nil},
+		{"a name alone", "To: someone", []string{"a@b.c"}, "parse", nil},
+		{"an encoded word with a comma", "To: =?utf-8?q?a,d@e.f?= <a@b.c>", []string{"a@b.c"}, "parse", nil},
+		{"From that cannot be read", "From: a@b.c <a@b.c>\r\nTo: a@b.c", []string{"a@b.c"}, "parse", nil},
+		{"a line break in an address", "To: \"a\r\n b\"@b.c", []string{"a@b.c"}, "parse", nil},
+	} {
+		msg := []byte(tc.head + body)
+		m, err := Fit(msg, tc.rcpts, false)
+		parse, isParse := errors.AsType[*ParseError](err)
+		beyond, isBeyond := errors.AsType[*BeyondError](err)
+		switch {
+		case tc.want == "parse":
+			if !isParse {
+				t.Errorf("%s: %+v, %v, want a refusal", tc.name, m, err)
+			} else if strings.ContainsAny(parse.Error(), "\r\n") {
+				t.Errorf("%s: %q has several lines", tc.name, parse.Error())
+			}
+		case tc.want == "beyond":
+			if !isBeyond || !slices.Equal(beyond.Addresses, tc.beyond) {
+				t.Errorf("%s: %v, want %v beyond", tc.name, err, tc.beyond)
+			}
+		case err != nil:
+			t.Errorf("%s: %v", tc.name, err)
+		case string(m.Head) != tc.want || !bytes.Equal(m.Rest, msg):
+			t.Errorf("%s: %q in front, and %q", tc.name, m.Head, m.Rest)
+		}
+	}
+}
+
+func TestRewrite(t *testing.T) {
+	const in = "From: f@b.c\r\nTo: \"D\" <d@e.f>, A (x) <a@b.c> (y),\r\n g: h@i.j;\r\nCc: d@e.f\r\nSubject: s\r\n\r\nTo: d@e.f\r\n"
+	m, err := Fit([]byte(in), []string{"a@b.c", "h@i.j", "x@y.z"}, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = "From: f@b.c\r\nTo: A (x) <a@b.c> (y),\r\n h@i.j\r\nSubject: s\r\n\r\nTo: d@e.f\r\n"
+	if string(m.Rest) != want || string(m.Head) != "Bcc: x@y.z\r\n" || !slices.Equal(m.Rewritten, []string{"d@e.f"}) {
+		t.Errorf("%q\n%q\n%v", m.Head, m.Rest, m.Rewritten)
+	}
+	if !slices.Equal(m.From, []string{"f@b.c"}) {
+		t.Errorf("From is %v", m.From)
+	}
+}
+
+// TestFoldedBcc holds that no line of a long field Bcc is beyond what RFC 5322
+// section 2.1.1 lets it be.
+func TestFoldedBcc(t *testing.T) {
+	var rcpts []string
+	for range 500 {
+		rcpts = append(rcpts, strings.Repeat("l", 64)+"@"+strings.Repeat("d", 180)+strings.Repeat("e", len(rcpts)%10)+".example")
+	}
+	m, err := Fit([]byte("Subject: x\r\n\r\n"), rcpts, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(m.Head)) {
+		if len(line) > 1000 {
+			t.Errorf("a line of %d octets", len(line))
+		}
+	}
+}
+
+// FuzzFit holds that what passes is the same to a second reading: each
+// recipient that the whole message names is in the envelope, and each of the
+// envelope is named.
+func FuzzFit(f *testing.F) {
+	for _, s := range []string{
+		"To: a@b.c\r\n\r\nbody", "To: g: a@b.c, <d@e.f>;\r\nCc: \"x@y.z\" <a@b.c>\r\n\r\n", "Bcc: (c (d)) a@b.c\r\n", "To: a@b.c\r\n\t,d@e.f\r\n\r\n",
+		"To: a@b.c <a@b.c>\r\n\r\n", "From: =?utf-8?q?=40?= <a@b.c>\r\nResent-To: a@b.c\r\n\r\n", "To: <@x:a@b.c>\r\n\r\n", "To: \"a\\\"\"@b.c\r\n\r\n", "To: a@[1.2.3.4]\r\n\r\n",
+	} {
+		f.Add([]byte(s), false)
+		f.Add([]byte(s), true)
+	}
+	rcpts := []string{"a@b.c", "x@y.z"}
+	f.Fuzz(func(t *testing.T, in []byte, rewrite bool) {
+		m, err := Fit(in, rcpts, rewrite)
+		if err != nil {
+			return
+		}
+		whole := slices.Concat(m.Head, m.Rest)
+		again, err := Fit(whole, rcpts, false)
+		if err != nil {
+			t.Fatalf("%q became %q: %v", in, whole, err)
+		}
+		if len(again.Head) > 0 {
+			t.Fatalf("%q became %q, which lacks %q", in, whole, again.Head)
+		}
+	})
+}
