@@ -163,8 +163,10 @@ func (t *Transport) resolve(name string) error {
 		name  string
 		value int64
 	}{
-		{"max_wait", int64(t.MaxWait)}, {"give_up_after", int64(t.GiveUpAfter)},
-		{"max_messages", int64(t.MaxMessages)}, {"max_size", t.MaxSize},
+		{"max_wait", int64(t.MaxWait)},
+		{"give_up_after", int64(t.GiveUpAfter)},
+		{"max_messages", int64(t.MaxMessages)},
+		{"max_size", t.MaxSize},
 	} {
 		if o.value < 0 {
 			return fmt.Errorf("spool: %s: must not be negative", o.name)

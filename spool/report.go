@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -93,13 +94,8 @@ func (t *Transport) report(e *engine, rec record, m *message, failed []int, log 
 func never(m *message, failed []int) bool {
 	for _, i := range failed {
 		notify := m.env.Rcpts[i].Opts.Notify
-		if len(notify) == 0 {
+		if len(notify) == 0 || slices.Contains(notify, smtp.DSNNotifyFailure) {
 			return false
-		}
-		for _, n := range notify {
-			if n == smtp.DSNNotifyFailure {
-				return false
-			}
 		}
 	}
 	return true

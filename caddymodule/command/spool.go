@@ -124,9 +124,16 @@ func showSpooled(cmd *cobra.Command, args []string) error {
 		return printJSON(cmd, m)
 	}
 	rows := [][]string{
-		{"id", m.ID}, {"spool", m.Upstream}, {"account", m.Account}, {"from", "<" + m.From + ">"}, {"size", strconv.FormatInt(m.Size, 10)},
-		{"created", m.Created.Format(time.RFC3339)}, {"attempts", strconv.Itoa(m.Attempts)}, {"state", m.State},
-		{"next", m.Next.Format(time.RFC3339)}, {"reply", m.Reply},
+		{"id", m.ID},
+		{"spool", m.Upstream},
+		{"account", m.Account},
+		{"from", "<" + m.From + ">"},
+		{"size", strconv.FormatInt(m.Size, 10)},
+		{"created", m.Created.Format(time.RFC3339)},
+		{"attempts", strconv.Itoa(m.Attempts)},
+		{"state", m.State},
+		{"next", m.Next.Format(time.RFC3339)},
+		{"reply", m.Reply},
 	}
 	if m.Why != "" {
 		rows = append(rows, []string{"why", m.Why})
