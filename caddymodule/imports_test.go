@@ -34,9 +34,10 @@ var allowedImports = map[string][]string{
 	"accounts":     {"internal/generation", "internal/seal"},
 	"explain":      {},
 	"grant":        {},
+	"limits":       {"accounts"},
 	"relay":        {"accounts"},
 	"smtpapp":      {"accounts", "relay", "internal/front", "smtpapp/smtpserver"},
-	"upstreampool": {"accounts", "explain", "grant", "relay"},
+	"upstreampool": {"accounts", "explain", "grant", "limits", "relay"},
 	"oauthtoken":   {"explain", "grant"},
 	"sandbox":      {"sandbox/webapi"},
 

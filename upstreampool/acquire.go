@@ -16,124 +16,168 @@ package upstreampool
 
 import (
 	"context"
+	"errors"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/caddymail/mailgateway/accounts"
-	"github.com/caddymail/mailgateway/explain"
+	"github.com/caddymail/mailgateway/limits"
 	"github.com/caddymail/mailgateway/relay"
 )
 
-// grant is what a waiting message gets: a connection and a slot of every limit,
-// or the reply that says why not.
+// grant is what a waiting message gets: a connection, or the reply that says why
+// not.
 type grant struct {
 	c   *conn
 	err *relay.Reply
 }
 
-// waiter is a message that waits for its turn.
+// waiter is a message that waits for a connection.
 type waiter struct {
+	ac         *account
 	ch         chan grant // capacity 1: who grants never blocks
 	prev, next *waiter
 	queued     bool
 }
 
-func (ac *account) enqueue(w *waiter, front bool) {
+func (p *pool) enqueue(w *waiter, front bool) {
 	w.queued = true
-	ac.nWait++
+	p.nWait++
 	if front {
-		if w.prev, w.next = nil, ac.waitHead; ac.waitHead != nil {
-			ac.waitHead.prev = w
+		if w.prev, w.next = nil, p.waitHead; p.waitHead != nil {
+			p.waitHead.prev = w
 		} else {
-			ac.waitTail = w
+			p.waitTail = w
 		}
-		ac.waitHead = w
+		p.waitHead = w
 		return
 	}
-	if w.prev, w.next = ac.waitTail, nil; ac.waitTail != nil {
-		ac.waitTail.next = w
+	if w.prev, w.next = p.waitTail, nil; p.waitTail != nil {
+		p.waitTail.next = w
 	} else {
-		ac.waitHead = w
+		p.waitHead = w
 	}
-	ac.waitTail = w
+	p.waitTail = w
 }
 
-func (ac *account) dequeue(w *waiter) {
+func (p *pool) dequeue(w *waiter) {
 	if w.prev != nil {
 		w.prev.next = w.next
 	} else {
-		ac.waitHead = w.next
+		p.waitHead = w.next
 	}
 	if w.next != nil {
 		w.next.prev = w.prev
 	} else {
-		ac.waitTail = w.prev
+		p.waitTail = w.prev
 	}
 	w.prev, w.next, w.queued = nil, nil, false
-	ac.nWait--
+	p.nWait--
 }
 
 // acquire takes a slot of every limit and a connection for one message. It
 // waits in order of arrival, at most max_wait. forced asks for a certain answer
-// whether an idle connection is alive.
+// whether an idle connection is alive. What it returns ends with release,
+// giveBack or lost.
 func (u *upstream) acquire(ctx context.Context, a *accounts.Account, forced bool) (*account, *conn, time.Duration, error) {
+	s := u.current.Load()
+	if s == nil {
+		return nil, nil, 0, relay.ReplyShuttingDown
+	}
+	ac := u.account(a, s)
+	began := clock()
+	slot, err := ac.lim.Reserve(ctx, limits.Request{MaxWait: s.maxWait, MaxWaiting: s.maxWaiting})
+	if err != nil {
+		ac.done()
+		return nil, nil, slot.Waited, u.limitReply(err)
+	}
+	c, reply := ac.lease(ctx, s, began, forced)
+	waited := time.Duration(0)
+	if c == nil || slot.Waited > 0 || c.waited {
+		waited = time.Duration(clock() - began)
+	}
+	u.metrics.wait.Observe(waited.Seconds())
+	if c == nil {
+		ac.lim.Cancel(slot)
+		ac.done()
+		return nil, nil, waited, reply
+	}
+	if slot.Limited {
+		u.metrics.limited(limitedWaited)
+	}
+	c.s, c.slot = s, slot
+	return ac, c, waited, nil
+}
+
+// limitReply says to the client what the limiter refused.
+func (u *upstream) limitReply(err error) *relay.Reply {
+	if e, ok := errors.AsType[*limits.QuotaError](err); ok {
+		u.metrics.limited(limitedRefused)
+		return relay.ReplyQuota(e.What, e.Wait)
+	}
+	switch {
+	case errors.Is(err, limits.ErrQueueFull):
+		u.metrics.limited(limitedQueueFull)
+		return relay.ReplyNoConnection
+	case errors.Is(err, limits.ErrNotStored):
+		return relay.ReplyLimitsNotStored
+	case errors.Is(err, limits.ErrClosed):
+		return relay.ReplyShuttingDown
+	}
+	return relay.ReplyNoConnection
+}
+
+// lease takes a connection.
+func (ac *account) lease(ctx context.Context, s *settings, began int64, forced bool) (*conn, *relay.Reply) {
 	for {
-		s := u.current.Load()
-		if s == nil {
-			return nil, nil, 0, relay.ReplyShuttingDown
-		}
-		ac := u.account(a, s)
-		now := clock()
-		if ac.nWait > 0 || !ac.limits.open(now) {
-			return ac.wait(ctx, s, now, forced) // unlocks
-		}
-		c := ac.popIdle(now)
+		c := ac.idleConn(clock())
 		if c == nil {
-			return ac.wait(ctx, s, now, forced) // unlocks
+			return ac.wait(ctx, s, began, forced)
 		}
-		ac.limits.hold()
-		ac.mu.Unlock()
-		if c.usable(now, forced) {
-			c.s = s
-			u.metrics.wait.Observe(0)
-			return ac, c, 0, nil
+		if c.usable(clock(), forced) {
+			c.waited = false
+			return c, nil
 		}
 		// The provider closed it while it was idle: no message knows.
-		ac.mu.Lock()
-		ac.limits.cancel()
-		ac.mu.Unlock()
 		ac.discard(c)
 	}
 }
 
-// wait queues the message. The account is locked, and unlocked on return.
-func (ac *account) wait(ctx context.Context, s *settings, now int64, forced bool) (*account, *conn, time.Duration, error) {
-	u := ac.up
-	if ac.nWait >= s.maxWaiting {
-		ac.mu.Unlock()
-		u.metrics.limited(limitedQueueFull)
-		return nil, nil, 0, relay.ReplyNoConnection
+// idleConn takes an idle connection, unless others were here before.
+func (ac *account) idleConn(now int64) *conn {
+	ac.mu.Lock()
+	defer ac.mu.Unlock()
+	if ac.nWait > 0 {
+		return nil
 	}
-	// A wait that is certain to be in vain burns nobody's time.
-	if at, what := ac.limits.when(now, int64(ac.nWait)+1); at > now+int64(s.maxWait) {
-		ac.mu.Unlock()
-		u.metrics.limited(limitedRefused)
-		return nil, nil, 0, quotaReply(what, at, now)
+	return ac.popIdle(ac, now)
+}
+
+// queue lets a message wait for a connection, unless that is in vain.
+func (ac *account) queue(s *settings, now int64) (*waiter, *relay.Reply) {
+	ac.mu.Lock()
+	defer ac.mu.Unlock()
+	if ac.nWait >= s.maxWaiting {
+		ac.up.metrics.limited(limitedQueueFull)
+		return nil, relay.ReplyNoConnection
 	}
 	if reply := ac.adapt.refusal(now); reply != nil && ac.conns-ac.dialing == 0 {
-		ac.mu.Unlock()
-		u.metrics.limited(limitedBackoff)
-		return nil, nil, 0, reply
+		ac.up.metrics.limited(limitedBackoff)
+		return nil, reply
 	}
-
-	w := &waiter{ch: make(chan grant, 1)}
+	w := &waiter{ac: ac, ch: make(chan grant, 1)}
 	ac.enqueue(w, false)
 	ac.dispatch(now)
-	limited := w.queued && !ac.limits.open(now)
-	ac.mu.Unlock()
+	return w, nil
+}
 
-	timeout := time.NewTimer(s.maxWait)
+// wait waits for a connection, until max_wait after the message's beginning.
+func (ac *account) wait(ctx context.Context, s *settings, began int64, forced bool) (*conn, *relay.Reply) {
+	now := clock()
+	w, reply := ac.queue(s, now)
+	if reply != nil {
+		return nil, reply
+	}
+	timeout := time.NewTimer(time.Duration(began + int64(s.maxWait) - now))
 	defer timeout.Stop()
 	renewed, late := false, false
 	for {
@@ -146,53 +190,46 @@ func (ac *account) wait(ctx context.Context, s *settings, now int64, forced bool
 		case <-ctx.Done():
 			g = ac.withdraw(w, clock())
 			if g.c != nil {
-				ac.giveBack(g.c)
+				ac.putBack(g.c)
 				g.c = nil
 			}
 			g.err = relay.ReplyNoConnection
 		}
 		if g.err != nil {
-			if limited {
-				u.metrics.limited(limitedRefused)
-			}
-			u.metrics.wait.Observe(time.Duration(clock() - now).Seconds())
-			return nil, nil, time.Duration(clock() - now), g.err
+			return nil, g.err
 		}
 		if g.c.usable(clock(), forced) {
-			if limited {
-				u.metrics.limited(limitedWaited)
-			}
-			g.c.s = s
-			waited := time.Duration(clock() - now)
-			u.metrics.wait.Observe(waited.Seconds())
-			return ac, g.c, waited, nil
+			g.c.waited = true
+			return g.c, nil
 		}
 		// Dead: the same message is the next in turn. But a provider that ends
 		// what it has just let in is not to be flooded with logins, and the
 		// timer fires once only.
-		reply := (*relay.Reply)(nil)
 		opened := g.c.messages == 0 && g.c.opened >= now
-		ac.mu.Lock()
-		ac.limits.cancel()
-		switch {
-		case u.current.Load() == nil:
-			reply = relay.ReplyShuttingDown
-		case opened && renewed:
-			reply = relay.ReplyUpstreamDown
-			ac.adapt.failed(&dialError{class: failLost, stage: "ready", reply: reply}, ac.conns-ac.dialing-1, clock())
-		case late:
-			reply = relay.ReplyNoConnection
+		reply := ac.again(w, opened && renewed, late)
+		ac.discard(g.c) // dispatches
+		if reply != nil {
+			return nil, reply
 		}
 		renewed = renewed || opened
-		if reply != nil {
-			ac.mu.Unlock()
-			ac.discard(g.c)
-			return nil, nil, time.Duration(clock() - now), reply
-		}
-		ac.enqueue(w, true)
-		ac.mu.Unlock()
-		ac.discard(g.c) // dispatches
 	}
+}
+
+// again puts a message back to the head of the queue, or says why not.
+func (ac *account) again(w *waiter, ended, late bool) *relay.Reply {
+	ac.mu.Lock()
+	defer ac.mu.Unlock()
+	switch {
+	case ac.up.current.Load() == nil:
+		return relay.ReplyShuttingDown
+	case ended:
+		ac.adapt.failed(&dialError{class: failLost, stage: "ready", reply: relay.ReplyUpstreamDown}, ac.conns-ac.dialing-1, clock())
+		return relay.ReplyUpstreamDown
+	case late:
+		return relay.ReplyNoConnection
+	}
+	ac.enqueue(w, true)
+	return nil
 }
 
 // withdraw takes the message out of the queue. A grant that crossed its
@@ -204,9 +241,6 @@ func (ac *account) withdraw(w *waiter, now int64) grant {
 		return <-w.ch
 	}
 	ac.dequeue(w)
-	if at, what := ac.limits.when(now, int64(ac.nWait)+1); at > now {
-		return grant{err: quotaReply(what, at, now)}
-	}
 	if reply := ac.adapt.lastReply(now); reply != nil {
 		return grant{err: reply}
 	}
@@ -215,155 +249,69 @@ func (ac *account) withdraw(w *waiter, now int64) grant {
 
 // giveBack returns a connection and its slots unused.
 func (ac *account) giveBack(c *conn) {
-	ac.mu.Lock()
-	ac.limits.cancel()
-	ac.put(c, clock())
-	ac.mu.Unlock()
+	slot := c.slot
+	ac.putBack(c)
+	ac.lim.Cancel(slot)
+	ac.done()
+}
+
+func (p *pool) putBack(c *conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.put(c, clock())
 }
 
 // usage is what a message took of its limits.
 type usage struct {
 	sent  bool  // MAIL left, which is when a message counts
-	held  int64 // recipient slots taken
 	rcpts int64 // recipients that count
 }
 
-// release returns a connection after a message.
+// release returns a connection after a message. Its connection comes back before
+// its slots: a message that waits for both finds it.
 func (ac *account) release(c *conn, use usage, sound bool) {
-	now := clock()
-	ac.mu.Lock()
-	ac.settle(now, use)
+	slot := c.slot
 	if sound {
-		ac.put(c, now)
-		ac.mu.Unlock()
-		return
+		ac.putBack(c)
+		ac.settle(slot, use)
+	} else {
+		ac.settle(slot, use)
+		ac.discard(c)
 	}
-	ac.mu.Unlock()
-	ac.discard(c)
+	ac.done()
 }
 
 // lost ends a message whose connection is gone and was not replaced.
-func (ac *account) lost(use usage) {
+func (ac *account) lost(slot limits.Slot, use usage) {
+	ac.settle(slot, use)
 	ac.up.unreserve()
-	now := clock()
-	ac.mu.Lock()
-	ac.settle(now, use)
-	ac.conns--
-	ac.dispatch(now)
-	drop := ac.conns == 0 && ac.nWait == 0
-	ac.mu.Unlock()
-	if drop {
-		ac.up.forget(ac)
-	}
+	ac.left()
+	ac.done()
 }
 
-func (ac *account) settle(now int64, use usage) {
-	ac.limits.heldRcpts -= use.held
-	if !use.sent {
-		ac.limits.cancel()
-		return
-	}
-	if ac.limits.stamp(now, use.rcpts) {
-		ac.up.quota.used(ac, 1, use.rcpts, now)
+func (ac *account) settle(slot limits.Slot, use usage) {
+	if use.sent {
+		ac.lim.Commit(slot, use.rcpts)
+	} else {
+		ac.lim.Cancel(slot)
 	}
 }
 
 // put makes a sound connection available again.
-func (ac *account) put(c *conn, now int64) {
+func (p *pool) put(c *conn, now int64) {
 	c.idleSince = now
-	starved := ac.up.nStarved.Load() > 0 && ac.nWait == 0
-	if starved || ac.up.current.Load() == nil || !ac.lendable(c, now) || ac.conns > ac.adapt.limit(now) && ac.nWait == 0 {
-		ac.retire(c)
+	if len(p.places) > p.making && p.conns >= p.adapt.limit(now) {
+		p.making++
+		p.retire(c)
 		return
 	}
-	ac.pushIdle(c, now)
-	if ac.nWait > 0 {
-		ac.dispatch(now)
-	}
-}
-
-// dispatch serves waiting messages in order of arrival, as far as limits and
-// connections go, and opens the connections that the rest will need. A
-// connection that comes back first serves them first.
-func (ac *account) dispatch(now int64) {
-	for ac.waitHead != nil {
-		if !ac.limits.open(now) {
-			at, _ := ac.limits.when(now, 1)
-			ac.wakeAt(at, now)
-			return
-		}
-		c := ac.popIdle(now)
-		if c == nil {
-			break
-		}
-		w := ac.waitHead
-		ac.dequeue(w)
-		ac.limits.hold()
-		w.ch <- grant{c: c}
-	}
-	if ac.waitHead == nil {
+	starved := p.up.nStarved.Load() > 0 && p.nWait == 0
+	if starved || p.up.current.Load() == nil || !p.lendable(c, now) || p.conns > p.adapt.limit(now) && p.nWait == 0 {
+		p.retire(c)
 		return
 	}
-	s := ac.up.current.Load()
-	if s == nil {
-		ac.failWaiters(ac.nWait, relay.ReplyShuttingDown)
-		return
-	}
-	want := min(int64(ac.nWait), ac.limits.free(now)) - int64(ac.dialing)
-	for ; want > 0 && ac.conns < ac.adapt.limit(now); want-- {
-		if at := ac.adapt.nextDial(now); at > now {
-			ac.wakeAt(at, now)
-			return
-		}
-		if !ac.up.reserve(ac, s.maxConns) {
-			return
-		}
-		ac.conns++
-		ac.dialing++
-		go ac.open(s, ac.id)
-	}
-	if at := ac.adapt.recoversAt(now); at != 0 && want > 0 {
-		ac.wakeAt(at, now)
-	}
-}
-
-// open dials one connection, off every message's path.
-func (ac *account) open(s *settings, id credentials) {
-	u := ac.up
-	c, err := u.connect(context.Background(), s, ac, id)
-	now := clock()
-	if err == nil {
-		ac.mu.Lock()
-		ac.dialing--
-		ac.adapt.dialed(now)
-		ac.put(c, now)
-		ac.mu.Unlock()
-		return
-	}
-	if c := s.logger.Check(zap.WarnLevel, "opening upstream connection failed"); c != nil {
-		fields := []zap.Field{zap.String("upstream", u.name), zap.String("account", ac.name), zap.Error(err)}
-		if e, ok := explain.SMTP(err.Error()); ok {
-			fields = append(fields, zap.String("cause", e.Cause), zap.String("remedy", e.Remedy), zap.Bool("retry_helps", e.RetryHelps))
-		}
-		c.Write(fields...)
-	}
-	u.unreserve()
-	ac.mu.Lock()
-	ac.dialing--
-	ac.conns--
-	open := ac.conns - ac.dialing
-	ac.adapt.failed(err, open, now)
-	if open == 0 {
-		// Nothing else can serve them but the dials still under way: this
-		// one's share of those who wait gets its answer. Dialing on for them
-		// would keep them here until their time is up.
-		ac.failWaiters((ac.nWait+ac.dialing)/(ac.dialing+1), err.reply)
-	} else {
-		ac.dispatch(now)
-	}
-	drop := ac.conns == 0 && ac.nWait == 0
-	ac.mu.Unlock()
-	if drop {
-		u.forget(ac)
+	p.pushIdle(c, now)
+	if p.nWait > 0 {
+		p.dispatch(now)
 	}
 }

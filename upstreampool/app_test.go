@@ -255,7 +255,7 @@ func TestReload(t *testing.T) {
 	u := two.transports["reload"].(*SMTPTransport).upstream
 	stopTwo()
 	u.closing.wait()
-	u.storing.wait()
+	u.limits.Wait()
 	if n := p.count("QUIT"); n != 2 {
 		t.Errorf("%d QUITs", n)
 	}
@@ -298,7 +298,7 @@ func TestVerify(t *testing.T) {
 	defer func() {
 		_ = tr.Detach()
 		tr.upstream.closing.wait()
-		tr.upstream.storing.wait()
+		tr.upstream.limits.Wait()
 	}()
 	app := &App{transports: map[string]relay.Transport{"verify": tr}}
 	a := testAccount("a@a.test")
@@ -370,7 +370,7 @@ func TestQuotaInRealStorage(t *testing.T) {
 		}
 		u.detach(s)
 		u.closing.wait()
-		u.storing.wait()
+		u.limits.Wait()
 	}
 	if err == nil || len(p.got()) != 5 {
 		t.Errorf("%d messages, %v", len(p.got()), err)

@@ -22,12 +22,16 @@ import (
 	"sync"
 	"time"
 
+	"github.com/caddymail/mailgateway/limits"
 	"github.com/caddymail/mailgateway/relay"
 )
 
 // replyBuffer holds the replies of one flight of the usual length; relay puts
 // longer lines together.
 const replyBuffer = 1 << 10
+
+// endTimeout is how long a provider has to close a connection after its 221.
+const endTimeout = time.Second
 
 // recentUse is how long after its last use a connection is lent without asking
 // the socket: what died in between is replaced on the first flight.
@@ -38,6 +42,8 @@ const recentUse = 250 * time.Millisecond
 type conn struct {
 	ac       *account
 	s        *settings // of the message that it carries
+	slot     limits.Slot
+	waited   bool // the message that it carries had to wait for it
 	identity string
 	creds    credentials
 
@@ -142,12 +148,23 @@ func (c *conn) quit(d time.Duration) {
 		defer c.tcp.Close()
 		if c.ready.quiet() && c.deadlines.set(c.tcp, time.Now(), d, d) == nil {
 			if c.write([]byte("QUIT\r\n")) == nil {
-				if _, err := c.replies.Read(); err == nil && c.nc != c.tcp {
-					_ = c.nc.Close() // close_notify
+				if _, err := c.replies.Read(); err == nil {
+					c.awaitEnd(min(d, endTimeout))
 				}
 			}
 		}
 	})
+}
+
+// awaitEnd waits for the provider to close, which it does after its 221 (RFC 5321
+// section 4.1.1.10). Until then it counts the connection.
+func (c *conn) awaitEnd(d time.Duration) {
+	if c.deadlines.set(c.tcp, time.Now(), d, d) == nil {
+		_, _ = c.br.ReadByte()
+	}
+	if c.nc != c.tcp {
+		_ = c.nc.Close() // close_notify
+	}
 }
 
 func (c *conn) armExpiry(d time.Duration) {

@@ -42,6 +42,7 @@ func settled(t *testing.T, u *upstream, name string) {
 	if ac == nil {
 		return
 	}
+	lim := ac.lim.Status(t.Context())
 	ac.mu.Lock()
 	defer ac.mu.Unlock()
 	if ac.dialing != 0 || ac.nWait != 0 {
@@ -50,8 +51,8 @@ func settled(t *testing.T, u *upstream, name string) {
 	if ac.conns != ac.nIdle {
 		t.Errorf("%d connections, %d idle", ac.conns, ac.nIdle)
 	}
-	if ac.limits.heldMsgs != 0 || ac.limits.heldRcpts != 0 {
-		t.Errorf("held: %d messages, %d recipients", ac.limits.heldMsgs, ac.limits.heldRcpts)
+	if lim.Messages != 0 || lim.Recipients != 0 || ac.pins != 0 {
+		t.Errorf("held: %d messages, %d recipients, %d uses", lim.Messages, lim.Recipients, ac.pins)
 	}
 }
 
@@ -174,7 +175,7 @@ func testFault(t *testing.T, framing string, pooled bool, way, stage, fault, bod
 	settled(t, u, a.Name)
 	u.detach(&patient)
 	u.closing.wait()
-	u.storing.wait()
+	u.limits.Wait()
 	p.stop() // and all that the provider still had to say to itself
 	if n := p.holds("after" + body); n != 1 {
 		t.Errorf("the message after is held %d times; %s", n, where)

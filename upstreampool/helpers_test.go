@@ -65,7 +65,7 @@ func start(t *testing.T, s *settings) *upstream {
 	t.Cleanup(func() {
 		u.detach(s)
 		u.closing.wait()
-		u.storing.wait()
+		u.limits.Wait()
 	})
 	return u
 }
@@ -148,5 +148,11 @@ func (u *upstream) peek(name string) *account {
 	sh := u.shard(name)
 	sh.mu.RLock()
 	defer sh.mu.RUnlock()
-	return sh.accounts[name]
+	p := sh.pools[name]
+	if p == nil {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.find(name)
 }

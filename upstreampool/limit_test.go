@@ -71,7 +71,7 @@ func limited(t *testing.T, mod ...func(*settings)) (*upstream, *settings) {
 func endUpstream(u *upstream) {
 	u.detach(u.current.Load())
 	u.closing.wait()
-	u.storing.wait()
+	u.limits.Wait()
 }
 
 // TestRateWindow sends as fast as the gateway lets it, with answers that take
@@ -319,7 +319,7 @@ func TestRecipientsQuota(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i := range 7 {
-			reply := tx.checkRcpt(&relay.Recipient{To: "x@b.test"})
+			reply := tx.checkRcpt(t.Context(), &relay.Recipient{To: "x@b.test"})
 			if (reply == nil) != (i < 5) {
 				t.Fatal(i, reply)
 			}
@@ -332,7 +332,7 @@ func TestRecipientsQuota(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i := range 3 {
-			if reply := tx.checkRcpt(&relay.Recipient{To: "x@b.test"}); (reply == nil) != (i < 2) {
+			if reply := tx.checkRcpt(t.Context(), &relay.Recipient{To: "x@b.test"}); (reply == nil) != (i < 2) {
 				t.Fatal(i, reply)
 			}
 		}
@@ -341,7 +341,7 @@ func TestRecipientsQuota(t *testing.T) {
 		if _, err = u.begin(t.Context(), testAccount("a"), "", nil); err == nil {
 			t.Fatal("no recipient is left")
 		}
-		time.Sleep(day + day/coarseSlots)
+		time.Sleep(day + day/96)
 		tx, err = u.begin(t.Context(), testAccount("a"), "", nil)
 		if err != nil {
 			t.Fatal(err)
@@ -390,7 +390,7 @@ func TestLimitsSurviveReload(t *testing.T) {
 		u.attach(&s3)
 		u.detach(s1)
 		u.closing.wait()
-		u.storing.wait()
+		u.limits.Wait()
 		if n := u.count(); n.Idle != 0 {
 			t.Errorf("%+v: a connection of another identity is kept", n)
 		}
@@ -399,7 +399,7 @@ func TestLimitsSurviveReload(t *testing.T) {
 		}
 		u.detach(&s3)
 		u.closing.wait()
-		u.storing.wait()
+		u.limits.Wait()
 		if err := use(); !errors.Is(err, relay.ReplyShuttingDown) {
 			t.Error(err)
 		}

@@ -128,11 +128,11 @@ func (p *provider) accept() {
 			defer p.wg.Done()
 			s := &serverConn{p: p, n: n, nc: nc}
 			s.serve()
-			_ = nc.Close()
 			p.mu.Lock()
 			p.open--
 			delete(p.live, nc)
 			p.mu.Unlock()
+			_ = nc.Close()
 		}()
 	}
 }

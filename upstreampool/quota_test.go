@@ -35,6 +35,7 @@ import (
 type memory struct {
 	certmagic.Storage
 	mu     sync.Mutex
+	locks  sync.Mutex
 	files  map[string][]byte
 	writes int
 	err    error
@@ -46,7 +47,9 @@ func (m *memory) Store(_ context.Context, key string, value []byte) error {
 	if m.err != nil {
 		return m.err
 	}
-	m.writes++
+	if !strings.Contains(key, "/lanes/") { // signs of life
+		m.writes++
+	}
 	m.files[key] = append([]byte(nil), value...)
 	return nil
 }
@@ -80,6 +83,16 @@ func (m *memory) List(_ context.Context, prefix string, _ bool) ([]string, error
 	return keys, nil
 }
 
+func (m *memory) Lock(context.Context, string) error {
+	m.locks.Lock() //nolint:staticcheck // Unlock is the other method
+	return nil
+}
+
+func (m *memory) Unlock(context.Context, string) error {
+	m.locks.Unlock()
+	return nil
+}
+
 // copy is what a machine that lost its power would find.
 func (m *memory) copy() *memory {
 	m.mu.Lock()
@@ -106,6 +119,9 @@ func spend(t *testing.T, u *upstream, name string, most int) int {
 	t.Helper()
 	for n := range most {
 		ac, c, _, err := u.acquire(t.Context(), testAccount(name), false)
+		if errors.Is(err, relay.ReplyLimitsNotStored) {
+			return n
+		}
 		if err != nil {
 			if r, ok := errors.AsType[*relay.Reply](err); !ok || r.Code != 451 || r.Enhanced != [3]int{4, 7, 1} {
 				t.Fatal(err)
@@ -136,7 +152,7 @@ func TestQuotaSurvivesRestart(t *testing.T) {
 		}
 		endUpstream(u)
 
-		time.Sleep(day + day/coarseSlots + 2*time.Second)
+		time.Sleep(day + day/96 + 2*time.Second)
 		u = quotaUpstream(t, m, 2000)
 		if n := spend(t, u, "a", 5000); n != 2000 {
 			t.Errorf("%d messages a day later", n)
@@ -158,7 +174,7 @@ func TestQuotaAfterCrash(t *testing.T) {
 		for range 15 {
 			// Bursts of 9 in a second, then silence.
 			sent += spend(t, u, "a", 9)
-			time.Sleep(hurryAfter + time.Second)
+			time.Sleep(2 * time.Second)
 			synctest.Wait()
 			after := quotaUpstream(t, m.copy(), limit)
 			rest := spend(t, after, "a", 5000)
@@ -166,12 +182,12 @@ func TestQuotaAfterCrash(t *testing.T) {
 			if sent+rest > limit {
 				t.Fatalf("%d messages before the crash, %d after it", sent, rest)
 			}
-			if sent+rest < limit-int(lead(limit)) {
+			if sent+rest < limit-limit/100 {
 				t.Errorf("a crash cost %d messages", limit-sent-rest)
 			}
 		}
 		// An account that stopped sending has no lead in the file.
-		time.Sleep(2 * flushEvery)
+		time.Sleep(time.Minute)
 		synctest.Wait()
 		after := quotaUpstream(t, m.copy(), limit)
 		if rest := spend(t, after, "a", 5000); sent+rest != limit {

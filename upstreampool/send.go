@@ -46,7 +46,7 @@ func (u *upstream) send(ctx context.Context, a *accounts.Account, from string, o
 		return relay.Reply{}, t.info, err
 	}
 	defer t.Abort()
-	if reply := t.checkRcpt(&to); reply != nil {
+	if reply := t.checkRcpt(ctx, &to); reply != nil {
 		return relay.Reply{}, t.info, reply
 	}
 	start := time.Now()

@@ -34,6 +34,7 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	oauthgrant "github.com/caddymail/mailgateway/grant"
+	"github.com/caddymail/mailgateway/limits"
 )
 
 // Values of the options that are words.
@@ -88,6 +89,15 @@ type settings struct {
 	tokens  TokenSource
 	storage certmagic.Storage
 	logger  *zap.Logger
+}
+
+// limits is what the limiter needs to know.
+func (s *settings) limits() limits.Config {
+	return limits.Config{
+		Limits:  accounts.Limits{MaxConns: s.maxConnsPerAccount, Rate: s.rate, Messages: s.messages, Recipients: s.recipients},
+		Storage: s.storage,
+		Logger:  s.logger,
+	}
 }
 
 func (s *settings) address() string { return net.JoinHostPort(s.host, s.port) }

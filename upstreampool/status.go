@@ -16,6 +16,7 @@ package upstreampool
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -96,12 +97,12 @@ func (t *SMTPTransport) Status() UpstreamStatus {
 	if u == nil {
 		return st
 	}
-	u.eachAccount(func(ac *account) {
-		ac.mu.Lock()
-		st.Accounts++
-		st.Waiting += ac.nWait
-		addConns(&st.Connections, ac)
-		ac.mu.Unlock()
+	u.eachPool(func(p *pool) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		st.Accounts += p.size()
+		st.Waiting += p.nWait
+		addConns(&st.Connections, p)
 	})
 	st.Breaker = u.breaker.state(clock())
 	return st
@@ -119,12 +120,14 @@ func (t *SMTPTransport) AccountStatus(a *accounts.Account) AccountStatus {
 		return st
 	}
 	ac := u.account(a, s)
-	defer u.forget(ac)
+	defer ac.done()
+	lim := ac.lim.Status(context.Background())
+	ac.mu.Lock()
 	defer ac.mu.Unlock()
 	now := clock()
-	addConns(&st.Connections, ac)
-	st.Waiting = ac.nWait
-	st.MaxConns, st.Concurrency = ac.limits.conns, ac.adapt.limit(now)
+	addConns(&st.Connections, ac.pool)
+	st.Waiting = ac.nWait + lim.Waiting
+	st.MaxConns, st.Concurrency = lim.MaxConns, min(ac.adapt.limit(now), lim.MaxConns)
 	if r := ac.adapt.lastReply(now); r != nil {
 		st.LastError = r.Error()
 	}
@@ -132,28 +135,15 @@ func (t *SMTPTransport) AccountStatus(a *accounts.Account) AccountStatus {
 		at := wallTime(ac.adapt.dialAt)
 		st.LoginsResume = &at
 	}
-	st.Limits = ac.limits.status(now)
-	return st
-}
-
-func (l *limits) status(now int64) []LimitStatus {
-	var list []LimitStatus
-	for _, k := range []struct {
-		counts  string
-		windows []*window
-		held    int64
-	}{{"messages", l.msgs, l.heldMsgs}, {"recipients", l.rcpts, l.heldRcpts}} {
-		for _, w := range k.windows {
-			free := w.free(now, k.held)
-			st := LimitStatus{Counts: k.counts, Limit: w.rate, Used: w.sum + k.held, Remaining: free}
-			if free == 0 {
-				at := wallTime(w.when(now, 1, k.held))
-				st.NextFree = &at
-			}
-			list = append(list, st)
+	for _, l := range lim.Limits {
+		out := LimitStatus{Counts: l.Counts, Limit: l.Limit, Used: l.Used, Remaining: l.Remaining}
+		if l.Next != 0 {
+			at := wallTime(l.Next)
+			out.NextFree = &at
 		}
+		st.Limits = append(st.Limits, out)
 	}
-	return list
+	return st
 }
 
 // Drain implements relay.Drainer.
@@ -176,20 +166,20 @@ func (t *SMTPTransport) live() *upstream {
 // drain keeps every connection that is open now from being lent again.
 func (u *upstream) drain() {
 	u.drained.Store(clock())
-	u.eachAccount(func(ac *account) {
-		ac.mu.Lock()
-		ac.dropIdle(func(*conn) bool { return true })
-		ac.mu.Unlock()
+	u.eachPool(func(p *pool) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.dropIdle(func(*conn) bool { return true })
 	})
 }
 
 // wallTime turns a reading of the clock into a time to show.
 func wallTime(at int64) time.Time { return time.Unix(0, at).UTC().Truncate(time.Second) }
 
-func addConns(n *ConnCounts, ac *account) {
-	n.Idle += ac.nIdle
-	n.Opening += ac.dialing
-	n.Busy += ac.conns - ac.nIdle - ac.dialing
+func addConns(n *ConnCounts, p *pool) {
+	n.Idle += p.nIdle
+	n.Opening += p.dialing
+	n.Busy += p.conns - p.nIdle - p.dialing
 }
 
 // live returns the upstreams that are configured or have connections, in the
@@ -209,10 +199,10 @@ func live() []*upstream {
 
 func (u *upstream) count() ConnCounts {
 	var n ConnCounts
-	u.eachAccount(func(ac *account) {
-		ac.mu.Lock()
-		addConns(&n, ac)
-		ac.mu.Unlock()
+	u.eachPool(func(p *pool) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		addConns(&n, p)
 	})
 	return n
 }

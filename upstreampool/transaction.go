@@ -22,6 +22,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/limits"
 	"github.com/caddymail/mailgateway/relay"
 )
 
@@ -39,7 +40,7 @@ type transaction struct {
 	refused  *relay.Reply // of MAIL: the answer to every recipient
 	fatal    *relay.Reply // the connection is gone: the answer to everything
 	accepted int          // recipients
-	held     int64        // recipient slots taken
+	orphan   limits.Slot  // of the connection that was not replaced
 	done     bool
 
 	info relay.Info
@@ -160,7 +161,7 @@ func (t *transaction) admit(ctx context.Context, rcpts []relay.Recipient, errs [
 		case ctx.Err() != nil:
 			errs[i] = relay.ReplyInternal
 		default:
-			if reply := t.checkRcpt(&rcpts[i]); reply != nil {
+			if reply := t.checkRcpt(ctx, &rcpts[i]); reply != nil {
 				errs[i] = reply
 				continue
 			}
@@ -173,22 +174,13 @@ func (t *transaction) admit(ctx context.Context, rcpts []relay.Recipient, errs [
 
 // checkRcpt refuses a recipient that can't be sent, and takes the slots of one
 // that can.
-func (t *transaction) checkRcpt(rcpt *relay.Recipient) *relay.Reply {
+func (t *transaction) checkRcpt(ctx context.Context, rcpt *relay.Recipient) *relay.Reply {
 	if rcpt.To == "" || !safePath(rcpt.To, t.opts.UTF8) {
 		return relay.ReplyBadRecipient
 	}
-	t.ac.mu.Lock()
-	defer t.ac.mu.Unlock()
-	if len(t.ac.limits.rcpts) == 0 {
-		return nil
+	if err := t.ac.lim.Recipients(ctx, &t.c.slot, 1); err != nil {
+		return t.up.limitReply(err)
 	}
-	now := clock()
-	at, ok := t.ac.limits.holdRcpts(now, 1)
-	if !ok {
-		t.up.metrics.limited(limitedRefused)
-		return quotaReply(whatRecipients, at, now)
-	}
-	t.held++
 	return nil
 }
 
@@ -399,7 +391,7 @@ func (t *transaction) replace(ctx context.Context) *relay.Reply {
 	t.ac.mu.Unlock()
 	old.abandon()
 	old.stopExpiry()
-	t.c = nil
+	t.c, t.orphan = nil, old.slot
 	if s == nil {
 		return relay.ReplyShuttingDown
 	}
@@ -410,6 +402,7 @@ func (t *transaction) replace(ctx context.Context) *relay.Reply {
 		t.ac.mu.Unlock()
 		return derr.reply
 	}
+	c.slot = t.orphan
 	t.take(c)
 	t.refused = nil
 	return checkMail(&c.caps, t.from, &t.opts)
@@ -444,12 +437,12 @@ func (t *transaction) finish(sound bool) {
 		return
 	}
 	t.done = true
-	use := usage{sent: t.mailed, held: t.held, rcpts: int64(t.accepted)}
+	use := usage{sent: t.mailed, rcpts: int64(t.accepted)}
 	c := t.c
 	t.c = nil
 	if c == nil {
 		// The connection was lost and its successor never came.
-		t.ac.lost(use)
+		t.ac.lost(t.orphan, use)
 		return
 	}
 	if t.mailed {

@@ -25,6 +25,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/limits"
 	"github.com/caddymail/mailgateway/relay"
 )
 
@@ -62,27 +63,24 @@ type upstream struct {
 	breaker breaker
 
 	starvedMu sync.Mutex
-	starved   []*account // accounts that wait for a connection of the upstream's total
+	starved   []*pool // mailboxes that wait for a connection of the upstream's total
 	nStarved  atomic.Int32
 
 	quits   chan struct{} // semaphore
 	warming chan struct{} // semaphore
 	closing tally         // connections
-	storing tally         // writers of quotas
 
 	metrics *upstreamMetrics
-	quota   quotaKeeper
+	limits  limits.Limiter // since the first generation
 
 	// connect opens a connection: dial, but for tests.
 	connect func(context.Context, *settings, *account, credentials) (*conn, *dialError)
 }
 
-// shard holds a part of the accounts. Its lock covers the map alone.
+// shard holds a part of the mailboxes' pools. Its lock covers the map alone.
 type shard struct {
-	mu       sync.RWMutex
-	accounts map[string]*account
-
-	unwritten atomic.Bool // the last attempt to store its counts failed
+	mu    sync.RWMutex
+	pools map[string]*pool
 }
 
 // attach makes s the generation in force of its upstream.
@@ -106,7 +104,7 @@ func newUpstream(name string) *upstream {
 		metrics: newUpstreamMetrics(name),
 	}
 	for i := range u.shards {
-		u.shards[i].accounts = make(map[string]*account)
+		u.shards[i].pools = make(map[string]*pool)
 	}
 	u.connect = u.dial
 	return u
@@ -121,7 +119,6 @@ func (u *upstream) attach(s *settings) {
 	}
 	if first {
 		u.end = make(chan struct{})
-		u.quota.open(u, s)
 	}
 	u.generations = append(u.generations, s)
 	u.enforce(s)
@@ -159,17 +156,23 @@ func (u *upstream) ended() <-chan struct{} {
 // waiting messages see the new limits at once. Everything else notices when it
 // is used next.
 func (u *upstream) enforce(s *settings) {
-	prev := u.current.Swap(s)
-	if prev == s {
+	if u.current.Load() == s {
 		return
 	}
-	u.eachAccount(func(ac *account) {
-		ac.mu.Lock()
-		if !ac.dead {
-			ac.refresh(s, nil)
-			ac.dispatch(clock())
+	c := s.limits()
+	if u.limits == nil {
+		u.limits = limits.NewLocal(u.name, c)
+	} else {
+		u.limits.Configure(c)
+	}
+	u.current.Store(s)
+	u.eachPool(func(p *pool) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if !p.dead {
+			p.configure(s)
+			p.dispatch(clock())
 		}
-		ac.mu.Unlock()
 	})
 }
 
@@ -177,18 +180,19 @@ func (u *upstream) enforce(s *settings) {
 // closed with QUIT, waiting messages are refused. A transaction that is under
 // way finishes; its connection closes after it.
 func (u *upstream) close(last *settings) {
-	u.eachAccount(func(ac *account) {
-		ac.mu.Lock()
-		ac.failWaiters(ac.nWait, relay.ReplyShuttingDown)
-		ac.dropIdle(func(*conn) bool { return true })
-		ac.stopTimer()
-		ac.mu.Unlock()
+	u.eachPool(func(p *pool) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.failWaiters(p.nWait, relay.ReplyShuttingDown)
+		p.dropIdle(func(*conn) bool { return true })
+		p.stopTimer()
 	})
+	u.limits.Close()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		u.closing.wait()
-		u.storing.wait()
+		u.limits.Wait()
 	}()
 	// A reload must not wait for a provider; the end of the process may.
 	if caddy.Exiting() {
@@ -202,34 +206,23 @@ func (u *upstream) close(last *settings) {
 	}
 }
 
-// touched tells whether some count is not stored.
-func (u *upstream) touched() (yes bool) {
-	u.eachAccount(func(ac *account) {
-		ac.mu.Lock()
-		yes = yes || ac.touched != 0
-		ac.mu.Unlock()
-	})
-	return yes
-}
-
-func (u *upstream) eachAccount(f func(*account)) {
-	var list []*account
+func (u *upstream) eachPool(f func(*pool)) {
+	var list []*pool
 	for i := range u.shards {
 		sh := &u.shards[i]
 		sh.mu.RLock()
 		list = list[:0]
-		for _, ac := range sh.accounts {
-			list = append(list, ac)
+		for _, p := range sh.pools {
+			list = append(list, p)
 		}
 		sh.mu.RUnlock()
-		for _, ac := range list {
-			f(ac)
+		for _, p := range list {
+			f(p)
 		}
 	}
 }
 
-// shard returns the part of the accounts that the name belongs to. It is the
-// same in every process, because counts are stored by shard.
+// shard returns the part of the mailboxes that the name belongs to.
 func (u *upstream) shard(name string) *shard { return &u.shards[shardOf(name)] }
 
 // shardOf is FNV-1a: short names, chosen by the operator.
@@ -241,51 +234,73 @@ func shardOf(name string) int {
 	return int((h ^ h>>16) % shardCount)
 }
 
-// account returns the state of a's account, locked. It is made on first use.
+// account returns the state of a's account, made on first use. It is kept until
+// done.
 func (u *upstream) account(a *accounts.Account, s *settings) *account {
-	name := foldName(a.Name)
-	sh := u.shard(name)
+	key, name := poolKey(a), foldName(a.Name)
 	for {
-		sh.mu.RLock()
-		ac := sh.accounts[name]
-		sh.mu.RUnlock()
-		if ac == nil {
-			sh.mu.Lock()
-			if ac = sh.accounts[name]; ac == nil {
-				ac = newAccount(u, name)
-				sh.accounts[name] = ac
-			}
-			sh.mu.Unlock()
+		if ac := u.pool(key).use(a, name, s); ac != nil {
+			return ac
 		}
-		ac.mu.Lock()
-		if ac.dead {
-			ac.mu.Unlock()
-			continue
-		}
-		if ac.cfg != s || ac.rec != a {
-			ac.refresh(s, a)
-		}
-		return ac
 	}
 }
 
-// forget drops the account's state if nothing would be lost with it.
-func (u *upstream) forget(ac *account) {
-	sh := u.shard(ac.name)
-	sh.mu.Lock()
-	ac.mu.Lock()
-	now := clock()
-	switch {
-	case ac.dead:
-	case ac.empty(now):
-		ac.dead = true
-		ac.stopTimer()
-		delete(sh.accounts, ac.name)
-	case ac.conns == 0 && ac.nWait == 0:
-		ac.wakeAt(now+int64(ac.limits.lasts(now)), now) // and look again
+// pool returns a mailbox's pool. It may have been dropped in the meantime.
+func (u *upstream) pool(key string) *pool {
+	sh := u.shard(key)
+	sh.mu.RLock()
+	p := sh.pools[key]
+	sh.mu.RUnlock()
+	if p != nil {
+		return p
 	}
-	ac.mu.Unlock()
-	sh.mu.Unlock()
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if p = sh.pools[key]; p == nil {
+		p = newPool(u, key)
+		sh.pools[key] = p
+	}
+	return p
+}
+
+// use returns an account of the pool, pinned; nil if the pool is dead.
+func (p *pool) use(a *accounts.Account, name string, s *settings) *account {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.dead {
+		return nil
+	}
+	p.pins++
+	ac := p.find(name)
+	if ac == nil {
+		ac = &account{pool: p, name: name, lim: p.up.limits.Account(p.key, name, a.Limits)}
+		p.keep(ac)
+	}
+	if p.cfg != s {
+		p.configure(s)
+	}
+	if ac.rec != a {
+		ac.refresh(a)
+	}
+	return ac
+}
+
+// forget drops the pool if nothing would be lost with it.
+func (u *upstream) forget(p *pool) {
+	sh := u.shard(p.key)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch now := clock(); {
+	case p.dead:
+	case p.empty(now):
+		p.dead = true
+		delete(sh.pools, p.key)
+		p.close()
+	case p.unused():
+		p.wakeAt(now+int64(time.Minute), now) // and look again
+	}
 }
 
 // foldName folds ASCII case, as names are compared. A name that is folded
@@ -305,9 +320,9 @@ func foldName(name string) string {
 	return name
 }
 
-// reserve takes one connection of the upstream's total for ac. If there is
-// none left, ac is told when there is.
-func (u *upstream) reserve(ac *account, limit int64) bool {
+// reserve takes one connection of the upstream's total for p. If there is
+// none left, p is told when there is.
+func (u *upstream) reserve(p *pool, limit int64) bool {
 	for {
 		n := u.conns.Load()
 		if n >= limit {
@@ -317,14 +332,14 @@ func (u *upstream) reserve(ac *account, limit int64) bool {
 			return true
 		}
 	}
-	if !ac.starving {
-		ac.starving = true
+	if !p.starving {
+		p.starving = true
 		u.starvedMu.Lock()
-		u.starved = append(u.starved, ac)
+		u.starved = append(u.starved, p)
 		u.nStarved.Store(int32(len(u.starved))) //nolint:gosec // bounded by the number of accounts
 		u.starvedMu.Unlock()
 		// An idle connection of another account is worth less than this message.
-		go u.evict(ac)
+		go u.evict(p)
 	}
 	return false
 }
@@ -336,25 +351,25 @@ func (u *upstream) unreserve() {
 		return
 	}
 	u.starvedMu.Lock()
-	var ac *account
+	var p *pool
 	if len(u.starved) > 0 {
-		ac = u.starved[0]
+		p = u.starved[0]
 		u.starved = append(u.starved[:0:0], u.starved[1:]...)
 		u.nStarved.Store(int32(len(u.starved))) //nolint:gosec // bounded by the number of accounts
 	}
 	u.starvedMu.Unlock()
-	if ac == nil {
+	if p == nil {
 		return
 	}
 	// The caller may hold another account's lock.
 	go func() {
-		ac.mu.Lock()
-		ac.starving = false
-		waiting := ac.nWait > 0
-		if !ac.dead {
-			ac.dispatch(clock())
+		p.mu.Lock()
+		p.starving = false
+		waiting := p.nWait > 0
+		if !p.dead {
+			p.dispatch(clock())
 		}
-		ac.mu.Unlock()
+		p.mu.Unlock()
 		if !waiting && u.nStarved.Load() > 0 {
 			u.conns.Add(1)
 			u.unreserve()
@@ -362,15 +377,15 @@ func (u *upstream) unreserve() {
 	}()
 }
 
-// evict closes one idle connection of an account other than ac.
-func (u *upstream) evict(ac *account) {
-	start := shardOf(ac.name)
+// evict closes one idle connection of an account other than p.
+func (u *upstream) evict(p *pool) {
+	start := shardOf(p.key)
 	for i := range shardCount {
 		sh := &u.shards[(start+1+i)%shardCount]
 		sh.mu.RLock()
-		var list []*account
-		for _, other := range sh.accounts {
-			if other != ac {
+		var list []*pool
+		for _, other := range sh.pools {
+			if other != p {
 				list = append(list, other)
 			}
 		}
@@ -389,3 +404,6 @@ func (u *upstream) evict(ac *account) {
 		}
 	}
 }
+
+// clock returns nanoseconds since 1970 on a scale that never jumps.
+func clock() int64 { return limits.Now() }

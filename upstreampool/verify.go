@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -90,13 +91,12 @@ func (t *SMTPTransport) Verify(ctx context.Context, a *accounts.Account, from st
 		return errors.New("the upstream is closed")
 	}
 	ac := u.account(a, s)
-	id := ac.id
-	taken := ac.takeSlot(s)
-	ac.mu.Unlock()
-	if !taken {
-		return errors.New("all of the account's connections are busy, try again")
+	defer ac.done()
+	if reply := ac.place(ctx, s); reply != nil {
+		return fmt.Errorf("all of the mailbox's connections are busy, try again: %w", reply)
 	}
-	defer ac.freeSlot()
+	defer ac.leave()
+	id := ac.credentials()
 
 	tr := &tracer{step: step, begin: time.Now()}
 	if s.proxy == nil {
@@ -136,10 +136,7 @@ func (t *SMTPTransport) Verify(ctx context.Context, a *accounts.Account, from st
 	}
 	tr.done("auth", said, nil)
 	u.breaker.done(clock(), true, true, false)
-	ac.mu.Lock()
-	ac.adapt.dialed(clock())
-	ac.dispatch(clock())
-	ac.mu.Unlock()
+	ac.welcomed()
 	if from != "" {
 		if err := c.tryMail(from); err != nil {
 			tr.done("mail", "", err)
@@ -150,6 +147,14 @@ func (t *SMTPTransport) Verify(ctx context.Context, a *accounts.Account, from st
 	c.quit(quitTimeout)
 	tr.done("quit", "", nil)
 	return nil
+}
+
+// welcomed says that a login has worked: nothing has to wait any more.
+func (p *pool) welcomed() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.adapt.dialed(clock())
+	p.dispatch(clock())
 }
 
 // tryMail says MAIL and takes it back with RSET.
@@ -181,34 +186,37 @@ func (c *conn) tryMail(from string) error {
 	return nil // QUIT follows; its reply and this one's are nobody's concern
 }
 
-// takeSlot takes a connection's place in the account's and the upstream's
-// limits; an idle connection makes room. The account is locked.
-func (ac *account) takeSlot(s *settings) bool {
-	if ac.conns >= ac.limits.conns {
-		c := ac.idleTail
-		if c == nil {
-			return false
-		}
-		// The place stays taken; only its holder changes.
-		ac.unlink(c)
-		go c.quit(quitTimeout)
-		return true
-	}
-	if ac.up.conns.Load() >= s.maxConns {
-		return false
-	}
-	ac.up.conns.Add(1)
-	ac.conns++
-	return true
-}
-
-func (ac *account) freeSlot() {
-	ac.up.unreserve()
+// place takes a place in the mailbox's and the upstream's connections, like a
+// message that needs a new one. An idle connection makes room, when it is
+// closed.
+func (ac *account) place(ctx context.Context, s *settings) *relay.Reply {
+	w := &waiter{ac: ac, ch: make(chan grant, 1)}
 	ac.mu.Lock()
-	ac.conns--
+	ac.places = append(ac.places, w)
 	ac.dispatch(clock())
 	ac.mu.Unlock()
-	ac.up.forget(ac)
+	timeout := time.NewTimer(s.maxWait)
+	defer timeout.Stop()
+	select {
+	case <-w.ch:
+		return nil
+	case <-timeout.C:
+	case <-ctx.Done():
+	case <-ac.up.ended():
+	}
+	ac.mu.Lock()
+	defer ac.mu.Unlock()
+	if i := slices.Index(ac.places, w); i >= 0 {
+		ac.places = slices.Delete(ac.places, i, i+1)
+		return relay.ReplyNoConnection
+	}
+	return nil // granted in this moment
+}
+
+// leave gives the place back.
+func (p *pool) leave() {
+	p.up.unreserve()
+	p.left()
 }
 
 func resolveHost(ctx context.Context, s *settings, tr *tracer) error {

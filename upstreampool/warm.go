@@ -32,23 +32,29 @@ func (u *upstream) warm(a *accounts.Account) {
 		return
 	}
 	ac := u.account(a, s)
-	now := clock()
-	skip := ac.conns > 0 || ac.warmedAt != 0 && now-ac.warmedAt < int64(warmPause)
-	if !skip {
-		ac.warmedAt = now
-	}
-	id := ac.id
-	ac.mu.Unlock()
-	if skip {
+	if !ac.warmable(clock()) {
+		ac.done()
 		return
 	}
 	select {
 	case u.warming <- struct{}{}:
 		go func() {
 			defer func() { <-u.warming }()
-			_, _ = fetchToken(context.Background(), s, id, s.tokens.Token) // whoever needs it will hear of a failure
-			u.forget(ac)
+			_, _ = fetchToken(context.Background(), s, ac.credentials(), s.tokens.Token) // the message that needs it will hear of a failure
+			ac.done()
 		}()
 	default: // the message itself will fetch it
+		ac.done()
 	}
+}
+
+// warmable reports whether a token has to be fetched, and notes that it is.
+func (p *pool) warmable(now int64) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.conns > 0 || p.warmedAt != 0 && now-p.warmedAt < int64(warmPause) {
+		return false
+	}
+	p.warmedAt = now
+	return true
 }

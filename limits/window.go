@@ -12,9 +12,11 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package upstreampool
+package limits
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	"github.com/caddymail/mailgateway/accounts"
@@ -25,8 +27,8 @@ import (
 // freeing or blocking slots.
 var epoch = time.Now()
 
-// clock returns nanoseconds since 1970 on a scale that never jumps.
-func clock() int64 { return epoch.UnixNano() + int64(time.Since(epoch)) }
+// Now returns nanoseconds since 1970 on a scale that never jumps.
+func Now() int64 { return epoch.UnixNano() + int64(time.Since(epoch)) }
 
 const (
 	// exactSlots is the limit up to which every event has its own stamp.
@@ -39,7 +41,7 @@ const (
 // has more than the limit, wherever between the two commands the provider
 // counts: an event takes its slot before it is sent, holds it until its answer
 // is known, and occupies it for one full period from then. The events that hold
-// a slot without a stamp are the same for all windows of an account; limits
+// a slot without a stamp are the same for all windows of an account; layer
 // counts them and passes their number as held.
 type window struct {
 	rate accounts.Rate
@@ -50,6 +52,10 @@ type window struct {
 	stamps []stamp // a ring, oldest at head
 	head   int
 	n      int
+
+	// What other processes have counted, as last read. They lend against
+	// the same limit.
+	others *window
 }
 
 // stamp says that n events occupy their slots until one period after at.
@@ -80,33 +86,55 @@ func (w *window) expire(now int64) {
 	}
 }
 
+// used returns the number of slots that stamps occupy.
+func (w *window) used(now int64) int64 {
+	w.expire(now)
+	if w.others == nil {
+		return w.sum
+	}
+	w.others.expire(now)
+	return w.sum + w.others.sum
+}
+
 // free returns the number of slots that can be taken now.
 func (w *window) free(now, held int64) int64 {
-	w.expire(now)
-	return max(0, w.rate.Count-w.sum-held)
+	return max(0, w.rate.Count-w.used(now)-held)
 }
 
 // when returns the earliest time at which k slots can be free, assuming that
 // the events that hold slots end now: never earlier than the truth allows, so
 // a wait beyond it is certain to be in vain.
 func (w *window) when(now, k, held int64) int64 {
-	w.expire(now)
 	// Each full window before the kth event costs a period.
 	laps := (k - 1) / w.rate.Count
 	k -= laps * w.rate.Count
 	later := laps * int64(w.rate.Per)
-	need := k - (w.rate.Count - w.sum - held)
+	need := k - (w.rate.Count - w.used(now) - held)
 	if need <= 0 {
 		return now + later
 	}
-	for i := range w.n {
-		s := w.stamps[(w.head+i)%len(w.stamps)]
+	theirs := w.others
+	if theirs == nil {
+		theirs = new(window)
+	}
+	for i, j := 0, 0; i < w.n || j < theirs.n; {
+		var s stamp
+		if j >= theirs.n || i < w.n && w.at(i).at <= theirs.at(j).at {
+			s = *w.at(i)
+			i++
+		} else {
+			s = *theirs.at(j)
+			j++
+		}
 		if need -= s.n; need <= 0 {
 			return s.at + int64(w.rate.Per) + later
 		}
 	}
 	return now + int64(w.rate.Per) + later
 }
+
+// at returns the ith stamp, oldest first.
+func (w *window) at(i int) *stamp { return &w.stamps[(w.head+i)%len(w.stamps)] }
 
 // add stamps n events.
 func (w *window) add(at, n int64) {
@@ -119,8 +147,7 @@ func (w *window) add(at, n int64) {
 	}
 	w.sum += n
 	if w.n > 0 {
-		last := &w.stamps[(w.head+w.n-1)%len(w.stamps)]
-		if at <= last.at {
+		if last := w.at(w.n - 1); at <= last.at {
 			last.n += n
 			return
 		}
@@ -136,9 +163,33 @@ func (w *window) add(at, n int64) {
 	w.n++
 }
 
+// merge stamps n events of another count, which may be older than the last. An
+// event of the future is one of now: the clock was set back.
+func (w *window) merge(now, at, n int64) {
+	at = min(at, now)
+	if n <= 0 || at+int64(w.rate.Per) <= now {
+		return
+	}
+	if w.n == 0 || at >= w.at(w.n-1).at {
+		w.add(at, n)
+		return
+	}
+	all := make([]stamp, 0, w.n+1)
+	w.each(func(s stamp) { all = append(all, s) })
+	i, _ := slices.BinarySearchFunc(all, at, func(s stamp, at int64) int { return cmp.Compare(s.at, at) })
+	all = slices.Insert(all, i, stamp{at, n})
+	w.clear()
+	for _, s := range all {
+		w.add(s.at, s.n)
+	}
+}
+
+// clear forgets every stamp.
+func (w *window) clear() { w.sum, w.head, w.n = 0, 0, 0 }
+
 // each calls f for every stamp, oldest first.
 func (w *window) each(f func(stamp)) {
 	for i := range w.n {
-		f(w.stamps[(w.head+i)%len(w.stamps)])
+		f(*w.at(i))
 	}
 }

@@ -1,0 +1,185 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package limits
+
+import (
+	"time"
+
+	"github.com/caddymail/mailgateway/accounts"
+)
+
+// layer is one set of limits as it is counted: a mailbox's, or those that an
+// account of it has of its own.
+type layer struct {
+	// A message takes a slot of each.
+	msgs  []*window
+	rcpts []*window
+
+	heldMsgs, heldRcpts int64 // under way: taken, not yet stamped
+
+	// What other processes may send before they write again.
+	theirMsgs, theirRcpts int64
+}
+
+// What a limit is called in a reply.
+const (
+	whatRate       = "Message rate"
+	whatMessages   = "Message quota"
+	whatRecipients = "Recipient quota"
+)
+
+// longPeriod tells a rate, which is over in a moment, from a quota.
+const longPeriod = 10 * time.Minute
+
+// configure puts limits in force. A window whose period stays keeps its count
+// whatever becomes of the number.
+func (l *layer) configure(to *accounts.Limits) {
+	l.msgs = reconfigure(l.msgs, [...]accounts.Rate{to.Rate, to.Messages})
+	l.rcpts = reconfigure(l.rcpts, [...]accounts.Rate{to.Recipients, {}})
+}
+
+func reconfigure(have []*window, rates [2]accounts.Rate) []*window {
+	var want []accounts.Rate
+next:
+	for _, r := range rates {
+		if r.IsZero() {
+			continue
+		}
+		for i := range want {
+			if want[i].Per == r.Per {
+				want[i].Count = min(want[i].Count, r.Count)
+				continue next
+			}
+		}
+		want = append(want, r)
+	}
+	same := len(want) == len(have)
+	for i := 0; same && i < len(want); i++ {
+		same = have[i].rate == want[i]
+	}
+	if same {
+		return have
+	}
+	windows := make([]*window, 0, len(want))
+	for _, r := range want {
+		var w *window
+		for _, h := range have {
+			if h.rate.Per == r.Per {
+				w = h
+			}
+		}
+		if w == nil {
+			w = new(window)
+			w.configure(r)
+			w.inherit(have)
+		}
+		w.configure(r)
+		windows = append(windows, w)
+	}
+	return windows
+}
+
+// inherit takes over what the longest of other windows knows.
+func (w *window) inherit(others []*window) {
+	var from *window
+	for _, o := range others {
+		if from == nil || o.rate.Per > from.rate.Per {
+			from = o
+		}
+	}
+	if from != nil {
+		from.each(func(s stamp) { w.add(s.at, s.n) })
+	}
+}
+
+// open reports whether a message, with one recipient, can go now.
+func (l *layer) open(now int64) bool {
+	for _, w := range l.msgs {
+		if w.free(now, l.heldMsgs+l.theirMsgs) < 1 {
+			return false
+		}
+	}
+	for _, w := range l.rcpts {
+		if w.free(now, l.heldRcpts+l.theirRcpts) < 1 {
+			return false
+		}
+	}
+	return true
+}
+
+// when returns the earliest time at which the kth message from now can go, and
+// the name of the limit that decides.
+func (l *layer) when(now, k int64) (at int64, what string) {
+	at = now
+	for _, w := range l.msgs {
+		if t := w.when(now, k, l.heldMsgs+l.theirMsgs); t > at {
+			at, what = t, whatMessages
+			if w.rate.Per < longPeriod {
+				what = whatRate
+			}
+		}
+	}
+	for _, w := range l.rcpts {
+		if t := w.when(now, k, l.heldRcpts+l.theirRcpts); t > at {
+			at, what = t, whatRecipients
+		}
+	}
+	return at, what
+}
+
+// rcptsWhen returns the earliest time at which n recipients can be taken.
+func (l *layer) rcptsWhen(now, n int64) int64 {
+	at := now
+	for _, w := range l.rcpts {
+		at = max(at, w.when(now, n, l.heldRcpts+l.theirRcpts))
+	}
+	return at
+}
+
+// stamp counts a message that was sent, with the recipients that count.
+func (l *layer) stamp(now, rcpts int64) {
+	for _, w := range l.msgs {
+		w.add(now, 1)
+	}
+	for _, w := range l.rcpts {
+		w.add(now, rcpts)
+	}
+}
+
+// empty reports whether nothing is counted.
+func (l *layer) empty(now int64) bool {
+	if l.heldMsgs != 0 || l.heldRcpts != 0 {
+		return false
+	}
+	for _, list := range [...][]*window{l.msgs, l.rcpts} {
+		for _, w := range list {
+			if w.expire(now); w.n > 0 {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// lasts returns how long something stays counted, at least a moment.
+func (l *layer) lasts(now int64) time.Duration {
+	d := time.Minute
+	for _, list := range [...][]*window{l.msgs, l.rcpts} {
+		for _, w := range list {
+			w.each(func(s stamp) { d = max(d, time.Duration(s.at-now)+w.rate.Per) })
+		}
+	}
+	return d
+}

@@ -1,0 +1,171 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+// Package limits counts what is sent, so that a provider never sees more than
+// it allows.
+//
+// Providers count mailboxes. So does a [Limiter]: there is one for each
+// upstream, and in it each mailbox has the upstream's limits, for all accounts
+// that send through it together. What an account has of its own applies on top,
+// to that account alone. A message takes a slot of every limit before MAIL
+// leaves (Reserve), and occupies it for one period from its answer (Commit),
+// unless MAIL never left (Cancel).
+//
+// # Never beyond what is stored ahead
+//
+// [Local] lends slots of a mailbox only out of a reservation that is stored: the
+// record says how many messages may have been sent since it was written. What a
+// killed process leaves therefore counts at least what it sent; its reservation
+// counts as sent at the moment it is read. When the reservation is used up the
+// next message waits for the next write, and if that fails nothing is lent.
+//
+// Each process has a lane of its own (lane.go), and in it a file for each shard
+// of the mailboxes. A reservation is taken under the shard's lock, after
+// the files of the other lanes have been read: their stamps and reservations
+// count against the same limits. What a lane left whose process is gone is
+// merged into that of the one who notices.
+//
+// # Reading order
+//
+// window.go (the invariant), layer.go, mailbox.go and slot.go (memory, the way
+// of a message), reserve.go (how much to store ahead), record.go, store.go and
+// lane.go (the disk).
+//
+// # Locks
+//
+// shard.mu (the map of mailboxes), then Mailbox.mu. store.mu is a leaf. No lock
+// is held during I/O but shard.writing, which makes writers of a shard take
+// turns. Everything here outlives a reload: it belongs to the upstream.
+package limits
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/caddymail/mailgateway/accounts"
+)
+
+// Limiter lends slots of the limits of one upstream's mailboxes.
+type Limiter interface {
+	// Account returns a handle on an account of a mailbox, both names
+	// folded, with its own limits (nil: none). The caller closes it.
+	Account(mailbox, name string, own *accounts.Limits) Account
+	// Configure puts another configuration in force at once, and opens a
+	// limiter that was closed.
+	Configure(c Config)
+	// Close ends the lending; who waits is refused.
+	Close()
+	// Wait returns when what is counted at the end is stored.
+	Wait()
+}
+
+// Account is one account of a mailbox.
+type Account interface {
+	// Narrow puts other limits of the account's own in force.
+	Narrow(own *accounts.Limits)
+
+	// Reserve takes a slot of every limit for one message. Messages of an
+	// account are served in order of arrival, and those of a mailbox too but
+	// for accounts whose own limits are used up. A wait that is certain to be
+	// in vain is refused at once. The slot ends with Commit or Cancel.
+	Reserve(ctx context.Context, q Request) (Slot, error)
+	// Recipients takes the slots of n recipients of the message. It waits
+	// for the store at most, never for time to pass.
+	Recipients(ctx context.Context, s *Slot, n int64) error
+	// Commit ends a message whose MAIL was sent, with the recipients that
+	// count.
+	Commit(s Slot, recipients int64)
+	// Cancel gives the slots of a message back that was never sent.
+	Cancel(s Slot)
+
+	// TakeConn takes one of the mailbox's connections. If none is free, wake
+	// is called when one may be: once, and on a goroutine of its own.
+	TakeConn(wake func()) bool
+	// FreeConn gives a connection back that is closed.
+	FreeConn()
+	// MaxConns returns the number of connections that the mailbox may have.
+	MaxConns() int
+
+	// Status returns the limits that a message of the account meets: the
+	// mailbox's and its own.
+	Status(ctx context.Context) Status
+	// Close gives the handle back. What is counted stays for as long as it
+	// counts.
+	Close()
+}
+
+// Request is what a message asks for.
+type Request struct {
+	// MaxWait is how long it may wait for its turn.
+	MaxWait time.Duration
+	// MaxWaiting is the number of messages of the mailbox that may wait.
+	MaxWaiting int
+}
+
+// Slot is what one message holds. It is used by one goroutine at a time.
+type Slot struct {
+	// Waited is how long it took to get.
+	Waited time.Duration
+	// Limited reports whether a limit was why.
+	Limited bool
+
+	rcpts int64
+	held  bool
+}
+
+// Status is what is used of limits.
+type Status struct {
+	// MaxConns is the number of connections of the mailbox.
+	MaxConns int
+	// Waiting is the number of the mailbox's messages that wait for their
+	// turn.
+	Waiting int
+	// Messages and Recipients are those of the account that are under way.
+	Messages, Recipients int64
+	Limits               []LimitStatus
+}
+
+// LimitStatus is what is used of one limit.
+type LimitStatus struct {
+	Counts          string // messages or recipients
+	Limit           accounts.Rate
+	Used, Remaining int64
+	Next            int64 // when a slot is free, on the scale of Now; 0: now
+}
+
+// QuotaError says that a limit is used up, and until when.
+type QuotaError struct {
+	// What is the limit: `Message rate`, `Message quota` or `Recipient quota`.
+	What string
+	// Wait is how long the next slot takes.
+	Wait time.Duration
+}
+
+func (e *QuotaError) Error() string {
+	return e.What + " used up, next slot in " + strconv.FormatInt(int64(e.Wait/time.Second), 10) + " s"
+}
+
+var (
+	// ErrBusy says that the message's turn did not come in time.
+	ErrBusy = errors.New("the account's other messages took too long")
+	// ErrQueueFull says that too many messages wait already.
+	ErrQueueFull = errors.New("too many messages wait")
+	// ErrNotStored says that slots could not be stored ahead, or that what is
+	// stored is not known yet: none is lent.
+	ErrNotStored = errors.New("limits cannot be stored")
+	// ErrClosed says that the limiter's last user is gone.
+	ErrClosed = errors.New("the limiter is closed")
+)

@@ -1,0 +1,284 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package limits
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"path"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/certmagic"
+	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/accounts"
+)
+
+const (
+	shardCount   = 64
+	storeTimeout = 20 * time.Second
+	// retryAfter is the pause after a write that failed.
+	retryAfter = time.Second
+	// complainEvery bounds the log lines about writes that fail.
+	complainEvery = 10 * time.Second
+)
+
+// Config is what a configuration says of an upstream's limits.
+type Config struct {
+	// Limits are those of each mailbox.
+	Limits accounts.Limits
+	// Storage keeps the counts; nil keeps them in memory only.
+	Storage certmagic.Storage
+	Logger  *zap.Logger
+}
+
+// Local is the Limiter of processes that share a storage, on one machine as a
+// rule. It belongs to an upstream and outlives its configurations.
+type Local struct {
+	name   string
+	set    atomic.Pointer[Config]
+	closed atomic.Bool
+	until  atomic.Int64 // slots are lent until then
+	legacy atomic.Pointer[map[string]counts]
+	shards [shardCount]shard
+
+	laneMu sync.Mutex
+	lanes  lanes
+	lane   int
+
+	complained atomic.Int64
+	writers    sync.WaitGroup
+}
+
+// NewLocal returns the limiter of the upstream of that name.
+func NewLocal(upstream string, c Config) *Local {
+	l := &Local{name: upstream, lane: -1}
+	for i := range l.shards {
+		l.shards[i].i = i
+		l.shards[i].mailboxes = make(map[string]*mailbox)
+	}
+	l.Configure(c)
+	return l
+}
+
+// Configure puts another configuration in force, and opens a limiter that was
+// closed.
+func (l *Local) Configure(c Config) {
+	if l.closed.Load() {
+		l.writers.Wait()
+	}
+	if c.Logger == nil {
+		c.Logger = zap.NewNop()
+	}
+	prev := l.set.Swap(&c)
+	l.closed.Store(false)
+	if prev != nil && place(prev.Storage) != place(c.Storage) {
+		l.move()
+	}
+	l.each(func(m *mailbox) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.refresh()
+		m.dispatch(Now())
+	})
+}
+
+func (l *Local) current() *Config { return l.set.Load() }
+
+// valid reports whether the process may lend what it has stored ahead.
+func (l *Local) valid(now int64) bool { return now < l.until.Load() }
+
+// Close ends the lending. What is stored is exact afterwards, but for messages
+// that are still under way. Wait returns when it is.
+func (l *Local) Close() {
+	l.closed.Store(true)
+	l.each(func(m *mailbox) {
+		m.mu.Lock()
+		m.fail(ErrClosed)
+		m.stopTimer()
+		m.mu.Unlock()
+	})
+	for i := range l.shards {
+		l.shards[i].stop() // no writer begins from here on
+	}
+	l.writers.Add(1)
+	go func() {
+		defer l.writers.Done()
+		for i := range l.shards {
+			sh := &l.shards[i]
+			if _, err := sh.flush(l, true); err != nil {
+				l.complain(err)
+			}
+		}
+		l.leave()
+	}()
+}
+
+// Wait returns when everything is stored and no goroutine is left.
+func (l *Local) Wait() { l.writers.Wait() }
+
+// leave gives the lane back.
+func (l *Local) leave() {
+	l.until.Store(0)
+	l.laneMu.Lock()
+	lanes := l.lanes
+	l.lanes, l.lane = nil, -1
+	l.laneMu.Unlock()
+	for i := range l.shards {
+		l.shards[i].unload(false)
+	}
+	if lanes != nil {
+		lanes.release()
+	}
+}
+
+// move begins again at another storage, with what is counted.
+func (l *Local) move() {
+	l.leave()
+	for i := range l.shards {
+		l.shards[i].unload(true)
+	}
+}
+
+// place tells storages apart. What is not known to be another place is taken
+// for the same: each configuration has a value of its own.
+func place(s certmagic.Storage) string {
+	if f, ok := s.(*certmagic.FileStorage); ok {
+		return f.Path
+	}
+	if s == nil {
+		return "-"
+	}
+	return ""
+}
+
+// claim takes a lane, once.
+func (l *Local) claim(ctx context.Context) (lanes, int, error) {
+	l.laneMu.Lock()
+	defer l.laneMu.Unlock()
+	if l.lanes != nil && l.until.Load() != math.MaxInt64 && !l.valid(Now()) {
+		// Another process may have taken this one for dead and its counts
+		// for what it left.
+		l.lanes.release()
+		l.lanes = nil
+		for i := range l.shards {
+			l.shards[i].unload(false)
+		}
+	}
+	if l.lanes != nil {
+		return l.lanes, l.lane, nil
+	}
+	set := l.current()
+	if l.legacy.Load() == nil {
+		old, err := readLegacy(ctx, set, l.name)
+		if err != nil {
+			return nil, 0, err
+		}
+		l.legacy.Store(&old)
+	}
+	lanes, lane, err := openLanes(ctx, set.Storage, l.dir(), &l.until)
+	if err != nil {
+		return nil, 0, err
+	}
+	l.lanes, l.lane = lanes, lane
+	return lanes, lane, nil
+}
+
+func (l *Local) dir() string {
+	return path.Join("smtp", "limits", certmagic.StorageKeys.Safe(l.name))
+}
+
+func (l *Local) complain(err error) {
+	now := Now()
+	last := l.complained.Load()
+	if last != 0 && now-last < int64(complainEvery) || !l.complained.CompareAndSwap(last, now) {
+		return
+	}
+	l.current().Logger.Error("storing limits failed: messages beyond what is stored ahead are refused",
+		zap.String("upstream", l.name), zap.Error(err))
+}
+
+func (l *Local) each(f func(*mailbox)) {
+	for i := range l.shards {
+		for _, m := range l.shards[i].list() {
+			f(m)
+		}
+	}
+}
+
+// shard returns the part of the mailboxes that the name belongs to. It is the
+// same in every process.
+func (l *Local) shard(name string) *shard {
+	h := uint32(2166136261) // FNV-1a
+	for i := range len(name) {
+		h = (h ^ uint32(name[i])) * 16777619
+	}
+	return &l.shards[(h^h>>16)%shardCount]
+}
+
+// readFile returns what a process has stored of a shard. A file that is damaged
+// counts for nothing, loudly.
+func (l *Local) readFile(ctx context.Context, key string) (*file, error) {
+	raw, err := l.current().Storage.Load(ctx, key)
+	if errors.Is(err, fs.ErrNotExist) {
+		return new(file), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	f, err := decodeFile(raw)
+	if err != nil {
+		l.current().Logger.Error("reading stored limits failed, their counts begin at zero", zap.String("key", key), zap.Error(err))
+		return new(file), nil
+	}
+	return f, nil
+}
+
+// laneOf returns the lane whose file a key is, -1 for something else.
+func laneOf(key string) int {
+	name, ok := strings.CutSuffix(path.Base(key), ".json")
+	n, err := strconv.Atoi(name)
+	if !ok || err != nil || n < 0 {
+		return -1
+	}
+	return n
+}
+
+// write stores a shard.
+func (l *Local) write(ctx context.Context, key string, f *file) error {
+	st := l.current().Storage
+	if len(f.Mailboxes) == 0 {
+		if err := st.Delete(ctx, key); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
+	}
+	raw, err := json.Marshal(f)
+	if err != nil {
+		return err
+	}
+	if err := st.Store(ctx, key, raw); err != nil {
+		return fmt.Errorf("writing %s: %w", key, err)
+	}
+	return nil
+}

@@ -1,0 +1,367 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package limits
+
+import (
+	"context"
+	"path"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// shard is a part of the mailboxes, with one file in each lane.
+type shard struct {
+	i int
+
+	mu        sync.RWMutex
+	mailboxes map[string]*mailbox
+	loaded    bool
+	keep      bool               // what is counted stays counted at the next load
+	cold      map[string]*record // stored, and of no mailbox in memory
+	theirs    map[string]*record // of other living processes, as last read
+
+	kickMu  sync.Mutex
+	running bool
+	again   bool
+	timer   *time.Timer // looks for reservations that are not used any more
+
+	writing   sync.Mutex // one writer at a time
+	unwritten bool       // the last write failed
+}
+
+// mailbox returns the mailbox of that name. It is made on first use.
+func (sh *shard) mailbox(l *Local, name string) *mailbox {
+	sh.mu.RLock()
+	m := sh.mailboxes[name]
+	sh.mu.RUnlock()
+	if m != nil {
+		return m
+	}
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if m = sh.mailboxes[name]; m == nil {
+		m = &mailbox{local: l, sh: sh, name: name, loaded: sh.loaded, foreign: sh.theirs[name]}
+		m.refresh()
+		m.restore(sh.cold[name], Now())
+		delete(sh.cold, name)
+		sh.mailboxes[name] = m
+	}
+	return m
+}
+
+// forget drops the mailbox if nothing would be lost with it.
+func (sh *shard) forget(m *mailbox) {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := Now()
+	switch {
+	case m.dead || m.refs > 0:
+	case m.empty(now):
+		m.dead = true
+		m.stopTimer()
+		delete(sh.mailboxes, m.name)
+		if len(m.rest) > 0 && sh.cold != nil {
+			sh.cold[m.name] = &record{Accounts: m.rest}
+		}
+	case !m.local.closed.Load():
+		m.wakeAt(now+int64(m.lasts(now)), now) // and look again
+	}
+}
+
+func (sh *shard) list() []*mailbox {
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	list := make([]*mailbox, 0, len(sh.mailboxes))
+	for _, m := range sh.mailboxes {
+		list = append(list, m)
+	}
+	return list
+}
+
+func (sh *shard) isLoaded() bool {
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	return sh.loaded
+}
+
+// unload has the shard read again before anything is lent.
+func (sh *shard) unload(keep bool) {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	sh.loaded, sh.keep, sh.cold, sh.theirs = false, keep, nil, nil
+	for _, m := range sh.mailboxes {
+		m.mu.Lock()
+		m.loaded, m.foreign = false, nil
+		m.ahead.left, m.ahead.rcpts = 0, 0
+		m.mu.Unlock()
+	}
+}
+
+// kick has the shard written soon. It may be called under a mailbox's lock.
+func (sh *shard) kick(l *Local) {
+	sh.kickMu.Lock()
+	defer sh.kickMu.Unlock()
+	if sh.running || l.closed.Load() {
+		sh.again = true
+		return
+	}
+	sh.running = true
+	l.writers.Add(1)
+	go func() {
+		defer l.writers.Done()
+		sh.run(l)
+	}()
+}
+
+// run writes until nothing is asked for. Whoever asks during a write is served
+// by the next one: so many messages share one.
+func (sh *shard) run(l *Local) {
+	for {
+		began := time.Now()
+		more, err := sh.flush(l, false)
+		if err != nil {
+			l.complain(err)
+			sh.refuse(ErrNotStored)
+			more = true
+			time.Sleep(retryAfter)
+		} else if took := time.Since(began); took > 50*time.Millisecond {
+			// A storage that is slow, or a large shard, is not to be kept
+			// busy by it alone.
+			time.Sleep(took / 2)
+		}
+		sh.kickMu.Lock()
+		if !sh.again || l.closed.Load() {
+			sh.running = false
+			if more && !l.closed.Load() {
+				sh.lookAgain(l)
+			}
+			sh.kickMu.Unlock()
+			return
+		}
+		sh.again = false
+		sh.kickMu.Unlock()
+	}
+}
+
+// lookAgain has the reservations given back that are not used. kickMu is held.
+func (sh *shard) lookAgain(l *Local) {
+	if sh.timer == nil {
+		sh.timer = time.AfterFunc(idleAfter, func() { sh.kick(l) })
+		return
+	}
+	sh.timer.Reset(idleAfter)
+}
+
+func (sh *shard) stop() {
+	sh.kickMu.Lock()
+	defer sh.kickMu.Unlock()
+	if sh.timer != nil {
+		sh.timer.Stop()
+	}
+}
+
+func (sh *shard) refuse(err error) {
+	now := Now()
+	for _, m := range sh.list() {
+		m.mu.Lock()
+		m.refuse(err, now)
+		m.mu.Unlock()
+	}
+}
+
+// flush reads what other processes have stored of the shard and writes what this
+// one counts, with as much reserved as is asked for and as the limits leave.
+// more reports whether something is reserved.
+func (sh *shard) flush(l *Local, final bool) (more bool, err error) {
+	sh.writing.Lock()
+	defer sh.writing.Unlock()
+	if l.current().Storage == nil || final && !sh.isLoaded() || !final && l.closed.Load() {
+		return false, nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+	defer cancel()
+	lanes, lane, err := l.claim(ctx)
+	if err != nil {
+		return false, err
+	}
+	unlock, err := lanes.lock(ctx, sh.i)
+	if err != nil {
+		return false, err
+	}
+	defer unlock()
+	dir := path.Join(l.dir(), strconv.Itoa(sh.i))
+	left, err := sh.read(ctx, l, lanes, lane, dir)
+	if err != nil {
+		return false, err
+	}
+	out, grown, changed, more := sh.collect(final)
+	if changed || len(left) > 0 || sh.unwritten {
+		sh.unwritten = true
+		if err := l.write(ctx, path.Join(dir, strconv.Itoa(lane)+".json"), out); err != nil {
+			return false, err
+		}
+		sh.unwritten = false
+	}
+	for _, key := range left {
+		// It is counted here. Should this fail, it counts twice.
+		if err := l.current().Storage.Delete(ctx, key); err != nil {
+			return false, err
+		}
+	}
+	now := Now()
+	for _, g := range grown {
+		g.m.mu.Lock()
+		g.m.grewBy(g.msgs, g.rcpts, now)
+		g.m.mu.Unlock()
+	}
+	return more, nil
+}
+
+// read takes over what is stored of the shard: what this process's lane held
+// when it began, what ended processes left, and what living ones count. left are
+// the files of ended processes.
+func (sh *shard) read(ctx context.Context, l *Local, lanes lanes, lane int, dir string) (left []string, err error) {
+	keys, err := listKeys(ctx, l.current().Storage, dir)
+	if err != nil {
+		return nil, err
+	}
+	loaded := sh.isLoaded()
+	ended, living := make(map[string]*record), make(map[string]*record)
+	for _, key := range keys {
+		n := laneOf(key)
+		if n < 0 || n == lane && loaded {
+			continue
+		}
+		into := ended
+		if n != lane {
+			dead, err := lanes.dead(ctx, n)
+			if err != nil {
+				return nil, err
+			}
+			if dead {
+				left = append(left, key)
+			} else {
+				into = living
+			}
+		}
+		f, err := l.readFile(ctx, key)
+		if err != nil {
+			return nil, err
+		}
+		for name, r := range f.Mailboxes {
+			if have := into[name]; have != nil {
+				have.merge(r)
+			} else {
+				into[name] = r
+			}
+		}
+	}
+	if loaded && len(ended) == 0 && len(living) == 0 && !sh.saw() {
+		return left, nil
+	}
+	sh.apply(ended, living)
+	return left, nil
+}
+
+// saw reports whether other processes had something stored.
+func (sh *shard) saw() bool {
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	return len(sh.theirs) > 0
+}
+
+// apply counts what was read.
+func (sh *shard) apply(ended, living map[string]*record) {
+	now := Now()
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	first := !sh.loaded
+	if sh.cold == nil {
+		sh.cold = make(map[string]*record)
+	}
+	for name, r := range ended {
+		r.stamped(now)
+		if have := sh.cold[name]; have != nil {
+			have.merge(r)
+		} else {
+			sh.cold[name] = r
+		}
+	}
+	sh.theirs = living
+	for name, m := range sh.mailboxes {
+		m.mu.Lock()
+		m.foreign = living[name]
+		if first && !sh.keep {
+			m.forgetCounts()
+		}
+		m.loaded = true
+		m.restore(sh.cold[name], now)
+		delete(sh.cold, name)
+		for _, a := range m.list {
+			m.restoreAccount(a, now)
+		}
+		m.seeOthers(now)
+		m.mu.Unlock()
+	}
+	sh.loaded, sh.keep = true, false
+}
+
+// growth is what a write reserves for a mailbox.
+type growth struct {
+	m           *mailbox
+	msgs, rcpts int64
+}
+
+// collect takes a picture of the shard.
+func (sh *shard) collect(final bool) (out *file, grown []growth, changed, more bool) {
+	now := Now()
+	out = &file{Version: recordVersion, Mailboxes: make(map[string]*record)}
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	for name, m := range sh.mailboxes {
+		m.mu.Lock()
+		g := growth{m: m}
+		switch {
+		case final:
+			m.ahead.left, m.ahead.rcpts = 0, 0
+			changed = true
+		case m.ahead.asked || len(m.ahead.next) > 0:
+			g.msgs, g.rcpts = m.grow(now)
+			grown = append(grown, g)
+			changed = changed || g.msgs > 0 || g.rcpts > 0
+		case now-m.ahead.used >= int64(idleAfter) && m.ahead.stored:
+			changed = true
+			m.ahead.left, m.ahead.rcpts = 0, 0
+		}
+		r := m.snapshot(now, g.msgs, g.rcpts)
+		reserves := r.Reserved > 0 || r.ReservedRecipients > 0
+		more = more || reserves
+		m.ahead.stored = reserves
+		m.mu.Unlock()
+		if !r.empty() {
+			out.Mailboxes[name] = r
+		}
+	}
+	for name, r := range sh.cold {
+		r.prune(now)
+		if !r.empty() {
+			out.Mailboxes[name] = r
+		}
+	}
+	return out, grown, changed, more
+}
