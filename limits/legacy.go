@@ -20,6 +20,7 @@ import (
 	"errors"
 	"io/fs"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -113,10 +114,8 @@ func (m *mailbox) importAccount(a *account, now int64) {
 		return
 	}
 	if m.foreign != nil {
-		for _, name := range m.foreign.Imported {
-			if name == a.name {
-				return
-			}
+		if slices.Contains(m.foreign.Imported, a.name) {
+			return
 		}
 	}
 	m.all.add(&c, now)

@@ -121,9 +121,7 @@ func (l *Local) Close() {
 	for i := range l.shards {
 		l.shards[i].stop() // no writer begins from here on
 	}
-	l.writers.Add(1)
-	go func() {
-		defer l.writers.Done()
+	l.writers.Go(func() {
 		for i := range l.shards {
 			sh := &l.shards[i]
 			if _, err := sh.flush(l, true); err != nil {
@@ -131,7 +129,7 @@ func (l *Local) Close() {
 			}
 		}
 		l.leave()
-	}()
+	})
 }
 
 // Wait returns when everything is stored and no goroutine is left.

@@ -294,7 +294,7 @@ func (m *mailbox) waitLoaded(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, loadPatience)
 	defer cancel()
 	select {
-	case <-written:
+	case <-written: //nolint:errcheck // what could not be read is refused when a slot is asked for
 	case <-ctx.Done():
 	}
 }

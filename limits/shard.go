@@ -121,11 +121,9 @@ func (sh *shard) kick(l *Local) {
 		return
 	}
 	sh.running = true
-	l.writers.Add(1)
-	go func() {
-		defer l.writers.Done()
+	l.writers.Go(func() {
 		sh.run(l)
-	}()
+	})
 }
 
 // run writes until nothing is asked for. Whoever asks during a write is served

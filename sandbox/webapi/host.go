@@ -168,7 +168,7 @@ func (t Token) granted(names ...string) bool {
 	if t.Scope == "" {
 		return true
 	}
-	for _, sc := range strings.Fields(t.Scope) {
+	for sc := range strings.FieldsSeq(t.Scope) {
 		last := sc[strings.LastIndexByte(strings.TrimSuffix(sc, "/"), '/')+1:]
 		for _, n := range names {
 			if strings.EqualFold(last, n) || last == ".default" {
@@ -182,7 +182,7 @@ func (t Token) granted(names ...string) bool {
 // audience reports whether a token is for the named resource. Scopes with a
 // resource in front say so; others say nothing.
 func (t Token) audience(host string) bool {
-	for _, sc := range strings.Fields(t.Scope) {
+	for sc := range strings.FieldsSeq(t.Scope) {
 		if u, err := url.Parse(sc); err == nil && u.Host != "" {
 			return strings.Contains(u.Host, host)
 		}

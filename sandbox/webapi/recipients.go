@@ -140,10 +140,10 @@ func bare(s string) []string {
 	var parts []string
 	glue := false
 	for i := 0; i < len(s); {
-		switch c := s[i]; {
-		case c == '(':
+		switch c := s[i]; c {
+		case '(':
 			i = skipComment(s, i)
-		case c == ' ' || c == '\t' || c == '\r' || c == '\n':
+		case ' ', '\t', '\r', '\n':
 			i++
 		default:
 			j := i

@@ -17,6 +17,7 @@ package graph
 import (
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -130,8 +131,8 @@ var meanings = map[string]meaning{
 // meaning finds the most precise known code. Consumer accounts put a suffix
 // behind some.
 func (a *answer) meaning() (meaning, bool) {
-	for i := len(a.codes) - 1; i >= 0; i-- {
-		if m, ok := meanings[strings.TrimSuffix(a.codes[i], "showtierupgrade")]; ok {
+	for _, v := range slices.Backward(a.codes) {
+		if m, ok := meanings[strings.TrimSuffix(v, "showtierupgrade")]; ok {
 			return m, true
 		}
 	}
