@@ -48,6 +48,9 @@ var allowedImports = map[string][]string{
 	"transports/graph":             {"accounts", "grant", "relay", "transports/internal/envelope"},
 	"transports/internal/envelope": {},
 
+	// An upstream in front of another.
+	"spool": {"accounts", "internal/generation", "internal/seal", "relay"},
+
 	// Sockets, generations and admission: for SMTP today, for IMAP next.
 	"internal/front":    {"internal/generation"},
 	"internal/freeport": {},
@@ -72,10 +75,10 @@ var allowedImports = map[string][]string{
 
 	"caddymodule": {
 		"accounts", "caddymodule/admin", "caddymodule/command", "caddymodule/logbuffer", "caddymodule/statuspage",
-		"internal/nearest", "oauthtoken", "sandbox", "smtpapp", "transports/graph", "upstreampool",
+		"internal/nearest", "oauthtoken", "sandbox", "smtpapp", "spool", "transports/graph", "upstreampool",
 	},
-	"caddymodule/admin":       {"accounts", "explain", "grant", "oauthtoken", "operate", "smtpapp", "upstreampool"},
-	"caddymodule/command":     {"accounts", "caddymodule/admin", "explain", "grant", "internal/nearest", "operate", "operate/migrate", "sandbox"},
+	"caddymodule/admin":       {"accounts", "explain", "grant", "oauthtoken", "operate", "smtpapp", "spool", "upstreampool"},
+	"caddymodule/command":     {"accounts", "caddymodule/admin", "explain", "grant", "internal/nearest", "operate", "operate/migrate", "sandbox", "spool"},
 	"caddymodule/statuspage":  {"accounts", "explain", "oauthtoken", "operate", "relay", "smtpapp", "upstreampool"},
 	"caddymodule/logbuffer":   {},
 	"caddymodule/gatewaytest": {"accounts", "caddymodule", "caddymodule/admin", "caddymodule/command", "internal/freeport", "sandbox"},

@@ -27,6 +27,7 @@ import (
 // ownTransports read the blocks of our transports beside smtp.
 var ownTransports = map[string]func(d *caddyfile.Dispenser) (json.RawMessage, error){
 	"graph": parseGraph,
+	"spool": parseSpool,
 }
 
 // parseGraph reads the transport graph. Syntax:

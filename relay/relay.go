@@ -79,6 +79,9 @@ type Info struct {
 	// Data is the time from the first body byte to the final reply.
 	Data time.Duration
 
+	// Spooled is the id of a message that was kept to be sent later.
+	Spooled string
+
 	// What follows is for tracing, and may be missing.
 
 	// Waited is how long the message waited for quota and a connection,

@@ -16,6 +16,7 @@ package relay
 
 import (
 	"strconv"
+	"time"
 
 	"github.com/emersion/go-smtp"
 )
@@ -31,6 +32,9 @@ type Reply struct {
 	// Lines holds the text of each line as it came: what follows the code
 	// and its separator, with the enhanced code still in it, without CRLF.
 	Lines []string
+	// After is how long to wait before another attempt, where that is known: a
+	// quota's next slot, or what the provider asked for.
+	After time.Duration
 }
 
 // NewReply returns a reply of our own with a single line. The text comes

@@ -79,6 +79,8 @@ var (
 	ReplyNonASCII         = own(553, 5, 6, 7, "Non-ASCII address not permitted without SMTPUTF8")
 	ReplyBareLF           = own(500, 5, 5, 2, "Line must end with CRLF")
 	ReplyNUL              = own(554, 5, 6, 0, "NUL in message")
+	ReplySpoolFull        = own(452, 4, 3, 1, "Spool is full, try again later")
+	ReplySpoolFailed      = own(451, 4, 3, 0, "Message could not be spooled, try again later")
 	ReplyPaused           = own(451, 4, 7, 1, "Account is paused, try again later")
 )
 
@@ -119,8 +121,13 @@ func ReplyChunk(octets int64) *Reply {
 // next slot, rounded up to whole seconds.
 func ReplyQuota(what string, wait time.Duration) *Reply {
 	secs := max(int64((wait+time.Second-1)/time.Second), 1)
-	return own(451, 4, 7, 1, what+" used up, next slot in "+strconv.FormatInt(secs, 10)+" s")
+	r := own(451, 4, 7, 1, what+" used up, next slot in "+strconv.FormatInt(secs, 10)+" s")
+	r.After = wait
+	return r
 }
+
+// ReplySpooled says that a message is durable and will be sent later.
+func ReplySpooled(id string) *Reply { return own(250, 2, 0, 0, "Queued as "+id) }
 
 // ReplyToken says in the token source's words why there is no access token.
 func ReplyToken(text string) *Reply { return own(454, 4, 7, 0, text) }

@@ -60,6 +60,13 @@ type Dependent interface {
 	Join(siblings map[string]Transport) error
 }
 
+// AccountUser is an optional interface of an Upstream that sends on its own
+// account, when no client waits: it is given the way to find the accounts as
+// they are then. It is called when a configuration's accounts have started.
+type AccountUser interface {
+	UseAccounts(lookup func(name string) (*accounts.Account, bool))
+}
+
 // Warmer is an optional interface of an Upstream. Warm prepares what the
 // account's next transaction will need (its access token) and does not wait.
 type Warmer interface {

@@ -193,6 +193,9 @@ func (a *App) Start() error {
 	if err := a.directory.Start(); err != nil {
 		return err
 	}
+	if u, ok := a.upstream.(relay.AccountUser); ok {
+		u.UseAccounts(a.directory.Lookup)
+	}
 	if err := a.startTracing(); err != nil {
 		a.directory.Stop()
 		return err

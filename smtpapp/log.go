@@ -60,7 +60,7 @@ func (g *generation) logMessage(s *session, res *smtpserver.Result) {
 		id: s.messageID(), server: g.name, account: s.account.Name, clientIP: s.address, from: smtpserver.Printable(s.from),
 		recipients: res.Accepted, size: res.Size, upstream: s.about.Upstream, reused: s.about.Reused,
 		wait: s.about.Wait, token: s.about.Token, dial: s.about.Dial, envelope: s.about.Envelope, data: s.data,
-		took: took, code: code, reply: text, traceID: traceID,
+		took: took, code: code, reply: text, spooled: s.about.Spooled, traceID: traceID,
 	}))
 }
 
@@ -80,6 +80,7 @@ type messageLine struct {
 
 	code    int
 	reply   string
+	spooled string // the id of a message that is kept
 	traceID string // of a message that is sampled
 }
 
@@ -102,6 +103,9 @@ func (l *messageLine) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 	enc.AddDuration("duration", l.took)
 	enc.AddInt64("code", int64(l.code))
 	enc.AddString("reply", l.reply)
+	if l.spooled != "" {
+		enc.AddString("spool_id", l.spooled)
+	}
 	if l.traceID != "" {
 		enc.AddString("trace_id", l.traceID)
 	}

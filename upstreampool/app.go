@@ -144,6 +144,15 @@ func (a *App) Warm(acct *accounts.Account) {
 	}
 }
 
+// UseAccounts implements relay.AccountUser.
+func (a *App) UseAccounts(lookup func(name string) (*accounts.Account, bool)) {
+	for _, t := range a.transports {
+		if u, ok := t.(relay.AccountUser); ok {
+			u.UseAccounts(lookup)
+		}
+	}
+}
+
 // Send implements relay.SingleFlight. A transport that has no such thing gets
 // the same message in the ordinary way.
 func (a *App) Send(ctx context.Context, acct *accounts.Account, from string, opts *smtp.MailOptions, to relay.Recipient, body io.Reader) (relay.Reply, relay.Info, error) {
@@ -196,5 +205,6 @@ var (
 	_ caddy.Provisioner  = (*App)(nil)
 	_ relay.Upstream     = (*App)(nil)
 	_ relay.Warmer       = (*App)(nil)
+	_ relay.AccountUser  = (*App)(nil)
 	_ relay.SingleFlight = (*App)(nil)
 )

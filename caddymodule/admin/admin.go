@@ -29,6 +29,7 @@ import (
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/explain"
 	"github.com/caddymail/mailgateway/operate"
+	"github.com/caddymail/mailgateway/spool"
 )
 
 func init() {
@@ -81,6 +82,12 @@ func (API) Routes() []caddy.AdminRoute {
 		{"GET /smtp/refusals", listRefusals},
 		{"GET /smtp/bans", listBans},
 		{"DELETE /smtp/bans", liftBans},
+		{"GET /smtp/spool", listSpool},
+		{"GET /smtp/spool/{id}", getSpooled},
+		{"DELETE /smtp/spool/{id}", steerSpooled(spool.Delete)},
+		{"POST /smtp/spool/{id}/hold", steerSpooled(spool.Hold)},
+		{"POST /smtp/spool/{id}/release", steerSpooled(spool.Release)},
+		{"POST /smtp/spool/{id}/retry", steerSpooled(spool.Release)},
 		{"GET /oauth_tokens", listTokens},
 		{"GET /smtp/openapi.json", func(w http.ResponseWriter, _ *http.Request) error {
 			w.Header().Set("Content-Type", "application/json")

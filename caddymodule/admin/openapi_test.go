@@ -17,12 +17,16 @@ package admin_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"net/smtp"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/caddymodule/admin"
@@ -31,6 +35,7 @@ import (
 	"github.com/caddymail/mailgateway/oauthtoken"
 	"github.com/caddymail/mailgateway/operate"
 	"github.com/caddymail/mailgateway/smtpapp"
+	"github.com/caddymail/mailgateway/spool"
 	"github.com/caddymail/mailgateway/upstreampool"
 )
 
@@ -112,6 +117,8 @@ func TestOpenAPISchemas(t *testing.T) {
 		"UpstreamStatus": upstreampool.UpstreamStatus{}, "AccountStatus": upstreampool.AccountStatus{}, "LimitStatus": upstreampool.LimitStatus{},
 		"Counters": smtpapp.Counters{},
 		"Session":  smtpapp.SessionInfo{}, "Refusal": smtpapp.Refusal{}, "Ban": smtpapp.Ban{}, "LiftResult": admin.LiftResult{}, "Tokens": admin.TokenPage{}, "TokenStatus": oauthtoken.AccountStatus{},
+		"SpoolPage": admin.SpoolPage{}, "SpoolStatus": spool.Status{}, "SpoolOddity": spool.Oddity{},
+		"SpooledMessage": spool.Message{}, "SpooledRecipient": spool.Recipient{},
 		"TokenError": oauthtoken.StatusError{}, "ProviderStatus": oauthtoken.ProviderStatus{},
 	} {
 		s := d.Components.Schemas[name]
@@ -212,7 +219,14 @@ func (d *description) validate(where string, s *schema, v any) error {
 // TestOpenAPIAnswers holds that each route answers as it is described.
 func TestOpenAPIAnswers(t *testing.T) {
 	d := readDescription(t)
-	g := gatewaytest.New(t)
+	g := gatewaytest.New(t, fmt.Sprintf(`smtp_upstreams {
+		upstream kept {
+			transport spool oauth {
+				directory %s
+				always
+			}
+		}
+	}`, t.TempDir()))
 	const name = "api@example.com"
 	path := admin.AccountPath(name)
 	done := make(map[string]bool)
@@ -321,6 +335,7 @@ func TestOpenAPIAnswers(t *testing.T) {
 	check("GET", "/smtp/bans", "/smtp/bans?server=local", "", 200)
 	check("DELETE", "/smtp/bans", "/smtp/bans", "", 400)
 	check("DELETE", "/smtp/bans", "/smtp/bans?network=192.0.2.7", "", 200)
+	trySpool(t, g, check)
 	check("GET", "/oauth_tokens", "/oauth_tokens?limit=1", "", 200)
 	check("DELETE", one, path, "", 204)
 	check("GET", "/smtp/openapi.json", "/smtp/openapi.json", "", 200)
@@ -332,4 +347,73 @@ func TestOpenAPIAnswers(t *testing.T) {
 			}
 		}
 	}
+}
+
+// trySpool tries the routes of the spool with a message that its account cannot
+// send.
+func trySpool(t *testing.T, g *gatewaytest.Gateway, check func(method, pattern, path, body string, status int, header ...string) map[string]any) {
+	t.Helper()
+	const name = "spooled@example.com"
+	password, hash := accounts.GeneratePassword()
+	check("PUT", "/smtp/accounts/{name}", admin.AccountPath(name), `{"upstream": "kept", "password_hashes": ["`+hash+`"]}`, 201)
+	c := gatewaytest.Session(t, gatewaytest.Dial(t, g.SMTP))
+	if err := c.Auth(smtp.PlainAuth("", name, password, "localhost")); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(c.Mail(name), c.Rcpt("to@example.org")); err != nil {
+		t.Fatal(err)
+	}
+	w, err := c.Data()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(w, "Subject: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var id string
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		// Its first attempt, which fails for want of a token.
+		if list := spool.Messages(name, "waiting"); len(list) == 1 && list[0].Attempts > 0 {
+			id = list[0].ID
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("in the spool: %+v", spool.Messages("", ""))
+		}
+	}
+	const one = "/smtp/spool/{id}"
+	path := "/smtp/spool/" + id
+	check("GET", "/smtp/spool", "/smtp/spool?account="+name, "", 200)
+	check("GET", "/smtp/spool", "/smtp/spool?state=lost", "", 400)
+	check("POST", one+"/hold", path+"/hold", "", 204)
+	if m := check("GET", one, path, "", 200); m["state"] != "held" {
+		t.Errorf("held: %v", m)
+	}
+	out := g.MustRun(t, "", "spool", "list")
+	if !strings.Contains(out, id) || !strings.Contains(g.MustRun(t, "", "spool", "show", id), "to@example.org") {
+		t.Errorf("smtp spool list: %s", out)
+	}
+	attempts := func() int { m, _ := spool.Get(id); return m.Attempts }
+	before := attempts()
+	check("POST", one+"/release", path+"/release", "", 204)
+	for deadline := time.Now().Add(20 * time.Second); attempts() == before; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("released, and not tried")
+		}
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if m, _ := spool.Get(id); m.State == "waiting" {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("still being tried")
+		}
+	}
+	check("POST", one+"/hold", path+"/hold", "", 204)
+	check("POST", one+"/retry", "/smtp/spool/none/retry", "", 404)
+	check("DELETE", one, path, "", 204)
+	check("GET", one, path, "", 404)
 }

@@ -64,6 +64,7 @@ func Setup(cmd *cobra.Command) {
 		banCommand(),
 		refusalsCommand(),
 		snippetCommand(),
+		spoolCommand(),
 		sandboxCommand(),
 	)
 	refuseUnknown(cmd)

@@ -19,7 +19,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 
@@ -30,9 +29,6 @@ import (
 
 // namedCommand finds what a text tells its reader to run: up to two words.
 var namedCommand = regexp.MustCompile("(?:caddy|mailgateway) smtp ([a-z][a-z-]*)(?: ([a-z][a-z-]*))?")
-
-// announced are commands that the manual knows before they are there.
-var announced = []string{"ban", "session", "spool"}
 
 // TestNamedCommandsExist looks at each command that strings, pages and manual
 // tell an operator to run.
@@ -73,9 +69,6 @@ func TestNamedCommandsExist(t *testing.T) {
 		}
 		for _, m := range namedCommand.FindAllStringSubmatch(string(b), -1) {
 			c := find(root, m[1])
-			if c == nil && slices.Contains(announced, m[1]) {
-				continue
-			}
 			if c == nil {
 				t.Errorf("%s: there is no command %q", path, m[0])
 				continue

@@ -1,0 +1,73 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package admin
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+
+	"github.com/caddymail/mailgateway/spool"
+)
+
+// SpoolPage is the answer of GET /smtp/spool.
+type SpoolPage struct {
+	Spools   []spool.Status  `json:"spools"`
+	Messages []spool.Message `json:"messages"`
+}
+
+var spoolStates = []string{"", "waiting", "sending", "held"}
+
+// listSpool answers GET /smtp/spool.
+func listSpool(w http.ResponseWriter, r *http.Request) error {
+	if err := onlyQuery(r, "account", "state"); err != nil {
+		return err
+	}
+	account, state := r.URL.Query().Get("account"), r.URL.Query().Get("state")
+	if !slices.Contains(spoolStates, state) {
+		return badRequest("state", "want waiting, sending or held")
+	}
+	return writeJSON(w, http.StatusOK, SpoolPage{spool.Statuses(), spool.Messages(account, state)})
+}
+
+// getSpooled answers GET /smtp/spool/{id}.
+func getSpooled(w http.ResponseWriter, r *http.Request) error {
+	m, err := spool.Get(r.PathValue("id"))
+	if err != nil {
+		return spoolError(err)
+	}
+	return writeJSON(w, http.StatusOK, m)
+}
+
+// steerSpooled answers the routes that change one message.
+func steerSpooled(change func(id string) error) func(w http.ResponseWriter, r *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if err := change(r.PathValue("id")); err != nil {
+			return spoolError(err)
+		}
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+}
+
+func spoolError(err error) error {
+	switch {
+	case errors.Is(err, spool.ErrNotFound):
+		return &apiError{http.StatusNotFound, err, ""}
+	case errors.Is(err, spool.ErrBusy):
+		return &apiError{http.StatusConflict, err, ""}
+	}
+	return err
+}

@@ -1,0 +1,67 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package caddymodule
+
+import (
+	"encoding/json"
+	"errors"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddymail/mailgateway/spool"
+)
+
+// parseSpool reads the transport spool. Syntax:
+//
+//	transport spool <upstream> {
+//		always
+//		max_wait       <duration>
+//		directory      <path>
+//		encryption_key <key>...
+//		give_up_after  <duration>
+//		max_messages   <number>
+//		max_size       <size>
+//		min_free       <percent>
+//		reports        <address>
+//		hostname       <name>
+//	}
+func parseSpool(d *caddyfile.Dispenser) (json.RawMessage, error) {
+	t := new(spool.Transport)
+	switch args := d.RemainingArgs(); len(args) {
+	case 0:
+		return nil, malformed(d, "upstream", "transport", errors.New("spool needs the name of the upstream to send through"))
+	case 1:
+		t.Upstream = args[0]
+	default:
+		return nil, malformed(d, "upstream", "transport", unexpectedArg(args[1]))
+	}
+	err := parseBlock(d, "spool", options{
+		"always":         boolean(&t.Always),
+		"max_wait":       duration(&t.MaxWait),
+		"directory":      text(&t.Directory),
+		"encryption_key": list(&t.EncryptionKeys),
+		"give_up_after":  duration(&t.GiveUpAfter),
+		"max_messages":   integer(&t.MaxMessages),
+		"max_size":       size(&t.MaxSize),
+		"min_free":       number(&t.MinFree),
+		"reports":        text(&t.Reports),
+		"hostname":       text(&t.Hostname),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return caddyconfig.JSONModuleObject(t, "transport", "spool", nil), nil
+}

@@ -1,0 +1,295 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package spool
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/relay"
+)
+
+// poisonous is how many attempts in a row a process may die of.
+const poisonous = 3
+
+const heldPoison = "the process has died three times while it was sent"
+
+// delays are those between attempts; the last goes on.
+var delays = []time.Duration{
+	time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute, 30 * time.Minute, time.Hour,
+}
+
+// delayAfter is how long to wait after so many attempts, with a spread of a
+// tenth, and no less than the provider asked for.
+func delayAfter(attempts int, asked time.Duration) time.Duration {
+	d := delays[min(max(attempts-1, 0), len(delays)-1)]
+	d += time.Duration((rand.Float64() - 0.5) / 5 * float64(d)) //nolint:gosec // not a secret
+	return max(d, asked)
+}
+
+// attempt tries to deliver one message, and notes what came of it. The time it
+// returns is when the account may be tried again; zero if it has no trouble.
+func (e *engine) attempt(ctx context.Context, t *Transport, m *message) (until time.Time) {
+	now := time.Now()
+	log := t.logger.With(zap.String("id", m.env.ID), zap.String("account", m.env.Account))
+	rec, bodyOf, err := e.store.openJournal(m.env.ID)
+	if err != nil {
+		e.hold(nil, m, "it cannot be read: "+err.Error(), log)
+		return time.Time{}
+	}
+	defer rec.f.Close()
+	if now.Sub(m.env.Created) >= time.Duration(t.GiveUpAfter) {
+		e.giveUp(rec, bodyOf, t, m, log)
+		return time.Time{}
+	}
+	acct, ok := t.account(m.env.Account)
+	if !ok || acct.Paused {
+		// No attempt, and no line: there is nothing to note.
+		e.mu.Lock()
+		m.next = now.Add(delayAfter(1, 0))
+		m.reply = "the account is not there or paused"
+		e.mu.Unlock()
+		return m.next
+	}
+	// Written before it is tried: what kills the process is not tried for ever.
+	if err := e.note(rec, m, &line{At: now, Event: eventTry, Next: now.Add(delayAfter(m.attempts+1, 0))}); err != nil {
+		log.Error("spooled message not tried: its file cannot be written", zap.Error(err))
+		return now.Add(time.Minute)
+	}
+	res := t.deliver(ctx, acct, m, &bodyOf)
+	if ctx.Err() != nil && res.temporary() {
+		res.interrupted = true
+	}
+	return e.conclude(rec, bodyOf, t, m, res, log)
+}
+
+// delivery is what came of one attempt.
+type delivery struct {
+	sent, refused []int
+	replies       map[int]string
+	reply         *relay.Reply // the last that was negative, or the provider's 250
+	account       bool         // it was the account's trouble, not the message's
+	interrupted   bool         // by the end of the process
+	damaged       error        // the file
+	took          time.Duration
+}
+
+func (d *delivery) temporary() bool { return len(d.sent) == 0 && len(d.refused) == 0 }
+
+// deliver sends a message to the recipients that are not settled.
+func (t *Transport) deliver(ctx context.Context, acct *accounts.Account, m *message, rec *record) (d delivery) {
+	start := time.Now()
+	defer func() { d.took = time.Since(start) }()
+	d.replies = make(map[int]string)
+	opts := m.env.Opts
+	head := m.env.received()
+	if opts.Size > 0 {
+		opts.Size += int64(len(head))
+	}
+	tx, err := t.next.Begin(ctx, acct, m.env.From, &opts)
+	if err != nil {
+		d.refuseAll(m, replyOf(err))
+		d.account = d.temporary()
+		return d
+	}
+	defer tx.Abort()
+	var taken []int
+	for i := range m.env.Rcpts {
+		if m.settled[i] {
+			continue
+		}
+		err := tx.Rcpt(ctx, m.env.Rcpts[i].To, &m.env.Rcpts[i].Opts)
+		if err == nil {
+			taken = append(taken, i)
+			continue
+		}
+		d.refuse(i, replyOf(err))
+	}
+	if len(taken) == 0 {
+		return d
+	}
+	b := rec.body(head)
+	reply, err := tx.Data(ctx, b)
+	if b.err != nil && errors.Is(b.err, errDamaged) {
+		d.damaged = b.err
+		return d
+	}
+	if err != nil {
+		for _, i := range taken {
+			d.refuse(i, replyOf(err))
+		}
+		return d
+	}
+	d.reply = &reply
+	d.sent = taken
+	return d
+}
+
+// refuseAll notes one refusal for every recipient that is left.
+func (d *delivery) refuseAll(m *message, r *relay.Reply) {
+	for i := range m.env.Rcpts {
+		if !m.settled[i] {
+			d.refuse(i, r)
+		}
+	}
+}
+
+func (d *delivery) refuse(i int, r *relay.Reply) {
+	d.reply = r
+	d.replies[i] = r.Error()
+	if !r.Temporary() {
+		d.refused = append(d.refused, i)
+	}
+}
+
+// replyOf is the reply that an error is, or wraps.
+func replyOf(err error) *relay.Reply {
+	if r, ok := errors.AsType[*relay.Reply](err); ok {
+		return r
+	}
+	return relay.ReplyInternal
+}
+
+// conclude notes what came of an attempt, and removes a message that is settled.
+func (e *engine) conclude(rec *record, bodyOf record, t *Transport, m *message, d delivery, log *zap.Logger) (until time.Time) {
+	now := time.Now()
+	if d.damaged != nil {
+		e.hold(rec, m, d.damaged.Error(), log)
+		return time.Time{}
+	}
+	var asked time.Duration
+	words := ""
+	if d.reply != nil {
+		words = d.reply.Error()
+		asked = d.reply.After
+	}
+	l := &line{At: now, Event: eventResult, Sent: d.sent, Refused: d.refused, Replies: d.replies}
+	l.Replies[-1] = words
+	if len(d.sent) > 0 {
+		l.Event = eventSent
+	}
+	e.mu.Lock()
+	attempts := m.attempts
+	e.mu.Unlock()
+	l.Next = now.Add(delayAfter(attempts, asked))
+	if d.interrupted {
+		l.Next = now
+	}
+	err := e.note(rec, m, l)
+	e.mu.Lock()
+	finished := m.finished()
+	e.mu.Unlock()
+	log.Info("spooled message tried", zap.Int("attempt", attempts), zap.Int("sent", len(d.sent)), zap.Int("refused", len(d.refused)),
+		zap.Int("recipients", len(m.env.Rcpts)), zap.Duration("duration", d.took), zap.String("reply", words), zap.Bool("settled", finished))
+	if err != nil {
+		// The provider may have it and the disk does not say so. This process
+		// does not send it again; the next one may.
+		log.Error("the result of a spooled message cannot be written: a restart may send it again", zap.Error(err))
+		if len(d.sent) > 0 {
+			e.mu.Lock()
+			m.apply(l)
+			m.held = "sent in part, and its file cannot be written"
+			e.mu.Unlock()
+		}
+		return now.Add(time.Minute)
+	}
+	switch {
+	case len(d.sent) > 0:
+		e.count("sent")
+	case len(d.refused) > 0:
+		e.count("refused")
+	default:
+		e.count("deferred")
+	}
+	if len(d.refused) > 0 {
+		t.report(e, bodyOf, m, d.refused, log)
+	}
+	if finished {
+		e.drop(m, log)
+		return time.Time{}
+	}
+	if d.account && !d.interrupted {
+		return l.Next
+	}
+	return time.Time{}
+}
+
+// giveUp settles what is left of a message that is too old.
+func (e *engine) giveUp(rec *record, bodyOf record, t *Transport, m *message, log *zap.Logger) {
+	var left []int
+	e.mu.Lock()
+	for i := range m.env.Rcpts {
+		if !m.settled[i] {
+			left = append(left, i)
+		}
+	}
+	last := m.reply
+	e.mu.Unlock()
+	log.Error("spooled message given up", zap.Time("created", m.env.Created), zap.Int("recipients", len(left)), zap.String("reply", last))
+	e.count("given_up")
+	// The report first: if the process dies in between there are two of them,
+	// and never none.
+	t.report(e, bodyOf, m, left, log)
+	if err := e.note(rec, m, &line{At: time.Now(), Event: eventResult, Refused: left}); err != nil {
+		log.Error("spooled message given up, but its file cannot be written", zap.Error(err))
+		return
+	}
+	e.drop(m, log)
+}
+
+// note writes a line and then takes it into account.
+func (e *engine) note(rec *record, m *message, l *line) error {
+	if err := e.store.illness(); err != nil {
+		return errIll
+	}
+	if err := rec.append(l); err != nil {
+		if isFull(err) {
+			return err
+		}
+		return e.store.fail(err)
+	}
+	e.mu.Lock()
+	m.apply(l)
+	e.mu.Unlock()
+	return nil
+}
+
+// hold keeps a message from being tried. Without a record it is held for as
+// long as the process lives.
+func (e *engine) hold(rec *record, m *message, why string, log *zap.Logger) {
+	log.Error("spooled message held", zap.String("reason", why))
+	e.count("held")
+	if rec != nil && e.note(rec, m, &line{At: time.Now(), Event: eventHold, Why: why}) == nil {
+		return
+	}
+	e.mu.Lock()
+	m.held = why
+	e.mu.Unlock()
+}
+
+// drop removes a message that is settled.
+func (e *engine) drop(m *message, log *zap.Logger) {
+	if err := e.store.remove(m.env.ID, m.size); err != nil {
+		log.Error("settled message not removed from the spool", zap.Error(err))
+	}
+	e.mu.Lock()
+	m.gone = true
+	e.mu.Unlock()
+}

@@ -1,0 +1,218 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/seal"
+	"github.com/caddymail/mailgateway/relay"
+)
+
+func init() {
+	caddy.RegisterModule(new(Transport))
+}
+
+// Transport is an upstream in front of another, which keeps what that cannot
+// send now and sends it later.
+type Transport struct {
+	// Upstream is the name of the upstream that it sends through.
+	Upstream string `json:"upstream,omitempty"`
+
+	// Always answers 250 as soon as a message is durable, without waiting for
+	// the provider. Default: false: the client hears the provider's own word
+	// when there is one.
+	Always bool `json:"always,omitempty"`
+
+	// MaxWait is how long a client waits for a connection of the upstream
+	// before its message is kept. Default: 10s.
+	MaxWait caddy.Duration `json:"max_wait,omitempty"`
+
+	// Directory is where the messages lie. It must be on a local disk, and
+	// belongs to one process at a time. Default: `smtp_spool/` and the
+	// upstream's name in Caddy's data directory.
+	Directory string `json:"directory,omitempty"`
+
+	// EncryptionKeys seal the messages with AES-256-GCM, each 32 octets in
+	// base64 or hex: the first seals, any opens. Default: none.
+	EncryptionKeys []string `json:"encryption_keys,omitempty"`
+
+	// GiveUpAfter is the age at which a message is given up. Default: 24h.
+	GiveUpAfter caddy.Duration `json:"give_up_after,omitempty"`
+
+	// MaxMessages is the number of messages that are kept at most; further ones
+	// are answered 452. Default: 10000.
+	MaxMessages int `json:"max_messages,omitempty"`
+
+	// MaxSize is the size of all kept messages in octets. Default: 10737418240
+	// (10 GiB).
+	MaxSize int64 `json:"max_size,omitempty"`
+
+	// MinFree is the share of the disk, in percent, that is left free: nothing
+	// is kept when less of it is. Default: 10. Negative: none.
+	MinFree float64 `json:"min_free,omitempty"`
+
+	// Reports is the address that is told of messages that could not be
+	// delivered. Default: the message's sender.
+	Reports string `json:"reports,omitempty"`
+
+	// Hostname is the name of this host in the Received line of kept messages.
+	// Default: the system's host name.
+	Hostname string `json:"hostname,omitempty"`
+
+	name    string
+	dir     string
+	fs      fileSystem
+	keys    *seal.Keys
+	logger  *zap.Logger
+	next    relay.Transport
+	started chan struct{} // closed by Attach
+	engine  *engine       // set before started is closed
+	lookup  accountSource
+	events  emitter
+	ctx     caddy.Context // for events alone: it ends with the configuration
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Transport) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "smtp_upstreams.transports.spool",
+		New: func() caddy.Module { return new(Transport) },
+	}
+}
+
+const (
+	defaultMaxWait     = 10 * time.Second
+	defaultGiveUpAfter = 24 * time.Hour
+	defaultMaxMessages = 10_000
+	defaultMaxSize     = 10 << 30
+	defaultMinFree     = 10
+)
+
+// Provision resolves placeholders and fills in the defaults.
+func (t *Transport) Provision(ctx caddy.Context) error {
+	t.logger, t.ctx = ctx.Logger(), ctx
+	ev, err := ctx.App("events")
+	if err != nil {
+		return fmt.Errorf("getting events app: %w", err)
+	}
+	t.events, _ = ev.(emitter)
+	repl := caddy.NewReplacer()
+	for i, key := range t.EncryptionKeys {
+		v, err := repl.ReplaceOrErr(key, true, true)
+		if err != nil {
+			return fmt.Errorf("encryption_keys[%d]: %w", i, err)
+		}
+		t.EncryptionKeys[i] = v
+	}
+	for name, value := range map[string]*string{"directory": &t.Directory, "reports": &t.Reports, "hostname": &t.Hostname} {
+		if *value == "" {
+			continue
+		}
+		v, err := repl.ReplaceOrErr(*value, true, true)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		*value = v
+	}
+	return nil
+}
+
+func def[T comparable](v *T, value T) {
+	var zero T
+	if *v == zero {
+		*v = value
+	}
+}
+
+// Bind implements relay.Transport.
+func (t *Transport) Bind(name string) error {
+	if err := t.resolve(name); err != nil {
+		return fmt.Errorf("upstream '%s': %w", name, err)
+	}
+	t.started = make(chan struct{})
+	return nil
+}
+
+func (t *Transport) resolve(name string) error {
+	t.name = name
+	if t.Upstream == "" {
+		return errors.New("spool: upstream: the name of the upstream to send through is missing")
+	}
+	for _, o := range []struct {
+		name  string
+		value int64
+	}{
+		{"max_wait", int64(t.MaxWait)},
+		{"give_up_after", int64(t.GiveUpAfter)},
+		{"max_messages", int64(t.MaxMessages)},
+		{"max_size", t.MaxSize},
+	} {
+		if o.value < 0 {
+			return fmt.Errorf("spool: %s: must not be negative", o.name)
+		}
+	}
+	if t.MinFree >= 100 {
+		return errors.New("spool: min_free: must be below 100 percent")
+	}
+	def(&t.MaxWait, caddy.Duration(defaultMaxWait))
+	def(&t.GiveUpAfter, caddy.Duration(defaultGiveUpAfter))
+	def(&t.MaxMessages, defaultMaxMessages)
+	def(&t.MaxSize, defaultMaxSize)
+	def(&t.MinFree, defaultMinFree)
+	if t.Hostname == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return fmt.Errorf("spool: hostname: not set, and the system's is unknown: %w", err)
+		}
+		t.Hostname = host
+	}
+	if t.Directory == "" {
+		t.Directory = filepath.Join(caddy.AppDataDir(), "smtp_spool", name)
+	}
+	dir, err := filepath.Abs(t.Directory)
+	if err != nil {
+		return fmt.Errorf("spool: directory: %w", err)
+	}
+	t.dir = dir
+	if t.fs == nil {
+		t.fs = disk{}
+	}
+	if t.keys, err = seal.New(t.EncryptionKeys, keyID); err != nil {
+		return fmt.Errorf("spool: %w", err)
+	}
+	return nil
+}
+
+func (t *Transport) bounds() bounds {
+	return bounds{messages: t.MaxMessages, octets: t.MaxSize, minFree: t.MinFree / 100}
+}
+
+// accountLookup finds an account by its name.
+type accountLookup func(name string) (*accounts.Account, bool)
+
+// Interface guards
+var (
+	_ caddy.Provisioner = (*Transport)(nil)
+	_ caddy.Module      = (*Transport)(nil)
+)

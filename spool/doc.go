@@ -1,0 +1,37 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+// Package spool keeps mail for clients that cannot try again: printers, scanners,
+// scripts. It is an upstream (`transport spool`) in front of another.
+//
+// A message is first sent as ever, and when the provider answers, the client
+// hears the provider's own word. What meets a temporary refusal, no connection,
+// no quota or no token is written to disk, and the client hears 250 only when it
+// is durable; the spool then sends it by itself, and says so if it cannot.
+//
+// Reading order:
+//
+//   - transport.go: the module, and what of it is the upstream's behind it
+//   - transaction.go: the way of a fresh message, first synchronous, then kept
+//   - keeper.go: the copy of a body while nobody knows yet whether it is needed
+//   - record.go: how a message and its history lie in one file
+//   - store.go: the directory of these files; fs.go is the seam beneath it
+//   - engine.go: what outlives a configuration: the queue and its bounds
+//   - attempt.go: one attempt to deliver, and what it is followed by
+//
+// What is promised: after 250 a message is not lost, whatever dies. It is
+// delivered at least once: a second time only if the process died between the
+// provider's 250 and the line that notes it in the message's file, or if the
+// connection was lost after the end of data, when nobody knows.
+package spool

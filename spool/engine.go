@@ -1,0 +1,449 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package spool
+
+import (
+	"context"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/internal/generation"
+)
+
+const (
+	maxAttempts  = 8                // deliveries at a time, of all accounts
+	stopTimeout  = 10 * time.Second // for deliveries under way at the end
+	lockInterval = time.Second      // between attempts to get the directory
+)
+
+// engines are the spools of the process by directory. They outlive
+// configurations.
+var (
+	enginesMu sync.Mutex
+	engines   = make(map[string]*engine)
+)
+
+// engine is one spool: its directory, and what is due when.
+type engine struct {
+	store  *store
+	gens   generation.Stack[*Transport]
+	logger *zap.Logger // of the first generation; each attempt has its own
+
+	kick chan struct{} // something changed
+	stop context.CancelFunc
+	done chan struct{} // closed when nothing runs any more
+
+	mu      sync.Mutex
+	ready   bool // the directory is this process's, and read
+	closing bool
+	lanes   map[string]*lane
+	all     map[string]*message
+	odd     []Oddity
+	running int
+	results map[string]int64
+}
+
+// lane is the messages of one account, in the order in which they came.
+type lane struct {
+	account string
+	queue   []*message
+	busy    bool
+	until   time.Time // nothing is tried before: it was the account's trouble
+}
+
+// message is what is remembered of a message while it lies on the disk.
+type message struct {
+	env      *envelope
+	size     int64
+	attempts int
+	next     time.Time
+	held     string // why; empty: it is not
+	reply    string // the last word on it
+	settled  map[int]bool
+	sent     map[int]bool
+	replies  map[int]string
+	trying   bool
+	gone     bool
+}
+
+func newEngine(fs fileSystem, dir string) *engine {
+	return &engine{
+		store: newStore(fs, dir),
+		kick:  make(chan struct{}, 1),
+		lanes: make(map[string]*lane), all: make(map[string]*message),
+		results: make(map[string]int64),
+	}
+}
+
+// attachEngine puts a configuration in force, and begins the spool with the
+// first.
+func attachEngine(t *Transport) *engine {
+	enginesMu.Lock()
+	defer enginesMu.Unlock()
+	e, ok := engines[t.dir]
+	if !ok {
+		e = newEngine(t.fs, t.dir)
+		engines[t.dir] = e
+	}
+	e.attach(t)
+	return e
+}
+
+func detachEngine(e *engine, t *Transport) {
+	enginesMu.Lock()
+	defer enginesMu.Unlock()
+	e.gens.Detach(t, func(now *Transport, last bool) {
+		if !last {
+			e.store.configure(now.keys, now.bounds())
+			return
+		}
+		e.end()
+		delete(engines, t.dir)
+	})
+}
+
+func (e *engine) attach(t *Transport) {
+	e.gens.Attach(t, func(first bool) {
+		e.store.configure(t.keys, t.bounds())
+		if first {
+			e.logger = t.logger
+			e.begin()
+		}
+	})
+	e.wake()
+}
+
+// begin reads the directory and starts the loop. Where another process still
+// has the directory (an upgrade that starts the new one first), it waits for it
+// and accepts nothing until then.
+func (e *engine) begin() {
+	ctx, cancel := context.WithCancel(context.Background())
+	e.stop, e.done = cancel, make(chan struct{})
+	lock, err := e.open()
+	if err != nil {
+		e.logger.Warn("spool not ready", zap.String("dir", e.store.dir), zap.Error(err))
+	}
+	go e.run(ctx, lock)
+}
+
+// open takes and reads the directory.
+func (e *engine) open() (io.Closer, error) {
+	lock, found, odd, err := e.store.load()
+	if err != nil {
+		return nil, err
+	}
+	for _, o := range odd {
+		e.logger.Error("file in the spool's directory left alone",
+			zap.String("dir", e.store.dir), zap.String("file", o.Path), zap.String("reason", o.Why))
+	}
+	slices.SortFunc(found, func(a, b stored) int { return strings.Compare(a.env.ID, b.env.ID) })
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.odd = odd
+	for _, st := range found {
+		m := replay(st)
+		if m.finished() {
+			// The provider has it; the process died before the removal.
+			_ = e.store.remove(m.env.ID, m.size)
+			continue
+		}
+		if m.held != "" {
+			e.logger.Error("spooled message held", zap.String("id", m.env.ID), zap.String("account", m.env.Account), zap.String("reason", m.held))
+		}
+		e.add(m)
+	}
+	e.ready = true
+	return lock, nil
+}
+
+// replay is what a message's journal says.
+func replay(st stored) *message {
+	m := &message{
+		env: st.env, size: st.size, next: st.env.First, reply: st.env.Reply,
+		settled: make(map[int]bool), sent: make(map[int]bool), replies: make(map[int]string),
+	}
+	open := 0 // attempts that the process did not survive, at the end
+	for i := range st.lines {
+		m.apply(&st.lines[i])
+		switch st.lines[i].Event {
+		case eventTry:
+			open++
+		default:
+			open = 0
+		}
+	}
+	if open >= poisonous && m.held == "" {
+		m.held = heldPoison
+	}
+	return m
+}
+
+// apply takes a line of the journal into account.
+func (m *message) apply(l *line) {
+	if !l.Next.IsZero() {
+		m.next = l.Next
+	}
+	for _, i := range l.Sent {
+		m.settled[i], m.sent[i] = true, true
+	}
+	for _, i := range l.Refused {
+		m.settled[i] = true
+	}
+	for i, r := range l.Replies {
+		if i < 0 {
+			m.reply = r
+			continue
+		}
+		m.replies[i] = r
+	}
+	switch l.Event {
+	case eventTry:
+		m.attempts++
+	case eventHold:
+		m.held = l.Why
+	case eventRelease:
+		m.held = ""
+	}
+}
+
+// finished reports whether nothing is left to send.
+func (m *message) finished() bool { return len(m.settled) >= len(m.env.Rcpts) }
+
+// add queues a message. The lock is held.
+func (e *engine) add(m *message) {
+	e.all[m.env.ID] = m
+	l, ok := e.lanes[m.env.Account]
+	if !ok {
+		l = &lane{account: m.env.Account}
+		e.lanes[m.env.Account] = l
+	}
+	l.queue = append(l.queue, m)
+}
+
+// take queues a message that has become durable.
+func (e *engine) take(env *envelope, size int64) {
+	e.mu.Lock()
+	e.add(replay(stored{env: env, size: size}))
+	e.mu.Unlock()
+	e.wake()
+}
+
+// mayKeep reports whether another message can be kept now.
+func (e *engine) mayKeep() error {
+	e.mu.Lock()
+	ready := e.ready && !e.closing
+	e.mu.Unlock()
+	if !ready {
+		return errAway
+	}
+	return e.store.mayGrow()
+}
+
+func (e *engine) wake() {
+	select {
+	case e.kick <- struct{}{}:
+	default:
+	}
+}
+
+// run starts what is due until ctx ends.
+func (e *engine) run(ctx context.Context, lock io.Closer) {
+	var attempts sync.WaitGroup
+	defer close(e.done)
+	defer func() {
+		attempts.Wait()
+		if lock != nil {
+			_ = lock.Close()
+		}
+	}()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-e.kick:
+		case <-timer.C:
+		}
+		if lock == nil {
+			var err error
+			if lock, err = e.open(); err != nil {
+				timer.Reset(lockInterval)
+				continue
+			}
+			e.logger.Info("spool ready", zap.String("dir", e.store.dir))
+		}
+		due, wait := e.due(time.Now())
+		for _, l := range due {
+			attempts.Go(func() {
+				e.serve(ctx, l)
+			})
+		}
+		timer.Reset(wait)
+	}
+}
+
+// due returns the lanes to serve now, marked as busy, and when to look again.
+func (e *engine) due(now time.Time) (due []*lane, wait time.Duration) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	wait = time.Hour
+	if e.closing || e.store.illness() != nil {
+		return nil, wait
+	}
+	for name, l := range e.lanes {
+		if l.busy {
+			continue
+		}
+		if len(l.queue) == 0 {
+			delete(e.lanes, name)
+			continue
+		}
+		m, at := l.first()
+		switch {
+		case m == nil:
+		case at.After(now):
+			wait = min(wait, at.Sub(now))
+		case e.running >= maxAttempts:
+			// The lane that ends next wakes the loop.
+		default:
+			l.busy = true
+			e.running++
+			due = append(due, l)
+		}
+	}
+	return due, wait
+}
+
+// first returns the lane's next message, and when it is due.
+func (l *lane) first() (first *message, at time.Time) {
+	for _, m := range l.queue {
+		if m.held != "" || m.gone || m.trying {
+			continue
+		}
+		if first == nil || m.next.Before(at) {
+			first, at = m, m.next
+		}
+		if !at.After(l.until) {
+			break // nothing is earlier, and those in front go first
+		}
+	}
+	if first != nil && at.Before(l.until) {
+		at = l.until
+	}
+	return first, at
+}
+
+// serve tries what is due of one lane, one message after the other.
+func (e *engine) serve(ctx context.Context, l *lane) {
+	defer func() {
+		e.mu.Lock()
+		l.busy = false
+		e.running--
+		e.mu.Unlock()
+		e.wake()
+	}()
+	for ctx.Err() == nil {
+		t, ok := e.gens.Current()
+		if !ok {
+			return
+		}
+		e.mu.Lock()
+		m, at := l.first()
+		if m == nil || at.After(time.Now()) || e.closing {
+			e.mu.Unlock()
+			return
+		}
+		m.trying = true
+		e.mu.Unlock()
+		until := e.attempt(ctx, t, m)
+		e.mu.Lock()
+		m.trying = false
+		if until.After(l.until) {
+			l.until = until
+		}
+		e.mu.Unlock()
+		if m.gone {
+			e.unlink(m)
+		}
+		if e.store.illness() != nil {
+			return
+		}
+	}
+}
+
+// end stops the spool: deliveries under way finish within stopTimeout when the
+// process ends, and are cut off then; their messages lie on the disk. A reload
+// does not wait.
+func (e *engine) end() {
+	e.mu.Lock()
+	e.closing = true
+	n := len(e.all)
+	e.mu.Unlock()
+	if n > 0 {
+		e.logger.Info("spool closed with messages", zap.String("dir", e.store.dir), zap.Int("messages", n))
+	}
+	finished := make(chan struct{})
+	go func() {
+		defer close(finished)
+		deadline := time.NewTimer(stopTimeout)
+		defer deadline.Stop()
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for e.busy() {
+			select {
+			case <-deadline.C:
+				e.stop()
+				<-e.done
+				return
+			case <-tick.C:
+			}
+		}
+		e.stop()
+		<-e.done
+	}()
+	if caddy.Exiting() {
+		<-finished
+	}
+}
+
+func (e *engine) busy() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.running > 0
+}
+
+// count notes a result for the metrics.
+func (e *engine) count(result string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.results[result]++
+}
+
+// unlink forgets a message that is gone.
+func (e *engine) unlink(m *message) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.all, m.env.ID)
+	if l, ok := e.lanes[m.env.Account]; ok {
+		l.queue = slices.DeleteFunc(l.queue, func(o *message) bool { return o == m })
+	}
+}

@@ -1,0 +1,392 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package spool
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"strconv"
+	"time"
+
+	"github.com/emersion/go-smtp"
+
+	"github.com/caddymail/mailgateway/internal/seal"
+	"github.com/caddymail/mailgateway/relay"
+)
+
+// A message's file is a magic word and frames: the key's id, if it is sealed, the
+// envelope, the body in chunks, its end, and the journal, a line a frame. The
+// file ends with room for the journal, so that a full disk does not keep a
+// delivery from being noted. A frame is its length, its kind, a checksum and the
+// payload; a length of zero, or a frame that is torn, is the journal's end.
+//
+// Everything before the end of the body is written and synced before the file
+// gets its name, so a file that has one lacks nothing.
+const (
+	magic     = "mgspool1"
+	frameHead = 9
+	chunkSize = 64 << 10
+	// maxFrame bounds a frame: a chunk with its seal, or an envelope of as
+	// many recipients as a server may allow.
+	maxFrame = 4 << 20
+	// journalRoom is written with the message: some twenty lines.
+	journalRoom = 4 << 10
+)
+
+type frameKind byte
+
+const (
+	frameKey      frameKind = 'K'
+	frameEnvelope frameKind = 'H'
+	frameBody     frameKind = 'B'
+	frameEnd      frameKind = 'E'
+	frameJournal  frameKind = 'J'
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// errDamaged says that a file is not as it was written.
+var errDamaged = errors.New("the file is damaged")
+
+// envelope is what a message is besides its body.
+type envelope struct {
+	ID       string            `json:"id"`
+	Account  string            `json:"account"`
+	From     string            `json:"from"`
+	Opts     smtp.MailOptions  `json:"opts"`
+	Rcpts    []relay.Recipient `json:"rcpts"`
+	Created  time.Time         `json:"created"`
+	Hostname string            `json:"hostname"`
+	// Report marks a report about another message: nothing is reported of it.
+	Report bool `json:"report,omitempty"`
+	// Reply is what the first attempt met, while the client waited.
+	Reply string `json:"reply,omitempty"`
+	// First is when the spool tries first.
+	First time.Time `json:"first"`
+}
+
+// received is the trace line in front of the body (RFC 5321 section 4.4).
+func (e *envelope) received() string {
+	with := "ESMTPA"
+	if e.Opts.UTF8 {
+		with = "UTF8SMTPA" // RFC 6531 section 4.3
+	}
+	return "Received: by " + e.Hostname + " (Mailgateway spool) with " + with + "\r\n\tid " + e.ID + "; " +
+		e.Created.Format("Mon, 2 Jan 2006 15:04:05 -0700") + "\r\n"
+}
+
+type event string
+
+const (
+	eventTry     event = "try"     // written before the attempt
+	eventResult  event = "result"  // of an attempt
+	eventSent    event = "sent"    // the provider said 250
+	eventHold    event = "hold"    // nothing is tried until it is released
+	eventRelease event = "release" // by an operator: held or not, it is due at once
+)
+
+// line is one line of the journal.
+type line struct {
+	At    time.Time `json:"at"`
+	Event event     `json:"event"`
+	// Next is when the next attempt is due.
+	Next time.Time `json:"next,omitzero"`
+	// Sent and Refused are recipients that are settled, by their index.
+	Sent    []int `json:"sent,omitempty"`
+	Refused []int `json:"refused,omitempty"`
+	// Replies are the provider's words, to recipients by index; -1 is the
+	// message's.
+	Replies map[int]string `json:"replies,omitempty"`
+	// Why says why it is held.
+	Why string `json:"why,omitempty"`
+}
+
+// record is one open file.
+type record struct {
+	f     file
+	id    string
+	keys  *seal.Keys
+	keyID string // empty: not sealed
+
+	off   int64 // of the next frame to read or write
+	index int   // of it: what binds a sealed frame to its place
+	buf   []byte
+}
+
+func (r *record) place(kind frameKind) []byte {
+	return append(strconv.AppendInt(append([]byte(r.id), ' ', byte(kind), ' '), int64(r.index), 10), " spool"...)
+}
+
+// begin writes what stands in front of the body.
+func (r *record) begin(env *envelope) error {
+	if _, err := r.f.WriteAt([]byte(magic), 0); err != nil {
+		return err
+	}
+	r.off = int64(len(magic))
+	if !r.keys.Empty() {
+		id := r.keys.ID()
+		if err := r.write(frameKey, []byte(id)); err != nil {
+			return err
+		}
+		r.keyID = id
+	}
+	head, err := json.Marshal(env)
+	if err != nil {
+		return err
+	}
+	if len(head) > maxFrame/2 {
+		return fmt.Errorf("the envelope has %d octets", len(head))
+	}
+	return r.write(frameEnvelope, head)
+}
+
+// write appends a frame.
+func (r *record) write(kind frameKind, payload []byte) error {
+	b := append(r.buf[:0], make([]byte, frameHead)...)
+	if r.keyID != "" {
+		_, nonce, data := r.keys.Seal(payload, r.place(kind))
+		b = append(append(b, nonce...), data...)
+	} else {
+		b = append(b, payload...)
+	}
+	binary.BigEndian.PutUint32(b, uint32(len(b)-frameHead)) //nolint:gosec // bounded by maxFrame
+	b[4] = byte(kind)
+	binary.BigEndian.PutUint32(b[5:], crc32.Update(crc32.Checksum(b[4:5], castagnoli), castagnoli, b[frameHead:]))
+	r.buf = b
+	if _, err := r.f.WriteAt(b, r.off); err != nil {
+		return err
+	}
+	r.off += int64(len(b))
+	r.index++
+	return nil
+}
+
+// finish writes the body's end and the journal's room.
+func (r *record) finish(size int64) error {
+	if err := r.write(frameEnd, strconv.AppendInt(nil, size, 10)); err != nil {
+		return err
+	}
+	_, err := r.f.WriteAt(make([]byte, journalRoom), r.off)
+	return err
+}
+
+// append adds a line to the journal and makes it durable.
+func (r *record) append(l *line) error {
+	b, err := json.Marshal(l)
+	if err != nil {
+		return err
+	}
+	if err := r.write(frameJournal, b); err != nil {
+		return err
+	}
+	// What stood there before a torn line must not be taken for the next.
+	_, _ = r.f.WriteAt(make([]byte, 4), r.off)
+	return r.f.Sync()
+}
+
+// head reads the head of the next frame; kind is 0 at the end.
+func (r *record) head() (kind frameKind, length int, sum uint32, err error) {
+	var h [frameHead]byte
+	n, err := r.f.ReadAt(h[:], r.off)
+	if n < frameHead {
+		if err == nil || errors.Is(err, io.EOF) {
+			return 0, 0, 0, nil
+		}
+		return 0, 0, 0, err
+	}
+	length = int(binary.BigEndian.Uint32(h[:]))
+	if length == 0 {
+		return 0, 0, 0, nil
+	}
+	if length > maxFrame {
+		return 0, 0, 0, errDamaged
+	}
+	return frameKind(h[4]), length, binary.BigEndian.Uint32(h[5:]), nil
+}
+
+// read reads the next frame. The payload is valid until the next call. An error
+// that wraps errDamaged is the file's, others are the disk's or the key's.
+func (r *record) read() (kind frameKind, payload []byte, err error) {
+	kind, length, sum, err := r.head()
+	if err != nil || kind == 0 {
+		return kind, nil, err
+	}
+	if cap(r.buf) < length {
+		r.buf = make([]byte, length)
+	}
+	b := r.buf[:length]
+	if n, err := r.f.ReadAt(b, r.off+frameHead); n < length {
+		if err == nil || errors.Is(err, io.EOF) {
+			return 0, nil, fmt.Errorf("%w: it ends within a frame", errDamaged)
+		}
+		return 0, nil, err
+	}
+	if crc32.Update(crc32.Checksum([]byte{byte(kind)}, castagnoli), castagnoli, b) != sum {
+		return 0, nil, fmt.Errorf("%w: wrong checksum", errDamaged)
+	}
+	if r.keyID != "" {
+		if len(b) < seal.NonceSize {
+			return 0, nil, fmt.Errorf("%w: a frame is too short", errDamaged)
+		}
+		b, err = r.keys.Open(r.keyID, b[:seal.NonceSize], b[seal.NonceSize:], r.place(kind))
+		if errors.Is(err, seal.ErrAltered) {
+			return 0, nil, fmt.Errorf("%w: %w", errDamaged, err)
+		}
+		if err != nil {
+			return 0, nil, err
+		}
+	}
+	r.off += frameHead + int64(length)
+	r.index++
+	return kind, b, nil
+}
+
+// start reads what stands in front of the body.
+func (r *record) start() (*envelope, error) {
+	var m [len(magic)]byte
+	if n, err := r.f.ReadAt(m[:], 0); n < len(m) && err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	if string(m[:]) != magic {
+		return nil, fmt.Errorf("%w: it does not begin as a spooled message does", errDamaged)
+	}
+	r.off, r.index, r.keyID = int64(len(magic)), 0, ""
+	kind, b, err := r.read()
+	if err == nil && kind == frameKey {
+		r.keyID = string(b)
+		kind, b, err = r.read()
+	}
+	if err != nil {
+		return nil, err
+	}
+	env := new(envelope)
+	if kind != frameEnvelope {
+		return nil, fmt.Errorf("%w: no envelope", errDamaged)
+	}
+	if err := json.Unmarshal(b, env); err != nil {
+		return nil, fmt.Errorf("%w: malformed envelope", errDamaged)
+	}
+	if env.ID != r.id || len(env.Rcpts) == 0 {
+		return nil, fmt.Errorf("%w: the envelope is another message's", errDamaged)
+	}
+	return env, nil
+}
+
+// skipBody goes to the end of the body without reading it.
+func (r *record) skipBody() (size int64, err error) {
+	for {
+		kind, length, _, err := r.head()
+		if err != nil {
+			return 0, err
+		}
+		if kind == frameBody {
+			r.off += frameHead + int64(length)
+			r.index++
+			continue
+		}
+		return r.bodyEnd()
+	}
+}
+
+func (r *record) bodyEnd() (int64, error) {
+	kind, b, err := r.read()
+	if err != nil {
+		return 0, err
+	}
+	size, err := strconv.ParseInt(string(b), 10, 64)
+	if kind != frameEnd || err != nil {
+		return 0, fmt.Errorf("%w: the body has no end", errDamaged)
+	}
+	return size, nil
+}
+
+// journal reads the journal and stands at its end, where the next line goes.
+func (r *record) journal() ([]line, error) {
+	var lines []line
+	for {
+		kind, b, err := r.read()
+		switch {
+		case errors.Is(err, errDamaged):
+			return lines, nil // torn: it was never believed
+		case err != nil:
+			return nil, err
+		case kind != frameJournal:
+			return lines, nil
+		}
+		var l line
+		if err := json.Unmarshal(b, &l); err != nil {
+			return nil, fmt.Errorf("%w: malformed journal", errDamaged)
+		}
+		lines = append(lines, l)
+	}
+}
+
+// body reads the body from where start left off. It uses the file beside the
+// record's own position, so that the journal may be written meanwhile.
+type body struct {
+	r    record
+	head string
+	rest []byte
+	size int64
+	err  error
+}
+
+func (r *record) body(head string) *body {
+	own := *r
+	own.buf = nil
+	return &body{r: own, head: head}
+}
+
+// Read implements io.Reader.
+func (b *body) Read(p []byte) (int, error) {
+	if b.head != "" {
+		n := copy(p, b.head)
+		b.head = b.head[n:]
+		return n, nil
+	}
+	for len(b.rest) == 0 && b.err == nil {
+		b.err = b.next()
+	}
+	if b.err != nil {
+		return 0, b.err
+	}
+	n := copy(p, b.rest)
+	b.rest = b.rest[n:]
+	return n, nil
+}
+
+func (b *body) next() error {
+	kind, _, _, err := b.r.head()
+	if err != nil {
+		return err
+	}
+	if kind == frameBody {
+		_, b.rest, err = b.r.read()
+		b.size += int64(len(b.rest))
+		return err
+	}
+	size, err := b.r.bodyEnd()
+	switch {
+	case err != nil:
+		return err
+	case size != b.size:
+		return fmt.Errorf("%w: the body has %d octets in place of %d", errDamaged, b.size, size)
+	}
+	return io.EOF
+}

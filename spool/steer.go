@@ -1,0 +1,281 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package spool
+
+import (
+	"cmp"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Reasons for which an operator's wish is not followed.
+var (
+	// ErrNotFound says that no spool of the process has a message of that id.
+	ErrNotFound = errors.New("no such message in the spool")
+	// ErrBusy says that the message is being sent.
+	ErrBusy = errors.New("the message is being sent, try again later")
+)
+
+// Status is the state of one spool.
+type Status struct {
+	// Upstream is the spool's name among the upstreams.
+	Upstream  string `json:"upstream"`
+	Directory string `json:"directory"`
+	// Ready is false while another process has the directory.
+	Ready bool `json:"ready"`
+	// Error is what failed on the disk: nothing is accepted until a restart.
+	Error    string     `json:"error,omitempty"`
+	Messages int        `json:"messages"`
+	Octets   int64      `json:"octets"`
+	Held     int        `json:"held"`
+	Sending  int        `json:"sending"`
+	Accounts int        `json:"accounts"`
+	Oldest   *time.Time `json:"oldest,omitempty"`
+	// Results counts what came of messages since the process started:
+	// accepted, sent, refused, deferred, given_up, held, deleted.
+	Results map[string]int64 `json:"results"`
+	// LeftAlone are files of the directory that are damaged or none of ours.
+	LeftAlone []Oddity `json:"left_alone,omitempty"`
+}
+
+// Message is the state of one kept message.
+type Message struct {
+	ID       string    `json:"id"`
+	Upstream string    `json:"upstream"`
+	Account  string    `json:"account"`
+	From     string    `json:"from"`
+	Size     int64     `json:"size"`
+	Created  time.Time `json:"created"`
+	Attempts int       `json:"attempts"`
+	// State is `waiting`, `sending` or `held`.
+	State string `json:"state"`
+	// Next is when the next attempt is due, if nothing else is in front.
+	Next time.Time `json:"next"`
+	// Why says why it is held.
+	Why string `json:"why,omitempty"`
+	// Reply is the last word on it.
+	Reply      string      `json:"reply,omitempty"`
+	Report     bool        `json:"report,omitempty"`
+	Recipients []Recipient `json:"recipients"`
+}
+
+// Recipient is one recipient of a kept message.
+type Recipient struct {
+	Address string `json:"address"`
+	// State is `waiting`, `sent` or `refused`.
+	State string `json:"state"`
+	Reply string `json:"reply,omitempty"`
+}
+
+// running returns the engines of the process in the order of their names.
+func running() []*engine {
+	enginesMu.Lock()
+	all := slices.Collect(maps.Values(engines))
+	enginesMu.Unlock()
+	slices.SortFunc(all, func(a, b *engine) int { return cmp.Compare(a.name(), b.name()) })
+	return all
+}
+
+func (e *engine) name() string {
+	if t, ok := e.gens.Current(); ok {
+		return t.name
+	}
+	return ""
+}
+
+// Statuses returns the state of every spool of the process.
+func Statuses() []Status {
+	list := []Status{}
+	for _, e := range running() {
+		list = append(list, e.status())
+	}
+	return list
+}
+
+func (e *engine) status() Status {
+	ill := e.store.illness()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	st := Status{
+		Upstream: e.name(), Directory: e.store.dir, Ready: e.ready, Messages: len(e.all), Accounts: len(e.lanes),
+		Results: maps.Clone(e.results), LeftAlone: e.odd,
+	}
+	if ill != nil {
+		st.Error = ill.Error()
+	}
+	for _, m := range e.all {
+		st.Octets += m.size
+		switch {
+		case m.held != "":
+			st.Held++
+		case m.trying:
+			st.Sending++
+		}
+		if st.Oldest == nil || m.env.Created.Before(*st.Oldest) {
+			created := m.env.Created
+			st.Oldest = &created
+		}
+	}
+	return st
+}
+
+// Messages returns the kept messages of the process, oldest first; account and
+// state narrow them unless they are empty.
+func Messages(account, state string) []Message {
+	list := []Message{}
+	for _, e := range running() {
+		name := e.name()
+		e.mu.Lock()
+		for _, m := range e.all {
+			if account != "" && m.env.Account != account {
+				continue
+			}
+			if v := m.view(name); state == "" || v.State == state {
+				list = append(list, v)
+			}
+		}
+		e.mu.Unlock()
+	}
+	slices.SortFunc(list, func(a, b Message) int { return cmp.Compare(a.ID, b.ID) })
+	return list
+}
+
+// Get returns one message.
+func Get(id string) (Message, error) {
+	for _, e := range running() {
+		name := e.name()
+		e.mu.Lock()
+		m, ok := e.all[id]
+		var v Message
+		if ok {
+			v = m.view(name)
+		}
+		e.mu.Unlock()
+		if ok {
+			return v, nil
+		}
+	}
+	return Message{}, ErrNotFound
+}
+
+// view is what is shown of a message. The engine's lock is held.
+func (m *message) view(upstream string) Message {
+	v := Message{
+		ID: m.env.ID, Upstream: upstream, Account: m.env.Account, From: m.env.From, Size: m.size, Created: m.env.Created,
+		Attempts: m.attempts, State: "waiting", Next: m.next, Why: m.held, Reply: m.reply, Report: m.env.Report,
+	}
+	switch {
+	case m.trying:
+		v.State = "sending"
+	case m.held != "":
+		v.State = "held"
+	}
+	for i := range m.env.Rcpts {
+		r := Recipient{Address: m.env.Rcpts[i].To, State: "waiting", Reply: m.replies[i]}
+		switch {
+		case m.sent[i]:
+			r.State, r.Reply = "sent", ""
+		case m.settled[i]:
+			r.State = "refused"
+		}
+		v.Recipients = append(v.Recipients, r)
+	}
+	return v
+}
+
+// Hold keeps a message from being sent until it is released.
+func Hold(id string) error {
+	return steer(id, func(e *engine, rec *record, m *message) error {
+		return e.note(rec, m, &line{At: time.Now(), Event: eventHold, Why: "held by an operator"})
+	})
+}
+
+// Release lets a held message go on, and is due at once.
+func Release(id string) error {
+	return steer(id, func(e *engine, rec *record, m *message) error {
+		now := time.Now()
+		if err := e.note(rec, m, &line{At: now, Event: eventRelease, Next: now}); err != nil {
+			return err
+		}
+		e.mu.Lock()
+		if l, ok := e.lanes[m.env.Account]; ok {
+			l.until = time.Time{}
+		}
+		e.mu.Unlock()
+		return nil
+	})
+}
+
+// Delete removes a message without a report.
+func Delete(id string) error {
+	return steer(id, func(e *engine, rec *record, m *message) error {
+		var left []int
+		e.mu.Lock()
+		for i := range m.env.Rcpts {
+			if !m.settled[i] {
+				left = append(left, i)
+			}
+		}
+		e.mu.Unlock()
+		if err := e.note(rec, m, &line{At: time.Now(), Event: eventResult, Refused: left}); err != nil {
+			return err
+		}
+		e.count("deleted")
+		e.drop(m, e.logger)
+		e.unlink(m)
+		return nil
+	})
+}
+
+// steer changes one message, which is not sent meanwhile.
+func steer(id string, change func(e *engine, rec *record, m *message) error) error {
+	for _, e := range running() {
+		e.mu.Lock()
+		m, ok := e.all[id]
+		if !ok {
+			e.mu.Unlock()
+			continue
+		}
+		if m.trying {
+			e.mu.Unlock()
+			return ErrBusy
+		}
+		m.trying = true
+		e.mu.Unlock()
+		err := e.change(id, m, change)
+		e.mu.Lock()
+		m.trying = false
+		e.mu.Unlock()
+		e.wake()
+		if err == nil {
+			e.logger.Info("spooled message changed by an operator", zap.String("id", id), zap.String("account", m.env.Account))
+		}
+		return err
+	}
+	return ErrNotFound
+}
+
+func (e *engine) change(id string, m *message, change func(e *engine, rec *record, m *message) error) error {
+	rec, _, err := e.store.openJournal(id)
+	if err != nil {
+		return err
+	}
+	defer rec.f.Close()
+	return change(e, rec, m)
+}

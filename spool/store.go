@@ -1,0 +1,374 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package spool
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"regexp"
+	"sync"
+	"time"
+
+	"github.com/caddymail/mailgateway/internal/seal"
+)
+
+const (
+	lockName   = "lock"
+	messageExt = ".msg"
+	unsureExt  = ".tmp" // nothing was promised for it
+)
+
+var (
+	shardPattern = regexp.MustCompile(`^[0-9a-f]{2}$`)
+	namePattern  = regexp.MustCompile(`^([0-9a-f]{24})(\.msg|\.tmp)$`)
+)
+
+// Reasons for which a message is not kept.
+var (
+	errFull = errors.New("the spool is full")
+	errIll  = errors.New("the spool's disk has failed, and nothing is accepted until a restart")
+	errAway = errors.New("the spool's directory is not this process's yet")
+)
+
+// store is the directory of the messages: a file each, in shards.
+type store struct {
+	fs  fileSystem
+	dir string
+
+	mu     sync.Mutex
+	keys   *seal.Keys
+	bounds bounds
+	shards map[string]bool // that are there
+	count  int             // of messages
+	octets int64
+	ill    error // what failed when it must not; the first is believed for good
+
+	spaceAt    time.Time
+	spaceIsLow bool
+}
+
+// bounds are the most that is kept.
+type bounds struct {
+	messages int
+	octets   int64
+	minFree  float64 // share of the disk
+}
+
+func newStore(fs fileSystem, dir string) *store {
+	return &store{fs: fs, dir: dir, shards: make(map[string]bool)}
+}
+
+func (s *store) configure(keys *seal.Keys, b bounds) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keys, s.bounds, s.spaceAt = keys, b, time.Time{}
+}
+
+// newID makes an id that sorts by time.
+func newID(now time.Time) string {
+	var b [12]byte
+	binary.BigEndian.PutUint64(b[:], uint64(now.UnixMilli())<<16) //nolint:gosec // after 1970
+	_, _ = rand.Read(b[6:])                                       // never fails
+	return hex.EncodeToString(b[:])
+}
+
+func shardOf(id string) string { return id[len(id)-2:] }
+
+func (s *store) path(id, ext string) string {
+	return filepath.Join(s.dir, shardOf(id), id+ext)
+}
+
+// fail notes that a sync or a removal failed. What the disk says after that
+// about what it was given before cannot be believed (a second fsync reports
+// success), so nothing is accepted any more.
+func (s *store) fail(err error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ill == nil {
+		s.ill = err
+	}
+	return fmt.Errorf("%w: %w", errIll, err)
+}
+
+// illness returns what failed.
+func (s *store) illness() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ill
+}
+
+// mayGrow reports whether another message may be kept.
+func (s *store) mayGrow() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ill != nil {
+		return errIll
+	}
+	if s.count >= s.bounds.messages || s.octets >= s.bounds.octets || s.lowSpace() {
+		return errFull
+	}
+	return nil
+}
+
+// lowSpace asks the disk at most once a second.
+func (s *store) lowSpace() bool {
+	now := time.Now()
+	if now.Sub(s.spaceAt) >= time.Second || now.Before(s.spaceAt) {
+		free, total, err := s.fs.space(s.dir)
+		s.spaceAt = now
+		s.spaceIsLow = err == nil && float64(free) < s.bounds.minFree*float64(total)
+	}
+	return s.spaceIsLow
+}
+
+// create begins the file of a message. It is not there for good until commit.
+func (s *store) create(env *envelope) (*record, string, error) {
+	shard := shardOf(env.ID)
+	s.mu.Lock()
+	known, keys := s.shards[shard], s.keys
+	s.mu.Unlock()
+	if !known {
+		if err := s.fs.mkdir(filepath.Join(s.dir, shard)); err != nil {
+			return nil, "", err
+		}
+		s.mu.Lock()
+		s.shards[shard] = true
+		s.mu.Unlock()
+	}
+	path := s.path(env.ID, unsureExt)
+	f, err := s.fs.create(path)
+	if err != nil {
+		return nil, "", err
+	}
+	rec := &record{f: f, id: env.ID, keys: keys}
+	if err := rec.begin(env); err != nil {
+		s.discard(rec)
+		return nil, "", err
+	}
+	return rec, path, nil
+}
+
+// commit makes a message durable: the file, then its name. It closes the file
+// in any case.
+func (s *store) commit(rec *record, size int64) error {
+	if err := s.admit(size); err != nil {
+		s.discard(rec)
+		return err
+	}
+	err := rec.finish(size)
+	if err != nil {
+		s.release(size)
+		s.discard(rec)
+		return err
+	}
+	if err := rec.f.Sync(); err != nil {
+		s.release(size)
+		s.discard(rec)
+		return s.fail(fmt.Errorf("syncing a message: %w", err))
+	}
+	closed := rec.f.Close()
+	path := s.path(rec.id, messageExt)
+	if err := errors.Join(closed, s.fs.rename(s.path(rec.id, unsureExt), path)); err != nil {
+		s.release(size)
+		_ = s.fs.remove(s.path(rec.id, unsureExt))
+		return err
+	}
+	if err := s.fs.syncDir(filepath.Dir(path)); err != nil {
+		s.release(size)
+		// The client hears 451 and may send it again.
+		_ = s.fs.remove(path)
+		return s.fail(fmt.Errorf("syncing a directory: %w", err))
+	}
+	return nil
+}
+
+// admit counts a message against the bounds.
+func (s *store) admit(size int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ill != nil {
+		return errIll
+	}
+	if s.count >= s.bounds.messages || s.octets+size > s.bounds.octets || s.lowSpace() {
+		return errFull
+	}
+	s.count++
+	s.octets += size
+	return nil
+}
+
+func (s *store) release(size int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.count--
+	s.octets -= size
+}
+
+// discard removes a file for which nothing was promised.
+func (s *store) discard(rec *record) {
+	_ = rec.f.Close()
+	_ = s.fs.remove(s.path(rec.id, unsureExt))
+}
+
+// openJournal opens a message, and stands where the next line of its journal
+// goes. Its body is at the position that is returned.
+func (s *store) openJournal(id string) (rec *record, at record, err error) {
+	rec, _, err = s.open(id)
+	if err != nil {
+		return nil, record{}, err
+	}
+	at = *rec
+	if _, err = rec.skipBody(); err == nil {
+		_, err = rec.journal()
+	}
+	if err != nil {
+		_ = rec.f.Close()
+		return nil, record{}, err
+	}
+	return rec, at, nil
+}
+
+// remove removes a message that is settled. Its journal says so already, so a
+// removal that a crash undoes is repeated at the next start.
+func (s *store) remove(id string, size int64) error {
+	path := s.path(id, messageExt)
+	if err := s.fs.remove(path); err != nil {
+		return s.fail(fmt.Errorf("removing a message: %w", err))
+	}
+	s.release(size)
+	return nil
+}
+
+// open opens a message and reads its envelope.
+func (s *store) open(id string) (*record, *envelope, error) {
+	f, err := s.fs.open(s.path(id, messageExt))
+	if err != nil {
+		return nil, nil, err
+	}
+	s.mu.Lock()
+	keys := s.keys
+	s.mu.Unlock()
+	rec := &record{f: f, id: id, keys: keys}
+	env, err := rec.start()
+	if err != nil {
+		_ = f.Close()
+		return nil, nil, err
+	}
+	return rec, env, nil
+}
+
+// Oddity is a file in the directory that is left alone.
+type Oddity struct {
+	Path string `json:"path"`
+	Why  string `json:"why"`
+}
+
+// stored is a message that was found.
+type stored struct {
+	env   *envelope
+	size  int64
+	lines []line
+}
+
+// load takes the directory and returns what is in it.
+func (s *store) load() (lock io.Closer, found []stored, odd []Oddity, err error) {
+	if err := s.fs.mkdir(s.dir); err != nil {
+		return nil, nil, nil, err
+	}
+	lock, err = s.fs.lock(s.dir)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	defer func() {
+		if err != nil {
+			_ = lock.Close()
+		}
+	}()
+	names, err := s.fs.list(s.dir)
+	if err != nil {
+		return lock, nil, nil, err
+	}
+	for _, shard := range names {
+		switch {
+		case shard == lockName:
+		case !shardPattern.MatchString(shard):
+			odd = append(odd, Oddity{shard, "not of the spool"})
+		default:
+			f, o, err := s.loadShard(shard)
+			if err != nil {
+				return lock, nil, nil, err
+			}
+			found, odd = append(found, f...), append(odd, o...)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.count, s.octets = len(found), 0
+	for _, m := range found {
+		s.octets += m.size
+	}
+	return lock, found, odd, nil
+}
+
+func (s *store) loadShard(shard string) (found []stored, odd []Oddity, err error) {
+	dir := filepath.Join(s.dir, shard)
+	names, err := s.fs.list(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	s.mu.Lock()
+	s.shards[shard] = true
+	s.mu.Unlock()
+	for _, name := range names {
+		m := namePattern.FindStringSubmatch(name)
+		path := filepath.Join(shard, name)
+		switch {
+		case m == nil || shardOf(m[1]) != shard:
+			odd = append(odd, Oddity{path, "not of the spool"})
+			continue
+		case m[2] == unsureExt:
+			_ = s.fs.remove(filepath.Join(dir, name))
+			continue
+		}
+		st, err := s.read(m[1])
+		switch {
+		case err != nil:
+			odd = append(odd, Oddity{path, err.Error()})
+		default:
+			found = append(found, st)
+		}
+	}
+	return found, odd, nil
+}
+
+// read reads all of a message but its body.
+func (s *store) read(id string) (stored, error) {
+	rec, env, err := s.open(id)
+	if err != nil {
+		return stored{}, err
+	}
+	defer rec.f.Close()
+	size, err := rec.skipBody()
+	if err != nil {
+		return stored{}, err
+	}
+	lines, err := rec.journal()
+	return stored{env, size, lines}, err
+}

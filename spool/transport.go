@@ -1,0 +1,164 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package spool
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/relay"
+)
+
+// keyID names a key in the files and does not let it be guessed.
+func keyID(key []byte) string {
+	sum := sha256.Sum256(append([]byte("mailgateway spool key id\n"), key...))
+	return hex.EncodeToString(sum[:4])
+}
+
+// DependsOn implements relay.Dependent.
+func (t *Transport) DependsOn() []string { return []string{t.Upstream} }
+
+// Join implements relay.Dependent.
+func (t *Transport) Join(siblings map[string]relay.Transport) error {
+	next, ok := siblings[t.Upstream]
+	if !ok {
+		return fmt.Errorf("spool: upstream '%s' is missing", t.Upstream)
+	}
+	t.next = next
+	return nil
+}
+
+// Attach implements relay.Transport.
+func (t *Transport) Attach() error {
+	t.engine = attachEngine(t)
+	close(t.started)
+	return nil
+}
+
+// Detach implements relay.Transport.
+func (t *Transport) Detach() error {
+	if t.engine != nil {
+		detachEngine(t.engine, t)
+	}
+	return nil
+}
+
+// ready returns the engine. Caddy starts apps in any order, so a message may be
+// here first.
+func (t *Transport) ready(ctx context.Context) (*engine, error) {
+	timeout := time.NewTimer(time.Duration(t.MaxWait))
+	defer timeout.Stop()
+	select {
+	case <-t.started:
+		return t.engine, nil
+	case <-timeout.C:
+	case <-ctx.Done():
+	}
+	return nil, relay.ReplyNoConnection
+}
+
+// accountSource holds the look-up, which comes when the accounts are there.
+type accountSource struct {
+	atomic.Pointer[accountLookup]
+}
+
+// UseAccounts implements relay.AccountUser.
+func (t *Transport) UseAccounts(lookup func(name string) (*accounts.Account, bool)) {
+	l := accountLookup(lookup)
+	t.lookup.Store(&l)
+	select {
+	case <-t.started:
+		t.engine.wake()
+	default:
+	}
+}
+
+// account returns the account that a kept message is sent for.
+func (t *Transport) account(name string) (*accounts.Account, bool) {
+	l := t.lookup.Load()
+	if l == nil {
+		return nil, false
+	}
+	return (*l)(name)
+}
+
+// Warm implements relay.Warmer.
+func (t *Transport) Warm(a *accounts.Account) {
+	if w, ok := t.next.(relay.Warmer); ok && !t.Always {
+		w.Warm(a)
+	}
+}
+
+// OAuthProvider implements relay.OAuthUser.
+func (t *Transport) OAuthProvider() string {
+	if u, ok := t.next.(relay.OAuthUser); ok {
+		return u.OAuthProvider()
+	}
+	return ""
+}
+
+// Status implements relay.Reporter: the state of the upstream behind, under the
+// spool's name.
+func (t *Transport) Status() relay.UpstreamStatus {
+	st := relay.UpstreamStatus{Name: t.name}
+	if r, ok := t.next.(relay.Reporter); ok {
+		st = r.Status()
+	}
+	// The connections are counted there, and once is enough.
+	return relay.UpstreamStatus{Name: t.name, Transport: "spool", Dial: st.Dial, TLS: st.TLS, Mechanism: st.Mechanism, Provider: st.Provider, Breaker: st.Breaker}
+}
+
+// AccountStatus implements relay.Reporter.
+func (t *Transport) AccountStatus(a *accounts.Account) relay.AccountStatus {
+	if r, ok := t.next.(relay.Reporter); ok {
+		return r.AccountStatus(a)
+	}
+	return relay.AccountStatus{Account: a.Name, Upstream: t.name}
+}
+
+// Drain implements relay.Drainer.
+func (t *Transport) Drain() {
+	if d, ok := t.next.(relay.Drainer); ok {
+		d.Drain()
+	}
+}
+
+// Verify implements relay.Verifier.
+func (t *Transport) Verify(ctx context.Context, a *accounts.Account, from string, step func(relay.VerifyStep)) error {
+	if v, ok := t.next.(relay.Verifier); ok {
+		return v.Verify(ctx, a, from, step)
+	}
+	return errUnverifiable
+}
+
+var errUnverifiable = errors.New("the upstream behind the spool does not support this")
+
+// Interface guards
+var (
+	_ relay.Transport   = (*Transport)(nil)
+	_ relay.Dependent   = (*Transport)(nil)
+	_ relay.Warmer      = (*Transport)(nil)
+	_ relay.OAuthUser   = (*Transport)(nil)
+	_ relay.Reporter    = (*Transport)(nil)
+	_ relay.Drainer     = (*Transport)(nil)
+	_ relay.Verifier    = (*Transport)(nil)
+	_ relay.AccountUser = (*Transport)(nil)
+)
