@@ -12,8 +12,6 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-// Package accounts says who may send, as whom, and through what: the account
-// record, the directory, and the sources that fill it.
 package accounts
 
 import (

@@ -12,10 +12,6 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-// Package caddymodule joins the gateway to Caddy: Caddyfile options and the
-// layer4 handler. The packages beneath it are the admin routes, the commands,
-// the status page and the log writer. None of them holds logic of the
-// gateway's own: what several of them ask stands in package operate.
 package caddymodule
 
 import (

@@ -12,41 +12,6 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-// Package limits counts what is sent, so that a provider never sees more than
-// it allows.
-//
-// Providers count mailboxes. So does a [Limiter]: there is one for each
-// upstream, and in it each mailbox has the upstream's limits, for all accounts
-// that send through it together. What an account has of its own applies on top,
-// to that account alone. A message takes a slot of every limit before MAIL
-// leaves (Reserve), and occupies it for one period from its answer (Commit),
-// unless MAIL never left (Cancel).
-//
-// # Never beyond what is stored ahead
-//
-// [Local] lends slots of a mailbox only out of a reservation that is stored: the
-// record says how many messages may have been sent since it was written. What a
-// killed process leaves therefore counts at least what it sent; its reservation
-// counts as sent at the moment it is read. When the reservation is used up the
-// next message waits for the next write, and if that fails nothing is lent.
-//
-// Each process has a lane of its own (lane.go), and in it a file for each shard
-// of the mailboxes. A reservation is taken under the shard's lock, after
-// the files of the other lanes have been read: their stamps and reservations
-// count against the same limits. What a lane left whose process is gone is
-// merged into that of the one who notices.
-//
-// # Reading order
-//
-// window.go (the invariant), layer.go, mailbox.go and slot.go (memory, the way
-// of a message), reserve.go (how much to store ahead), record.go, store.go and
-// lane.go (the disk).
-//
-// # Locks
-//
-// shard.mu (the map of mailboxes), then Mailbox.mu. store.mu is a leaf. No lock
-// is held during I/O but shard.writing, which makes writers of a shard take
-// turns. Everything here outlives a reload: it belongs to the upstream.
 package limits
 
 import (

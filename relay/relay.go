@@ -12,9 +12,6 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-// Package relay is the contract between the front of the gateway, which talks
-// to clients, and the transports, which talk to providers: what a transaction
-// is, what a reply is, and the one table of the gateway's own replies.
 package relay
 
 import (

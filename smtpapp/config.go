@@ -12,8 +12,6 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-// Package smtpapp is the Caddy app `smtp`: listeners, sessions, client
-// authentication and the way of one message.
 package smtpapp
 
 import (

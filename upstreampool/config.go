@@ -12,9 +12,6 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-// Package upstreampool is the Caddy app `smtp_upstreams`: upstreams, their
-// pools of authenticated connections, their limits, and the pipelining SMTP
-// client.
 package upstreampool
 
 import (
