@@ -75,7 +75,7 @@ func fromEnv(t testing.TB, name string, def int) int {
 // MAILGATEWAY_MESSAGES is how many are sent, MAILGATEWAY_SEED what happens.
 func TestBrokenNetwork(t *testing.T) {
 	const boxes, clients, reloads = 4, 16, 4
-	total, seed := fromEnv(t, "MAILGATEWAY_MESSAGES", 4000), fromEnv(t, "MAILGATEWAY_SEED", 1)
+	total, seed := fromEnv(t, "MAILGATEWAY_MESSAGES", 6000), fromEnv(t, "MAILGATEWAY_SEED", 1)
 	second := freeAddr(t)
 	opts := []option{
 		withUpstream("max_conns_per_account", 4),
@@ -95,7 +95,7 @@ func TestBrokenNetwork(t *testing.T) {
 	}
 	w := buildWorld(t, opts...)
 	t.Cleanup(func() { w.sandbox.Close() })
-	proxy, err := faultproxy.Start(faultproxy.Config{Target: w.sandbox.SMTPAddr(), Seed: uint64(seed), Mean: 12_000})
+	proxy, err := faultproxy.Start(faultproxy.Config{Target: w.sandbox.SMTPAddr(), Seed: uint64(seed), Mean: 5_000})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,6 +126,9 @@ func TestBrokenNetwork(t *testing.T) {
 					case due <- struct{}{}:
 					default:
 					}
+				}
+				if rnd.IntN(8) == 0 { // replies too many come at pauses
+					time.Sleep(time.Duration(rnd.IntN(100)) * time.Millisecond)
 				}
 				body := numberedBody(n, rnd)
 				sums[n], sent[n].user = digest(body), user

@@ -42,7 +42,7 @@ type session struct {
 	replies bool // it strikes the replies, not the commands
 	until   time.Time
 	strayed time.Time
-	kept    []byte // of the commands behind a stray reply
+	kept    []byte // of the commands behind a reply too many
 }
 
 func newSession(p *Proxy, near, far *net.TCPConn, rnd *rand.Rand) *session {
@@ -195,6 +195,7 @@ func (s *session) double(to *net.TCPConn, b []byte) bool {
 	again := s.track.doublable()
 	if again {
 		b = append(bytes.Clone(b), s.track.last...)
+		s.strayed = time.Now().Add(-grace) // one segment: nothing can have crossed it
 	}
 	s.mu.Unlock()
 	if again {
@@ -229,7 +230,7 @@ func (s *session) stray(to *net.TCPConn, b []byte, luck float64) bool {
 	return true
 }
 
-// shifted is what becomes of commands behind a stray reply. A client that
+// shifted is what becomes of commands behind a reply too many. A client that
 // believed it is one reply ahead: each last octet stays here, so that the reply
 // to its RCPT seems to confirm a message that the provider will never have.
 func (s *session) shifted(to *net.TCPConn, b []byte, strayed time.Time) bool {
