@@ -45,7 +45,7 @@ var allowedImports = map[string][]string{
 	"sandbox/webapi": {},
 
 	// Kinds of upstreams beside SMTP.
-	"transports/graph":             {"accounts", "grant", "relay", "transports/internal/envelope"},
+	"transports/graph":             {"accounts", "grant", "limits", "relay", "transports/internal/envelope"},
 	"transports/internal/envelope": {},
 
 	// An upstream in front of another.

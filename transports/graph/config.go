@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/accounts"
@@ -77,11 +78,12 @@ type Transport struct {
 	// Timeout is how long one request may take. Default: 2m.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 
-	name   string
-	roots  *x509.CertPool
-	tokens grant.Source
-	logger *zap.Logger
-	client *client
+	name    string
+	roots   *x509.CertPool
+	tokens  grant.Source
+	logger  *zap.Logger
+	storage certmagic.Storage
+	client  *client
 }
 
 // graphs are the base URLs by cloud

@@ -16,12 +16,16 @@ package graph
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/limits"
 	"github.com/caddymail/mailgateway/relay"
 )
 
@@ -31,11 +35,19 @@ const (
 	lingering = time.Minute
 	// maxWaiting bounds the messages of a mailbox that wait.
 	maxWaiting = 100
+	// storeTimeout bounds the wait for the last write of what is counted.
+	storeTimeout = 5 * time.Second
 )
 
-// ledger is what the mailboxes of one upstream have used. It lives as long as
-// the process, so that a reload forgets nothing; a restart does.
+// ledger is what the mailboxes of one upstream have used. What counts is the
+// limiter's, which stores it. The requests under way, and who was asked to wait,
+// are kept here: across reloads, but no longer than the process.
 type ledger struct {
+	limits *limits.Local
+
+	genMu       sync.Mutex
+	generations []*Transport
+
 	mu      sync.Mutex
 	boxes   map[string]*box
 	sweepAt int
@@ -46,75 +58,98 @@ var (
 	ledgers   = make(map[string]*ledger)
 )
 
-func newLedger() *ledger { return &ledger{boxes: make(map[string]*box), sweepAt: 1024} }
+func newLedger(t *Transport) *ledger {
+	return &ledger{limits: limits.NewLocal(t.name, t.limits()), boxes: make(map[string]*box), sweepAt: 1024}
+}
 
 // ledgerOf returns the ledger of an upstream.
-func ledgerOf(upstream string) *ledger {
+func ledgerOf(t *Transport) *ledger {
 	ledgersMu.Lock()
 	defer ledgersMu.Unlock()
-	l := ledgers[upstream]
+	l := ledgers[t.name]
 	if l == nil {
-		l = newLedger()
-		ledgers[upstream] = l
+		l = newLedger(t)
+		ledgers[t.name] = l
 	}
 	return l
 }
 
-// box is one mailbox. The ledger's lock covers it: nothing under it waits.
-type box struct {
-	busy  int
-	held  time.Time     // nothing is sent until then
-	log   []*event      // oldest first
-	keep  time.Duration // the longest period of a limit: how far back log goes
-	queue []*waiter     // in the order of arrival
+// limits is what the limiter needs to know.
+func (t *Transport) limits() limits.Config {
+	return limits.Config{
+		Limits: accounts.Limits{
+			MaxConns: t.MaxConnsPerAccount, Rate: t.RatePerAccount, Messages: t.MessagesPerAccount, Recipients: t.RecipientsPerAccount,
+		},
+		Storage: t.storage,
+		Logger:  t.logger,
+	}
 }
 
-// event is a message that counts, with its recipients.
-type event struct {
-	at    time.Time
-	rcpts int64
+// attach puts the limits of t in force.
+func (l *ledger) attach(t *Transport) {
+	l.genMu.Lock()
+	defer l.genMu.Unlock()
+	l.generations = append(l.generations, t)
+	l.limits.Configure(t.limits())
+}
+
+// detach takes t back. With the last generation what is counted is stored; it
+// stays, should the upstream be configured again.
+func (l *ledger) detach(t *Transport) {
+	l.genMu.Lock()
+	defer l.genMu.Unlock()
+	i := slices.Index(l.generations, t)
+	if i < 0 {
+		return
+	}
+	l.generations = slices.Delete(l.generations, i, i+1)
+	if n := len(l.generations); n > 0 {
+		l.limits.Configure(l.generations[n-1].limits())
+		return
+	}
+	l.limits.Close()
+	stored := make(chan struct{})
+	go func() {
+		defer close(stored)
+		l.limits.Wait()
+	}()
+	// A storage that hangs must not hold up Caddy, which has its configuration
+	// locked meanwhile.
+	timeout := time.NewTimer(storeTimeout)
+	defer timeout.Stop()
+	select {
+	case <-stored:
+	case <-timeout.C:
+		t.logger.Warn("the storage does not answer, what is counted is written in the background", zap.String("upstream", t.name))
+	}
+}
+
+// box is one mailbox. The ledger's lock covers it: nothing under it waits.
+type box struct {
+	busy      int
+	reserving int       // messages that ask the limiter
+	held      time.Time // nothing is sent until then
+	queue     []*waiter // in the order of arrival
 }
 
 // waiter is a message that waits; it is woken when it may have become the first
 // or when a place is free.
 type waiter struct{ wake chan struct{} }
 
-// rules are the limits of one account at its mailbox. The account's own apply
-// on top of the upstream's.
-type rules struct {
-	conns           int
-	messages, rcpts []accounts.Rate
-}
-
-func (t *Transport) rules(a *accounts.Account) rules {
-	r := rules{
-		conns:    t.MaxConnsPerAccount,
-		messages: []accounts.Rate{t.RatePerAccount, t.MessagesPerAccount},
-		rcpts:    []accounts.Rate{t.RecipientsPerAccount},
-	}
-	if l := a.Limits; l != nil {
-		if l.MaxConns > 0 {
-			r.conns = min(r.conns, l.MaxConns)
-		}
-		r.messages = append(r.messages, l.Rate, l.Messages)
-		r.rcpts = append(r.rcpts, l.Recipients)
-	}
-	none := func(r accounts.Rate) bool { return r.IsZero() }
-	r.messages, r.rcpts = slices.DeleteFunc(r.messages, none), slices.DeleteFunc(r.rcpts, none)
-	return r
-}
-
 // place is a message's place at its mailbox.
 type place struct {
-	l    *ledger
-	b    *box
-	e    *event
-	rule rules
+	l     *ledger
+	b     *box
+	acct  limits.Account
+	slot  limits.Slot
+	rcpts int64
 }
+
+func boxKey(a *accounts.Account) string { return strings.ToLower(a.Mailbox) }
 
 // box returns the mailbox of a; the caller holds the lock.
 func (l *ledger) box(a *accounts.Account) *box {
-	key := strings.ToLower(a.Mailbox)
+	key := boxKey(a)
 	b := l.boxes[key]
 	if b == nil {
 		if len(l.boxes) >= l.sweepAt {
@@ -131,48 +166,72 @@ func (l *ledger) box(a *accounts.Account) *box {
 func (l *ledger) sweep() {
 	now := time.Now()
 	for key, b := range l.boxes {
-		if n := len(b.log); b.busy == 0 && len(b.queue) == 0 && now.After(b.held) && (n == 0 || now.Sub(b.log[n-1].at) > b.keep) {
+		if b.busy+b.reserving == 0 && len(b.queue) == 0 && now.After(b.held) {
 			delete(l.boxes, key)
 		}
 	}
 	l.sweepAt = 2*len(l.boxes) + 1024
 }
 
-// enter waits for a place of the mailbox, no longer than max_wait.
+// enter waits for the limits and for a place of the mailbox, no longer than
+// max_wait. The limits come first: a message that waits for its account's own
+// must not keep a place from those of others.
 func (l *ledger) enter(ctx context.Context, t *Transport, a *accounts.Account) (*place, time.Duration, error) {
 	start := time.Now()
 	deadline := start.Add(time.Duration(t.MaxWait))
-	rule := t.rules(a)
 	l.mu.Lock()
 	b := l.box(a)
-	for _, limit := range slices.Concat(rule.messages, rule.rcpts) {
-		b.keep = max(b.keep, limit.Per)
+	if b.held.After(deadline) {
+		l.mu.Unlock()
+		return nil, 0, replyHeld(b.held.Sub(start))
 	}
-	if len(b.queue) >= maxWaiting {
+	queued := len(b.queue)
+	if queued >= maxWaiting {
 		l.mu.Unlock()
 		return nil, 0, relay.ReplyNoConnection
 	}
+	b.reserving++
+	l.mu.Unlock()
+
+	p := &place{l: l, b: b, acct: l.limits.Account(boxKey(a), a.Name, a.Limits)}
+	var err error
+	p.slot, err = p.acct.Reserve(ctx, limits.Request{MaxWait: time.Duration(t.MaxWait), MaxWaiting: maxWaiting - queued})
+	var reply *relay.Reply
+	if err != nil {
+		reply = limitReply(err)
+	}
+	l.mu.Lock()
+	b.reserving--
+	if reply == nil {
+		reply = l.wait(ctx, b, t.MaxConnsPerAccount, deadline)
+	}
+	l.mu.Unlock()
+	if reply != nil {
+		p.acct.Cancel(p.slot)
+		p.acct.Close()
+		return nil, time.Since(start), reply
+	}
+	return p, time.Since(start), nil
+}
+
+// wait takes one of the places at b; the caller holds the lock, which is free
+// while the message waits.
+func (l *ledger) wait(ctx context.Context, b *box, places int, deadline time.Time) *relay.Reply {
 	w := &waiter{wake: make(chan struct{}, 1)}
 	b.queue = append(b.queue, w)
+	defer b.dequeue(w)
 	for {
 		now := time.Now()
 		until := deadline
 		if b.queue[0] == w {
-			free, reply := b.free(rule, now)
 			switch {
-			case !free.After(now) && b.busy < rule.conns:
-				p := &place{l: l, b: b, e: &event{at: now}, rule: rule}
+			case b.held.After(deadline):
+				return replyHeld(b.held.Sub(now))
+			case b.held.After(now):
+				until = b.held
+			case b.busy < places:
 				b.busy++
-				b.log = append(b.log, p.e)
-				l.dequeue(b, w)
-				l.mu.Unlock()
-				return p, now.Sub(start), nil
-			case free.After(deadline):
-				l.dequeue(b, w)
-				l.mu.Unlock()
-				return nil, now.Sub(start), reply
-			case free.After(now):
-				until = free
+				return nil
 			}
 		}
 		l.mu.Unlock()
@@ -185,15 +244,13 @@ func (l *ledger) enter(ctx context.Context, t *Transport, a *accounts.Account) (
 		timer.Stop()
 		l.mu.Lock()
 		if ctx.Err() != nil || !time.Now().Before(deadline) {
-			l.dequeue(b, w)
-			l.mu.Unlock()
-			return nil, time.Since(start), relay.ReplyNoConnection
+			return relay.ReplyNoConnection
 		}
 	}
 }
 
 // dequeue takes a waiter out and wakes who is the first now.
-func (l *ledger) dequeue(b *box, w *waiter) {
+func (b *box) dequeue(w *waiter) {
 	b.queue = slices.DeleteFunc(b.queue, func(o *waiter) bool { return o == w })
 	b.wake()
 }
@@ -208,88 +265,60 @@ func (b *box) wake() {
 	}
 }
 
-// free says when the next message may go, and why not now.
-func (b *box) free(r rules, now time.Time) (time.Time, *relay.Reply) {
-	if b.held.After(now) {
-		return b.held, relay.ReplyQuota("The provider asked this mailbox to wait; its allowance is", b.held.Sub(now))
-	}
-	at, what := now, ""
-	for _, limit := range r.messages {
-		if next := b.next(limit, now, func(*event) int64 { return 1 }, 1); next.After(at) {
-			at, what = next, "Message limit "+limit.String()
-		}
-	}
-	for _, limit := range r.rcpts {
-		if next := b.next(limit, now, (*event).recipients, 1); next.After(at) {
-			at, what = next, "Recipient limit "+limit.String()
-		}
-	}
-	return at, relay.ReplyQuota(what, at.Sub(now))
+func replyHeld(d time.Duration) *relay.Reply {
+	return relay.ReplyQuota("The provider asked this mailbox to wait; its allowance is", d)
 }
 
-func (e *event) recipients() int64 { return e.rcpts }
-
-// next says when n more fit under the limit.
-func (b *box) next(limit accounts.Rate, now time.Time, count func(*event) int64, n int64) time.Time {
-	b.forget(now)
-	var used int64
-	for i := len(b.log) - 1; i >= 0; i-- {
-		e := b.log[i]
-		if now.Sub(e.at) >= limit.Per {
-			break
-		}
-		if used += count(e); used+n > limit.Count {
-			return e.at.Add(limit.Per)
-		}
+// limitReply says to the client what the limiter refused.
+func limitReply(err error) *relay.Reply {
+	if e, ok := errors.AsType[*limits.QuotaError](err); ok {
+		return relay.ReplyQuota(e.What, e.Wait)
 	}
-	return now
-}
-
-// forget drops what no limit can count any longer.
-func (b *box) forget(now time.Time) {
-	i := 0
-	for i < len(b.log) && now.Sub(b.log[i].at) > b.keep {
-		i++
+	switch {
+	case errors.Is(err, limits.ErrNotStored):
+		return relay.ReplyLimitsNotStored
+	case errors.Is(err, limits.ErrClosed):
+		return relay.ReplyShuttingDown
 	}
-	b.log = slices.Delete(b.log, 0, i)
+	return relay.ReplyNoConnection
 }
 
 // recipient counts one more, or says why not.
-func (p *place) recipient() *relay.Reply {
-	p.l.mu.Lock()
-	defer p.l.mu.Unlock()
-	now := time.Now()
-	for _, limit := range p.rule.rcpts {
-		if at := p.b.next(limit, now, (*event).recipients, 1); at.After(now) {
-			return relay.ReplyQuota("Recipient limit "+limit.String(), at.Sub(now))
-		}
+func (p *place) recipient(ctx context.Context) *relay.Reply {
+	if err := p.acct.Recipients(ctx, &p.slot, 1); err != nil {
+		return limitReply(err)
 	}
-	p.e.rcpts++
+	p.rcpts++
 	return nil
 }
 
 // leave gives the place back. A message that was not sent does not count.
 func (p *place) leave(out outcome) {
-	p.l.mu.Lock()
-	defer p.l.mu.Unlock()
-	if !out.sent && !out.unknown {
-		p.b.log = slices.DeleteFunc(p.b.log, func(e *event) bool { return e == p.e })
-	}
 	if out.hold > 0 {
+		p.l.mu.Lock()
 		if until := time.Now().Add(out.hold); until.After(p.b.held) {
 			p.b.held = until
 		}
+		p.l.mu.Unlock()
 	}
 	if out.unknown {
-		time.AfterFunc(lingering, func() {
-			p.l.mu.Lock()
-			defer p.l.mu.Unlock()
-			p.b.busy--
-			p.b.wake()
-		})
-	} else {
-		p.b.busy--
+		// The provider may count it until then.
+		time.AfterFunc(lingering, func() { p.end(true) })
+		return
 	}
+	p.end(out.sent)
+}
+
+func (p *place) end(sent bool) {
+	if sent {
+		p.acct.Commit(p.slot, p.rcpts)
+	} else {
+		p.acct.Cancel(p.slot)
+	}
+	p.acct.Close()
+	p.l.mu.Lock()
+	defer p.l.mu.Unlock()
+	p.b.busy--
 	p.b.wake()
 }
 
@@ -300,41 +329,33 @@ func (l *ledger) fill(st *relay.UpstreamStatus) {
 	st.Accounts = len(l.boxes)
 	for _, b := range l.boxes {
 		st.Connections.Busy += b.busy
-		st.Waiting += len(b.queue)
+		st.Waiting += b.reserving + len(b.queue)
 	}
 }
 
 // account adds what is left to an account.
-func (l *ledger) account(t *Transport, a *accounts.Account, st *relay.AccountStatus) {
+func (l *ledger) account(a *accounts.Account, st *relay.AccountStatus) {
+	acct := l.limits.Account(boxKey(a), a.Name, a.Limits)
+	defer acct.Close()
+	counted := acct.Status(context.Background())
+	st.MaxConns, st.Concurrency = counted.MaxConns, counted.MaxConns
+	for _, c := range counted.Limits {
+		s := relay.LimitStatus{Counts: c.Counts, Limit: c.Limit, Used: c.Used, Remaining: c.Remaining}
+		if c.Next > 0 {
+			next := time.Unix(0, c.Next)
+			s.NextFree = &next
+		}
+		st.Limits = append(st.Limits, s)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	b := l.boxes[strings.ToLower(a.Mailbox)]
+	b := l.boxes[boxKey(a)]
 	if b == nil {
-		b = new(box)
+		return
 	}
-	now := time.Now()
-	rule := t.rules(a)
-	st.Connections.Busy, st.Waiting, st.MaxConns, st.Concurrency = b.busy, len(b.queue), rule.conns, rule.conns
-	if b.held.After(now) {
+	st.Connections.Busy, st.Waiting = b.busy, b.reserving+len(b.queue)
+	if b.held.After(time.Now()) {
 		held := b.held
 		st.LoginsResume = &held
 	}
-	add := func(what string, limits []accounts.Rate, count func(*event) int64) {
-		for _, limit := range limits {
-			s := relay.LimitStatus{Counts: what, Limit: limit}
-			for _, e := range b.log {
-				if now.Sub(e.at) < limit.Per {
-					s.Used += count(e)
-				}
-			}
-			s.Remaining = max(0, limit.Count-s.Used)
-			if s.Remaining == 0 {
-				next := b.next(limit, now, count, 1)
-				s.NextFree = &next
-			}
-			st.Limits = append(st.Limits, s)
-		}
-	}
-	add("messages", rule.messages, func(*event) int64 { return 1 })
-	add("recipients", rule.rcpts, (*event).recipients)
 }

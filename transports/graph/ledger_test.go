@@ -23,6 +23,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/certmagic"
+	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/relay"
@@ -40,7 +42,7 @@ func limited(t *testing.T, cfg Transport) *Transport {
 
 func enter(t *testing.T, tr *Transport) (*place, error) {
 	t.Helper()
-	p, _, err := newLedger().enter(t.Context(), tr, mailbox())
+	p, _, err := newLedger(tr).enter(t.Context(), tr, mailbox())
 	return p, err
 }
 
@@ -49,7 +51,7 @@ func enter(t *testing.T, tr *Transport) (*place, error) {
 func TestFourAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := limited(t, Transport{MaxWait: caddy.Duration(10 * time.Minute)})
-		l := newLedger()
+		l := newLedger(tr)
 		var places []*place
 		for range 4 {
 			p, waited, err := l.enter(t.Context(), tr, mailbox())
@@ -85,7 +87,7 @@ func TestFourAtATime(t *testing.T) {
 func TestRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := limited(t, Transport{RatePerAccount: accounts.Rate{Count: 2, Per: time.Minute}, MaxWait: caddy.Duration(30 * time.Second)})
-		l := newLedger()
+		l := newLedger(tr)
 		try := func(out outcome) (time.Duration, error) {
 			p, waited, err := l.enter(t.Context(), tr, mailbox())
 			if err == nil {
@@ -98,7 +100,7 @@ func TestRate(t *testing.T) {
 				t.Fatal(waited, err)
 			}
 		}
-		if _, err := try(outcome{sent: true}); err == nil || err.Error() != "451 4.7.1 Message limit 2/1m used up, next slot in 60 s" {
+		if _, err := try(outcome{sent: true}); err == nil || err.Error() != "451 4.7.1 Message rate used up, next slot in 60 s" {
 			t.Errorf("%v", err)
 		}
 		time.Sleep(40 * time.Second)
@@ -111,7 +113,7 @@ func TestRate(t *testing.T) {
 func TestHold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := limited(t, Transport{MaxWait: caddy.Duration(time.Second)})
-		l := newLedger()
+		l := newLedger(tr)
 		p, _, err := l.enter(t.Context(), tr, mailbox())
 		if err != nil {
 			t.Fatal(err)
@@ -135,13 +137,20 @@ func TestRecipientLimit(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, full := range []bool{false, false, true} {
-		if reply := p.recipient(); (reply != nil) != full {
+		if reply := p.recipient(t.Context()); (reply != nil) != full {
 			t.Errorf("recipient %d: %v", i, reply)
 		}
 	}
 	p.leave(outcome{})
-	if n := len(p.b.log); n != 0 {
-		t.Errorf("%d messages count that were not sent", n)
+	var st relay.AccountStatus
+	p.l.account(mailbox(), &st)
+	for _, limit := range st.Limits {
+		if limit.Used != 0 {
+			t.Errorf("%d %s count that were not sent", limit.Used, limit.Counts)
+		}
+	}
+	if len(st.Limits) == 0 {
+		t.Error("no limit is counted")
 	}
 }
 
@@ -149,7 +158,7 @@ func TestRecipientLimit(t *testing.T) {
 func TestGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := limited(t, Transport{MaxConnsPerAccount: 1})
-		l := newLedger()
+		l := newLedger(tr)
 		p, _, err := l.enter(t.Context(), tr, mailbox())
 		if err != nil {
 			t.Fatal(err)
@@ -161,6 +170,79 @@ func TestGivenUp(t *testing.T) {
 		}
 		if len(p.b.queue) != 0 || p.b.busy != 1 {
 			t.Errorf("%d wait, %d are busy", len(p.b.queue), p.b.busy)
+		}
+	})
+}
+
+// TestRestart lets the upstream's process end, or stay while another one
+// begins: what was sent counts there.
+func TestRestart(t *testing.T) {
+	for name, stays := range map[string]bool{"ended": false, "stays": true} {
+		t.Run(name, func(t *testing.T) {
+			const limit = 20
+			storage := &certmagic.FileStorage{Path: t.TempDir()}
+			sent := 0
+			for _, n := range []int{3, limit + 1} {
+				tr := limited(t, Transport{MessagesPerAccount: accounts.Rate{Count: limit, Per: 24 * time.Hour}, MaxWait: caddy.Duration(10 * time.Second)})
+				tr.storage, tr.logger = storage, zap.NewNop()
+				l := newLedger(tr)
+				l.attach(tr)
+				for range n {
+					p, _, err := l.enter(t.Context(), tr, mailbox())
+					if err != nil {
+						if !strings.Contains(err.Error(), "Message quota used up") {
+							t.Fatal(err)
+						}
+						break
+					}
+					if reply := p.recipient(t.Context()); reply != nil {
+						t.Fatal(reply)
+					}
+					p.leave(outcome{sent: true})
+					sent++
+				}
+				if !stays {
+					l.detach(tr)
+				} else {
+					t.Cleanup(func() { l.detach(tr) })
+				}
+			}
+			if sent > limit || !stays && sent != limit {
+				t.Errorf("%d messages of %d", sent, limit)
+			}
+			if sent <= 3 {
+				t.Error("nothing went through the second one")
+			}
+		})
+	}
+}
+
+// TestOwnLimitKeepsNoPlace: a message that waits for its account's own limit
+// does not hold up another account of the mailbox.
+func TestOwnLimitKeepsNoPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := limited(t, Transport{MaxConnsPerAccount: 1, MaxWait: caddy.Duration(2 * time.Minute)})
+		l := newLedger(tr)
+		slow := mailbox()
+		slow.Name, slow.Limits = "slow@example.com", &accounts.Limits{Rate: accounts.Rate{Count: 1, Per: time.Minute}}
+		send := func(a *accounts.Account) time.Duration {
+			p, waited, err := l.enter(t.Context(), tr, a)
+			if err != nil {
+				t.Error(err)
+				return 0
+			}
+			p.leave(outcome{sent: true})
+			return waited
+		}
+		send(slow)
+		got := make(chan time.Duration)
+		go func() { got <- send(slow) }()
+		synctest.Wait()
+		if waited := send(mailbox()); waited != 0 {
+			t.Errorf("the other account waited %v", waited)
+		}
+		if waited := <-got; waited != time.Minute {
+			t.Errorf("the account with a limit waited %v", waited)
 		}
 	})
 }

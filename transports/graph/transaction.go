@@ -43,7 +43,7 @@ type transaction struct {
 
 // Rcpt implements relay.Transaction. Graph answers no recipient by itself: what
 // can be checked is the form of the address and the limit.
-func (tx *transaction) Rcpt(_ context.Context, to string, opts *smtp.RcptOptions) error {
+func (tx *transaction) Rcpt(ctx context.Context, to string, opts *smtp.RcptOptions) error {
 	if tx.done {
 		return relay.ReplyBadSequence
 	}
@@ -57,7 +57,7 @@ func (tx *transaction) Rcpt(_ context.Context, to string, opts *smtp.RcptOptions
 	case strings.ContainsFunc(addr, func(r rune) bool { return r >= 0x80 }):
 		return relay.ReplyNoSMTPUTF8
 	}
-	if reply := tx.place.recipient(); reply != nil {
+	if reply := tx.place.recipient(ctx); reply != nil {
 		return reply
 	}
 	tx.rcpts = append(tx.rcpts, addr)

@@ -45,6 +45,7 @@ func (*Transport) CaddyModule() caddy.ModuleInfo {
 // Provision checks the configuration and loads what it needs.
 func (t *Transport) Provision(ctx caddy.Context) error {
 	t.logger = ctx.Logger()
+	t.storage = ctx.Storage()
 	if err := t.fill(); err != nil {
 		return err
 	}
@@ -79,11 +80,15 @@ func (t *Transport) Bind(name string) error {
 
 // Attach implements relay.Transport. Nothing is taken: what a mailbox has used
 // belongs to the process, and a message that comes earlier finds it too.
-func (t *Transport) Attach() error { return nil }
+func (t *Transport) Attach() error {
+	ledgerOf(t).attach(t)
+	return nil
+}
 
 // Detach implements relay.Transport. Requests that are under way finish.
 func (t *Transport) Detach() error {
 	t.client.http.CloseIdleConnections()
+	ledgerOf(t).detach(t)
 	return nil
 }
 
@@ -96,7 +101,7 @@ func (t *Transport) Begin(ctx context.Context, a *accounts.Account, from string,
 	if reply := t.check(from, opts); reply != nil {
 		return nil, reply
 	}
-	p, waited, err := ledgerOf(t.name).enter(ctx, t, a)
+	p, waited, err := ledgerOf(t).enter(ctx, t, a)
 	if err != nil {
 		return nil, err
 	}
@@ -128,14 +133,14 @@ func (t *Transport) request(a *accounts.Account) grant.Request {
 // Status implements relay.Reporter.
 func (t *Transport) Status() relay.UpstreamStatus {
 	st := relay.UpstreamStatus{Name: t.name, Transport: "graph", Dial: t.Endpoint, Mechanism: "bearer", Provider: t.Provider}
-	ledgerOf(t.name).fill(&st)
+	ledgerOf(t).fill(&st)
 	return st
 }
 
 // AccountStatus implements relay.Reporter.
 func (t *Transport) AccountStatus(a *accounts.Account) relay.AccountStatus {
 	st := relay.AccountStatus{Account: a.Name, Upstream: t.name}
-	ledgerOf(t.name).account(t, a, &st)
+	ledgerOf(t).account(a, &st)
 	return st
 }
 

@@ -77,6 +77,9 @@ func start(t *testing.T, cfg Transport) (*Transport, *sandbox.Sandbox, *tokens) 
 	if err := tr.Bind(t.Name()); err != nil {
 		t.Fatal(err)
 	}
+	if err := tr.Attach(); err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() { _ = tr.Detach() })
 	return tr, sb, src
 }
