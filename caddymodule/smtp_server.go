@@ -127,6 +127,10 @@ func serverOptions(srv *smtpapp.Server, legacy *bool) options {
 				srv.ListenerWrappersRaw = append(srv.ListenerWrappersRaw, caddyconfig.JSON(map[string]any{
 					"wrapper": "proxy_protocol",
 					"allow":   allow,
+					// By default the wrapper waits for a header from
+					// the others too, which a client that waits for
+					// the greeting does not send.
+					"fallback_policy": "SKIP",
 				}, nil))
 				return nil
 			},

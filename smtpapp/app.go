@@ -224,6 +224,9 @@ func (a *App) Stop() error {
 func (a *App) stop(wait bool) {
 	a.detachAll()
 	a.directory.Stop()
+	if r := a.legacyRSA.Swap(nil); r != nil {
+		r.stop()
+	}
 	if wait {
 		// Those of earlier configurations are waited for as well.
 		front.AwaitDrains()

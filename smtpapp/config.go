@@ -17,6 +17,7 @@ package smtpapp
 import (
 	"encoding/json"
 	"sync"
+	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddytls"
@@ -53,7 +54,11 @@ type App struct {
 	directory *accounts.Directory
 	upstream  relay.Upstream
 	tlsApp    *caddytls.TLS
-	tracing   *tracing // while running; nil if it is off
+
+	wantsRSA  bool                      // a legacy server has Caddy's certificate
+	legacyRSA atomic.Pointer[legacyRSA] // while running, and wanted
+
+	tracing *tracing // while running; nil if it is off
 
 	tracingTaken bool
 

@@ -82,7 +82,14 @@ func (t *TLS) provision(ctx caddy.Context, a *App, server string, p *policy) (ne
 		cfg = overrideTLS(cfg, func(c *tls.Config) { c.GetCertificate = file.get })
 	}
 	if t.Legacy {
-		cfg = overrideTLS(cfg, makeLegacy)
+		managed := t.Certificate == ""
+		a.wantsRSA = a.wantsRSA || managed
+		cfg = overrideTLS(cfg, func(c *tls.Config) {
+			makeLegacy(c)
+			if managed {
+				c.GetCertificate = a.preferring(c.GetCertificate)
+			}
+		})
 		a.logger.Warn("legacy_tls: this server accepts TLS 1.0 and 1.1, which are broken; "+
 			"keep it to a network of devices that know no better", zap.String("server", server))
 	}
@@ -128,7 +135,7 @@ func (a *App) provisionCertificate(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("getting the events app: %w", err)
 	}
-	return events.(*caddyevents.App).On("started", startedHandler{a})
+	return events.(*caddyevents.App).On("started", startedHandler{a, ctx})
 }
 
 // hasAutomationPolicy reports whether a policy of the configuration sees to a
@@ -167,11 +174,21 @@ func issuesPrivately(issuer certmagic.Issuer) bool {
 	return true
 }
 
-type startedHandler struct{ app *App }
+type startedHandler struct {
+	app *App
+	ctx caddy.Context
+}
 
 // Handle implements caddyevents.Handler.
 func (h startedHandler) Handle(_ context.Context, _ caddy.Event) error {
 	host := h.app.Hostname
+	if h.app.wantsRSA {
+		rsa, err := newLegacyRSA(h.ctx, h.app.tlsApp, host, h.app.logger)
+		if err != nil {
+			h.app.logger.Error("managing the RSA certificate", zap.String("hostname", host), zap.Error(err))
+		}
+		h.app.legacyRSA.Store(rsa)
+	}
 	if h.app.tlsApp.HasCertificateForSubject(host) {
 		return nil
 	}

@@ -170,6 +170,60 @@ func TestLegacyTLS(t *testing.T) {
 	_ = nc.Close()
 }
 
+// TestLegacyTLSHasRSA serves devices that know RSA only with Caddy's certificates
+// as they are by default, and everyone else with an ECDSA key.
+func TestLegacyTLSHasRSA(t *testing.T) {
+	addr := freeAddr(t)
+	mustLoad(t, caddyConfig(t, object{"hostname": "localhost", "servers": object{
+		"managed": object{"listen": []string{addr}, "tls": object{"mode": "implicit", "legacy": true}},
+	}}))
+	defer stopCaddy(t)
+	awaitCertificate(t, addr)
+	deadline := time.Now().Add(20 * time.Second)
+	for r := runningApp(t).legacyRSA.Load(); len(r.cache.AllMatchingCertificates("localhost")) == 0; {
+		if time.Now().After(deadline) {
+			t.Fatal("no RSA certificate")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	for name, tc := range map[string]struct {
+		version    uint16
+		suite      uint16
+		serverName string
+		want       x509.PublicKeyAlgorithm
+	}{
+		"TLS 1.0, RSA key exchange": {tls.VersionTLS10, tls.TLS_RSA_WITH_AES_128_CBC_SHA, "localhost", x509.RSA},
+		"TLS 1.1, RSA key exchange": {tls.VersionTLS11, tls.TLS_RSA_WITH_AES_256_CBC_SHA, "localhost", x509.RSA},
+		"TLS 1.2, RSA signatures":   {tls.VersionTLS12, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, "localhost", x509.RSA},
+		"no server name":            {tls.VersionTLS10, tls.TLS_RSA_WITH_AES_128_CBC_SHA, "", x509.RSA},
+		"another server name":       {tls.VersionTLS10, tls.TLS_RSA_WITH_AES_128_CBC_SHA, "relay.test", x509.RSA},
+		"TLS 1.0, ECDSA":            {tls.VersionTLS10, tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA, "localhost", x509.ECDSA},
+		"TLS 1.3":                   {tls.VersionTLS13, 0, "localhost", x509.ECDSA},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := &tls.Config{
+				InsecureSkipVerify: true, ServerName: tc.serverName, MinVersion: tc.version, MaxVersion: tc.version,
+			}
+			if tc.suite != 0 {
+				cfg.CipherSuites = []uint16{tc.suite}
+			}
+			nc, err := net.Dial("tcp", addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer nc.Close()
+			_ = nc.SetDeadline(time.Now().Add(10 * time.Second))
+			c := tls.Client(nc, cfg)
+			if err := c.Handshake(); err != nil {
+				t.Fatal(err)
+			}
+			if got := c.ConnectionState().PeerCertificates[0].PublicKeyAlgorithm; got != tc.want {
+				t.Errorf("key %v, want %v", got, tc.want)
+			}
+		})
+	}
+}
+
 // TestClientCertificateLogin sends as whom a verified certificate names, and
 // as nobody for any other.
 func TestClientCertificateLogin(t *testing.T) {
@@ -359,6 +413,28 @@ func TestProxyProtocol(t *testing.T) {
 	infos := runningApp(t).Sessions()
 	if len(infos) == 0 || infos[0].ClientIP != "192.0.2.1" || infos[0].State != "mail" || infos[0].Account != testUser {
 		t.Errorf("sessions %+v", infos)
+	}
+}
+
+// TestProxyProtocolWaitsForNoOther greets clients from networks that are not
+// named at once, as the option proxy_protocol has it, and takes no header of theirs.
+func TestProxyProtocolWaitsForNoOther(t *testing.T) {
+	caddyUpstream = new(fakeUpstream)
+	addr := freeAddr(t)
+	mustLoad(t, caddyConfig(t, object{"servers": object{"s": object{
+		"listen": []string{addr}, "tls": object{"mode": "off"},
+		"listener_wrappers": []any{object{
+			"wrapper": "proxy_protocol", "allow": []string{"198.51.100.0/24"}, "fallback_policy": "SKIP", "timeout": "1h",
+		}},
+	}}}))
+	defer stopCaddy(t)
+	dial(t, addr).play("M: 220\nC: EHLO c\nM: 250")
+	c := dial(t, addr)
+	c.play("M: 220\nC: PROXY TCP4 192.0.2.1 192.0.2.250 40000 587\nM: 500\nC: EHLO c\nM: 250")
+	for _, info := range runningApp(t).Sessions() {
+		if info.ClientIP != "127.0.0.1" {
+			t.Errorf("client %s", info.ClientIP)
+		}
 	}
 }
 

@@ -48,7 +48,13 @@ func ListenerKey(addr caddy.NetworkAddress, offset uint) string {
 // openCore returns the core for an address, and opens it if it is new.
 func openCore(addr caddy.NetworkAddress, offset uint) (*core, error) {
 	key := ListenerKey(addr, offset)
+	here := heldHere(addr, offset) // not below: the pool holds its lock there
 	v, _, err := listeners.LoadOrNew(key, func() (caddy.Destructor, error) {
+		if !here {
+			if err := heldElsewhere(addr, offset); err != nil {
+				return nil, err
+			}
+		}
 		ln, err := addr.Listen(context.Background(), offset, net.ListenConfig{})
 		if err != nil {
 			return nil, err
