@@ -72,10 +72,10 @@ func (t *tracker) commands(b []byte) {
 }
 
 func (t *tracker) bodyOctet(c byte) {
-	switch {
-	case c == endOfBody[t.matched]:
+	switch c {
+	case endOfBody[t.matched]:
 		t.matched++
-	case c == '\r':
+	case '\r':
 		t.matched = 1
 	default:
 		t.matched = 0

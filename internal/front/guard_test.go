@@ -221,9 +221,10 @@ func TestGuardTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGuardTest(t)
 		var mu sync.Mutex
+		var logins sync.WaitGroup
 		heard := make(map[string]int)
 		for i := range 500 {
-			go func() {
+			logins.Go(func() {
 				a, err := g.Begin(t.Context(), Login{
 					Server: "s", Remote: netip.AddrFrom4([4]byte{192, 0, 2, byte(i % 2)}), Policy: &g.p, Name: fmt.Sprint("app", i%50), Password: fmt.Sprint(i),
 				})
@@ -241,9 +242,9 @@ func TestGuardTurns(t *testing.T) {
 				mu.Lock()
 				heard[word]++
 				mu.Unlock()
-			}()
+			})
 		}
-		time.Sleep(time.Minute)
+		logins.Wait()
 		if heard["wrong"] > 10 || heard["wrong"]+heard["banned"] != 500 || heard["wrong"] < 5 {
 			t.Errorf("heard %v", heard)
 		}
