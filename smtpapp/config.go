@@ -173,7 +173,9 @@ type TLS struct {
 	Key string `json:"key,omitempty"`
 
 	// Legacy accepts TLS 1.0 and 1.1 with the cipher suites that old
-	// devices know (option `legacy_tls`). Default: false.
+	// devices know (option `legacy_tls`), and serves an RSA certificate to
+	// those that cannot use the ordinary one, where Caddy obtains the
+	// certificates. Default: false.
 	Legacy bool `json:"legacy,omitempty"`
 
 	// ConnectionPolicies are Caddy's TLS connection policies, for client
