@@ -58,8 +58,10 @@ func (m *manager) announce(p *Provider, account string, err *Error, failures int
 
 // announceDown tells that the breaker has opened: once, for all accounts.
 func (m *manager) announceDown(p *Provider, err *Error) {
-	// Event handlers may be slow, and the refresh that found out goes on.
-	go m.tell(p, eventFailed, "token endpoint is down; requests to it are held back", "", err)
+	// Event handlers may be slow, and the refresh that found out goes on, and
+	// adds to what it found.
+	told := *err
+	go m.tell(p, eventFailed, "token endpoint is down; requests to it are held back", "", &told)
 }
 
 func (m *manager) tell(p *Provider, event, msg, account string, err *Error) {
