@@ -37,7 +37,7 @@ var allowedImports = map[string][]string{
 	"limits":       {"accounts"},
 	"relay":        {"accounts"},
 	"smtpapp":      {"accounts", "relay", "internal/front", "internal/nearest", "smtpapp/smtpserver"},
-	"upstreampool": {"accounts", "explain", "grant", "internal/nearest", "limits", "relay"},
+	"upstreampool": {"accounts", "explain", "grant", "internal/breaker", "internal/nearest", "limits", "relay"},
 	"oauthtoken":   {"explain", "grant", "internal/breaker", "internal/redact", "internal/seal"},
 	"sandbox":      {"sandbox/webapi"},
 

@@ -15,7 +15,6 @@
 package upstreampool
 
 import (
-	"sync"
 	"time"
 
 	"github.com/caddymail/mailgateway/relay"
@@ -147,66 +146,4 @@ func (d *adaptive) failed(err *dialError, n int, now int64) {
 
 func (d *adaptive) calm(now int64) bool {
 	return d.limit(now) == d.max && now >= d.dialAt && d.failures <= 1
-}
-
-// breaker keeps an upstream that can't be reached from costing every message
-// its dial timeout. After a number of failures in a row it opens; then one dial
-// at a time tries whether it may close.
-type breaker struct {
-	mu       sync.Mutex
-	failures int
-	pause    time.Duration
-	openTill int64
-	probing  bool
-}
-
-// allow tells whether a dial may begin. probe is given back to done.
-func (b *breaker) allow(now int64) (ok, probe bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.pause == 0 {
-		return true, false
-	}
-	if now < b.openTill || b.probing {
-		return false, false
-	}
-	b.probing = true
-	return true, true
-}
-
-// done takes the outcome of a dial that was allowed. counts says that it tells
-// something about the upstream and not about one account.
-func (b *breaker) done(now int64, ok, counts, probe bool) (opened bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if probe {
-		b.probing = false
-	}
-	switch {
-	case ok:
-		b.failures, b.pause, b.openTill = 0, 0, 0
-	case !counts:
-	default:
-		b.failures++
-		if b.failures >= breakerAfter && (b.pause == 0 || probe) {
-			opened = b.pause == 0
-			b.pause = min(max(breakerPause, 2*b.pause), breakerCap)
-			b.openTill = now + int64(b.pause)
-		}
-	}
-	return opened
-}
-
-// state returns closed, open or half_open.
-func (b *breaker) state(now int64) string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	switch {
-	case b.pause == 0:
-		return "closed"
-	case now < b.openTill:
-		return "open"
-	default:
-		return "half_open"
-	}
 }

@@ -28,6 +28,7 @@ import (
 	"golang.org/x/oauth2"
 
 	oauthgrant "github.com/caddymail/mailgateway/grant"
+	"github.com/caddymail/mailgateway/internal/breaker"
 	"github.com/caddymail/mailgateway/relay"
 )
 
@@ -77,7 +78,7 @@ func (u *upstream) dial(ctx context.Context, s *settings, ac *account, id creden
 	var tokenTime time.Duration
 	var opening relay.Opening
 	for attempt := 0; ; attempt++ {
-		ok, probe := u.breaker.allow(clock())
+		_, ok, probe := u.breaker.Allow(clock())
 		if !ok {
 			u.metrics.dial(dialResults[failDown])
 			return nil, &dialError{class: failDown, stage: "breaker", reply: relay.ReplyUpstreamDown, err: errBreakerOpen}
@@ -89,7 +90,7 @@ func (u *upstream) dial(ctx context.Context, s *settings, ac *account, id creden
 			tokenTime += time.Since(t0)
 			opening.Token = t0
 			if derr != nil {
-				u.breaker.done(clock(), false, false, probe)
+				u.breaker.Done(clock(), breaker.Neither, probe)
 				u.metrics.dial(dialResults[derr.class])
 				return nil, derr
 			}
@@ -97,12 +98,15 @@ func (u *upstream) dial(ctx context.Context, s *settings, ac *account, id creden
 		opening.Dial = time.Now()
 		c, err := connect(ctx, s, id, nil)
 		if err == nil {
-			u.breaker.done(clock(), true, true, probe)
+			u.breaker.Done(clock(), breaker.Up, probe)
 			err = c.login(s, id, token)
 		} else {
-			// An account's own source address is its own trouble.
-			opened := u.breaker.done(clock(), false, err.class == failConnect && id.sourceIP == "", probe)
-			if opened {
+			outcome := breaker.Neither
+			if err.class == failConnect && id.sourceIP == "" {
+				// An account's own source address is its own trouble.
+				outcome = breaker.Down
+			}
+			if u.breaker.Done(clock(), outcome, probe) {
 				s.logger.Error("upstream unreachable, breaker opened: " + u.name)
 			}
 		}

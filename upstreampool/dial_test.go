@@ -29,6 +29,7 @@ import (
 
 	"golang.org/x/oauth2"
 
+	"github.com/caddymail/mailgateway/internal/breaker"
 	"github.com/caddymail/mailgateway/relay"
 )
 
@@ -47,7 +48,7 @@ func TestBreakerOpens(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if st := u.breaker.state(clock()); st != "open" {
+	if st := u.breaker.State(clock()); st != breaker.Open {
 		t.Fatal(st)
 	}
 	begin := time.Now()
@@ -67,13 +68,14 @@ func TestBreakerOpens(t *testing.T) {
 	p.wg.Add(1)
 	go p.accept()
 	t.Cleanup(p.stop)
-	u.breaker.mu.Lock()
-	u.breaker.openTill = 0
-	u.breaker.mu.Unlock()
+	for u.breaker.State(clock()) == breaker.Open {
+		wait, _, _ := u.breaker.Allow(clock())
+		time.Sleep(wait)
+	}
 	if err := deliver(u, testAccount("a@a.test"), "x"); err != nil {
 		t.Error(err)
 	}
-	if st := u.breaker.state(clock()); st != "closed" {
+	if st := u.breaker.State(clock()); st != breaker.Closed {
 		t.Error(st)
 	}
 }
@@ -99,7 +101,7 @@ func TestTroubleStaysItsOwn(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if st := u.breaker.state(clock()); st != "closed" {
+	if st := u.breaker.State(clock()); st != breaker.Closed {
 		t.Error(st)
 	}
 	if n := p.count("AUTH PLAIN"); n > 5 {

@@ -29,6 +29,7 @@ import (
 	"bufio"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/breaker"
 	"github.com/caddymail/mailgateway/relay"
 )
 
@@ -452,42 +453,42 @@ func TestConcurrencyAdapts(t *testing.T) {
 
 func TestBreaker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var b breaker
+		b := newUpstream("u").breaker
 		for i := range breakerAfter {
-			if ok, _ := b.allow(clock()); !ok {
+			if _, ok, _ := b.Allow(clock()); !ok {
 				t.Fatal(i)
 			}
-			b.done(clock(), false, true, false)
+			b.Done(clock(), breaker.Down, false)
 		}
-		if ok, _ := b.allow(clock()); ok || b.state(clock()) != "open" {
+		if _, ok, _ := b.Allow(clock()); ok || b.State(clock()) != breaker.Open {
 			t.Fatal("not open")
 		}
 		time.Sleep(breakerPause)
-		ok, probe := b.allow(clock())
+		_, ok, probe := b.Allow(clock())
 		if !ok || !probe {
 			t.Fatal("no probe")
 		}
-		if ok, _ := b.allow(clock()); ok {
+		if _, ok, _ := b.Allow(clock()); ok {
 			t.Fatal("two probes")
 		}
-		b.done(clock(), false, true, true)
+		b.Done(clock(), breaker.Down, true)
 		time.Sleep(breakerPause)
-		if ok, _ := b.allow(clock()); ok {
+		if _, ok, _ := b.Allow(clock()); ok {
 			t.Fatal("the pause does not grow")
 		}
 		time.Sleep(breakerPause)
-		if ok, probe = b.allow(clock()); !ok || !probe {
+		if _, ok, probe = b.Allow(clock()); !ok || !probe {
 			t.Fatal("no second probe")
 		}
-		b.done(clock(), true, true, true)
-		if ok, probe = b.allow(clock()); !ok || probe || b.state(clock()) != "closed" {
+		b.Done(clock(), breaker.Up, true)
+		if _, ok, probe = b.Allow(clock()); !ok || probe || b.State(clock()) != breaker.Closed {
 			t.Fatal("not closed")
 		}
 		// An account's own trouble opens nothing.
 		for range 100 {
-			b.done(clock(), false, false, false)
+			b.Done(clock(), breaker.Neither, false)
 		}
-		if b.state(clock()) != "closed" {
+		if b.State(clock()) != breaker.Closed {
 			t.Fatal("opened by one account")
 		}
 	})

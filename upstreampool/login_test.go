@@ -23,6 +23,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/caddymail/mailgateway/internal/breaker"
 	"github.com/caddymail/mailgateway/relay"
 )
 
@@ -313,7 +314,7 @@ func TestSourceIPFailsClosed(t *testing.T) {
 	if p.dialed() != 0 {
 		t.Error("connected from another address")
 	}
-	if st := u.breaker.state(clock()); st != "closed" {
+	if st := u.breaker.State(clock()); st != breaker.Closed {
 		t.Error(st)
 	}
 	b := testAccount("b@a.test")

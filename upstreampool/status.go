@@ -104,7 +104,7 @@ func (t *SMTPTransport) Status() UpstreamStatus {
 		st.Waiting += p.nWait
 		addConns(&st.Connections, p)
 	})
-	st.Breaker = u.breaker.state(clock())
+	st.Breaker = string(u.breaker.State(clock()))
 	return st
 }
 

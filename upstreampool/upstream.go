@@ -25,6 +25,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/breaker"
 	"github.com/caddymail/mailgateway/limits"
 	"github.com/caddymail/mailgateway/relay"
 )
@@ -60,7 +61,7 @@ type upstream struct {
 
 	conns   atomic.Int64 // open and opening connections of all accounts
 	drained atomic.Int64 // connections opened until then are not lent again
-	breaker breaker
+	breaker *breaker.Breaker
 
 	starvedMu sync.Mutex
 	starved   []*pool // mailboxes that wait for a connection of the upstream's total
@@ -102,6 +103,7 @@ func newUpstream(name string) *upstream {
 		quits:   make(chan struct{}, maxQuits),
 		warming: make(chan struct{}, maxWarming),
 		metrics: newUpstreamMetrics(name),
+		breaker: breaker.New(breaker.Settings{After: breakerAfter, Min: breakerPause, Max: breakerCap}),
 	}
 	for i := range u.shards {
 		u.shards[i].pools = make(map[string]*pool)

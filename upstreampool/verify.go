@@ -29,6 +29,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/breaker"
 	"github.com/caddymail/mailgateway/relay"
 )
 
@@ -135,7 +136,7 @@ func (t *SMTPTransport) Verify(ctx context.Context, a *accounts.Account, from st
 		said = c.said().Error()
 	}
 	tr.done("auth", said, nil)
-	u.breaker.done(clock(), true, true, false)
+	u.breaker.Done(clock(), breaker.Up, false)
 	ac.welcomed()
 	if from != "" {
 		if err := c.tryMail(from); err != nil {
