@@ -37,15 +37,15 @@ var allowedImports = map[string][]string{
 	"limits":       {"accounts"},
 	"relay":        {"accounts"},
 	"smtpapp":      {"accounts", "relay", "internal/front", "internal/nearest", "smtpapp/smtpserver"},
-	"upstreampool": {"accounts", "explain", "grant", "internal/breaker", "internal/nearest", "limits", "relay"},
-	"oauthtoken":   {"explain", "grant", "internal/breaker", "internal/redact", "internal/seal"},
+	"upstreampool": {"accounts", "explain", "grant", "internal/breaker", "internal/generation", "internal/nearest", "limits", "relay"},
+	"oauthtoken":   {"explain", "grant", "internal/breaker", "internal/generation", "internal/redact", "internal/seal"},
 	"sandbox":      {"sandbox/webapi"},
 
 	// A provider's HTTP side, in whose parser no transport may have a part.
 	"sandbox/webapi": {},
 
 	// Kinds of upstreams beside SMTP.
-	"transports/graph":             {"accounts", "grant", "limits", "relay", "transports/internal/envelope"},
+	"transports/graph":             {"accounts", "grant", "internal/generation", "limits", "relay", "transports/internal/envelope"},
 	"transports/internal/envelope": {},
 
 	// An upstream in front of another.

@@ -31,9 +31,11 @@ type Limiter interface {
 	// Configure puts another configuration in force at once, and opens a
 	// limiter that was closed.
 	Configure(c Config)
-	// Close ends the lending; who waits is refused.
-	Close()
-	// Wait returns when what is counted at the end is stored.
+	// Shut ends the lending; who waits is refused. It returns when what is
+	// counted is stored, or when that takes too long.
+	Shut()
+	// Wait returns when what is counted at the end is stored, however long
+	// that takes.
 	Wait()
 }
 

@@ -37,6 +37,8 @@ import (
 const (
 	shardCount   = 64
 	storeTimeout = 20 * time.Second
+	// shutTimeout bounds the wait for the last write.
+	shutTimeout = 5 * time.Second
 	// retryAfter is the pause after a write that failed.
 	retryAfter = time.Second
 	// complainEvery bounds the log lines about writes that fail.
@@ -134,6 +136,25 @@ func (l *Local) Close() {
 
 // Wait returns when everything is stored and no goroutine is left.
 func (l *Local) Wait() { l.writers.Wait() }
+
+// Shut closes the limiter of an upstream that is gone, and waits for its last
+// write: the storage may be closed after this. One that hangs must not hold up
+// Caddy, which has its configuration locked meanwhile.
+func (l *Local) Shut() {
+	l.Close()
+	stored := make(chan struct{})
+	go func() {
+		defer close(stored)
+		l.Wait()
+	}()
+	t := time.NewTimer(shutTimeout)
+	defer t.Stop()
+	select {
+	case <-stored:
+	case <-t.C:
+		l.current().Logger.Warn("the storage does not answer, what is counted is written in the background", zap.String("upstream", l.name))
+	}
+}
 
 // leave gives the lane back.
 func (l *Local) leave() {

@@ -17,7 +17,6 @@ package oauthtoken
 import (
 	"context"
 	"crypto/sha256"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,6 +25,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/caddymail/mailgateway/internal/breaker"
+	"github.com/caddymail/mailgateway/internal/generation"
 )
 
 // managers holds the token managers by provider identity. They outlive the
@@ -51,8 +51,9 @@ type manager struct {
 	// current is the provider configuration in force.
 	current atomic.Pointer[Provider]
 
+	gens generation.Stack[*Provider]
+
 	mu      sync.Mutex
-	gens    []*Provider
 	running bool
 	closed  bool
 	flights sync.WaitGroup
@@ -91,29 +92,33 @@ func newManager(p *Provider) *manager {
 
 // attach puts a provider's configuration in force.
 func (m *manager) attach(p *Provider) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.gens = append(m.gens, p)
-	m.use(p)
-	if !m.running && !m.closed {
-		m.running = true
-		m.loops.Add(2)
-		go m.loop()
-		go m.scan(p)
-	}
+	m.gens.Attach(p, func(bool) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.use(p)
+		if !m.running && !m.closed {
+			m.running = true
+			m.loops.Add(2)
+			go m.loop()
+			go m.scan(p)
+		}
+	})
 }
 
 // detach takes it back. The one before comes into force again, if its
 // configuration is still alive: the load of the new one may have failed.
 func (m *manager) detach(p *Provider) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.gens = slices.DeleteFunc(m.gens, func(g *Provider) bool { return g == p })
-	if n := len(m.gens); n > 0 && m.current.Load() == p {
-		m.use(m.gens[n-1])
-	}
+	m.gens.Detach(p, func(now *Provider, last bool) {
+		if last {
+			return // requests that are under way end with what they began with
+		}
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.use(now)
+	})
 }
 
+// use puts p in force; the caller holds the lock.
 func (m *manager) use(p *Provider) {
 	m.current.Store(p)
 	m.gate.configure(p.maxParallel, p.MaxPerSecond)

@@ -16,7 +16,6 @@ package upstreampool
 
 import (
 	"context"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,6 +25,7 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/internal/breaker"
+	"github.com/caddymail/mailgateway/internal/generation"
 	"github.com/caddymail/mailgateway/limits"
 	"github.com/caddymail/mailgateway/relay"
 )
@@ -52,10 +52,9 @@ var (
 type upstream struct {
 	name string
 
-	current     atomic.Pointer[settings] // nil: closed, nothing is lent
-	genMu       sync.Mutex
-	generations []*settings
-	end         chan struct{} // closed with the last generation
+	current atomic.Pointer[settings] // nil: closed, nothing is lent
+	gens    generation.Stack[*settings]
+	end     atomic.Pointer[chan struct{}] // closed with the last generation
 
 	shards [shardCount]shard
 
@@ -113,46 +112,38 @@ func newUpstream(name string) *upstream {
 }
 
 func (u *upstream) attach(s *settings) {
-	u.genMu.Lock()
-	defer u.genMu.Unlock()
-	first := len(u.generations) == 0
-	if prev := u.current.Load(); prev != nil && prev.identity == s.identity && prev.tls != nil {
-		s.tls.ClientSessionCache = prev.tls.ClientSessionCache
-	}
-	if first {
-		u.end = make(chan struct{})
-	}
-	u.generations = append(u.generations, s)
-	u.enforce(s)
+	u.gens.Attach(s, func(first bool) {
+		if prev := u.current.Load(); prev != nil && prev.identity == s.identity && prev.tls != nil {
+			s.tls.ClientSessionCache = prev.tls.ClientSessionCache
+		}
+		if first {
+			end := make(chan struct{})
+			u.end.Store(&end)
+		}
+		u.enforce(s)
+	})
 }
 
 // detach takes s back. The last generation's end closes the upstream; what was
 // counted stays, should it be configured again.
 func (u *upstream) detach(s *settings) {
-	u.genMu.Lock()
-	i := slices.Index(u.generations, s)
-	if i < 0 {
-		u.genMu.Unlock()
-		return
+	gone := false
+	u.gens.Detach(s, func(now *settings, last bool) {
+		if !last {
+			u.enforce(now)
+			return
+		}
+		gone = true
+		u.current.Store(nil)
+		close(*u.end.Load())
+	})
+	if gone {
+		u.close(s)
 	}
-	u.generations = slices.Delete(u.generations, i, i+1)
-	if n := len(u.generations); n > 0 {
-		u.enforce(u.generations[n-1])
-		u.genMu.Unlock()
-		return
-	}
-	u.current.Store(nil)
-	close(u.end)
-	u.genMu.Unlock()
-	u.close(s)
 }
 
 // ended returns a channel that is closed when the upstream is.
-func (u *upstream) ended() <-chan struct{} {
-	u.genMu.Lock()
-	defer u.genMu.Unlock()
-	return u.end
-}
+func (u *upstream) ended() <-chan struct{} { return *u.end.Load() }
 
 // enforce puts s in force: idle connections of another identity are closed,
 // waiting messages see the new limits at once. Everything else notices when it
@@ -189,17 +180,7 @@ func (u *upstream) close(last *settings) {
 		p.dropIdle(func(*conn) bool { return true })
 		p.stopTimer()
 	})
-	u.limits.Close()
-	stored := make(chan struct{})
-	go func() {
-		defer close(stored)
-		u.limits.Wait()
-	}()
-	// The storage may be closed after this; one that hangs must not hold up
-	// Caddy, which has its configuration locked meanwhile.
-	bounded(stored, storeTimeout, func() {
-		last.logger.Warn("the storage does not answer, what is counted is written in the background", zap.String("upstream", u.name))
-	})
+	u.limits.Shut()
 	// A reload must not wait for a provider; the end of the process may.
 	if !caddy.Exiting() {
 		return
@@ -209,22 +190,12 @@ func (u *upstream) close(last *settings) {
 		defer close(done)
 		u.closing.wait()
 	}()
-	bounded(done, 2*quitTimeout, func() {
-		last.logger.Warn("connections not closed in time", zap.String("upstream", u.name), zap.Int64("connections", u.conns.Load()))
-	})
-}
-
-// storeTimeout bounds the wait for the last write of what is counted.
-const storeTimeout = 5 * time.Second
-
-// bounded waits for done, and calls late if that takes too long.
-func bounded(done <-chan struct{}, most time.Duration, late func()) {
-	t := time.NewTimer(most)
+	t := time.NewTimer(2 * quitTimeout)
 	defer t.Stop()
 	select {
 	case <-done:
 	case <-t.C:
-		late()
+		last.logger.Warn("connections not closed in time", zap.String("upstream", u.name), zap.Int64("connections", u.conns.Load()))
 	}
 }
 

@@ -22,9 +22,8 @@ import (
 	"sync"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/generation"
 	"github.com/caddymail/mailgateway/limits"
 	"github.com/caddymail/mailgateway/relay"
 )
@@ -35,8 +34,6 @@ const (
 	lingering = time.Minute
 	// maxWaiting bounds the messages of a mailbox that wait.
 	maxWaiting = 100
-	// storeTimeout bounds the wait for the last write of what is counted.
-	storeTimeout = 5 * time.Second
 )
 
 // ledger is what the mailboxes of one upstream have used. What counts is the
@@ -44,9 +41,7 @@ const (
 // are kept here: across reloads, but no longer than the process.
 type ledger struct {
 	limits *limits.Local
-
-	genMu       sync.Mutex
-	generations []*Transport
+	gens   generation.Stack[*Transport]
 
 	mu      sync.Mutex
 	boxes   map[string]*box
@@ -87,41 +82,19 @@ func (t *Transport) limits() limits.Config {
 
 // attach puts the limits of t in force.
 func (l *ledger) attach(t *Transport) {
-	l.genMu.Lock()
-	defer l.genMu.Unlock()
-	l.generations = append(l.generations, t)
-	l.limits.Configure(t.limits())
+	l.gens.Attach(t, func(bool) { l.limits.Configure(t.limits()) })
 }
 
 // detach takes t back. With the last generation what is counted is stored; it
 // stays, should the upstream be configured again.
 func (l *ledger) detach(t *Transport) {
-	l.genMu.Lock()
-	defer l.genMu.Unlock()
-	i := slices.Index(l.generations, t)
-	if i < 0 {
-		return
-	}
-	l.generations = slices.Delete(l.generations, i, i+1)
-	if n := len(l.generations); n > 0 {
-		l.limits.Configure(l.generations[n-1].limits())
-		return
-	}
-	l.limits.Close()
-	stored := make(chan struct{})
-	go func() {
-		defer close(stored)
-		l.limits.Wait()
-	}()
-	// A storage that hangs must not hold up Caddy, which has its configuration
-	// locked meanwhile.
-	timeout := time.NewTimer(storeTimeout)
-	defer timeout.Stop()
-	select {
-	case <-stored:
-	case <-timeout.C:
-		t.logger.Warn("the storage does not answer, what is counted is written in the background", zap.String("upstream", t.name))
-	}
+	l.gens.Detach(t, func(now *Transport, last bool) {
+		if last {
+			l.limits.Shut()
+			return
+		}
+		l.limits.Configure(now.limits())
+	})
 }
 
 // box is one mailbox. The ledger's lock covers it: nothing under it waits.
