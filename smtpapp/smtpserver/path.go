@@ -60,20 +60,8 @@ func cutPath(s string, strict bool) (inner, rest string, ok bool) {
 
 // endOfWord returns where the first blank is that is not in quotes.
 func endOfWord(s string) int {
-	quoted := false
-	for i := 0; i < len(s); i++ {
-		switch s[i] {
-		case '"':
-			quoted = !quoted
-		case '\\':
-			if quoted {
-				i++
-			}
-		case ' ':
-			if !quoted {
-				return i
-			}
-		}
+	if i := indexUnquoted(s, ' '); i >= 0 {
+		return i
 	}
 	return len(s)
 }
@@ -84,22 +72,28 @@ func cutBrackets(s string) (inner, rest string, ok bool) {
 	if len(s) < 2 || s[0] != '<' {
 		return "", "", false
 	}
+	s = s[1:]
+	i := indexUnquoted(s, '>')
+	if i < 0 {
+		return "", "", false
+	}
+	return s[:i], s[i+1:], true
+}
+
+// indexUnquoted returns where the first c is that is not in quotes, or -1.
+func indexUnquoted(s string, c byte) int {
 	quoted := false
-	for i := 1; i < len(s); i++ {
-		switch s[i] {
-		case '"':
+	for i := 0; i < len(s); i++ {
+		switch {
+		case s[i] == '"':
 			quoted = !quoted
-		case '\\':
-			if quoted {
-				i++
-			}
-		case '>':
-			if !quoted {
-				return s[1:i], s[i+1:], true
-			}
+		case s[i] == '\\' && quoted:
+			i++
+		case s[i] == c && !quoted:
+			return i
 		}
 	}
-	return "", "", false
+	return -1
 }
 
 // parseMailbox checks a mailbox (RFC 5321 section 4.1.2, RFC 6531 section
