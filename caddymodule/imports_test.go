@@ -34,7 +34,7 @@ var allowedImports = map[string][]string{
 	"accounts":     {"internal/generation", "internal/seal"},
 	"explain":      {},
 	"grant":        {},
-	"limits":       {"accounts"},
+	"limits":       {"accounts", "internal/filelock"},
 	"relay":        {"accounts"},
 	"smtpapp":      {"accounts", "relay", "internal/front", "internal/nearest", "smtpapp/smtpserver"},
 	"upstreampool": {"accounts", "explain", "grant", "internal/breaker", "internal/generation", "internal/nearest", "limits", "relay"},
@@ -49,7 +49,7 @@ var allowedImports = map[string][]string{
 	"transports/internal/envelope": {},
 
 	// An upstream in front of another.
-	"spool": {"accounts", "internal/generation", "internal/seal", "relay"},
+	"spool": {"accounts", "internal/filelock", "internal/generation", "internal/seal", "relay"},
 
 	// Sockets, generations and admission: for SMTP today, for IMAP next.
 	"internal/front":    {"internal/generation"},
@@ -61,6 +61,7 @@ var allowedImports = map[string][]string{
 
 	// What exists once and is used by several rooms.
 	"internal/breaker":    {},
+	"internal/filelock":   {},
 	"internal/generation": {},
 	"internal/seal":       {},
 	"internal/testpki":    {},

@@ -18,13 +18,13 @@ package limits
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
-	"syscall"
 	"time"
+
+	"github.com/caddymail/mailgateway/internal/filelock"
 )
 
 // flockLanes are for files: the system lets go of a process's locks with the
@@ -40,7 +40,7 @@ func openFlock(dir string) (lanes, int, error) {
 		return nil, 0, err
 	}
 	for n := range maxLanes {
-		f, err := flock(l.lane(n))
+		f, err := filelock.Try(l.lane(n))
 		if err != nil {
 			return nil, 0, err
 		}
@@ -56,29 +56,6 @@ func (l *flockLanes) lane(n int) string {
 	return filepath.Join(l.dir, "lanes", strconv.Itoa(n)+".lock")
 }
 
-// flock locks a file; nil if another has it locked.
-func flock(name string) (*os.File, error) {
-	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	for {
-		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if !errors.Is(err, syscall.EINTR) {
-			break
-		}
-	}
-	switch {
-	case err == nil:
-		return f, nil
-	case errors.Is(err, syscall.EWOULDBLOCK):
-		return nil, f.Close()
-	default:
-		_ = f.Close()
-		return nil, fmt.Errorf("locking %s: %w", name, err)
-	}
-}
-
 func (l *flockLanes) lock(ctx context.Context, shard int) (func(), error) {
 	name := filepath.Join(l.dir, strconv.Itoa(shard))
 	if err := os.MkdirAll(name, 0o700); err != nil {
@@ -86,7 +63,7 @@ func (l *flockLanes) lock(ctx context.Context, shard int) (func(), error) {
 	}
 	name = filepath.Join(name, "lock")
 	for pause := time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
-		f, err := flock(name)
+		f, err := filelock.Try(name)
 		if err != nil {
 			return nil, err
 		}
@@ -102,7 +79,7 @@ func (l *flockLanes) lock(ctx context.Context, shard int) (func(), error) {
 }
 
 func (l *flockLanes) dead(_ context.Context, n int) (bool, error) {
-	f, err := flock(l.lane(n))
+	f, err := filelock.Try(l.lane(n))
 	if err != nil || f == nil {
 		return false, err
 	}

@@ -12,29 +12,24 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-//go:build unix
+//go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
 
 package spool
 
 import (
-	"errors"
 	"io"
-	"os"
 	"path/filepath"
-	"syscall"
+
+	"github.com/caddymail/mailgateway/internal/filelock"
 )
 
 func (disk) lock(path string) (io.Closer, error) {
-	f, err := os.OpenFile(filepath.Join(path, lockName), os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // a path of ours
-	if err != nil {
+	f, err := filelock.Try(filepath.Join(path, lockName))
+	switch {
+	case err != nil:
 		return nil, err
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil { //nolint:gosec // a descriptor fits
-		_ = f.Close()
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, errLocked
-		}
-		return nil, err
+	case f == nil:
+		return nil, errLocked
 	}
 	return f, nil
 }
