@@ -42,14 +42,18 @@ func (c *conn) silent() bool {
 	if c.buffered() {
 		return false
 	}
-	if !c.ready.known() {
-		data, open := c.peek(time.Now().Add(probe))
-		return open && !data
+	if c.ready.known() {
+		if c.ready.quiet() {
+			return !c.held()
+		}
+		if c.nc == c.tcp {
+			return false
+		}
+		// TLS has words of its own, tickets after a handshake above all: it
+		// has to read what came to say whether that is a reply.
 	}
-	if !c.ready.quiet() {
-		return false
-	}
-	return !c.held()
+	data, open := c.peek(time.Now().Add(probe))
+	return open && !data
 }
 
 // held reports whether TLS has something that it has not given yet.

@@ -15,10 +15,13 @@
 package upstreampool
 
 import (
+	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -230,6 +233,59 @@ func TestGoodbyeAfterReply(t *testing.T) {
 		if n := p.dialed(); n != 3 {
 			t.Errorf("encrypted=%v: %d connections, want 3", encrypted, n)
 		}
+	}
+}
+
+// TestTicketsAreNoReply has the server's session tickets come before EHLO: TLS
+// speaks for itself there, and no reply was sent.
+func TestTicketsAreNoReply(t *testing.T) {
+	_, s := newTLSProvider(t, true)
+	server, _ := testTLS(t)
+	// Go's server sends its tickets behind the client's Finished, as OpenSSL's
+	// does always, if that could hold a certificate.
+	server.ClientAuth = tls.RequestClientCert
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	tcp, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	peer := tls.Server(nc, server)
+	ticketed := make(chan error, 1)
+	go func() { ticketed <- peer.Handshake() }() // writes the tickets at its end
+	conf := *s
+	conf.tls = &tls.Config{InsecureSkipVerify: true, ClientSessionCache: tls.NewLRUClientSessionCache(1)} //nolint:gosec // whose certificate it is matters not
+	c := &conn{s: &conf, tcp: tcp, nc: tcp}
+	defer c.abandon()
+	c.ready.init(tcp)
+	c.br = bufio.NewReader((*patient)(c))
+	c.replies = relay.NewReplyReader(c.br)
+	if err := c.handshake(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ticketed; err != nil {
+		t.Fatal(err)
+	}
+	if !c.ready.known() || c.ready.quiet() {
+		t.Fatal("no ticket has come")
+	}
+	if !c.silent() {
+		t.Error("a ticket was taken for a reply")
+	}
+	// A reply behind it is one.
+	if _, err := io.WriteString(peer, "250 2.0.0 stray\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if c.silent() {
+		t.Error("a reply was not seen")
 	}
 }
 
