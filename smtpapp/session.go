@@ -26,6 +26,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/accounts/password"
 	"github.com/caddymail/mailgateway/internal/front"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/smtpapp/smtpserver"
@@ -139,13 +140,13 @@ var (
 const maxLoggedName = 256
 
 // Login implements smtpserver.Session. A refusal says nothing of its reason.
-func (s *session) Login(name, password string) error {
+func (s *session) Login(name, plain string) error {
 	g := s.point.current()
 	if g == nil {
 		return errShuttingDown
 	}
 	attempt, err := g.guard.Begin(s.ctx, front.Login{
-		Server: g.name, Remote: s.remote, Policy: &g.policy.guard, Name: accounts.FoldName(name), Password: password,
+		Server: g.name, Remote: s.remote, Policy: &g.policy.guard, Name: accounts.FoldName(name), Password: plain,
 	})
 	switch {
 	case errors.Is(err, front.ErrBanned):
@@ -158,10 +159,10 @@ func (s *session) Login(name, password string) error {
 	ctx := s.ctx
 	if key := clientKey(s.remote); key.IsValid() {
 		// One address cannot take all the places in front of the slow hashes.
-		ctx = accounts.WithClient(ctx, key.String())
+		ctx = password.WithClient(ctx, key.String())
 	}
 	from := g.tracing.now()
-	a, err := g.directory.Authenticate(ctx, name, password)
+	a, err := g.directory.Authenticate(ctx, name, plain)
 	if len(name) > maxLoggedName {
 		name = name[:maxLoggedName] // for the log, and for what is remembered
 	}
