@@ -82,7 +82,7 @@ func TestDefaultsAreDocumented(t *testing.T) {
 	checked := 0
 	for _, file := range []string{
 		"../oauthtoken/config.go", "../upstreampool/config.go", "../transports/graph/config.go", "../smtpapp/config.go", "../sandbox/config.go", "../sandbox/fault.go",
-		"../accounts/account.go", "../accounts/dynamic.go", "../caddymodule/statuspage/page.go",
+		"../accounts/account.go", "../accounts/dynamic/dynamic.go", "../caddymodule/statuspage/page.go",
 	} {
 		inspect(t, file, func(n ast.Node) {
 			f, ok := n.(*ast.Field)
