@@ -14,7 +14,7 @@
 
 //go:build !unix
 
-package upstreampool
+package smtpclient
 
 import "net"
 
