@@ -87,9 +87,7 @@ func (c *Conn) Serve() End {
 	}()
 	c.end = ""
 	c.network = c.s.Network()
-	if c.cfg.LoginTimeout > 0 {
-		c.loginBy = time.Now().Add(c.cfg.LoginTimeout)
-	}
+	c.boundLogin()
 	if c.cfg.ImplicitTLS != nil && c.w.tls == nil {
 		if !c.startTLS(c.cfg.ImplicitTLS, true) {
 			return c.end
