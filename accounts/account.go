@@ -17,6 +17,8 @@ package accounts
 import (
 	"net/netip"
 	"sync/atomic"
+
+	"github.com/caddymail/mailgateway/accounts/password"
 )
 
 // Record is one account as it is configured: a line of an accounts file, an
@@ -93,8 +95,8 @@ type Account struct {
 	Source string
 
 	key      string // the folded name: what the indexes go by
-	hashes   []*passwordHash
-	profile  *profile // what a failed login costs
+	hashes   []*password.Hash
+	profile  *password.Profile // what a failed login costs
 	senders  []senderPattern
 	sourceIP netip.Addr
 	revision string // of a dynamic record
@@ -124,3 +126,14 @@ func (a *Account) Key() string {
 // SourceAddr returns the local address of the account's upstream connections;
 // it is not valid where the upstream's is to be used.
 func (a *Account) SourceAddr() netip.Addr { return a.sourceIP }
+
+// Stored returns the account with the revision that its source keeps with the
+// record: that is its version.
+func (a *Account) Stored(revision string) *Account {
+	c := *a
+	c.revision = revision
+	return &c
+}
+
+// Revision is what Stored was given.
+func (a *Account) Revision() string { return a.revision }

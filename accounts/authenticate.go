@@ -16,11 +16,11 @@ package accounts
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"math"
+
+	"github.com/caddymail/mailgateway/accounts/password"
 )
 
 // Authenticate checks a login and says which of the account's passwords it was:
@@ -33,7 +33,7 @@ import (
 // from outside is that a success in the near past is answered faster than
 // anything else, which tells only whoever knows the password already; and that,
 // while a source is still loading, a name costs a look at its storage once.
-func (d *Directory) Authenticate(ctx context.Context, name, password string) (Login, error) {
+func (d *Directory) Authenticate(ctx context.Context, name, secret string) (Login, error) {
 	a, err := d.Get(ctx, name)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return Login{}, err
@@ -46,12 +46,12 @@ func (d *Directory) Authenticate(ctx context.Context, name, password string) (Lo
 			name = name[:maxNameLen]
 		}
 		key := FoldName(name)
-		if _, err := d.verifier.verify(ctx, key, d.fakes(key), password); err != nil {
+		if _, err := d.verifier.Verify(ctx, key, d.fakes(key), secret); err != nil {
 			return Login{}, err
 		}
 		return Login{}, ErrBadCredentials
 	}
-	i, err := d.verifier.verify(ctx, a.Key(), a.hashes, password)
+	i, err := d.verifier.Verify(ctx, a.Key(), a.hashes, secret)
 	switch {
 	case err != nil:
 		return Login{}, err
@@ -76,24 +76,21 @@ func (d *Directory) missed(name string) {
 // rendezvous hashing over the profiles of the directory. A name keeps its
 // profile while others come and go, and unknown names are spread over the
 // profiles as the accounts are.
-func (d *Directory) fakes(key string) []*passwordHash {
-	best, score := defaultProfile, math.Inf(-1)
+func (d *Directory) fakes(key string) []*password.Hash {
+	best, score := password.DefaultProfile, math.Inf(-1)
 	for _, x := range d.indexes {
 		costs := x.costs.Load()
 		if costs == nil {
 			continue
 		}
 		for _, c := range *costs {
-			mac := hmac.New(sha256.New, d.verifier.key[:])
-			mac.Write([]byte(key))
-			mac.Write([]byte{0})
-			mac.Write([]byte(c.id))
+			mac := d.verifier.MAC([]byte(key), []byte{0}, []byte(c.ID()))
 			// A number in (0, 1].
-			u := (float64(binary.BigEndian.Uint64(mac.Sum(nil))>>11) + 1) / (1 << 53)
+			u := (float64(binary.BigEndian.Uint64(mac)>>11) + 1) / (1 << 53)
 			if s := math.Log(u) / float64(c.n); s > score {
-				best, score = c.profile, s
+				best, score = c.Profile, s
 			}
 		}
 	}
-	return best.fakes
+	return best.Fakes()
 }

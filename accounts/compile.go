@@ -22,6 +22,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/caddymail/mailgateway/accounts/password"
 )
 
 // The bounds of a record. They are far above what a provider accepts; they
@@ -70,7 +72,7 @@ func Compile(r Record, source string) (*Account, error) {
 		}
 		return nil, e
 	}
-	if err := checkText(r.Name, maxNameLen, true); err != nil {
+	if err := CheckName(r.Name); err != nil {
 		return fail("name", err)
 	}
 	if strings.TrimSpace(r.Name) != r.Name {
@@ -100,14 +102,14 @@ func Compile(r Record, source string) (*Account, error) {
 		return fail("password_hashes", fmt.Errorf("more than %d hashes", maxHashes))
 	}
 	for i, s := range r.PasswordHashes {
-		h, err := parseHash(s)
+		h, err := password.Parse(s)
 		if err != nil {
 			return fail("password_hashes["+strconv.Itoa(i)+"]", err)
 		}
 		a.hashes = append(a.hashes, h)
 	}
-	a.hashes = fastFirst(a.hashes)
-	a.profile = internProfile(a.hashes)
+	a.hashes = password.FastFirst(a.hashes)
+	a.profile = password.ProfileOf(a.hashes)
 
 	if len(r.Senders) > maxSenders {
 		return fail("senders", fmt.Errorf("more than %d patterns", maxSenders))
@@ -146,6 +148,9 @@ func Compile(r Record, source string) (*Account, error) {
 	}
 	return a, nil
 }
+
+// CheckName reports what is wrong with the name of an account, if anything is.
+func CheckName(name string) error { return checkText(name, maxNameLen, true) }
 
 func checkText(s string, limit int, required bool) error {
 	switch {

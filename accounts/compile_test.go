@@ -24,6 +24,8 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/caddymail/mailgateway/accounts/password"
 )
 
 func TestCompile(t *testing.T) {
@@ -44,7 +46,7 @@ func TestCompile(t *testing.T) {
 		"mailbox":            func(r *Record) { r.Mailbox = "a\x01auth=Bearer x" },
 		"refresh_token":      func(r *Record) { r.RefreshToken = "MARKED\n" },
 		"secret":             func(r *Record) { r.Secret = "MARKED\x00" },
-		"password_hashes[1]": func(r *Record) { r.PasswordHashes = []string{HashGenerated("x"), "MARKED"} },
+		"password_hashes[1]": func(r *Record) { r.PasswordHashes = []string{password.HashGenerated("x"), "MARKED"} },
 		"password_hashes":    func(r *Record) { r.PasswordHashes = make([]string, 17) },
 		"senders[0]":         func(r *Record) { r.Senders = []string{"a*@b"} },
 		"limits.max_conns":   func(r *Record) { r.Limits = &Limits{MaxConns: -1} },
@@ -165,7 +167,7 @@ func TestSecretsAreNotShown(t *testing.T) {
 	const marked = "MARKED"
 	r := Record{
 		Name: "a@example.com", Upstream: "u", RefreshToken: marked + "-token", Secret: marked + "-secret",
-		PasswordHashes: []string{HashGenerated("x"), argonHash(t, "x", 64, 1)},
+		PasswordHashes: []string{password.HashGenerated("x"), argonHash(t, "x", 64, 1)},
 	}
 	a := mustCompile(t, r)
 	hash := r.PasswordHashes[0][10:]
@@ -232,7 +234,7 @@ func TestParseCondition(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := cond.check(c.account); (err == nil) != c.ok || err != nil && !errors.Is(err, ErrPrecondition) {
+		if err := cond.Check(c.account); (err == nil) != c.ok || err != nil && !errors.Is(err, ErrPrecondition) {
 			t.Errorf("%+v: %v", c, err)
 		}
 	}

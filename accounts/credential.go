@@ -14,6 +14,8 @@
 
 package accounts
 
+import "github.com/caddymail/mailgateway/accounts/password"
+
 // Login is an account with what proved that a client may use it.
 type Login struct {
 	*Account
@@ -26,7 +28,7 @@ type Login struct {
 // nothing and holds for no account.
 type Credential struct {
 	identity identity
-	hash     *passwordHash // nil if no password was asked for
+	hash     *password.Hash // nil if no password was asked for
 }
 
 // identity is whose record it is. It stays while the record is edited, but for
@@ -46,7 +48,7 @@ func (a *Account) identity() identity {
 // that this still holds.
 func (a *Account) Trusted() Credential { return Credential{identity: a.identity()} }
 
-func (a *Account) credential(h *passwordHash) Credential {
+func (a *Account) credential(h *password.Hash) Credential {
 	return Credential{identity: a.identity(), hash: h}
 }
 
@@ -61,7 +63,7 @@ func (c Credential) Holds(a *Account) bool {
 		return c.identity.key != ""
 	}
 	for _, h := range a.hashes {
-		if h == c.hash || h.text == c.hash.text {
+		if h.Same(c.hash) {
 			return true
 		}
 	}

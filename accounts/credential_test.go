@@ -16,13 +16,15 @@ package accounts
 
 import (
 	"testing"
+
+	"github.com/caddymail/mailgateway/accounts/password"
 )
 
 // TestCredential changes an account after a login: the login holds exactly as
 // long as the record is the same owner's and has the password that was given.
 func TestCredential(t *testing.T) {
 	one, two := bcryptHash(t, "one"), argonHash(t, "two", 64, 1)
-	_, generated := GeneratePassword()
+	_, generated := password.Generate()
 	record := Record{Name: "a@example.com", Mailbox: "a@example.com", PasswordHashes: []string{one, two, generated}}
 	for name, tc := range map[string]struct {
 		change func(x *Index)

@@ -25,14 +25,14 @@ import (
 	"unicode/utf8"
 )
 
-// encodeRecord returns a record as JSON, secrets included: what sources keep.
-func encodeRecord(r Record) ([]byte, error) {
+// EncodeRecord returns a record as JSON, secrets included: what sources keep.
+func EncodeRecord(r Record) ([]byte, error) {
 	return json.Marshal(r) //nolint:gosec // the secrets are what it is for
 }
 
-// decodeRecord reads one record as JSON. Unknown fields are errors. The error
+// DecodeRecord reads one record as JSON. Unknown fields are errors. The error
 // is a *FieldError, and holds no value.
-func decodeRecord(data []byte) (Record, error) {
+func DecodeRecord(data []byte) (Record, error) {
 	var r Record
 	if !utf8.Valid(data) {
 		return r, &FieldError{Account: guessName(data), Err: errors.New("not valid UTF-8")}

@@ -24,6 +24,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/accounts/password"
 )
 
 // Directory answers who may send. It asks its sources in their order: the
@@ -32,7 +34,7 @@ type Directory struct {
 	sources  []Source
 	indexes  []*Index
 	logger   *zap.Logger
-	verifier *verifier
+	verifier *password.Verifier
 	warned   atomic.Int64 // when, in nanoseconds
 	check    func(Record) error
 }
@@ -47,7 +49,7 @@ func NewDirectory(sources []Source, logger *zap.Logger) *Directory {
 	if logger == nil {
 		logger = zap.NewNop()
 	}
-	d := &Directory{sources: sources, logger: logger, verifier: processVerifier()}
+	d := &Directory{sources: sources, logger: logger, verifier: password.Process()}
 	for _, s := range sources {
 		d.indexes = append(d.indexes, s.Index())
 	}

@@ -24,9 +24,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/goleak"
+
+	"github.com/caddymail/mailgateway/accounts/password"
 )
 
 func TestMain(m *testing.M) {
@@ -95,7 +98,7 @@ func TestDirectoryFirstSourceWins(t *testing.T) {
 }
 
 func TestAuthenticate(t *testing.T) {
-	plain, hash := GeneratePassword()
+	plain, hash := password.Generate()
 	d := NewDirectory([]Source{newMemory(t,
 		Record{Name: "a@example.com", PasswordHashes: []string{hash}},
 		Record{Name: "paused@example.com", PasswordHashes: []string{hash}, Paused: true},
@@ -249,5 +252,43 @@ func TestSeedsOfOneMailboxThatDiffer(t *testing.T) {
 	}
 	if found != 1 {
 		t.Errorf("%d problems: %v", found, problems)
+	}
+}
+
+func TestHiddenAccountsAreProblems(t *testing.T) {
+	first := newMemory(t, Record{Name: "a"})
+	first.name = "first"
+	a, err := Compile(Record{Name: "a", Upstream: "u"}, "first")
+	if err != nil {
+		t.Fatal(err)
+	}
+	first.index.Set(a)
+	d := NewDirectory([]Source{first, newMemory(t, Record{Name: "A"}, Record{Name: "b"})}, nil)
+	if ps := d.Problems(); len(ps) != 1 || ps[0].Account != "A" || !strings.Contains(ps[0].Message, "from first") {
+		t.Errorf("%v", ps)
+	}
+}
+
+func TestModulesLoad(t *testing.T) {
+	ctx := newContext(t)
+	value, err := ctx.LoadModuleByID("smtp.accounts.inline", []byte(`{"accounts":[{"name":"a","upstream":"u","limits":{"rate":"30/1m"}}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, ok := value.(Source).Index().Get("a"); !ok || a.Limits.Rate.Per != time.Minute {
+		t.Errorf("%v", a)
+	}
+	if _, err := ctx.LoadModuleByID("smtp.accounts.inline", []byte(`{"accounts":[{"nmae":"a"}]}`)); err == nil || !strings.Contains(err.Error(), "nmae") {
+		t.Errorf("misspelt field: %v", err)
+	}
+	for _, id := range []string{"smtp.accounts.file"} {
+		info, err := caddy.GetModule(id)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if _, ok := info.New().(Source); !ok {
+			t.Errorf("%s is no source", id)
+		}
 	}
 }

@@ -18,20 +18,23 @@
 // # Reading order
 //
 // account.go (the record), credential.go and authenticate.go (which password it
-// was), hash.go and cache.go (what a login costs), directory.go and index.go
-// (looking one up among millions), source.go with inline.go, file.go and
-// dynamic.go (where they come from), edit.go and dynedit.go (changes), import.go
-// and text.go (what other programs wrote).
+// was; what a login costs is package password's subject), directory.go and
+// index.go (looking one up among millions), source.go with inline.go and file.go
+// (where they come from; package dynamic is the source that the admin API
+// changes), edit.go (changes), import.go and text.go (what other programs wrote).
 //
 // # What outlives a reload
 //
-// The accounts of a file and of a storage, keyed by path and by storage. A
+// The accounts of a file, keyed by its path, and of a storage (package dynamic). A
 // configuration that fails leaves them as they were; a file that lost more than
 // half of its accounts is held back until that is confirmed.
 //
 // # Locks
 //
-// An edit takes the state's writer, then the storage's lock, then the stripe of
-// a record, then the state's mutex and the index. Nothing asks for them in
-// another order.
+// A file's state takes its own mutex and then the index's. A lookup takes none.
+//
+// # Imports
+//
+// password and internal/generation, of this module: neither an app nor a
+// provider is known here.
 package accounts

@@ -191,7 +191,7 @@ func (d *Directory) editor(name string) (Editor, error) {
 
 // putUpdate is the update of a Put.
 func putUpdate(name string, body []byte) (func(*Record) (*Record, error), error) {
-	r, err := decodeRecord(body)
+	r, err := DecodeRecord(body)
 	if err != nil {
 		return nil, err
 	}
@@ -243,7 +243,7 @@ func mergeRecord(old Record, patch []byte) (*Record, error) {
 	if _, ok := p.(map[string]any); !ok {
 		return fail(&FieldError{Err: errors.New("want a JSON object")})
 	}
-	data, err := encodeRecord(old)
+	data, err := EncodeRecord(old)
 	if err != nil {
 		return nil, err
 	}
@@ -256,7 +256,7 @@ func mergeRecord(old Record, patch []byte) (*Record, error) {
 	if data, err = json.Marshal(mergePatch(target, p)); err != nil {
 		return nil, err
 	}
-	r, err := decodeRecord(data)
+	r, err := DecodeRecord(data)
 	if err != nil {
 		return fail(err)
 	}
@@ -282,6 +282,3 @@ func mergePatch(target, patch any) any {
 	}
 	return t
 }
-
-// Interface guards
-var _ Editor = (*DynamicSource)(nil)

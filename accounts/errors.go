@@ -14,7 +14,11 @@
 
 package accounts
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/caddymail/mailgateway/accounts/password"
+)
 
 // What Authenticate answers.
 var (
@@ -27,7 +31,7 @@ var (
 
 	// ErrOverloaded means that the password was not checked, and may be
 	// checked later.
-	ErrOverloaded = errors.New("password not checked")
+	ErrOverloaded = password.ErrOverloaded
 
 	// ErrUnavailable means that a source could not be read. It is an
 	// ErrOverloaded too: nothing is known of the password.

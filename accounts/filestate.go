@@ -135,7 +135,7 @@ func (f *fileState) loadLocked(confirmed bool) error {
 	}
 	if f.parsed != nil && f.index.Len() > 0 && len(p.lines) == 0 && len(p.problems) > 0 {
 		// Whatever this is, it is no accounts file.
-		f.stamp, f.bad = stamp, fmt.Errorf("no usable line: %w", problemError{p.problems[0]})
+		f.stamp, f.bad = stamp, fmt.Errorf("no usable line: %w", ProblemError{p.problems[0]})
 		return f.bad
 	}
 	if was, left := f.index.Len(), len(p.accounts); f.parsed != nil && left < was && (left == 0 || left*2 < was) && !confirmed {
@@ -195,7 +195,7 @@ func (f *fileState) problems() []Problem {
 }
 
 func fileProblem(path string, err error) Problem {
-	if pe, ok := errors.AsType[problemError](err); ok {
+	if pe, ok := errors.AsType[ProblemError](err); ok {
 		p := pe.Problem
 		p.Message = "no usable line, the accounts stay as they were: " + p.Message
 		return p

@@ -115,7 +115,7 @@ func DryRun(r io.Reader) iter.Seq2[Record, ImportResult] {
 }
 
 func dryRecord(line []byte) (Record, error) {
-	rec, err := decodeRecord(line)
+	rec, err := DecodeRecord(line)
 	if err == nil && rec.Name == "" {
 		err = &FieldError{Field: "name", Err: errors.New("must not be empty")}
 	}

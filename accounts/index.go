@@ -21,6 +21,8 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"github.com/caddymail/mailgateway/accounts/password"
 )
 
 // Index holds the accounts of one source. Readers take no lock: they follow
@@ -35,7 +37,7 @@ type Index struct {
 	loading atomic.Bool // a name that is missing may exist all the same
 
 	mu        sync.Mutex // of writers
-	counts    map[*profile]int
+	counts    map[*password.Profile]int
 	upstreams map[string]int // accounts by upstream
 
 	sortMu  sync.Mutex
@@ -70,7 +72,7 @@ func newTable(n int) *table {
 }
 
 type profileCount struct {
-	*profile
+	*password.Profile
 	n int
 }
 
@@ -114,7 +116,7 @@ func (x *Index) Replace(accounts []*Account) {
 func (x *Index) replace(accounts []*Account) {
 	before := x.table.Load()
 	t := newTable(len(accounts))
-	counts, upstreams := make(map[*profile]int), make(map[string]int)
+	counts, upstreams := make(map[*password.Profile]int), make(map[string]int)
 	nodes := make([]node, len(accounts))
 	var n int64
 next:
@@ -178,7 +180,7 @@ func (x *Index) put(t *table, key string, a *Account) bool {
 	if old == a {
 		return old != nil
 	}
-	var was, is *profile
+	var was, is *password.Profile
 	if old != nil {
 		was = old.profile
 		t.n.Add(-1)
@@ -227,6 +229,13 @@ func (x *Index) register(before *table, a *Account, hash uint64) {
 		a.born.store(born)
 	}
 }
+
+// SetLoading is for a source whose index does not hold all of its accounts yet:
+// lookups of names that are missing ask the source (Loader) meanwhile.
+func (x *Index) SetLoading(loading bool) { x.loading.Store(loading) }
+
+// Loading reports whether a name that is missing may exist all the same.
+func (x *Index) Loading() bool { return x.loading.Load() }
 
 // Upstreams returns the names of the upstreams that accounts have, in no order
 // and whatever the number of accounts.

@@ -132,7 +132,7 @@ func parseLines(r io.Reader, source, file string, prev *parsedFile, old *Index) 
 			a = prev.lines[sum]
 		}
 		if a == nil {
-			record, err := decodeRecord(line)
+			record, err := DecodeRecord(line)
 			if err == nil {
 				a, err = Compile(record, source)
 			}

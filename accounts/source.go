@@ -92,14 +92,14 @@ func (p Problem) String() string {
 	return s + ": " + p.Message
 }
 
-// problemError is a problem that a caller has to know of.
-type problemError struct{ Problem }
+// ProblemError is a problem that a caller has to know of.
+type ProblemError struct{ Problem }
 
 // Error implements error.
-func (e problemError) Error() string { return e.String() }
+func (e ProblemError) Error() string { return e.String() }
 
 // Interface guards
 var (
 	_ fmt.Stringer = Problem{}
-	_ error        = problemError{}
+	_ error        = ProblemError{}
 )

@@ -25,6 +25,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/accounts/password"
 )
 
 func openFile(t *testing.T, path string) *FileSource {
@@ -302,7 +304,7 @@ func TestInline(t *testing.T) {
 	if err := os.WriteFile(file, []byte("from-file\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv("MAILGATEWAY_TEST_HASH", HashGenerated("x"))
+	t.Setenv("MAILGATEWAY_TEST_HASH", password.HashGenerated("x"))
 	s := &InlineSource{Accounts: []Record{{
 		Name: "a", Upstream: "u", RefreshToken: "{file." + file + "}", Secret: "literal", PasswordHashes: []string{"{env.MAILGATEWAY_TEST_HASH}"},
 	}}}
@@ -388,66 +390,6 @@ func TestList(t *testing.T) {
 	}
 }
 
-func TestImport(t *testing.T) {
-	src, _ := newProcess(t, t.TempDir())
-	d := NewDirectory([]Source{newMemory(t, Record{Name: "fixed"}), src}, nil)
-	var text strings.Builder
-	for i := range 300 {
-		fmt.Fprintf(&text, `{"name":"a%d@example.com","upstream":"u","refresh_token":"seed","labels":{"long":"%s"}}`+"\n", i, strings.Repeat("x", 1000))
-	}
-	text.WriteString("\n" + `{"name":"bad","upstream":"u","senders":["@"]}` + "\n")
-	text.WriteString(`{"name":"FIXED","upstream":"u"}` + "\n")
-	text.WriteString(`{"name":"a1@example.com","upstream":"v"}` + "\n")
-	text.WriteString(`{"upstream":"v"}` + "\n")
-	text.WriteString("not JSON, MARKED\n")
-	text.WriteString(`{"name":"last","upstream":"u"}`)
-	run := func() (map[string]int, []ImportResult) {
-		counts := make(map[string]int)
-		var bad []ImportResult
-		line := 0
-		for r := range d.Import(t.Context(), strings.NewReader(text.String())) {
-			if r.Line <= line {
-				t.Errorf("line %d after %d", r.Line, line)
-			}
-			line = r.Line
-			counts[r.Result]++
-			if r.Err != nil {
-				bad = append(bad, r)
-				if strings.Contains(r.Error, "MARKED") {
-					t.Error(r.Error)
-				}
-			}
-		}
-		return counts, bad
-	}
-	counts, bad := run()
-	if counts["created"] != 301 || counts["updated"] != 1 || len(bad) != 4 {
-		t.Errorf("first: %v, %v", counts, bad)
-	}
-	if len(bad) == 4 && (bad[0].Line != 302 || bad[0].Field != "senders[0]" || bad[0].Name != "bad" || !errors.Is(bad[1].Err, ErrReadOnly) ||
-		bad[2].Field != "name" || bad[3].Line != 306) {
-		t.Errorf("bad: %+v", bad)
-	}
-	if a, ok := d.Lookup("a1@example.com"); !ok || a.Upstream != "v" || a.RefreshToken != "seed" {
-		t.Errorf("%v", a)
-	}
-	counts, _ = run()
-	if counts["created"] != 0 || counts["updated"] != 2 || counts["unchanged"] != 300 {
-		t.Errorf("again: %v", counts) // a1 goes back and forth
-	}
-	// Who stops reading stops the import.
-	for range d.Import(t.Context(), strings.NewReader(`{"name":"x","upstream":"u"}`+"\n")) {
-		break
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	for r := range d.Import(ctx, strings.NewReader(`{"name":"y","upstream":"u"}`+"\n")) {
-		if !errors.Is(r.Err, ErrUnavailable) {
-			t.Errorf("cancelled: %+v", r)
-		}
-	}
-}
-
 func FuzzAccountsLine(f *testing.F) {
 	f.Add([]byte(`{"name":"a@example.com","upstream":"gmail","password_hashes":["sha256:00"],"limits":{"rate":"30/1m","max_conns":3},"labels":{"k":"v"}}`))
 	f.Add([]byte("{\"name\":\"a\",\"upstream\":\"u\"}\n{\"name\":\"A\",\"upstream\":\"u\"}\r\n\nnull\n[]"))
@@ -482,7 +424,7 @@ func BenchmarkParse(b *testing.B) {
 	var text strings.Builder
 	for i := range 10_000 {
 		fmt.Fprintf(&text, `{"name":"account%d@example.com","upstream":"gmail","password_hashes":["%s"],"refresh_token":"1//%050d","labels":{"team":"%d"}}`+"\n",
-			i, HashGenerated(fmt.Sprint(i)), i, i%10)
+			i, password.HashGenerated(fmt.Sprint(i)), i, i%10)
 	}
 	var index Index
 	first, err := parseLines(strings.NewReader(text.String()), "file x", "x", nil, &index)

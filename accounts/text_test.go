@@ -17,7 +17,6 @@ package accounts
 import (
 	"encoding/binary"
 	"io"
-	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -59,43 +58,6 @@ func TestTextReader(t *testing.T) {
 	}
 	if _, err := io.ReadAll(NewTextReader(iotest.ErrReader(io.ErrClosedPipe))); err == nil {
 		t.Error("an error of the reader is lost")
-	}
-}
-
-// A dry run and an import say the same of every line, in whatever way the file
-// is written.
-func TestDryRunAgreesWithImport(t *testing.T) {
-	const text = `{"name":"a@example.com","upstream":"1"}` + "\n" + `{"name":"b@example.com" "upstream":"1"}` + "\n\n" +
-		`{"name":"c@example.com","upstream":"1","nope":1}` + "\n" + `null` + "\n" + `{"upstream":"1"}` + "\n" +
-		`{"name":"a@example.com","upstream":"2"}` + "\n" + `{"name":"d","upstream":"1"} {}` + "\n" + `{"name":"ü@example.com","upstream":"1","limits":{"rate":"x"}}` + "\n" +
-		`{"name":"e@example.com","upstream":""}` + "\n" + `{"name":"f@example.com","upstream":"1"}`
-	for name, raw := range map[string]string{
-		"plain": text, "mark, CRLF": "\xef\xbb\xbf" + strings.ReplaceAll(text, "\n", "\r\n"), "CR": strings.ReplaceAll(text, "\n", "\r"),
-		"UTF-16": utf16Of(binary.LittleEndian, text), "cut": text[:len(text)-20], "long line": text + "\n" + strings.Repeat("x", maxLine+1) + "\n" + `{"name":"g","upstream":"1"}`,
-	} {
-		t.Run(name, func(t *testing.T) {
-			src, _ := newProcess(t, t.TempDir())
-			d := NewDirectory([]Source{src}, nil)
-			if err := d.Start(); err != nil {
-				t.Fatal(err)
-			}
-			defer d.Stop()
-			type result struct {
-				line        int
-				name, field string
-				err         string
-			}
-			var dry, real []result
-			for _, r := range DryRun(strings.NewReader(raw)) {
-				dry = append(dry, result{r.Line, r.Name, r.Field, r.Error})
-			}
-			for r := range d.Import(t.Context(), strings.NewReader(raw)) {
-				real = append(real, result{r.Line, r.Name, r.Field, r.Error})
-			}
-			if !slices.Equal(dry, real) || len(dry) < 8 {
-				t.Errorf("dry run:\n%+v\nimport:\n%+v", dry, real)
-			}
-		})
 	}
 }
 

@@ -15,12 +15,12 @@
 package accounts
 
 import (
-	"crypto/hmac"
-	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/caddymail/mailgateway/accounts/password"
 )
 
 // Version tells one state of an account from another: it is what entity tags
@@ -30,16 +30,12 @@ func (a *Account) Version() string {
 	if a.revision != "" {
 		return a.revision
 	}
-	data, err := encodeRecord(a.Record)
+	data, err := EncodeRecord(a.Record)
 	if err != nil {
 		return ""
 	}
 	// Keyed, since a bare digest would let whoever sees it try secrets.
-	key := processVerifier().key
-	mac := hmac.New(sha256.New, key[:])
-	mac.Write([]byte("version\x00"))
-	mac.Write(data)
-	return hex.EncodeToString(mac.Sum(nil)[:8])
+	return hex.EncodeToString(password.Process().MAC([]byte("version\x00"), data)[:8])
 }
 
 // ETag returns the version as a strong entity tag (RFC 9110 section 8.8.3).
@@ -84,8 +80,8 @@ func ParseCondition(ifMatch, ifNoneMatch string) (Condition, error) {
 	return c, nil
 }
 
-// check compares with the account as it is, which is nil if there is none.
-func (c Condition) check(a *Account) error {
+// Check compares with the account as it is, which is nil if there is none.
+func (c Condition) Check(a *Account) error {
 	if c.Absent && a != nil {
 		return fmt.Errorf("%w: it exists", ErrPrecondition)
 	}

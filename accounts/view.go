@@ -19,6 +19,8 @@ import (
 	"fmt"
 
 	"go.uber.org/zap/zapcore"
+
+	"github.com/caddymail/mailgateway/accounts/password"
 )
 
 // View is an account as it may be shown: everything but the secrets. It is
@@ -67,7 +69,7 @@ func (r Record) Redacted() View {
 		if v.Passwords == nil {
 			v.Passwords = make(map[string]int, 1)
 		}
-		v.Passwords[hashAlgorithm(s)]++
+		v.Passwords[password.Algorithm(s)]++
 	}
 	return v
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/accounts/dynamic"
 	"github.com/caddymail/mailgateway/oauthtoken"
 	"github.com/caddymail/mailgateway/sandbox"
 	"github.com/caddymail/mailgateway/smtpapp"
@@ -53,7 +54,7 @@ var guests = map[string]func() any{
 	"store storage":   func() any { return new(oauthtoken.StorageStore) },
 	"source inline":   func() any { return new(accounts.InlineSource) },
 	"source file":     func() any { return new(accounts.FileSource) },
-	"source dynamic":  func() any { return new(accounts.DynamicSource) },
+	"source dynamic":  func() any { return new(dynamic.Source) },
 }
 
 // fieldSet is a set of fields of our configuration structs.

@@ -23,6 +23,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/accounts/dynamic"
 )
 
 // parseAccounts reads the sources of accounts, in their order. Syntax:
@@ -98,7 +99,7 @@ func parseAccounts(d *caddyfile.Dispenser, sources *[]json.RawMessage) error {
 			if err := parseBlock(d, name, options{"encryption_key": list(&keys)}); err != nil {
 				return err
 			}
-			*sources = append(*sources, source(name, &accounts.DynamicSource{EncryptionKeys: keys}))
+			*sources = append(*sources, source(name, &dynamic.Source{EncryptionKeys: keys}))
 
 		default:
 			// Another source, which reads its own words.

@@ -23,7 +23,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/accounts/password"
 	"github.com/caddymail/mailgateway/caddymodule/admin"
 	"github.com/caddymail/mailgateway/caddymodule/gatewaytest"
 	"github.com/caddymail/mailgateway/sandbox"
@@ -44,12 +44,12 @@ func spooled(t *testing.T, options string) (g *gatewaytest.Gateway, send func(te
 			}
 		}
 	}`, dir, options))
-	password, hash := accounts.GeneratePassword()
+	plain, hash := password.Generate()
 	g.Do(t, "PUT", admin.AccountPath("scanner@example.com"),
 		`{"upstream": "kept", "secret": "upstream-password", "password_hashes": ["`+hash+`"]}`).Want(201)
 	send = func(text string) error {
 		c := gatewaytest.Session(t, gatewaytest.Dial(t, g.SMTP))
-		if err := c.Auth(smtp.PlainAuth("", "scanner@example.com", password, "localhost")); err != nil {
+		if err := c.Auth(smtp.PlainAuth("", "scanner@example.com", plain, "localhost")); err != nil {
 			t.Fatal(err)
 		}
 		if err := c.Mail("scanner@example.com"); err != nil {

@@ -26,6 +26,7 @@ import (
 	"testing"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/accounts/dynamic"
 	"github.com/caddymail/mailgateway/caddymodule"
 	"github.com/caddymail/mailgateway/caddymodule/statuspage"
 	"github.com/caddymail/mailgateway/oauthtoken"
@@ -48,7 +49,7 @@ var sections = []struct {
 	{"configuration.md", "### Upstream transport graph", graph.Transport{}},
 	{"configuration.md", "## App smtp\n", smtpapp.App{}},
 	{"configuration.md", "## App smtp\n", accounts.FileSource{}},
-	{"configuration.md", "## App smtp\n", accounts.DynamicSource{}},
+	{"configuration.md", "## App smtp\n", dynamic.Source{}},
 	{"configuration.md", "## Handler layer4", caddymodule.L4Handler{}},
 	{"configuration.md", "## Handler http.", statuspage.Page{}},
 	{"configuration.md", "## App smtp_sandbox", sandbox.App{}},
@@ -81,7 +82,7 @@ func TestDefaultsAreDocumented(t *testing.T) {
 	checked := 0
 	for _, file := range []string{
 		"../oauthtoken/config.go", "../upstreampool/config.go", "../transports/graph/config.go", "../smtpapp/config.go", "../sandbox/config.go", "../sandbox/fault.go",
-		"../accounts/account.go", "../accounts/dynamic.go", "../caddymodule/statuspage/page.go",
+		"../accounts/account.go", "../accounts/dynamic/dynamic.go", "../caddymodule/statuspage/page.go",
 	} {
 		inspect(t, file, func(n ast.Node) {
 			f, ok := n.(*ast.Field)

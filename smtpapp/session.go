@@ -26,6 +26,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/accounts/password"
 	"github.com/caddymail/mailgateway/internal/front"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/smtpapp/smtpserver"
@@ -143,7 +144,7 @@ var (
 const maxLoggedName = 256
 
 // Login implements smtpserver.Session. A refusal says nothing of its reason.
-func (s *session) Login(name, password string) (err error) {
+func (s *session) Login(name, plain string) (err error) {
 	g := s.point.current()
 	if g == nil {
 		return errShuttingDown
@@ -156,7 +157,7 @@ func (s *session) Login(name, password string) (err error) {
 		}
 	}()
 	attempt, err := g.guard.Begin(s.ctx, front.Login{
-		Server: g.name, Remote: s.remote, Policy: &g.policy.guard, Name: accounts.FoldName(name), Password: password,
+		Server: g.name, Remote: s.remote, Policy: &g.policy.guard, Name: accounts.FoldName(name), Password: plain,
 	})
 	switch {
 	case errors.Is(err, front.ErrBanned):
@@ -169,10 +170,10 @@ func (s *session) Login(name, password string) (err error) {
 	ctx := s.ctx
 	if key := clientKey(s.remote); key.IsValid() {
 		// One address cannot take all the places in front of the slow hashes.
-		ctx = accounts.WithClient(ctx, key.String())
+		ctx = password.WithClient(ctx, key.String())
 	}
 	from := g.tracing.now()
-	a, err := g.directory.Authenticate(ctx, name, password)
+	a, err := g.directory.Authenticate(ctx, name, plain)
 	if len(name) > maxLoggedName {
 		name = name[:maxLoggedName] // for the log, and for what is remembered
 	}

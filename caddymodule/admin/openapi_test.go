@@ -29,6 +29,7 @@ import (
 	"time"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/accounts/password"
 	"github.com/caddymail/mailgateway/caddymodule/admin"
 	"github.com/caddymail/mailgateway/caddymodule/gatewaytest"
 	"github.com/caddymail/mailgateway/explain"
@@ -354,10 +355,10 @@ func TestOpenAPIAnswers(t *testing.T) {
 func trySpool(t *testing.T, g *gatewaytest.Gateway, check func(method, pattern, path, body string, status int, header ...string) map[string]any) {
 	t.Helper()
 	const name = "spooled@example.com"
-	password, hash := accounts.GeneratePassword()
+	plain, hash := password.Generate()
 	check("PUT", "/smtp/accounts/{name}", admin.AccountPath(name), `{"upstream": "kept", "password_hashes": ["`+hash+`"]}`, 201)
 	c := gatewaytest.Session(t, gatewaytest.Dial(t, g.SMTP))
-	if err := c.Auth(smtp.PlainAuth("", name, password, "localhost")); err != nil {
+	if err := c.Auth(smtp.PlainAuth("", name, plain, "localhost")); err != nil {
 		t.Fatal(err)
 	}
 	if err := errors.Join(c.Mail(name), c.Rcpt("to@example.org")); err != nil {

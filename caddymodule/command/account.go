@@ -26,6 +26,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/accounts/password"
 	"github.com/caddymail/mailgateway/caddymodule/admin"
 	"github.com/caddymail/mailgateway/operate"
 )
@@ -114,10 +115,10 @@ the command line, which other users of the machine can see.`,
 				return err
 			}
 			fields["name"] = args[0]
-			var password string
+			var plain string
 			if _, ok := fields["password_hashes"]; !ok && !rf.noPassword {
 				var hash string
-				if password, hash, err = pw.generate(); err != nil {
+				if plain, hash, err = pw.generate(); err != nil {
 					return err
 				}
 				fields["password_hashes"] = []string{hash}
@@ -134,7 +135,7 @@ the command line, which other users of the machine can see.`,
 				}
 				return err
 			}
-			return printWithPassword(cmd, view, "added", password)
+			return printWithPassword(cmd, view, "added", plain)
 		},
 	}
 	rf.register(cmd)
@@ -156,10 +157,10 @@ func accountSetCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var password string
+			var plain string
 			if newPassword {
 				var hash string
-				if password, hash, err = pw.generate(); err != nil {
+				if plain, hash, err = pw.generate(); err != nil {
 					return err
 				}
 				fields["password_hashes"] = []string{hash}
@@ -175,7 +176,7 @@ func accountSetCommand() *cobra.Command {
 			if err := c.call(http.MethodPatch, admin.AccountPath(args[0]), nil, fields, &view); err != nil {
 				return err
 			}
-			return printWithPassword(cmd, view, "changed", password)
+			return printWithPassword(cmd, view, "changed", plain)
 		},
 	}
 	rf.register(cmd)
@@ -186,20 +187,20 @@ func accountSetCommand() *cobra.Command {
 
 // printWithPassword shows what was done, and a password that was made up: this
 // once, since only its hash is kept.
-func printWithPassword(cmd *cobra.Command, view admin.AccountView, done, password string) error {
+func printWithPassword(cmd *cobra.Command, view admin.AccountView, done, plain string) error {
 	if wantsJSON(cmd) {
 		return printJSON(cmd, struct {
 			admin.AccountView
 			Password string `json:"password,omitempty"`
-		}{view, password})
+		}{view, plain})
 	}
 	if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s %s\n", view.Name, done); err != nil {
 		return err
 	}
-	if password == "" {
+	if plain == "" {
 		return nil
 	}
-	_, err := fmt.Fprintf(cmd.OutOrStdout(), "password: %s\n(%d random bits. It is not shown again.)\n", password, accounts.PasswordBits(len(password)))
+	_, err := fmt.Fprintf(cmd.OutOrStdout(), "password: %s\n(%d random bits. It is not shown again.)\n", plain, password.Bits(len(plain)))
 	return err
 }
 
@@ -207,12 +208,12 @@ func printWithPassword(cmd *cobra.Command, view admin.AccountView, done, passwor
 type passwordFlags struct{ length int }
 
 func (pf *passwordFlags) register(cmd *cobra.Command) {
-	cmd.Flags().IntVar(&pf.length, "password-length", accounts.DefaultPasswordLength,
-		fmt.Sprintf("Characters of a password that is made up, %d to %d, of 5 random bits each", accounts.MinPasswordLength, accounts.MaxPasswordLength))
+	cmd.Flags().IntVar(&pf.length, "password-length", password.DefaultLength,
+		fmt.Sprintf("Characters of a password that is made up, %d to %d, of 5 random bits each", password.MinLength, password.MaxLength))
 }
 
 func (pf *passwordFlags) generate() (plain, hash string, err error) {
-	plain, hash, err = accounts.GeneratePasswordOf(pf.length)
+	plain, hash, err = password.GenerateOf(pf.length)
 	if err != nil {
 		return "", "", fmt.Errorf("flag --password-length: %w", err)
 	}

@@ -41,7 +41,7 @@ import (
 	_ "github.com/mholt/caddy-l4"
 	"github.com/spf13/cobra"
 
-	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/accounts/password"
 	_ "github.com/caddymail/mailgateway/caddymodule"
 	"github.com/caddymail/mailgateway/caddymodule/admin"
 	"github.com/caddymail/mailgateway/caddymodule/command"
@@ -155,10 +155,10 @@ func (g *Gateway) Config(t *testing.T, more ...string) []byte {
 // AddAccount adds an account that can send, and returns its password.
 func (g *Gateway) AddAccount(t *testing.T, name string) string {
 	t.Helper()
-	password, hash := accounts.GeneratePassword()
+	plain, hash := password.Generate()
 	g.Do(t, "PUT", admin.AccountPath(name),
 		`{"upstream": "sandbox", "secret": "upstream-password", "password_hashes": ["`+hash+`"]}`).Want(http.StatusCreated)
-	return password
+	return plain
 }
 
 // Answer is what the admin API answered.

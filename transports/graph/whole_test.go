@@ -25,7 +25,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 
-	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/accounts/password"
 	"github.com/caddymail/mailgateway/caddymodule/gatewaytest"
 	"github.com/caddymail/mailgateway/sandbox"
 )
@@ -40,7 +40,7 @@ func TestOneMessage(t *testing.T) {
 	}
 	t.Cleanup(sb.Close)
 	addr := gatewaytest.FreeAddress(t)
-	password, hash := accounts.GeneratePassword()
+	plain, hash := password.Generate()
 	cfg, _, err := caddyconfig.GetAdapter("caddyfile").Adapt(fmt.Appendf(nil, `{
 	admin off
 	persist_config off
@@ -83,7 +83,7 @@ func TestOneMessage(t *testing.T) {
 		t.Fatal(err)
 	}
 	msg := "From: Box <box@example.com>\r\nTo: To <to@example.org>\r\nSubject: hello\r\n\r\nHello.\r\n"
-	auth := smtp.PlainAuth("", "box@example.com", password, "127.0.0.1")
+	auth := smtp.PlainAuth("", "box@example.com", plain, "127.0.0.1")
 	if err := smtp.SendMail(addr, auth, "box@example.com", []string{"to@example.org", "blind@example.net"}, []byte(msg)); err != nil {
 		t.Fatal(err)
 	}

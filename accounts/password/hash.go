@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package accounts
+package password
 
 import (
 	"cmp"
@@ -42,26 +42,27 @@ const (
 	maxBcryptCost    = 16
 )
 
-type hashKind uint8
+// Kind is the algorithm of a hash.
+type Kind uint8
 
-// The order is that of their cost.
+// The algorithms, in the order of their cost.
 const (
-	hashSHA256 hashKind = iota
-	hashArgon2id
-	hashBcrypt
+	SHA256 Kind = iota
+	Argon2id
+	Bcrypt
 )
 
-// hashKinds is their number.
-const hashKinds = 3
+// Kinds is the number of algorithms.
+const Kinds = 3
 
 // String returns the algorithm's name.
-func (k hashKind) String() string {
+func (k Kind) String() string {
 	return [...]string{"sha256", "argon2id", "bcrypt"}[k]
 }
 
-// passwordHash is one compiled element of Record.PasswordHashes.
-type passwordHash struct {
-	kind    hashKind
+// Hash is one password hash, as it was configured.
+type Hash struct {
+	kind    Kind
 	text    string // as hashed by bcrypt, and what the success cache binds to
 	digest  []byte
 	salt    []byte
@@ -71,8 +72,8 @@ type passwordHash struct {
 	cost    int
 }
 
-// parseHash reads a password hash. Errors never quote it.
-func parseHash(s string) (*passwordHash, error) {
+// Parse reads a password hash. Errors never quote it.
+func Parse(s string) (*Hash, error) {
 	if s == "" {
 		return nil, errors.New("must not be empty")
 	}
@@ -81,7 +82,7 @@ func parseHash(s string) (*passwordHash, error) {
 		if err != nil || len(b) != sha256.Size {
 			return nil, errors.New("malformed hash: want sha256: and 64 hex digits")
 		}
-		return &passwordHash{kind: hashSHA256, text: "sha256:" + FoldName(digest), digest: b}, nil
+		return &Hash{kind: SHA256, text: "sha256:" + strings.ToLower(digest), digest: b}, nil
 	}
 	if s[0] != '$' {
 		// Older versions of `caddy hash-password` print base64.
@@ -102,7 +103,7 @@ func parseHash(s string) (*passwordHash, error) {
 
 // parseArgon2id reads the PHC string format, as in
 // $argon2id$v=19$m=47104,t=1,p=1$SALT$DIGEST.
-func parseArgon2id(s string) (*passwordHash, error) {
+func parseArgon2id(s string) (*Hash, error) {
 	parts := strings.Split(s, "$")
 	if len(parts) != 6 {
 		return nil, errors.New("malformed argon2id hash: want six parts separated by $")
@@ -154,15 +155,15 @@ func parseArgon2id(s string) (*passwordHash, error) {
 	if err != nil || len(digest) < 16 || len(digest) > 128 {
 		return nil, errors.New("malformed argon2id hash: the digest must be 16 to 128 octets in base64 without padding")
 	}
-	return &passwordHash{
-		kind: hashArgon2id, text: s, digest: digest, salt: salt,
+	return &Hash{
+		kind: Argon2id, text: s, digest: digest, salt: salt,
 		memory: uint32(memory), time: uint32(time), threads: uint8(threads), //nolint:gosec // bounded above
 	}, nil
 }
 
 const bcryptAlphabet = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
-func parseBcrypt(s string) (*passwordHash, error) {
+func parseBcrypt(s string) (*Hash, error) {
 	// $2a$14$ and 22 characters of salt and 31 of digest.
 	if len(s) != 60 || s[6] != '$' {
 		return nil, errors.New("malformed bcrypt hash: want 60 characters")
@@ -179,44 +180,47 @@ func parseBcrypt(s string) (*passwordHash, error) {
 	if cost < uint64(bcrypt.MinCost) || cost > maxBcryptCost {
 		return nil, fmt.Errorf("the bcrypt cost must be from %d to %d", bcrypt.MinCost, maxBcryptCost)
 	}
-	return &passwordHash{kind: hashBcrypt, text: s, cost: int(cost)}, nil
+	return &Hash{kind: Bcrypt, text: s, cost: int(cost)}, nil
 }
 
+// Same reports whether two are the same hash, if not the same value.
+func (h *Hash) Same(o *Hash) bool { return h == o || h.text == o.text }
+
 // matches does the whole work whatever the answer.
-func (h *passwordHash) matches(password string) bool {
+func (h *Hash) matches(password string) bool {
 	switch h.kind {
-	case hashSHA256:
+	case SHA256:
 		sum := sha256.Sum256([]byte(password))
 		return subtle.ConstantTimeCompare(sum[:], h.digest) == 1
-	case hashArgon2id:
+	case Argon2id:
 		key := argon2.IDKey([]byte(password), h.salt, h.time, h.memory, h.threads, uint32(len(h.digest))) //nolint:gosec // at most 128
 		return subtle.ConstantTimeCompare(key, h.digest) == 1
-	case hashBcrypt:
+	case Bcrypt:
 		return bcrypt.CompareHashAndPassword([]byte(h.text), []byte(password)) == nil
 	}
 	return false
 }
 
-// cost is what tells apart two hashes by the time that they take.
-func (h *passwordHash) costID() string {
+// Cost is what tells apart two hashes by the time that they take.
+func (h *Hash) Cost() string {
 	switch h.kind {
-	case hashArgon2id:
+	case Argon2id:
 		return fmt.Sprintf("argon2id,m=%d,t=%d,p=%d,l=%d", h.memory, h.time, h.threads, len(h.digest))
-	case hashBcrypt:
+	case Bcrypt:
 		return fmt.Sprintf("bcrypt,%d", h.cost)
-	case hashSHA256:
+	case SHA256:
 	}
 	return h.kind.String()
 }
 
 // fake returns a hash of the same cost that no password has.
-func (h *passwordHash) fake() *passwordHash {
+func (h *Hash) fake() *Hash {
 	f := *h
 	f.digest = make([]byte, len(h.digest))
 	f.salt = make([]byte, len(h.salt))
 	_, _ = rand.Read(f.digest)
 	_, _ = rand.Read(f.salt)
-	if h.kind == hashBcrypt {
+	if h.kind == Bcrypt {
 		b := make([]byte, 53)
 		_, _ = rand.Read(b)
 		for i := range b {
@@ -224,23 +228,23 @@ func (h *passwordHash) fake() *passwordHash {
 		}
 		f.text = h.text[:7] + string(b)
 	} else {
-		f.text = h.costID() + hex.EncodeToString(f.digest)
+		f.text = h.Cost() + hex.EncodeToString(f.digest)
 	}
 	return &f
 }
 
-// hashAlgorithm names the algorithm of a hash that may be malformed.
-func hashAlgorithm(s string) string {
-	h, err := parseHash(s)
+// Algorithm names the algorithm of a hash that may be malformed.
+func Algorithm(s string) string {
+	h, err := Parse(s)
 	if err != nil {
 		return "malformed"
 	}
 	return h.kind.String()
 }
 
-// fastFirst sorts hashes by cost, so that a generated password never waits for
+// FastFirst sorts hashes by cost, so that a generated password never waits for
 // the check of a slow one.
-func fastFirst(hashes []*passwordHash) []*passwordHash {
-	slices.SortStableFunc(hashes, func(a, b *passwordHash) int { return cmp.Compare(a.kind, b.kind) })
+func FastFirst(hashes []*Hash) []*Hash {
+	slices.SortStableFunc(hashes, func(a, b *Hash) int { return cmp.Compare(a.kind, b.kind) })
 	return hashes
 }

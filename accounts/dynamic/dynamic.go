@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package accounts
+package dynamic
 
 import (
 	"context"
@@ -21,17 +21,19 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/accounts"
 )
 
 func init() {
-	caddy.RegisterModule(new(DynamicSource))
+	caddy.RegisterModule(new(Source))
 }
 
-// DynamicSource keeps accounts in Caddy's storage, one record each, where the
+// Source keeps accounts in Caddy's storage, one record each, where the
 // admin API adds, changes and removes them without a reload. Processes that
 // share a storage share the accounts: a change is seen at once where it is
 // made, and within 15 seconds by the others.
-type DynamicSource struct {
+type Source struct {
 	// EncryptionKeys seal the records (AES-256-GCM). Each is 32 bytes in
 	// base64 or hex; placeholders such as {file./run/credentials/accounts.key}
 	// are resolved. The first seals, all of them open. Default: none,
@@ -41,7 +43,7 @@ type DynamicSource struct {
 	logger  *zap.Logger
 	storage certmagic.Storage
 	key     string // in the pool
-	state   *dynamicState
+	state   *state
 }
 
 // dynamics are the storages in use: a reload does not load ten thousand
@@ -49,20 +51,20 @@ type DynamicSource struct {
 var dynamics = caddy.NewUsagePool()
 
 // CaddyModule returns the Caddy module information.
-func (*DynamicSource) CaddyModule() caddy.ModuleInfo {
+func (*Source) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
 		ID:  "smtp.accounts.dynamic",
-		New: func() caddy.Module { return new(DynamicSource) },
+		New: func() caddy.Module { return new(Source) },
 	}
 }
 
 // Provision resolves the keys. The accounts are loaded after Start, or one by
 // one as they are asked for.
-func (s *DynamicSource) Provision(ctx caddy.Context) error {
+func (s *Source) Provision(ctx caddy.Context) error {
 	return s.provision(ctx.Logger(), ctx.Storage())
 }
 
-func (s *DynamicSource) provision(logger *zap.Logger, storage certmagic.Storage) error {
+func (s *Source) provision(logger *zap.Logger, storage certmagic.Storage) error {
 	repl := caddy.NewReplacer()
 	keys := make([]string, len(s.EncryptionKeys))
 	for i, k := range s.EncryptionKeys {
@@ -79,12 +81,12 @@ func (s *DynamicSource) provision(logger *zap.Logger, storage certmagic.Storage)
 	s.logger, s.storage = logger, storage
 	s.key = storageIdentity(storage) + "\x00" + seal.Identity()
 	value, _, err := dynamics.LoadOrNew(s.key, func() (caddy.Destructor, error) {
-		return newDynamicState(logger, storage, seal), nil
+		return newState(logger, storage, seal), nil
 	})
 	if err != nil {
 		return err
 	}
-	s.state = value.(*dynamicState)
+	s.state = value.(*state)
 	return nil
 }
 
@@ -102,7 +104,7 @@ func storageIdentity(s certmagic.Storage) string {
 }
 
 // Cleanup gives the state back.
-func (s *DynamicSource) Cleanup() error {
+func (s *Source) Cleanup() error {
 	if s.state == nil {
 		return nil
 	}
@@ -111,45 +113,45 @@ func (s *DynamicSource) Cleanup() error {
 }
 
 // Name implements Source.
-func (*DynamicSource) Name() string { return "dynamic" }
+func (*Source) Name() string { return "dynamic" }
 
 // Index implements Source.
-func (s *DynamicSource) Index() *Index { return &s.state.index }
+func (s *Source) Index() *accounts.Index { return &s.state.index }
 
 // Start begins to load the accounts and to follow their changes.
-func (s *DynamicSource) Start() error {
+func (s *Source) Start() error {
 	s.state.start(s)
 	return nil
 }
 
 // Stop ends it when nobody else needs it.
-func (s *DynamicSource) Stop() { s.state.stop(s) }
+func (s *Source) Stop() { s.state.stop(s) }
 
 // Problems implements Source.
-func (s *DynamicSource) Problems() []Problem { return s.state.problems() }
+func (s *Source) Problems() []accounts.Problem { return s.state.problems() }
 
 // Load implements Loader.
-func (s *DynamicSource) Load(ctx context.Context, name string) (*Account, error) {
+func (s *Source) Load(ctx context.Context, name string) (*accounts.Account, error) {
 	return s.state.lookup(ctx, name)
 }
 
 // Missed implements Loader: another process may have added the account.
-func (s *DynamicSource) Missed(string) { s.state.pokeLoop() }
+func (s *Source) Missed(string) { s.state.pokeLoop() }
 
 // Reload looks for changes by other processes.
-func (s *DynamicSource) Reload(ctx context.Context) error { return s.state.poll(ctx) }
+func (s *Source) Reload(ctx context.Context) error { return s.state.poll(ctx) }
 
 // Edit implements Editor.
-func (s *DynamicSource) Edit(ctx context.Context, edits []Edit) []Change {
+func (s *Source) Edit(ctx context.Context, edits []accounts.Edit) []accounts.Change {
 	return s.state.edit(ctx, edits)
 }
 
 // Interface guards
 var (
-	_ caddy.Provisioner  = (*DynamicSource)(nil)
-	_ caddy.CleanerUpper = (*DynamicSource)(nil)
-	_ Source             = (*DynamicSource)(nil)
-	_ Loader             = (*DynamicSource)(nil)
-	_ Reloader           = (*DynamicSource)(nil)
-	_ Editor             = (*DynamicSource)(nil)
+	_ caddy.Provisioner  = (*Source)(nil)
+	_ caddy.CleanerUpper = (*Source)(nil)
+	_ accounts.Source    = (*Source)(nil)
+	_ accounts.Loader    = (*Source)(nil)
+	_ accounts.Reloader  = (*Source)(nil)
+	_ accounts.Editor    = (*Source)(nil)
 )

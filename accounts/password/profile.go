@@ -12,40 +12,42 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package accounts
+package password
 
 import (
 	"strings"
 	"sync"
 )
 
-// profile is what one failed login costs: the hashes of an account by
+// Profile is what one failed login costs: the hashes of an account by
 // algorithm and parameters. The many accounts of a directory have few
 // profiles, and share them.
-type profile struct {
+type Profile struct {
 	id    string
-	fakes []*passwordHash
+	fakes []*Hash
 }
 
 var profiles struct {
 	sync.Mutex
-	byID map[string]*profile
+	byID map[string]*Profile
 }
 
 // maxProfiles bounds what is kept of parameters that come and go.
 const maxProfiles = 4096
 
-// defaultProfile is the cost of an unknown name in a directory without any
+// DefaultProfile is the cost of an unknown name in a directory without any
 // password.
-var defaultProfile = internProfile([]*passwordHash{{kind: hashSHA256, digest: make([]byte, 32)}})
+var DefaultProfile = ProfileOf([]*Hash{{kind: SHA256, digest: make([]byte, 32)}})
 
-func internProfile(hashes []*passwordHash) *profile {
+// ProfileOf returns the profile of an account with these hashes, the same one
+// for all accounts of its kind; nil without a hash.
+func ProfileOf(hashes []*Hash) *Profile {
 	if len(hashes) == 0 {
 		return nil
 	}
 	ids := make([]string, len(hashes))
 	for i, h := range hashes {
-		ids[i] = h.costID()
+		ids[i] = h.Cost()
 	}
 	id := strings.Join(ids, ";")
 
@@ -54,15 +56,22 @@ func internProfile(hashes []*passwordHash) *profile {
 	if p := profiles.byID[id]; p != nil {
 		return p
 	}
-	p := &profile{id: id}
+	p := &Profile{id: id}
 	for _, h := range hashes {
 		p.fakes = append(p.fakes, h.fake())
 	}
 	if profiles.byID == nil {
-		profiles.byID = make(map[string]*profile)
+		profiles.byID = make(map[string]*Profile)
 	}
 	if len(profiles.byID) < maxProfiles {
 		profiles.byID[id] = p
 	}
 	return p
 }
+
+// ID names the profile: the algorithms and their parameters.
+func (p *Profile) ID() string { return p.id }
+
+// Fakes are hashes of the profile's cost that no password has. They are not to
+// be changed.
+func (p *Profile) Fakes() []*Hash { return p.fakes }

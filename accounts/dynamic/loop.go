@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package accounts
+package dynamic
 
 import (
 	"context"
@@ -57,9 +57,9 @@ type journalPos struct {
 	rev   uint64
 }
 
-func (s *dynamicState) loadJournal(ctx context.Context) (journal, error) {
+func (s *state) loadJournal(ctx context.Context) (journal, error) {
 	var j journal
-	blob, err := s.store().Load(ctx, dynamicJournal)
+	blob, err := s.store().Load(ctx, journalKey)
 	if errors.Is(err, fs.ErrNotExist) {
 		return j, nil
 	}
@@ -72,7 +72,7 @@ func (s *dynamicState) loadJournal(ctx context.Context) (journal, error) {
 	return j, nil
 }
 
-func (s *dynamicState) pokeLoop() {
+func (s *state) pokeLoop() {
 	select {
 	case s.poke <- struct{}{}:
 	default:
@@ -80,7 +80,7 @@ func (s *dynamicState) pokeLoop() {
 }
 
 // loop loads all records and then follows their changes.
-func (s *dynamicState) loop(ctx context.Context, done chan<- struct{}) {
+func (s *state) loop(ctx context.Context, done chan<- struct{}) {
 	defer close(done)
 	s.mu.Lock()
 	complete := s.complete
@@ -147,7 +147,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 }
 
 // poll applies what others changed.
-func (s *dynamicState) poll(ctx context.Context) error {
+func (s *state) poll(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 4*storageTimeout)
 	defer cancel()
 	s.mu.Lock()
@@ -168,7 +168,7 @@ func (s *dynamicState) poll(ctx context.Context) error {
 	}
 	seen := make(map[string]bool)
 	for _, k := range j.Keys[uint64(len(j.Keys))-(j.Rev-pos.rev):] {
-		key := dynamicPrefix + "/" + k
+		key := prefix + "/" + k
 		if seen[key] || !isStorageKey(key) {
 			continue
 		}
@@ -186,13 +186,13 @@ func (s *dynamicState) poll(ctx context.Context) error {
 }
 
 // rescan reads all records.
-func (s *dynamicState) rescan(ctx context.Context) error {
+func (s *state) rescan(ctx context.Context) error {
 	// The journal comes first: what changes meanwhile is read twice.
 	j, err := s.loadJournal(ctx)
 	if err != nil {
 		return err
 	}
-	keys, err := s.store().List(ctx, dynamicPrefix, false)
+	keys, err := s.store().List(ctx, prefix, false)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package accounts
+package dynamic
 
 import (
 	"context"
@@ -31,15 +31,16 @@ import (
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 
+	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/internal/generation"
 )
 
 const (
-	// dynamicPrefix is where the records lie, dynamicJournal what says
-	// which of them changed, dynamicLock what writers hold.
-	dynamicPrefix  = "smtp/accounts"
-	dynamicJournal = "smtp/accounts_journal"
-	dynamicLock    = "smtp_accounts"
+	// prefix is where the records lie, journalKey what says
+	// which of them changed, lockName what writers hold.
+	prefix     = "smtp/accounts"
+	journalKey = "smtp/accounts_journal"
+	lockName   = "smtp_accounts"
 
 	// storageTimeout bounds one storage operation.
 	storageTimeout = 20 * time.Second
@@ -52,11 +53,11 @@ const (
 	maxAbsent = 8192
 )
 
-// dynamicState is the accounts of one storage, shared by all configurations
+// state is the accounts of one storage, shared by all configurations
 // that use it.
-type dynamicState struct {
+type state struct {
 	seal    sealer
-	index   Index
+	index   accounts.Index
 	storage atomic.Pointer[certmagic.Storage]
 	logger  atomic.Pointer[zap.Logger]
 
@@ -65,13 +66,13 @@ type dynamicState struct {
 	stripes [64]chan struct{} // held while a record is read and applied
 
 	mu       sync.Mutex
-	known    map[string]knownRecord // by storage key
-	bad      map[string]Problem     // by storage key
-	absent   map[string]struct{}    // by storage key
-	complete bool                   // all records are in known or bad
+	known    map[string]knownRecord      // by storage key
+	bad      map[string]accounts.Problem // by storage key
+	absent   map[string]struct{}         // by storage key
+	complete bool                        // all records are in known or bad
 	pos      journalPos
 
-	users  generation.Stack[*DynamicSource]
+	users  generation.Stack[*Source]
 	cancel context.CancelFunc
 	done   chan struct{}
 	poke   chan struct{}
@@ -82,13 +83,13 @@ type knownRecord struct {
 	digest [sha256.Size]byte
 }
 
-func newDynamicState(logger *zap.Logger, storage certmagic.Storage, seal sealer) *dynamicState {
-	s := &dynamicState{
+func newState(logger *zap.Logger, storage certmagic.Storage, seal sealer) *state {
+	s := &state{
 		seal:   seal,
 		reads:  make(chan struct{}, loadParallel),
 		writer: make(chan struct{}, 1),
 		known:  make(map[string]knownRecord),
-		bad:    make(map[string]Problem),
+		bad:    make(map[string]accounts.Problem),
 		absent: make(map[string]struct{}),
 		poke:   make(chan struct{}, 1),
 	}
@@ -97,26 +98,26 @@ func newDynamicState(logger *zap.Logger, storage certmagic.Storage, seal sealer)
 	}
 	s.storage.Store(&storage)
 	s.logger.Store(logger)
-	s.index.loading.Store(true)
+	s.index.SetLoading(true)
 	return s
 }
 
 // storageKey is where a name's record lies. Names may hold what paths must
 // not, and the listing of a storage should not be a list of addresses.
 func storageKey(name string) string {
-	sum := sha256.Sum256([]byte(FoldName(name)))
-	return dynamicPrefix + "/" + hex.EncodeToString(sum[:])
+	sum := sha256.Sum256([]byte(accounts.FoldName(name)))
+	return prefix + "/" + hex.EncodeToString(sum[:])
 }
 
 func isStorageKey(key string) bool {
 	dir, file := path.Split(key)
-	return dir == dynamicPrefix+"/" && len(file) == 2*sha256.Size &&
+	return dir == prefix+"/" && len(file) == 2*sha256.Size &&
 		strings.Trim(file, "0123456789abcdef") == ""
 }
 
 // start makes u the latest user: its storage is the one in use, since that of
 // an earlier configuration may be closed.
-func (s *dynamicState) start(u *DynamicSource) {
+func (s *state) start(u *Source) {
 	s.users.Attach(u, func(first bool) {
 		s.use(u)
 		if first {
@@ -127,14 +128,14 @@ func (s *dynamicState) start(u *DynamicSource) {
 	})
 }
 
-func (s *dynamicState) use(u *DynamicSource) {
+func (s *state) use(u *Source) {
 	s.storage.Store(&u.storage)
 	s.logger.Store(u.logger)
 }
 
 // stop gives a failed configuration's place back to the one before it.
-func (s *dynamicState) stop(u *DynamicSource) {
-	s.users.Detach(u, func(now *DynamicSource, last bool) {
+func (s *state) stop(u *Source) {
+	s.users.Detach(u, func(now *Source, last bool) {
 		if !last {
 			s.use(now)
 			return
@@ -153,13 +154,13 @@ func (s *dynamicState) stop(u *DynamicSource) {
 }
 
 // Destruct implements caddy.Destructor.
-func (*dynamicState) Destruct() error { return nil }
+func (*state) Destruct() error { return nil }
 
-func (s *dynamicState) store() certmagic.Storage { return *s.storage.Load() }
+func (s *state) store() certmagic.Storage { return *s.storage.Load() }
 
 // lockKey keeps reading and applying a record together, so that an older
 // content never replaces a newer one.
-func (s *dynamicState) lockKey(ctx context.Context, key string) (unlock func(), err error) {
+func (s *state) lockKey(ctx context.Context, key string) (unlock func(), err error) {
 	n := len(key)
 	stripe := s.stripes[(16*hexDigit(key[n-2])+hexDigit(key[n-1]))%len(s.stripes)]
 	select {
@@ -178,7 +179,7 @@ func hexDigit(c byte) int {
 }
 
 // lookup finds an account that may not be loaded yet.
-func (s *dynamicState) lookup(ctx context.Context, name string) (*Account, error) {
+func (s *state) lookup(ctx context.Context, name string) (*accounts.Account, error) {
 	if name == "" {
 		return nil, nil
 	}
@@ -190,7 +191,7 @@ func (s *dynamicState) lookup(ctx context.Context, name string) (*Account, error
 	s.mu.Unlock()
 	switch {
 	case bad:
-		return nil, problemError{problem}
+		return nil, accounts.ProblemError{Problem: problem}
 	case absent:
 		return nil, nil
 	}
@@ -213,14 +214,14 @@ func (s *dynamicState) lookup(ctx context.Context, name string) (*Account, error
 		return a, nil
 	}
 	if bad {
-		return nil, problemError{problem}
+		return nil, accounts.ProblemError{Problem: problem}
 	}
 	return nil, nil
 }
 
 // refresh reads a record and applies what it says. Only the storage's failure
 // is an error.
-func (s *dynamicState) refresh(ctx context.Context, key string) error {
+func (s *state) refresh(ctx context.Context, key string) error {
 	ctx, cancel := context.WithTimeout(ctx, storageTimeout)
 	defer cancel()
 	unlock, err := s.lockKey(ctx, key)
@@ -241,7 +242,7 @@ func (s *dynamicState) refresh(ctx context.Context, key string) error {
 }
 
 // apply takes a record's content over. The stripe of the key is held.
-func (s *dynamicState) apply(key string, blob []byte) {
+func (s *state) apply(key string, blob []byte) {
 	digest := sha256.Sum256(blob)
 	s.mu.Lock()
 	known, ok := s.known[key]
@@ -258,8 +259,8 @@ func (s *dynamicState) apply(key string, blob []byte) {
 	defer s.mu.Unlock()
 	delete(s.absent, key)
 	if err != nil {
-		p := Problem{Source: "dynamic", File: key, Kept: ok, Message: err.Error()}
-		if fe, ok := errors.AsType[*FieldError](err); ok {
+		p := accounts.Problem{Source: "dynamic", File: key, Kept: ok, Message: err.Error()}
+		if fe, ok := errors.AsType[*accounts.FieldError](err); ok {
 			p.Account, p.Field, p.Message = fe.Account, fe.Field, fe.Err.Error()
 		}
 		if s.bad[key] != p {
@@ -273,13 +274,13 @@ func (s *dynamicState) apply(key string, blob []byte) {
 		return
 	}
 	delete(s.bad, key)
-	s.known[key] = knownRecord{a.key, digest}
+	s.known[key] = knownRecord{a.Key(), digest}
 	s.index.Set(a)
 	s.setLoading()
 }
 
 // forget takes note that a record is not there. The stripe of the key is held.
-func (s *dynamicState) forget(key string) {
+func (s *state) forget(key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if known, ok := s.known[key]; ok {
@@ -298,41 +299,40 @@ func (s *dynamicState) forget(key string) {
 
 // setLoading has lookups of unknown names come here as long as the answer may
 // be another than "no such account".
-func (s *dynamicState) setLoading() {
-	s.index.loading.Store(!s.complete || len(s.bad) > 0)
+func (s *state) setLoading() {
+	s.index.SetLoading(!s.complete || len(s.bad) > 0)
 }
 
 // open returns a stored record's account.
-func (s *dynamicState) open(key string, blob []byte) (*Account, error) {
+func (s *state) open(key string, blob []byte) (*accounts.Account, error) {
 	data, revision, err := s.seal.open(key, blob)
 	if err != nil {
 		return nil, err
 	}
-	r, err := decodeRecord(data)
+	r, err := accounts.DecodeRecord(data)
 	if err != nil {
 		return nil, err
 	}
 	if storageKey(r.Name) != key {
-		return nil, &FieldError{Account: r.Name, Field: "name", Err: errors.New("the record lies at another account's place")}
+		return nil, &accounts.FieldError{Account: r.Name, Field: "name", Err: errors.New("the record lies at another account's place")}
 	}
-	a, err := Compile(r, "dynamic")
+	a, err := accounts.Compile(r, "dynamic")
 	if err != nil {
 		return nil, err
 	}
-	a.revision = revision
-	return a, nil
+	return a.Stored(revision), nil
 }
 
-func (s *dynamicState) problems() []Problem {
+func (s *state) problems() []accounts.Problem {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	list := make([]Problem, 0, len(s.bad))
+	list := make([]accounts.Problem, 0, len(s.bad))
 	for _, p := range s.bad {
 		list = append(list, p)
 	}
-	slices.SortFunc(list, func(a, b Problem) int { return strings.Compare(a.File, b.File) })
+	slices.SortFunc(list, func(a, b accounts.Problem) int { return strings.Compare(a.File, b.File) })
 	return list
 }
 
 // Interface guards
-var _ caddy.Destructor = (*dynamicState)(nil)
+var _ caddy.Destructor = (*state)(nil)

@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package accounts
+package dynamic
 
 import (
 	"errors"
@@ -24,6 +24,10 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddymail/mailgateway/accounts"
+
+	"go.uber.org/zap"
 )
 
 // What another process changes is seen without a call for it, and soon where a
@@ -34,28 +38,28 @@ func TestDynamicFollowsOtherProcesses(t *testing.T) {
 		defer time.Sleep(time.Minute) // certmagic's locks each leave a goroutine for a while
 		one, _ := newProcess(t, dir)
 		two, st := newProcess(t, dir)
-		d1, d2 := NewDirectory([]Source{one}, nil), NewDirectory([]Source{two}, nil)
-		for _, d := range []*Directory{d1, d2} {
+		d1, d2 := accounts.NewDirectory([]accounts.Source{one}, nil), accounts.NewDirectory([]accounts.Source{two}, nil)
+		for _, d := range []*accounts.Directory{d1, d2} {
 			if err := d.Start(); err != nil {
 				t.Fatal(err)
 			}
 			defer d.Stop()
 		}
 		time.Sleep(time.Minute)
-		put(t, d1, Record{Name: "a@example.com"})
+		put(t, d1, accounts.Record{Name: "a@example.com"})
 		time.Sleep(journalPoll + time.Second)
 		if _, ok := d2.Lookup("a@example.com"); !ok {
 			t.Error("a new account is not seen")
 		}
-		put(t, d1, Record{Name: "b@example.com"})
-		if _, err := d2.Authenticate(t.Context(), "b@example.com", "x"); !errors.Is(err, ErrBadCredentials) {
+		put(t, d1, accounts.Record{Name: "b@example.com"})
+		if _, err := d2.Authenticate(t.Context(), "b@example.com", "x"); !errors.Is(err, accounts.ErrBadCredentials) {
 			t.Error(err)
 		}
 		time.Sleep(pokeInterval + time.Second)
 		if _, ok := d2.Lookup("b@example.com"); !ok {
 			t.Error("a new account is not seen although somebody asked for it")
 		}
-		if err := d1.Delete(t.Context(), "a@example.com", Condition{}); err != nil {
+		if err := d1.Delete(t.Context(), "a@example.com", accounts.Condition{}); err != nil {
 			t.Error(err)
 		}
 		time.Sleep(journalPoll + time.Second)
@@ -87,19 +91,19 @@ func TestDynamicStorageComesBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		defer time.Sleep(time.Minute) // certmagic's locks each leave a goroutine for a while
 		writer, _ := newProcess(t, dir)
-		put(t, NewDirectory([]Source{writer}, nil), Record{Name: "a@example.com"})
+		put(t, accounts.NewDirectory([]accounts.Source{writer}, nil), accounts.Record{Name: "a@example.com"})
 		src, st := newProcess(t, dir)
 		st.fail.Store(true)
-		d := NewDirectory([]Source{src}, nil)
+		d := accounts.NewDirectory([]accounts.Source{src}, nil)
 		if err := d.Start(); err != nil {
 			t.Fatal(err)
 		}
 		defer d.Stop()
 		time.Sleep(time.Minute)
-		if _, err := d.Get(t.Context(), "a@example.com"); !errors.Is(err, ErrUnavailable) {
+		if _, err := d.Get(t.Context(), "a@example.com"); !errors.Is(err, accounts.ErrUnavailable) {
 			t.Errorf("storage down: %v", err)
 		}
-		if _, err := d.Patch(t.Context(), "a@example.com", []byte(`{"paused":true}`), Condition{}); !errors.Is(err, ErrUnavailable) {
+		if _, err := d.Patch(t.Context(), "a@example.com", []byte(`{"paused":true}`), accounts.Condition{}); !errors.Is(err, accounts.ErrUnavailable) {
 			t.Errorf("storage down: %v", err)
 		}
 		if n := st.loads.Load(); n > 20 {
@@ -127,68 +131,40 @@ func TestDynamicConcurrentPatches(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		defer time.Sleep(time.Minute) // certmagic's locks each leave a goroutine for a while
-		var ds []*Directory
+		var ds []*accounts.Directory
 		for range 3 {
 			src, _ := newProcess(t, dir, testKey(1))
-			ds = append(ds, NewDirectory([]Source{src}, nil))
+			ds = append(ds, accounts.NewDirectory([]accounts.Source{src}, nil))
 		}
-		put(t, ds[0], Record{Name: "a@example.com"})
+		put(t, ds[0], accounts.Record{Name: "a@example.com"})
 		var wg sync.WaitGroup
 		for i := range 30 {
 			wg.Go(func() {
 				patch := fmt.Sprintf(`{"labels":{"l%d":"x"}}`, i)
-				if _, err := ds[i%3].Patch(t.Context(), "A@example.com", []byte(patch), Condition{}); err != nil {
+				if _, err := ds[i%3].Patch(t.Context(), "A@example.com", []byte(patch), accounts.Condition{}); err != nil {
 					t.Error(err)
 				}
 			})
 		}
 		wg.Wait()
 		src, _ := newProcess(t, dir, testKey(1))
-		a, err := NewDirectory([]Source{src}, nil).Get(t.Context(), "a@example.com")
+		a, err := accounts.NewDirectory([]accounts.Source{src}, nil).Get(t.Context(), "a@example.com")
 		if err != nil || len(a.Labels) != 30 {
 			t.Errorf("%d labels of 30, %v", len(a.Labels), err)
 		}
 	})
 }
 
-func TestHiddenAccountsAreProblems(t *testing.T) {
-	first := newMemory(t, Record{Name: "a"})
-	first.name = "first"
-	a, err := Compile(Record{Name: "a", Upstream: "u"}, "first")
+func TestModule(t *testing.T) {
+	info, err := caddy.GetModule("smtp.accounts.dynamic")
 	if err != nil {
 		t.Fatal(err)
 	}
-	first.index.Set(a)
-	d := NewDirectory([]Source{first, newMemory(t, Record{Name: "A"}, Record{Name: "b"})}, nil)
-	if ps := d.Problems(); len(ps) != 1 || ps[0].Account != "A" || !strings.Contains(ps[0].Message, "from first") {
-		t.Errorf("%v", ps)
-	}
-}
-
-func TestModulesLoad(t *testing.T) {
-	ctx := newContext(t)
-	value, err := ctx.LoadModuleByID("smtp.accounts.inline", []byte(`{"accounts":[{"name":"a","upstream":"u","limits":{"rate":"30/1m"}}]}`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if a, ok := value.(Source).Index().Get("a"); !ok || a.Limits.Rate.Per != time.Minute {
-		t.Errorf("%v", a)
-	}
-	if _, err := ctx.LoadModuleByID("smtp.accounts.inline", []byte(`{"accounts":[{"nmae":"a"}]}`)); err == nil || !strings.Contains(err.Error(), "nmae") {
-		t.Errorf("misspelt field: %v", err)
-	}
-	for _, id := range []string{"smtp.accounts.file", "smtp.accounts.dynamic"} {
-		info, err := caddy.GetModule(id)
-		if err != nil {
-			t.Error(err)
-			continue
-		}
-		if _, ok := info.New().(Source); !ok {
-			t.Errorf("%s is no source", id)
-		}
+	if _, ok := info.New().(accounts.Source); !ok {
+		t.Error("it is no source")
 	}
 	for _, keys := range [][]string{{"short"}, {"{env.NOT_SET_AT_ALL}"}} {
-		err := (&DynamicSource{EncryptionKeys: keys}).provision(ctx.Logger(), nil)
+		err := (&Source{EncryptionKeys: keys}).provision(zap.NewNop(), nil)
 		if err == nil || !strings.Contains(err.Error(), "encryption_keys[0]") {
 			t.Errorf("%v: %v", keys, err)
 		}

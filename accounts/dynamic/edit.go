@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package accounts
+package dynamic
 
 import (
 	"bytes"
@@ -23,6 +23,8 @@ import (
 	"io/fs"
 	"strings"
 	"sync"
+
+	"github.com/caddymail/mailgateway/accounts"
 )
 
 // editParallel are the records that one batch writes at a time: each is a
@@ -30,11 +32,11 @@ import (
 const editParallel = 8
 
 // edit makes changes under one lock of the storage. Names must differ.
-func (s *dynamicState) edit(ctx context.Context, edits []Edit) []Change {
-	changes := make([]Change, len(edits))
-	failAll := func(err error) []Change {
+func (s *state) edit(ctx context.Context, edits []accounts.Edit) []accounts.Change {
+	changes := make([]accounts.Change, len(edits))
+	failAll := func(err error) []accounts.Change {
 		for i := range changes {
-			changes[i] = Change{Name: edits[i].Name, Err: fmt.Errorf("%w: %w", ErrUnavailable, err)}
+			changes[i] = accounts.Change{Name: edits[i].Name, Err: fmt.Errorf("%w: %w", accounts.ErrUnavailable, err)}
 		}
 		return changes
 	}
@@ -47,14 +49,14 @@ func (s *dynamicState) edit(ctx context.Context, edits []Edit) []Change {
 		return failAll(context.Cause(ctx))
 	}
 	store := s.store()
-	if err := store.Lock(ctx, dynamicLock); err != nil {
+	if err := store.Lock(ctx, lockName); err != nil {
 		return failAll(err)
 	}
 	// What has begun is finished, so that the journal tells of it.
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 4*storageTimeout)
 	defer cancel()
 	defer func() {
-		if err := store.Unlock(end, dynamicLock); err != nil {
+		if err := store.Unlock(end, lockName); err != nil {
 			s.logger.Load().Error("unlocking the accounts in the storage: " + err.Error())
 		}
 	}()
@@ -67,7 +69,7 @@ func (s *dynamicState) edit(ctx context.Context, edits []Edit) []Change {
 	slots := make(chan struct{}, editParallel)
 	for i := range edits {
 		if err := ctx.Err(); err != nil {
-			changes[i] = Change{Name: edits[i].Name, Err: fmt.Errorf("%w: %w", ErrUnavailable, err)}
+			changes[i] = accounts.Change{Name: edits[i].Name, Err: fmt.Errorf("%w: %w", accounts.ErrUnavailable, err)}
 			continue
 		}
 		slots <- struct{}{}
@@ -81,7 +83,7 @@ func (s *dynamicState) edit(ctx context.Context, edits []Edit) []Change {
 	var keys []string
 	for i := range changes {
 		if changes[i].Changed {
-			keys = append(keys, strings.TrimPrefix(storageKey(edits[i].Name), dynamicPrefix+"/"))
+			keys = append(keys, strings.TrimPrefix(storageKey(edits[i].Name), prefix+"/"))
 		}
 	}
 	if len(keys) > 0 {
@@ -92,7 +94,7 @@ func (s *dynamicState) edit(ctx context.Context, edits []Edit) []Change {
 
 // writeJournal tells other processes. When it fails, they see the changes at
 // their next full scan only.
-func (s *dynamicState) writeJournal(ctx context.Context, j journal, keys []string) {
+func (s *state) writeJournal(ctx context.Context, j journal, keys []string) {
 	before := journalPos{j.Epoch, j.Rev}
 	if j.Epoch == "" {
 		j = journal{Epoch: newRevision()}
@@ -104,7 +106,7 @@ func (s *dynamicState) writeJournal(ctx context.Context, j journal, keys []strin
 	j.Rev += uint64(len(keys))
 	blob, err := json.Marshal(j)
 	if err == nil {
-		err = s.store().Store(ctx, dynamicJournal, blob)
+		err = s.store().Store(ctx, journalKey, blob)
 	}
 	if err != nil {
 		s.logger.Load().Error("telling other processes of changed accounts: " + err.Error())
@@ -118,30 +120,30 @@ func (s *dynamicState) writeJournal(ctx context.Context, j journal, keys []strin
 }
 
 // change makes one change.
-func (s *dynamicState) change(ctx context.Context, e Edit) Change {
-	c := Change{Name: e.Name}
-	fail := func(err error) Change {
+func (s *state) change(ctx context.Context, e accounts.Edit) accounts.Change {
+	c := accounts.Change{Name: e.Name}
+	fail := func(err error) accounts.Change {
 		c.Err = err
 		return c
 	}
-	if err := checkText(e.Name, maxNameLen, true); err != nil {
-		return fail(&FieldError{Field: "name", Err: err})
+	if err := accounts.CheckName(e.Name); err != nil {
+		return fail(&accounts.FieldError{Field: "name", Err: err})
 	}
 	key := storageKey(e.Name)
 	unlock, err := s.lockKey(ctx, key)
 	if err != nil {
-		return fail(fmt.Errorf("%w: %w", ErrUnavailable, err))
+		return fail(fmt.Errorf("%w: %w", accounts.ErrUnavailable, err))
 	}
 	defer unlock()
 
-	var old *Record
-	var oldAccount *Account
+	var old *accounts.Record
+	var oldAccount *accounts.Account
 	blob, err := s.store().Load(ctx, key)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		s.forget(key)
 	case err != nil:
-		return fail(fmt.Errorf("%w: %w", ErrUnavailable, err))
+		return fail(fmt.Errorf("%w: %w", accounts.ErrUnavailable, err))
 	default:
 		s.apply(key, blob)
 		oldAccount, err = s.openForEdit(e.Name, key, blob)
@@ -150,7 +152,7 @@ func (s *dynamicState) change(ctx context.Context, e Edit) Change {
 		}
 		old = &oldAccount.Record
 	}
-	if err := e.Condition.check(oldAccount); err != nil {
+	if err := e.Condition.Check(oldAccount); err != nil {
 		return fail(err)
 	}
 	updated, err := e.Update(old)
@@ -162,37 +164,36 @@ func (s *dynamicState) change(ctx context.Context, e Edit) Change {
 			return c
 		}
 		if err := s.store().Delete(ctx, key); err != nil {
-			return fail(fmt.Errorf("%w: %w", ErrUnavailable, err))
+			return fail(fmt.Errorf("%w: %w", accounts.ErrUnavailable, err))
 		}
 		s.forget(key)
 		c.Changed = true
 		return c
 	}
-	if FoldName(updated.Name) != FoldName(e.Name) {
-		return fail(&FieldError{Account: e.Name, Field: "name", Err: errors.New("cannot be changed: add another account and delete this one")})
+	if accounts.FoldName(updated.Name) != accounts.FoldName(e.Name) {
+		return fail(&accounts.FieldError{Account: e.Name, Field: "name", Err: errors.New("cannot be changed: add another account and delete this one")})
 	}
-	a, err := Compile(*updated, "dynamic")
+	a, err := accounts.Compile(*updated, "dynamic")
 	if err != nil {
 		return fail(err)
 	}
-	data, err := encodeRecord(*updated)
+	data, err := accounts.EncodeRecord(*updated)
 	if err != nil {
-		return fail(&FieldError{Account: e.Name, Err: err})
+		return fail(&accounts.FieldError{Account: e.Name, Err: err})
 	}
 	if old != nil {
-		if was, err := encodeRecord(*old); err == nil && bytes.Equal(was, data) {
-			c.Account = a
-			a.revision = oldAccount.revision
+		if was, err := accounts.EncodeRecord(*old); err == nil && bytes.Equal(was, data) {
+			c.Account = a.Stored(oldAccount.Revision())
 			return c
 		}
 	}
-	a.revision = newRevision()
-	sealed, err := s.seal.seal(key, a.revision, data)
+	a = a.Stored(newRevision())
+	sealed, err := s.seal.seal(key, a.Revision(), data)
 	if err != nil {
 		return fail(err)
 	}
 	if err := s.store().Store(ctx, key, sealed); err != nil {
-		return fail(fmt.Errorf("%w: %w", ErrUnavailable, err))
+		return fail(fmt.Errorf("%w: %w", accounts.ErrUnavailable, err))
 	}
 	s.apply(key, sealed)
 	c.Account, c.Changed, c.Created = a, true, old == nil
@@ -202,14 +203,14 @@ func (s *dynamicState) change(ctx context.Context, e Edit) Change {
 // openForEdit is open for a record that may be bad: what cannot be opened stays
 // for whoever has the right key, but what is merely wrong can be changed. The
 // account is not compiled: its mailbox is the one that was configured.
-func (s *dynamicState) openForEdit(name, key string, blob []byte) (*Account, error) {
+func (s *state) openForEdit(name, key string, blob []byte) (*accounts.Account, error) {
 	data, revision, err := s.seal.open(key, blob)
 	if err != nil {
 		return nil, err
 	}
-	r, err := decodeRecord(data)
+	r, err := accounts.DecodeRecord(data)
 	if err != nil || storageKey(r.Name) != key {
-		r = Record{Name: name}
+		r = accounts.Record{Name: name}
 	}
-	return &Account{Record: r, Source: "dynamic", revision: revision}, nil
+	return (&accounts.Account{Record: r, Source: "dynamic"}).Stored(revision), nil
 }

@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package accounts
+package dynamic
 
 import (
 	"crypto/rand"
@@ -22,6 +22,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/internal/seal"
 )
 
@@ -88,11 +89,11 @@ func (s sealer) open(key string, blob []byte) (record []byte, revision string, e
 	record, err = s.Open(e.Key, e.Sealed[:n], e.Sealed[n:], sealPlace(key, e.Revision))
 	switch {
 	case errors.Is(err, seal.ErrNoKeys):
-		return nil, "", fmt.Errorf("%w: it is sealed with key %s, and none is configured", ErrSealed, e.Key)
+		return nil, "", fmt.Errorf("%w: it is sealed with key %s, and none is configured", accounts.ErrSealed, e.Key)
 	case errors.Is(err, seal.ErrOtherKey):
-		return nil, "", fmt.Errorf("%w: it is sealed with key %q, which is not configured", ErrSealed, e.Key)
+		return nil, "", fmt.Errorf("%w: it is sealed with key %q, which is not configured", accounts.ErrSealed, e.Key)
 	case err != nil:
-		return nil, "", fmt.Errorf("%w: it has been altered, or belongs to another account", ErrSealed)
+		return nil, "", fmt.Errorf("%w: it has been altered, or belongs to another account", accounts.ErrSealed)
 	}
 	return record, e.Revision, nil
 }

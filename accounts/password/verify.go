@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package accounts
+package password
 
 import (
 	"context"
@@ -20,6 +20,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"runtime"
 	"sync"
@@ -41,13 +42,13 @@ const (
 	clientShare = 64
 )
 
-// verifier checks passwords. There is one in the process, so that its bounds
+// Verifier checks passwords. There is one in the process, so that its bounds
 // and its cache hold across reloads.
-type verifier struct {
+type Verifier struct {
 	key   [32]byte // of the success cache, and of the fakes' choice
 	cache successCache
 	slots chan struct{}
-	ops   [hashKinds]atomic.Int64 // hash computations, for tests
+	ops   [Kinds]atomic.Int64 // hash computations
 
 	mu      sync.Mutex
 	flights map[cacheKey]*flight
@@ -63,12 +64,14 @@ type flight struct {
 	err     error
 }
 
-var processVerifier = sync.OnceValue(func() *verifier {
-	return newVerifier(min(runtime.GOMAXPROCS(0), maxSlots))
+// Process is the verifier of the process.
+var Process = sync.OnceValue(func() *Verifier {
+	return NewVerifier(min(runtime.GOMAXPROCS(0), maxSlots))
 })
 
-func newVerifier(slots int) *verifier {
-	v := &verifier{
+// NewVerifier returns a verifier with so many slow checks at a time.
+func NewVerifier(slots int) *Verifier {
+	v := &Verifier{
 		slots:   make(chan struct{}, slots),
 		flights: make(map[cacheKey]*flight),
 		shares:  make(map[string]int),
@@ -78,22 +81,26 @@ func newVerifier(slots int) *verifier {
 	return v
 }
 
+// ErrOverloaded means that the password was not checked, and may be checked
+// later.
+var ErrOverloaded = errors.New("password not checked")
+
 type clientKey struct{}
 
-// WithClient tells Authenticate whose check it is, usually the client's
+// WithClient tells Verify whose check it is, usually the client's
 // address, so that one client cannot fill the queue of slow checks.
 func WithClient(ctx context.Context, client string) context.Context {
 	return context.WithValue(ctx, clientKey{}, client)
 }
 
-// verify checks a password against hashes and returns which one it matches, or
+// Verify checks a password against hashes and returns which one it matches, or
 // -1. For the fakes of an unknown name it
 // does the very same things; only a success of theirs could be told apart, and
 // fakes have none.
-func (v *verifier) verify(ctx context.Context, account string, hashes []*passwordHash, password string) (int, error) {
+func (v *Verifier) Verify(ctx context.Context, account string, hashes []*Hash, password string) (int, error) {
 	fast := 0
-	for len(hashes) > 0 && hashes[0].kind == hashSHA256 {
-		v.ops[hashSHA256].Add(1)
+	for len(hashes) > 0 && hashes[0].kind == SHA256 {
+		v.ops[SHA256].Add(1)
 		if hashes[0].matches(password) {
 			return fast, nil
 		}
@@ -127,7 +134,7 @@ func (v *verifier) verify(ctx context.Context, account string, hashes []*passwor
 // cacheKey binds account, hashes and password: when one of them changes, a
 // past success is forgotten. The key of the process keeps a memory dump from
 // being a list of fast hashes.
-func (v *verifier) cacheKey(account string, hashes []*passwordHash, password string) (key cacheKey) {
+func (v *Verifier) cacheKey(account string, hashes []*Hash, password string) (key cacheKey) {
 	mac := hmac.New(sha256.New, v.key[:])
 	part := func(s string) {
 		var n [8]byte
@@ -144,8 +151,27 @@ func (v *verifier) cacheKey(account string, hashes []*passwordHash, password str
 	return key
 }
 
+// MAC returns a keyed digest of the parts. The key is the process's own: what
+// it is made of cannot be tried out by who sees the digest.
+func (v *Verifier) MAC(parts ...[]byte) []byte {
+	mac := hmac.New(sha256.New, v.key[:])
+	for _, p := range parts {
+		mac.Write(p)
+	}
+	return mac.Sum(nil)
+}
+
+// Computations returns the number of hashes computed so far, by kind.
+func (v *Verifier) Computations() [Kinds]int64 {
+	var n [Kinds]int64
+	for i := range n {
+		n[i] = v.ops[i].Load()
+	}
+	return n
+}
+
 // join finds the flight that does this check, or starts one.
-func (v *verifier) join(ctx context.Context, key cacheKey, account string, hashes []*passwordHash, password string) (*flight, error) {
+func (v *Verifier) join(ctx context.Context, key cacheKey, account string, hashes []*Hash, password string) (*flight, error) {
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("%w: %w", ErrOverloaded, context.Cause(ctx))
 	}
@@ -193,13 +219,13 @@ func (v *verifier) join(ctx context.Context, key cacheKey, account string, hashe
 	return f, nil
 }
 
-func (v *verifier) release(share string) {
+func (v *Verifier) release(share string) {
 	if v.shares[share]--; v.shares[share] <= 0 {
 		delete(v.shares, share)
 	}
 }
 
-func (v *verifier) leave(f *flight) {
+func (v *Verifier) leave(f *flight) {
 	v.mu.Lock()
 	if f.waiters--; f.waiters == 0 {
 		f.cancel()
@@ -207,7 +233,7 @@ func (v *verifier) leave(f *flight) {
 	v.mu.Unlock()
 }
 
-func (v *verifier) run(ctx context.Context, key cacheKey, hashes []*passwordHash, password string) (int, error) {
+func (v *Verifier) run(ctx context.Context, key cacheKey, hashes []*Hash, password string) (int, error) {
 	select {
 	case v.slots <- struct{}{}:
 		defer func() { <-v.slots }()

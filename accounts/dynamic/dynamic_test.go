@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package accounts
+package dynamic
 
 import (
 	"bytes"
@@ -29,6 +29,8 @@ import (
 
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/accounts"
 )
 
 // countingStorage counts reads, and can hold them up or fail.
@@ -65,16 +67,16 @@ var processes atomic.Int64
 
 // newProcess returns a source on a directory that shares nothing but the
 // directory with others, as another process would.
-func newProcess(t *testing.T, dir string, keys ...string) (*DynamicSource, *countingStorage) {
+func newProcess(t *testing.T, dir string, keys ...string) (*Source, *countingStorage) {
 	t.Helper()
 	st := &countingStorage{id: fmt.Sprint("process ", processes.Add(1))}
 	st.Path = dir
 	return provisionDynamic(t, st, keys...), st
 }
 
-func provisionDynamic(t *testing.T, st certmagic.Storage, keys ...string) *DynamicSource {
+func provisionDynamic(t *testing.T, st certmagic.Storage, keys ...string) *Source {
 	t.Helper()
-	s := &DynamicSource{EncryptionKeys: keys}
+	s := &Source{EncryptionKeys: keys}
 	if err := s.provision(zap.NewNop(), st); err != nil {
 		t.Fatal(err)
 	}
@@ -84,12 +86,12 @@ func provisionDynamic(t *testing.T, st certmagic.Storage, keys ...string) *Dynam
 
 func testKey(b byte) string { return base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{b}, 32)) }
 
-func put(t *testing.T, d *Directory, r Record) Change {
+func put(t *testing.T, d *accounts.Directory, r accounts.Record) accounts.Change {
 	t.Helper()
 	if r.Upstream == "" {
 		r.Upstream = "sandbox"
 	}
-	c, err := d.PutRecord(t.Context(), r, Condition{})
+	c, err := d.PutRecord(t.Context(), r, accounts.Condition{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,10 +100,10 @@ func put(t *testing.T, d *Directory, r Record) Change {
 
 func TestDynamicPutPatchDelete(t *testing.T) {
 	src, _ := newProcess(t, t.TempDir())
-	d := NewDirectory([]Source{newMemory(t, Record{Name: "fixed@example.com"}), src}, nil)
+	d := accounts.NewDirectory([]accounts.Source{newFixed(t, "fixed@example.com"), src}, nil)
 	ctx := t.Context()
 
-	c, err := d.Put(ctx, "a@example.com", []byte(`{"upstream":"gmail","refresh_token":"seed","labels":{"x":"1","y":"2"}}`), Condition{Absent: true})
+	c, err := d.Put(ctx, "a@example.com", []byte(`{"upstream":"gmail","refresh_token":"seed","labels":{"x":"1","y":"2"}}`), accounts.Condition{Absent: true})
 	if err != nil || !c.Created || c.Account.Upstream != "gmail" {
 		t.Fatalf("put: %+v, %v", c, err)
 	}
@@ -109,16 +111,16 @@ func TestDynamicPutPatchDelete(t *testing.T) {
 		t.Fatalf("own change is not seen: %v, %v", a, ok)
 	}
 	v1 := c.Account.Version()
-	if c, err = d.Put(ctx, "a@example.com", []byte(`{"upstream":"gmail","labels":{"x":"1","y":"2"}}`), Condition{}); err != nil || c.Changed || c.Account.Version() != v1 {
+	if c, err = d.Put(ctx, "a@example.com", []byte(`{"upstream":"gmail","labels":{"x":"1","y":"2"}}`), accounts.Condition{}); err != nil || c.Changed || c.Account.Version() != v1 {
 		t.Errorf("the same again: %+v, %v", c, err)
 	}
-	if _, err = d.Put(ctx, "a@example.com", []byte(`{"upstream":"gmail"}`), Condition{Absent: true}); !errors.Is(err, ErrPrecondition) {
+	if _, err = d.Put(ctx, "a@example.com", []byte(`{"upstream":"gmail"}`), accounts.Condition{Absent: true}); !errors.Is(err, accounts.ErrPrecondition) {
 		t.Errorf("If-None-Match: %v", err)
 	}
-	if _, err = d.Patch(ctx, "a@example.com", []byte(`{"paused":true}`), Condition{Versions: []string{"other"}}); !errors.Is(err, ErrPrecondition) {
+	if _, err = d.Patch(ctx, "a@example.com", []byte(`{"paused":true}`), accounts.Condition{Versions: []string{"other"}}); !errors.Is(err, accounts.ErrPrecondition) {
 		t.Errorf("If-Match: %v", err)
 	}
-	c, err = d.Patch(ctx, "a@example.com", []byte(`{"paused":true,"labels":{"x":null,"z":"3"},"limits":{"rate":"30/1m"}}`), Condition{Versions: []string{v1}})
+	c, err = d.Patch(ctx, "a@example.com", []byte(`{"paused":true,"labels":{"x":null,"z":"3"},"limits":{"rate":"30/1m"}}`), accounts.Condition{Versions: []string{v1}})
 	if err != nil || !c.Changed {
 		t.Fatalf("patch: %+v, %v", c, err)
 	}
@@ -126,7 +128,7 @@ func TestDynamicPutPatchDelete(t *testing.T) {
 	if !a.Paused || a.RefreshToken != "seed" || fmt.Sprint(a.Labels) != "map[y:2 z:3]" || a.Limits.Rate.Count != 30 || a.Version() == v1 {
 		t.Errorf("after the patch: %+v %v", a.Redacted(), a.Limits)
 	}
-	if _, err = d.Patch(ctx, "a@example.com", []byte(`{"refresh_token":null}`), Condition{}); err != nil {
+	if _, err = d.Patch(ctx, "a@example.com", []byte(`{"refresh_token":null}`), accounts.Condition{}); err != nil {
 		t.Error(err)
 	}
 	if a, _ = d.Lookup("a@example.com"); a.RefreshToken != "" {
@@ -136,7 +138,7 @@ func TestDynamicPutPatchDelete(t *testing.T) {
 		t.Errorf("resume: %+v, %v", c, err)
 	}
 
-	var fe *FieldError
+	var fe *accounts.FieldError
 	for patch, field := range map[string]string{
 		`{"nmae":"x"}`:                       "nmae",
 		`{"name":"b@example.com"}`:           "name",
@@ -147,27 +149,27 @@ func TestDynamicPutPatchDelete(t *testing.T) {
 		`[]`:                                 "",
 		`{`:                                  "",
 	} {
-		if _, err := d.Patch(ctx, "a@example.com", []byte(patch), Condition{}); !errors.As(err, &fe) || fe.Field != field || strings.Contains(err.Error(), "secret") {
+		if _, err := d.Patch(ctx, "a@example.com", []byte(patch), accounts.Condition{}); !errors.As(err, &fe) || fe.Field != field || strings.Contains(err.Error(), "secret") {
 			t.Errorf("patch %s: %v", patch, err)
 		}
 	}
 
-	if _, err := d.Patch(ctx, "b@example.com", []byte(`{}`), Condition{}); !errors.Is(err, ErrNotFound) {
+	if _, err := d.Patch(ctx, "b@example.com", []byte(`{}`), accounts.Condition{}); !errors.Is(err, accounts.ErrNotFound) {
 		t.Errorf("patch of none: %v", err)
 	}
-	if _, err := d.Patch(ctx, "Fixed@example.com", []byte(`{}`), Condition{}); !errors.Is(err, ErrReadOnly) || !strings.Contains(err.Error(), "memory") {
+	if _, err := d.Patch(ctx, "Fixed@example.com", []byte(`{}`), accounts.Condition{}); !errors.Is(err, accounts.ErrReadOnly) || !strings.Contains(err.Error(), "fixed") {
 		t.Errorf("patch of a read-only account: %v", err)
 	}
-	if err := d.Delete(ctx, "a@EXAMPLE.com", Condition{}); err != nil {
+	if err := d.Delete(ctx, "a@EXAMPLE.com", accounts.Condition{}); err != nil {
 		t.Error(err)
 	}
 	if a, ok := d.Lookup("a@example.com"); ok {
 		t.Errorf("deleted, and still there: %v", a)
 	}
-	if err := d.Delete(ctx, "a@example.com", Condition{}); !errors.Is(err, ErrNotFound) {
+	if err := d.Delete(ctx, "a@example.com", accounts.Condition{}); !errors.Is(err, accounts.ErrNotFound) {
 		t.Errorf("second delete: %v", err)
 	}
-	if _, err := NewDirectory([]Source{newMemory(t)}, nil).Put(ctx, "x", []byte(`{"upstream":"u"}`), Condition{}); !errors.Is(err, ErrReadOnly) {
+	if _, err := accounts.NewDirectory([]accounts.Source{newFixed(t)}, nil).Put(ctx, "x", []byte(`{"upstream":"u"}`), accounts.Condition{}); !errors.Is(err, accounts.ErrReadOnly) {
 		t.Errorf("no dynamic source: %v", err)
 	}
 }
@@ -176,18 +178,18 @@ func TestDynamicOtherProcess(t *testing.T) {
 	dir := t.TempDir()
 	one, _ := newProcess(t, dir)
 	two, _ := newProcess(t, dir)
-	d1, d2 := NewDirectory([]Source{one}, nil), NewDirectory([]Source{two}, nil)
-	put(t, d1, Record{Name: "early@example.com"})
+	d1, d2 := accounts.NewDirectory([]accounts.Source{one}, nil), accounts.NewDirectory([]accounts.Source{two}, nil)
+	put(t, d1, accounts.Record{Name: "early@example.com"})
 	if err := two.Reload(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 3 {
-		put(t, d1, Record{Name: "a@example.com", Labels: map[string]string{"i": fmt.Sprint(i)}})
+		put(t, d1, accounts.Record{Name: "a@example.com", Labels: map[string]string{"i": fmt.Sprint(i)}})
 	}
-	if err := d1.Delete(t.Context(), "early@example.com", Condition{}); err != nil {
+	if err := d1.Delete(t.Context(), "early@example.com", accounts.Condition{}); err != nil {
 		t.Fatal(err)
 	}
-	put(t, d2, Record{Name: "b@example.com"})
+	put(t, d2, accounts.Record{Name: "b@example.com"})
 	if err := two.Reload(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -199,10 +201,10 @@ func TestDynamicOtherProcess(t *testing.T) {
 	}
 	// A version read from one process serves for the other.
 	a2, _ := d2.Lookup("a@example.com")
-	if _, err := d1.Patch(t.Context(), "a@example.com", []byte(`{"paused":true}`), Condition{Versions: []string{a2.Version()}}); err != nil {
+	if _, err := d1.Patch(t.Context(), "a@example.com", []byte(`{"paused":true}`), accounts.Condition{Versions: []string{a2.Version()}}); err != nil {
 		t.Error(err)
 	}
-	if _, err := d2.Patch(t.Context(), "a@example.com", []byte(`{"paused":false}`), Condition{Versions: []string{a2.Version()}}); !errors.Is(err, ErrPrecondition) {
+	if _, err := d2.Patch(t.Context(), "a@example.com", []byte(`{"paused":false}`), accounts.Condition{Versions: []string{a2.Version()}}); !errors.Is(err, accounts.ErrPrecondition) {
 		t.Errorf("lost update: %v", err)
 	}
 	// Further behind than the journal reaches.
@@ -215,7 +217,7 @@ func TestDynamicOtherProcess(t *testing.T) {
 			t.Fatal(r)
 		}
 	}
-	for _, s := range []*DynamicSource{one, two} {
+	for _, s := range []*Source{one, two} {
 		if err := s.Reload(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -230,11 +232,11 @@ func TestDynamicOtherProcess(t *testing.T) {
 func TestDynamicLookupWhileLoading(t *testing.T) {
 	dir := t.TempDir()
 	writer, _ := newProcess(t, dir)
-	put(t, NewDirectory([]Source{writer}, nil), Record{Name: "a@example.com", Upstream: "dynamic"})
+	put(t, accounts.NewDirectory([]accounts.Source{writer}, nil), accounts.Record{Name: "a@example.com", Upstream: "dynamic"})
 
 	src, st := newProcess(t, dir)
 	st.gate = make(chan struct{})
-	d := NewDirectory([]Source{src, newMemory(t, Record{Name: "a@example.com"}, Record{Name: "b@example.com"})}, nil)
+	d := accounts.NewDirectory([]accounts.Source{src, newFixed(t, "a@example.com", "b@example.com")}, nil)
 	if err := d.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -242,13 +244,13 @@ func TestDynamicLookupWhileLoading(t *testing.T) {
 	if a, ok := d.Lookup("A@example.com"); !ok || a.Upstream != "dynamic" {
 		t.Errorf("the later source answered: %v, %v", a, ok)
 	}
-	if a, ok := d.Lookup("b@example.com"); !ok || a.Source != "memory" {
+	if a, ok := d.Lookup("b@example.com"); !ok || a.Source != "fixed" {
 		t.Errorf("of the later source: %v, %v", a, ok)
 	}
 	before := st.loads.Load()
 	for range 3 {
 		for i := range 1000 {
-			if _, err := d.Authenticate(t.Context(), fmt.Sprintf("random%d", i), "x"); !errors.Is(err, ErrBadCredentials) {
+			if _, err := d.Authenticate(t.Context(), fmt.Sprintf("random%d", i), "x"); !errors.Is(err, accounts.ErrBadCredentials) {
 				t.Fatal(err)
 			}
 		}
@@ -257,7 +259,7 @@ func TestDynamicLookupWhileLoading(t *testing.T) {
 		t.Errorf("1000 unknown names, 3 times each: %d reads", n)
 	}
 	st.fail.Store(true)
-	if _, err := d.Authenticate(t.Context(), "another", "x"); !errors.Is(err, ErrUnavailable) || !errors.Is(err, ErrOverloaded) {
+	if _, err := d.Authenticate(t.Context(), "another", "x"); !errors.Is(err, accounts.ErrUnavailable) || !errors.Is(err, accounts.ErrOverloaded) {
 		t.Errorf("storage down: %v", err)
 	}
 	st.fail.Store(false)
@@ -265,12 +267,12 @@ func TestDynamicLookupWhileLoading(t *testing.T) {
 	if err := src.Reload(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if src.Index().loading.Load() {
+	if src.Index().Loading() {
 		t.Error("still loading")
 	}
 	before = st.loads.Load()
 	for i := range 10_000 {
-		if _, err := d.Authenticate(t.Context(), fmt.Sprintf("more%d", i), "x"); !errors.Is(err, ErrBadCredentials) {
+		if _, err := d.Authenticate(t.Context(), fmt.Sprintf("more%d", i), "x"); !errors.Is(err, accounts.ErrBadCredentials) {
 			t.Fatal(err)
 		}
 	}
@@ -287,14 +289,14 @@ func TestDynamicSealed(t *testing.T) {
 	dir := t.TempDir()
 	k1, k2, k3 := testKey(1), testKey(2), testKey(3)
 	clear, _ := newProcess(t, dir)
-	put(t, NewDirectory([]Source{clear}, nil), Record{Name: "clear@example.com", Secret: "MARKED-clear"})
+	put(t, accounts.NewDirectory([]accounts.Source{clear}, nil), accounts.Record{Name: "clear@example.com", Secret: "MARKED-clear"})
 	old, _ := newProcess(t, dir, k1)
-	d := NewDirectory([]Source{old}, nil)
-	put(t, d, Record{Name: "a@example.com", RefreshToken: "MARKED-token"})
+	d := accounts.NewDirectory([]accounts.Source{old}, nil)
+	put(t, d, accounts.Record{Name: "a@example.com", RefreshToken: "MARKED-token"})
 	if a, ok := d.Lookup("clear@example.com"); !ok || a.Secret != "MARKED-clear" {
 		t.Error("a record from before the key is not read")
 	}
-	put(t, d, Record{Name: "clear@example.com", Secret: "MARKED-sealed"})
+	put(t, d, accounts.Record{Name: "clear@example.com", Secret: "MARKED-sealed"})
 	_ = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() {
 			return err
@@ -307,37 +309,37 @@ func TestDynamicSealed(t *testing.T) {
 	})
 
 	rotated, _ := newProcess(t, dir, k2, k1)
-	d = NewDirectory([]Source{rotated}, nil)
+	d = accounts.NewDirectory([]accounts.Source{rotated}, nil)
 	if a, ok := d.Lookup("a@example.com"); !ok || a.RefreshToken != "MARKED-token" {
 		t.Fatal("the second key does not open")
 	}
-	put(t, d, Record{Name: "b@example.com", RefreshToken: "other"})
+	put(t, d, accounts.Record{Name: "b@example.com", RefreshToken: "other"})
 
 	before := readAll(t, dir)
 	wrong, _ := newProcess(t, dir, k3)
-	d = NewDirectory([]Source{wrong}, nil)
-	if _, err := d.Authenticate(t.Context(), "a@example.com", "x"); !errors.Is(err, ErrUnavailable) {
+	d = accounts.NewDirectory([]accounts.Source{wrong}, nil)
+	if _, err := d.Authenticate(t.Context(), "a@example.com", "x"); !errors.Is(err, accounts.ErrUnavailable) {
 		t.Errorf("wrong key, before loading: %v", err)
 	}
 	if err := wrong.Reload(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.Authenticate(t.Context(), "a@example.com", "x"); !errors.Is(err, ErrUnavailable) {
+	if _, err := d.Authenticate(t.Context(), "a@example.com", "x"); !errors.Is(err, accounts.ErrUnavailable) {
 		t.Errorf("wrong key, after loading: %v", err)
 	}
 	if ps := d.Problems(); len(ps) != 3 || !strings.Contains(ps[0].Message, "not configured") {
 		t.Errorf("problems: %v", ps)
 	}
-	if _, err := d.PutRecord(t.Context(), Record{Name: "a@example.com", Upstream: "u"}, Condition{}); !errors.Is(err, ErrSealed) {
+	if _, err := d.PutRecord(t.Context(), accounts.Record{Name: "a@example.com", Upstream: "u"}, accounts.Condition{}); !errors.Is(err, accounts.ErrSealed) {
 		t.Errorf("put over a sealed record: %v", err)
 	}
-	if err := d.Delete(t.Context(), "a@example.com", Condition{}); !errors.Is(err, ErrSealed) {
+	if err := d.Delete(t.Context(), "a@example.com", accounts.Condition{}); !errors.Is(err, accounts.ErrSealed) {
 		t.Errorf("delete of a sealed record: %v", err)
 	}
 	if after := readAll(t, dir); after != before {
 		t.Error("the wrong key changed the storage")
 	}
-	put(t, d, Record{Name: "new@example.com"})
+	put(t, d, accounts.Record{Name: "new@example.com"})
 
 	// A record that was moved to another account's place does not open.
 	blob, err := os.ReadFile(filepath.Join(dir, storageKey("a@example.com")))
@@ -348,7 +350,7 @@ func TestDynamicSealed(t *testing.T) {
 		t.Fatal(err)
 	}
 	moved, _ := newProcess(t, dir, k1)
-	if a, ok := NewDirectory([]Source{moved}, nil).Lookup("victim@example.com"); ok {
+	if a, ok := accounts.NewDirectory([]accounts.Source{moved}, nil).Lookup("victim@example.com"); ok {
 		t.Errorf("moved record opened: %v", a)
 	}
 }
@@ -356,12 +358,12 @@ func TestDynamicSealed(t *testing.T) {
 func readAll(t *testing.T, dir string) string {
 	t.Helper()
 	var b strings.Builder
-	entries, err := os.ReadDir(filepath.Join(dir, dynamicPrefix))
+	entries, err := os.ReadDir(filepath.Join(dir, prefix))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, e := range entries {
-		blob, err := os.ReadFile(filepath.Join(dir, dynamicPrefix, e.Name()))
+		blob, err := os.ReadFile(filepath.Join(dir, prefix, e.Name()))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -377,8 +379,8 @@ func TestDynamicSurvivesReload(t *testing.T) {
 	st := &countingStorage{id: t.Name()}
 	st.Path = dir
 	first := provisionDynamic(t, st)
-	d := NewDirectory([]Source{first}, nil)
-	put(t, d, Record{Name: "a@example.com"})
+	d := accounts.NewDirectory([]accounts.Source{first}, nil)
+	put(t, d, accounts.Record{Name: "a@example.com"})
 	if err := d.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -388,7 +390,7 @@ func TestDynamicSurvivesReload(t *testing.T) {
 	second := &countingStorage{id: t.Name()}
 	second.Path = dir
 	next := provisionDynamic(t, second)
-	d2 := NewDirectory([]Source{next}, nil)
+	d2 := accounts.NewDirectory([]accounts.Source{next}, nil)
 	if err := d2.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -400,14 +402,14 @@ func TestDynamicSurvivesReload(t *testing.T) {
 	if n := second.loads.Load(); n > 1 {
 		t.Errorf("%d reads after the reload", n)
 	}
-	put(t, d2, Record{Name: "b@example.com"})
+	put(t, d2, accounts.Record{Name: "b@example.com"})
 	d2.Stop()
 }
 
 func TestDynamicBadRecordCanBeRepaired(t *testing.T) {
 	dir := t.TempDir()
 	src, st := newProcess(t, dir)
-	d := NewDirectory([]Source{src}, nil)
+	d := accounts.NewDirectory([]accounts.Source{src}, nil)
 	key := storageKey("a@example.com")
 	err := st.Store(t.Context(), key, []byte(`{"v":1,"rev":"r","record":{"name":"a@example.com","upstream":"u","source_ip":"nonsense"}}`))
 	if err != nil {
@@ -419,13 +421,13 @@ func TestDynamicBadRecordCanBeRepaired(t *testing.T) {
 	if ps := d.Problems(); len(ps) != 1 || ps[0].Field != "source_ip" || ps[0].Account != "a@example.com" || ps[0].File != key {
 		t.Errorf("problems: %v", ps)
 	}
-	if _, err := d.Patch(t.Context(), "a@example.com", []byte(`{"source_ip":null}`), Condition{Versions: []string{"r"}}); err != nil {
+	if _, err := d.Patch(t.Context(), "a@example.com", []byte(`{"source_ip":null}`), accounts.Condition{Versions: []string{"r"}}); err != nil {
 		t.Error(err)
 	}
 	if ps := d.Problems(); len(ps) != 0 {
 		t.Errorf("problems: %v", ps)
 	}
-	if src.Index().loading.Load() {
+	if src.Index().Loading() {
 		t.Error("still loading")
 	}
 }

@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package accounts
+package password
 
 import (
 	"crypto/rand"
@@ -21,47 +21,47 @@ import (
 	"fmt"
 )
 
-// passwordLetters are 32, of 5 bits each, without 0, 1, l and o, which are
+// letters are 32, of 5 bits each, without 0, 1, l and o, which are
 // mistaken for others when a password is typed into a device.
-const passwordLetters = "abcdefghijkmnpqrstuvwxyz23456789"
+const letters = "abcdefghijkmnpqrstuvwxyz23456789"
 
 // The lengths of generated passwords. Devices take 16 characters (HP), 20 or
 // 31 (Dell); 16 are 80 random bits, and 12, the least, are 60.
 const (
-	DefaultPasswordLength = 16
-	MinPasswordLength     = 12
-	MaxPasswordLength     = 31
+	DefaultLength = 16
+	MinLength     = 12
+	MaxLength     = 31
 )
 
-// GeneratePassword is GeneratePasswordOf the default length.
-func GeneratePassword() (plain, hash string) {
-	plain, hash, err := GeneratePasswordOf(DefaultPasswordLength)
+// Generate is GenerateOf the default length.
+func Generate() (plain, hash string) {
+	plain, hash, err := GenerateOf(DefaultLength)
 	if err != nil {
 		panic(err) // the default is within the bounds
 	}
 	return plain, hash
 }
 
-// GeneratePasswordOf returns a password of so many random letters and digits,
+// GenerateOf returns a password of so many random letters and digits,
 // and its hash for Record.PasswordHashes.
 //
 // So many random bits need no slow hash: the hash is a plain SHA-256, which
 // costs a microsecond per login. To try half of 80 bits takes a thousand billion
 // tries a second for 19,000 years.
-func GeneratePasswordOf(length int) (plain, hash string, err error) {
-	if length < MinPasswordLength || length > MaxPasswordLength {
-		return "", "", fmt.Errorf("the length of a generated password must be from %d to %d, not %d", MinPasswordLength, MaxPasswordLength, length)
+func GenerateOf(length int) (plain, hash string, err error) {
+	if length < MinLength || length > MaxLength {
+		return "", "", fmt.Errorf("the length of a generated password must be from %d to %d, not %d", MinLength, MaxLength, length)
 	}
 	b := make([]byte, length)
 	_, _ = rand.Read(b) // never fails: crypto/rand crashes the program instead
 	for i := range b {
-		b[i] = passwordLetters[b[i]%byte(len(passwordLetters))]
+		b[i] = letters[b[i]%byte(len(letters))]
 	}
 	return string(b), HashGenerated(string(b)), nil
 }
 
-// PasswordBits is the entropy of a generated password of that length.
-func PasswordBits(length int) int { return 5 * length }
+// Bits is the entropy of a generated password of that length.
+func Bits(length int) int { return 5 * length }
 
 // HashGenerated returns the hash of a generated password. It is not for
 // passwords that people choose: `caddy hash-password` hashes those.
