@@ -96,7 +96,7 @@ type Server struct {
 
 	// MaxConnsBeforeLogin is the number of connections at a time that have
 	// neither logged in nor begun a message. One more ends the oldest of them.
-	// Default: half of MaxConns, and at least 100.
+	// Default: half of max_conns, and at least 100.
 	MaxConnsBeforeLogin int `json:"max_conns_before_login,omitempty"`
 
 	// PlaintextAuth are the networks whose clients may log in without TLS.

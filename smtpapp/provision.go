@@ -43,6 +43,10 @@ const (
 	defaultAuthDelay       = 250 * time.Millisecond
 	maxAuthTries           = 3
 
+	// patience is how long a transaction may be without progress while others
+	// wait for its connection to the provider.
+	patience = 30 * time.Second
+
 	// minGuests keeps a server for few clients from crowding them out when
 	// they all come at once.
 	minGuests = 100
@@ -75,6 +79,7 @@ func (s *Server) provision(ctx caddy.Context, a *App, name string) (needsCert bo
 			BareNewline:    bareNewlines[s.BareNewline],
 			Strict:         s.Strict,
 			LoginTimeout:   time.Duration(s.LoginTimeout),
+			Patience:       patience,
 			CommandTimeout: time.Duration(s.CommandTimeout),
 			BodyIdle:       time.Duration(s.BodyIdleTimeout),
 			BodyTimeout:    time.Duration(s.BodyTimeout),

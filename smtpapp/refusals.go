@@ -182,6 +182,10 @@ var explanations = map[smtpserver.Cause]explanation{
 		zapcore.WarnLevel, messageRefused,
 		"the client took too long for its login; raise login_timeout if it is that slow",
 	},
+	smtpserver.CauseStalled: {
+		zapcore.WarnLevel, messageRefused,
+		"the client began a message and did not go on while others waited for the connection to the provider: its network, or a crash",
+	},
 	smtpserver.CauseClientGone: {
 		zapcore.WarnLevel, messageRefused,
 		"the client left before it heard that its message was accepted, and will send it twice: raise its timeout",

@@ -315,6 +315,12 @@ func (s *session) Data(body io.Reader) (*relay.Reply, error) {
 	return reply, nil
 }
 
+// Stalled implements smtpserver.Session.
+func (s *session) Stalled() bool {
+	h, ok := s.tx.(relay.Holder)
+	return ok && h.Wanted()
+}
+
 // Finish implements smtpserver.Session.
 func (s *session) Finish(res *smtpserver.Result) {
 	if d, ok := s.tx.(relay.Describer); ok {

@@ -168,7 +168,9 @@ func (c *Conn) failed(err error) {
 	case isTimeout(err):
 		c.close(relay.ReplyIdleTimeout, EndTimeout)
 		cause := CauseTimeout
-		if by := c.limitLogin(); !by.IsZero() && !time.Now().Before(by) {
+		if errors.Is(err, errStalled) {
+			cause = CauseStalled
+		} else if by := c.limitLogin(); !by.IsZero() && !time.Now().Before(by) {
 			cause = CauseLoginTimeout
 		}
 		c.s.Refused(Refusal{Cause: cause, Reply: relay.ReplyIdleTimeout})
