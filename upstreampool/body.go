@@ -60,6 +60,7 @@ func (t *transaction) Data(ctx context.Context, body io.Reader) (relay.Reply, er
 
 // transfer sends what is in buf and, unless that is all, the rest of the body.
 func (t *transaction) transfer(ctx context.Context, buf *smtpclient.Body, eof bool, body io.Reader) (relay.Reply, error) {
+	t.inBody = true
 	out := t.c.Transfer(ctx, &t.env, buf, eof, body)
 	if out.UnknownBDAT {
 		out = t.withoutBDAT(ctx, out, buf, eof, body)

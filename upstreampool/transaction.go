@@ -38,6 +38,7 @@ type transaction struct {
 
 	stale    bool         // the connection waited in the pool and may have died there
 	mailed   bool         // MAIL was sent
+	inBody   bool         // its octets are being sent
 	fatal    *relay.Reply // the connection is gone: the answer to everything
 	accepted int          // recipients
 	orphan   limits.Slot  // of the connection that was not replaced

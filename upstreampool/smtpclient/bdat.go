@@ -99,7 +99,7 @@ func (c *Conn) bdat(ctx context.Context, buf *Body, eof bool, body io.Reader) Ou
 		if err := c.armContext(ctx, c.cfg.DataTimeout); err != nil {
 			return Lost(false)
 		}
-		if !c.silent() {
+		if !c.Silent() {
 			return c.unasked()
 		}
 		if err := c.write(buf.with(h)); err != nil {
@@ -196,7 +196,7 @@ func (c *Conn) lastWords() Outcome {
 
 // refusedEarly reads the reply that the provider sent in the middle of the body.
 func (c *Conn) refusedEarly() (Outcome, bool) {
-	if c.silent() {
+	if c.Silent() {
 		return Outcome{}, false
 	}
 	out := c.lastWords()

@@ -113,7 +113,7 @@ func (c *Conn) keep(b []byte) {
 
 // command sends one line and reads its reply.
 func (c *Conn) command(line []byte) (int, error) {
-	if !c.silent() {
+	if !c.Silent() {
 		return 0, errUnasked
 	}
 	return c.exchange(line)

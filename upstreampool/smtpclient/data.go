@@ -44,7 +44,7 @@ func (c *Conn) TransferData(ctx context.Context, buf *Body, eof bool, body io.Re
 		return Outcome{Err: relay.ReplyBareNewline, Sound: true}
 	}
 
-	if !c.silent() {
+	if !c.Silent() {
 		return c.unasked()
 	}
 	code, err := c.exchange([]byte("DATA\r\n"))

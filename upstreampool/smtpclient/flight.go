@@ -46,7 +46,7 @@ func (c *Conn) Flight(ctx context.Context, e *Envelope, rcpts []relay.Recipient,
 	if err := c.armContext(ctx, c.cfg.CommandTimeout); err != nil {
 		return &FlightError{Err: err}
 	}
-	if !c.silent() {
+	if !c.Silent() {
 		return c.goodbye(0)
 	}
 	if !c.caps.pipelining {
@@ -105,7 +105,7 @@ func (c *Conn) stepwise(e *Envelope, rcpts []relay.Recipient, errs []error, mail
 		if err := c.expectReset(); err != nil {
 			return err
 		}
-		if !c.silent() {
+		if !c.Silent() {
 			return c.goodbye(0)
 		}
 	}
@@ -128,7 +128,7 @@ func (c *Conn) stepwise(e *Envelope, rcpts []relay.Recipient, errs []error, mail
 			errs[i] = e.Refused
 			continue
 		}
-		if !asked && !c.silent() {
+		if !asked && !c.Silent() {
 			return c.goodbye(1)
 		}
 		asked = false

@@ -18,7 +18,7 @@ package smtpclient
 
 import "net"
 
-// readiness can't ask here: silent listens for a moment instead.
+// readiness can't ask here: Silent listens for a moment instead.
 type readiness struct{}
 
 func (*readiness) init(net.Conn) {}

@@ -47,7 +47,7 @@ func (c *Conn) Single(ctx context.Context, e *Envelope, to *relay.Recipient, buf
 	if err := c.armContext(ctx, c.cfg.DataTimeout); err != nil {
 		return Lost(false), true
 	}
-	if !c.silent() {
+	if !c.Silent() {
 		out := c.unasked()
 		out.Untouched = true
 		return out, true

@@ -32,13 +32,13 @@ import (
 
 var errUnasked = errors.New("the provider sent a reply that answers nothing")
 
-// probe is how long silent listens to a connection that can't be asked.
+// probe is how long Silent listens to a connection that can't be asked.
 const probe = time.Millisecond
 
-// silent reports whether the connection is open and nothing has come that was
+// Silent reports whether the connection is open and nothing has come that was
 // not asked for: to the reader, to the socket, or into TLS, which can hold a
 // record that the socket no longer shows. It makes no round trip.
-func (c *Conn) silent() bool {
+func (c *Conn) Silent() bool {
 	if c.Leftover() {
 		return false
 	}

@@ -62,14 +62,14 @@ func TestTicketsAreNoReply(t *testing.T) {
 	if !c.ready.known() || c.ready.quiet() {
 		t.Fatal("no ticket has come")
 	}
-	if !c.silent() {
+	if !c.Silent() {
 		t.Error("a ticket was taken for a reply")
 	}
 	// A reply behind it is one.
 	if _, err := io.WriteString(peer, "250 2.0.0 stray\r\n"); err != nil {
 		t.Fatal(err)
 	}
-	if c.silent() {
+	if c.Silent() {
 		t.Error("a reply was not seen")
 	}
 }
@@ -107,7 +107,7 @@ func BenchmarkSilent(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				if !c.silent() {
+				if !c.Silent() {
 					b.Fatal("not silent")
 				}
 			}
