@@ -38,7 +38,7 @@ var allowedImports = map[string][]string{
 	"relay":        {"accounts"},
 	"smtpapp":      {"accounts", "accounts/password", "relay", "internal/front", "internal/nearest", "smtpapp/smtpserver"},
 	"upstreampool": {"accounts", "explain", "grant", "internal/breaker", "internal/generation", "internal/nearest", "limits", "relay"},
-	"oauthtoken":   {"explain", "grant", "internal/breaker", "internal/generation", "internal/seal", "oauthtoken/authserver"},
+	"oauthtoken":   {"explain", "grant", "internal/breaker", "internal/generation", "oauthtoken/authserver", "oauthtoken/tokenstore"},
 	"sandbox":      {"sandbox/webapi"},
 
 	// What a password is worth, for whatever knows names; and the accounts of
@@ -48,6 +48,8 @@ var allowedImports = map[string][]string{
 
 	// An authorization server as its client sees it; no token is kept there.
 	"oauthtoken/authserver": {"explain", "internal/redact"},
+	// What is kept of a grant, and where.
+	"oauthtoken/tokenstore": {"internal/seal", "oauthtoken/authserver"},
 
 	// A provider's HTTP side, in whose parser no transport may have a part.
 	"sandbox/webapi": {},
@@ -84,7 +86,7 @@ var allowedImports = map[string][]string{
 
 	"caddymodule": {
 		"accounts", "accounts/dynamic", "caddymodule/admin", "caddymodule/command", "caddymodule/logbuffer", "caddymodule/statuspage",
-		"internal/nearest", "oauthtoken", "oauthtoken/authserver", "sandbox", "smtpapp", "spool", "transports/graph", "upstreampool",
+		"internal/nearest", "oauthtoken", "oauthtoken/authserver", "oauthtoken/tokenstore", "sandbox", "smtpapp", "spool", "transports/graph", "upstreampool",
 	},
 	"caddymodule/admin":       {"accounts", "explain", "grant", "oauthtoken", "oauthtoken/authserver", "operate", "smtpapp", "spool", "upstreampool"},
 	"caddymodule/command":     {"accounts", "accounts/password", "caddymodule/admin", "explain", "grant", "internal/nearest", "operate", "operate/migrate", "sandbox", "spool"},
