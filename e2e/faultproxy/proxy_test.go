@@ -98,7 +98,7 @@ func talk(t *testing.T, kind Kind, mean int, secure bool) (*Proxy, string) {
 	buf := make([]byte, 1024)
 	for _, s := range []string{"", "EHLO x\r\n", "BDAT 0 LAST\r\n"} {
 		_, _ = io.WriteString(c, s)
-		for wait := 5 * longest; ; wait = 3 * lateness {
+		for wait := 5 * longest; ; wait = grace + 3*lateness {
 			_ = c.SetReadDeadline(time.Now().Add(wait))
 			n, err := c.Read(buf)
 			got.Write(buf[:n])
