@@ -221,8 +221,13 @@ func TestRandomEnvelopes(t *testing.T) {
 	tr, sb, _ := start(t, Transport{RatePerAccount: many, RecipientsPerAccount: many})
 	strict, rewriting := *tr, *tr
 	rewriting.Rewrite = true
-	rewriting.client = newClient(&rewriting)
-	defer rewriting.client.http.CloseIdleConnections()
+	if err := rewriting.Bind(tr.Name()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = rewriting.Detach() })
+	if err := rewriting.Attach(); err != nil {
+		t.Fatal(err)
+	}
 	rnd := rand.New(rand.NewPCG(1, 15))
 	g := generator{rnd}
 	seen, acked := uint64(0), 0
