@@ -153,3 +153,9 @@ func (f *flow) stop() progress {
 	}
 	return nothing
 }
+
+// Reader returns the body as it would leave, for tests.
+func (b *Body) Reader() io.Reader {
+	f, _ := b.open(time.Hour, func() {})
+	return f
+}

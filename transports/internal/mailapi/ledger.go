@@ -76,13 +76,11 @@ func (u *Upstream) limits() limits.Config {
 	return limits.Config{Limits: u.Limits, Storage: u.Storage, Logger: u.Logger}
 }
 
-// limiter returns who counts for u: the upstream whose ledger it shares, or its
-// own.
+// limiter returns what counts for u: the limiter of the upstream whose ledger it
+// shares, which is nil as long as that has not started, or its own.
 func (l *ledger) limiter(u *Upstream) limits.Limiter {
 	if u.shared != nil {
-		if lim := u.shared.Limiter(); lim != nil {
-			return lim
-		}
+		return u.shared.Limiter()
 	}
 	l.ownMu.Lock()
 	defer l.ownMu.Unlock()
@@ -184,6 +182,10 @@ func (l *ledger) sweep() {
 func (l *ledger) enter(ctx context.Context, u *Upstream, a *accounts.Account) (*place, time.Duration, error) {
 	start := time.Now()
 	deadline := start.Add(u.MaxWait)
+	lim := l.limiter(u)
+	if lim == nil {
+		return nil, 0, relay.ReplyNoConnection
+	}
 	l.mu.Lock()
 	b := l.box(a)
 	if held := l.heldUntil(b); held.After(deadline) {
@@ -198,7 +200,7 @@ func (l *ledger) enter(ctx context.Context, u *Upstream, a *accounts.Account) (*
 	b.reserving++
 	l.mu.Unlock()
 
-	p := &place{l: l, b: b, acct: l.limiter(u).Account(boxKey(a), a.Name, a.Limits)}
+	p := &place{l: l, b: b, acct: lim.Account(boxKey(a), strings.ToLower(a.Name), a.Limits)}
 	var err error
 	p.slot, err = p.acct.Reserve(ctx, limits.Request{MaxWait: u.MaxWait, MaxWaiting: maxWaiting - queued})
 	var reply *relay.Reply
@@ -344,7 +346,11 @@ func (l *ledger) fill(st *relay.UpstreamStatus) {
 
 // account adds what is left to an account.
 func (l *ledger) account(u *Upstream, a *accounts.Account, st *relay.AccountStatus) {
-	acct := l.limiter(u).Account(boxKey(a), a.Name, a.Limits)
+	lim := l.limiter(u)
+	if lim == nil {
+		return
+	}
+	acct := lim.Account(boxKey(a), strings.ToLower(a.Name), a.Limits)
 	defer acct.Close()
 	counted := acct.Status(context.Background())
 	st.MaxConns, st.Concurrency = u.Limits.MaxConns, u.Limits.MaxConns
