@@ -30,6 +30,7 @@ import (
 	"github.com/caddymail/mailgateway/sandbox"
 	"github.com/caddymail/mailgateway/smtpapp"
 	"github.com/caddymail/mailgateway/spool"
+	"github.com/caddymail/mailgateway/transports/gmail"
 	"github.com/caddymail/mailgateway/transports/graph"
 	"github.com/caddymail/mailgateway/upstreampool"
 )
@@ -51,6 +52,7 @@ func apps() map[string]any {
 var guests = map[string]func() any{
 	"transport smtp":  func() any { return new(upstreampool.SMTPTransport) },
 	"transport graph": func() any { return new(graph.Transport) },
+	"transport gmail": func() any { return new(gmail.Transport) },
 	"transport spool": func() any { return new(spool.Transport) },
 	"store storage":   func() any { return new(tokenstore.StorageStore) },
 	"source inline":   func() any { return new(accounts.InlineSource) },
