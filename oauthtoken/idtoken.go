@@ -193,13 +193,13 @@ func (p *Provider) belongs(mailbox string, id *Identity, names []string) error {
 	if slices.ContainsFunc(names, func(s string) bool { return strings.EqualFold(s, mailbox) }) {
 		return nil
 	}
-	return fmt.Errorf("%w: '%s' in place of '%s'", ErrIdentity, sanitize(id.shown()), mailbox)
+	return &IdentityError{Used: sanitize(id.shown()), Expected: mailbox}
 }
 
 // expect returns an error if another identity has consented than before.
 func (i *Identity) expect(got *Identity) error {
 	if got == nil || !i.same(got) {
-		return fmt.Errorf("%w: '%s' in place of '%s', who consented before", ErrIdentity, sanitize(got.shown()), sanitize(i.shown()))
+		return &IdentityError{Used: sanitize(got.shown()), Expected: sanitize(i.shown()), before: true}
 	}
 	return nil
 }
