@@ -38,7 +38,7 @@ var allowedImports = map[string][]string{
 	"relay":        {"accounts"},
 	"smtpapp":      {"accounts", "accounts/password", "relay", "internal/front", "internal/nearest", "smtpapp/smtpserver"},
 	"upstreampool": {"accounts", "explain", "grant", "internal/breaker", "internal/generation", "internal/nearest", "limits", "relay"},
-	"oauthtoken":   {"explain", "grant", "internal/breaker", "internal/generation", "internal/redact", "internal/seal"},
+	"oauthtoken":   {"explain", "grant", "internal/breaker", "internal/generation", "oauthtoken/authserver", "oauthtoken/tokenstore"},
 	"sandbox":      {"sandbox/webapi"},
 
 	// What a password is worth, for whatever knows names; and the accounts of
@@ -46,12 +46,20 @@ var allowedImports = map[string][]string{
 	"accounts/password": {},
 	"accounts/dynamic":  {"accounts", "internal/generation", "internal/seal"},
 
+	// An authorization server as its client sees it; no token is kept there.
+	"oauthtoken/authserver": {"explain", "internal/redact"},
+	// What is kept of a grant, and where.
+	"oauthtoken/tokenstore": {"internal/seal", "oauthtoken/authserver"},
+
 	// A provider's HTTP side, in whose parser no transport may have a part.
 	"sandbox/webapi": {},
 
 	// Kinds of upstreams beside SMTP.
-	"transports/graph":             {"accounts", "grant", "internal/generation", "limits", "relay", "transports/internal/envelope"},
+	"transports/graph":             {"accounts", "grant", "relay", "transports/internal/envelope", "transports/internal/mailapi"},
+	"transports/gmail":             {"accounts", "grant", "relay", "transports/internal/envelope", "transports/internal/mailapi"},
 	"transports/internal/envelope": {},
+	"transports/internal/apitest":  {"accounts", "grant", "relay", "sandbox"},
+	"transports/internal/mailapi":  {"accounts", "grant", "internal/generation", "limits", "relay", "transports/internal/envelope"},
 
 	// An upstream in front of another.
 	"spool": {"accounts", "internal/filelock", "internal/generation", "internal/seal", "relay"},
@@ -77,17 +85,32 @@ var allowedImports = map[string][]string{
 	// What an operator sees and does, over all apps; no route, command or page.
 	// Other programs' accounts: records and Caddyfile text, nothing that runs.
 	"operate/migrate": {"accounts"},
-	"operate":         {"accounts", "explain", "grant", "internal/nearest", "oauthtoken", "relay", "smtpapp", "upstreampool"},
+	"operate":         {"accounts", "explain", "grant", "internal/nearest", "oauthtoken", "oauthtoken/authserver", "relay", "smtpapp", "upstreampool"},
 
 	// The pages of mailbox owners. Glue may import them; they know no route of
 	// the admin API and no command.
-	"connect": {"accounts", "internal/seal", "oauthtoken", "operate"},
+	"connect": {"accounts", "internal/seal", "oauthtoken", "oauthtoken/authserver", "operate"},
 
 	"caddymodule": {
-		"accounts", "accounts/dynamic", "connect", "caddymodule/admin", "caddymodule/command", "caddymodule/logbuffer", "caddymodule/statuspage",
-		"internal/nearest", "oauthtoken", "sandbox", "smtpapp", "spool", "transports/graph", "upstreampool",
+		"accounts",
+		"accounts/dynamic",
+		"caddymodule/admin",
+		"caddymodule/command",
+		"caddymodule/logbuffer",
+		"caddymodule/statuspage",
+		"connect",
+		"internal/nearest",
+		"oauthtoken",
+		"oauthtoken/authserver",
+		"oauthtoken/tokenstore",
+		"sandbox",
+		"smtpapp",
+		"spool",
+		"transports/gmail",
+		"transports/graph",
+		"upstreampool",
 	},
-	"caddymodule/admin":       {"accounts", "connect", "explain", "grant", "oauthtoken", "operate", "smtpapp", "spool", "upstreampool"},
+	"caddymodule/admin":       {"accounts", "connect", "explain", "grant", "oauthtoken", "oauthtoken/authserver", "operate", "smtpapp", "spool", "upstreampool"},
 	"caddymodule/command":     {"accounts", "accounts/password", "caddymodule/admin", "connect", "explain", "grant", "internal/nearest", "operate", "operate/migrate", "sandbox", "spool"},
 	"caddymodule/statuspage":  {"accounts", "explain", "oauthtoken", "operate", "relay", "smtpapp", "upstreampool"},
 	"caddymodule/logbuffer":   {},
@@ -95,7 +118,7 @@ var allowedImports = map[string][]string{
 }
 
 // testImports are what tests of any room may import as well.
-var testImports = []string{"accounts/password", "caddymodule/gatewaytest", "internal/freeport", "internal/testpki", "sandbox"}
+var testImports = []string{"accounts/password", "caddymodule/gatewaytest", "internal/freeport", "internal/testpki", "sandbox", "transports/internal/apitest"}
 
 // webRooms hold HTTP handlers that are no glue.
 var webRooms = []string{"connect"}
@@ -204,6 +227,7 @@ func TestForbidden(t *testing.T) {
 		isTest, want  bool
 	}{
 		{"oauthtoken", ours + "accounts", false, true},
+		{"oauthtoken/authserver", ours + "oauthtoken", false, true},
 		{"smtpapp", ours + "upstreampool", false, true},
 		{"accounts/password", ours + "accounts", false, true},
 		{"accounts", ours + "accounts/dynamic", false, true},

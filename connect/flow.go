@@ -31,7 +31,7 @@ import (
 	"github.com/caddyserver/certmagic"
 
 	"github.com/caddymail/mailgateway/internal/seal"
-	"github.com/caddymail/mailgateway/oauthtoken"
+	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 )
 
 const (
@@ -41,7 +41,7 @@ const (
 
 // flow is a consent under way, as its cookie holds it.
 type flow struct {
-	Login oauthtoken.FlowState `json:"l"`
+	Login authserver.FlowState `json:"l"`
 	// Token is the invitation's: the browser goes back to its page.
 	Token string    `json:"t"`
 	Begun time.Time `json:"b"`

@@ -35,6 +35,7 @@ import (
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/internal/seal"
 	"github.com/caddymail/mailgateway/oauthtoken"
+	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 	"github.com/caddymail/mailgateway/operate"
 )
 
@@ -217,7 +218,7 @@ func (h *Handler) redirectURI(provider string) string {
 
 // find loads an invitation that can be used, with its account and provider, or
 // shows why it cannot.
-func (h *Handler) find(ctx context.Context, token string, when time.Time) (*Invitation, *accounts.Account, *oauthtoken.Provider, page, error) {
+func (h *Handler) find(ctx context.Context, token string, when time.Time) (*Invitation, *accounts.Account, *authserver.Provider, page, error) {
 	inv, err := Invitations{h.storage}.ByToken(ctx, token)
 	if err != nil {
 		return nil, nil, nil, page{Kind: "unknown"}, err
@@ -236,7 +237,7 @@ func (h *Handler) find(ctx context.Context, token string, when time.Time) (*Invi
 }
 
 // target is the account of an invitation and its provider, as they are now.
-func target(ctx context.Context, inv *Invitation) (*accounts.Account, *oauthtoken.Provider, error) {
+func target(ctx context.Context, inv *Invitation) (*accounts.Account, *authserver.Provider, error) {
 	dir, err := operate.Directory()
 	if err != nil {
 		return nil, nil, err
@@ -253,7 +254,7 @@ func target(ctx context.Context, inv *Invitation) (*accounts.Account, *oauthtoke
 }
 
 // ProviderOf returns the provider that an account's owner consents at.
-func ProviderOf(a *accounts.Account) (*oauthtoken.Provider, error) {
+func ProviderOf(a *accounts.Account) (*authserver.Provider, error) {
 	name, err := operate.ProviderOf(a.Upstream)
 	if err != nil {
 		return nil, err
@@ -293,7 +294,7 @@ func (h *Handler) serveInvitation(w http.ResponseWriter, r *http.Request, token 
 }
 
 // describe says whose consent is asked for what.
-func (h *Handler) describe(p *page, provider *oauthtoken.Provider) {
+func (h *Handler) describe(p *page, provider *authserver.Provider) {
 	p.Provider, p.Scopes = providerTitle(provider.Kind, provider.Name()), provider.Scopes
 	p.Revoke = revokeAt[provider.Kind]
 	p.AdminURL = provider.AdminConsentURL(h.redirectURI(provider.Name()), "admin")
@@ -313,7 +314,7 @@ func (h *Handler) start(w http.ResponseWriter, r *http.Request, token string) er
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), 20*time.Second)
 	defer cancel()
-	f, err := provider.AuthCodeFlow(ctx, oauthtoken.LoginOptions{
+	f, err := provider.AuthCodeFlow(ctx, authserver.LoginOptions{
 		Mailbox: inv.owner(), RedirectURL: h.redirectURI(provider.Name()), PickAccount: r.PostFormValue("pick") != "",
 	})
 	if err != nil {

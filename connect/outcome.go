@@ -17,6 +17,7 @@ package connect
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/url"
 	"regexp"
 	"time"
@@ -24,6 +25,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/oauthtoken"
+	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 	"github.com/caddymail/mailgateway/operate"
 )
 
@@ -60,7 +62,7 @@ func (h *Handler) finish(ctx context.Context, f flow, query url.Values) outcome 
 	if err != nil {
 		return outcome{Kind: "failed"}
 	}
-	var consent *oauthtoken.Consent
+	var consent *authserver.Consent
 	if err = usable(inv, f.Begun); err == nil {
 		consent, err = h.keep(ctx, inv, f, query)
 	}
@@ -80,12 +82,16 @@ func (h *Handler) finish(ctx context.Context, f flow, query url.Values) outcome 
 }
 
 // keep stores a consent and uses the invitation up, both or neither.
-func (h *Handler) keep(ctx context.Context, inv *Invitation, f flow, query url.Values) (*oauthtoken.Consent, error) {
+func (h *Handler) keep(ctx context.Context, inv *Invitation, f flow, query url.Values) (*authserver.Consent, error) {
 	app, err := operate.App[*oauthtoken.App]("oauth_tokens")
 	if err != nil {
 		return nil, err
 	}
-	consent, err := app.Resume(ctx, f.Login, query)
+	p, ok := app.Provider(f.Login.Provider)
+	if !ok {
+		return nil, fmt.Errorf("provider '%s' is not configured in oauth_tokens", f.Login.Provider)
+	}
+	consent, err := p.Resume(ctx, f.Login, query)
 	if err != nil {
 		return nil, err
 	}
@@ -115,10 +121,10 @@ func outcomeOf(err error) outcome {
 	if err == nil {
 		return outcome{Kind: "done"}
 	}
-	if e, ok := errors.AsType[*oauthtoken.IdentityError](err); ok {
+	if e, ok := errors.AsType[*authserver.IdentityError](err); ok {
 		return outcome{Kind: "wrong_account", Used: e.Used, Expected: e.Expected}
 	}
-	if e, ok := errors.AsType[*oauthtoken.Error](err); ok {
+	if e, ok := errors.AsType[*authserver.Error](err); ok {
 		o := outcome{Kind: "failed", Words: e.Description}
 		switch {
 		case e.Code == "no_refresh_token":
@@ -133,7 +139,7 @@ func outcomeOf(err error) outcome {
 	switch {
 	case errors.Is(err, errScope):
 		return outcome{Kind: "scope"}
-	case errors.Is(err, errNoIdentity), errors.Is(err, oauthtoken.ErrIdentity):
+	case errors.Is(err, errNoIdentity), errors.Is(err, authserver.ErrIdentity):
 		return outcome{Kind: "no_identity"}
 	}
 	return outcome{Kind: "failed"}

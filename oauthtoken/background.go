@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/oauthtoken/tokenstore"
 )
 
 // loop starts what is due in the background.
@@ -32,7 +34,7 @@ func (m *manager) loop() {
 		now := time.Now()
 		if now.Sub(warned) > 24*time.Hour {
 			warned = now
-			m.current.Load().logWarnings(now)
+			m.current.Load().LogWarnings(now)
 		}
 		e, wait := m.sched.next(now)
 		if e != nil {
@@ -81,7 +83,7 @@ func (m *manager) due(e *entry) {
 
 // background says which background refresh a grant needs now, and of which
 // scopes. Where there is none, it sets when to look again.
-func (m *manager) background(p *Provider, e *entry, now time.Time) (kind flightKind, of *scoped) {
+func (m *manager) background(p *served, e *entry, now time.Time) (kind flightKind, of *scoped) {
 	if e.flight != nil {
 		return flightNone, nil // its end looks again
 	}
@@ -155,7 +157,7 @@ func (m *manager) ahead(e *entry, s *scoped, now time.Time) (flightKind, time.Ti
 	}
 	// A refusal that may be lifted is asked about without waiting for the
 	// next message, so that the state is true and an idle consent survives.
-	if s.refused() && !s.askAfter.IsZero() && !s.lastErr.final() {
+	if s.refused() && !s.askAfter.IsZero() && !s.lastErr.Final() {
 		if !now.Before(s.askAfter) {
 			return flightRetry, time.Time{}
 		}
@@ -167,8 +169,8 @@ func (m *manager) ahead(e *entry, s *scoped, now time.Time) (flightKind, time.Ti
 }
 
 // keepAliveAt is when an idle account's consent is to be renewed.
-func (m *manager) keepAliveAt(p *Provider, e *entry) time.Time {
-	if !p.usesStore() || p.keepAlive <= 0 || e.rec == nil || e.rec.RefreshToken == "" || e.rec.Failed != nil {
+func (m *manager) keepAliveAt(p *served, e *entry) time.Time {
+	if !p.UsesStore() || p.keepAlive <= 0 || e.rec == nil || e.rec.RefreshToken == "" || e.rec.Failed != nil {
 		return time.Time{}
 	}
 	last := e.rec.LastRefresh
@@ -183,24 +185,24 @@ func (m *manager) keepAliveAt(p *Provider, e *entry) time.Time {
 
 // scan finds the accounts that the store knows, so that the keep-alive needs
 // no traffic to begin with.
-func (m *manager) scan(p *Provider) {
+func (m *manager) scan(p *served) {
 	defer m.loops.Done()
-	if !p.usesStore() {
+	if !p.UsesStore() {
 		return
 	}
-	keys, err := p.records.store.List(m.ctx, path.Dir(storageKey(m.name, "")))
+	keys, err := p.records.Store.List(m.ctx, path.Dir(tokenstore.StorageKey(m.name, "")))
 	if err != nil {
-		p.logger.Error("listing the token store", zap.Error(storeError("listing", err)))
+		p.logger.Error("listing the token store", zap.Error(tokenstore.StoreError("listing", err)))
 		return
 	}
 	bad := 0
-	var old []*record             // of earlier versions, by account
-	taken := map[string]*record{} // by the account whose record was taken over
+	var old []*tokenstore.Record             // of earlier versions, by account
+	taken := map[string]*tokenstore.Record{} // by the account whose record was taken over
 	for _, key := range keys {
 		if m.ctx.Err() != nil {
 			return
 		}
-		rec, err := p.records.load(m.ctx, key)
+		rec, err := p.records.Load(m.ctx, key)
 		switch {
 		case err != nil:
 			if bad++; bad <= maxBadLogged {
@@ -219,7 +221,7 @@ func (m *manager) scan(p *Provider) {
 	for _, rec := range old {
 		// A process that was killed while it took the record over has left
 		// both: the one must not be refreshed behind the other's back.
-		if by := taken[rec.Subject]; by == nil || !by.took(rec.Subject, rec) {
+		if by := taken[rec.Subject]; by == nil || !by.Took(rec.Subject, rec) {
 			m.found(p, rec.Subject, rec)
 		}
 	}
@@ -244,7 +246,7 @@ func (m *manager) knowsStore() bool {
 const maxBadLogged = 20
 
 // found begins to know a grant from its record.
-func (m *manager) found(p *Provider, subject string, rec *record) {
+func (m *manager) found(p *served, subject string, rec *tokenstore.Record) {
 	now := time.Now()
 	e := m.entry(subject)
 	e.mu.Lock()
@@ -254,9 +256,9 @@ func (m *manager) found(p *Provider, subject string, rec *record) {
 	}
 	e.setRecord(rec)
 	if rec.Failed != nil {
-		e.lastErr, e.lastErrAt = rec.Failed.error(), rec.Failed.At
-		if !e.lastErr.final() {
-			e.refusals, e.askAfter = 1, now.Add(e.lastErr.askAgain(1))
+		e.lastErr, e.lastErrAt = rec.Failed.Err(), rec.Failed.At
+		if !e.lastErr.Final() {
+			e.refusals, e.askAfter = 1, now.Add(e.lastErr.AskAgain(1))
 		}
 		m.setState(e, e.standing())
 	}
@@ -270,8 +272,8 @@ func (m *manager) found(p *Provider, subject string, rec *record) {
 
 // setRecord keeps what is known of the store's record. The access tokens
 // are kept once only, in cur.
-func (e *entry) setRecord(r *record) {
-	r = r.clone()
+func (e *entry) setRecord(r *tokenstore.Record) {
+	r = r.Clone()
 	r.AccessToken, r.Access = "", nil
 	e.rec = r
 }

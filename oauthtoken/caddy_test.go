@@ -23,6 +23,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddymail/mailgateway/oauthtoken/tokenstore"
 )
 
 // caddyConfig is a whole Caddy configuration.
@@ -61,7 +63,7 @@ func TestCaddyReloads(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() {
-		m := running(t).Providers["p"].man
+		m := running(t).served["p"].man
 		if err := caddy.Stop(); err != nil {
 			t.Error(err)
 		}
@@ -80,7 +82,7 @@ func TestCaddyReloads(t *testing.T) {
 	if err := load(map[string]any{"kind": "gogle"}); err == nil || !strings.Contains(err.Error(), "provider 'p': unrecognized kind 'gogle'") {
 		t.Fatalf("error %v", err)
 	}
-	p := running(t).Providers["p"]
+	p := running(t).served["p"]
 	if refs, _ := managers.References(p.key); refs != 1 || p.man.current.Load() != p || s.count() != 1 {
 		t.Fatalf("%d references, %d requests", refs, s.count())
 	}
@@ -112,17 +114,20 @@ func TestValidateTouchesNothing(t *testing.T) {
 func TestAccountWarnings(t *testing.T) {
 	now := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 	day := 24 * time.Hour
-	ms, google := &Provider{providerState: providerState{kind: kinds["microsoft"]}}, &Provider{providerState: providerState{kind: kinds["google"]}}
+	a := newApp(t, map[string]any{"providers": map[string]any{
+		"microsoft": map[string]any{"client_id": "c"}, "google": map[string]any{"client_id": "c"},
+	}})
+	ms, google := a.served["microsoft"], a.served["google"]
 	for name, tc := range map[string]struct {
-		p    *Provider
-		r    *record
+		p    *served
+		r    *tokenstore.Record
 		want string
 	}{
-		"fresh":    {ms, &record{RefreshToken: "r", LastRefresh: now.Add(-day)}, ""},
-		"no token": {ms, &record{LastRefresh: now.Add(-300 * day)}, ""},
-		"idle":     {ms, &record{RefreshToken: "r", LastRefresh: now.Add(-80 * day)}, "lapses after 90 days"},
-		"testing":  {google, &record{RefreshToken: "r", LastRefresh: now, RefreshExpires: now.Add(2 * day)}, "the consent expires at 2026-11-03T00:00:00Z; a Google app in testing"},
-		"far":      {google, &record{RefreshToken: "r", LastRefresh: now, RefreshExpires: now.Add(6 * day)}, ""},
+		"fresh":    {ms, &tokenstore.Record{RefreshToken: "r", LastRefresh: now.Add(-day)}, ""},
+		"no token": {ms, &tokenstore.Record{LastRefresh: now.Add(-300 * day)}, ""},
+		"idle":     {ms, &tokenstore.Record{RefreshToken: "r", LastRefresh: now.Add(-80 * day)}, "lapses after 90 days"},
+		"testing":  {google, &tokenstore.Record{RefreshToken: "r", LastRefresh: now, RefreshExpires: now.Add(2 * day)}, "the consent expires at 2026-11-03T00:00:00Z; a Google app in testing"},
+		"far":      {google, &tokenstore.Record{RefreshToken: "r", LastRefresh: now, RefreshExpires: now.Add(6 * day)}, ""},
 	} {
 		w := strings.Join((*manager)(nil).accountWarnings(tc.p, tc.r, now), "\n")
 		if (w == "") != (tc.want == "") || !strings.Contains(w, tc.want) {

@@ -21,6 +21,9 @@ import (
 	"time"
 
 	"golang.org/x/oauth2"
+
+	"github.com/caddymail/mailgateway/oauthtoken/authserver"
+	"github.com/caddymail/mailgateway/oauthtoken/tokenstore"
 )
 
 // grantToken is an access token with what the hit path needs to judge it.
@@ -49,7 +52,7 @@ type scoped struct {
 
 	// lastErr is what the last refresh failed with, blockUntil when to look
 	// again, failures how many there were in a row.
-	lastErr    *Error
+	lastErr    *authserver.Error
 	lastErrAt  time.Time
 	blockUntil time.Time
 	failures   int
@@ -63,7 +66,7 @@ type scoped struct {
 	// failedSeed is the seed of the refresh that failed, failedUnder the
 	// configuration that it ran under.
 	failedSeed  string
-	failedUnder *Provider
+	failedUnder *served
 }
 
 // entry is one grant's state: that of one mailbox at one provider.
@@ -79,12 +82,12 @@ type entry struct {
 	mu     sync.Mutex
 	flight *flight
 	// rec is the newest record known, without its access tokens.
-	rec *record
+	rec *tokenstore.Record
 	// unsaved is a rotated record that the store did not take; pending is
 	// the access token that waits for it, of the scopes pendingFor, and
 	// saveAfter when to try again.
-	unsaved    *record
-	pending    *tokenResponse
+	unsaved    *tokenstore.Record
+	pending    *authserver.TokenResponse
 	pendingFor string
 	saveAfter  time.Time
 	// lookedAt are the accounts whose records of an earlier version were
@@ -165,7 +168,7 @@ func (e *entry) lastUsed() (at int64) {
 }
 
 // refused reports whether the last answer was that a human is needed.
-func (s *scoped) refused() bool { return s.lastErr != nil && s.lastErr.class == classReauth }
+func (s *scoped) refused() bool { return s.lastErr != nil && s.lastErr.Class == authserver.ClassReauth }
 
 // forget drops what the set has failed with.
 func (s *scoped) forget() {

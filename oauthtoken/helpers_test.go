@@ -36,6 +36,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/caddymail/mailgateway/grant"
+	"github.com/caddymail/mailgateway/oauthtoken/tokenstore"
 )
 
 func TestMain(m *testing.M) {
@@ -54,7 +55,7 @@ type testStore struct {
 	Keys []string `json:"keys,omitempty"`
 
 	files *certmagic.FileStorage
-	seal  *sealer
+	seal  *tokenstore.Sealer
 	hooks *storeHooks
 	mu    sync.Mutex
 	locks map[string]*os.File
@@ -105,7 +106,7 @@ func init() {
 // fileStore is the real store over Caddy's file storage in a directory.
 type fileStore struct {
 	Path string `json:"path"`
-	StorageStore
+	*tokenstore.StorageStore
 }
 
 func (*fileStore) CaddyModule() caddy.ModuleInfo {
@@ -113,7 +114,7 @@ func (*fileStore) CaddyModule() caddy.ModuleInfo {
 }
 
 func (s *fileStore) Provision(caddy.Context) error {
-	s.storage = &certmagic.FileStorage{Path: s.Path}
+	s.StorageStore = tokenstore.NewStorageStore(&certmagic.FileStorage{Path: s.Path})
 	return nil
 }
 
@@ -125,11 +126,11 @@ func (s *testStore) Provision(caddy.Context) (err error) {
 	s.files = &certmagic.FileStorage{Path: s.Path}
 	s.hooks = hooksOf(s.Path)
 	s.locks = map[string]*os.File{}
-	s.seal, err = newSealer(s.Keys)
+	s.seal, err = tokenstore.NewSealer(s.Keys)
 	return err
 }
 
-func (s *testStore) sealer() *sealer { return s.seal }
+func (s *testStore) Sealer() *tokenstore.Sealer { return s.seal }
 
 func (s *testStore) Load(ctx context.Context, key string) ([]byte, error) {
 	if err := s.hooks.at("load", key); err != nil {
@@ -219,7 +220,7 @@ func config(dir, url string, more map[string]any) map[string]any {
 }
 
 // newApp provisions and starts an app the way Caddy does, with retries made short.
-func newApp(t testing.TB, cfg map[string]any, change ...func(*Provider)) *testApp {
+func newApp(t testing.TB, cfg map[string]any, change ...func(*served)) *testApp {
 	t.Helper()
 	a, err := loadApp(cfg, change...)
 	if err != nil {
@@ -229,7 +230,7 @@ func newApp(t testing.TB, cfg map[string]any, change ...func(*Provider)) *testAp
 	return a
 }
 
-func loadApp(cfg map[string]any, change ...func(*Provider)) (*testApp, error) {
+func loadApp(cfg map[string]any, change ...func(*served)) (*testApp, error) {
 	_ = os.Setenv("TEST_SECRET", "the-client-secret")
 	root, ok := cfg["storage_root"].(string)
 	if ok {
@@ -254,7 +255,7 @@ func loadApp(cfg map[string]any, change ...func(*Provider)) (*testApp, error) {
 		return nil, err
 	}
 	a := v.(*App)
-	for _, p := range a.Providers {
+	for _, p := range a.served {
 		p.retryFirst = 2 * time.Millisecond
 		for _, c := range change {
 			c(p)
@@ -268,7 +269,7 @@ func loadApp(cfg map[string]any, change ...func(*Provider)) (*testApp, error) {
 	return &testApp{App: a, stop: func() {
 		once.Do(func() {
 			var ms []*manager
-			for _, p := range a.loaded {
+			for _, p := range a.served {
 				ms = append(ms, p.man)
 			}
 			_ = a.Stop()
@@ -285,22 +286,22 @@ func loadApp(cfg map[string]any, change ...func(*Provider)) (*testApp, error) {
 
 // entryOf reaches into the manager.
 func (a *testApp) entryOf(account string) *entry {
-	return a.Providers["p"].man.entries.get(account)
+	return a.served["p"].man.entries.get(account)
 }
 
 // expire makes the account's token need a refresh now.
 func (a *testApp) expire(account string) {
-	p := a.Providers["p"]
+	p := a.served["p"]
 	e := p.man.entry(account)
 	e.mu.Lock()
 	e.cur.Store(nil)
 	e.blockUntil = time.Time{}
 	e.mu.Unlock()
 	// The cached copy in the store would be found again.
-	key := storageKey("p", account)
-	if rec, err := p.records.load(context.Background(), key); err == nil && rec != nil {
+	key := tokenstore.StorageKey("p", account)
+	if rec, err := p.records.Load(context.Background(), key); err == nil && rec != nil {
 		rec.AccessToken, rec.Expiry = "", time.Time{}
-		_ = p.records.swap(key, rec, rec.Seq)
+		_ = p.records.Swap(key, rec, rec.Seq)
 	}
 }
 
@@ -314,8 +315,8 @@ func (a *testApp) unblock(account string) {
 
 // inBubble lets an app in a synctest bubble talk to the endpoint: no network
 // connection blocks the bubble's clock.
-func inBubble(s *endpoint) func(*Provider) {
-	return func(p *Provider) { p.client = &http.Client{Transport: handlerTransport{s}} }
+func inBubble(s *endpoint) func(*served) {
+	return func(p *served) { p.SetTransport(handlerTransport{s}) }
 }
 
 type handlerTransport struct{ h http.Handler }

@@ -21,6 +21,9 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/oauthtoken/authserver"
+	"github.com/caddymail/mailgateway/oauthtoken/tokenstore"
 )
 
 // lockAtOnce is how long a refresh waits for the lock of a record while it
@@ -32,14 +35,14 @@ const lockAtOnce = 250 * time.Millisecond
 // read again, ask, write, use.
 type refresh struct {
 	m *manager
-	p *Provider
+	p *served
 	e *entry
 	f *flight
 	l *lease
 
 	key string
-	was uint64  // the number of the record in the store, 0 without one
-	rec *record // the newest record known
+	was uint64             // the number of the record in the store, 0 without one
+	rec *tokenstore.Record // the newest record known
 
 	use   string // the refresh token that is sent
 	fresh bool   // it is a configured seed that the record does not descend from
@@ -47,8 +50,8 @@ type refresh struct {
 	held  bool // room for the new record is held
 }
 
-func newRefresh(m *manager, p *Provider, e *entry, f *flight, l *lease) *refresh {
-	return &refresh{m: m, p: p, e: e, f: f, l: l, key: storageKey(m.name, e.subject)}
+func newRefresh(m *manager, p *served, e *entry, f *flight, l *lease) *refresh {
+	return &refresh{m: m, p: p, e: e, f: f, l: l, key: tokenstore.StorageKey(m.name, e.subject)}
 }
 
 // run is the order of the steps. Without a token and an error there was
@@ -87,36 +90,36 @@ func (r *refresh) run(ctx context.Context) (*grantToken, error) {
 // lock takes the record's lock across processes.
 func (r *refresh) lock(ctx context.Context) error {
 	soon, cancel := context.WithTimeout(ctx, lockAtOnce)
-	err := r.p.records.store.Lock(soon, r.key)
+	err := r.p.records.Store.Lock(soon, r.key)
 	waited := soon.Err() != nil
 	cancel()
 	if err == nil {
 		return nil
 	}
 	if !waited && !errors.Is(err, context.DeadlineExceeded) {
-		return storeError("locking", err)
+		return tokenstore.StoreError("locking", err)
 	}
 	r.l.give()
-	if err := r.p.records.store.Lock(ctx, r.key); err != nil {
-		return storeError("locking", err)
+	if err := r.p.records.Store.Lock(ctx, r.key); err != nil {
+		return tokenstore.StoreError("locking", err)
 	}
 	return nil
 }
 
 func (r *refresh) unlock() { r.p.unlock(r.key) }
 
-func (p *Provider) unlock(key string) {
-	ctx, cancel := context.WithTimeout(context.Background(), saveTimeout)
+func (p *served) unlock(key string) {
+	ctx, cancel := context.WithTimeout(context.Background(), tokenstore.SaveTimeout)
 	defer cancel()
-	if err := p.records.store.Unlock(ctx, key); err != nil {
-		p.logger.Warn("unlocking the token store", zap.Error(storeError("unlocking", err)))
+	if err := p.records.Store.Unlock(ctx, key); err != nil {
+		p.logger.Warn("unlocking the token store", zap.Error(tokenstore.StoreError("unlocking", err)))
 	}
 }
 
 // load reads the record. One that is damaged counts as none where there is
 // something to replace it with: a configured seed, or what memory holds.
-func (r *refresh) load(ctx context.Context) (*record, error) {
-	stored, err := r.p.records.load(ctx, r.key)
+func (r *refresh) load(ctx context.Context) (*tokenstore.Record, error) {
+	stored, err := r.p.records.Load(ctx, r.key)
 	if err == nil {
 		if stored != nil {
 			r.was = stored.Seq
@@ -125,15 +128,15 @@ func (r *refresh) load(ctx context.Context) (*record, error) {
 	}
 	// Without knowing what is stored, a request might spend a token that
 	// another process has rotated.
-	e := asError(err, classStore)
+	e := authserver.AsError(err, authserver.ClassStore)
 	r.e.mu.Lock()
 	known := r.e.unsaved != nil || r.e.rec != nil && r.e.rec.RefreshToken != ""
 	r.e.mu.Unlock()
-	if e.class != classDamaged || r.f.seed == "" && !known {
+	if e.Class != authserver.ClassDamaged || r.f.seed == "" && !known {
 		return nil, e
 	}
 	r.p.logger.Error("token record is damaged; it is set aside and replaced", zap.String("account", r.e.subject), zap.Error(e))
-	if err := r.p.records.clear(ctx, r.key); err != nil {
+	if err := r.p.records.Clear(ctx, r.key); err != nil {
 		return nil, err
 	}
 	return nil, nil
@@ -161,7 +164,7 @@ func (r *refresh) reconcile(ctx context.Context) (*grantToken, error) {
 			e.mu.Unlock()
 		} else {
 			// It tried to, with the token that was spent here.
-			unsaved = unsaved.clone()
+			unsaved = unsaved.Clone()
 			unsaved.Seq = stored.Seq + 1
 		}
 	}
@@ -173,7 +176,7 @@ func (r *refresh) reconcile(ctx context.Context) (*grantToken, error) {
 		e.mu.Lock()
 		e.unsaved, e.pending = nil, nil
 		e.setRecord(unsaved)
-		same := e.rec.seedIs(r.f.seed) == seedCurrent && pendingFor == r.f.scopes.key
+		same := e.rec.SeedIs(r.f.seed) == tokenstore.SeedCurrent && pendingFor == r.f.scopes.key
 		e.mu.Unlock()
 		if pending != nil && same && time.Until(unsaved.Expiry) > softMargin(pending.Lifetime) {
 			r.f.result = resultStored
@@ -195,14 +198,14 @@ func (r *refresh) reconcile(ctx context.Context) (*grantToken, error) {
 		rec = mem
 	}
 	if rec == nil {
-		rec = &record{Subject: e.subject}
+		rec = &tokenstore.Record{Subject: e.subject}
 	}
 	r.set(rec)
 	return nil, nil
 }
 
 // set makes rec the newest record known.
-func (r *refresh) set(rec *record) {
+func (r *refresh) set(rec *tokenstore.Record) {
 	r.rec = rec
 	r.e.mu.Lock()
 	r.e.setRecord(rec)
@@ -210,8 +213,8 @@ func (r *refresh) set(rec *record) {
 }
 
 // save writes rec, which is then the newest.
-func (r *refresh) save(rec *record) error {
-	if err := r.p.records.swap(r.key, rec, r.was); err != nil {
+func (r *refresh) save(rec *tokenstore.Record) error {
+	if err := r.p.records.Swap(r.key, rec, r.was); err != nil {
 		return err
 	}
 	r.was, r.rec = rec.Seq, rec
@@ -221,21 +224,21 @@ func (r *refresh) save(rec *record) error {
 // choose picks the refresh token to use, or says why none is to be used now.
 func (r *refresh) choose() error {
 	rec, f := r.rec, r.f
-	rel := rec.seedIs(f.seed)
+	rel := rec.SeedIs(f.seed)
 	dead := rec.Failed != nil && rec.Failed.ClientID == r.p.ClientID
-	ended := dead && rec.Failed.error().final()
-	if f.seed != "" && (rel == seedNew || rec.RefreshToken == "" || rel == seedOld && ended) {
-		if err := rec.refused(f.seed, r.p.ClientID); err != nil && !r.mayAsk(err) {
+	ended := dead && rec.Failed.Err().Final()
+	if f.seed != "" && (rel == tokenstore.SeedNew || rec.RefreshToken == "" || rel == tokenstore.SeedOld && ended) {
+		if err := rec.Refuses(f.seed, r.p.ClientID); err != nil && !r.mayAsk(err) {
 			return err
 		}
 		r.use, r.fresh = f.seed, true
 		return nil
 	}
 	if rec.RefreshToken == "" {
-		return &Error{Code: "no_refresh_token", Description: "there is no consent yet", class: classReauth}
+		return &authserver.Error{Code: "no_refresh_token", Description: "there is no consent yet", Class: authserver.ClassReauth}
 	}
 	if dead {
-		if err := rec.Failed.error(); !r.mayAsk(err) {
+		if err := rec.Failed.Err(); !r.mayAsk(err) {
 			return err
 		}
 	}
@@ -246,11 +249,11 @@ func (r *refresh) choose() error {
 // mayAsk reports whether the server is asked again after it refused. This
 // process asks once under each configuration, then at growing intervals, and
 // at any time when it is told to; after a final refusal only then.
-func (r *refresh) mayAsk(refused *Error) bool {
+func (r *refresh) mayAsk(refused *authserver.Error) bool {
 	if r.f.again {
 		return true
 	}
-	if refused.final() {
+	if refused.Final() {
 		return false
 	}
 	r.e.mu.Lock()
@@ -276,7 +279,7 @@ func (r *refresh) adopt() (gt *grantToken, ok bool) {
 		}
 		return nil, false
 	}
-	access, obtained, expiry := r.rec.accessFor(s.key)
+	access, obtained, expiry := r.rec.AccessFor(s.key)
 	if access == "" || s.wasRejected(access) || expiry.Sub(now) <= softMargin(expiry.Sub(obtained)) {
 		return nil, false
 	}
@@ -290,15 +293,15 @@ func (r *refresh) adopt() (gt *grantToken, ok bool) {
 
 // ask sends the token request. If it is refused for good, the token of
 // another process, or another consent of the mailbox, is tried.
-func (r *refresh) ask(ctx context.Context) (*tokenResponse, error) {
+func (r *refresh) ask(ctx context.Context) (*authserver.TokenResponse, error) {
 	r.sent = time.Now()
 	answer, err := r.m.post(ctx, r.p, r.e.subject, r.use, r.f, r.l)
-	if err == nil || asError(err, classTemporary).class != classReauth {
+	if err == nil || authserver.AsError(err, authserver.ClassTemporary).Class != authserver.ClassReauth {
 		return answer, err
 	}
 	// Locks are not perfect (a stale one is broken): another process may
 	// have rotated the token under our hands.
-	if again, lerr := r.p.records.load(ctx, r.key); lerr == nil && again != nil && again.Seq > r.rec.Seq {
+	if again, lerr := r.p.records.Load(ctx, r.key); lerr == nil && again != nil && again.Seq > r.rec.Seq {
 		r.rec, r.was = again, again.Seq
 		if again.RefreshToken != "" && again.RefreshToken != r.use && again.Failed == nil {
 			r.use, r.fresh = again.RefreshToken, false
@@ -306,7 +309,7 @@ func (r *refresh) ask(ctx context.Context) (*tokenResponse, error) {
 			answer, err = r.m.post(ctx, r.p, r.e.subject, r.use, r.f, r.l)
 		}
 	}
-	for err != nil && asError(err, classTemporary).final() && !r.fresh && r.promote() {
+	for err != nil && authserver.AsError(err, authserver.ClassTemporary).Final() && !r.fresh && r.promote() {
 		r.sent = time.Now()
 		answer, err = r.m.post(ctx, r.p, r.e.subject, r.use, r.f, r.l)
 	}
@@ -318,23 +321,23 @@ func (r *refresh) ask(ctx context.Context) (*tokenResponse, error) {
 // consent and stays. What was refused for other scopes than the provider's own
 // says nothing of the grant, unless it has ended.
 func (r *refresh) refused(err error) error {
-	refused := asError(err, classTemporary)
+	refused := authserver.AsError(err, authserver.ClassTemporary)
 	r.f.asked = true
-	if refused.class != classReauth || r.f.scopes.key != "" && !refused.final() {
+	if refused.Class != authserver.ClassReauth || r.f.scopes.key != "" && !refused.Final() {
 		return refused
 	}
-	n := r.rec.clone()
+	n := r.rec.Clone()
 	n.Seq++
 	r.name(n)
-	why := recordError{
+	why := tokenstore.RecordError{
 		Code: refused.Code, Reason: refused.Reason, Description: refused.Description, Subtype: refused.Subtype,
 		ClientID: r.p.ClientID, At: time.Now(),
 	}
 	if r.fresh {
-		n.Refused = &refusedSeed{Seed: fingerprint(r.f.seed), recordError: why}
+		n.Refused = &tokenstore.RefusedSeed{Seed: tokenstore.Fingerprint(r.f.seed), RecordError: why}
 	} else {
 		n.Failed = &why
-		if refused.final() {
+		if refused.Final() {
 			n.AccessToken, n.Expiry, n.Access = "", time.Time{}, nil
 		}
 	}
@@ -348,7 +351,7 @@ func (r *refresh) refused(err error) error {
 // name says in a record whose it is. A record of an earlier version that lies
 // where its account has the mailbox's name stays one until the account asks:
 // only then it is certain that it is this mailbox's.
-func (r *refresh) name(n *record) {
+func (r *refresh) name(n *tokenstore.Record) {
 	if n.Mailbox == "" && n.RefreshToken != "" && !r.fresh && r.was != 0 && strings.ToLower(r.f.account) != r.e.subject {
 		return
 	}
@@ -357,7 +360,7 @@ func (r *refresh) name(n *record) {
 
 // keep stores what a refresh brought. A rotated refresh token is durable
 // before its access token goes to any caller.
-func (r *refresh) keep(t *tokenResponse) (*grantToken, error) {
+func (r *refresh) keep(t *authserver.TokenResponse) (*grantToken, error) {
 	r.letGo()
 	n, err := r.next(t)
 	if err != nil {
@@ -365,7 +368,7 @@ func (r *refresh) keep(t *tokenResponse) (*grantToken, error) {
 	}
 	err = r.save(n)
 	for try := 1; err != nil && try < 3; try++ {
-		time.Sleep(backoff(100*time.Millisecond, time.Second, try))
+		time.Sleep(authserver.Backoff(100*time.Millisecond, time.Second, try))
 		if n, err = r.next(t); err != nil {
 			return nil, err
 		}
@@ -389,20 +392,20 @@ func (r *refresh) keep(t *tokenResponse) (*grantToken, error) {
 }
 
 // next makes the record that follows from an answer.
-func (r *refresh) next(t *tokenResponse) (*record, error) {
+func (r *refresh) next(t *authserver.TokenResponse) (*tokenstore.Record, error) {
 	rec := r.rec
 	// The lock may have been taken for stale meanwhile.
-	if again, err := r.p.records.load(context.Background(), r.key); err == nil && again != nil && again.Seq > rec.Seq {
+	if again, err := r.p.records.Load(context.Background(), r.key); err == nil && again != nil && again.Seq > rec.Seq {
 		if again.Consent.After(rec.Consent) && !r.fresh {
 			// A new consent, which must not be overwritten.
 			r.set(again)
-			return nil, &Error{Description: "the account was logged in anew during the refresh"}
+			return nil, &authserver.Error{Description: "the account was logged in anew during the refresh"}
 		}
 		r.was = again.Seq
-		rec = rec.clone()
+		rec = rec.Clone()
 		rec.Seq = again.Seq
 	}
-	n := rec.clone()
+	n := rec.Clone()
 	n.Seq++
 	r.name(n)
 	n.ClientID, n.RefreshToken = r.p.ClientID, r.use
@@ -414,12 +417,12 @@ func (r *refresh) next(t *tokenResponse) (*record, error) {
 		n.AccessToken, n.Expiry, n.Access = "", time.Time{}, nil
 	}
 	if r.f.seed != "" && (r.fresh || len(n.Seeds) == 0) {
-		n.addSeed(r.f.seed)
+		n.AddSeed(r.f.seed)
 	}
 	if t.RefreshExpires > 0 {
 		n.RefreshExpires = r.sent.Add(t.RefreshExpires)
 	}
-	n.setAccess(r.f.scopes.key, t.AccessToken, r.sent, r.sent.Add(t.Lifetime))
+	n.SetAccess(r.f.scopes.key, t.AccessToken, r.sent, r.sent.Add(t.Lifetime))
 	n.LastRefresh = r.sent
 	if u := r.e.lastUsed(); u != 0 {
 		n.LastUsed = time.Unix(0, u)
@@ -429,10 +432,6 @@ func (r *refresh) next(t *tokenResponse) (*record, error) {
 		n.Refused = nil
 	}
 	return n, nil
-}
-
-func (r *recordError) error() *Error {
-	return &Error{Code: r.Code, Reason: r.Reason, Subtype: r.Subtype, Description: r.Description, class: classReauth}
 }
 
 func (r *refresh) logStore(err error) {
