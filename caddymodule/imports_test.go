@@ -37,7 +37,7 @@ var allowedImports = map[string][]string{
 	"limits":       {"accounts", "internal/filelock"},
 	"relay":        {"accounts"},
 	"smtpapp":      {"accounts", "accounts/password", "relay", "internal/front", "internal/nearest", "smtpapp/smtpserver"},
-	"upstreampool": {"accounts", "explain", "grant", "internal/breaker", "internal/generation", "internal/nearest", "limits", "relay"},
+	"upstreampool": {"accounts", "explain", "grant", "internal/breaker", "internal/checkup", "internal/generation", "internal/nearest", "limits", "relay"},
 	"oauthtoken":   {"explain", "grant", "internal/breaker", "internal/generation", "internal/redact", "internal/seal"},
 	"sandbox":      {"sandbox/webapi"},
 
@@ -66,6 +66,7 @@ var allowedImports = map[string][]string{
 
 	// What exists once and is used by several rooms.
 	"internal/breaker":    {},
+	"internal/checkup":    {},
 	"internal/filelock":   {},
 	"internal/generation": {},
 	"internal/seal":       {},
@@ -77,11 +78,14 @@ var allowedImports = map[string][]string{
 	// What an operator sees and does, over all apps; no route, command or page.
 	// Other programs' accounts: records and Caddyfile text, nothing that runs.
 	"operate/migrate": {"accounts"},
-	"operate":         {"accounts", "explain", "grant", "internal/nearest", "oauthtoken", "relay", "smtpapp", "upstreampool"},
+	"operate":         {"accounts", "explain", "grant", "internal/checkup", "internal/nearest", "oauthtoken", "relay", "smtpapp", "upstreampool"},
+
+	// Who hears of what operate sees.
+	"notify": {"internal/checkup", "operate"},
 
 	"caddymodule": {
 		"accounts", "accounts/dynamic", "caddymodule/admin", "caddymodule/command", "caddymodule/logbuffer", "caddymodule/statuspage",
-		"internal/nearest", "oauthtoken", "sandbox", "smtpapp", "spool", "transports/graph", "upstreampool",
+		"internal/nearest", "notify", "oauthtoken", "sandbox", "smtpapp", "spool", "transports/graph", "upstreampool",
 	},
 	"caddymodule/admin":       {"accounts", "explain", "grant", "oauthtoken", "operate", "smtpapp", "spool", "upstreampool"},
 	"caddymodule/command":     {"accounts", "accounts/password", "caddymodule/admin", "explain", "grant", "internal/nearest", "operate", "operate/migrate", "sandbox", "spool"},

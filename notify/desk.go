@@ -12,116 +12,189 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-// Package notify passes troubles that Caddy events announce on to people.
 package notify
 
 import (
 	"context"
-	"fmt"
+	"errors"
+	"slices"
+	"sync"
 	"time"
 )
 
-// Trouble is what a person is told. It holds only fields that cannot carry a
-// secret: a provider's description stays in the log.
-type Trouble struct {
-	Event    string `json:"event"`
-	Provider string `json:"provider,omitempty"`
-	Account  string `json:"account,omitempty"`
-	Code     string `json:"code,omitempty"`
-	Cause    string `json:"cause,omitempty"`
-	Remedy   string `json:"remedy,omitempty"`
-}
-
-// key is what makes two events one trouble. The code is no part of it: a
-// provider that words the same failure differently is still one trouble.
-func (t Trouble) key() string {
-	return fmt.Sprintf("%q %q %q", t.Event, t.Provider, t.Account)
+// Notice is one thing that a person is told: that a trouble has begun or is
+// over. It holds no secret, and nothing in the provider's own words.
+type Notice struct {
+	// State is `began` or `over`.
+	State string `json:"state"`
+	// Check is the kind of trouble, such as `consent` or `upstream`.
+	Check   string `json:"check"`
+	Subject string `json:"subject,omitempty"`
+	Account string `json:"account,omitempty"`
+	Cause   string `json:"cause,omitempty"`
+	Remedy  string `json:"remedy,omitempty"`
 }
 
 const (
-	maxQueue = 256
-	maxKnown = 4096
+	began = "began"
+	over  = "over"
 )
 
-// sender delivers one digest.
-type sender interface {
-	send(ctx context.Context, troubles []Trouble) error
+func (n Notice) key() string { return n.Check + "\x00" + n.Subject + "\x00" + n.Account }
+
+const (
+	// maxPending bounds what waits to be told; what is beyond is counted.
+	maxPending = 1000
+	// maxBegun bounds the troubles that are remembered.
+	maxBegun = 50_000
+	// retryMin and retryMax bound the pause after a digest that did not arrive.
+	retryMin = time.Minute
+	retryMax = 30 * time.Minute
+	// farewell bounds the last digest, which the end of the process waits for.
+	farewell = 5 * time.Second
+)
+
+// digest is what is told at once.
+type digest struct {
+	notices []Notice
+	// more is how many others there were no room for.
+	more int
 }
 
-// desk collects troubles and sends each once, together with those that come
-// within its window. It belongs to a destination and not to a configuration,
-// so that a reload does not tell again.
+// destination is where digests go.
+type destination interface {
+	send(ctx context.Context, d digest) error
+}
+
+// desk collects notices and sends those that come within its window together.
+// It belongs to its destinations and not to a configuration.
 type desk struct {
-	to            sender
-	window, again time.Duration
-	sendTimeout   time.Duration
-	failed        func(err error, troubles int)
-	queue         chan Trouble
-	cancel        context.CancelFunc
-	done          chan struct{}
+	to          []destination
+	window      time.Duration
+	sendTimeout time.Duration
+	failed      func(err error, notices int)
+	cancel      context.CancelFunc
+	done        chan struct{}
+	wake        chan struct{}
+
+	mu      sync.Mutex
+	pending digest
+	// begun are the troubles that were told, or wait to be, and are not over.
+	begun map[string]bool
 }
 
-func newDesk(to sender, window, again, sendTimeout time.Duration, failed func(error, int)) *desk {
+func newDesk(to []destination, window, sendTimeout time.Duration, failed func(error, int)) *desk {
 	ctx, cancel := context.WithCancel(context.Background())
 	d := &desk{
-		to: to, window: window, again: again, sendTimeout: sendTimeout, failed: failed,
-		queue: make(chan Trouble, maxQueue), cancel: cancel, done: make(chan struct{}),
+		to: to, window: window, sendTimeout: sendTimeout, failed: failed,
+		cancel: cancel, done: make(chan struct{}), wake: make(chan struct{}, 1), begun: make(map[string]bool),
 	}
 	go d.run(ctx)
 	return d
 }
 
-// tell reports whether there was room for t. It never waits: events are
-// emitted in the middle of a token refresh.
-func (d *desk) tell(t Trouble) bool {
+// tell adds a notice. It never waits. What has begun already is not told again,
+// however many watches say so, and what is over before it was told is not told
+// at all.
+func (d *desk) tell(n Notice) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	key := n.key()
+	if d.begun[key] == (n.State == began) {
+		return
+	}
+	if n.State == over {
+		delete(d.begun, key)
+		waits := func(p Notice) bool { return p.key() == key }
+		if i := slices.IndexFunc(d.pending.notices, waits); i >= 0 {
+			d.pending.notices = slices.Delete(d.pending.notices, i, i+1)
+			return
+		}
+	} else {
+		if len(d.begun) >= maxBegun {
+			d.pending.more++
+			return
+		}
+		d.begun[key] = true
+	}
+	if len(d.pending.notices) >= maxPending {
+		d.pending.more++
+		return
+	}
+	d.pending.notices = append(d.pending.notices, n)
 	select {
-	case d.queue <- t:
-		return true
+	case d.wake <- struct{}{}:
 	default:
-		return false
 	}
 }
 
-// Destruct implements caddy.Destructor: it ends the desk, a send included.
+// Destruct implements caddy.Destructor: it sends what waits, and ends the desk.
 func (d *desk) Destruct() error {
 	d.cancel()
 	<-d.done
 	return nil
 }
 
+// run sends digests. Each destination has its own share of what did not arrive.
 func (d *desk) run(ctx context.Context) {
 	defer close(d.done)
-	told := make(map[string]time.Time)
-	var batch []Trouble
+	late := make([]digest, len(d.to))
+	pause := retryMin
 	var due <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
+			last, stop := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+			d.deliver(last, late)
+			stop()
 			return
-		case t := <-d.queue:
-			now := time.Now()
-			if at, ok := told[t.key()]; ok && now.Sub(at) < d.again {
-				continue
-			}
-			if len(told) >= maxKnown {
-				clear(told)
-			}
-			told[t.key()] = now
-			if batch = append(batch, t); due == nil {
+		case <-d.wake:
+			if due == nil {
 				due = time.After(d.window)
 			}
 		case <-due:
-			sending, stop := context.WithTimeout(ctx, d.sendTimeout)
-			err := d.to.send(sending, batch)
-			stop()
-			if err != nil {
-				// What did not arrive is told at its next event.
-				for _, t := range batch {
-					delete(told, t.key())
-				}
-				d.failed(err, len(batch))
+			due = nil
+			if d.deliver(ctx, late) {
+				pause = retryMin
+				continue
 			}
-			batch, due = nil, nil
+			due, pause = time.After(pause), min(2*pause, retryMax)
 		}
+	}
+}
+
+// deliver sends what waits, and reports whether all of it has arrived.
+func (d *desk) deliver(ctx context.Context, late []digest) bool {
+	d.mu.Lock()
+	fresh := d.pending
+	d.pending = digest{}
+	d.mu.Unlock()
+	all := true
+	for i, to := range d.to {
+		late[i] = late[i].with(fresh)
+		if len(late[i].notices) == 0 && late[i].more == 0 {
+			continue
+		}
+		sending, stop := context.WithTimeout(ctx, d.sendTimeout)
+		err := to.send(sending, late[i])
+		stop()
+		if err == nil {
+			late[i] = digest{}
+			continue
+		}
+		all = false
+		if !errors.Is(err, context.Canceled) {
+			d.failed(err, len(late[i].notices)+late[i].more)
+		}
+	}
+	return all
+}
+
+// with adds a later digest, within the bound.
+func (g digest) with(later digest) digest {
+	room := min(maxPending-len(g.notices), len(later.notices))
+	return digest{
+		notices: append(g.notices[:len(g.notices):len(g.notices)], later.notices[:room]...),
+		more:    g.more + later.more + len(later.notices) - room,
 	}
 }

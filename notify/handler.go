@@ -15,9 +15,13 @@
 package notify
 
 import (
+	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net/mail"
 	"net/url"
 	"slices"
 	"time"
@@ -26,32 +30,47 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+
+	"github.com/caddymail/mailgateway/operate"
 )
 
-func init() { caddy.RegisterModule(new(Handler)) }
-
-// Handler tells people of troubles that events announce.
+// Handler tells people of trouble with the gateway: of each once when it
+// begins, and once when it is over. It subscribes to the event `smtp_trouble`,
+// and needs a webhook, mail, or both.
 type Handler struct {
-	// Address that digests are posted to, http or https. A secret; may be a
-	// placeholder such as {env.HOOK}. Required.
+	// Webhook is an http or https address that digests are posted to. It is a
+	// secret, and may be a placeholder such as {env.HOOK}. Default: none.
 	Webhook string `json:"webhook,omitempty"`
-	// Form of what is posted: json, slack or teams. Default: json.
+	// Format is what is posted: `json`, or what `slack` or `teams` takes.
+	// Default: json.
 	Format string `json:"format,omitempty"`
-	// How long to collect troubles after the first, for one digest.
-	// Default: 30s.
+	// MailTo are the addresses that digests are mailed to. Default: none.
+	MailTo []string `json:"mail_to,omitempty"`
+	// MailAccounts are the gateway's accounts to mail through: the first one
+	// that works is used. Default: none; required with mail_to.
+	MailAccounts []string `json:"mail_accounts,omitempty"`
+	// MailFrom is the sender of the mail. Default: the account's mailbox.
+	MailFrom string `json:"mail_from,omitempty"`
+	// Window is how long what comes after the first notice is collected for
+	// one digest. Default: 1m.
 	Window caddy.Duration `json:"window,omitempty"`
-	// How long a trouble that was told is not told again. Default: 24h.
-	Again caddy.Duration `json:"again,omitempty"`
+	// Interval is the time between two looks at the gateway; a trouble is
+	// over when two of them have not seen it. Default: 30s, at least 1s.
+	Interval caddy.Duration `json:"interval,omitempty"`
 
 	desk   *desk
 	key    string
 	logger *zap.Logger
 }
 
-// desks outlive configurations: a reload must not tell again.
-var desks = caddy.NewUsagePool()
+// desks and watches outlive configurations: a reload tells nothing anew.
+var desks, watches = caddy.NewUsagePool(), caddy.NewUsagePool()
 
-const sendTimeout = 10 * time.Second
+const (
+	sendTimeout   = 30 * time.Second
+	defaultWindow = caddy.Duration(time.Minute)
+	defaultWatch  = caddy.Duration(30 * time.Second)
+)
 
 // CaddyModule returns the Caddy module information.
 func (*Handler) CaddyModule() caddy.ModuleInfo {
@@ -61,39 +80,79 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 // Provision implements caddy.Provisioner.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.logger = ctx.Logger()
-	address := caddy.NewReplacer().ReplaceAll(h.Webhook, "")
-	// The error of url.Parse would repeat the address, which is a secret.
-	if u, err := url.Parse(address); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return errors.New("smtp_notify: webhook is no http or https address")
+	h.Format, h.Window, h.Interval = cmp.Or(h.Format, "json"), cmp.Or(h.Window, defaultWindow), cmp.Or(h.Interval, defaultWatch)
+	if h.Window < 0 {
+		return errors.New("smtp_notify: window: must not be negative")
 	}
-	if h.Format == "" {
-		h.Format = "json"
+	if time.Duration(h.Interval) < time.Second {
+		return fmt.Errorf("smtp_notify: interval: %s is less than 1s", time.Duration(h.Interval))
 	}
-	if !slices.Contains([]string{"json", "slack", "teams"}, h.Format) {
-		return fmt.Errorf("smtp_notify: format %q is none of json, slack, teams", h.Format)
+	to, err := h.destinations()
+	if err != nil {
+		return fmt.Errorf("smtp_notify: %w", err)
 	}
-	if h.Window < 0 || h.Again < 0 {
-		return errors.New("smtp_notify: window and again must not be negative")
+	settings, err := json.Marshal([]any{to.address, h.Format, h.MailTo, h.MailAccounts, h.MailFrom, h.Window})
+	if err != nil {
+		return err
 	}
-	if h.Window == 0 {
-		h.Window = caddy.Duration(30 * time.Second)
-	}
-	if h.Again == 0 {
-		h.Again = caddy.Duration(24 * time.Hour)
-	}
+	key := fmt.Sprintf("%x", sha256.Sum256(settings))
 	logger := h.logger
-	key := fmt.Sprintf("%s %s %d %d", h.Format, address, h.Window, h.Again)
 	d, _, err := desks.LoadOrNew(key, func() (caddy.Destructor, error) {
-		return newDesk(newWebhook(address, h.Format), time.Duration(h.Window), time.Duration(h.Again), sendTimeout,
-			func(err error, troubles int) {
-				logger.Error("notification not delivered", zap.Error(err), zap.Int("troubles", troubles))
-			}), nil
+		return newDesk(to.list, time.Duration(h.Window), sendTimeout, func(err error, notices int) {
+			logger.Error("notification not delivered; it is tried again", zap.Error(err), zap.Int("notices", notices))
+		}), nil
 	})
 	if err != nil {
 		return err
 	}
 	h.desk, h.key = d.(*desk), key
-	return nil
+	_, _, err = watches.LoadOrNew(h.Interval, func() (caddy.Destructor, error) {
+		return newWatch(time.Duration(h.Interval), operate.Examine, emitTrouble), nil
+	})
+	return err
+}
+
+// destinations are where a handler's digests go. address is the webhook's, with
+// its placeholders replaced.
+type destinations struct {
+	address string
+	list    []destination
+}
+
+func (h *Handler) destinations() (to destinations, err error) {
+	if h.Webhook != "" {
+		to.address, err = caddy.NewReplacer().ReplaceOrErr(h.Webhook, true, true)
+		if err != nil {
+			return to, fmt.Errorf("webhook: %w", err)
+		}
+		// The error of url.Parse would repeat the address, which is a secret.
+		if u, err := url.Parse(to.address); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			return to, errors.New("webhook: is no http or https address")
+		}
+		to.list = append(to.list, newWebhook(to.address, h.Format))
+	}
+	if !slices.Contains([]string{"json", "slack", "teams"}, h.Format) {
+		return to, fmt.Errorf("format: %q is none of json, slack, teams", h.Format)
+	}
+	for _, list := range [][]string{h.MailTo, {h.MailFrom}} {
+		for _, address := range list {
+			if a, err := mail.ParseAddress(address); address != "" && (err != nil || a.Address != address) {
+				return to, fmt.Errorf("mail_to, mail_from: '%s' is no plain mail address", address)
+			}
+		}
+	}
+	switch {
+	case len(h.MailTo) > 0 && len(h.MailAccounts) > 0:
+		to.list = append(to.list, &mailer{accounts: h.MailAccounts, from: h.MailFrom, to: h.MailTo})
+	case len(h.MailTo) > 0:
+		return to, errors.New("mail_accounts: needed with mail_to: through which account?")
+	case len(h.MailAccounts) > 0 || h.MailFrom != "":
+		return to, errors.New("mail_to: needed with mail_accounts and mail_from: to whom?")
+	}
+	if len(to.list) == 0 {
+		return to, errors.New("needs webhook or mail_to")
+	}
+	return to, nil
 }
 
 // Cleanup implements caddy.CleanerUpper.
@@ -101,26 +160,30 @@ func (h *Handler) Cleanup() error {
 	if h.key == "" {
 		return nil
 	}
-	_, err := desks.Delete(h.key)
-	return err
+	_, err := watches.Delete(h.Interval)
+	_, derr := desks.Delete(h.key)
+	return errors.Join(err, derr)
 }
 
 // MarshalLogObject implements zapcore.ObjectMarshaler: the events app logs its
 // handlers at debug level, and the address is a secret.
 func (h *Handler) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 	enc.AddString("format", h.Format)
+	enc.AddInt("mail_to", len(h.MailTo))
 	return nil
 }
 
-// Handle implements caddyevents.Handler. It never waits for a send.
+// Handle implements caddyevents.Handler. It never waits for a send. Events of
+// others, which `on *` brings, are not for it.
 func (h *Handler) Handle(_ context.Context, e caddy.Event) error {
-	field := func(name string) string { s, _ := e.Data[name].(string); return s }
-	if !h.desk.tell(Trouble{
-		Event: e.Name(), Provider: field("provider"), Account: field("account"),
-		Code: field("code"), Cause: field("cause"), Remedy: field("remedy"),
-	}) {
-		h.logger.Warn("notification dropped: too many wait", zap.String("event", e.Name()))
+	if e.Name() != EventTrouble {
+		return nil
 	}
+	field := func(name string) string { s, _ := e.Data[name].(string); return s }
+	h.desk.tell(Notice{
+		State: field("state"), Check: field("check"), Subject: field("subject"),
+		Account: field("account"), Cause: field("cause"), Remedy: field("remedy"),
+	})
 	return nil
 }
 

@@ -50,6 +50,8 @@ func TestBadConfigHidesTheAddress(t *testing.T) {
 	for _, h := range []*Handler{
 		{Webhook: "ftp://a.example/SECRET"}, {Webhook: "http://%zz/SECRET"}, {},
 		{Webhook: "http://a.example/SECRET", Format: "xml"}, {Webhook: "http://a.example/SECRET", Window: -1},
+		{Webhook: "http://a.example/SECRET", Interval: 1}, {Webhook: "http://a.example/SECRET", MailAccounts: []string{"a"}},
+		{MailTo: []string{"a@b.example"}}, {MailTo: []string{"A <a@b.example>"}, MailAccounts: []string{"a"}},
 	} {
 		if err := handler(t, h); err == nil || strings.Contains(err.Error(), "SECRET") {
 			t.Errorf("error %v", err)

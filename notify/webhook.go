@@ -39,8 +39,8 @@ func newWebhook(address, format string) *webhook {
 	}}
 }
 
-func (w *webhook) send(ctx context.Context, troubles []Trouble) error {
-	body, err := json.Marshal(w.body(troubles))
+func (w *webhook) send(ctx context.Context, d digest) error {
+	body, err := json.Marshal(w.body(d))
 	if err != nil {
 		return err
 	}
@@ -64,38 +64,23 @@ func (w *webhook) send(ctx context.Context, troubles []Trouble) error {
 	return nil
 }
 
-func (w *webhook) body(troubles []Trouble) any {
-	text := summary(troubles)
+func (w *webhook) body(d digest) any {
+	words := title(d) + "\n\n" + text(d)
 	switch w.format {
 	case "slack":
 		// Slack reads <!channel> and links in text that is not escaped.
-		return map[string]string{"text": strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace(text)}
+		return map[string]string{"text": strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace(words)}
 	case "teams":
-		block := map[string]any{"type": "TextBlock", "wrap": true, "text": text}
+		block := map[string]any{"type": "TextBlock", "wrap": true, "text": words}
 		card := map[string]any{"type": "AdaptiveCard", "version": "1.4", "body": []any{block}}
 		return map[string]any{"type": "message", "attachments": []any{map[string]any{
 			"contentType": "application/vnd.microsoft.card.adaptive", "content": card,
 		}}}
 	default:
-		return map[string]any{"troubles": troubles}
+		return struct {
+			Title   string   `json:"title"`
+			Notices []Notice `json:"notices"`
+			More    int      `json:"more,omitempty"`
+		}{title(d), d.notices, d.more}
 	}
-}
-
-// maxLines is how many troubles a text names; the rest are a number.
-const maxLines = 20
-
-func summary(troubles []Trouble) string {
-	var b strings.Builder
-	for i, t := range troubles {
-		if i == maxLines {
-			fmt.Fprintf(&b, "and %d more\n", len(troubles)-maxLines)
-			break
-		}
-		fmt.Fprintf(&b, "%s: provider %s", t.Event, t.Provider)
-		if t.Account != "" {
-			fmt.Fprintf(&b, ", account %s", t.Account)
-		}
-		fmt.Fprintf(&b, ". %s %s\n", t.Cause, t.Remedy)
-	}
-	return b.String()
 }
