@@ -24,6 +24,7 @@ import (
 	"net/mail"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -125,6 +126,7 @@ func (h *Handler) destinations() (to destinations, err error) {
 		if err != nil {
 			return to, fmt.Errorf("webhook: %w", err)
 		}
+		to.address = strings.TrimSpace(to.address) // files end in a newline
 		// The error of url.Parse would repeat the address, which is a secret.
 		if u, err := url.Parse(to.address); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 			return to, errors.New("webhook: is no http or https address")
