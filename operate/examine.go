@@ -35,6 +35,7 @@ import (
 	"github.com/caddymail/mailgateway/explain"
 	"github.com/caddymail/mailgateway/internal/checkup"
 	"github.com/caddymail/mailgateway/oauthtoken"
+	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/smtpapp"
 	"github.com/caddymail/mailgateway/upstreampool"
@@ -157,7 +158,7 @@ func examineTokens(app *oauthtoken.App) (out []checkup.Finding) {
 			f.Said, f.Cause, f.Remedy = st.LastError.Code, st.LastError.Cause, st.LastError.Remedy
 		}
 		switch {
-		case st.Standing == oauthtoken.StandingClientRefused:
+		case st.Standing == authserver.StandingClientRefused:
 			continue // the provider's finding, for all of its accounts
 		case st.State == "reauth_required":
 			f.Check = "consent"

@@ -29,3 +29,10 @@ func (a *App) Examine(ctx context.Context) (out []checkup.Finding) {
 	}
 	return out
 }
+
+// ViaProxy reports whether an upstream is reached through a proxy, so that a
+// connection made without it says nothing.
+func (a *App) ViaProxy(name string) bool {
+	t, ok := a.transports[name].(*SMTPTransport)
+	return ok && t.proxyRaw != nil
+}
