@@ -27,6 +27,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/caddymail/mailgateway/relay"
 )
@@ -324,6 +325,46 @@ func (c *halfConn) Write(b []byte) (int, error) {
 	c.kept = bytes.Clone(b[len(b)/2:])
 	_, err := c.Conn.Write(b[:len(b)/2])
 	return len(b), err
+}
+
+// TestNoTimeToListen looks at a connection with a reply too many when the time for
+// that is over at once, as on a machine that has none.
+func TestNoTimeToListen(t *testing.T) {
+	defer func(before time.Duration) { probe = before }(probe)
+	probe = -time.Second
+	for _, encrypted := range []bool{false, true} {
+		peers := make(chan net.Conn, 3) // at EHLO, STARTTLS, EHLO
+		_, s := newTLSProvider(t, encrypted, func(p *provider) {
+			p.hook = func(sc *serverConn, _ string) string {
+				select {
+				case peers <- sc.nc:
+				default:
+				}
+				return ""
+			}
+		})
+		c, derr := connect(t.Context(), s, credentials{}, nil)
+		if derr != nil {
+			t.Fatal(derr)
+		}
+		defer c.abandon()
+		if !c.silent() {
+			t.Errorf("TLS %v: nothing has come", encrypted)
+		}
+		peer := <-peers
+		for len(peers) > 0 {
+			peer = <-peers
+		}
+		if _, err := io.WriteString(peer, "250 2.0.0 stray\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		for c.ready.quiet() {
+			time.Sleep(time.Millisecond) // the kernel says no more than this
+		}
+		if c.silent() {
+			t.Errorf("TLS %v: a reply was not seen", encrypted)
+		}
+	}
 }
 
 // TestRecords cuts records anywhere.
