@@ -36,7 +36,7 @@ var allowedImports = map[string][]string{
 	"grant":        {},
 	"limits":       {"accounts", "internal/filelock"},
 	"relay":        {"accounts"},
-	"smtpapp":      {"accounts", "accounts/password", "relay", "internal/front", "internal/nearest", "smtpapp/smtpserver"},
+	"smtpapp":      {"accounts", "accounts/password", "internal/front", "internal/nearest", "internal/servertls", "relay", "smtpapp/smtpserver"},
 	"upstreampool": {"accounts", "explain", "grant", "internal/breaker", "internal/checkup", "internal/generation", "internal/nearest", "limits", "relay", "upstreampool/smtpclient"},
 	"oauthtoken":   {"explain", "grant", "internal/breaker", "internal/generation", "oauthtoken/authserver", "oauthtoken/tokenstore"},
 	"sandbox":      {"sandbox/webapi"},
@@ -78,11 +78,13 @@ var allowedImports = map[string][]string{
 	"internal/filelock":   {},
 	"internal/generation": {},
 	"internal/seal":       {},
+	"internal/servertls":  {},
 	"internal/testpki":    {},
 
 	// The protocol knows no account and no Caddy: relay is for replies.
-	"smtpapp/smtpserver":      {"relay"},
-	"upstreampool/smtpclient": {"internal/redact", "relay"},
+	"smtpapp/smtpserver":         {"relay", "smtpapp/smtpserver/grammar"},
+	"smtpapp/smtpserver/grammar": {"relay"},
+	"upstreampool/smtpclient":    {"internal/redact", "relay"},
 
 	// What an operator sees and does, over all apps; no route, command or page.
 	// Other programs' accounts: records and Caddyfile text, nothing that runs.

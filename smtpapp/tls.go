@@ -29,6 +29,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddytls"
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/internal/servertls"
 )
 
 // alpn keeps browsers out, which would offer http/1.1, and with them attacks
@@ -75,17 +77,17 @@ func (t *TLS) provision(ctx caddy.Context, a *App, server string, p *policy) (ne
 	}
 	cfg := policies.TLSConfig(ctx)
 	if t.Certificate != "" {
-		file, err := newFileCertificate(t.Certificate, t.Key, a.logger)
+		file, err := servertls.New(t.Certificate, t.Key, a.logger)
 		if err != nil {
 			return false, err
 		}
-		cfg = overrideTLS(cfg, func(c *tls.Config) { c.GetCertificate = file.get })
+		cfg = servertls.Override(cfg, func(c *tls.Config) { c.GetCertificate = file.Get })
 	}
 	if t.Legacy {
 		managed := t.Certificate == ""
 		a.wantsRSA = a.wantsRSA || managed
-		cfg = overrideTLS(cfg, func(c *tls.Config) {
-			makeLegacy(c)
+		cfg = servertls.Override(cfg, func(c *tls.Config) {
+			servertls.AllowLegacy(c)
 			if managed {
 				c.GetCertificate = a.preferring(c.GetCertificate)
 			}

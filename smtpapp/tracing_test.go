@@ -16,7 +16,6 @@ package smtpapp
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -483,32 +482,5 @@ func TestTracingEnvironment(t *testing.T) {
 		if err := new(Tracing).provision(); (err == nil) != ok {
 			t.Errorf("argument %s: %v", arg, err)
 		}
-	}
-}
-
-// TestExportWarnings: an exporter that fails says so once in a while.
-func TestExportWarnings(t *testing.T) {
-	core, logs := observer.New(zapcore.DebugLevel)
-	e := newSpanExporter(tracetest.NewNoopExporter(), func() *zap.Logger { return zap.New(core) })
-	defer e.abort()
-	start := time.Now()
-	down := errors.New("down " + strings.Repeat("x", 1000))
-	for i := range 130 {
-		e.note(down, 2, start.Add(time.Duration(i)*time.Second))
-	}
-	e.note(nil, 2, start.Add(131*time.Second))
-	e.note(nil, 2, start.Add(200*time.Second))
-	e.note(nil, 2, start.Add(300*time.Second))
-	var got []string
-	for _, l := range logs.All() {
-		f := l.ContextMap()
-		if text, ok := f["error"].(string); ok && len(text) > 400 {
-			t.Errorf("an error of %d bytes", len(text))
-		}
-		got = append(got, fmt.Sprint(l.Level, " ", l.Message, " ", f["lost"]))
-	}
-	want := []string{"warn spans cannot be sent 2", "warn spans cannot be sent 120", "warn spans cannot be sent 120", "info spans are sent again 18"}
-	if !slices.Equal(got, want) {
-		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -25,7 +25,7 @@ import (
 
 const (
 	settle   = 5 * time.Millisecond   // no more of a flight comes after it
-	grace    = 150 * time.Millisecond // a flight so soon may have crossed a stray, on a busy machine
+	grace    = 500 * time.Millisecond // a flight so soon may have crossed a stray, on a busy machine
 	longest  = 600 * time.Millisecond
 	lateness = 80 * time.Millisecond
 )

@@ -19,6 +19,7 @@ import (
 	"strings"
 
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/smtpapp/smtpserver/grammar"
 )
 
 const (
@@ -187,7 +188,7 @@ func (c *Conn) cmdHello(verb, args string) {
 	// Any name will do: old devices say what they like, and it proves
 	// nothing. RFC 5321 section 4.1.4 forbids refusing a name that does
 	// not resolve.
-	if args == "" && c.cfg.Strict || len(args) > maxDomain {
+	if args == "" && c.cfg.Strict || len(args) > grammar.MaxDomain {
 		c.refuse(CauseSyntax, relay.ReplySyntax, verb)
 		return
 	}

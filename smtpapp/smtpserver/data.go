@@ -19,6 +19,7 @@ import (
 	"strings"
 
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/smtpapp/smtpserver/grammar"
 )
 
 // cmdData takes a message up to the lone dot (RFC 5321 section 4.1.1.4).
@@ -200,6 +201,6 @@ func parseBdat(args string) (size int64, last, ok bool) {
 		}
 		last = true
 	}
-	size, ok = parseSize(word)
+	size, ok = grammar.ParseSize(word)
 	return size, last, ok
 }

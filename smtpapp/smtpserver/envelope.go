@@ -15,32 +15,15 @@
 package smtpserver
 
 import (
-	"strings"
-
 	"github.com/emersion/go-smtp"
 
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/smtpapp/smtpserver/grammar"
 )
 
 // maxBatch is the number of pipelined recipients that go to the session in one
 // flight.
 const maxBatch = 100
-
-// cutColon takes the word and its colon, as in `FROM:`, off the front of s. Old
-// devices put blanks around either.
-func cutColon(s, word string, strict bool) (string, bool) {
-	if !strict {
-		s = strings.TrimLeft(s, " ")
-	}
-	if len(s) < len(word) || !strings.EqualFold(s[:len(word)], word) {
-		return "", false
-	}
-	s = s[len(word):]
-	if !strict {
-		s = strings.TrimLeft(s, " ")
-	}
-	return strings.CutPrefix(s, ":")
-}
 
 // cmdMail begins a transaction (RFC 5321 section 4.1.1.2).
 func (c *Conn) cmdMail(args string) {
@@ -51,14 +34,14 @@ func (c *Conn) cmdMail(args string) {
 	if !c.tx.open && !c.refresh() {
 		return
 	}
-	args, ok := cutColon(args, "FROM", c.cfg.Strict)
+	args, ok := grammar.CutColon(args, "FROM", c.cfg.Strict)
 	if !ok {
 		c.refuse(CauseSyntax, relay.ReplySyntax, "MAIL")
 		return
 	}
 	opts := &c.opts
 	*opts = smtp.MailOptions{}
-	from, bad := parseMailArgs(args, c.cfg.Strict, c.cfg.MaxSize, opts)
+	from, bad := grammar.ParseMail(args, c.cfg.Strict, c.cfg.MaxSize, opts)
 	if bad != nil {
 		c.refuse(argumentCause(bad), bad, "MAIL")
 		return
@@ -89,11 +72,11 @@ func argumentCause(bad *relay.Reply) Cause {
 }
 
 func (c *Conn) parseRcpt(args string, rcpt *relay.Recipient) *relay.Reply {
-	args, ok := cutColon(args, "TO", c.cfg.Strict)
+	args, ok := grammar.CutColon(args, "TO", c.cfg.Strict)
 	if !ok {
 		return relay.ReplySyntax
 	}
-	to, bad := parseRcptArgs(args, c.cfg.Strict, c.tx.utf8, &rcpt.Opts)
+	to, bad := grammar.ParseRcpt(args, c.cfg.Strict, c.tx.utf8, &rcpt.Opts)
 	rcpt.To = to
 	return bad
 }

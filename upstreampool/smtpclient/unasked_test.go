@@ -25,9 +25,10 @@ import (
 	"github.com/caddymail/mailgateway/internal/testpki"
 )
 
-// TestTicketsAreNoReply has the server's session tickets come before EHLO: TLS
-// speaks for itself there, and no reply was sent.
-func TestTicketsAreNoReply(t *testing.T) {
+// ticketed is a connection that waits behind its handshake, with the server's
+// session tickets unread, and the other side of it.
+func ticketed(t *testing.T) (c *Conn, half *halfConn, peer *tls.Conn) {
+	t.Helper()
 	server := &tls.Config{Certificates: []tls.Certificate{testpki.SelfSigned(testpki.Leaf{Names: []string{"127.0.0.1"}})}}
 	// Go's server sends its tickets behind the client's Finished, as OpenSSL's
 	// does always, if that could hold a certificate.
@@ -36,7 +37,7 @@ func TestTicketsAreNoReply(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close()
+	t.Cleanup(func() { ln.Close() })
 	tcp, err := net.Dial("tcp", ln.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -45,16 +46,16 @@ func TestTicketsAreNoReply(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer nc.Close()
-	half := &halfConn{Conn: nc}
-	peer := tls.Server(half, server)
+	t.Cleanup(func() { nc.Close() })
+	half = &halfConn{Conn: nc}
+	peer = tls.Server(half, server)
 	ticketed := make(chan error, 1)
 	go func() { ticketed <- peer.Handshake() }() // writes the tickets at its end
-	c := New(tcp, &Config{
+	c = New(tcp, &Config{
 		DialTimeout: time.Minute,
 		TLS:         &tls.Config{InsecureSkipVerify: true, ClientSessionCache: tls.NewLRUClientSessionCache(1)}, //nolint:gosec // whose certificate it is matters not
 	})
-	defer c.Abandon()
+	t.Cleanup(c.Abandon)
 	if err := c.handshake(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
@@ -64,6 +65,13 @@ func TestTicketsAreNoReply(t *testing.T) {
 	if !c.ready.known() || c.ready.quiet() {
 		t.Fatal("no ticket has come")
 	}
+	return c, half, peer
+}
+
+// TestTicketsAreNoReply has the server's session tickets come before EHLO: TLS
+// speaks for itself there, and no reply was sent.
+func TestTicketsAreNoReply(t *testing.T) {
+	c, half, peer := ticketed(t)
 	if !c.Silent() {
 		t.Error("a ticket was taken for a reply")
 	}
@@ -80,7 +88,7 @@ func TestTicketsAreNoReply(t *testing.T) {
 	if !c.doubtful() {
 		t.Error("half of a reply behind another does not make that one doubtful")
 	}
-	if _, err := nc.Write(half.kept); err != nil {
+	if _, err := half.Conn.Write(half.kept); err != nil {
 		t.Fatal(err)
 	}
 	if c.Silent() {
@@ -88,6 +96,29 @@ func TestTicketsAreNoReply(t *testing.T) {
 	}
 	if _, err := io.WriteString(peer, "250 2.0.0 stray\r\n"); err != nil {
 		t.Fatal(err)
+	}
+	if c.Silent() {
+		t.Error("a reply was not seen")
+	}
+}
+
+// TestNoTimeToListen looks for a reply when the time for that is over at once, as
+// on a machine that has none to give.
+func TestNoTimeToListen(t *testing.T) {
+	c, _, peer := ticketed(t)
+	if !c.Silent() { // which reads the tickets
+		t.Fatal("a ticket was taken for a reply")
+	}
+	defer func(before time.Duration) { probe = before }(probe)
+	probe = -time.Second
+	if !c.Silent() {
+		t.Error("nothing has come")
+	}
+	if _, err := io.WriteString(peer, "250 2.0.0 stray\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	for c.ready.quiet() {
+		time.Sleep(time.Millisecond) // the kernel says no more than this
 	}
 	if c.Silent() {
 		t.Error("a reply was not seen")

@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package smtpserver
+package grammar
 
 import (
 	"net/netip"
@@ -26,11 +26,12 @@ import (
 // what a local part may be is for its host to say.
 const (
 	maxLocalPart = 64
-	maxDomain    = 255
-	maxMailbox   = 254 // a path is at most 256 with its angle brackets
+	// MaxDomain is the longest domain, and the longest name in a hello.
+	MaxDomain  = 255
+	maxMailbox = 254 // a path is at most 256 with its angle brackets
 
 	maxLocalPartTolerant = 255
-	maxMailboxTolerant   = maxLocalPartTolerant + 1 + maxDomain
+	maxMailboxTolerant   = maxLocalPartTolerant + 1 + MaxDomain
 )
 
 // path is what a path says.
@@ -198,7 +199,7 @@ func isAtext(c byte) bool {
 // validDomain checks the part after the '@': a domain or an address literal.
 // Where not strict, it may have underscores and one dot at its end.
 func validDomain(s string, strict bool) bool {
-	if s == "" || len(s) > maxDomain {
+	if s == "" || len(s) > MaxDomain {
 		return false
 	}
 	if s[0] == '[' {

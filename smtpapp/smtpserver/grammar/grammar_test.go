@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package smtpserver
+package grammar
 
 import (
 	"strings"
@@ -117,7 +117,7 @@ var mailArgs = []struct {
 func TestMailArgs(t *testing.T) {
 	for _, tc := range mailArgs {
 		var opts smtp.MailOptions
-		from, bad := parseMailArgs(tc.args, true, 1000, &opts)
+		from, bad := ParseMail(tc.args, true, 1000, &opts)
 		if bad != tc.bad || bad == nil && from != tc.from {
 			t.Errorf("%q: got %q, %v; want %q, %v", tc.args, from, bad, tc.from, tc.bad)
 		}
@@ -177,16 +177,16 @@ var tolerated = map[string]string{
 
 func TestTolerance(t *testing.T) {
 	for args, want := range tolerated {
-		if from, bad := parseMailArgs(args, false, 1000, new(smtp.MailOptions)); from != want || (bad == nil) != (want != "") {
+		if from, bad := ParseMail(args, false, 1000, new(smtp.MailOptions)); from != want || (bad == nil) != (want != "") {
 			t.Errorf("MAIL FROM:%s: got %q, %v; want %q", args, from, bad, want)
 		}
-		if from, bad := parseMailArgs(args, true, 1000, new(smtp.MailOptions)); bad == nil {
+		if from, bad := ParseMail(args, true, 1000, new(smtp.MailOptions)); bad == nil {
 			t.Errorf("MAIL FROM:%s: strict takes it as %q", args, from)
 		}
 		if strings.Contains(args, "SIZE=") {
 			continue
 		}
-		if to, bad := parseRcptArgs(args, false, false, new(smtp.RcptOptions)); bad == nil && to != want || (bad == nil) != (want != "") {
+		if to, bad := ParseRcpt(args, false, false, new(smtp.RcptOptions)); bad == nil && to != want || (bad == nil) != (want != "") {
 			t.Errorf("RCPT TO:%s: got %q, %v; want %q", args, to, bad, want)
 		}
 	}
@@ -195,7 +195,7 @@ func TestTolerance(t *testing.T) {
 		if tc.bad != nil {
 			continue
 		}
-		if from, bad := parseMailArgs(tc.args, false, 1000, new(smtp.MailOptions)); from != tc.from || bad != nil {
+		if from, bad := ParseMail(tc.args, false, 1000, new(smtp.MailOptions)); from != tc.from || bad != nil {
 			t.Errorf("MAIL FROM:%s: got %q, %v; want %q", tc.args, from, bad, tc.from)
 		}
 	}
@@ -219,7 +219,7 @@ func TestCutColon(t *testing.T) {
 		"TO:<a>":     {"", false, false},
 	} {
 		for _, strict := range []bool{true, false} {
-			rest, ok := cutColon(s, "FROM", strict)
+			rest, ok := CutColon(s, "FROM", strict)
 			if wanted := strict && want.strict || !strict && want.lenient; ok != wanted || ok && rest != want.rest {
 				t.Errorf("%q, strict %v: %q, %v", s, strict, rest, ok)
 			}
@@ -238,7 +238,7 @@ func roundtrip(t *testing.T, addr string, strict, utf8OK bool) {
 	if strings.ContainsAny(args, "\r\n\x00") {
 		t.Errorf("%q", args)
 	}
-	if again, bad := parseRcptArgs(args, strict, utf8OK, new(smtp.RcptOptions)); bad != nil || again != addr {
+	if again, bad := ParseRcpt(args, strict, utf8OK, new(smtp.RcptOptions)); bad != nil || again != addr {
 		t.Errorf("%q became %q, %v", addr, again, bad)
 	}
 	if inner, rest, ok := cutBrackets(args); !ok || inner != addr || rest != "" {
@@ -248,7 +248,7 @@ func roundtrip(t *testing.T, addr string, strict, utf8OK bool) {
 
 func TestMailOptions(t *testing.T) {
 	var o smtp.MailOptions
-	_, bad := parseMailArgs("<a@example.com> size=1000 body=8bitmime SmtpUtf8 RET=hdrs ENVID=QQ+3D1 AUTH=a+2Bb@example.com", true, 1000, &o)
+	_, bad := ParseMail("<a@example.com> size=1000 body=8bitmime SmtpUtf8 RET=hdrs ENVID=QQ+3D1 AUTH=a+2Bb@example.com", true, 1000, &o)
 	if bad != nil {
 		t.Fatal(bad)
 	}
@@ -257,7 +257,7 @@ func TestMailOptions(t *testing.T) {
 		t.Errorf("%+v", o)
 	}
 	o = smtp.MailOptions{}
-	if _, bad = parseMailArgs("<> AUTH=<> BODY=7BIT", true, 1000, &o); bad != nil || o.Auth == nil || *o.Auth != "" || o.Body != smtp.Body7Bit {
+	if _, bad = ParseMail("<> AUTH=<> BODY=7BIT", true, 1000, &o); bad != nil || o.Auth == nil || *o.Auth != "" || o.Body != smtp.Body7Bit {
 		t.Errorf("%v, %+v", bad, o)
 	}
 }
@@ -300,19 +300,19 @@ var rcptArgs = []struct {
 func TestRcptArgs(t *testing.T) {
 	for _, tc := range rcptArgs {
 		var opts smtp.RcptOptions
-		to, bad := parseRcptArgs(tc.args, true, tc.utf8, &opts)
+		to, bad := ParseRcpt(tc.args, true, tc.utf8, &opts)
 		if bad != tc.bad || bad == nil && to != tc.to {
 			t.Errorf("%q: got %q, %v; want %q, %v", tc.args, to, bad, tc.to, tc.bad)
 		}
 	}
 	var o smtp.RcptOptions
-	if _, bad := parseRcptArgs("<b@example.org> NOTIFY=success,DELAY ORCPT=rfc822;b+2Bc@example.org", true, false, &o); bad != nil ||
+	if _, bad := ParseRcpt("<b@example.org> NOTIFY=success,DELAY ORCPT=rfc822;b+2Bc@example.org", true, false, &o); bad != nil ||
 		len(o.Notify) != 2 || o.Notify[0] != smtp.DSNNotifySuccess || o.Notify[1] != smtp.DSNNotifyDelayed ||
 		o.OriginalRecipientType != smtp.DSNAddressTypeRFC822 || o.OriginalRecipient != "b+c@example.org" {
 		t.Errorf("%v %+v", bad, o)
 	}
 	o = smtp.RcptOptions{}
-	if _, bad := parseRcptArgs("<b@example.org> ORCPT=utf-8;b\\x{FC}", true, true, &o); bad != nil || o.OriginalRecipient != "bü" {
+	if _, bad := ParseRcpt("<b@example.org> ORCPT=utf-8;b\\x{FC}", true, true, &o); bad != nil || o.OriginalRecipient != "bü" {
 		t.Errorf("%v %+v", bad, o)
 	}
 }
@@ -349,7 +349,7 @@ func FuzzMailArgs(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, args string, strict bool) {
 		var o smtp.MailOptions
-		from, bad := parseMailArgs(args, strict, 1000, &o)
+		from, bad := ParseMail(args, strict, 1000, &o)
 		if bad != nil {
 			if bad.Positive() {
 				t.Errorf("refused with %v", bad)
@@ -376,7 +376,7 @@ func FuzzRcptArgs(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, args string, strict, utf8OK bool) {
 		var o smtp.RcptOptions
-		to, bad := parseRcptArgs(args, strict, utf8OK, &o)
+		to, bad := ParseRcpt(args, strict, utf8OK, &o)
 		if bad != nil {
 			return
 		}

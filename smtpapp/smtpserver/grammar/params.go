@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package smtpserver
+package grammar
 
 import (
 	"slices"
@@ -24,9 +24,25 @@ import (
 	"github.com/caddymail/mailgateway/relay"
 )
 
-// parseMailArgs parses what follows `MAIL FROM:` (RFC 5321 section 4.1.1.2).
+// CutColon takes the word and its colon, as in `FROM:`, off the front of s. Old
+// devices put blanks around either.
+func CutColon(s, word string, strict bool) (string, bool) {
+	if !strict {
+		s = strings.TrimLeft(s, " ")
+	}
+	if len(s) < len(word) || !strings.EqualFold(s[:len(word)], word) {
+		return "", false
+	}
+	s = s[len(word):]
+	if !strict {
+		s = strings.TrimLeft(s, " ")
+	}
+	return strings.CutPrefix(s, ":")
+}
+
+// ParseMail parses what follows `MAIL FROM:` (RFC 5321 section 4.1.1.2).
 // A negative reply says what is wrong with it.
-func parseMailArgs(s string, strict bool, maxSize int64, opts *smtp.MailOptions) (from string, bad *relay.Reply) {
+func ParseMail(s string, strict bool, maxSize int64, opts *smtp.MailOptions) (from string, bad *relay.Reply) {
 	inner, rest, ok := cutPath(s, strict)
 	if !ok {
 		return "", relay.ReplyBadSender
@@ -62,7 +78,7 @@ func parseMailArgs(s string, strict bool, maxSize int64, opts *smtp.MailOptions)
 func mailParam(key, value string, has bool, maxSize int64, opts *smtp.MailOptions) *relay.Reply {
 	switch key {
 	case "SIZE": // RFC 1870
-		size, ok := parseSize(value)
+		size, ok := ParseSize(value)
 		if !ok {
 			return relay.ReplySyntax
 		}
@@ -118,8 +134,8 @@ func mailParam(key, value string, has bool, maxSize int64, opts *smtp.MailOption
 	return nil
 }
 
-// parseRcptArgs parses what follows `RCPT TO:` (RFC 5321 section 4.1.1.3).
-func parseRcptArgs(s string, strict, utf8OK bool, opts *smtp.RcptOptions) (to string, bad *relay.Reply) {
+// ParseRcpt parses what follows `RCPT TO:` (RFC 5321 section 4.1.1.3).
+func ParseRcpt(s string, strict, utf8OK bool, opts *smtp.RcptOptions) (to string, bad *relay.Reply) {
 	inner, rest, ok := cutPath(s, strict)
 	if !ok {
 		return "", relay.ReplyBadRecipient
@@ -214,8 +230,8 @@ func validValue(s string) bool {
 	return utf8.ValidString(s)
 }
 
-// parseSize parses 1*20DIGIT. What doesn't fit is as large as can be.
-func parseSize(s string) (int64, bool) {
+// ParseSize parses 1*20DIGIT. What doesn't fit is as large as can be.
+func ParseSize(s string) (int64, bool) {
 	if s == "" || len(s) > 20 {
 		return 0, false
 	}

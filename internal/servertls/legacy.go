@@ -12,16 +12,11 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package smtpapp
+package servertls
 
 import (
 	"crypto/tls"
-	"fmt"
-	"os"
 	"sync"
-	"time"
-
-	"go.uber.org/zap"
 )
 
 // legacyCiphers are what devices of TLS 1.0 and 1.1 know. Broken ones (RC4)
@@ -39,8 +34,8 @@ var legacyCiphers = []uint16{
 	tls.TLS_RSA_WITH_3DES_EDE_CBC_SHA,
 }
 
-// makeLegacy lets TLS 1.0 and 1.1 in: Caddy's policies cannot.
-func makeLegacy(cfg *tls.Config) {
+// AllowLegacy lets TLS 1.0 and 1.1 in: Caddy's policies cannot.
+func AllowLegacy(cfg *tls.Config) {
 	cfg.MinVersion = tls.VersionTLS10
 	suites := append([]uint16(nil), cfg.CipherSuites...)
 	if len(suites) == 0 {
@@ -51,9 +46,9 @@ func makeLegacy(cfg *tls.Config) {
 	cfg.CipherSuites = append(suites, legacyCiphers...)
 }
 
-// overrideTLS returns a config that changes each one which outer would have
+// Override returns a config that changes each one which outer would have
 // chosen. The changed ones are kept: what belongs to them must last.
-func overrideTLS(outer *tls.Config, change func(*tls.Config)) *tls.Config {
+func Override(outer *tls.Config, change func(*tls.Config)) *tls.Config {
 	var mu sync.Mutex
 	changed := make(map[*tls.Config]*tls.Config)
 	return &tls.Config{
@@ -89,60 +84,4 @@ func overrideTLS(outer *tls.Config, change func(*tls.Config)) *tls.Config {
 			return c, nil
 		},
 	}
-}
-
-// fileCertificate is a certificate of files, read again when they change. A
-// pair that does not load leaves the one before it in use.
-type fileCertificate struct {
-	cert, key string
-	logger    *zap.Logger
-
-	mu      sync.Mutex
-	loaded  *tls.Certificate
-	changed [2]time.Time
-}
-
-func newFileCertificate(cert, key string, logger *zap.Logger) (*fileCertificate, error) {
-	f := &fileCertificate{cert: cert, key: key, logger: logger}
-	stamp, err := f.stamp()
-	if err != nil {
-		return nil, err
-	}
-	if err := f.load(stamp); err != nil {
-		return nil, err
-	}
-	return f, nil
-}
-
-func (f *fileCertificate) stamp() (stamp [2]time.Time, err error) {
-	for i, name := range []string{f.cert, f.key} {
-		info, err := os.Stat(name)
-		if err != nil {
-			return stamp, err
-		}
-		stamp[i] = info.ModTime()
-	}
-	return stamp, nil
-}
-
-func (f *fileCertificate) load(stamp [2]time.Time) error {
-	f.changed = stamp
-	pair, err := tls.LoadX509KeyPair(f.cert, f.key)
-	if err != nil {
-		return fmt.Errorf("loading certificate %s: %w", f.cert, err)
-	}
-	f.loaded = &pair
-	return nil
-}
-
-// get implements tls.Config.GetCertificate.
-func (f *fileCertificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if stamp, err := f.stamp(); err == nil && stamp != f.changed {
-		if err := f.load(stamp); err != nil {
-			f.logger.Error("certificate has changed but cannot be used; keeping the one before", zap.Error(err))
-		}
-	}
-	return f.loaded, nil
 }
