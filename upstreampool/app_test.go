@@ -141,6 +141,12 @@ func TestPresets(t *testing.T) {
 	if s, _ := (&SMTPTransport{}).resolve("microsoft365"); s.maxConnsPerAccount != 3 {
 		t.Error("Microsoft allows 3 connections")
 	}
+	for name, want := range map[string]int{"gmail": 1000, "microsoft365": 1000, "yahoo": 100, "none": 100} {
+		s, err := (&SMTPTransport{Dial: "127.0.0.1:1", Auth: &UpstreamAuth{Mechanism: smtpclient.AuthNone}}).resolve(name)
+		if err != nil || s.maxMessages != want {
+			t.Errorf("%s: %d messages on a connection, %v, want %d", name, s.maxMessages, err, want)
+		}
+	}
 }
 
 // TestReload checks that a new configuration keeps connections, that Provision

@@ -17,7 +17,6 @@ package upstreampool
 import (
 	"context"
 	"io"
-	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -62,6 +61,15 @@ func (t *transaction) Data(ctx context.Context, body io.Reader) (relay.Reply, er
 func (t *transaction) transfer(ctx context.Context, buf *smtpclient.Body, eof bool, body io.Reader) (relay.Reply, error) {
 	t.inBody = true
 	out := t.c.Transfer(ctx, &t.env, buf, eof, body)
+	if out.Untouched && !t.renewed {
+		// The provider ended the connection before the message began: while
+		// the client was slow with it, or was answered what it had not asked.
+		if reply := t.again(ctx); reply != nil {
+			out = smtpclient.Outcome{Err: reply}
+		} else {
+			out = t.c.Transfer(ctx, &t.env, buf, eof, body)
+		}
+	}
 	if out.UnknownBDAT {
 		out = t.withoutBDAT(ctx, out, buf, eof, body)
 	}
@@ -70,30 +78,17 @@ func (t *transaction) transfer(ctx context.Context, buf *smtpclient.Body, eof bo
 
 // withoutBDAT sends again with DATA what a provider has refused that does not
 // know BDAT. It may have taken the chunk for commands, so the connection is not
-// to be used any more; nothing was committed. If the recipients are not accepted
-// once more as they were, the client tries again.
+// to be used any more; nothing was committed.
 func (t *transaction) withoutBDAT(ctx context.Context, out smtpclient.Outcome, buf *smtpclient.Body, eof bool, body io.Reader) smtpclient.Outcome {
 	t.c.s.Learned.NoBDAT.Store(true)
 	t.c.s.logger.Warn("the provider announces CHUNKING and does not know BDAT: bodies go with DATA from now on, as with `framing data`",
 		zap.String("upstream", t.up.name), zap.Int("code", out.Reply.Code))
-	if t.env.Binary() || len(t.taken) != t.accepted {
+	if t.env.Binary() {
 		return smtpclient.Lost(false)
 	}
-	rcpts := t.taken
-	if reply := t.replace(ctx); reply != nil {
+	if reply := t.again(ctx); reply != nil {
 		return smtpclient.Outcome{Err: reply}
 	}
-	errs := make([]error, len(rcpts))
-	for i := range errs {
-		errs[i] = smtpclient.ErrPending
-	}
-	if err := t.envelope(ctx, rcpts, errs, true); err != nil {
-		return smtpclient.Outcome{Err: smtpclient.LostReply(err)}
-	}
-	if i := slices.IndexFunc(errs, func(err error) bool { return err != nil }); i >= 0 {
-		return smtpclient.Lost(false)
-	}
-	t.accepted = len(rcpts)
 	return t.c.TransferData(ctx, buf, eof, body)
 }
 

@@ -67,7 +67,7 @@ type SMTPTransport struct {
 	// Default: the preset's, else 10.
 	MaxConnsPerAccount int `json:"max_conns_per_account,omitempty"`
 	// MaxMessagesPerConn is the number of messages after which a
-	// connection is closed. Default: 100.
+	// connection is closed. Default: the preset's, else 100.
 	MaxMessagesPerConn int `json:"max_messages_per_conn,omitempty"`
 	// IdleTimeout closes a connection that has not been used. Default: 55s.
 	IdleTimeout caddy.Duration `json:"idle_timeout,omitempty"`

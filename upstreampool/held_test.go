@@ -14,6 +14,12 @@
 package upstreampool
 
 import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -61,5 +67,88 @@ func TestHeldConnection(t *testing.T) {
 	tx.Abort()
 	if tx.Wanted() {
 		t.Error("a transaction that is over holds something")
+	}
+}
+
+// TestHeldConnectionIsReplaced has the provider end a connection, or say on it
+// what answers nothing, while the client of a transaction does nothing: between
+// two recipients and before the message. What was accepted is said again on a
+// new connection, the message arrives once, and a recipient that is refused
+// there leaves it undelivered.
+func TestHeldConnectionIsReplaced(t *testing.T) {
+	ends := map[string]func(s *serverConn){
+		"closes":  func(s *serverConn) { _ = s.nc.Close() },
+		"goodbye": func(s *serverConn) { _, _ = io.WriteString(s.nc, "421 4.4.2 idle\r\n"); _ = s.nc.Close() },
+		"stray":   func(s *serverConn) { _, _ = io.WriteString(s.nc, "250 2.0.0 stray\r\n") },
+	}
+	large := strings.Repeat(strings.Repeat("0123456789abcdef", 50)+"\r\n", 800)
+	for _, without := range []string{"", "PIPELINING", "CHUNKING"} {
+		for _, encrypted := range []bool{false, true} {
+			for how, end := range ends {
+				for _, at := range []string{"recipient", "message", "refused", "twice"} {
+					for size, body := range map[string]string{"small": "hello\r\n", "large": large} {
+						t.Run(fmt.Sprintf("%s/without=%s/tls=%v/%s/%s", how, without, encrypted, at, size), func(t *testing.T) {
+							t.Parallel()
+							testHeldReplaced(t, without, encrypted, end, at, body)
+						})
+					}
+				}
+			}
+		}
+	}
+}
+
+func testHeldReplaced(t *testing.T, without string, encrypted bool, end func(*serverConn), at, body string) {
+	var conn atomic.Pointer[serverConn]
+	p, s := newTLSProvider(t, encrypted, func(p *provider) {
+		p.caps = slices.DeleteFunc(slices.Clone(allCaps), func(c string) bool { return c == without })
+		p.hook = func(s *serverConn, line string) string {
+			if strings.HasPrefix(line, "RCPT") {
+				conn.Store(s)
+				if s.n == 2 && at == "refused" {
+					return "550 5.1.1 no longer"
+				}
+			}
+			return ""
+		}
+	})
+	u := start(t, s)
+	tx, err := u.begin(t.Context(), testAccount("a@a.test"), "a@b.test", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Abort()
+	idle := func() {
+		held := conn.Load()
+		end(held)
+		for tx.c.Silent() {
+			time.Sleep(time.Millisecond) // the kernel's pace
+		}
+	}
+	for i, to := range []string{"one@b.test", "two@b.test"} {
+		if err := tx.Rcpt(t.Context(), to, nil); err != nil {
+			t.Fatal(err)
+		}
+		if i == 0 && (at == "recipient" || at == "twice") {
+			idle()
+		}
+	}
+	if at != "recipient" {
+		idle()
+	}
+	_, err = tx.Data(t.Context(), strings.NewReader(body))
+	list := p.got()
+	if at == "refused" || at == "twice" {
+		r, ok := errors.AsType[*relay.Reply](err)
+		if !ok || r.Code/100 != 4 || len(list) != 0 {
+			t.Errorf("outcome %v, %d messages: want a passing failure", err, len(list))
+		}
+		return
+	}
+	if err != nil || len(list) != 1 || list[0].body != body || strings.Join(list[0].to, " ") != "RCPT TO:<one@b.test> RCPT TO:<two@b.test>" {
+		t.Errorf("outcome %v, %d messages: want one to both", err, len(list))
+	}
+	if n := p.dialed(); n != 2 {
+		t.Errorf("%d connections, want 2", n)
 	}
 }

@@ -96,9 +96,13 @@ func TestPasswordsOfOneMailbox(t *testing.T) {
 // second.
 func TestVerifyTakesAPlace(t *testing.T) {
 	p := newProvider(t, func(p *provider) {
-		p.hook = func(_ *serverConn, line string) string {
-			if strings.HasPrefix(line, "QUIT") {
-				time.Sleep(300 * time.Millisecond)
+		p.hook = func(s *serverConn, line string) string {
+			switch {
+			case !strings.HasPrefix(line, "QUIT"):
+			case s.n == 1:
+				time.Sleep(quitTimeout + 200*time.Millisecond) // longer than the end of the process waits
+			default:
+				time.Sleep(100 * time.Millisecond)
 			}
 			return ""
 		}

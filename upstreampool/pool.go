@@ -214,7 +214,7 @@ func (p *pool) retire(c *conn) {
 	case u.quits <- struct{}{}:
 		go func() {
 			defer u.closing.end()
-			c.Quit(quitTimeout)
+			c.Quit(u.quitWithin())
 			<-u.quits
 			p.closed(c)
 		}()

@@ -30,16 +30,24 @@ type preset struct {
 	mechanism string
 	provider  string // the OAuth provider's usual name
 
-	maxConns   int // per account
-	rate       accounts.Rate
-	messages   accounts.Rate
-	recipients accounts.Rate
+	maxConns    int // per account
+	maxMessages int // of one connection
+	rate        accounts.Rate
+	messages    accounts.Rate
+	recipients  accounts.Rate
 
 	idleTimeout time.Duration
 	maxAge      time.Duration
 }
 
 const day = 24 * time.Hour
+
+// manyMessages is for providers whose pages bound messages and recipients in a
+// time, and connections, but not the messages of one connection: what ends it
+// there is its age. A login for each hundred messages counts against the limits
+// of logins and costs a sixth of the speed. One that is ended sooner by the
+// provider is replaced unseen.
+const manyMessages = 1000
 
 // presets are checked against the providers' own pages; where a page states no
 // limit, none is set here.
@@ -50,14 +58,16 @@ var presets = map[string]preset{
 	"gmail": {
 		dial: "smtp.gmail.com:587", tls: smtpclient.StartTLS,
 		mechanism: smtpclient.XOAUTH2, provider: "google",
-		messages:   accounts.Rate{Count: 2000, Per: day},
-		recipients: accounts.Rate{Count: 10000, Per: day},
+		maxMessages: manyMessages,
+		messages:    accounts.Rate{Count: 2000, Per: day},
+		recipients:  accounts.Rate{Count: 10000, Per: day},
 	},
 	// https://support.google.com/a/answer/2956491: 10,000 recipients a day and user.
 	"workspace_relay": {
 		dial: "smtp-relay.gmail.com:587", tls: smtpclient.StartTLS,
 		mechanism: smtpclient.XOAUTH2, provider: "google",
-		recipients: accounts.Rate{Count: 10000, Per: day},
+		maxMessages: manyMessages,
+		recipients:  accounts.Rate{Count: 10000, Per: day},
 	},
 	// https://learn.microsoft.com/exchange/troubleshoot/send-emails/smtp-submission-improvements:
 	// 3 connections and 30 messages a minute for a mailbox, 10,000
@@ -66,17 +76,19 @@ var presets = map[string]preset{
 	"microsoft365": {
 		dial: "smtp.office365.com:587", tls: smtpclient.StartTLS,
 		mechanism: smtpclient.XOAUTH2, provider: "microsoft",
-		maxConns:   3,
-		rate:       accounts.Rate{Count: 30, Per: time.Minute},
-		recipients: accounts.Rate{Count: 10000, Per: day},
+		maxMessages: manyMessages,
+		maxConns:    3,
+		rate:        accounts.Rate{Count: 30, Per: time.Minute},
+		recipients:  accounts.Rate{Count: 10000, Per: day},
 	},
 	// https://support.microsoft.com/office/279ee200: 5,000 recipients a day
 	// for subscribers. The connection limit is Exchange Online's.
 	"outlook": {
 		dial: "smtp-mail.outlook.com:587", tls: smtpclient.StartTLS,
 		mechanism: smtpclient.XOAUTH2, provider: "microsoft",
-		maxConns:   3,
-		recipients: accounts.Rate{Count: 5000, Per: day},
+		maxMessages: manyMessages,
+		maxConns:    3,
+		recipients:  accounts.Rate{Count: 5000, Per: day},
 	},
 	// https://senders.yahooinc.com/developer/documentation (OAUTHBEARER);
 	// 500 messages a day.

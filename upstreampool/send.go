@@ -64,7 +64,6 @@ func (u *upstream) send(ctx context.Context, a *accounts.Account, from string, o
 		out, ok = t.single(ctx, &to, buf, eof)
 	}
 	if ok && out.UnknownBDAT {
-		t.taken = append(t.taken, to)
 		out = t.withoutBDAT(ctx, out, buf, eof, body)
 	}
 	if ok {
@@ -90,7 +89,7 @@ func (t *transaction) single(ctx context.Context, to *relay.Recipient, buf *smtp
 	out, ok := t.c.Single(ctx, &t.env, to, buf, eof)
 	t.mailed = t.mailed || ok
 	if out.Accepted {
-		t.accepted = 1
+		t.accept(*to)
 	}
 	if ok && t.env.Refused != nil {
 		t.learn(t.env.Refused)

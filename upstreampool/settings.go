@@ -97,7 +97,7 @@ func (t *SMTPTransport) resolve(name string) (*settings, error) {
 		name:               name,
 		maxConns:           10000,
 		maxConnsPerAccount: cmp.Or(p.maxConns, 10),
-		maxMessages:        100,
+		maxMessages:        cmp.Or(p.maxMessages, 100),
 		maxWaiting:         1000,
 		idleTimeout:        cmp.Or(p.idleTimeout, 55*time.Second),
 		maxAge:             cmp.Or(p.maxAge, 10*time.Minute),

@@ -43,8 +43,10 @@ type transaction struct {
 	accepted int          // recipients
 	orphan   limits.Slot  // of the connection that was not replaced
 	done     bool
-	stepping bool              // one command at a time, whatever is announced
-	taken    []relay.Recipient // accepted, while BDAT has not proved to work
+	stepping bool               // one command at a time, whatever is announced
+	taken    []relay.Recipient  // accepted
+	room     [1]relay.Recipient // of taken
+	renewed  bool               // its envelope was said again
 
 	info relay.Info
 }
@@ -157,18 +159,58 @@ func (t *transaction) flight(ctx context.Context, rcpts []relay.Recipient, errs 
 	if err == nil && !stepping && !confused && first {
 		t.c.s.Learned.Pipelining.Store(true)
 	}
-	proved := t.c == nil || !t.c.Chunking() || t.c.s.Learned.BDAT.Load()
+	if err != nil && !first && !t.renewed && smtpclient.Replaceable(err) {
+		// The provider ended the connection while the client was busy with
+		// something else.
+		if reply := t.again(ctx); reply != nil {
+			t.fail(reply, errs)
+			return
+		}
+		err = t.envelope(ctx, rcpts, errs, false)
+	}
 	for i, e := range errs {
 		if e == nil {
-			t.accepted++
-			if !proved {
-				t.taken = append(t.taken, rcpts[i])
-			}
+			t.accept(rcpts[i])
 		}
 	}
 	if err != nil {
 		t.fail(smtpclient.LostReply(err), errs)
 	}
+}
+
+// accept notes an accepted recipient.
+func (t *transaction) accept(rcpt relay.Recipient) {
+	if t.taken == nil {
+		t.taken = t.room[:0]
+	}
+	t.taken = append(t.taken, rcpt)
+	t.accepted++
+}
+
+// again replaces the connection and says on the new one what was accepted on the
+// old. Nothing was committed there. If the recipients are not accepted once more
+// as they were, the client tries again.
+func (t *transaction) again(ctx context.Context) *relay.Reply {
+	old := t.c
+	t.renewed = true
+	if reply := t.replace(ctx); reply != nil {
+		return reply
+	}
+	if !t.c.Carries(old.Conn) {
+		return relay.ReplyUpstreamLost
+	}
+	errs := make([]error, len(t.taken))
+	for i := range errs {
+		errs[i] = smtpclient.ErrPending
+	}
+	if err := t.envelope(ctx, t.taken, errs, true); err != nil {
+		return smtpclient.LostReply(err)
+	}
+	if slices.ContainsFunc(errs, func(err error) bool { return err != nil }) {
+		return relay.ReplyUpstreamLost
+	}
+	t.accepted = len(t.taken)
+	return nil
 }
 
 // admit answers the recipients that need not be sent and marks the others.

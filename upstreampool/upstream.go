@@ -33,7 +33,8 @@ import (
 
 const (
 	shardCount  = 64
-	quitTimeout = 3 * time.Second
+	quitTimeout = 3 * time.Second // for the answer to QUIT, at the end
+	slowQuit    = 15 * time.Second
 	maxQuits    = 64 // connections being closed politely at a time
 	maxWarming  = 64 // tokens being fetched ahead at a time
 )
@@ -141,6 +142,16 @@ func (u *upstream) detach(s *settings) {
 	if gone {
 		u.close(s)
 	}
+}
+
+// quitWithin is how long the answer to QUIT may take. Until it has come the
+// provider counts the connection, so the mailbox's place is not given to another;
+// the end of the process does not wait as long.
+func (u *upstream) quitWithin() time.Duration {
+	if u.current.Load() == nil {
+		return quitTimeout
+	}
+	return slowQuit
 }
 
 // ended returns a channel that is closed when the upstream is.

@@ -133,7 +133,7 @@ func (t *SMTPTransport) Verify(ctx context.Context, a *accounts.Account, from st
 		}
 		tr.done("mail", c.Said().Error(), nil)
 	}
-	c.Quit(quitTimeout)
+	c.Quit(u.quitWithin())
 	tr.done("quit", "", nil)
 	return nil
 }

@@ -45,7 +45,7 @@ type Outcome struct {
 	Sound bool         // the connection can carry another message
 
 	Accepted    bool // the recipient was, of Single
-	Untouched   bool // the provider can't have accepted anything
+	Untouched   bool // the provider can't have accepted anything, and the Body is as it was
 	UnknownBDAT bool // it does not know the command; the Body holds what was sent
 }
 
@@ -100,10 +100,15 @@ func (c *Conn) bdat(ctx context.Context, buf *Body, eof bool, body io.Reader) Ou
 			return Lost(false)
 		}
 		if !c.Silent() {
-			return c.unasked()
+			out := c.unasked()
+			out.Untouched = first
+			return out
 		}
 		if err := c.write(buf.with(h)); err != nil {
-			return c.lastWords()
+			// The chunk can't be complete at the provider.
+			out := c.lastWords()
+			out.Untouched = first && (out.Reply == nil || out.Reply.Code == 421)
+			return out
 		}
 		proved := c.cfg.Learned.BDAT.Load()
 		if eof {

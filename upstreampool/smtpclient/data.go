@@ -17,6 +17,7 @@ package smtpclient
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 
 	"github.com/caddymail/mailgateway/relay"
@@ -45,12 +46,18 @@ func (c *Conn) TransferData(ctx context.Context, buf *Body, eof bool, body io.Re
 	}
 
 	if !c.Silent() {
-		return c.unasked()
+		out := c.unasked()
+		out.Untouched = true
+		return out
 	}
 	code, err := c.exchange([]byte("DATA\r\n"))
 	switch {
 	case err != nil:
-		return lostIn(err)
+		out := lostIn(err)
+		out.Untouched = !timedOut(err) && !errors.Is(err, relay.ErrReply)
+		return out
+	case code == 421:
+		return Outcome{Reply: c.Said(), Untouched: true}
 	case code >= 400:
 		return Outcome{Reply: c.Said(), Sound: true}
 	case code != 354:
