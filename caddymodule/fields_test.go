@@ -29,6 +29,7 @@ import (
 	"github.com/caddymail/mailgateway/sandbox"
 	"github.com/caddymail/mailgateway/smtpapp"
 	"github.com/caddymail/mailgateway/spool"
+	"github.com/caddymail/mailgateway/transports/choice"
 	"github.com/caddymail/mailgateway/transports/gmail"
 	"github.com/caddymail/mailgateway/transports/graph"
 	"github.com/caddymail/mailgateway/upstreampool"
@@ -49,14 +50,15 @@ func apps() map[string]any {
 // guests are the configurations of guest modules by the value of their inline
 // key.
 var guests = map[string]func() any{
-	"transport smtp":  func() any { return new(upstreampool.SMTPTransport) },
-	"transport graph": func() any { return new(graph.Transport) },
-	"transport gmail": func() any { return new(gmail.Transport) },
-	"transport spool": func() any { return new(spool.Transport) },
-	"store storage":   func() any { return new(oauthtoken.StorageStore) },
-	"source inline":   func() any { return new(accounts.InlineSource) },
-	"source file":     func() any { return new(accounts.FileSource) },
-	"source dynamic":  func() any { return new(dynamic.Source) },
+	"transport smtp":   func() any { return new(upstreampool.SMTPTransport) },
+	"transport graph":  func() any { return new(graph.Transport) },
+	"transport gmail":  func() any { return new(gmail.Transport) },
+	"transport choice": func() any { return new(choice.Transport) },
+	"transport spool":  func() any { return new(spool.Transport) },
+	"store storage":    func() any { return new(oauthtoken.StorageStore) },
+	"source inline":    func() any { return new(accounts.InlineSource) },
+	"source file":      func() any { return new(accounts.FileSource) },
+	"source dynamic":   func() any { return new(dynamic.Source) },
 }
 
 // fieldSet is a set of fields of our configuration structs.

@@ -55,6 +55,7 @@ var allowedImports = map[string][]string{
 	// Kinds of upstreams beside SMTP.
 	"transports/graph":             {"accounts", "grant", "relay", "transports/internal/envelope", "transports/internal/mailapi"},
 	"transports/gmail":             {"accounts", "grant", "relay", "transports/internal/envelope", "transports/internal/mailapi"},
+	"transports/choice":            {"accounts", "relay"},
 	"transports/internal/envelope": {},
 	"transports/internal/apitest":  {"accounts", "grant", "relay", "sandbox"},
 	"transports/internal/mailapi":  {"accounts", "grant", "internal/generation", "limits", "relay", "transports/internal/envelope"},
@@ -88,7 +89,7 @@ var allowedImports = map[string][]string{
 	"caddymodule": {
 		"accounts", "accounts/dynamic", "caddymodule/admin", "caddymodule/command", "caddymodule/logbuffer", "caddymodule/statuspage",
 		"internal/nearest", "oauthtoken", "oauthtoken/authserver", "sandbox", "smtpapp", "spool", "upstreampool",
-		"transports/gmail", "transports/graph",
+		"transports/choice", "transports/gmail", "transports/graph",
 	},
 	"caddymodule/admin":       {"accounts", "explain", "grant", "oauthtoken", "oauthtoken/authserver", "operate", "smtpapp", "spool", "upstreampool"},
 	"caddymodule/command":     {"accounts", "accounts/password", "caddymodule/admin", "explain", "grant", "internal/nearest", "operate", "operate/migrate", "sandbox", "spool"},

@@ -104,7 +104,8 @@ func mistypedPreset(args []string, raw json.RawMessage) error {
 // block of that. Syntax:
 //
 //	upstream <name> [<preset>] {
-//		transport <kind> ...
+//		transport  <kind> ...
+//		transports <upstream>...
 //	}
 func parseUpstream(d *caddyfile.Dispenser, preset string) (json.RawMessage, error) {
 	u := &upstreampool.SMTPTransport{Preset: preset}
@@ -132,6 +133,13 @@ func parseUpstream(d *caddyfile.Dispenser, preset string) (json.RawMessage, erro
 				return malformed(d, "upstream", "transport", unexpectedArg(d.Val()))
 			}
 			return parseBlock(d, "upstream", upstreamOptions(u))
+		},
+	}
+	opts["transports"] = option{
+		nested: func(d *caddyfile.Dispenser) (err error) {
+			kind = "choice"
+			guest, err = parseChoice(d)
+			return err
 		},
 	}
 	if err := parseBlock(d, "upstream", opts); err != nil {
