@@ -26,6 +26,7 @@ import (
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/accounts/dynamic"
 	"github.com/caddymail/mailgateway/oauthtoken"
+	"github.com/caddymail/mailgateway/oauthtoken/tokenstore"
 	"github.com/caddymail/mailgateway/sandbox"
 	"github.com/caddymail/mailgateway/smtpapp"
 	"github.com/caddymail/mailgateway/spool"
@@ -55,7 +56,7 @@ var guests = map[string]func() any{
 	"transport gmail":  func() any { return new(gmail.Transport) },
 	"transport choice": func() any { return new(choice.Transport) },
 	"transport spool":  func() any { return new(spool.Transport) },
-	"store storage":    func() any { return new(oauthtoken.StorageStore) },
+	"store storage":    func() any { return new(tokenstore.StorageStore) },
 	"source inline":    func() any { return new(accounts.InlineSource) },
 	"source file":      func() any { return new(accounts.FileSource) },
 	"source dynamic":   func() any { return new(dynamic.Source) },

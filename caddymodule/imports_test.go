@@ -37,8 +37,8 @@ var allowedImports = map[string][]string{
 	"limits":       {"accounts", "internal/filelock"},
 	"relay":        {"accounts"},
 	"smtpapp":      {"accounts", "accounts/password", "relay", "internal/front", "internal/nearest", "smtpapp/smtpserver"},
-	"upstreampool": {"accounts", "explain", "grant", "internal/breaker", "internal/generation", "internal/nearest", "limits", "relay"},
-	"oauthtoken":   {"explain", "grant", "internal/breaker", "internal/generation", "internal/seal", "oauthtoken/authserver"},
+	"upstreampool": {"accounts", "explain", "grant", "internal/breaker", "internal/generation", "internal/nearest", "limits", "relay", "upstreampool/smtpclient"},
+	"oauthtoken":   {"explain", "grant", "internal/breaker", "internal/generation", "oauthtoken/authserver", "oauthtoken/tokenstore"},
 	"sandbox":      {"sandbox/webapi"},
 
 	// What a password is worth, for whatever knows names; and the accounts of
@@ -48,6 +48,8 @@ var allowedImports = map[string][]string{
 
 	// An authorization server as its client sees it; no token is kept there.
 	"oauthtoken/authserver": {"explain", "internal/redact"},
+	// What is kept of a grant, and where.
+	"oauthtoken/tokenstore": {"internal/seal", "oauthtoken/authserver"},
 
 	// A provider's HTTP side, in whose parser no transport may have a part.
 	"sandbox/webapi": {},
@@ -79,7 +81,8 @@ var allowedImports = map[string][]string{
 	"internal/testpki":    {},
 
 	// The protocol knows no account and no Caddy: relay is for replies.
-	"smtpapp/smtpserver": {"relay"},
+	"smtpapp/smtpserver":      {"relay"},
+	"upstreampool/smtpclient": {"internal/redact", "relay"},
 
 	// What an operator sees and does, over all apps; no route, command or page.
 	// Other programs' accounts: records and Caddyfile text, nothing that runs.
@@ -87,9 +90,23 @@ var allowedImports = map[string][]string{
 	"operate":         {"accounts", "explain", "grant", "internal/nearest", "oauthtoken", "oauthtoken/authserver", "relay", "smtpapp", "upstreampool"},
 
 	"caddymodule": {
-		"accounts", "accounts/dynamic", "caddymodule/admin", "caddymodule/command", "caddymodule/logbuffer", "caddymodule/statuspage",
-		"internal/nearest", "oauthtoken", "oauthtoken/authserver", "sandbox", "smtpapp", "spool", "upstreampool",
-		"transports/choice", "transports/gmail", "transports/graph",
+		"accounts",
+		"accounts/dynamic",
+		"caddymodule/admin",
+		"caddymodule/command",
+		"caddymodule/logbuffer",
+		"caddymodule/statuspage",
+		"internal/nearest",
+		"oauthtoken",
+		"oauthtoken/authserver",
+		"oauthtoken/tokenstore",
+		"sandbox",
+		"smtpapp",
+		"spool",
+		"transports/choice",
+		"transports/gmail",
+		"transports/graph",
+		"upstreampool",
 	},
 	"caddymodule/admin":       {"accounts", "explain", "grant", "oauthtoken", "oauthtoken/authserver", "operate", "smtpapp", "spool", "upstreampool"},
 	"caddymodule/command":     {"accounts", "accounts/password", "caddymodule/admin", "explain", "grant", "internal/nearest", "operate", "operate/migrate", "sandbox", "spool"},
@@ -185,7 +202,7 @@ func forbidden(room, imported string, isTest bool) string {
 	if isTest || room == "caddymodule" || strings.HasPrefix(room, "caddymodule/") {
 		return ""
 	}
-	if room == "smtpapp/smtpserver" && strings.HasPrefix(imported, "github.com/caddyserver/") {
+	if (room == "smtpapp/smtpserver" || room == "upstreampool/smtpclient") && strings.HasPrefix(imported, "github.com/caddyserver/") {
 		return "it knows nothing of Caddy"
 	}
 	for _, glue := range glueImports {
@@ -223,6 +240,11 @@ func TestForbidden(t *testing.T) {
 		{"caddymodule/command", ours + "caddymodule/gatewaytest", false, true},
 		{"smtpapp/smtpserver", ours + "accounts", false, true},
 		{"smtpapp/smtpserver", "github.com/caddyserver/caddy/v2", false, true},
+		{"upstreampool", ours + "upstreampool/smtpclient", false, false},
+		{"upstreampool/smtpclient", ours + "upstreampool", false, true},
+		{"upstreampool/smtpclient", ours + "accounts", false, true},
+		{"upstreampool/smtpclient", ours + "limits", false, true},
+		{"upstreampool/smtpclient", "github.com/caddyserver/caddy/v2", false, true},
 		{"relay", "github.com/caddyserver/caddy/v2/caddyconfig/caddyfile", false, true},
 		{"caddymodule", "github.com/mholt/caddy-l4/layer4", false, false},
 	} {

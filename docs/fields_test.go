@@ -30,6 +30,7 @@ import (
 	"github.com/caddymail/mailgateway/caddymodule"
 	"github.com/caddymail/mailgateway/caddymodule/statuspage"
 	"github.com/caddymail/mailgateway/oauthtoken"
+	"github.com/caddymail/mailgateway/oauthtoken/tokenstore"
 	"github.com/caddymail/mailgateway/sandbox"
 	"github.com/caddymail/mailgateway/smtpapp"
 	"github.com/caddymail/mailgateway/transports/choice"
@@ -45,7 +46,7 @@ var sections = []struct {
 	config      any
 }{
 	{"configuration.md", "## App oauth_tokens", oauthtoken.App{}},
-	{"configuration.md", "## App oauth_tokens", oauthtoken.StorageStore{}},
+	{"configuration.md", "## App oauth_tokens", tokenstore.StorageStore{}},
 	{"configuration.md", "## App smtp_upstreams", upstreampool.App{}},
 	{"configuration.md", "## App smtp_upstreams", upstreampool.SMTPTransport{}},
 	{"configuration.md", "### Upstream transport graph", graph.Transport{}},
@@ -85,9 +86,18 @@ func TestDefaultsAreDocumented(t *testing.T) {
 	byDefault := regexp.MustCompile(`Default: ([^.;,(]+)`)
 	checked := 0
 	for _, file := range []string{
-		"../oauthtoken/config.go", "../oauthtoken/authserver/config.go", "../upstreampool/config.go", "../smtpapp/config.go", "../sandbox/config.go", "../sandbox/fault.go",
-		"../transports/graph/config.go", "../transports/gmail/config.go",
-		"../accounts/account.go", "../accounts/dynamic/dynamic.go", "../caddymodule/statuspage/page.go",
+		"../oauthtoken/config.go",
+		"../oauthtoken/authserver/config.go",
+		"../oauthtoken/tokenstore/store.go",
+		"../upstreampool/config.go",
+		"../transports/graph/config.go",
+		"../smtpapp/config.go",
+		"../sandbox/config.go",
+		"../sandbox/fault.go",
+		"../transports/gmail/config.go",
+		"../accounts/account.go",
+		"../accounts/dynamic/dynamic.go",
+		"../caddymodule/statuspage/page.go",
 	} {
 		inspect(t, file, func(n ast.Node) {
 			f, ok := n.(*ast.Field)
@@ -119,7 +129,7 @@ func TestDefaultsAreDocumented(t *testing.T) {
 // goes.
 func TestPresetsAreDocumented(t *testing.T) {
 	text := read(t, "configuration.md")
-	preset := regexp.MustCompile(`(?m)^\t"(\w+)": \{\n\t\tdial: "([^"]+)", tls: tls(StartTLS|Implicit)`)
+	preset := regexp.MustCompile(`(?m)^\t"(\w+)": \{\n\t\tdial: "([^"]+)", tls: smtpclient\.(StartTLS|Implicit)`)
 	all := preset.FindAllStringSubmatch(read(t, "../upstreampool/presets.go"), -1)
 	if len(all) < 7 {
 		t.Errorf("found only %d presets", len(all))
