@@ -32,6 +32,7 @@ import (
 	"github.com/caddymail/mailgateway/sandbox"
 	"github.com/caddymail/mailgateway/smtpapp"
 	"github.com/caddymail/mailgateway/spool"
+	"github.com/caddymail/mailgateway/transports/choice"
 	"github.com/caddymail/mailgateway/transports/gmail"
 	"github.com/caddymail/mailgateway/transports/graph"
 	"github.com/caddymail/mailgateway/upstreampool"
@@ -62,6 +63,7 @@ var guests = map[string]func() any{
 	"source file":         func() any { return new(accounts.FileSource) },
 	"handler smtp_notify": func() any { return new(notify.Handler) },
 	"source dynamic":      func() any { return new(dynamic.Source) },
+	"transport choice":    func() any { return new(choice.Transport) },
 }
 
 // fieldSet is a set of fields of our configuration structs.

@@ -57,6 +57,7 @@ var allowedImports = map[string][]string{
 	// Kinds of upstreams beside SMTP.
 	"transports/graph":             {"accounts", "grant", "relay", "transports/internal/envelope", "transports/internal/mailapi"},
 	"transports/gmail":             {"accounts", "grant", "relay", "transports/internal/envelope", "transports/internal/mailapi"},
+	"transports/choice":            {"accounts", "relay"},
 	"transports/internal/envelope": {},
 	"transports/internal/apitest":  {"accounts", "grant", "relay", "sandbox"},
 	"transports/internal/mailapi":  {"accounts", "grant", "internal/generation", "limits", "relay", "transports/internal/envelope"},
@@ -114,6 +115,7 @@ var allowedImports = map[string][]string{
 		"sandbox",
 		"smtpapp",
 		"spool",
+		"transports/choice",
 		"transports/gmail",
 		"transports/graph",
 		"upstreampool",

@@ -104,7 +104,8 @@ func mistypedPreset(args []string, raw json.RawMessage) error {
 // block of that. Syntax:
 //
 //	upstream <name> [<preset>] {
-//		transport <kind> ...
+//		transport  <kind> ...
+//		transports <upstream>...
 //	}
 func parseUpstream(d *caddyfile.Dispenser, preset string) (json.RawMessage, error) {
 	u := &upstreampool.SMTPTransport{Preset: preset}
@@ -134,6 +135,13 @@ func parseUpstream(d *caddyfile.Dispenser, preset string) (json.RawMessage, erro
 			return parseBlock(d, "upstream", upstreamOptions(u))
 		},
 	}
+	opts["transports"] = option{
+		nested: func(d *caddyfile.Dispenser) (err error) {
+			kind = "choice"
+			guest, err = parseChoice(d)
+			return err
+		},
+	}
 	if err := parseBlock(d, "upstream", opts); err != nil {
 		return nil, err
 	}
@@ -155,6 +163,7 @@ func parseUpstream(d *caddyfile.Dispenser, preset string) (json.RawMessage, erro
 //		tls starttls|implicit|off {
 //			trust_pool  <module> ...
 //			server_name <name>
+//			client_certificate <file> <key file>
 //		}
 //		auth <mechanism> [<provider>] {
 //			force
@@ -178,8 +187,8 @@ func parseUpstream(d *caddyfile.Dispenser, preset string) (json.RawMessage, erro
 //		framing                auto|data
 //	}
 //
-// The preset is gmail, workspace_relay, microsoft365, outlook, yahoo, fastmail
-// or zoho; an upstream whose name is a preset need not repeat it.
+// The preset is gmail, workspace_relay, microsoft365, outlook, yahoo, fastmail,
+// zoho, hve, azure_communication, connector or ses; an upstream whose name is a preset need not repeat it.
 func upstreamOptions(u *upstreampool.SMTPTransport) options {
 	const what = "upstream"
 	return options{
@@ -221,6 +230,7 @@ func upstreamOptions(u *upstreampool.SMTPTransport) options {
 //	tls [starttls|implicit|off] {
 //		trust_pool  <module> ...
 //		server_name <name>
+//		client_certificate <file> <key file>
 //	}
 func parseUpstreamTLS(d *caddyfile.Dispenser) (*upstreampool.UpstreamTLS, error) {
 	t := new(upstreampool.UpstreamTLS)
@@ -237,6 +247,16 @@ func parseUpstreamTLS(d *caddyfile.Dispenser) (*upstreampool.UpstreamTLS, error)
 	return t, parseBlock(d, "tls", options{
 		"trust_pool":  module("tls", "trust_pool", &t.CARaw, "tls.ca_pool.source", "provider"),
 		"server_name": text(&t.ServerName),
+		"client_certificate": {
+			nested: func(d *caddyfile.Dispenser) error {
+				args := d.RemainingArgs()
+				if len(args) != 2 {
+					return malformed(d, "tls", "client_certificate", errors.New("want the files of the certificate and of its key"))
+				}
+				t.ClientCertificate, t.ClientKey = args[0], args[1]
+				return nil
+			},
+		},
 	})
 }
 

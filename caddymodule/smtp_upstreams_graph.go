@@ -26,9 +26,10 @@ import (
 
 // ownTransports read the blocks of our transports beside smtp.
 var ownTransports = map[string]func(d *caddyfile.Dispenser) (json.RawMessage, error){
-	"gmail": parseGmail,
-	"graph": parseGraph,
-	"spool": parseSpool,
+	"choice": parseChoice,
+	"gmail":  parseGmail,
+	"graph":  parseGraph,
+	"spool":  parseSpool,
 }
 
 // parseGraph reads the transport graph. Syntax:

@@ -35,6 +35,7 @@ import (
 	"github.com/caddymail/mailgateway/oauthtoken/tokenstore"
 	"github.com/caddymail/mailgateway/sandbox"
 	"github.com/caddymail/mailgateway/smtpapp"
+	"github.com/caddymail/mailgateway/transports/choice"
 	"github.com/caddymail/mailgateway/transports/gmail"
 	"github.com/caddymail/mailgateway/transports/graph"
 	"github.com/caddymail/mailgateway/upstreampool"
@@ -52,6 +53,7 @@ var sections = []struct {
 	{"configuration.md", "## App smtp_upstreams", upstreampool.SMTPTransport{}},
 	{"configuration.md", "### Upstream transport graph", graph.Transport{}},
 	{"configuration.md", "### Upstream transport gmail", gmail.Transport{}},
+	{"configuration.md", "### Upstream transports", choice.Transport{}},
 	{"configuration.md", "## App smtp\n", smtpapp.App{}},
 	{"configuration.md", "## App smtp\n", accounts.FileSource{}},
 	{"configuration.md", "## App smtp\n", dynamic.Source{}},

@@ -30,6 +30,12 @@ var (
 	ReplyAPIUntouched = own(451, 4, 4, 1, "The provider's API was lost before the end of the message, try again later")
 )
 
+// ReplyWayClosed says that every upstream of the account is closed to its mailbox,
+// in the words of the first.
+func ReplyWayClosed(said string) *Reply {
+	return own(454, 4, 7, 0, "No upstream of this account takes its mailbox: "+short(said))
+}
+
 // ReplyAPIHeader says why a message is refused whose header could name other
 // recipients than its envelope.
 func ReplyAPIHeader(why string) *Reply {

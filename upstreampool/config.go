@@ -15,6 +15,7 @@
 package upstreampool
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"net/http"
@@ -42,8 +43,9 @@ type App struct {
 // SMTPTransport sends through a provider's submission service (RFC 6409) over
 // a pool of authenticated connections.
 type SMTPTransport struct {
-	// Preset is `gmail`, `workspace_relay`, `microsoft365`, `outlook`,
-	// `yahoo`, `fastmail` or `zoho`: it gives every other field the
+	// Preset is `gmail`, `workspace_relay`, `microsoft365`, `outlook`, `hve`,
+	// `azure_communication`, `connector`, `ses`, `yahoo`, `fastmail` or `zoho`:
+	// it gives every other field the
 	// provider's published value. Default: the upstream's name where that
 	// is a preset, else none.
 	Preset string `json:"preset,omitempty"`
@@ -110,21 +112,27 @@ type SMTPTransport struct {
 	// offers CHUNKING (RFC 3030), `data` never does. Default: `auto`.
 	Framing string `json:"framing,omitempty"`
 
-	name     string
-	bound    *settings
-	started  chan struct{} // closed by Start
-	upstream *upstream     // set before started is closed
-	roots    *x509.CertPool
-	caRaw    []byte // the trust pool as configured: part of the identity
-	proxyRaw []byte
-	proxy    func(*http.Request) (*url.URL, error)
-	storage  certmagic.Storage
-	tokens   TokenSource
-	logger   *zap.Logger
+	name         string
+	bound        *settings
+	started      chan struct{} // closed by Start
+	upstream     *upstream     // set before started is closed
+	roots        *x509.CertPool
+	certificates []tls.Certificate
+	caRaw        []byte // the trust pool as configured: part of the identity
+	proxyRaw     []byte
+	proxy        func(*http.Request) (*url.URL, error)
+	storage      certmagic.Storage
+	tokens       TokenSource
+	logger       *zap.Logger
 }
 
 // UpstreamTLS is the client's side of TLS.
 type UpstreamTLS struct {
+	// ClientCertificate is a PEM file with the certificate by which the provider
+	// knows the gateway, and its chain. It is read with each reload. Default: none.
+	ClientCertificate string `json:"client_certificate,omitempty"`
+	// ClientKey is the PEM file with its key.
+	ClientKey string `json:"client_key,omitempty"`
 	// Mode is `starttls`, `implicit` or `off`. Default: `starttls`;
 	// a provider that does not offer STARTTLS is then refused.
 	Mode string `json:"mode,omitempty"`

@@ -26,6 +26,7 @@ import (
 // preset's name.
 type preset struct {
 	dial      string
+	hint      string // what `dial` looks like where it is the customer's own
 	tls       string
 	mechanism string
 	provider  string // the OAuth provider's usual name
@@ -109,5 +110,30 @@ var presets = map[string]preset{
 		dial: "smtp.zoho.com:465", tls: smtpclient.ImplicitTLS,
 		mechanism: smtpclient.AuthPlain,
 		messages:  accounts.Rate{Count: 500, Per: time.Hour},
+	},
+	// https://learn.microsoft.com/exchange/mail-flow-best-practices/high-volume-mails-m365:
+	// internal recipients only, 50 and 10 MB a message, no rate limit.
+	"hve": {
+		dial: "smtp.hve.mx.microsoft:587", tls: smtpclient.StartTLS,
+		mechanism: smtpclient.XOAUTH2, provider: "microsoft",
+	},
+	// https://learn.microsoft.com/azure/communication-services/quickstarts/email/send-email-smtp/smtp-authentication:
+	// the password is a client secret. Limits are those of the resource.
+	"azure_communication": {
+		dial: "smtp.azurecomm.net:587", tls: smtpclient.StartTLS,
+		mechanism: smtpclient.AuthPlain,
+	},
+	// https://learn.microsoft.com/exchange/mail-flow-best-practices/use-connectors-to-configure-mail-flow/set-up-connectors-to-route-mail:
+	// the gateway is known by its address or its client certificate. The
+	// host is the tenant's own.
+	"connector": {
+		hint: "DOMAIN.mail.protection.outlook.com:25", tls: smtpclient.StartTLS,
+		mechanism: smtpclient.AuthNone,
+	},
+	// https://docs.aws.amazon.com/ses/latest/dg/smtp-credentials.html: the
+	// host is the region's. Limits are the account's own.
+	"ses": {
+		hint: "email-smtp.REGION.amazonaws.com:587", tls: smtpclient.StartTLS,
+		mechanism: smtpclient.AuthPlain,
 	},
 }

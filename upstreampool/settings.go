@@ -114,6 +114,9 @@ func (t *SMTPTransport) resolve(name string) (*settings, error) {
 	}
 
 	dial := cmp.Or(t.Dial, p.dial)
+	if dial == "" && p.hint != "" {
+		return nil, fail("dial", "missing: this preset wants it as in %s", p.hint)
+	}
 	if dial == "" {
 		return nil, fail("dial", "missing: an upstream without a preset needs a host and port")
 	}
@@ -226,8 +229,12 @@ func (t *SMTPTransport) resolveTLS(s *settings, p preset, fail func(string, stri
 			// small records would split it.
 			DynamicRecordSizingDisabled: true,
 			ClientSessionCache:          tls.NewLRUClientSessionCache(64),
+			Certificates:                t.certificates,
 		}
 	case smtpclient.NoTLS:
+		if len(t.certificates) > 0 {
+			return fail("tls.client_certificate", "is shown in TLS, which is off")
+		}
 	default:
 		return fail("tls.mode", "unrecognized value '%s': want starttls, implicit or off", s.TLSMode)
 	}
@@ -269,6 +276,11 @@ func (t *SMTPTransport) identity(s *settings) string {
 	}
 	if s.TLS != nil {
 		h.Write([]byte(s.TLS.ServerName))
+		for _, c := range s.TLS.Certificates {
+			for _, der := range c.Certificate {
+				h.Write(der)
+			}
+		}
 	}
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }

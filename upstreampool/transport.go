@@ -16,6 +16,7 @@ package upstreampool
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -75,6 +76,9 @@ func (t *SMTPTransport) Provision(ctx caddy.Context) error {
 		}
 		t.roots = ca.CertPool()
 	}
+	if err := t.loadCertificate(); err != nil {
+		return err
+	}
 	if t.NetworkProxyRaw != nil {
 		t.proxyRaw = append([]byte(nil), t.NetworkProxyRaw...)
 		mod, err := ctx.LoadModule(t, "NetworkProxyRaw")
@@ -100,6 +104,20 @@ func (t *SMTPTransport) Provision(ctx caddy.Context) error {
 		}
 		t.tokens = tokens
 	}
+	return nil
+}
+
+// loadCertificate reads the certificate that is shown to the provider, if one is
+// configured.
+func (t *SMTPTransport) loadCertificate() error {
+	if t.TLS == nil || t.TLS.ClientCertificate == "" && t.TLS.ClientKey == "" {
+		return nil
+	}
+	pair, err := tls.LoadX509KeyPair(t.TLS.ClientCertificate, t.TLS.ClientKey)
+	if err != nil {
+		return fmt.Errorf("tls.client_certificate: %w", err)
+	}
+	t.certificates = []tls.Certificate{pair}
 	return nil
 }
 

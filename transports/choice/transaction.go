@@ -1,0 +1,134 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package choice
+
+import (
+	"context"
+
+	"github.com/emersion/go-smtp"
+
+	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/relay"
+)
+
+// transaction is a message on one way. Its first recipient may still show that
+// the way is closed: the connection that it was given was gone, and the login of
+// another one was refused. Nothing of the message has left then.
+type transaction struct {
+	relay.Transaction
+
+	t    *Transport
+	way  way
+	rest []way
+	not  []obstacle
+	acct *accounts.Account
+	from string
+	opts *smtp.MailOptions
+
+	settled bool // a recipient was answered
+	ended   bool
+}
+
+// begin opens the first of the ways that is not closed.
+func (tx *transaction) begin(ctx context.Context) error {
+	for len(tx.rest) > 0 {
+		tx.way, tx.rest = tx.rest[0], tx.rest[1:]
+		next, err := tx.way.Begin(ctx, tx.acct, tx.from, tx.opts)
+		if err == nil {
+			tx.Transaction = next
+			return nil
+		}
+		if !tx.closes(err) {
+			return err
+		}
+	}
+	return refusal(tx.not)
+}
+
+// closes reports whether an error says that the way is closed, and notes it.
+func (tx *transaction) closes(err error) bool {
+	if err == nil || !closing(err.Error()) {
+		return false
+	}
+	learn(tx.way.name, tx.acct, err.Error(), true)
+	tx.t.closedWay(tx.way.name, tx.acct, err)
+	tx.not = append(tx.not, obstacle{tx.way.name, err.Error(), relay.ReplyWayClosed(err.Error())})
+	return true
+}
+
+// move takes the next way instead of one that turned out to be closed.
+func (tx *transaction) move(ctx context.Context) error {
+	tx.Transaction.Abort()
+	if err := tx.begin(ctx); err != nil {
+		tx.ended = true
+		return err
+	}
+	return nil
+}
+
+// Rcpt implements relay.Transaction.
+func (tx *transaction) Rcpt(ctx context.Context, to string, opts *smtp.RcptOptions) error {
+	if tx.ended {
+		return refusal(tx.not)
+	}
+	for {
+		err := tx.Transaction.Rcpt(ctx, to, opts)
+		if tx.settled || !tx.closes(err) {
+			tx.settled = true
+			return err
+		}
+		if err := tx.move(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// RcptBatch implements relay.RcptBatcher.
+func (tx *transaction) RcptBatch(ctx context.Context, rcpts []relay.Recipient) []error {
+	errs := make([]error, 0, len(rcpts))
+	for !tx.ended {
+		b, ok := tx.Transaction.(relay.RcptBatcher)
+		if !ok {
+			break
+		}
+		errs := b.RcptBatch(ctx, rcpts)
+		if tx.settled || len(errs) == 0 || !tx.closes(errs[0]) {
+			tx.settled = true
+			return errs
+		}
+		if err := tx.move(ctx); err != nil {
+			break
+		}
+	}
+	for _, r := range rcpts {
+		errs = append(errs, tx.Rcpt(ctx, r.To, &r.Opts))
+	}
+	return errs
+}
+
+// Describe implements relay.Describer.
+func (tx *transaction) Describe() relay.Info {
+	if d, ok := tx.Transaction.(relay.Describer); ok {
+		return d.Describe()
+	}
+	return relay.Info{Upstream: tx.way.name}
+}
+
+// Interface guards
+var (
+	_ relay.Transaction = (*transaction)(nil)
+	_ relay.RcptBatcher = (*transaction)(nil)
+	_ relay.Describer   = (*transaction)(nil)
+)
