@@ -38,13 +38,16 @@ var allowedImports = map[string][]string{
 	"relay":        {"accounts"},
 	"smtpapp":      {"accounts", "accounts/password", "relay", "internal/front", "internal/nearest", "smtpapp/smtpserver"},
 	"upstreampool": {"accounts", "explain", "grant", "internal/breaker", "internal/generation", "internal/nearest", "limits", "relay"},
-	"oauthtoken":   {"explain", "grant", "internal/breaker", "internal/generation", "internal/redact", "internal/seal"},
+	"oauthtoken":   {"explain", "grant", "internal/breaker", "internal/generation", "internal/seal", "oauthtoken/authserver"},
 	"sandbox":      {"sandbox/webapi"},
 
 	// What a password is worth, for whatever knows names; and the accounts of
 	// the admin API, one source among others.
 	"accounts/password": {},
 	"accounts/dynamic":  {"accounts", "internal/generation", "internal/seal"},
+
+	// An authorization server as its client sees it; no token is kept there.
+	"oauthtoken/authserver": {"explain", "internal/redact"},
 
 	// A provider's HTTP side, in whose parser no transport may have a part.
 	"sandbox/webapi": {},
@@ -77,13 +80,13 @@ var allowedImports = map[string][]string{
 	// What an operator sees and does, over all apps; no route, command or page.
 	// Other programs' accounts: records and Caddyfile text, nothing that runs.
 	"operate/migrate": {"accounts"},
-	"operate":         {"accounts", "explain", "grant", "internal/nearest", "oauthtoken", "relay", "smtpapp", "upstreampool"},
+	"operate":         {"accounts", "explain", "grant", "internal/nearest", "oauthtoken", "oauthtoken/authserver", "relay", "smtpapp", "upstreampool"},
 
 	"caddymodule": {
 		"accounts", "accounts/dynamic", "caddymodule/admin", "caddymodule/command", "caddymodule/logbuffer", "caddymodule/statuspage",
-		"internal/nearest", "oauthtoken", "sandbox", "smtpapp", "spool", "transports/graph", "upstreampool",
+		"internal/nearest", "oauthtoken", "oauthtoken/authserver", "sandbox", "smtpapp", "spool", "transports/graph", "upstreampool",
 	},
-	"caddymodule/admin":       {"accounts", "explain", "grant", "oauthtoken", "operate", "smtpapp", "spool", "upstreampool"},
+	"caddymodule/admin":       {"accounts", "explain", "grant", "oauthtoken", "oauthtoken/authserver", "operate", "smtpapp", "spool", "upstreampool"},
 	"caddymodule/command":     {"accounts", "accounts/password", "caddymodule/admin", "explain", "grant", "internal/nearest", "operate", "operate/migrate", "sandbox", "spool"},
 	"caddymodule/statuspage":  {"accounts", "explain", "oauthtoken", "operate", "relay", "smtpapp", "upstreampool"},
 	"caddymodule/logbuffer":   {},
@@ -194,6 +197,7 @@ func TestForbidden(t *testing.T) {
 		isTest, want  bool
 	}{
 		{"oauthtoken", ours + "accounts", false, true},
+		{"oauthtoken/authserver", ours + "oauthtoken", false, true},
 		{"smtpapp", ours + "upstreampool", false, true},
 		{"accounts/password", ours + "accounts", false, true},
 		{"accounts", ours + "accounts/dynamic", false, true},

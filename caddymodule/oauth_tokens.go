@@ -23,6 +23,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
 	"github.com/caddymail/mailgateway/oauthtoken"
+	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 )
 
 func init() {
@@ -65,7 +66,7 @@ func oauthTokensOptions(app *oauthtoken.App) options {
 				if err != nil {
 					return err
 				}
-				p := new(oauthtoken.Provider)
+				p := new(authserver.Provider)
 				if len(args) > 1 {
 					p.Kind = args[1]
 				}
@@ -73,7 +74,7 @@ func oauthTokensOptions(app *oauthtoken.App) options {
 					return err
 				}
 				if app.Providers == nil {
-					app.Providers = make(map[string]*oauthtoken.Provider)
+					app.Providers = make(map[string]*authserver.Provider)
 				}
 				app.Providers[args[0]] = p
 				return nil
@@ -142,7 +143,7 @@ func parseTokenStore(d *caddyfile.Dispenser) (json.RawMessage, error) {
 //
 // The kind is google, microsoft, yahoo, aol, fastmail or generic; a provider whose
 // name is a kind need not repeat it.
-func providerOptions(p *oauthtoken.Provider) options {
+func providerOptions(p *authserver.Provider) options {
 	const what = "provider"
 	return options{
 		"tenant":          text(&p.Tenant),

@@ -22,6 +22,7 @@ import (
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/caddymodule/logbuffer"
 	"github.com/caddymail/mailgateway/oauthtoken"
+	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 	"github.com/caddymail/mailgateway/sandbox"
 	"github.com/caddymail/mailgateway/smtpapp"
 	"github.com/caddymail/mailgateway/upstreampool"
@@ -33,7 +34,7 @@ var blocks = []struct {
 	opts                options
 }{
 	{"oauth_tokens", "oauth_tokens {", "}", oauthTokensOptions(new(oauthtoken.App))},
-	{"provider", "oauth_tokens {\nprovider p {", "}\n}", providerOptions(new(oauthtoken.Provider))},
+	{"provider", "oauth_tokens {\nprovider p {", "}\n}", providerOptions(new(authserver.Provider))},
 	{"smtp_upstreams", "smtp_upstreams {", "}", smtpUpstreamsOptions(new(upstreampool.App))},
 	{"upstream", "smtp_upstreams {\nupstream u {", "}\n}", upstreamOptions(new(upstreampool.SMTPTransport))},
 	{"smtp", "smtp {", "}", smtpOptions(new(smtpapp.App))},

@@ -37,6 +37,7 @@ import (
 //		max_recipients    <number>
 //		max_conns         <number>
 //		max_conns_per_ip  <number>
+//		max_conns_before_login <number>
 //		plaintext_auth    <networks...>
 //		trust <networks...> {
 //			account <name>
@@ -83,12 +84,13 @@ func serverOptions(srv *smtpapp.Server, legacy *bool) options {
 				return err
 			},
 		},
-		"legacy_tls":       boolean(legacy),
-		"max_message_size": size(&srv.MaxMessageSize),
-		"max_recipients":   integer(&srv.MaxRecipients),
-		"max_conns":        integer(&srv.MaxConns),
-		"max_conns_per_ip": integer(&srv.MaxConnsPerIP),
-		"plaintext_auth":   networks(&srv.PlaintextAuth),
+		"legacy_tls":             boolean(legacy),
+		"max_message_size":       size(&srv.MaxMessageSize),
+		"max_recipients":         integer(&srv.MaxRecipients),
+		"max_conns":              integer(&srv.MaxConns),
+		"max_conns_per_ip":       integer(&srv.MaxConnsPerIP),
+		"max_conns_before_login": integer(&srv.MaxConnsBeforeLogin),
+		"plaintext_auth":         networks(&srv.PlaintextAuth),
 		"trust": {
 			many: true,
 			nested: func(d *caddyfile.Dispenser) error {

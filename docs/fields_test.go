@@ -81,7 +81,7 @@ func TestDefaultsAreDocumented(t *testing.T) {
 	byDefault := regexp.MustCompile(`Default: ([^.;,(]+)`)
 	checked := 0
 	for _, file := range []string{
-		"../oauthtoken/config.go", "../upstreampool/config.go", "../transports/graph/config.go", "../smtpapp/config.go", "../sandbox/config.go", "../sandbox/fault.go",
+		"../oauthtoken/config.go", "../oauthtoken/authserver/config.go", "../upstreampool/config.go", "../transports/graph/config.go", "../smtpapp/config.go", "../sandbox/config.go", "../sandbox/fault.go",
 		"../accounts/account.go", "../accounts/dynamic/dynamic.go", "../caddymodule/statuspage/page.go",
 	} {
 		inspect(t, file, func(n ast.Node) {

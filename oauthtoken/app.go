@@ -24,6 +24,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/caddymail/mailgateway/grant"
+	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 )
 
 func init() {
@@ -36,7 +37,8 @@ type appState struct {
 	logger  *zap.Logger
 	records *records
 	events  emitter
-	loaded  []*Provider
+	served  map[string]*served // of use after Cleanup as well: sessions outlive a configuration
+	loaded  []*served
 	started bool
 }
 
@@ -69,20 +71,21 @@ func (a *App) Provision(ctx caddy.Context) error {
 	registerMetrics(ctx.GetMetricsRegistry())
 	for name, p := range a.Providers {
 		if p == nil {
-			p = new(Provider)
+			p = new(authserver.Provider)
 			a.Providers[name] = p
 		}
-		if err := p.provision(ctx, a, name); err != nil {
+		if err := p.Provision(ctx, name); err != nil {
 			return fmt.Errorf("provider '%s': %v", name, err)
 		}
 	}
-	for _, p := range a.Providers {
-		v, _, err := managers.LoadOrNew(p.key, func() (caddy.Destructor, error) { return newManager(p), nil })
+	a.served = make(map[string]*served, len(a.Providers))
+	for name, p := range a.Providers {
+		s, err := a.serve(name, p)
 		if err != nil {
 			return err
 		}
-		p.man = v.(*manager)
-		a.loaded = append(a.loaded, p)
+		a.served[name] = s
+		a.loaded = append(a.loaded, s)
 	}
 	return nil
 }
@@ -113,7 +116,7 @@ func (a *App) provisionStore(ctx caddy.Context) error {
 func (a *App) Start() error {
 	for _, p := range a.loaded {
 		p.man.attach(p)
-		p.logWarnings(time.Now())
+		p.LogWarnings(time.Now())
 	}
 	a.started = true
 	return nil
@@ -137,10 +140,16 @@ func (a *App) Cleanup() error {
 	}
 	for _, p := range a.loaded {
 		_, _ = managers.Delete(p.key)
-		p.client.CloseIdleConnections()
+		p.CloseIdleConnections()
 	}
 	a.loaded = nil
 	return nil
+}
+
+// Provider returns a configured provider.
+func (a *App) Provider(name string) (*authserver.Provider, bool) {
+	p, ok := a.Providers[name]
+	return p, ok
 }
 
 // HasProvider reports whether a provider of that name is configured.
@@ -156,12 +165,12 @@ func (a *App) HasProvider(name string) bool {
 // takes no lock and allocates nothing; any other waits for the grant's one
 // refresh, at most as long as ctx.
 func (a *App) Token(ctx context.Context, r grant.Request) (*oauth2.Token, error) {
-	p, ok := a.Providers[r.Provider]
+	p, ok := a.served[r.Provider]
 	if !ok {
-		return nil, &Error{Provider: r.Provider, Account: r.Account, Description: "no such provider is configured", class: classTemporary}
+		return nil, &authserver.Error{Provider: r.Provider, Account: r.Account, Description: "no such provider is configured", Class: authserver.ClassTemporary}
 	}
-	if p.Grant == grantExternal {
-		return p.externalToken()
+	if p.Grant == authserver.GrantExternal {
+		return p.ExternalToken()
 	}
 	return p.man.token(ctx, p.want(r))
 }
@@ -171,8 +180,8 @@ func (a *App) Token(ctx context.Context, r grant.Request) (*oauth2.Token, error)
 // secret that was replaced since. It asks whatever was refused before. The
 // token in use stays in use until there is another.
 func (a *App) Fresh(ctx context.Context, r grant.Request) (*oauth2.Token, error) {
-	p, ok := a.Providers[r.Provider]
-	if !ok || p.Grant == grantExternal {
+	p, ok := a.served[r.Provider]
+	if !ok || p.Grant == authserver.GrantExternal {
 		return a.Token(ctx, r)
 	}
 	return p.man.fresh(ctx, p.want(r))
@@ -180,8 +189,8 @@ func (a *App) Fresh(ctx context.Context, r grant.Request) (*oauth2.Token, error)
 
 // Warm begins what Token would have to wait for, and does not wait.
 func (a *App) Warm(r grant.Request) {
-	p, ok := a.Providers[r.Provider]
-	if !ok || p.Grant == grantExternal {
+	p, ok := a.served[r.Provider]
+	if !ok || p.Grant == authserver.GrantExternal {
 		return
 	}
 	p.man.warm(p.want(r))
@@ -192,7 +201,7 @@ func (a *App) Warm(r grant.Request) {
 // mailbox that refuses whatever it gets must not cause a refresh for every
 // message.
 func (a *App) Reject(r grant.Request, t *oauth2.Token) {
-	if p, ok := a.Providers[r.Provider]; ok && p.Grant != grantExternal {
+	if p, ok := a.served[r.Provider]; ok && p.Grant != authserver.GrantExternal {
 		p.man.reject(p.want(r), t)
 	}
 }

@@ -32,7 +32,7 @@ func (m *manager) loop() {
 		now := time.Now()
 		if now.Sub(warned) > 24*time.Hour {
 			warned = now
-			m.current.Load().logWarnings(now)
+			m.current.Load().LogWarnings(now)
 		}
 		e, wait := m.sched.next(now)
 		if e != nil {
@@ -81,7 +81,7 @@ func (m *manager) due(e *entry) {
 
 // background says which background refresh a grant needs now, and of which
 // scopes. Where there is none, it sets when to look again.
-func (m *manager) background(p *Provider, e *entry, now time.Time) (kind flightKind, of *scoped) {
+func (m *manager) background(p *served, e *entry, now time.Time) (kind flightKind, of *scoped) {
 	if e.flight != nil {
 		return flightNone, nil // its end looks again
 	}
@@ -155,7 +155,7 @@ func (m *manager) ahead(e *entry, s *scoped, now time.Time) (flightKind, time.Ti
 	}
 	// A refusal that may be lifted is asked about without waiting for the
 	// next message, so that the state is true and an idle consent survives.
-	if s.refused() && !s.askAfter.IsZero() && !s.lastErr.final() {
+	if s.refused() && !s.askAfter.IsZero() && !s.lastErr.Final() {
 		if !now.Before(s.askAfter) {
 			return flightRetry, time.Time{}
 		}
@@ -167,8 +167,8 @@ func (m *manager) ahead(e *entry, s *scoped, now time.Time) (flightKind, time.Ti
 }
 
 // keepAliveAt is when an idle account's consent is to be renewed.
-func (m *manager) keepAliveAt(p *Provider, e *entry) time.Time {
-	if !p.usesStore() || p.keepAlive <= 0 || e.rec == nil || e.rec.RefreshToken == "" || e.rec.Failed != nil {
+func (m *manager) keepAliveAt(p *served, e *entry) time.Time {
+	if !p.UsesStore() || p.keepAlive <= 0 || e.rec == nil || e.rec.RefreshToken == "" || e.rec.Failed != nil {
 		return time.Time{}
 	}
 	last := e.rec.LastRefresh
@@ -183,9 +183,9 @@ func (m *manager) keepAliveAt(p *Provider, e *entry) time.Time {
 
 // scan finds the accounts that the store knows, so that the keep-alive needs
 // no traffic to begin with.
-func (m *manager) scan(p *Provider) {
+func (m *manager) scan(p *served) {
 	defer m.loops.Done()
-	if !p.usesStore() {
+	if !p.UsesStore() {
 		return
 	}
 	keys, err := p.records.store.List(m.ctx, path.Dir(storageKey(m.name, "")))
@@ -244,7 +244,7 @@ func (m *manager) knowsStore() bool {
 const maxBadLogged = 20
 
 // found begins to know a grant from its record.
-func (m *manager) found(p *Provider, subject string, rec *record) {
+func (m *manager) found(p *served, subject string, rec *record) {
 	now := time.Now()
 	e := m.entry(subject)
 	e.mu.Lock()
@@ -255,8 +255,8 @@ func (m *manager) found(p *Provider, subject string, rec *record) {
 	e.setRecord(rec)
 	if rec.Failed != nil {
 		e.lastErr, e.lastErrAt = rec.Failed.error(), rec.Failed.At
-		if !e.lastErr.final() {
-			e.refusals, e.askAfter = 1, now.Add(e.lastErr.askAgain(1))
+		if !e.lastErr.Final() {
+			e.refusals, e.askAfter = 1, now.Add(e.lastErr.AskAgain(1))
 		}
 		m.setState(e, e.standing())
 	}

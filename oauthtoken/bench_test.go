@@ -30,7 +30,7 @@ var discardLog = log.New(io.Discard, "", 0)
 // warmApp has n accounts with valid tokens, without any request.
 func warmApp(b testing.TB, n, size int) (*testApp, []string) {
 	a := newApp(b, config(b.TempDir(), "https://id.test", nil))
-	p := a.Providers["p"]
+	p := a.served["p"]
 	names := make([]string, n)
 	now := time.Now()
 	for i := range n {

@@ -61,7 +61,7 @@ func TestCaddyReloads(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() {
-		m := running(t).Providers["p"].man
+		m := running(t).served["p"].man
 		if err := caddy.Stop(); err != nil {
 			t.Error(err)
 		}
@@ -80,7 +80,7 @@ func TestCaddyReloads(t *testing.T) {
 	if err := load(map[string]any{"kind": "gogle"}); err == nil || !strings.Contains(err.Error(), "provider 'p': unrecognized kind 'gogle'") {
 		t.Fatalf("error %v", err)
 	}
-	p := running(t).Providers["p"]
+	p := running(t).served["p"]
 	if refs, _ := managers.References(p.key); refs != 1 || p.man.current.Load() != p || s.count() != 1 {
 		t.Fatalf("%d references, %d requests", refs, s.count())
 	}
@@ -112,9 +112,12 @@ func TestValidateTouchesNothing(t *testing.T) {
 func TestAccountWarnings(t *testing.T) {
 	now := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 	day := 24 * time.Hour
-	ms, google := &Provider{providerState: providerState{kind: kinds["microsoft"]}}, &Provider{providerState: providerState{kind: kinds["google"]}}
+	a := newApp(t, map[string]any{"providers": map[string]any{
+		"microsoft": map[string]any{"client_id": "c"}, "google": map[string]any{"client_id": "c"},
+	}})
+	ms, google := a.served["microsoft"], a.served["google"]
 	for name, tc := range map[string]struct {
-		p    *Provider
+		p    *served
 		r    *record
 		want string
 	}{

@@ -34,6 +34,8 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+
+	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 )
 
 // authServer is the part of an authorization server that a browser and a
@@ -173,7 +175,7 @@ func TestAuthCodeLogin(t *testing.T) {
 	a := loginApp(t, s, nil)
 	p, _ := a.Provider("p")
 	ctx := context.Background()
-	f, err := p.AuthCodeFlow(ctx, LoginOptions{Mailbox: "A@example.com"})
+	f, err := p.AuthCodeFlow(ctx, authserver.LoginOptions{Mailbox: "A@example.com"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -230,23 +232,23 @@ func TestPastedRedirect(t *testing.T) {
 	ctx := context.Background()
 	for name, tc := range map[string]struct {
 		change func(*authServer, *url.URL)
-		opts   LoginOptions
+		opts   authserver.LoginOptions
 		err    string
 		is     error
 	}{
-		"well":           {nil, LoginOptions{Mailbox: "a@example.com"}, "", nil},
-		"other identity": {nil, LoginOptions{Mailbox: "b@example.com"}, "'a@example.com' in place of 'b@example.com'", ErrIdentity},
-		"delegate":       {nil, LoginOptions{Mailbox: "shared@example.com", AnyIdentity: true}, "", nil},
-		"no id_token":    {func(s *authServer, _ *url.URL) { s.identity = "" }, LoginOptions{Mailbox: "b@example.com"}, "nothing says who has consented", ErrIdentity},
-		"another state":  {func(_ *authServer, u *url.URL) { u.RawQuery = "code=the-code&state=x" }, LoginOptions{}, "state differs", nil},
-		"another nonce":  {func(s *authServer, _ *url.URL) { s.nonce = "other" }, LoginOptions{}, "another login", nil},
-		"another issuer": {func(_ *authServer, u *url.URL) { u.RawQuery += "&iss=https://evil.test" }, LoginOptions{}, "another issuer", nil},
+		"well":           {nil, authserver.LoginOptions{Mailbox: "a@example.com"}, "", nil},
+		"other identity": {nil, authserver.LoginOptions{Mailbox: "b@example.com"}, "'a@example.com' in place of 'b@example.com'", authserver.ErrIdentity},
+		"delegate":       {nil, authserver.LoginOptions{Mailbox: "shared@example.com", AnyIdentity: true}, "", nil},
+		"no id_token":    {func(s *authServer, _ *url.URL) { s.identity = "" }, authserver.LoginOptions{Mailbox: "b@example.com"}, "nothing says who has consented", authserver.ErrIdentity},
+		"another state":  {func(_ *authServer, u *url.URL) { u.RawQuery = "code=the-code&state=x" }, authserver.LoginOptions{}, "state differs", nil},
+		"another nonce":  {func(s *authServer, _ *url.URL) { s.nonce = "other" }, authserver.LoginOptions{}, "another login", nil},
+		"another issuer": {func(_ *authServer, u *url.URL) { u.RawQuery += "&iss=https://evil.test" }, authserver.LoginOptions{}, "another issuer", nil},
 		"denied": {func(_ *authServer, u *url.URL) {
 			u.RawQuery = strings.Replace(u.RawQuery, "code=", "error=access_denied&x=", 1)
-		}, LoginOptions{}, "access_denied", nil},
-		"no code":         {func(_ *authServer, u *url.URL) { u.RawQuery = strings.Replace(u.RawQuery, "code=", "x=", 1) }, LoginOptions{}, "no code", nil},
-		"wrong code":      {func(_ *authServer, u *url.URL) { u.RawQuery = strings.Replace(u.RawQuery, "the-code", "x", 1) }, LoginOptions{}, "invalid_grant", nil},
-		"no refreshtoken": {func(s *authServer, _ *url.URL) { s.noRefresh = true }, LoginOptions{}, "no refresh token", nil},
+		}, authserver.LoginOptions{}, "access_denied", nil},
+		"no code":         {func(_ *authServer, u *url.URL) { u.RawQuery = strings.Replace(u.RawQuery, "code=", "x=", 1) }, authserver.LoginOptions{}, "no code", nil},
+		"wrong code":      {func(_ *authServer, u *url.URL) { u.RawQuery = strings.Replace(u.RawQuery, "the-code", "x", 1) }, authserver.LoginOptions{}, "invalid_grant", nil},
+		"no refreshtoken": {func(s *authServer, _ *url.URL) { s.noRefresh = true }, authserver.LoginOptions{}, "no refresh token", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s.identity, s.noRefresh = "a@example.com", false
@@ -292,7 +294,7 @@ func TestLoginScopesAndHosts(t *testing.T) {
 	} {
 		a := newApp(t, map[string]any{"providers": map[string]any{kind: map[string]any{"client_id": "c"}}})
 		p, _ := a.Provider(kind)
-		f, err := p.AuthCodeFlow(context.Background(), LoginOptions{})
+		f, err := p.AuthCodeFlow(context.Background(), authserver.LoginOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -308,7 +310,7 @@ func TestLoginScopesAndHosts(t *testing.T) {
 		}
 		f.Close()
 		if kind == "google" {
-			_, err := p.DeviceFlow(context.Background(), LoginOptions{})
+			_, err := p.DeviceFlow(context.Background(), authserver.LoginOptions{})
 			wantError(t, err, "does not allow mail scopes")
 		}
 	}
@@ -329,12 +331,12 @@ func TestDeviceLogin(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := &authServer{t: t, identity: "a@example.com", polls: tc.polls, Server: &httptest.Server{URL: "http://127.0.0.1:1"}}
-				a := newApp(t, config(dir, "http://127.0.0.1:1", map[string]any{"device_auth_url": "http://127.0.0.1:1/device"}), func(p *Provider) {
-					p.client = &http.Client{Transport: handlerTransport{s}}
+				a := newApp(t, config(dir, "http://127.0.0.1:1", map[string]any{"device_auth_url": "http://127.0.0.1:1/device"}), func(p *served) {
+					p.SetTransport(handlerTransport{s})
 				})
 				defer a.stop()
 				p, _ := a.Provider("p")
-				f, err := p.DeviceFlow(context.Background(), LoginOptions{Mailbox: "a@example.com"})
+				f, err := p.DeviceFlow(context.Background(), authserver.LoginOptions{Mailbox: "a@example.com"})
 				if err != nil {
 					t.Fatal(err)
 				}

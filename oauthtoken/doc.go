@@ -12,8 +12,9 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-// Package oauthtoken is the Caddy app `oauth_tokens`: providers, the token
-// manager and the token store. It knows nothing of SMTP.
+// Package oauthtoken is the Caddy app `oauth_tokens`: the token manager and the
+// token store. What an authorization server is asked, and what its answers mean,
+// is package authserver's subject. Neither knows anything of SMTP.
 //
 // # Concepts
 //
@@ -44,10 +45,10 @@
 //
 // # Reading order
 //
-// kinds.go and provider.go (what is configured), manager.go (the hit path, which
-// takes no lock, and the miss path), flight.go, refresh.go, post.go, reasons.go
-// (what a refusal means), background.go; consent.go, idtoken.go and login.go for
-// logins.
+// config.go and served.go (what is configured, and what serves it), manager.go (the
+// hit path, which takes no lock, and the miss path), flight.go, refresh.go, post.go
+// (one refresh's requests, within rates and breaker), background.go; login.go
+// keeps what a login brought.
 //
 // # Locks
 //
@@ -60,4 +61,8 @@
 // The manager of a provider identity (name, kind, endpoints, client, scopes), with its tokens,
 // schedule, breaker and flights. Secrets and tunables come from the configuration
 // in force.
+//
+// # Imports
+//
+// authserver, grant, explain and what is internal; no account, relay or upstream.
 package oauthtoken

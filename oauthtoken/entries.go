@@ -21,6 +21,8 @@ import (
 	"time"
 
 	"golang.org/x/oauth2"
+
+	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 )
 
 // grantToken is an access token with what the hit path needs to judge it.
@@ -49,7 +51,7 @@ type scoped struct {
 
 	// lastErr is what the last refresh failed with, blockUntil when to look
 	// again, failures how many there were in a row.
-	lastErr    *Error
+	lastErr    *authserver.Error
 	lastErrAt  time.Time
 	blockUntil time.Time
 	failures   int
@@ -63,7 +65,7 @@ type scoped struct {
 	// failedSeed is the seed of the refresh that failed, failedUnder the
 	// configuration that it ran under.
 	failedSeed  string
-	failedUnder *Provider
+	failedUnder *served
 }
 
 // entry is one grant's state: that of one mailbox at one provider.
@@ -84,7 +86,7 @@ type entry struct {
 	// the access token that waits for it, of the scopes pendingFor, and
 	// saveAfter when to try again.
 	unsaved    *record
-	pending    *tokenResponse
+	pending    *authserver.TokenResponse
 	pendingFor string
 	saveAfter  time.Time
 	// lookedAt are the accounts whose records of an earlier version were
@@ -165,7 +167,7 @@ func (e *entry) lastUsed() (at int64) {
 }
 
 // refused reports whether the last answer was that a human is needed.
-func (s *scoped) refused() bool { return s.lastErr != nil && s.lastErr.class == classReauth }
+func (s *scoped) refused() bool { return s.lastErr != nil && s.lastErr.Class == authserver.ClassReauth }
 
 // forget drops what the set has failed with.
 func (s *scoped) forget() {

@@ -21,6 +21,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/explain"
+	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 )
 
 // emitter is the part of Caddy's events app that is used here.
@@ -44,9 +45,9 @@ func (a *App) provisionEvents(ctx caddy.Context) error {
 
 // announce tells of a failed refresh: the first of a row, and the one that
 // leaves an account in need of a human.
-func (m *manager) announce(p *Provider, account string, err *Error, failures int, wasReauth bool) {
-	reauth := err.class == classReauth
-	if err.quiet || reauth && wasReauth || !reauth && failures > 1 {
+func (m *manager) announce(p *served, account string, err *authserver.Error, failures int, wasReauth bool) {
+	reauth := err.Class == authserver.ClassReauth
+	if err.Quiet || reauth && wasReauth || !reauth && failures > 1 {
 		return
 	}
 	if reauth {
@@ -57,15 +58,15 @@ func (m *manager) announce(p *Provider, account string, err *Error, failures int
 }
 
 // announceDown tells that the breaker has opened: once, for all accounts.
-func (m *manager) announceDown(p *Provider, err *Error) {
+func (m *manager) announceDown(p *served, err *authserver.Error) {
 	// Event handlers may be slow, and the refresh that found out goes on, and
 	// adds to what it found.
 	told := *err
 	go m.tell(p, eventFailed, "token endpoint is down; requests to it are held back", "", &told)
 }
 
-func (m *manager) tell(p *Provider, event, msg, account string, err *Error) {
-	ex := explain.About{AppOnly: err.appOnly}.OAuth(err.Code, err.Reason+" "+err.Description)
+func (m *manager) tell(p *served, event, msg, account string, err *authserver.Error) {
+	ex := explain.About{AppOnly: err.AppOnly}.OAuth(err.Code, err.Reason+" "+err.Description)
 	p.logger.Error(msg, zap.String("account", account),
 		zap.String("code", err.Code), zap.String("reason", err.Reason), zap.String("description", err.Description),
 		zap.Int("status", err.Status), zap.String("cause", ex.Cause), zap.String("remedy", ex.Remedy))

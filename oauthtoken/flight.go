@@ -23,6 +23,8 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/oauth2"
+
+	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 )
 
 type flightKind uint8
@@ -52,7 +54,7 @@ type flight struct {
 
 	// set before done is closed
 	token  *grantToken
-	err    *Error
+	err    *authserver.Error
 	asked  bool // the server was asked, and its answer is err
 	posts  int
 	result string
@@ -82,7 +84,7 @@ func (m *manager) startFlight(e *entry, s *scoped, begin flight, slot bool) *fli
 	return f
 }
 
-var errClosing = &Error{Description: "the configuration is being replaced"}
+var errClosing = &authserver.Error{Description: "the configuration is being replaced"}
 
 // lease is a slot of the gate that a flight gives back while it sleeps.
 type lease struct {
@@ -117,23 +119,23 @@ func (m *manager) fly(e *entry, f *flight, slot bool) {
 	err := l.take(ctx)
 	switch {
 	case err != nil:
-		err = &Error{Description: "waiting for a slot: " + err.Error(), err: err}
-	case p.usesStore():
+		err = &authserver.Error{Description: "waiting for a slot: " + err.Error(), Err: err}
+	case p.UsesStore():
 		gt, err = newRefresh(m, p, e, f, l).run(ctx)
 	default:
 		gt, err = m.refreshPlain(ctx, p, e, f, l)
 	}
 	l.give()
 	cancel()
-	var failed *Error
+	var failed *authserver.Error
 	if err != nil {
-		failed = asError(err, classTemporary)
+		failed = authserver.AsError(err, authserver.ClassTemporary)
 	}
 	m.finish(p, e, f, gt, failed, start)
 }
 
 // refreshPlain serves grants with nothing to store.
-func (m *manager) refreshPlain(ctx context.Context, p *Provider, e *entry, f *flight, l *lease) (*grantToken, error) {
+func (m *manager) refreshPlain(ctx context.Context, p *served, e *entry, f *flight, l *lease) (*grantToken, error) {
 	sent := time.Now()
 	r, err := m.post(ctx, p, e.subject, "", f, l)
 	if err != nil {
@@ -144,7 +146,7 @@ func (m *manager) refreshPlain(ctx context.Context, p *Provider, e *entry, f *fl
 }
 
 // finish publishes a flight's result.
-func (m *manager) finish(p *Provider, e *entry, f *flight, gt *grantToken, err *Error, start time.Time) {
+func (m *manager) finish(p *served, e *entry, f *flight, gt *grantToken, err *authserver.Error, start time.Time) {
 	now := time.Now()
 	s := f.scopes
 	e.mu.Lock()
@@ -160,7 +162,7 @@ func (m *manager) finish(p *Provider, e *entry, f *flight, gt *grantToken, err *
 		s.fail(p, f, err, now)
 	}
 	if e.unsaved != nil {
-		e.saveAfter = now.Add(backoff(5*time.Second, time.Minute, max(1, s.failures)))
+		e.saveAfter = now.Add(authserver.Backoff(5*time.Second, time.Minute, max(1, s.failures)))
 	}
 	m.setState(e, e.standing())
 	failures := s.failures
@@ -189,18 +191,18 @@ func (m *manager) finish(p *Provider, e *entry, f *flight, gt *grantToken, err *
 }
 
 // fail notes a failed refresh, and when to look again.
-func (s *scoped) fail(p *Provider, f *flight, err *Error, now time.Time) {
+func (s *scoped) fail(p *served, f *flight, err *authserver.Error, now time.Time) {
 	s.failures++
 	s.lastErr, s.lastErrAt, s.failedSeed, s.failedUnder = err, now, f.seed, p
 	s.blockUntil = now.Add(blockFor(err, s.failures))
-	if err.class != classReauth {
+	if err.Class != authserver.ClassReauth {
 		return
 	}
 	if f.asked {
 		s.refusals++
-		s.askAfter = now.Add(err.askAgain(s.refusals))
+		s.askAfter = now.Add(err.AskAgain(s.refusals))
 	}
-	if !p.usesStore() {
+	if !p.UsesStore() {
 		// No consent will appear in the store: an administrator has to
 		// mend something at the provider, and the server is asked.
 		s.blockUntil = s.askAfter
@@ -213,7 +215,7 @@ func (e *entry) standing() (st state) {
 	st = stateIdle
 	e.sets(func(s *scoped) bool {
 		switch {
-		case s.refused() && s.lastErr.passing():
+		case s.refused() && s.lastErr.Passing():
 			st = stateRefused
 		case s.refused():
 			st = stateReauth
@@ -232,30 +234,21 @@ func (e *entry) standing() (st state) {
 func (m *manager) isClosed() bool { return m.ctx.Err() != nil }
 
 // blockFor is how long an account waits after the n-th failure in a row.
-func blockFor(err *Error, n int) time.Duration {
+func blockFor(err *authserver.Error, n int) time.Duration {
 	first, most := time.Second, 30*time.Second
-	switch err.class {
-	case classReauth:
+	switch err.Class {
+	case authserver.ClassReauth:
 		// Not to ask the server again (that is askAfter), but to see
 		// whether another process has stored a new consent.
 		return 30 * time.Second
-	case classTemporary, classProvider:
+	case authserver.ClassTemporary, authserver.ClassProvider:
 		first, most = 5*time.Second, 5*time.Minute
 	}
-	return max(backoff(first, most, n), min(err.RetryAfter, 10*time.Minute))
-}
-
-// backoff is exponential with jitter: between half of the step and all of it.
-func backoff(first, most time.Duration, n int) time.Duration {
-	d := most
-	if n < 16 {
-		d = min(first<<(n-1), most)
-	}
-	return d/2 + rand.N(d/2+1)
+	return max(authserver.Backoff(first, most, n), min(err.RetryAfter, 10*time.Minute))
 }
 
 // newGrantToken makes a token that is lent until expiry.
-func newGrantToken(p *Provider, access, seed string, obtained, expiry time.Time) *grantToken {
+func newGrantToken(p *served, access, seed string, obtained, expiry time.Time) *grantToken {
 	life := expiry.Sub(obtained)
 	ahead := min(p.refreshAhead, life/3)
 	return &grantToken{

@@ -190,7 +190,7 @@ func TestServiceAccount(t *testing.T) {
 	a := newApp(t, config(t.TempDir(), s.URL, map[string]any{
 		"kind": "google", "token_url": "", "grant": "service_account", "client_id": "", "client_secret": "",
 		"service_account_file": testServiceAccount(t, s.URL),
-	}), func(p *Provider) { p.TokenURL = s.URL + "/token" })
+	}), func(p *served) { p.TokenURL = s.URL + "/token" })
 	for _, m := range []string{"one@x.test", "two@x.test", "one@x.test"} {
 		if _, err := a.Token(context.Background(), ask("p", "account", m, "ignored")); err != nil {
 			t.Fatal(err)
@@ -285,7 +285,7 @@ func TestDiscovery(t *testing.T) {
 		t.Fatal("discovery before the first use")
 	}
 	get := func() error {
-		e := a.Providers["p"].man.entry("")
+		e := a.served["p"].man.entry("")
 		e.mu.Lock()
 		e.blockUntil = time.Time{}
 		e.cur.Store(nil)

@@ -219,7 +219,7 @@ func config(dir, url string, more map[string]any) map[string]any {
 }
 
 // newApp provisions and starts an app the way Caddy does, with retries made short.
-func newApp(t testing.TB, cfg map[string]any, change ...func(*Provider)) *testApp {
+func newApp(t testing.TB, cfg map[string]any, change ...func(*served)) *testApp {
 	t.Helper()
 	a, err := loadApp(cfg, change...)
 	if err != nil {
@@ -229,7 +229,7 @@ func newApp(t testing.TB, cfg map[string]any, change ...func(*Provider)) *testAp
 	return a
 }
 
-func loadApp(cfg map[string]any, change ...func(*Provider)) (*testApp, error) {
+func loadApp(cfg map[string]any, change ...func(*served)) (*testApp, error) {
 	_ = os.Setenv("TEST_SECRET", "the-client-secret")
 	root, ok := cfg["storage_root"].(string)
 	if ok {
@@ -254,7 +254,7 @@ func loadApp(cfg map[string]any, change ...func(*Provider)) (*testApp, error) {
 		return nil, err
 	}
 	a := v.(*App)
-	for _, p := range a.Providers {
+	for _, p := range a.served {
 		p.retryFirst = 2 * time.Millisecond
 		for _, c := range change {
 			c(p)
@@ -268,7 +268,7 @@ func loadApp(cfg map[string]any, change ...func(*Provider)) (*testApp, error) {
 	return &testApp{App: a, stop: func() {
 		once.Do(func() {
 			var ms []*manager
-			for _, p := range a.loaded {
+			for _, p := range a.served {
 				ms = append(ms, p.man)
 			}
 			_ = a.Stop()
@@ -285,12 +285,12 @@ func loadApp(cfg map[string]any, change ...func(*Provider)) (*testApp, error) {
 
 // entryOf reaches into the manager.
 func (a *testApp) entryOf(account string) *entry {
-	return a.Providers["p"].man.entries.get(account)
+	return a.served["p"].man.entries.get(account)
 }
 
 // expire makes the account's token need a refresh now.
 func (a *testApp) expire(account string) {
-	p := a.Providers["p"]
+	p := a.served["p"]
 	e := p.man.entry(account)
 	e.mu.Lock()
 	e.cur.Store(nil)
@@ -314,8 +314,8 @@ func (a *testApp) unblock(account string) {
 
 // inBubble lets an app in a synctest bubble talk to the endpoint: no network
 // connection blocks the bubble's clock.
-func inBubble(s *endpoint) func(*Provider) {
-	return func(p *Provider) { p.client = &http.Client{Transport: handlerTransport{s}} }
+func inBubble(s *endpoint) func(*served) {
+	return func(p *served) { p.SetTransport(handlerTransport{s}) }
 }
 
 type handlerTransport struct{ h http.Handler }

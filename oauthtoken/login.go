@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/caddymail/mailgateway/grant"
+	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 )
 
 // errNoLogin is an account whose provider keeps no refresh token.
@@ -31,16 +32,16 @@ var errNoLogin = errors.New("the provider's grant has no refresh token to store"
 // there is no error. A refresh_token of the account's record that was there
 // before does not replace it; one that is set later does.
 func (a *App) StoreConsent(ctx context.Context, r grant.Request, refreshToken string) error {
-	return a.StoreLogin(ctx, r, &Consent{RefreshToken: refreshToken, AnyIdentity: true})
+	return a.StoreLogin(ctx, r, &authserver.Consent{RefreshToken: refreshToken, AnyIdentity: true})
 }
 
 // StoreLogin is StoreConsent with all that a login has brought.
-func (a *App) StoreLogin(ctx context.Context, r grant.Request, c *Consent) error {
-	p, ok := a.Providers[r.Provider]
+func (a *App) StoreLogin(ctx context.Context, r grant.Request, c *authserver.Consent) error {
+	p, ok := a.served[r.Provider]
 	switch {
 	case !ok:
 		return fmt.Errorf("no provider '%s' is configured", r.Provider)
-	case !p.usesStore():
+	case !p.UsesStore():
 		return errNoLogin
 	case c.RefreshToken == "":
 		return errors.New("the refresh token is empty")
@@ -48,7 +49,7 @@ func (a *App) StoreLogin(ctx context.Context, r grant.Request, c *Consent) error
 	return p.man.exclusive(ctx, p, p.want(r).subject, func(e *entry, key string, stored *record) error {
 		n := e.newest(stored)
 		if n.Owner != nil && !c.AnyIdentity {
-			if err := n.Owner.expect(c.Owner); err != nil {
+			if err := n.Owner.Expect(c.Owner); err != nil {
 				return err
 			}
 		}
@@ -79,8 +80,8 @@ func (a *App) StoreLogin(ctx context.Context, r grant.Request, c *Consent) error
 // included. Accounts that share the mailbox share the grant: it is to be called
 // for the last of them.
 func (a *App) Forget(ctx context.Context, r grant.Request) error {
-	p, ok := a.Providers[r.Provider]
-	if !ok || !p.usesStore() {
+	p, ok := a.served[r.Provider]
+	if !ok || !p.UsesStore() {
 		return nil
 	}
 	if r.Account != "" && r.Account != r.Owner() {
@@ -105,7 +106,7 @@ func (a *App) Forget(ctx context.Context, r grant.Request) error {
 
 // forgetOld deletes the record that an earlier version kept under the name of
 // an account.
-func (p *Provider) forgetOld(ctx context.Context, account string) error {
+func (p *served) forgetOld(ctx context.Context, account string) error {
 	key := storageKey(p.name, account)
 	old, err := p.records.load(ctx, key)
 	if err != nil || old == nil || old.Mailbox != "" {
@@ -121,8 +122,8 @@ func (p *Provider) forgetOld(ctx context.Context, account string) error {
 // Retry lets the next call of Token ask the server even if its last word was
 // that a human is needed: an operator says that what was in the way is gone.
 func (a *App) Retry(r grant.Request) {
-	p, ok := a.Providers[r.Provider]
-	if !ok || p.Grant == grantExternal {
+	p, ok := a.served[r.Provider]
+	if !ok || p.Grant == authserver.GrantExternal {
 		return
 	}
 	if e := p.man.entries.get(p.want(r).subject); e != nil {
@@ -156,7 +157,7 @@ func (e *entry) newest(stored *record) *record {
 
 // exclusive runs f while no refresh of the account is under way, here or in
 // another process.
-func (m *manager) exclusive(ctx context.Context, p *Provider, subject string, f func(e *entry, key string, stored *record) error) error {
+func (m *manager) exclusive(ctx context.Context, p *served, subject string, f func(e *entry, key string, stored *record) error) error {
 	e := m.entry(subject)
 	fl := &flight{kind: flightSave, scopes: &e.scoped, done: make(chan struct{})}
 	for {
@@ -190,7 +191,7 @@ func (m *manager) exclusive(ctx context.Context, p *Provider, subject string, f 
 	defer func() { _ = p.records.store.Unlock(context.WithoutCancel(ctx), key) }()
 	stored, err := p.records.load(ctx, key)
 	if err != nil {
-		if asError(err, classStore).class != classDamaged {
+		if authserver.AsError(err, authserver.ClassStore).Class != authserver.ClassDamaged {
 			return err
 		}
 		if err := p.records.clear(ctx, key); err != nil {

@@ -28,6 +28,7 @@ import (
 	"time"
 
 	"github.com/caddymail/mailgateway/grant"
+	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 )
 
 // recordsIn counts the records below a store's directory.
@@ -201,7 +202,7 @@ func TestKeepAliveOfATakenRecord(t *testing.T) {
 	waitScanned(t, a)
 	old := &record{Seq: 7, Subject: "erp", ClientID: "client", RefreshToken: s.seed("box"), Login: true}
 	putRecord(t, a, old)
-	m := a.Providers["p"].man
+	m := a.served["p"].man
 	key := storageKey("p", "erp")
 	if err := a.records.store.Lock(context.Background(), key); err != nil {
 		t.Fatal(err)
@@ -336,7 +337,7 @@ func TestRecordOfAnotherMailboxIsRefused(t *testing.T) {
 		a = newApp(t, cfg)
 		_, err = a.Token(context.Background(), ask("p", "bob", "", ""))
 		wantError(t, err, "token store", storageKey("p", "bob"))
-		if err.(*Error).ReauthRequired() || s.count() != 0 {
+		if err.(*authserver.Error).ReauthRequired() || s.count() != 0 {
 			t.Fatalf("%v, %d requests", err, s.count())
 		}
 		if !s.use(mustToken(t, a.App, "p", "alice", "")) {
@@ -372,11 +373,11 @@ func TestDamagedRecord(t *testing.T) {
 			a = newApp(t, cfg)
 			_, err = a.Token(ctx, ask("p", "alice", "", ""))
 			wantError(t, err, "damaged", storageKey("p", "alice"))
-			if reply := err.(*Error).Reply(); !strings.Contains(reply, "damaged") || s.count() != 0 {
+			if reply := err.(*authserver.Error).Reply(); !strings.Contains(reply, "damaged") || s.count() != 0 {
 				t.Fatalf("reply %q, %d requests", reply, s.count())
 			}
 			st := a.StatusOf(ask("p", "alice", "", ""))
-			if st.Standing != StandingDamaged || st.LastError == nil || st.LastError.Code != "damaged_record" || st.LastError.Retry || st.LastError.Remedy == "" {
+			if st.Standing != authserver.StandingDamaged || st.LastError == nil || st.LastError.Code != "damaged_record" || st.LastError.Retry || st.LastError.Remedy == "" {
 				b, _ := json.Marshal(st)
 				t.Fatalf("status %s", b)
 			}
@@ -421,7 +422,7 @@ func TestDamagedRecordMendsItself(t *testing.T) {
 func waitScanned(t testing.TB, a *testApp) {
 	t.Helper()
 	select {
-	case <-a.Providers["p"].man.scanned:
+	case <-a.served["p"].man.scanned:
 	case <-time.After(30 * time.Second):
 		t.Fatal("the store was not read")
 	}

@@ -26,6 +26,7 @@ import (
 
 	"github.com/caddymail/mailgateway/internal/breaker"
 	"github.com/caddymail/mailgateway/internal/generation"
+	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 )
 
 // managers holds the token managers by provider identity. They outlive the
@@ -49,9 +50,9 @@ type manager struct {
 	cancel context.CancelFunc
 
 	// current is the provider configuration in force.
-	current atomic.Pointer[Provider]
+	current atomic.Pointer[served]
 
-	gens generation.Stack[*Provider]
+	gens generation.Stack[*served]
 
 	mu      sync.Mutex
 	running bool
@@ -60,15 +61,14 @@ type manager struct {
 	loops   sync.WaitGroup
 	// clientErr is trouble of the client registration (invalid_client),
 	// for which all accounts wait.
-	clientErr      *Error
+	clientErr      *authserver.Error
 	clientUntil    time.Time
 	clientFailures int
 
 	// scanned is closed when the records of the store are known.
 	scanned chan struct{}
 
-	// skew is the server's clock minus ours, from its Date header.
-	skew atomic.Int64
+	clock authserver.Clock // the server's
 }
 
 // breakerThreshold is how many requests in a row fail before others are held back.
@@ -77,7 +77,7 @@ const breakerThreshold = 5
 // ticks is the breaker's clock.
 func (m *manager) ticks() int64 { return int64(time.Since(m.born)) }
 
-func newManager(p *Provider) *manager {
+func newManager(p *served) *manager {
 	m := &manager{
 		name: p.name, entries: newTable(), sched: newSchedule(), gate: newGate(), scanned: make(chan struct{}),
 		breaker: breaker.New(breaker.Settings{After: breakerThreshold, Min: 5 * time.Second, Max: time.Minute}), born: time.Now(),
@@ -86,12 +86,12 @@ func newManager(p *Provider) *manager {
 	// In force until something is attached: an app is usable from
 	// Provision on, since apps start in any order.
 	m.current.Store(p)
-	m.gate.configure(p.maxParallel, p.MaxPerSecond)
+	m.gate.configure(p.MaxParallel, p.MaxPerSecond)
 	return m
 }
 
 // attach puts a provider's configuration in force.
-func (m *manager) attach(p *Provider) {
+func (m *manager) attach(p *served) {
 	m.gens.Attach(p, func(bool) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
@@ -107,8 +107,8 @@ func (m *manager) attach(p *Provider) {
 
 // detach takes it back. The one before comes into force again, if its
 // configuration is still alive: the load of the new one may have failed.
-func (m *manager) detach(p *Provider) {
-	m.gens.Detach(p, func(now *Provider, last bool) {
+func (m *manager) detach(p *served) {
+	m.gens.Detach(p, func(now *served, last bool) {
 		if last {
 			return // requests that are under way end with what they began with
 		}
@@ -119,9 +119,9 @@ func (m *manager) detach(p *Provider) {
 }
 
 // use puts p in force; the caller holds the lock.
-func (m *manager) use(p *Provider) {
+func (m *manager) use(p *served) {
 	m.current.Store(p)
-	m.gate.configure(p.maxParallel, p.MaxPerSecond)
+	m.gate.configure(p.MaxParallel, p.MaxPerSecond)
 	// The new configuration may hold the right secret.
 	m.clientErr, m.clientUntil, m.clientFailures = nil, time.Time{}, 0
 }
@@ -239,7 +239,7 @@ func (m *manager) token(ctx context.Context, q want) (*oauth2.Token, error) {
 				if t != nil {
 					return t, nil
 				}
-				return nil, err.with(m.name, q.subject)
+				return nil, err.With(m.name, q.subject)
 			}
 			f = m.startFlight(e, s, flight{kind: flightForeground, seed: q.seed, account: q.account}, false)
 		}
@@ -248,7 +248,7 @@ func (m *manager) token(ctx context.Context, q want) (*oauth2.Token, error) {
 		select {
 		case <-f.done:
 		case <-ctx.Done():
-			return m.otherwise(e, s, q, &Error{Description: "no access token in time: " + ctx.Err().Error(), err: ctx.Err()})
+			return m.otherwise(e, s, q, &authserver.Error{Description: "no access token in time: " + ctx.Err().Error(), Err: ctx.Err()})
 		}
 		mine := f.seed == q.seed && f.scopes == s
 		switch {
@@ -257,7 +257,7 @@ func (m *manager) token(ctx context.Context, q want) (*oauth2.Token, error) {
 		case (!mine || f.err == nil) && round < maxSeedRounds:
 			continue
 		case f.err == nil:
-			return m.otherwise(e, s, q, &Error{Description: "the refresh token changed too often"})
+			return m.otherwise(e, s, q, &authserver.Error{Description: "the refresh token changed too often"})
 		}
 		return m.otherwise(e, s, q, f.err)
 	}
@@ -280,12 +280,12 @@ func (m *manager) fresh(ctx context.Context, q want) (*oauth2.Token, error) {
 		select {
 		case <-f.done:
 		case <-ctx.Done():
-			return nil, (&Error{Description: "no access token in time: " + ctx.Err().Error(), err: ctx.Err()}).with(m.name, q.subject)
+			return nil, (&authserver.Error{Description: "no access token in time: " + ctx.Err().Error(), Err: ctx.Err()}).With(m.name, q.subject)
 		}
 		switch {
 		case !mine:
 		case f.err != nil:
-			return nil, f.err.with(m.name, q.subject)
+			return nil, f.err.With(m.name, q.subject)
 		default:
 			return f.token.token, nil
 		}
@@ -294,14 +294,14 @@ func (m *manager) fresh(ctx context.Context, q want) (*oauth2.Token, error) {
 
 // otherwise returns a token that should have been refreshed, while it lasts,
 // or else why there is none.
-func (m *manager) otherwise(e *entry, s *scoped, q want, err *Error) (*oauth2.Token, error) {
+func (m *manager) otherwise(e *entry, s *scoped, q want, err *authserver.Error) (*oauth2.Token, error) {
 	e.mu.Lock()
 	t := e.lastResort(s, time.Now(), q.seed)
 	e.mu.Unlock()
 	if t != nil {
 		return t, nil
 	}
-	return nil, err.with(m.name, q.subject)
+	return nil, err.With(m.name, q.subject)
 }
 
 // usable returns the current token if it serves this seed and is fresh.
@@ -348,14 +348,14 @@ func (e *entry) lastResort(s *scoped, now time.Time, seed string) *oauth2.Token 
 }
 
 // blocked returns why no refresh may be tried now.
-func (m *manager) blocked(e *entry, s *scoped, now time.Time, seed string) *Error {
+func (m *manager) blocked(e *entry, s *scoped, now time.Time, seed string) *authserver.Error {
 	if s.lastErr == nil || e.again || !now.Before(s.blockUntil) {
 		return nil
 	}
 	if seed != s.failedSeed && (e.rec == nil || e.rec.seedIs(seed) == seedNew) {
 		return nil
 	}
-	if !(s.refused() && s.lastErr.final()) && s.failedUnder != m.current.Load() {
+	if !(s.refused() && s.lastErr.Final()) && s.failedUnder != m.current.Load() {
 		return nil // a new configuration may have mended it
 	}
 	return s.lastErr

@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 )
 
 // The collectors belong to the process: each configuration has a registry of
@@ -65,21 +67,21 @@ const (
 	resultError    = "error"
 )
 
-func (m *manager) observe(f *flight, err *Error, d time.Duration) {
+func (m *manager) observe(f *flight, err *authserver.Error, d time.Duration) {
 	r := f.result
 	switch {
 	case err == nil && r == "":
 		r = resultOK
 	case err == nil:
-	case err.class == classReauth && err.passing():
+	case err.Class == authserver.ClassReauth && err.Passing():
 		r = resultRefused
-	case err.class == classReauth:
+	case err.Class == authserver.ClassReauth:
 		r = resultReauth
-	case err.class == classProvider:
+	case err.Class == authserver.ClassProvider:
 		r = resultConfig
-	case err.class == classStore, err.class == classDamaged:
+	case err.Class == authserver.ClassStore, err.Class == authserver.ClassDamaged:
 		r = resultStore
-	case err.class == classTransient:
+	case err.Class == authserver.ClassTransient:
 		r = resultEndpoint
 	default:
 		r = resultError

@@ -198,7 +198,7 @@ func TestNoSecretInLogsAndErrors(t *testing.T) {
 			_, _ = w.Write([]byte(tc.body))
 		}))
 		dir := t.TempDir()
-		a := newApp(t, config(dir, s.URL, nil), func(p *Provider) { p.logger = logger })
+		a := newApp(t, config(dir, s.URL, nil), func(p *served) { p.logger = logger })
 		l := listen(t, a)
 		hooksOf(dir).set(func(op, _ string) error {
 			if op == "save" && tc.status == 200 {

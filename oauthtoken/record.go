@@ -27,6 +27,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 )
 
 const recordVersion = 1
@@ -46,7 +48,7 @@ type record struct {
 	Provider string `json:"provider,omitempty"`
 	Mailbox  string `json:"mailbox,omitempty"`
 	// Owner is who consented, as far as an ID token said.
-	Owner *Identity `json:"owner,omitempty"`
+	Owner *authserver.Identity `json:"owner,omitempty"`
 	// ClientID is the client that the refresh token was issued to.
 	ClientID string `json:"client_id,omitempty"`
 
@@ -171,7 +173,7 @@ func (r *record) seedIs(seed string) seedIs {
 }
 
 // refused returns why the server does not want this seed from this client.
-func (r *record) refused(seed, clientID string) *Error {
+func (r *record) refused(seed, clientID string) *authserver.Error {
 	if r.Refused == nil || r.Refused.ClientID != clientID || !fingerprintMatches(r.Refused.Seed, seed) {
 		return nil
 	}
@@ -238,7 +240,7 @@ var errDamaged = errors.New("the token record is damaged")
 func (r *record) placed(key string) error {
 	at := storageKey(r.Provider, r.owner())
 	if path.Base(at) != path.Base(key) || r.Provider != "" && path.Dir(at) != path.Dir(key) {
-		return fmt.Errorf("%w: it belongs to another mailbox or provider (%s)", errDamaged, sanitize(r.Provider+" "+r.owner()))
+		return fmt.Errorf("%w: it belongs to another mailbox or provider (%s)", errDamaged, authserver.Sanitize(r.Provider+" "+r.owner()))
 	}
 	return nil
 }

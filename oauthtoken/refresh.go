@@ -21,6 +21,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 )
 
 // lockAtOnce is how long a refresh waits for the lock of a record while it
@@ -32,7 +34,7 @@ const lockAtOnce = 250 * time.Millisecond
 // read again, ask, write, use.
 type refresh struct {
 	m *manager
-	p *Provider
+	p *served
 	e *entry
 	f *flight
 	l *lease
@@ -47,7 +49,7 @@ type refresh struct {
 	held  bool // room for the new record is held
 }
 
-func newRefresh(m *manager, p *Provider, e *entry, f *flight, l *lease) *refresh {
+func newRefresh(m *manager, p *served, e *entry, f *flight, l *lease) *refresh {
 	return &refresh{m: m, p: p, e: e, f: f, l: l, key: storageKey(m.name, e.subject)}
 }
 
@@ -105,7 +107,7 @@ func (r *refresh) lock(ctx context.Context) error {
 
 func (r *refresh) unlock() { r.p.unlock(r.key) }
 
-func (p *Provider) unlock(key string) {
+func (p *served) unlock(key string) {
 	ctx, cancel := context.WithTimeout(context.Background(), saveTimeout)
 	defer cancel()
 	if err := p.records.store.Unlock(ctx, key); err != nil {
@@ -125,11 +127,11 @@ func (r *refresh) load(ctx context.Context) (*record, error) {
 	}
 	// Without knowing what is stored, a request might spend a token that
 	// another process has rotated.
-	e := asError(err, classStore)
+	e := authserver.AsError(err, authserver.ClassStore)
 	r.e.mu.Lock()
 	known := r.e.unsaved != nil || r.e.rec != nil && r.e.rec.RefreshToken != ""
 	r.e.mu.Unlock()
-	if e.class != classDamaged || r.f.seed == "" && !known {
+	if e.Class != authserver.ClassDamaged || r.f.seed == "" && !known {
 		return nil, e
 	}
 	r.p.logger.Error("token record is damaged; it is set aside and replaced", zap.String("account", r.e.subject), zap.Error(e))
@@ -223,7 +225,7 @@ func (r *refresh) choose() error {
 	rec, f := r.rec, r.f
 	rel := rec.seedIs(f.seed)
 	dead := rec.Failed != nil && rec.Failed.ClientID == r.p.ClientID
-	ended := dead && rec.Failed.error().final()
+	ended := dead && rec.Failed.error().Final()
 	if f.seed != "" && (rel == seedNew || rec.RefreshToken == "" || rel == seedOld && ended) {
 		if err := rec.refused(f.seed, r.p.ClientID); err != nil && !r.mayAsk(err) {
 			return err
@@ -232,7 +234,7 @@ func (r *refresh) choose() error {
 		return nil
 	}
 	if rec.RefreshToken == "" {
-		return &Error{Code: "no_refresh_token", Description: "there is no consent yet", class: classReauth}
+		return &authserver.Error{Code: "no_refresh_token", Description: "there is no consent yet", Class: authserver.ClassReauth}
 	}
 	if dead {
 		if err := rec.Failed.error(); !r.mayAsk(err) {
@@ -246,11 +248,11 @@ func (r *refresh) choose() error {
 // mayAsk reports whether the server is asked again after it refused. This
 // process asks once under each configuration, then at growing intervals, and
 // at any time when it is told to; after a final refusal only then.
-func (r *refresh) mayAsk(refused *Error) bool {
+func (r *refresh) mayAsk(refused *authserver.Error) bool {
 	if r.f.again {
 		return true
 	}
-	if refused.final() {
+	if refused.Final() {
 		return false
 	}
 	r.e.mu.Lock()
@@ -290,10 +292,10 @@ func (r *refresh) adopt() (gt *grantToken, ok bool) {
 
 // ask sends the token request. If it is refused for good, the token of
 // another process, or another consent of the mailbox, is tried.
-func (r *refresh) ask(ctx context.Context) (*tokenResponse, error) {
+func (r *refresh) ask(ctx context.Context) (*authserver.TokenResponse, error) {
 	r.sent = time.Now()
 	answer, err := r.m.post(ctx, r.p, r.e.subject, r.use, r.f, r.l)
-	if err == nil || asError(err, classTemporary).class != classReauth {
+	if err == nil || authserver.AsError(err, authserver.ClassTemporary).Class != authserver.ClassReauth {
 		return answer, err
 	}
 	// Locks are not perfect (a stale one is broken): another process may
@@ -306,7 +308,7 @@ func (r *refresh) ask(ctx context.Context) (*tokenResponse, error) {
 			answer, err = r.m.post(ctx, r.p, r.e.subject, r.use, r.f, r.l)
 		}
 	}
-	for err != nil && asError(err, classTemporary).final() && !r.fresh && r.promote() {
+	for err != nil && authserver.AsError(err, authserver.ClassTemporary).Final() && !r.fresh && r.promote() {
 		r.sent = time.Now()
 		answer, err = r.m.post(ctx, r.p, r.e.subject, r.use, r.f, r.l)
 	}
@@ -318,9 +320,9 @@ func (r *refresh) ask(ctx context.Context) (*tokenResponse, error) {
 // consent and stays. What was refused for other scopes than the provider's own
 // says nothing of the grant, unless it has ended.
 func (r *refresh) refused(err error) error {
-	refused := asError(err, classTemporary)
+	refused := authserver.AsError(err, authserver.ClassTemporary)
 	r.f.asked = true
-	if refused.class != classReauth || r.f.scopes.key != "" && !refused.final() {
+	if refused.Class != authserver.ClassReauth || r.f.scopes.key != "" && !refused.Final() {
 		return refused
 	}
 	n := r.rec.clone()
@@ -334,7 +336,7 @@ func (r *refresh) refused(err error) error {
 		n.Refused = &refusedSeed{Seed: fingerprint(r.f.seed), recordError: why}
 	} else {
 		n.Failed = &why
-		if refused.final() {
+		if refused.Final() {
 			n.AccessToken, n.Expiry, n.Access = "", time.Time{}, nil
 		}
 	}
@@ -357,7 +359,7 @@ func (r *refresh) name(n *record) {
 
 // keep stores what a refresh brought. A rotated refresh token is durable
 // before its access token goes to any caller.
-func (r *refresh) keep(t *tokenResponse) (*grantToken, error) {
+func (r *refresh) keep(t *authserver.TokenResponse) (*grantToken, error) {
 	r.letGo()
 	n, err := r.next(t)
 	if err != nil {
@@ -365,7 +367,7 @@ func (r *refresh) keep(t *tokenResponse) (*grantToken, error) {
 	}
 	err = r.save(n)
 	for try := 1; err != nil && try < 3; try++ {
-		time.Sleep(backoff(100*time.Millisecond, time.Second, try))
+		time.Sleep(authserver.Backoff(100*time.Millisecond, time.Second, try))
 		if n, err = r.next(t); err != nil {
 			return nil, err
 		}
@@ -389,14 +391,14 @@ func (r *refresh) keep(t *tokenResponse) (*grantToken, error) {
 }
 
 // next makes the record that follows from an answer.
-func (r *refresh) next(t *tokenResponse) (*record, error) {
+func (r *refresh) next(t *authserver.TokenResponse) (*record, error) {
 	rec := r.rec
 	// The lock may have been taken for stale meanwhile.
 	if again, err := r.p.records.load(context.Background(), r.key); err == nil && again != nil && again.Seq > rec.Seq {
 		if again.Consent.After(rec.Consent) && !r.fresh {
 			// A new consent, which must not be overwritten.
 			r.set(again)
-			return nil, &Error{Description: "the account was logged in anew during the refresh"}
+			return nil, &authserver.Error{Description: "the account was logged in anew during the refresh"}
 		}
 		r.was = again.Seq
 		rec = rec.clone()
@@ -431,8 +433,8 @@ func (r *refresh) next(t *tokenResponse) (*record, error) {
 	return n, nil
 }
 
-func (r *recordError) error() *Error {
-	return &Error{Code: r.Code, Reason: r.Reason, Subtype: r.Subtype, Description: r.Description, class: classReauth}
+func (r *recordError) error() *authserver.Error {
+	return &authserver.Error{Code: r.Code, Reason: r.Reason, Subtype: r.Subtype, Description: r.Description, Class: authserver.ClassReauth}
 }
 
 func (r *refresh) logStore(err error) {

@@ -25,6 +25,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 )
 
 // refusing makes the endpoint refuse, and notes when it was asked.
@@ -82,11 +84,11 @@ func TestPassingRefusalIsAskedAgain(t *testing.T) {
 				seed := s.seed("alice")
 				_, err := a.Token(context.Background(), ask("p", "alice", "", seed))
 				wantError(t, err, why[:11])
-				if e := err.(*Error); e.ReauthRequired() || !strings.Contains(e.Reply(), "asked again") || strings.Contains(e.Reply(), "Trace ID") {
+				if e := err.(*authserver.Error); e.ReauthRequired() || !strings.Contains(e.Reply(), "asked again") || strings.Contains(e.Reply(), "Trace ID") {
 					t.Fatalf("reply %q", e.Reply())
 				}
 				st := a.StatusOf(ask("p", "alice", "", seed))
-				if st.State != "refused" || st.Standing != StandingRefused || st.Final || st.NextTry.IsZero() || !st.LastError.Retry {
+				if st.State != "refused" || st.Standing != authserver.StandingRefused || st.Final || st.NextTry.IsZero() || !st.LastError.Retry {
 					t.Fatalf("status %+v", st)
 				}
 				// Messages keep coming meanwhile.
@@ -108,7 +110,7 @@ func TestPassingRefusalIsAskedAgain(t *testing.T) {
 				f.set("", "")
 				time.Sleep(10 * time.Hour)
 				synctest.Wait()
-				if st := a.StatusOf(ask("p", "alice", "", seed)); st.Standing != StandingActive || st.LastError != nil {
+				if st := a.StatusOf(ask("p", "alice", "", seed)); st.Standing != authserver.StandingActive || st.LastError != nil {
 					t.Fatalf("after it was lifted: %+v", st)
 				}
 				if !s.use(mustToken(t, a.App, "p", "alice", seed)) {
@@ -122,26 +124,26 @@ func TestPassingRefusalIsAskedAgain(t *testing.T) {
 // Test, verify, resume and reload ask at once, whatever was refused.
 func TestRefusedGrantIsAskedForAtOnce(t *testing.T) {
 	for _, why := range []string{conditionalAccess, "AADSTS70000: revoked", "AADSTS999999: not in any table"} {
-		for name, again := range map[string]func(a *testApp, cfg map[string]any, seed string) *testApp{
-			"test": func(a *testApp, _ map[string]any, seed string) *testApp {
+		for name, again := range map[string]func(a *testApp, s *endpoint, cfg map[string]any, seed string) *testApp{
+			"test": func(a *testApp, _ *endpoint, _ map[string]any, seed string) *testApp {
 				_, _ = a.Fresh(context.Background(), ask("p", "alice", "", seed))
 				return a
 			},
-			"resume": func(a *testApp, _ map[string]any, _ string) *testApp {
+			"resume": func(a *testApp, _ *endpoint, _ map[string]any, _ string) *testApp {
 				a.Retry(ask("p", "alice", "", ""))
 				return a
 			},
-			"reload": func(a *testApp, cfg map[string]any, _ string) *testApp {
-				b, err := loadApp(cfg, inBubble(a.Providers["p"].client.Transport.(handlerTransport).h.(*endpoint)))
+			"reload": func(a *testApp, s *endpoint, cfg map[string]any, _ string) *testApp {
+				b, err := loadApp(cfg, inBubble(s))
 				if err != nil {
 					panic(err)
 				}
 				a.stop()
 				return b
 			},
-			"restart": func(a *testApp, cfg map[string]any, _ string) *testApp {
+			"restart": func(a *testApp, s *endpoint, cfg map[string]any, _ string) *testApp {
 				a.stop()
-				b, err := loadApp(cfg, inBubble(a.Providers["p"].client.Transport.(handlerTransport).h.(*endpoint)))
+				b, err := loadApp(cfg, inBubble(s))
 				if err != nil {
 					panic(err)
 				}
@@ -169,7 +171,7 @@ func TestRefusedGrantIsAskedForAtOnce(t *testing.T) {
 						time.Sleep(45 * time.Minute)
 					}
 					f.set("", "")
-					a = again(a, cfg, seed)
+					a = again(a, s, cfg, seed)
 					defer a.stop()
 					if !s.use(mustToken(t, a.App, "p", "alice", seed)) {
 						t.Fatal("not asked at once, or the token was thrown away")
@@ -284,7 +286,7 @@ func TestAppOnlyHearsOfNoLogin(t *testing.T) {
 					defer a.stop()
 					_, err := a.Token(context.Background(), ask("p", "alice", "", ""))
 					wantError(t, err, refusal[0])
-					e := err.(*Error)
+					e := err.(*authserver.Error)
 					if e.ReauthRequired() || strings.Contains(e.Error()+e.Reply(), "login") || strings.Contains(e.Error()+e.Reply(), "consent again") {
 						t.Fatalf("%q, reply %q", e, e.Reply())
 					}
@@ -325,11 +327,11 @@ func TestWrongClientSecretIsSaidAsSuch(t *testing.T) {
 					n := fmt.Sprint("account", i)
 					_, err := a.Token(context.Background(), ask("p", n, "", s.seed(n)))
 					wantError(t, err, refusal[0])
-					e := err.(*Error)
+					e := err.(*authserver.Error)
 					if e.ReauthRequired() || !strings.Contains(e.Reply(), "credentials") || !strings.Contains(e.Reply(), refusal[0]) {
 						t.Fatalf("reply %q", e.Reply())
 					}
-					if st := a.StatusOf(ask("p", n, "", "")); st.Standing != StandingClientRefused {
+					if st := a.StatusOf(ask("p", n, "", "")); st.Standing != authserver.StandingClientRefused {
 						t.Fatalf("status %+v", st)
 					}
 				}

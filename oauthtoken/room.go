@@ -28,6 +28,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 )
 
 // roomSlack is how much larger than today's the next record may be: a server
@@ -39,7 +41,7 @@ const roomSlack = 8 << 10
 // and synced, and given up when the record is written. On a disk that is full
 // the request is not sent, and the access token in use stays in use.
 func (r *refresh) hold(ctx context.Context) error {
-	if r.p.kind.static && !r.p.ownServer {
+	if !r.p.Rotates() {
 		return nil
 	}
 	rec := r.rec.clone()
@@ -123,12 +125,12 @@ func (m *manager) lastWrites() {
 			}
 			return
 		}
-		time.Sleep(backoff(100*time.Millisecond, time.Second, try))
+		time.Sleep(authserver.Backoff(100*time.Millisecond, time.Second, try))
 	}
 }
 
 // writeUnsaved writes a record that the store did not take before.
-func (p *Provider) writeUnsaved(e *entry) error {
+func (p *served) writeUnsaved(e *entry) error {
 	key := storageKey(p.name, e.subject)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
@@ -143,7 +145,7 @@ func (p *Provider) writeUnsaved(e *entry) error {
 	e.mu.Unlock()
 	stored, err := p.records.load(ctx, key)
 	switch {
-	case err != nil && asError(err, classStore).class != classDamaged:
+	case err != nil && authserver.AsError(err, authserver.ClassStore).Class != authserver.ClassDamaged:
 		return err
 	case stored != nil && stored.Seq >= n.Seq && stored.Failed == nil:
 	default:

@@ -25,6 +25,8 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 )
 
 // smallDisk is a disk with so much room for new bytes.
@@ -67,7 +69,7 @@ func TestFullDiskSpendsNoToken(t *testing.T) {
 		a.unblock("alice")
 		_, err := a.Token(context.Background(), ask("p", "alice", "", seed))
 		wantError(t, err, "token store", "not sent")
-		if reply := err.(*Error).Reply(); !strings.Contains(reply, "token store") {
+		if reply := err.(*authserver.Error).Reply(); !strings.Contains(reply, "token store") {
 			t.Fatalf("reply %q", reply)
 		}
 	}
@@ -113,7 +115,7 @@ func TestLastWrites(t *testing.T) {
 	_, err := a.Token(context.Background(), ask("p", "alice", "", seed))
 	wantError(t, err, "token store")
 	hooksOf(dir).set(nil)
-	a.Providers["p"].man.lastWrites()
+	a.served["p"].man.lastWrites()
 	rec, err := a.records.load(context.Background(), key)
 	if err != nil || rec.RefreshToken != s.family("alice").newest.refresh {
 		t.Fatalf("%+v %v", rec, err)

@@ -23,6 +23,7 @@ import (
 	"fmt"
 
 	"github.com/caddymail/mailgateway/internal/seal"
+	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 )
 
 // sealer encrypts records. The record's storage key is its place, so that a
@@ -79,7 +80,7 @@ func (s *sealer) open(storageKey string, b []byte) ([]byte, error) {
 	case errors.Is(err, seal.ErrAltered):
 		return nil, fmt.Errorf("%w: %w: %w", errDamaged, errSealed, err)
 	case err != nil:
-		return nil, fmt.Errorf("%w: %w (it was sealed with key %s)", errSealed, err, sanitize(e.KeyID))
+		return nil, fmt.Errorf("%w: %w (it was sealed with key %s)", errSealed, err, authserver.Sanitize(e.KeyID))
 	}
 	return plain, nil
 }

@@ -20,6 +20,8 @@ import (
 	"net/http"
 	"testing"
 	"time"
+
+	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 )
 
 func TestInvalidGrantAdoptsTheSiblingsToken(t *testing.T) {
@@ -139,7 +141,7 @@ func TestNoConsentYet(t *testing.T) {
 	a := newApp(t, config(t.TempDir(), s.URL, nil))
 	_, err := a.Token(context.Background(), ask("p", "alice", "alice", ""))
 	wantError(t, err, "needs consent: no_refresh_token: there is no consent yet")
-	if !err.(*Error).ReauthRequired() || s.count() != 0 {
+	if !err.(*authserver.Error).ReauthRequired() || s.count() != 0 {
 		t.Fatal("not ReauthRequired, or a request was made")
 	}
 	// Another process stores the consent; it is found within half a minute.

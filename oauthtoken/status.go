@@ -23,6 +23,7 @@ import (
 	"github.com/caddymail/mailgateway/explain"
 	"github.com/caddymail/mailgateway/grant"
 	"github.com/caddymail/mailgateway/internal/breaker"
+	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 )
 
 // StatusFilter chooses accounts; empty fields choose all.
@@ -91,14 +92,14 @@ type ProviderStatus struct {
 	Warnings     []string     `json:"warnings,omitempty"`
 }
 
-func statusError(e *Error, at time.Time) *StatusError {
+func statusError(e *authserver.Error, at time.Time) *StatusError {
 	if e == nil {
 		return nil
 	}
-	x := explain.About{AppOnly: e.appOnly}.OAuth(e.Code, e.Reason+" "+e.Description)
+	x := explain.About{AppOnly: e.AppOnly}.OAuth(e.Code, e.Reason+" "+e.Description)
 	return &StatusError{
 		At: at, Code: e.Code, Reason: e.Reason, Description: e.Description,
-		Cause: x.Cause, Remedy: x.Remedy, Retry: !x.Consent || e.passing(),
+		Cause: x.Cause, Remedy: x.Remedy, Retry: !x.Consent || e.Passing(),
 	}
 }
 
@@ -107,7 +108,7 @@ func statusError(e *Error, at time.Time) *StatusError {
 func (a *App) Status(f StatusFilter) []AccountStatus {
 	now := time.Now()
 	out := []AccountStatus{}
-	for name, p := range a.Providers {
+	for name, p := range a.served {
 		if f.Provider != "" && f.Provider != name || p.man == nil {
 			continue
 		}
@@ -127,7 +128,7 @@ func (a *App) Status(f StatusFilter) []AccountStatus {
 	return out
 }
 
-func (m *manager) status(p *Provider, e *entry, now time.Time) AccountStatus {
+func (m *manager) status(p *served, e *entry, now time.Time) AccountStatus {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	s := AccountStatus{
@@ -136,7 +137,7 @@ func (m *manager) status(p *Provider, e *entry, now time.Time) AccountStatus {
 	}
 	s.Standing = e.grantStanding()
 	if e.refused() {
-		s.Final = e.lastErr.final()
+		s.Final = e.lastErr.Final()
 		if !s.Final {
 			s.NextTry = e.askAfter
 		}
@@ -161,47 +162,47 @@ func (m *manager) status(p *Provider, e *entry, now time.Time) AccountStatus {
 func (e *entry) grantStanding() string {
 	st := ""
 	e.sets(func(s *scoped) bool {
-		st = s.lastErr.standing()
+		st = s.lastErr.Standing()
 		return st == "" && s.cur.Load() == nil
 	})
 	switch {
 	case st != "":
 		return st
 	case e.cur.Load() != nil, e.rec != nil && !e.rec.LastRefresh.IsZero():
-		return StandingActive
+		return authserver.StandingActive
 	}
-	return StandingNotVerified
+	return authserver.StandingNotVerified
 }
 
 // StatusOf returns what is known of the grant that a request is about, also
 // where it was never used.
 func (a *App) StatusOf(r grant.Request) AccountStatus {
-	p, ok := a.Providers[r.Provider]
-	if !ok || p.man == nil || p.Grant == grantExternal {
-		return AccountStatus{Provider: r.Provider, State: stateIdle.String(), Standing: StandingNotVerified}
+	p, ok := a.served[r.Provider]
+	if !ok || p.man == nil || p.Grant == authserver.GrantExternal {
+		return AccountStatus{Provider: r.Provider, State: stateIdle.String(), Standing: authserver.StandingNotVerified}
 	}
 	q := p.want(r)
 	e := p.man.entries.get(q.subject)
-	if e == nil && p.usesStore() && r.Account != "" {
+	if e == nil && p.UsesStore() && r.Account != "" {
 		e = p.man.entries.get(r.Account) // of a record of an earlier version
 	}
 	if e != nil {
 		st := p.man.status(p, e, time.Now())
-		if st.Standing != StandingNotVerified || !p.usesStore() {
+		if st.Standing != authserver.StandingNotVerified || !p.UsesStore() {
 			return st
 		}
 		e.mu.Lock()
 		none := (e.rec == nil || e.rec.RefreshToken == "") && r.Seed == ""
 		e.mu.Unlock()
 		if none {
-			st.Standing = StandingNeverConsented
+			st.Standing = authserver.StandingNeverConsented
 		}
 		return st
 	}
-	st := AccountStatus{Provider: r.Provider, Account: q.subject, State: stateIdle.String(), Standing: StandingNotVerified}
+	st := AccountStatus{Provider: r.Provider, Account: q.subject, State: stateIdle.String(), Standing: authserver.StandingNotVerified}
 	// Before the store was read, a record may yet be found.
-	if p.usesStore() && r.Seed == "" && p.man.knowsStore() {
-		st.Standing = StandingNeverConsented
+	if p.UsesStore() && r.Seed == "" && p.man.knowsStore() {
+		st.Standing = authserver.StandingNeverConsented
 	}
 	return st
 }
@@ -210,8 +211,8 @@ func (a *App) StatusOf(r grant.Request) AccountStatus {
 func (a *App) ProviderStatus() []ProviderStatus {
 	now := time.Now()
 	out := []ProviderStatus{}
-	for name, p := range a.Providers {
-		s := ProviderStatus{Provider: name, Kind: p.Kind, Grant: p.Grant, Accounts: map[string]int{}, Warnings: p.warnings(now)}
+	for name, p := range a.served {
+		s := ProviderStatus{Provider: name, Kind: p.Kind, Grant: p.Grant, Accounts: map[string]int{}, Warnings: p.Warnings(now)}
 		if m := p.man; m != nil {
 			m.entries.each(func(e *entry) {
 				e.mu.Lock()

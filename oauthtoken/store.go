@@ -27,6 +27,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/certmagic"
+
+	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 )
 
 func init() {
@@ -83,7 +85,7 @@ func (StorageStore) CaddyModule() caddy.ModuleInfo {
 func (s *StorageStore) Provision(ctx caddy.Context) error {
 	keys := make([]string, len(s.EncryptionKeys))
 	for i, k := range s.EncryptionKeys {
-		v, literal, err := resolve(k)
+		v, literal, err := authserver.Resolve(k)
 		if err != nil {
 			return fmt.Errorf("encryption_key %d: %v", i+1, err)
 		}
@@ -183,9 +185,9 @@ func (r *records) load(ctx context.Context, key string) (*record, error) {
 	}
 	switch {
 	case errors.Is(err, errDamaged):
-		return nil, &Error{
-			Code: "damaged_record", Description: "reading the token store: " + oneLine(err.Error()) + " (key " + key + ")",
-			class: classDamaged, err: err,
+		return nil, &authserver.Error{
+			Code: "damaged_record", Description: "reading the token store: " + authserver.OneLine(err.Error()) + " (key " + key + ")",
+			Class: authserver.ClassDamaged, Err: err,
 		}
 	case err != nil:
 		return nil, storeError("reading", err)
@@ -246,11 +248,11 @@ func (r *records) swap(key string, rec *record, was uint64) error {
 	return nil
 }
 
-func storeError(doing string, err error) *Error {
-	if e, ok := errors.AsType[*Error](err); ok && e.class == classDamaged {
+func storeError(doing string, err error) *authserver.Error {
+	if e, ok := errors.AsType[*authserver.Error](err); ok && e.Class == authserver.ClassDamaged {
 		return e
 	}
-	return &Error{Description: doing + " the token store: " + oneLine(err.Error()), class: classStore, err: err}
+	return &authserver.Error{Description: doing + " the token store: " + authserver.OneLine(err.Error()), Class: authserver.ClassStore, Err: err}
 }
 
 // Interface guards

@@ -27,6 +27,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/certmagic"
+
+	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 )
 
 var (
@@ -71,7 +73,7 @@ func TestSealedRecords(t *testing.T) {
 		w := newApp(t, c)
 		_, err := w.Token(context.Background(), ask("p", "alice", "alice", seed))
 		wantError(t, err, "sealed record cannot be opened", "key ")
-		if err.(*Error).ReauthRequired() || s.count() != posts {
+		if err.(*authserver.Error).ReauthRequired() || s.count() != posts {
 			t.Fatalf("%s key: %v, %d requests", name, err, s.count()-posts)
 		}
 		if err := w.StoreConsent(context.Background(), ask("p", "alice", "", ""), "other"); !errors.Is(err, errSealed) {
@@ -131,7 +133,7 @@ func TestRotatedTokenIsDurableBeforeUse(t *testing.T) {
 		})
 		_, err := a.Token(context.Background(), ask("p", "alice", "alice", seed))
 		wantError(t, err, "writing the token store: disk full")
-		if !errors.Is(err, boom) || err.(*Error).ReauthRequired() {
+		if !errors.Is(err, boom) || err.(*authserver.Error).ReauthRequired() {
 			t.Fatalf("error %#v", err)
 		}
 		if s.count() != 1 {
@@ -267,7 +269,7 @@ func TestReauthRequiredIsStickyAndMends(t *testing.T) {
 		for range 10 {
 			_, err := a.Token(context.Background(), ask("p", "alice", "alice", seed))
 			wantError(t, err, "needs consent again", "expired or revoked")
-			if !err.(*Error).ReauthRequired() {
+			if !err.(*authserver.Error).ReauthRequired() {
 				t.Fatal("not ReauthRequired")
 			}
 		}
@@ -368,9 +370,9 @@ func TestReloadKeepsTokensWarm(t *testing.T) {
 	a := newApp(t, cfg)
 	seed := s.seed("alice")
 	tok := mustToken(t, a.App, "p", "alice", seed)
-	key := a.Providers["p"].key
-	m := a.Providers["p"].man
-	old := a.Providers["p"]
+	key := a.served["p"].key
+	m := a.served["p"].man
+	old := a.served["p"]
 	for range 5 {
 		b := newApp(t, cfg)
 		a.stop()
@@ -395,7 +397,7 @@ func TestReloadKeepsTokensWarm(t *testing.T) {
 	// Another client is another identity: cold, from the store.
 	cfg2 := config(dir, s.URL, map[string]any{"client_id": "other"})
 	d := newApp(t, cfg2)
-	if mustToken(t, d.App, "p", "alice", seed) == tok && d.Providers["p"].man == m {
+	if mustToken(t, d.App, "p", "alice", seed) == tok && d.served["p"].man == m {
 		t.Fatal("another client shares the cache")
 	}
 	d.stop()

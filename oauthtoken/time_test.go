@@ -21,6 +21,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 )
 
 func TestRefreshAheadOnlyOfAccountsInUse(t *testing.T) {
@@ -125,7 +127,7 @@ func TestBreaker(t *testing.T) {
 			n := fmt.Sprint("account", i)
 			_, err := a.Token(context.Background(), ask("p", n, n, s.seed(n)))
 			wantError(t, err)
-			if err.(*Error).ReauthRequired() {
+			if err.(*authserver.Error).ReauthRequired() {
 				t.Fatal("an outage asks for consent")
 			}
 		}
@@ -211,7 +213,7 @@ func TestInvalidClientIsEverybodysTrouble(t *testing.T) {
 			n := fmt.Sprint("account", i)
 			_, err := a.Token(context.Background(), ask("p", n, n, s.seed(n)))
 			wantError(t, err, "invalid_client")
-			if err.(*Error).ReauthRequired() {
+			if err.(*authserver.Error).ReauthRequired() {
 				t.Fatal("a wrong secret asks for consent")
 			}
 		}

@@ -18,45 +18,15 @@ import (
 	"fmt"
 	"time"
 
-	"go.uber.org/zap"
+	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 )
 
 const (
-	warnSecret  = 30 * 24 * time.Hour
 	warnConsent = 3 * 24 * time.Hour
 )
 
-// logWarnings tells what ends soon: at start, and once a day.
-func (p *Provider) logWarnings(now time.Time) {
-	for _, w := range p.warnings(now) {
-		p.logger.Warn("provider warning", zap.String("warning", w))
-	}
-}
-
-// warnings returns what ends soon at the provider itself.
-func (p *Provider) warnings(now time.Time) []string {
-	var w []string
-	add := func(what string, end time.Time) {
-		if end.IsZero() || end.Sub(now) > warnSecret {
-			return
-		}
-		if end.After(now) {
-			w = append(w, fmt.Sprintf("%s expires at %s", what, end.UTC().Format(time.RFC3339)))
-		} else {
-			w = append(w, fmt.Sprintf("%s has expired at %s", what, end.UTC().Format(time.RFC3339)))
-		}
-	}
-	what := "client_secret"
-	if p.cert != nil {
-		what = "client_certificate"
-		add(what, p.cert.notAfter)
-	}
-	add(what, p.secretEnd)
-	return w
-}
-
 // accountWarnings returns what will end an account's consent.
-func (m *manager) accountWarnings(p *Provider, r *record, now time.Time) []string {
+func (m *manager) accountWarnings(p *served, r *record, now time.Time) []string {
 	if r == nil || r.RefreshToken == "" {
 		return nil
 	}
@@ -64,9 +34,9 @@ func (m *manager) accountWarnings(p *Provider, r *record, now time.Time) []strin
 	if !r.RefreshExpires.IsZero() && r.RefreshExpires.Sub(now) < warnConsent {
 		w = append(w, fmt.Sprintf("the consent expires at %s; a Google app in testing gets consents for 7 days only", r.RefreshExpires.UTC().Format(time.RFC3339)))
 	}
-	if d := p.kind.idleDays; d > 0 && !r.LastRefresh.IsZero() {
+	if d := p.IdleDays(); d > 0 && !r.LastRefresh.IsZero() {
 		end := r.LastRefresh.AddDate(0, 0, d)
-		if end.Sub(now) < warnSecret/2 {
+		if end.Sub(now) < authserver.WarnSecret/2 {
 			w = append(w, fmt.Sprintf("the refresh token was last used at %s and lapses after %d days", r.LastRefresh.UTC().Format(time.RFC3339), d))
 		}
 	}
@@ -74,7 +44,7 @@ func (m *manager) accountWarnings(p *Provider, r *record, now time.Time) []strin
 }
 
 // warning returns a warning that is worth a log line now, at most one a day.
-func (m *manager) warning(p *Provider, e *entry, now time.Time) string {
+func (m *manager) warning(p *served, e *entry, now time.Time) string {
 	if now.Sub(e.warned) < 24*time.Hour {
 		return ""
 	}

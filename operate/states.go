@@ -20,6 +20,7 @@ import (
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/explain"
 	"github.com/caddymail/mailgateway/oauthtoken"
+	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/smtpapp"
 	"github.com/caddymail/mailgateway/upstreampool"
@@ -80,16 +81,16 @@ func (s States) Of(a *accounts.Account) string {
 	if provider := s.upstreams.Provider(a.Upstream); provider != "" && s.tokens != nil {
 		st := s.tokens.StatusOf(GrantOf(provider, a))
 		switch {
-		case st.State == "reauth_required" && st.Standing != oauthtoken.StandingNeverConsented:
+		case st.State == "reauth_required" && st.Standing != authserver.StandingNeverConsented:
 			return StateNeedsConsent
-		case st.Standing == oauthtoken.StandingNeverConsented:
+		case st.Standing == authserver.StandingNeverConsented:
 			return StateNeverConsented
-		case st.Standing == oauthtoken.StandingDamaged:
+		case st.Standing == authserver.StandingDamaged:
 			return StateNeedsConsent
-		case st.Standing == oauthtoken.StandingRefused, st.Standing == oauthtoken.StandingClientRefused:
+		case st.Standing == authserver.StandingRefused, st.Standing == authserver.StandingClientRefused:
 			return StateRefused
 		}
-		known = st.Standing == oauthtoken.StandingActive
+		known = st.Standing == authserver.StandingActive
 	}
 	if st, err := s.upstreams.AccountStatus(a); err == nil {
 		open := st.Connections.Busy + st.Connections.Idle

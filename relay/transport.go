@@ -122,6 +122,16 @@ type RcptBatcher interface {
 	RcptBatch(ctx context.Context, rcpts []Recipient) []error
 }
 
+// Holder is an optional interface of a Transaction that holds something which
+// others may wait for, such as a connection to the provider.
+type Holder interface {
+	// Wanted reports whether the transaction is to end if its client does
+	// nothing for it: others wait for what it holds, or that is gone already.
+	// It is called as the other methods are, and within Data by the body's
+	// Read.
+	Wanted() bool
+}
+
 // Describer is an optional interface of a Transaction: what the access log
 // says of it.
 type Describer interface {

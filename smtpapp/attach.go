@@ -83,7 +83,7 @@ func (a *App) upstreamFor(srv *Server) (relay.Upstream, error) {
 func (g *generation) newFront() *front.Generation {
 	g.front = &front.Generation{
 		Protocol: "smtp", Server: g.name, Handler: g, Logger: g.logger,
-		Limits: front.Limits{Conns: g.policy.maxConns, ConnsPerIP: g.policy.maxPerIP},
+		Limits: front.Limits{Conns: g.policy.maxConns, ConnsPerIP: g.policy.maxPerIP, Guests: g.policy.maxGuests},
 		Banned: func(remote netip.Addr) bool { return g.guard.Banned(g.name, remote, &g.policy.guard) },
 	}
 	return g.front

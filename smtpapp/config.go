@@ -95,6 +95,11 @@ type Server struct {
 	// address or one IPv6 /64. Default: 1000.
 	MaxConnsPerIP int `json:"max_conns_per_ip,omitempty"`
 
+	// MaxConnsBeforeLogin is the number of connections at a time that have
+	// neither logged in nor begun a message. One more ends the oldest of them.
+	// Default: half of max_conns, and at least 100.
+	MaxConnsBeforeLogin int `json:"max_conns_before_login,omitempty"`
+
 	// PlaintextAuth are the networks whose clients may log in without TLS.
 	// Loopback always may.
 	PlaintextAuth []string `json:"plaintext_auth,omitempty"`

@@ -83,13 +83,14 @@ func (g *generation) Serve(c *front.Conn) {
 
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &session{
-		ctx: ctx, cancel: cancel, id: newID(), point: &point{c.Point}, remote: c.Remote, address: c.Remote.String(),
+		ctx: ctx, cancel: cancel, id: newID(), point: &point{c.Point}, place: c, remote: c.Remote, address: c.Remote.String(),
 		opened: time.Now(), local: c.Local, server: g.name,
 	}
 	s.conn = smtpserver.New(c.Conn, s, &g.policy.Config, c.TLS)
 	s.state.tls = c.TLS != nil
 	s.asked, s.handshake = g.policy, g.policy
 	c.Point.Add(s)
+	c.AddGuest(s)
 	end := smtpserver.EndPanic
 	defer func() {
 		r := recover()
@@ -107,6 +108,17 @@ func (g *generation) Serve(c *front.Conn) {
 // Drain implements front.Session.
 func (s *session) Drain() { s.conn.Drain() }
 
+// CrowdOut implements front.Guest.
+func (s *session) CrowdOut() {
+	if g := s.point.current(); g != nil {
+		// What is bound to the session is its own goroutine's.
+		g.refused(s.point.current, refusal{
+			Refusal: smtpserver.Refusal{Cause: causeBeforeLogin, Reply: relay.ReplyTooManyConns}, client: s.remote, session: s.id,
+		})
+	}
+	s.conn.DrainWith(errCrowdedOut)
+}
+
 // Kill implements front.Session.
 func (s *session) Kill() {
 	s.cancel()
@@ -120,4 +132,5 @@ func clientKey(a netip.Addr) netip.Prefix { return front.ClientPrefix(a) }
 var (
 	_ front.Handler = (*generation)(nil)
 	_ front.Session = (*session)(nil)
+	_ front.Guest   = (*session)(nil)
 )

@@ -17,14 +17,20 @@ package smtpapp
 import (
 	"context"
 	"crypto/tls"
+	"encoding/base64"
+	"errors"
 	"io"
+	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/emersion/go-smtp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/internal/front"
@@ -54,6 +60,77 @@ func TestConnectionLimits(t *testing.T) {
 	s.awaitConns(1)
 	f := from("192.0.2.1")
 	f.expect("220")
+}
+
+// TestGuestsAreCrowdedOut has more clients without a login than may be: the
+// oldest of them leaves, and nobody who has logged in, is about to or has begun a
+// message.
+func TestGuestsAreCrowdedOut(t *testing.T) {
+	s, logs := observe(t, func(p *policy) {
+		p.maxGuests = 2
+		p.plaintextAuth = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+		p.trust = []trustedNet{{prefix: netip.MustParsePrefix("192.0.2.9/32"), account: testUser}}
+	})
+	from := func(ip string) *client {
+		c := pipeClient(t, s.point, s.gen, ip)
+		c.expect("220")
+		return c
+	}
+	known, trusted := from("192.0.2.1"), from("192.0.2.9")
+	known.play("C: EHLO c\nM: 250\nC: AUTH PLAIN " + plain(testUser, testPassword) + "\nM: 235")
+	trusted.play("C: EHLO c\nM: 250\nC: MAIL FROM:<" + testUser + ">\nM: 250")
+	guessing := from("192.0.2.2")
+	guessing.play("C: EHLO c\nM: 250\nC: AUTH LOGIN\nM: 334")
+	half := from("192.0.2.3")
+	half.send("NOO")
+	// The one who guesses wrongly is the younger one afterwards.
+	guessing.play("C: " + base64.StdEncoding.EncodeToString([]byte(testUser)) + "\nM: 334\nC: AAAA\nM: 535")
+	young := from("192.0.2.4")
+	half.expect("421 4.3.2 Too many connections")
+	half.expectEOF()
+	if n := s.gen.front.Load().Guests; n != 2 {
+		t.Errorf("%d without a login, want 2", n)
+	}
+	young.play("C: EHLO c\nM: 250\nC: AUTH PLAIN " + plain(testUser, testPassword) + "\nM: 235")
+	last := from("192.0.2.5")
+	for _, c := range []*client{known, trusted, guessing, young, last} {
+		c.play("C: NOOP\nM: 250")
+	}
+	from("192.0.2.6")
+	guessing.expect("421 4.3.2 Too many connections")
+	lines := logs.FilterField(zap.String("cause", "too_many_before_login")).All()
+	if len(lines) != 2 || lines[0].Level != zapcore.WarnLevel || lines[0].ContextMap()["client_ip"] != "192.0.2.3" {
+		t.Errorf("the log has %v", lines)
+	}
+	if got := s.gen.refusals.List(); !slices.ContainsFunc(got, func(r Refusal) bool {
+		return r.Cause == "too_many_before_login" && r.ClientIP == "192.0.2.2" && r.Reply == relay.ReplyTooManyConns.Error()
+	}) {
+		t.Errorf("refused were %+v", got)
+	}
+}
+
+// TestGuestsInHandshake crowds a client out that does not get on with TLS.
+func TestGuestsInHandshake(t *testing.T) {
+	s, logs := observe(t, func(p *policy) { p.maxGuests, p.ImplicitTLS = 1, new(tls.Config) })
+	c := dial(t, s.addr)
+	c.send("\x16\x03\x01")
+	for s.gen.front.Load().Guests == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	d := dial(t, s.addr)
+	d.send("\x16\x03\x01")
+	for {
+		if _, err := c.nc.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatal("the connection is open")
+		} else if err != nil {
+			break
+		}
+	}
+	for _, l := range logs.FilterMessage(messageRefused).All() {
+		if l.ContextMap()["cause"] != "too_many_before_login" {
+			t.Errorf("the log has %v", l.ContextMap())
+		}
+	}
 }
 
 // awaitConns waits until the server counts so many connections.

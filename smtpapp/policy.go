@@ -27,10 +27,11 @@ import (
 type policy struct {
 	smtpserver.Config // what the protocol needs
 
-	maxConns int
-	maxPerIP int
-	deferred bool
-	replyID  bool
+	maxConns  int
+	maxPerIP  int
+	maxGuests int
+	deferred  bool
+	replyID   bool
 
 	certLogin bool
 	// clientAuth tells apart how client certificates are asked for.

@@ -43,6 +43,14 @@ const (
 	defaultAuthBan         = 15 * time.Minute
 	defaultAuthDelay       = 250 * time.Millisecond
 	maxAuthTries           = 3
+
+	// patience is how long a transaction may be without progress while others
+	// wait for its connection to the provider.
+	patience = 30 * time.Second
+
+	// minGuests keeps a server for few clients from crowding them out when
+	// they all come at once.
+	minGuests = 100
 )
 
 // bareNewlines are the values of bare_newline.
@@ -72,12 +80,13 @@ func (s *Server) provision(ctx caddy.Context, a *App, name string) (needsCert bo
 			BareNewline:    bareNewlines[s.BareNewline],
 			Strict:         s.Strict,
 			LoginTimeout:   time.Duration(s.LoginTimeout),
+			Patience:       patience,
 			CommandTimeout: time.Duration(s.CommandTimeout),
 			BodyIdle:       time.Duration(s.BodyIdleTimeout),
 			BodyTimeout:    time.Duration(s.BodyTimeout),
 			MaxAuthTries:   maxAuthTries,
 		},
-		maxConns: s.MaxConns, maxPerIP: s.MaxConnsPerIP,
+		maxConns: s.MaxConns, maxPerIP: s.MaxConnsPerIP, maxGuests: s.MaxConnsBeforeLogin,
 		deferred: s.Envelope == "deferred", replyID: s.ReplyID,
 		guard: front.GuardPolicy{
 			Max:    s.AuthFailures.Max,
@@ -140,6 +149,7 @@ func (s *Server) defaults() {
 	def(&s.MaxRecipients, defaultMaxRecipients)
 	def(&s.MaxConns, defaultMaxConns)
 	def(&s.MaxConnsPerIP, defaultMaxConnsPerIP)
+	def(&s.MaxConnsBeforeLogin, max(s.MaxConns/2, minGuests))
 	def(&s.Envelope, "faithful")
 	def(&s.Spool, accounts.SpoolOff)
 	def(&s.CommandTimeout, caddy.Duration(defaultCommandTimeout))
@@ -175,6 +185,7 @@ func (s *Server) check() error {
 		{"max_recipients", int64(s.MaxRecipients)},
 		{"max_conns", int64(s.MaxConns)},
 		{"max_conns_per_ip", int64(s.MaxConnsPerIP)},
+		{"max_conns_before_login", int64(s.MaxConnsBeforeLogin)},
 		{"command_timeout", int64(s.CommandTimeout)},
 		{"login_timeout", int64(s.LoginTimeout)},
 		{"body_idle_timeout", int64(s.BodyIdleTimeout)},

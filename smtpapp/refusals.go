@@ -37,6 +37,7 @@ const (
 	causeTrustedAccount smtpserver.Cause = "trusted_account_unknown"
 	causeBanned         smtpserver.Cause = "banned"
 	causeLimit          smtpserver.Cause = "too_many_connections"
+	causeBeforeLogin    smtpserver.Cause = "too_many_before_login"
 )
 
 // The messages of the log that others know by heart, such as fail2ban.
@@ -91,6 +92,10 @@ var explanations = map[smtpserver.Cause]explanation{
 	causeLimit: {
 		zapcore.WarnLevel, messageRefused,
 		"raise max_conns_per_ip or max_conns of the server if the client needs so many connections",
+	},
+	causeBeforeLogin: {
+		zapcore.WarnLevel, messageRefused,
+		"connections that do not log in fill max_conns_before_login: see who opens them; raise it, or the clients' speed, if they are yours",
 	},
 
 	smtpserver.CauseSyntax: {
@@ -176,6 +181,10 @@ var explanations = map[smtpserver.Cause]explanation{
 	smtpserver.CauseLoginTimeout: {
 		zapcore.WarnLevel, messageRefused,
 		"the client took too long for its login; raise login_timeout if it is that slow",
+	},
+	smtpserver.CauseStalled: {
+		zapcore.WarnLevel, messageRefused,
+		"the client began a message and did not go on while others waited for the connection to the provider: its network, or a crash",
 	},
 	smtpserver.CauseClientGone: {
 		zapcore.WarnLevel, messageRefused,

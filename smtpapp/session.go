@@ -43,6 +43,7 @@ type session struct {
 	cancel context.CancelFunc
 	id     string
 	point  *point
+	place  *front.Conn
 	remote netip.Addr
 	// address is remote for the access log, which wants it with each message.
 	address string
@@ -111,6 +112,8 @@ func (s *session) Hello(name string) { s.heloName = name }
 
 // StartedTLS implements smtpserver.Session: it forgets who logged in before.
 func (s *session) StartedTLS() {
+	s.place.RemoveGuest()
+	s.place.AddGuest(s)
 	s.login, s.auth, s.bound = "", stretch{}, binding{}
 	s.handshake = s.asked
 	s.update(func(st *sessionState) { st.tls, st.account = true, "" })
@@ -133,6 +136,7 @@ var (
 	errShuttingDown = &smtpserver.ClosingError{Reply: relay.ReplyShuttingDown, End: smtpserver.EndShutdown}
 	errEnded        = &smtpserver.ClosingError{Reply: relay.ReplySessionEnded, End: endEnded}
 	errLoginGone    = &smtpserver.ClosingError{Reply: relay.ReplyLoginGone, End: endLoginGone}
+	errCrowdedOut   = &smtpserver.ClosingError{Reply: relay.ReplyTooManyConns, End: endLimit}
 	errBanned       = &smtpserver.ClosingError{Reply: relay.ReplyBanned, End: smtpserver.EndBanned}
 )
 
@@ -140,11 +144,18 @@ var (
 const maxLoggedName = 256
 
 // Login implements smtpserver.Session. A refusal says nothing of its reason.
-func (s *session) Login(name, plain string) error {
+func (s *session) Login(name, plain string) (err error) {
 	g := s.point.current()
 	if g == nil {
 		return errShuttingDown
 	}
+	// Who waits for the answer to a password is not idle.
+	s.place.RemoveGuest()
+	defer func() {
+		if err != nil {
+			s.place.AddGuest(s)
+		}
+	}()
 	attempt, err := g.guard.Begin(s.ctx, front.Login{
 		Server: g.name, Remote: s.remote, Policy: &g.policy.guard, Name: accounts.FoldName(name), Password: plain,
 	})
@@ -217,6 +228,7 @@ func (s *session) Mail(from string, opts *smtp.MailOptions) error {
 		s.mailRefused(g, from, err)
 		return err
 	}
+	s.place.RemoveGuest()
 	s.messageNo++
 	s.transaction = transaction{gen: g, account: a, from: from, opts: *opts, started: time.Now()}
 	s.trace = g.tracing.startMessage(s)
@@ -301,6 +313,12 @@ func (s *session) Data(body io.Reader) (*relay.Reply, error) {
 		return nil, err
 	}
 	return reply, nil
+}
+
+// Stalled implements smtpserver.Session.
+func (s *session) Stalled() bool {
+	h, ok := s.tx.(relay.Holder)
+	return ok && h.Wanted()
 }
 
 // Finish implements smtpserver.Session.

@@ -157,6 +157,7 @@ func (t *transaction) Data(ctx context.Context, body io.Reader) (relay.Reply, er
 
 // transfer sends what is in buf and, unless that is all, the rest of the body.
 func (t *transaction) transfer(ctx context.Context, buf *bodyBuffer, eof bool, body io.Reader) (relay.Reply, error) {
+	t.inBody = true
 	c := t.c
 	var out outcome
 	switch {

@@ -39,6 +39,7 @@ type transaction struct {
 
 	stale    bool         // the connection waited in the pool and may have died there
 	mailed   bool         // MAIL was sent
+	inBody   bool         // its octets are being sent
 	refused  *relay.Reply // of MAIL: the answer to every recipient
 	fatal    *relay.Reply // the connection is gone: the answer to everything
 	accepted int          // recipients

@@ -28,6 +28,7 @@ import (
 	"github.com/caddymail/mailgateway/explain"
 	"github.com/caddymail/mailgateway/grant"
 	"github.com/caddymail/mailgateway/oauthtoken"
+	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 	"github.com/caddymail/mailgateway/operate"
 )
 
@@ -78,7 +79,7 @@ type LoginStatus struct {
 // login is one consent under way. It belongs to the process, not to a
 // configuration: a reload does not end it.
 type login struct {
-	code   *oauthtoken.AuthCodeFlow
+	code   *authserver.AuthCodeFlow
 	grant  grant.Request
 	cancel context.CancelFunc
 	done   chan struct{} // closed when it has ended
@@ -103,7 +104,7 @@ func startLogin(w http.ResponseWriter, r *http.Request) error {
 	if err := readJSON(w, r, &req); err != nil {
 		return err
 	}
-	opts := oauthtoken.LoginOptions{
+	opts := authserver.LoginOptions{
 		Mailbox:       a.Mailbox,
 		AnyIdentity:   req.AnyIdentity,
 		RedirectURL:   req.RedirectURL,
@@ -131,7 +132,7 @@ func startLogin(w http.ResponseWriter, r *http.Request) error {
 	}
 	if err != nil {
 		l.close()
-		if errors.Is(err, oauthtoken.ErrOptions) {
+		if errors.Is(err, authserver.ErrOptions) {
 			return &apiError{http.StatusBadRequest, err, ""}
 		}
 		return withExplanation(http.StatusBadGateway, err)
@@ -159,7 +160,7 @@ func loginAccount(r *http.Request) (*accounts.Account, string, *oauthtoken.App, 
 }
 
 // begin starts the flow and returns what waits for its end.
-func (l *login) begin(ctx context.Context, p *oauthtoken.Provider, opts oauthtoken.LoginOptions, device bool) (func(context.Context) (*oauthtoken.Consent, error), error) {
+func (l *login) begin(ctx context.Context, p *authserver.Provider, opts authserver.LoginOptions, device bool) (func(context.Context) (*authserver.Consent, error), error) {
 	if device {
 		flow, err := p.DeviceFlow(ctx, opts)
 		if err != nil {
@@ -200,7 +201,7 @@ func (l *login) register() error {
 
 // finish keeps the consent. The first to finish counts: the browser, or what
 // the user pasted.
-func (l *login) finish(c *oauthtoken.Consent, err error) {
+func (l *login) finish(c *authserver.Consent, err error) {
 	defer l.close()
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -15,6 +15,7 @@
 package front
 
 import (
+	"container/list"
 	"crypto/tls"
 	"net"
 	"net/netip"
@@ -41,6 +42,10 @@ type Conn struct {
 	Local bool
 	// TLS is what was agreed, where TLS ended before the front; else nil.
 	TLS *tls.ConnectionState
+
+	guests    *guests
+	maxGuests int
+	place     *list.Element // among the guests; nil without one
 }
 
 // Admit checks the limits for a connection and has it served, or refuses it.
@@ -79,6 +84,8 @@ func newConn(p *Point, nc net.Conn) *Conn {
 // back, the server's is the caller's.
 func (g *Generation) serve(c *Conn) {
 	defer g.counters.giveIP(c.Remote)
+	c.guests, c.maxGuests = &g.counters.guests, g.Limits.Guests
+	defer c.RemoveGuest()
 	g.Handler.Serve(c)
 }
 

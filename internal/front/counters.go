@@ -27,6 +27,9 @@ type Limits struct {
 	// or one IPv6 /64. An IPv6 /48, which one site usually has, may hold
 	// siteFactor times as many.
 	ConnsPerIP int
+	// Guests is the number of connections at a time whose client has not
+	// shown yet that it may be there; zero for no limit of their own.
+	Guests int
 }
 
 // siteFactor is how many times ConnsPerIP an IPv6 /48 may hold.
@@ -37,6 +40,8 @@ type counters struct {
 	mu    sync.Mutex
 	total int
 	perIP map[netip.Prefix]int
+
+	guests guests
 }
 
 // Load is how busy a server is.
@@ -45,12 +50,15 @@ type Load struct {
 	Conns int
 	// Clients is the number of addresses and networks that are counted.
 	Clients int
+	// Guests is the number of connections whose client has not shown yet that
+	// it may be there.
+	Guests int
 }
 
 func (c *counters) load() Load {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return Load{Conns: c.total, Clients: len(c.perIP)}
+	return Load{Conns: c.total, Clients: len(c.perIP), Guests: c.guests.count()}
 }
 
 // take counts a connection, unless it is one too many.

@@ -27,13 +27,15 @@
 // being served. It belongs to its point and to no generation: the handler asks
 // Point.Current for what is in force.
 //
-// Reading order: point.go, attach.go, listener.go, admit.go, counters.go.
+// Reading order: point.go, attach.go, listener.go, admit.go, counters.go,
+// guests.go; guard.go and refusals.go stand alone.
 //
 // What outlives a reload: cores by address, and by protocol and server name the
 // counters and the point for accepted connections. Listener wrappers do not:
 // they belong to their configuration, so each generation has a virtual listener
 // over every core.
 //
-// Lock order: Point.mu and counters.mu are leaves. No lock is held while a
+// Lock order: Point.mu, counters.mu and guests.mu are leaves, but that
+// counters.mu may be held when guests.mu is taken. No lock is held while a
 // handler, a session or a socket is called.
 package front

@@ -122,6 +122,7 @@ func (nopSession) Rcpt([]relay.Recipient, []error)      {}
 func (nopSession) Data(io.Reader) (*relay.Reply, error) { return relay.ReplyOK, nil }
 func (nopSession) Finish(*Result)                       {}
 func (nopSession) Refused(Refusal)                      {}
+func (nopSession) Stalled() bool                        { return false }
 
 func testConfig() *Config {
 	cfg := &Config{

@@ -225,6 +225,9 @@ func (c *Conn) cmdStartTLS(args string) {
 		return
 	}
 	c.w.reply(relay.ReplyReadyTLS)
+	if c.known() {
+		c.boundLogin() // of which nothing holds any longer
+	}
 	// RFC 3207 section 4.2: forget all that was said in the clear. That a
 	// hello was said is no secret and proves nothing: some clients do not say
 	// it again.

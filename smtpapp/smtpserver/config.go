@@ -41,6 +41,9 @@ type Config struct {
 	// LoginTimeout bounds the time until a client has logged in or, where it
 	// need not, has begun its first message. Zero for no bound.
 	LoginTimeout time.Duration
+	// Patience is how long a client may do nothing for the transaction that it
+	// has begun, if others wait for what that holds. Zero for as long as may be.
+	Patience time.Duration
 	// BodyIdle is how long a client may be silent within a message.
 	BodyIdle time.Duration
 	// BodyTimeout bounds a whole message.

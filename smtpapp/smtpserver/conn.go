@@ -87,9 +87,7 @@ func (c *Conn) Serve() End {
 	}()
 	c.end = ""
 	c.network = c.s.Network()
-	if c.cfg.LoginTimeout > 0 {
-		c.loginBy = time.Now().Add(c.cfg.LoginTimeout)
-	}
+	c.boundLogin()
 	if c.cfg.ImplicitTLS != nil && c.w.tls == nil {
 		if !c.startTLS(c.cfg.ImplicitTLS, true) {
 			return c.end
@@ -170,7 +168,9 @@ func (c *Conn) failed(err error) {
 	case isTimeout(err):
 		c.close(relay.ReplyIdleTimeout, EndTimeout)
 		cause := CauseTimeout
-		if by := c.limitLogin(); !by.IsZero() && !time.Now().Before(by) {
+		if errors.Is(err, errStalled) {
+			cause = CauseStalled
+		} else if by := c.limitLogin(); !by.IsZero() && !time.Now().Before(by) {
 			cause = CauseLoginTimeout
 		}
 		c.s.Refused(Refusal{Cause: cause, Reply: relay.ReplyIdleTimeout})

@@ -115,7 +115,11 @@ func (c *Conn) bodyFailed(err error) {
 		c.refuseAndClose(f.cause, f.reply, "")
 	case isTimeout(err):
 		c.close(relay.ReplyIdleTimeout, EndTimeout)
-		c.s.Refused(Refusal{Cause: CauseTimeout, Reply: relay.ReplyIdleTimeout, Detail: "within a message"})
+		cause := CauseTimeout
+		if errors.Is(err, errStalled) {
+			cause = CauseStalled
+		}
+		c.s.Refused(Refusal{Cause: cause, Reply: relay.ReplyIdleTimeout, Detail: "within a message"})
 	case c.end == "":
 		c.end = EndAborted
 		c.s.Refused(Refusal{Cause: CauseAborted, Detail: err.Error()})

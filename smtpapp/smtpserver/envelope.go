@@ -121,6 +121,7 @@ func (c *Conn) cmdRcpt(args string) {
 	c.gatherRcpts(min(room, maxBatch))
 	c.answers = append(c.answers[:0], make([]error, len(c.batch))...)
 	c.s.Rcpt(c.batch, c.answers)
+	c.w.stall.progress(c.s.Stalled, c.cfg.Patience)
 	c.tx.res.Tried += len(c.batch)
 	for _, err := range c.answers {
 		if c.end != "" {
@@ -166,6 +167,7 @@ func (c *Conn) finish() (res Result) {
 	}
 	res = c.tx.res
 	c.tx = transaction{}
+	c.w.stall.ended = nil
 	if cap(c.batch) > 8 {
 		c.batch, c.answers = nil, nil
 	}

@@ -65,6 +65,13 @@ func (c *Conn) greet() {
 	c.w.reply(relay.Greeting(c.cfg.Hostname))
 }
 
+// boundLogin says by when a client must have logged in.
+func (c *Conn) boundLogin() {
+	if c.loginBy = (time.Time{}); c.cfg.LoginTimeout > 0 {
+		c.loginBy = time.Now().Add(c.cfg.LoginTimeout)
+	}
+}
+
 // limitLogin bounds the next read by the time that a client has to log in.
 func (c *Conn) limitLogin() time.Time {
 	if c.known() {

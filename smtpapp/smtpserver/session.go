@@ -59,6 +59,10 @@ type Session interface {
 	// in a transaction, and only with a recipient accepted. body fails with
 	// something other than io.EOF if the message must not be delivered.
 	Data(body io.Reader) (*relay.Reply, error)
+	// Stalled reports whether a transaction is to end whose client does nothing
+	// for it: others wait for what it holds, or that is gone. It is asked
+	// between Rcpt and Finish, within Data by the body's Read.
+	Stalled() bool
 	// Finish is told what became of a transaction that Mail began, once for
 	// each, whether a message came or not. Nothing is left open after it. It
 	// may add to the words of a positive reply before the client hears them.
@@ -185,6 +189,9 @@ const (
 	CauseTimeout Cause = "timeout"
 	// CauseLoginTimeout is a client that took too long to log in.
 	CauseLoginTimeout Cause = "login_timeout"
+	// CauseStalled is a client that does not go on with its message while
+	// others wait.
+	CauseStalled Cause = "stalled_message"
 	// CauseClientGone is a client that left before it heard the final word
 	// on its message: it will send it again.
 	CauseClientGone Cause = "client_gone_before_reply"

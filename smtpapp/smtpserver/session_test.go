@@ -46,6 +46,7 @@ type recorder struct {
 	bodies   []string
 	results  []Result
 	refusals []Refusal
+	stalled  func() bool
 }
 
 func (s *recorder) Config() *Config    { return s.cfg }
@@ -54,6 +55,7 @@ func (s *recorder) Hello(name string)  { s.hellos = append(s.hellos, name) }
 func (s *recorder) StartedTLS()        { s.authed = false }
 func (s *recorder) MayLogin() bool     { return true }
 func (s *recorder) Refused(r Refusal)  { s.refusals = append(s.refusals, r) }
+func (s *recorder) Stalled() bool      { return s.stalled != nil && s.stalled() }
 func (s *recorder) Finish(res *Result) { s.results = append(s.results, *res) }
 
 func (s *recorder) Login(name, password string) error {

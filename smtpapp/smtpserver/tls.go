@@ -44,6 +44,9 @@ func (c *wire) startTLS(cfg *tls.Config, timeout time.Duration) (*handshake, err
 	c.mu.Unlock()
 	if err != nil {
 		c.discardInput()
+		if isTimeout(err) && c.isDraining() {
+			err = errDraining // no fault of the client's
+		}
 		return h, err
 	}
 	c.nc = tc

@@ -18,6 +18,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -54,6 +55,7 @@ var (
 	errBareLF      = errors.New("line ends in a bare LF")
 	errTLSHello    = errors.New("a TLS handshake where a command should come")
 	errDraining    = errors.New("server is shutting down")
+	errStalled     = fmt.Errorf("the transaction does not get on: %w", os.ErrDeadlineExceeded)
 )
 
 var (
@@ -78,6 +80,8 @@ type wire struct {
 	idle  time.Duration
 	until time.Time // absolute bound, zero for none
 	by    time.Time // what came of them at the last read
+
+	stall stall
 
 	readDeadline  time.Time
 	writeDeadline time.Time
@@ -186,11 +190,15 @@ func (c *wire) readInto(p []byte, interruptible bool) (int, error) {
 		by = c.until
 	}
 	c.by = by
+	next, err := c.stall.begin(now, by)
+	if err != nil {
+		return 0, err
+	}
 	// A busy client does not move a timer at every command: a deadline that
 	// is early, but not too soon, stays until it proves too early.
-	early := now.Add(min(soon, by.Sub(now)/2))
+	early := now.Add(min(soon, next.Sub(now)/2))
 	for {
-		if err := c.armRead(interruptible, early, by); err != nil {
+		if err := c.armRead(interruptible, early, next); err != nil {
 			return 0, err
 		}
 		n, err := c.nc.Read(p)
@@ -211,10 +219,17 @@ func (c *wire) readInto(p []byte, interruptible bool) (int, error) {
 			return n, nil
 		case err == nil:
 			return 0, io.ErrNoProgress
-		case !isTimeout(err) || !c.readDeadline.Before(by):
+		case !isTimeout(err):
 			return 0, err
+		case c.readDeadline.Before(next): // it was too early
+		case next.Equal(by):
+			return 0, err
+		default:
+			if next, err = c.stall.expired(time.Now(), by); err != nil {
+				return 0, err
+			}
 		}
-		early = by // it was too early
+		early = next
 	}
 }
 

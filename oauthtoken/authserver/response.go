@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package oauthtoken
+package authserver
 
 import (
 	"encoding/json"
@@ -39,8 +39,8 @@ const (
 	maxLifetime     = 30 * 24 * time.Hour
 )
 
-// tokenResponse is a successful answer of a token endpoint (RFC 6749 section 5.1).
-type tokenResponse struct {
+// TokenResponse is a successful answer of a token endpoint (RFC 6749 section 5.1).
+type TokenResponse struct {
 	AccessToken    string
 	RefreshToken   string
 	IDToken        string
@@ -84,18 +84,18 @@ type wireResponse struct {
 
 // parseResponse reads the answer of a token endpoint. The secrets are those
 // that were sent, so that no echo of them gets into an error.
-func parseResponse(status int, header http.Header, body []byte, secrets ...string) (*tokenResponse, *Error) {
+func parseResponse(status int, header http.Header, body []byte, secrets ...string) (*TokenResponse, *Error) {
 	ct, _, _ := mime.ParseMediaType(header.Get("Content-Type"))
 	w, ok := decodeWire(ct, body)
 	if !ok {
 		what := "no JSON in the token endpoint's answer"
 		if ct != "" {
-			what += " but " + sanitize(ct, secrets...)
+			what += " but " + Sanitize(ct, secrets...)
 		}
-		e := &Error{Status: status, Description: what, RetryAfter: retryAfter(header), class: classify(status, "", "")}
+		e := &Error{Status: status, Description: what, RetryAfter: retryAfter(header), Class: classify(status, "", "")}
 		if status/100 == 2 {
 			// A maintenance page or a captive portal says 200 too.
-			e.class = classTransient
+			e.Class = ClassTransient
 		}
 		return nil, e
 	}
@@ -105,27 +105,27 @@ func parseResponse(status int, header http.Header, body []byte, secrets ...strin
 		reason := reasonCode.FindString(w.ErrorDescription)
 		e := &Error{
 			Status:      status,
-			Code:        sanitize(code, secrets...),
+			Code:        Sanitize(code, secrets...),
 			Reason:      reason,
-			Subtype:     sanitize(w.ErrorSubtype, secrets...),
-			Description: sanitize(w.ErrorDescription, secrets...),
+			Subtype:     Sanitize(w.ErrorSubtype, secrets...),
+			Description: Sanitize(w.ErrorDescription, secrets...),
 			RetryAfter:  retryAfter(header),
-			class:       classify(status, code, reason),
+			Class:       classify(status, code, reason),
 		}
 		return nil, e
 	}
 	if w.AccessToken == "" {
-		return nil, &Error{Status: status, Description: "no access_token in the token endpoint's answer", class: classTemporary}
+		return nil, &Error{Status: status, Description: "no access_token in the token endpoint's answer", Class: ClassTemporary}
 	}
 	// RFC 6750 section 2.1, and a control character would end a field of
 	// the XOAUTH2 string.
 	if strings.ContainsFunc(w.AccessToken, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return nil, &Error{Status: status, Description: "access_token holds characters that are not allowed", class: classTemporary}
+		return nil, &Error{Status: status, Description: "access_token holds characters that are not allowed", Class: ClassTemporary}
 	}
 	if w.TokenType != "" && !strings.EqualFold(w.TokenType, "bearer") {
-		return nil, &Error{Status: status, Description: fmt.Sprintf("token_type '%s' is not supported", sanitize(w.TokenType, secrets...)), class: classTemporary}
+		return nil, &Error{Status: status, Description: fmt.Sprintf("token_type '%s' is not supported", Sanitize(w.TokenType, secrets...)), Class: ClassTemporary}
 	}
-	r := &tokenResponse{
+	r := &TokenResponse{
 		AccessToken:    w.AccessToken,
 		RefreshToken:   w.RefreshToken,
 		IDToken:        w.IDToken,

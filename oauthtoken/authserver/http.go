@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package oauthtoken
+package authserver
 
 import (
 	"context"
@@ -63,8 +63,8 @@ func (p *Provider) newClient(ctx caddy.Context) (*http.Client, error) {
 		DialContext:            (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
 		TLSClientConfig:        tc,
 		TLSHandshakeTimeout:    10 * time.Second,
-		MaxConnsPerHost:        p.maxParallel,
-		MaxIdleConnsPerHost:    min(p.maxParallel, 8),
+		MaxConnsPerHost:        p.MaxParallel,
+		MaxIdleConnsPerHost:    min(p.MaxParallel, 8),
 		IdleConnTimeout:        90 * time.Second,
 		MaxResponseHeaderBytes: 64 << 10,
 		ForceAttemptHTTP2:      true,
@@ -106,8 +106,8 @@ func checkURL(field, s string) error {
 func (p *Provider) get(ctx context.Context, url string) (int, []byte, *Error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return 0, nil, &Error{Description: sanitize(err.Error()), class: classTemporary}
+		return 0, nil, &Error{Description: Sanitize(err.Error()), Class: ClassTemporary}
 	}
-	status, _, body, rerr := p.do(req, nil)
+	status, _, body, rerr := p.do(req)
 	return status, body, rerr
 }

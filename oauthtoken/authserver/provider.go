@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package oauthtoken
+package authserver
 
 import (
 	"crypto/sha256"
@@ -25,8 +25,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
-
-	"github.com/caddymail/mailgateway/grant"
 )
 
 // providerState is what Provision makes of a provider's configuration.
@@ -41,23 +39,14 @@ type providerState struct {
 	sa        *serviceAccount
 	discovery discovery
 	secretEnd time.Time
-
-	timeout      time.Duration
-	retryFirst   time.Duration
-	maxAttempts  int
-	maxParallel  int
-	refreshAhead time.Duration
-	keepAlive    time.Duration
-	records      *records
-	app          *App
-
-	key string // in managers
-	man *manager
+	clock     *Clock
+	// owner is who has consented for a mailbox before, if that is known.
+	owner func(mailbox string) *Identity
 }
 
-// provision checks and completes the configuration. Nothing goes out.
-func (p *Provider) provision(ctx caddy.Context, a *App, name string) error {
-	p.name, p.app, p.records = name, a, a.records
+// Provision checks and completes the configuration. Nothing goes out.
+func (p *Provider) Provision(ctx caddy.Context, name string) error {
+	p.name, p.clock = name, new(Clock)
 	p.logger = ctx.Logger().With(zap.String("provider", name))
 	p.discovery.lock = make(chan struct{}, 1)
 	if err := p.resolveFields(); err != nil {
@@ -87,33 +76,29 @@ func (p *Provider) provision(ctx caddy.Context, a *App, name string) error {
 	if p.client, err = p.newClient(ctx); err != nil {
 		return err
 	}
-	p.key = p.identity()
 	return nil
 }
 
 func (p *Provider) applyLimits() error {
-	p.timeout = time.Duration(p.Timeout)
-	if p.timeout == 0 {
-		p.timeout = 30 * time.Second
+	if p.Timeout == 0 {
+		p.Timeout = caddy.Duration(30 * time.Second)
 	}
-	if p.maxAttempts = p.MaxAttempts; p.maxAttempts == 0 {
-		p.maxAttempts = 3
+	if p.MaxAttempts == 0 {
+		p.MaxAttempts = 3
 	}
-	if p.maxParallel = p.MaxParallel; p.maxParallel == 0 {
-		p.maxParallel = 32
+	if p.MaxParallel == 0 {
+		p.MaxParallel = 32
 	}
 	if p.MaxPerSecond == 0 {
 		p.MaxPerSecond = 100
 	}
-	p.retryFirst = 500 * time.Millisecond
-	p.refreshAhead, p.keepAlive = time.Duration(p.app.RefreshAhead), time.Duration(p.app.KeepAlive)
 	for _, f := range []struct {
 		name string
 		bad  bool
 	}{
-		{"timeout", p.timeout < 0},
-		{"max_attempts", p.maxAttempts < 0},
-		{"max_parallel", p.maxParallel < 0},
+		{"timeout", p.Timeout < 0},
+		{"max_attempts", p.MaxAttempts < 0},
+		{"max_parallel", p.MaxParallel < 0},
 		{"max_per_second", p.MaxPerSecond < 0},
 	} {
 		if f.bad {
@@ -133,13 +118,13 @@ func (p *Provider) applyLimits() error {
 
 // checkGrant holds the fields against the grant and reads key files.
 func (p *Provider) checkGrant() error {
-	if p.Grant == grantExternal {
+	if p.Grant == GrantExternal {
 		if p.ExternalTokenFile == "" {
 			return errors.New("grant 'external' needs external_token_file")
 		}
 		return nil
 	}
-	if p.Grant == grantServiceAccount {
+	if p.Grant == GrantServiceAccount {
 		return p.checkServiceAccount()
 	}
 	if p.TokenURL == "" && p.Issuer == "" {
@@ -213,7 +198,7 @@ func (p *Provider) checkServiceAccount() error {
 
 // identity is the key of the provider's manager. A change of anything in it
 // makes the tokens other tokens; secrets and tunables are not in it.
-func (p *Provider) identity() string {
+func (p *Provider) Key() string {
 	email := ""
 	if p.sa != nil {
 		email = p.sa.email
@@ -226,24 +211,28 @@ func (p *Provider) identity() string {
 	return hex.EncodeToString(sum[:])
 }
 
-// want puts a request in the terms of the provider's manager. Whose grant it
-// is follows from the mailbox; where the gateway's app asks in its own name,
-// one token serves the whole provider.
-func (p *Provider) want(r grant.Request) want {
-	q := want{account: r.Account, scopes: r.Scopes, key: r.ScopeKey()}
-	switch p.Grant {
-	case grantRefreshToken:
-		q.subject, q.seed = r.Owner(), r.Seed
-	case grantServiceAccount:
-		q.subject = r.Owner()
-	}
-	return q
+// Use has the provider reckon with a clock that outlives its configuration,
+// and ask who has consented for a mailbox before.
+func (p *Provider) Use(clock *Clock, owner func(mailbox string) *Identity) {
+	p.clock, p.owner = clock, owner
 }
 
-// usesStore reports whether there is a refresh token to keep.
-func (p *Provider) usesStore() bool { return p.Grant == grantRefreshToken }
+// Logger is the provider's.
+func (p *Provider) Logger() *zap.Logger { return p.logger }
 
-// flightTimeout bounds one refresh with all its waiting.
-func (p *Provider) flightTimeout() time.Duration {
-	return time.Minute + time.Duration(p.maxAttempts)*(p.timeout+maxRetryAfter)
-}
+// Rotates reports whether a refresh may bring another refresh token.
+func (p *Provider) Rotates() bool { return !p.kind.static || p.ownServer }
+
+// IdleDays is after how many days without use a refresh token lapses; 0 if it
+// does not.
+func (p *Provider) IdleDays() int { return p.kind.idleDays }
+
+// UsesStore reports whether there is a refresh token to keep.
+func (p *Provider) UsesStore() bool { return p.Grant == GrantRefreshToken }
+
+// SetTransport has requests go through t, for a caller whose network is another
+// than the machine's.
+func (p *Provider) SetTransport(t http.RoundTripper) { p.client.Transport = t }
+
+// CloseIdleConnections closes the connections to the server that are not in use.
+func (p *Provider) CloseIdleConnections() { p.client.CloseIdleConnections() }

@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package oauthtoken
+package authserver
 
 import (
 	"context"
@@ -69,7 +69,7 @@ func (p *Provider) discoverCached(ctx context.Context) (*endpoints, *Error) {
 	case d.lock <- struct{}{}:
 		defer func() { <-d.lock }()
 	case <-ctx.Done():
-		return nil, &Error{Description: "waiting for the discovery document: " + ctx.Err().Error(), err: ctx.Err()}
+		return nil, &Error{Description: "waiting for the discovery document: " + ctx.Err().Error(), Err: ctx.Err()}
 	}
 	if d.got != nil && time.Since(d.at) < rediscover {
 		return d.got, nil
@@ -97,7 +97,7 @@ func (p *Provider) discover(ctx context.Context) (*endpoints, *Error) {
 			derr = "no discovery document"
 		}
 		class := classify(status, "", "")
-		return nil, &Error{Status: status, Description: "issuer: " + derr, class: class}
+		return nil, &Error{Status: status, Description: "issuer: " + derr, Class: class}
 	}
 	c := p.configured()
 	if c.token != "" {

@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package oauthtoken
+package authserver
 
 import (
 	"bytes"
@@ -126,7 +126,7 @@ func signatureAlg(key crypto.PrivateKey) (jose.SignatureAlgorithm, error) {
 	return "", fmt.Errorf("keys of type %T are not supported", key)
 }
 
-func (c *clientCert) assertion(clientID, audience string, pss bool, now time.Time) (string, error) {
+func (c *clientCert) Assertion(clientID, audience string, pss bool, now time.Time) (string, error) {
 	s := c.signer
 	if pss && c.pss != nil {
 		s = c.pss

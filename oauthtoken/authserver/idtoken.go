@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package oauthtoken
+package authserver
 
 import (
 	"context"
@@ -78,7 +78,7 @@ type idClaims struct {
 // be checked: the token came over TLS from the token endpoint itself, which
 // item 6 of that section lets stand for the signature.
 func (p *Provider) identify(ctx context.Context, raw string, ep *endpoints, nonce string) (*Identity, []string, error) {
-	cfg := &oidc.Config{ClientID: p.ClientID, SupportedSigningAlgs: idTokenAlgorithms, Now: func() time.Time { return p.now(p.man) }}
+	cfg := &oidc.Config{ClientID: p.ClientID, SupportedSigningAlgs: idTokenAlgorithms, Now: func() time.Time { return p.clock.now() }}
 	issuer, keys, err := p.idTokenIssuer(ctx, ep)
 	if err != nil {
 		return nil, nil, err
@@ -93,7 +93,7 @@ func (p *Provider) identify(ctx context.Context, raw string, ep *endpoints, nonc
 	}
 	t, err := oidc.NewVerifier(issuer, set, cfg).Verify(ctx, raw)
 	if err != nil {
-		return nil, nil, errors.New(sanitize(strings.TrimPrefix(err.Error(), "oidc: "), raw))
+		return nil, nil, errors.New(Sanitize(strings.TrimPrefix(err.Error(), "oidc: "), raw))
 	}
 	var c idClaims
 	if err := t.Claims(&c); err != nil {
@@ -119,7 +119,7 @@ func (p *Provider) identify(ctx context.Context, raw string, ep *endpoints, nonc
 	}
 	names := p.addresses(&c)
 	if len(names) > 0 {
-		id.Name = oneLine(names[0])
+		id.Name = OneLine(names[0])
 	}
 	return id, names, nil
 }
@@ -182,24 +182,21 @@ func (p *Provider) knowsOwner() bool {
 // belongs reports whether the mailbox is that of who has consented: the owner
 // of its grant so far, or a name of the mailbox.
 func (p *Provider) belongs(mailbox string, id *Identity, names []string) error {
-	if e := p.man.entries.get(strings.ToLower(mailbox)); e != nil {
-		e.mu.Lock()
-		rec := e.rec
-		e.mu.Unlock()
-		if rec != nil && rec.Owner != nil {
-			return rec.Owner.expect(id)
+	if p.owner != nil {
+		if o := p.owner(mailbox); o != nil {
+			return o.Expect(id)
 		}
 	}
 	if slices.ContainsFunc(names, func(s string) bool { return strings.EqualFold(s, mailbox) }) {
 		return nil
 	}
-	return fmt.Errorf("%w: '%s' in place of '%s'", ErrIdentity, sanitize(id.shown()), mailbox)
+	return fmt.Errorf("%w: '%s' in place of '%s'", ErrIdentity, Sanitize(id.shown()), mailbox)
 }
 
-// expect returns an error if another identity has consented than before.
-func (i *Identity) expect(got *Identity) error {
+// Expect returns an error if another identity has consented than before.
+func (i *Identity) Expect(got *Identity) error {
 	if got == nil || !i.same(got) {
-		return fmt.Errorf("%w: '%s' in place of '%s', who consented before", ErrIdentity, sanitize(got.shown()), sanitize(i.shown()))
+		return fmt.Errorf("%w: '%s' in place of '%s', who consented before", ErrIdentity, Sanitize(got.shown()), Sanitize(i.shown()))
 	}
 	return nil
 }

@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package oauthtoken
+package authserver
 
 import (
 	"errors"
@@ -217,56 +217,56 @@ func judge(e *Error) verdict {
 	return verdictUnknown
 }
 
-// final reports whether the grant has ended, so that the server is not asked
+// Final reports whether the grant has ended, so that the server is not asked
 // again of our own accord.
-func (e *Error) final() bool {
-	return e.class == classReauth && !e.appOnly && (e.Code == "no_refresh_token" || judge(e) == verdictFinal)
+func (e *Error) Final() bool {
+	return e.Class == ClassReauth && !e.AppOnly && (e.Code == "no_refresh_token" || judge(e) == verdictFinal)
 }
 
-// passing reports whether the refusal is known to leave the grant intact.
-func (e *Error) passing() bool {
-	return e.class == classReauth && (e.appOnly || judge(e) == verdictPassing)
+// Passing reports whether the refusal is known to leave the grant intact.
+func (e *Error) Passing() bool {
+	return e.Class == ClassReauth && (e.AppOnly || judge(e) == verdictPassing)
 }
 
-// askAgain is when to ask again after the n-th refusal in a row: minutes at
+// AskAgain is when to ask again after the n-th refusal in a row: minutes at
 // first, hours in the end, spread, so that 10,000 accounts that were refused in
 // one minute do not come back in one.
-func (e *Error) askAgain(n int) time.Duration {
+func (e *Error) AskAgain(n int) time.Duration {
 	const most = 8 * time.Hour
 	first := time.Minute
-	if e.final() {
+	if e.Final() {
 		return most
 	}
-	if !e.passing() {
+	if !e.Passing() {
 		first = 15 * time.Minute
 	}
-	d := backoff(first, most, n)
+	d := Backoff(first, most, n)
 	return d + rand.N(d/8+1)
 }
 
 // classify decides what an error response of a token endpoint means.
-func classify(status int, code, reason string) errClass {
+func classify(status int, code, reason string) Class {
 	switch {
 	case status >= 500, status == http.StatusTooManyRequests, status == http.StatusRequestTimeout,
 		transientCodes[code], transientReasons[reason]:
-		return classTransient
+		return ClassTransient
 	// Of the other codes only these are the same for every account:
 	// unauthorized_client and invalid_request also come for one tenant's user
 	// or for one malformed token.
 	case clientCodes[code]:
-		return classProvider
+		return ClassProvider
 	case clientReasons[reason]:
-		return classTemporary
+		return ClassTemporary
 	case reauthCodes[code]:
-		return classReauth
+		return ClassReauth
 	}
-	return classTemporary
+	return ClassTemporary
 }
 
 // clientRefused reports whether the server refuses the gateway's own app.
 func (e *Error) clientRefused() bool {
-	return e.class == classProvider || clientReasons[e.Reason] ||
-		e.class == classTemporary && (e.Code == "unauthorized_client" || e.Code == "invalid_tenant")
+	return e.Class == ClassProvider || clientReasons[e.Reason] ||
+		e.Class == ClassTemporary && (e.Code == "unauthorized_client" || e.Code == "invalid_tenant")
 }
 
 // Standings, as AccountStatus shows them.
@@ -279,17 +279,17 @@ const (
 	StandingDamaged        = "damaged"
 )
 
-// standing is what an error says of the grant; empty if it says nothing.
-func (e *Error) standing() string {
+// Standing is what an error says of the grant; empty if it says nothing.
+func (e *Error) Standing() string {
 	switch {
 	case e == nil:
 	case e.Code == "no_refresh_token":
 		return StandingNeverConsented
-	case e.class == classDamaged:
+	case e.Class == ClassDamaged:
 		return StandingDamaged
 	case e.clientRefused():
 		return StandingClientRefused
-	case e.class == classReauth:
+	case e.Class == ClassReauth:
 		return StandingRefused
 	}
 	return ""
@@ -323,33 +323,33 @@ func ascii(s string) string {
 // Reply implements grant.Refusal: what a client is told, in words that are true.
 func (e *Error) Reply() string {
 	switch {
-	case e.Code == "no_refresh_token" && !e.appOnly:
+	case e.Code == "no_refresh_token" && !e.AppOnly:
 		return "The mailbox has not consented yet: run `caddy smtp login` for this account"
-	case e.class == classDamaged:
+	case e.Class == ClassDamaged:
 		return "The stored token of this mailbox is damaged: run `caddy smtp login` for this account"
 	case e.clientRefused():
 		return "The provider does not accept the gateway's own credentials (" + e.said() + "): the operator must mend them"
-	case e.class == classReauth && e.appOnly:
+	case e.Class == ClassReauth && e.AppOnly:
 		return "The provider refuses the gateway's app for this mailbox (" + e.said() + "): an administrator must allow it"
-	case e.passing():
+	case e.Passing():
 		return "The provider refuses this mailbox for now (" + e.said() + "); it is asked again"
-	case e.class == classReauth:
+	case e.Class == ClassReauth:
 		return "" // the general words
-	case e.class == classStore:
+	case e.Class == ClassStore:
 		return "The gateway's token store does not work, try again later"
-	case e.noResources():
+	case e.NoResources():
 		return "The gateway is out of resources, try again later"
-	case e.class == classTemporary && e.Status != 0:
+	case e.Class == ClassTemporary && e.Status != 0:
 		return "The provider issues no token (" + e.said() + ")"
-	case e.class == classTemporary && e.Status == 0 && e.err != nil && !e.waiting():
+	case e.Class == ClassTemporary && e.Status == 0 && e.Err != nil && !e.waiting():
 		return "The gateway cannot ask for a token, the operator must see its log"
 	}
 	return ""
 }
 
-// noResources reports whether this machine, not the server, is in trouble.
-func (e *Error) noResources() bool {
-	return errors.Is(e.err, syscall.EMFILE) || errors.Is(e.err, syscall.ENFILE) || errors.Is(e.err, syscall.ENOBUFS) || errors.Is(e.err, syscall.ENOMEM)
+// NoResources reports whether this machine, not the server, is in trouble.
+func (e *Error) NoResources() bool {
+	return errors.Is(e.Err, syscall.EMFILE) || errors.Is(e.Err, syscall.ENFILE) || errors.Is(e.Err, syscall.ENOBUFS) || errors.Is(e.Err, syscall.ENOMEM)
 }
 
 // waiting reports whether it was only a matter of time.

@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package oauthtoken
+package authserver
 
 import (
 	"bytes"
@@ -63,11 +63,11 @@ func readExternalToken(path string, now time.Time) (token string, expiry time.Ti
 	return token, expiry, nil
 }
 
-// externalToken serves the grant `external`.
-func (p *Provider) externalToken() (*oauth2.Token, error) {
+// ExternalToken serves the grant `external`.
+func (p *Provider) ExternalToken() (*oauth2.Token, error) {
 	t, expiry, err := readExternalToken(p.ExternalTokenFile, time.Now())
 	if err != nil {
-		return nil, &Error{Provider: p.name, Description: "external_token_file: " + oneLine(err.Error()), class: classTemporary, err: err}
+		return nil, &Error{Provider: p.name, Description: "external_token_file: " + OneLine(err.Error()), Class: ClassTemporary, Err: err}
 	}
 	return &oauth2.Token{AccessToken: t, TokenType: "Bearer", Expiry: expiry}, nil
 }

@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package oauthtoken
+package authserver
 
 import (
 	"errors"
@@ -24,24 +24,24 @@ import (
 	"github.com/caddymail/mailgateway/internal/redact"
 )
 
-// errClass is what an error means for the next steps.
-type errClass uint8
+// Class is what an error means for the next steps.
+type Class uint8
 
 const (
-	// classTransient may be gone at the next attempt.
-	classTransient errClass = iota
-	// classTemporary does not go away by asking again at once, yet no
+	// ClassTransient may be gone at the next attempt.
+	ClassTransient Class = iota
+	// ClassTemporary does not go away by asking again at once, yet no
 	// consent is lost: configuration, an answer that makes no sense.
-	classTemporary
-	// classProvider is trouble of the client registration: every account
+	ClassTemporary
+	// ClassProvider is trouble of the client registration: every account
 	// of the provider would get the same answer.
-	classProvider
-	// classReauth needs a human to consent again.
-	classReauth
-	// classStore is a token store that does not read or write.
-	classStore
-	// classDamaged is a token record that cannot be read.
-	classDamaged
+	ClassProvider
+	// ClassReauth needs a human to consent again.
+	ClassReauth
+	// ClassStore is a token store that does not read or write.
+	ClassStore
+	// ClassDamaged is a token record that cannot be read.
+	ClassDamaged
 )
 
 // Error is why there is no access token. It never holds token material.
@@ -61,14 +61,16 @@ type Error struct {
 	// RetryAfter is how long the server asked us to stay away.
 	RetryAfter time.Duration
 
-	class errClass
-	// appOnly says that the app asked in its own name: there is no owner who
+	// Class is what the error means for the next steps.
+	Class Class
+	// AppOnly says that the app asked in its own name: there is no owner who
 	// could consent.
-	appOnly bool
-	// quiet says that no request was made, since the trouble is known and
+	AppOnly bool
+	// Quiet says that no request was made, since the trouble is known and
 	// was told already.
-	quiet bool
-	err   error
+	Quiet bool
+	// Err is the cause, if it is not the server's answer.
+	Err error
 }
 
 // Error implements error.
@@ -81,7 +83,7 @@ func (e *Error) Error() string {
 		parts = append(parts, "provider '"+e.Provider+"'")
 	}
 	switch {
-	case e.class != classReauth || e.appOnly || e.passing():
+	case e.Class != ClassReauth || e.AppOnly || e.Passing():
 	case e.Code == "no_refresh_token":
 		parts = append(parts, "needs consent")
 	default:
@@ -100,29 +102,29 @@ func (e *Error) Error() string {
 }
 
 // Unwrap returns the cause, if it is not the server's answer.
-func (e *Error) Unwrap() error { return e.err }
+func (e *Error) Unwrap() error { return e.Err }
 
 // ReauthRequired reports whether only the owner's consent can help.
 func (e *Error) ReauthRequired() bool {
-	return e.class == classReauth && !e.appOnly && !e.passing()
+	return e.Class == ClassReauth && !e.AppOnly && !e.Passing()
 }
 
 // Temporary reports whether the same call may work later.
 func (e *Error) Temporary() bool { return !e.ReauthRequired() }
 
-// with returns a copy of e that names whose error it is. Errors are shared
+// With returns a copy of e that names whose error it is. Errors are shared
 // by the waiters of one refresh, so they are never changed in place.
-func (e *Error) with(provider, account string) *Error {
+func (e *Error) With(provider, account string) *Error {
 	c := *e
 	c.Provider, c.Account = provider, account
 	return &c
 }
 
-func asError(err error, class errClass) *Error {
+func AsError(err error, class Class) *Error {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}
-	return &Error{Description: sanitize(err.Error()), class: class, err: err}
+	return &Error{Description: Sanitize(err.Error()), Class: class, Err: err}
 }
 
 var (
@@ -131,12 +133,12 @@ var (
 	longRun = regexp.MustCompile(`[A-Za-z0-9_\-.~+/=%]{40,}`)
 )
 
-// sanitize makes foreign text fit for logs and replies: one line, bounded,
+// Sanitize makes foreign text fit for logs and replies: one line, bounded,
 // printable, without the secrets that were sent, whole or in part, and without
 // anything else that could be a token.
-func sanitize(s string, secrets ...string) string {
+func Sanitize(s string, secrets ...string) string {
 	s = redact.Text(bound(s, 4*maxText), secrets...)
-	return oneLine(longRun.ReplaceAllString(s, redact.Mark))
+	return OneLine(longRun.ReplaceAllString(s, redact.Mark))
 }
 
 const maxText = 400
@@ -148,8 +150,8 @@ func bound(s string, n int) string {
 	return s
 }
 
-// oneLine makes text printable, one line and short.
-func oneLine(s string) string {
+// OneLine makes text printable, one line and short.
+func OneLine(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f || r == 0xfffd || (r >= 0x80 && r < 0xa0) {
 			return ' '

@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package oauthtoken
+package authserver
 
 import (
 	"errors"
@@ -22,9 +22,9 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// resolve replaces the placeholders of a configured value. literal says that
+// Resolve replaces the placeholders of a configured value. literal says that
 // there were none.
-func resolve(s string) (value string, literal bool, err error) {
+func Resolve(s string) (value string, literal bool, err error) {
 	if s == "" {
 		return "", false, nil
 	}
@@ -65,7 +65,7 @@ func (p *Provider) resolveFields() error {
 		{"iam_credentials_url", &p.IAMCredentialsURL},
 		{"secret_expires", &p.SecretExpires},
 	} {
-		v, _, err := resolve(*f.v)
+		v, _, err := Resolve(*f.v)
 		if err != nil {
 			return fmt.Errorf("%s: %v", f.name, err)
 		}
@@ -75,7 +75,7 @@ func (p *Provider) resolveFields() error {
 		name string
 		v    *string
 	}{{"client_secret", &p.ClientSecret}, {"client_certificate_password", &p.ClientCertificatePassword}} {
-		v, literal, err := resolve(*f.v)
+		v, literal, err := Resolve(*f.v)
 		if err != nil {
 			return fmt.Errorf("%s: %v", f.name, err)
 		}

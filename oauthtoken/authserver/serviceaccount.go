@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package oauthtoken
+package authserver
 
 import (
 	"bytes"
@@ -71,7 +71,7 @@ func loadServiceAccount(path string) (*serviceAccount, error) {
 }
 
 // serviceAssertion makes the assertion that asks for a mailbox's token.
-func (p *Provider) serviceAssertion(ctx context.Context, m *manager, mailbox string, scopes []string) (string, *Error) {
+func (p *Provider) serviceAssertion(ctx context.Context, mailbox string, scopes []string) (string, *Error) {
 	ep, err := p.endpoints(ctx)
 	if err != nil {
 		return "", err
@@ -79,7 +79,7 @@ func (p *Provider) serviceAssertion(ctx context.Context, m *manager, mailbox str
 	if len(scopes) == 0 {
 		scopes = p.Scopes
 	}
-	now := p.now(m)
+	now := p.clock.now()
 	claims := map[string]any{
 		"iss": p.sa.email, "sub": mailbox, "aud": ep.token, "scope": strings.Join(scopes, " "),
 		"iat": now.Add(-10 * time.Second).Unix(), "exp": now.Add(50 * time.Minute).Unix(),
@@ -89,7 +89,7 @@ func (p *Provider) serviceAssertion(ctx context.Context, m *manager, mailbox str
 	}
 	a, serr := signClaims(p.sa.signer, claims)
 	if serr != nil {
-		return "", &Error{Description: "service_account_file: " + oneLine(serr.Error()), class: classTemporary, err: serr}
+		return "", &Error{Description: "service_account_file: " + OneLine(serr.Error()), Class: ClassTemporary, Err: serr}
 	}
 	return a, nil
 }
@@ -99,18 +99,18 @@ func (p *Provider) serviceAssertion(ctx context.Context, m *manager, mailbox str
 func (p *Provider) remoteSign(ctx context.Context, claims map[string]any) (string, *Error) {
 	bearer, _, ferr := readExternalToken(p.ExternalTokenFile, time.Now())
 	if ferr != nil {
-		return "", &Error{Description: "external_token_file: " + oneLine(ferr.Error()), class: classTemporary, err: ferr}
+		return "", &Error{Description: "external_token_file: " + OneLine(ferr.Error()), Class: ClassTemporary, Err: ferr}
 	}
 	payload, _ := json.Marshal(claims)
 	body, _ := json.Marshal(map[string]string{"payload": string(payload)})
 	u := strings.TrimSuffix(p.IAMCredentialsURL, "/") + "/v1/projects/-/serviceAccounts/" + url.PathEscape(p.sa.email) + ":signJwt"
 	req, rerr := http.NewRequestWithContext(ctx, http.MethodPost, u, bytes.NewReader(body))
 	if rerr != nil {
-		return "", &Error{Description: sanitize(rerr.Error(), bearer), class: classTemporary}
+		return "", &Error{Description: Sanitize(rerr.Error(), bearer), Class: ClassTemporary}
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Authorization", "Bearer "+bearer)
-	status, header, b, err := p.do(req, nil, bearer)
+	status, header, b, err := p.do(req, bearer)
 	if err != nil {
 		return "", err
 	}
@@ -123,9 +123,9 @@ func (p *Provider) remoteSign(ctx context.Context, claims map[string]any) (strin
 	}
 	if json.Unmarshal(b, &r) != nil || status != http.StatusOK || r.SignedJWT == "" {
 		return "", &Error{
-			Status: status, Code: sanitize(strings.ToLower(r.Error.Status), bearer),
-			Description: "signJwt: " + sanitize(r.Error.Message, bearer),
-			RetryAfter:  retryAfter(header), class: classify(status, "", ""),
+			Status: status, Code: Sanitize(strings.ToLower(r.Error.Status), bearer),
+			Description: "signJwt: " + Sanitize(r.Error.Message, bearer),
+			RetryAfter:  retryAfter(header), Class: classify(status, "", ""),
 		}
 	}
 	return r.SignedJWT, nil

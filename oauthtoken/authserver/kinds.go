@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package oauthtoken
+package authserver
 
 import (
 	"fmt"
@@ -22,10 +22,10 @@ import (
 
 // Grants, as they stand in the configuration.
 const (
-	grantRefreshToken      = "refresh_token"
+	GrantRefreshToken      = "refresh_token"
 	grantClientCredentials = "client_credentials"
-	grantServiceAccount    = "service_account"
-	grantExternal          = "external"
+	GrantServiceAccount    = "service_account"
+	GrantExternal          = "external"
 )
 
 // kind is what is published of one sort of authorization server. Everything
@@ -83,7 +83,7 @@ var kinds = map[string]kind{
 		keysURL:    "https://www.googleapis.com/oauth2/v3/certs",
 		scopes:     []string{"https://mail.google.com/"},
 		appScopes:  []string{"https://mail.google.com/"},
-		grants:     []string{grantRefreshToken, grantServiceAccount, grantExternal},
+		grants:     []string{GrantRefreshToken, GrantServiceAccount, GrantExternal},
 		authParams: map[string]string{"access_type": "offline", "prompt": "consent"},
 		idleDays:   180,
 		static:     true,
@@ -103,7 +103,7 @@ var kinds = map[string]kind{
 		authParams:   map[string]string{"prompt": "select_account"},
 		scopes:       []string{"{outlook}/SMTP.Send", "offline_access"},
 		appScopes:    []string{"{app_outlook}/.default"},
-		grants:       []string{grantRefreshToken, grantClientCredentials, grantExternal},
+		grants:       []string{GrantRefreshToken, grantClientCredentials, GrantExternal},
 		refreshScope: true,
 		oneResource:  true,
 		pss:          true, // https://learn.microsoft.com/entra/identity-platform/certificate-credentials
@@ -117,23 +117,23 @@ var kinds = map[string]kind{
 		tokenURL: "https://api.login.yahoo.com/oauth2/get_token",
 		authURL:  "https://api.login.yahoo.com/oauth2/request_auth",
 		scopes:   []string{"mail-w"},
-		grants:   []string{grantRefreshToken, grantExternal},
+		grants:   []string{GrantRefreshToken, GrantExternal},
 	},
 	"aol": {
 		tokenURL: "https://api.login.aol.com/oauth2/get_token",
 		authURL:  "https://api.login.aol.com/oauth2/request_auth",
 		scopes:   []string{"mail-w"},
-		grants:   []string{grantRefreshToken, grantExternal},
+		grants:   []string{GrantRefreshToken, GrantExternal},
 	},
 	// https://www.fastmail.com/for-developers/oauth/
 	"fastmail": {
 		tokenURL: "https://api.fastmail.com/oauth/refresh",
 		authURL:  "https://api.fastmail.com/oauth/authorize",
 		scopes:   []string{"https://www.fastmail.com/dev/protocol-smtp", "offline_access"},
-		grants:   []string{grantRefreshToken, grantExternal},
+		grants:   []string{GrantRefreshToken, GrantExternal},
 	},
 	"generic": {
-		grants: []string{grantRefreshToken, grantClientCredentials, grantServiceAccount, grantExternal},
+		grants: []string{GrantRefreshToken, grantClientCredentials, GrantServiceAccount, GrantExternal},
 	},
 }
 
@@ -151,7 +151,7 @@ func (p *Provider) applyKind() error {
 	}
 	p.kind = k
 	if p.Grant == "" {
-		p.Grant = grantRefreshToken
+		p.Grant = GrantRefreshToken
 	}
 	if !slices.Contains(k.grants, p.Grant) {
 		return fmt.Errorf("grant '%s' is not available with kind '%s'", p.Grant, p.Kind)
@@ -190,7 +190,7 @@ func (p *Provider) applyKind() error {
 	}
 	if len(p.Scopes) == 0 {
 		from := k.scopes
-		if p.Grant != grantRefreshToken {
+		if p.Grant != GrantRefreshToken {
 			from = k.appScopes
 		}
 		for _, s := range from {

@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package oauthtoken
+package authserver
 
 import (
 	"context"
@@ -85,7 +85,7 @@ type Consent struct {
 
 // Format implements fmt.Formatter: whoever prints a consent prints no token.
 func (c *Consent) Format(f fmt.State, _ rune) {
-	_, _ = fmt.Fprintf(f, "consent of '%s'", oneLine(c.Identity))
+	_, _ = fmt.Fprintf(f, "consent of '%s'", OneLine(c.Identity))
 }
 
 // ErrOptions is a login that is asked for in a way that is not offered.
@@ -97,7 +97,7 @@ func (o LoginOptions) check() error {
 	if o.ListenAddress != "" {
 		host, _, err := net.SplitHostPort(o.ListenAddress)
 		if err != nil || !isLoopback(host) {
-			return fmt.Errorf("%w: listen: '%s' is no address with port on loopback", ErrOptions, oneLine(o.ListenAddress))
+			return fmt.Errorf("%w: listen: '%s' is no address with port on loopback", ErrOptions, OneLine(o.ListenAddress))
 		}
 	}
 	if o.RedirectURL == "" {
@@ -139,12 +139,6 @@ type AuthCodeFlow struct {
 	srv    *http.Server
 	params chan url.Values
 	once   sync.Once
-}
-
-// Provider returns a configured provider.
-func (a *App) Provider(name string) (*Provider, bool) {
-	p, ok := a.Providers[name]
-	return p, ok
 }
 
 // AuthCodeFlow begins a login. Close ends it.
@@ -207,7 +201,7 @@ func (p *Provider) consentScopes() []string {
 
 // loginEndpoints discovers whatever endpoint is not configured.
 func (p *Provider) loginEndpoints(ctx context.Context) (*endpoints, error) {
-	if p.Grant != grantRefreshToken {
+	if p.Grant != GrantRefreshToken {
 		return nil, fmt.Errorf("provider '%s': grant '%s' needs no login", p.name, p.Grant)
 	}
 	if p.Issuer == "" || p.TokenURL != "" && p.AuthURL != "" && p.DeviceAuthURL != "" {
@@ -219,7 +213,7 @@ func (p *Provider) loginEndpoints(ctx context.Context) (*endpoints, error) {
 	}
 	ep, err := p.discoverCached(ctx)
 	if err != nil {
-		return nil, err.with(p.name, "")
+		return nil, err.With(p.name, "")
 	}
 	return ep, nil
 }
@@ -276,7 +270,7 @@ func (f *AuthCodeFlow) stateMatches(q url.Values) bool {
 func (f *AuthCodeFlow) Wait(ctx context.Context) (*Consent, error) {
 	select {
 	case q := <-f.params:
-		return f.exchange(ctx, q)
+		return f.Exchange(ctx, q)
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -289,7 +283,7 @@ func (f *AuthCodeFlow) Finish(ctx context.Context, redirected string) (*Consent,
 	if err != nil || u.RawQuery == "" {
 		return nil, errors.New("not the URL that the browser was sent to: paste all of its address line")
 	}
-	return f.exchange(ctx, u.Query())
+	return f.Exchange(ctx, u.Query())
 }
 
 // Close ends the flow.
@@ -308,7 +302,7 @@ func (f *AuthCodeFlow) Close() error {
 	return err
 }
 
-func (f *AuthCodeFlow) exchange(ctx context.Context, v url.Values) (*Consent, error) {
+func (f *AuthCodeFlow) Exchange(ctx context.Context, v url.Values) (*Consent, error) {
 	if !f.stateMatches(v) {
 		return nil, errors.New("the answer does not belong to this login (state differs)")
 	}
@@ -320,8 +314,8 @@ func (f *AuthCodeFlow) exchange(ctx context.Context, v url.Values) (*Consent, er
 		desc := v.Get("error_description")
 		secrets := []string{f.state, f.nonce, f.verifier, f.p.ClientSecret, v.Get("code")}
 		return nil, &Error{
-			Provider: f.p.name, Code: sanitize(code, secrets...), Reason: reasonCode.FindString(desc),
-			Description: sanitize(desc, secrets...), class: classTemporary,
+			Provider: f.p.name, Code: Sanitize(code, secrets...), Reason: reasonCode.FindString(desc),
+			Description: Sanitize(desc, secrets...), Class: ClassTemporary,
 		}
 	}
 	code := v.Get("code")
@@ -329,7 +323,7 @@ func (f *AuthCodeFlow) exchange(ctx context.Context, v url.Values) (*Consent, er
 		return nil, errors.New("the answer holds no code")
 	}
 	// RFC 6749 section 4.1.3. A code is good for one request.
-	q := &tokenQuery{url: f.ep.token, form: url.Values{}, secrets: []string{code, f.verifier}}
+	q := &TokenQuery{url: f.ep.token, form: url.Values{}, secrets: []string{code, f.verifier}}
 	q.form.Set("grant_type", "authorization_code")
 	q.form.Set("code", code)
 	q.form.Set("redirect_uri", f.RedirectURL)
@@ -338,20 +332,20 @@ func (f *AuthCodeFlow) exchange(ctx context.Context, v url.Values) (*Consent, er
 }
 
 // redeem makes the token request that ends a login.
-func (p *Provider) redeem(ctx context.Context, q *tokenQuery, ep *endpoints, o LoginOptions, nonce string) (*Consent, error) {
-	if err := p.authenticate(q, ep, p.man); err != nil {
-		return nil, err.with(p.name, "")
+func (p *Provider) redeem(ctx context.Context, q *TokenQuery, ep *endpoints, o LoginOptions, nonce string) (*Consent, error) {
+	if err := p.authenticate(q, ep); err != nil {
+		return nil, err.With(p.name, "")
 	}
-	ctx, cancel := context.WithTimeout(ctx, p.timeout)
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(p.Timeout))
 	defer cancel()
 	sent := time.Now()
-	r, err := p.exchange(ctx, p.man, q)
+	r, err := p.Exchange(ctx, q)
 	if err != nil {
-		return nil, err.with(p.name, "")
+		return nil, err.With(p.name, "")
 	}
 	if r.RefreshToken == "" {
 		return nil, &Error{
-			Provider: p.name, Code: "no_refresh_token", class: classTemporary,
+			Provider: p.name, Code: "no_refresh_token", Class: ClassTemporary,
 			Description: "the server gave no refresh token: the scope offline_access may be missing, or the app's earlier access must be removed first",
 		}
 	}

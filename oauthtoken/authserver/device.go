@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package oauthtoken
+package authserver
 
 import (
 	"context"
@@ -60,22 +60,22 @@ func (p *Provider) DeviceFlow(ctx context.Context, o LoginOptions) (*DeviceFlow,
 	if ep.device == "" {
 		return nil, fmt.Errorf("provider '%s': device_auth_url is needed", p.name)
 	}
-	q := &tokenQuery{url: ep.device, form: url.Values{}}
+	q := &TokenQuery{url: ep.device, form: url.Values{}}
 	q.form.Set("scope", strings.Join(p.consentScopes(), " "))
-	if err := p.authenticate(q, ep, p.man); err != nil {
-		return nil, err.with(p.name, "")
+	if err := p.authenticate(q, ep); err != nil {
+		return nil, err.With(p.name, "")
 	}
 	// RFC 8628 section 3.1 names the client in the form in any case.
 	q.form.Set("client_id", p.ClientID)
-	ctx, cancel := context.WithTimeout(ctx, p.timeout)
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(p.Timeout))
 	defer cancel()
-	status, header, body, rerr := p.postForm(ctx, p.man, q)
+	status, header, body, rerr := p.postForm(ctx, q)
 	if rerr != nil {
-		return nil, rerr.with(p.name, "")
+		return nil, rerr.With(p.name, "")
 	}
 	f, perr := parseDevice(status, header, body, q.secrets)
 	if perr != nil {
-		return nil, perr.with(p.name, "")
+		return nil, perr.With(p.name, "")
 	}
 	f.p, f.ep, f.opts = p, ep, o
 	return f, nil
@@ -97,7 +97,7 @@ func parseDevice(status int, header http.Header, body []byte, secrets []string) 
 		}
 	}
 	if json.Unmarshal(body, &r) != nil || r.DeviceCode == "" || r.UserCode == "" {
-		return nil, &Error{Status: status, Description: "no device code in the answer", class: classTemporary}
+		return nil, &Error{Status: status, Description: "no device code in the answer", Class: ClassTemporary}
 	}
 	if r.URI == "" {
 		r.URI = r.URL
@@ -107,7 +107,7 @@ func parseDevice(status int, header http.Header, body []byte, secrets []string) 
 		life = 15 * time.Minute
 	}
 	f := &DeviceFlow{
-		UserCode: oneLine(r.UserCode), VerificationURI: oneLine(r.URI), VerificationURIComplete: oneLine(r.Complete),
+		UserCode: OneLine(r.UserCode), VerificationURI: OneLine(r.URI), VerificationURIComplete: OneLine(r.Complete),
 		Expires: time.Now().Add(min(life, time.Hour)), code: r.DeviceCode, interval: deviceInterval,
 	}
 	if r.Interval > 0 {
@@ -132,7 +132,7 @@ func (f *DeviceFlow) Wait(ctx context.Context) (*Consent, error) {
 		if time.Now().After(f.Expires) {
 			return nil, ErrDeviceExpired
 		}
-		q := &tokenQuery{url: f.ep.token, form: url.Values{}, secrets: []string{f.code}}
+		q := &TokenQuery{url: f.ep.token, form: url.Values{}, secrets: []string{f.code}}
 		q.form.Set("grant_type", "urn:ietf:params:oauth:grant-type:device_code")
 		q.form.Set("device_code", f.code)
 		c, err := f.p.redeem(ctx, q, f.ep, f.opts, "")
@@ -148,7 +148,7 @@ func (f *DeviceFlow) Wait(ctx context.Context) (*Consent, error) {
 			f.interval = min(f.interval+5*time.Second, maxDeviceInterval)
 		case e.Code == "expired_token":
 			return nil, ErrDeviceExpired
-		case e.class == classTransient && ctx.Err() == nil:
+		case e.Class == ClassTransient && ctx.Err() == nil:
 			// "exponential backoff ... such as doubling the polling interval"
 			f.interval = min(2*f.interval, maxDeviceInterval)
 		default:

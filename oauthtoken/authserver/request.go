@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package oauthtoken
+package authserver
 
 import (
 	"context"
@@ -20,18 +20,17 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 )
 
-// tokenRequest builds the token request of the provider's grant.
-func (p *Provider) tokenRequest(ctx context.Context, m *manager, subject, refresh string, scopes []string) (*tokenQuery, *Error) {
+// TokenRequest builds the token request of the provider's grant.
+func (p *Provider) TokenRequest(ctx context.Context, subject, refresh string, scopes []string) (*TokenQuery, *Error) {
 	ep, err := p.endpoints(ctx)
 	if err != nil {
 		return nil, err
 	}
-	q := &tokenQuery{url: ep.token, form: url.Values{}}
+	q := &TokenQuery{url: ep.token, form: url.Values{}}
 	switch p.Grant {
-	case grantRefreshToken:
+	case GrantRefreshToken:
 		// RFC 6749 section 6
 		q.form.Set("grant_type", "refresh_token")
 		q.form.Set("refresh_token", refresh)
@@ -43,22 +42,22 @@ func (p *Provider) tokenRequest(ctx context.Context, m *manager, subject, refres
 		// RFC 6749 section 4.4
 		q.form.Set("grant_type", "client_credentials")
 		p.setScope(q, scopes)
-	case grantServiceAccount:
+	case GrantServiceAccount:
 		// RFC 7523 section 2.1. The assertion names the client.
 		q.form.Set("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer")
-		a, err := p.serviceAssertion(ctx, m, subject, scopes)
+		a, err := p.serviceAssertion(ctx, subject, scopes)
 		if err != nil {
 			return nil, err
 		}
 		q.form.Set("assertion", a)
-		q.assertion = true
+		q.Assertion = true
 		q.secrets = append(q.secrets, a)
 		return q, nil
 	}
-	return q, p.authenticate(q, ep, m)
+	return q, p.authenticate(q, ep)
 }
 
-func (p *Provider) setScope(q *tokenQuery, scopes []string) {
+func (p *Provider) setScope(q *TokenQuery, scopes []string) {
 	if len(scopes) == 0 {
 		scopes = p.tokenScopes()
 	}
@@ -93,12 +92,12 @@ func resource(scope string) string {
 
 // authenticate adds the client's credentials (RFC 6749 section 2.3, RFC 7523
 // section 2.2).
-func (p *Provider) authenticate(q *tokenQuery, ep *endpoints, m *manager) *Error {
+func (p *Provider) authenticate(q *TokenQuery, ep *endpoints) *Error {
 	switch {
 	case p.FederatedTokenFile != "":
 		t, err := readTokenFile(p.FederatedTokenFile)
 		if err != nil {
-			return &Error{Description: "federated_token_file: " + oneLine(err.Error()), class: classTemporary, err: err}
+			return &Error{Description: "federated_token_file: " + OneLine(err.Error()), Class: ClassTemporary, Err: err}
 		}
 		p.setAssertion(q, t)
 	case p.cert != nil:
@@ -106,12 +105,12 @@ func (p *Provider) authenticate(q *tokenQuery, ep *endpoints, m *manager) *Error
 		if p.Issuer != "" {
 			aud = ep.issuer
 		}
-		a, err := p.cert.assertion(p.ClientID, aud, p.kind.pss || ep.pss, p.now(m))
+		a, err := p.cert.Assertion(p.ClientID, aud, p.kind.pss || ep.pss, p.clock.now())
 		if err != nil {
-			return &Error{Description: "client_certificate: " + oneLine(err.Error()), class: classTemporary, err: err}
+			return &Error{Description: "client_certificate: " + OneLine(err.Error()), Class: ClassTemporary, Err: err}
 		}
 		p.setAssertion(q, a)
-		q.assertion = true
+		q.Assertion = true
 	case p.ClientSecret != "" && ep.basic:
 		q.user, q.password = p.ClientID, p.ClientSecret
 		q.secrets = append(q.secrets, p.ClientSecret)
@@ -124,19 +123,10 @@ func (p *Provider) authenticate(q *tokenQuery, ep *endpoints, m *manager) *Error
 	return nil
 }
 
-func (p *Provider) setAssertion(q *tokenQuery, a string) {
+func (p *Provider) setAssertion(q *TokenQuery, a string) {
 	q.form.Set("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
 	q.form.Set("client_assertion", a)
 	q.secrets = append(q.secrets, a)
-}
-
-// now is the time by the server's clock, as far as it is known.
-func (p *Provider) now(m *manager) time.Time {
-	t := time.Now()
-	if m != nil {
-		t = t.Add(time.Duration(m.skew.Load()))
-	}
-	return t
 }
 
 // maxTokenFile bounds what is read of a token file.

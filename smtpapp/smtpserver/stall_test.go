@@ -1,0 +1,100 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//	http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+package smtpserver
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestStalled has clients that begin a message and do not go on with it. While
+// others wait for what it holds that ends after the patience, whatever they say
+// meanwhile; else after the timeouts for silence.
+func TestStalled(t *testing.T) {
+	const begun = login + "MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n"
+	never := func() bool { return false }
+	always := func() bool { return true }
+	var asked int
+	for name, tc := range map[string]struct {
+		script  string // said at once
+		every   string // said every ten seconds after it
+		stalled func() bool
+		want    time.Duration
+		cause   Cause
+	}{
+		"silent":                   {begun, "", always, 30 * time.Second, CauseStalled},
+		"half a command":           {begun + "DA", "", always, 30 * time.Second, CauseStalled},
+		"NOOP":                     {begun, "NOOP\r\n", always, 30 * time.Second, CauseStalled},
+		"nobody waits":             {begun, "", never, 5 * time.Minute, CauseTimeout},
+		"somebody waits later":     {begun, "", func() bool { asked++; return asked == 3 }, 90 * time.Second, CauseStalled},
+		"no transaction":           {login, "", always, 5 * time.Minute, CauseTimeout},
+		"after it":                 {begun + "RSET\r\n", "", always, 5 * time.Minute, CauseTimeout},
+		"MAIL alone":               {login + "MAIL FROM:<a@b>\r\n", "", always, 5 * time.Minute, CauseTimeout},
+		"silent in a body":         {begun + "DATA\r\nx", "", always, 30 * time.Second, CauseStalled},
+		"silent in a chunk":        {begun + "BDAT 10\r\nx", "", always, 30 * time.Second, CauseStalled},
+		"between chunks":           {begun + "BDAT 1\r\nx", "", always, 30 * time.Second, CauseStalled},
+		"silent in a body for all": {begun + "DATA\r\nx", "", never, 3 * time.Minute, CauseTimeout},
+		"slow body":                {begun + "DATA\r\nx", "y", always, 10 * time.Minute, CauseTimeout},
+		"recipients":               {begun, "RCPT TO:<e@f>\r\n", always, 99*10*time.Second + 30*time.Second, CauseStalled},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				asked = 0
+				near, far := net.Pipe()
+				s := &recorder{cfg: tolerantConfig(), stalled: tc.stalled}
+				s.cfg.Patience, s.cfg.CommandTimeout, s.cfg.BodyIdle, s.cfg.BodyTimeout = 30*time.Second, 5*time.Minute, 3*time.Minute, 10*time.Minute
+				start := time.Now()
+				var talking sync.WaitGroup
+				defer talking.Wait()
+				talking.Go(func() {
+					_, _ = io.WriteString(far, tc.script)
+					for i := 0; tc.every != "" && i < 99; i++ {
+						time.Sleep(10 * time.Second)
+						if _, err := io.WriteString(far, tc.every); err != nil {
+							return
+						}
+					}
+				})
+				last := make(chan string)
+				go func() {
+					var line string
+					for r := bufio.NewReader(far); ; {
+						next, err := r.ReadString('\n')
+						if err != nil {
+							last <- line
+							return
+						}
+						line = next
+					}
+				}()
+				end := New(near, s, s.cfg, nil).Serve()
+				took := time.Since(start)
+				if line := <-last; end != EndTimeout || !strings.HasPrefix(line, "421 4.4.2 ") || took != tc.want {
+					t.Errorf("ended as %s after %v with %q, want timeout after %v", end, took, line, tc.want)
+				}
+				if got := s.causes(); !slices.Equal(got, []Cause{tc.cause}) || len(s.bodies) > 0 {
+					t.Error(fmt.Sprint(got), s.bodies)
+				}
+			})
+		})
+	}
+}
