@@ -38,7 +38,7 @@ var allowedImports = map[string][]string{
 	"relay":        {"accounts"},
 	"smtpapp":      {"accounts", "accounts/password", "relay", "internal/front", "internal/nearest", "smtpapp/smtpserver"},
 	"upstreampool": {"accounts", "explain", "grant", "internal/breaker", "internal/generation", "internal/nearest", "limits", "relay"},
-	"oauthtoken":   {"explain", "grant", "internal/breaker", "internal/generation", "internal/seal", "oauthtoken/authserver"},
+	"oauthtoken":   {"explain", "grant", "internal/breaker", "internal/generation", "oauthtoken/authserver", "oauthtoken/tokenstore"},
 	"sandbox":      {"sandbox/webapi"},
 
 	// What a password is worth, for whatever knows names; and the accounts of
@@ -48,13 +48,18 @@ var allowedImports = map[string][]string{
 
 	// An authorization server as its client sees it; no token is kept there.
 	"oauthtoken/authserver": {"explain", "internal/redact"},
+	// What is kept of a grant, and where.
+	"oauthtoken/tokenstore": {"internal/seal", "oauthtoken/authserver"},
 
 	// A provider's HTTP side, in whose parser no transport may have a part.
 	"sandbox/webapi": {},
 
 	// Kinds of upstreams beside SMTP.
-	"transports/graph":             {"accounts", "grant", "internal/generation", "limits", "relay", "transports/internal/envelope"},
+	"transports/graph":             {"accounts", "grant", "relay", "transports/internal/envelope", "transports/internal/mailapi"},
+	"transports/gmail":             {"accounts", "grant", "relay", "transports/internal/envelope", "transports/internal/mailapi"},
 	"transports/internal/envelope": {},
+	"transports/internal/apitest":  {"accounts", "grant", "relay", "sandbox"},
+	"transports/internal/mailapi":  {"accounts", "grant", "internal/generation", "limits", "relay", "transports/internal/envelope"},
 
 	// An upstream in front of another.
 	"spool": {"accounts", "internal/filelock", "internal/generation", "internal/seal", "relay"},
@@ -83,8 +88,22 @@ var allowedImports = map[string][]string{
 	"operate":         {"accounts", "explain", "grant", "internal/nearest", "oauthtoken", "oauthtoken/authserver", "relay", "smtpapp", "upstreampool"},
 
 	"caddymodule": {
-		"accounts", "accounts/dynamic", "caddymodule/admin", "caddymodule/command", "caddymodule/logbuffer", "caddymodule/statuspage",
-		"internal/nearest", "oauthtoken", "oauthtoken/authserver", "sandbox", "smtpapp", "spool", "transports/graph", "upstreampool",
+		"accounts",
+		"accounts/dynamic",
+		"caddymodule/admin",
+		"caddymodule/command",
+		"caddymodule/logbuffer",
+		"caddymodule/statuspage",
+		"internal/nearest",
+		"oauthtoken",
+		"oauthtoken/authserver",
+		"oauthtoken/tokenstore",
+		"sandbox",
+		"smtpapp",
+		"spool",
+		"transports/gmail",
+		"transports/graph",
+		"upstreampool",
 	},
 	"caddymodule/admin":       {"accounts", "explain", "grant", "oauthtoken", "oauthtoken/authserver", "operate", "smtpapp", "spool", "upstreampool"},
 	"caddymodule/command":     {"accounts", "accounts/password", "caddymodule/admin", "explain", "grant", "internal/nearest", "operate", "operate/migrate", "sandbox", "spool"},
@@ -94,7 +113,7 @@ var allowedImports = map[string][]string{
 }
 
 // testImports are what tests of any room may import as well.
-var testImports = []string{"accounts/password", "caddymodule/gatewaytest", "internal/freeport", "internal/testpki", "sandbox"}
+var testImports = []string{"accounts/password", "caddymodule/gatewaytest", "internal/freeport", "internal/testpki", "sandbox", "transports/internal/apitest"}
 
 // notRooms are programs and tests around the product, which may import it all.
 var notRooms = []string{"bench", "docs", "e2e", "examples", "interop", "xcaddy"}

@@ -30,8 +30,10 @@ import (
 	"github.com/caddymail/mailgateway/caddymodule"
 	"github.com/caddymail/mailgateway/caddymodule/statuspage"
 	"github.com/caddymail/mailgateway/oauthtoken"
+	"github.com/caddymail/mailgateway/oauthtoken/tokenstore"
 	"github.com/caddymail/mailgateway/sandbox"
 	"github.com/caddymail/mailgateway/smtpapp"
+	"github.com/caddymail/mailgateway/transports/gmail"
 	"github.com/caddymail/mailgateway/transports/graph"
 	"github.com/caddymail/mailgateway/upstreampool"
 )
@@ -43,10 +45,11 @@ var sections = []struct {
 	config      any
 }{
 	{"configuration.md", "## App oauth_tokens", oauthtoken.App{}},
-	{"configuration.md", "## App oauth_tokens", oauthtoken.StorageStore{}},
+	{"configuration.md", "## App oauth_tokens", tokenstore.StorageStore{}},
 	{"configuration.md", "## App smtp_upstreams", upstreampool.App{}},
 	{"configuration.md", "## App smtp_upstreams", upstreampool.SMTPTransport{}},
 	{"configuration.md", "### Upstream transport graph", graph.Transport{}},
+	{"configuration.md", "### Upstream transport gmail", gmail.Transport{}},
 	{"configuration.md", "## App smtp\n", smtpapp.App{}},
 	{"configuration.md", "## App smtp\n", accounts.FileSource{}},
 	{"configuration.md", "## App smtp\n", dynamic.Source{}},
@@ -81,8 +84,18 @@ func TestDefaultsAreDocumented(t *testing.T) {
 	byDefault := regexp.MustCompile(`Default: ([^.;,(]+)`)
 	checked := 0
 	for _, file := range []string{
-		"../oauthtoken/config.go", "../oauthtoken/authserver/config.go", "../upstreampool/config.go", "../transports/graph/config.go", "../smtpapp/config.go", "../sandbox/config.go", "../sandbox/fault.go",
-		"../accounts/account.go", "../accounts/dynamic/dynamic.go", "../caddymodule/statuspage/page.go",
+		"../oauthtoken/config.go",
+		"../oauthtoken/authserver/config.go",
+		"../oauthtoken/tokenstore/store.go",
+		"../upstreampool/config.go",
+		"../transports/graph/config.go",
+		"../smtpapp/config.go",
+		"../sandbox/config.go",
+		"../sandbox/fault.go",
+		"../transports/gmail/config.go",
+		"../accounts/account.go",
+		"../accounts/dynamic/dynamic.go",
+		"../caddymodule/statuspage/page.go",
 	} {
 		inspect(t, file, func(n ast.Node) {
 			f, ok := n.(*ast.Field)

@@ -20,6 +20,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -66,12 +67,16 @@ func (s *Sandbox) handler() http.Handler {
 	mux.HandleFunc("POST /control/{action}", s.control)
 	// Tenants' paths leave the mux no room for one more at the top.
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, "/v1.0/") {
+		if hasAnyPrefix(r.URL.Path, "/v1.0/", "/gmail/v1/", "/upload/gmail/v1/") {
 			s.webAPI.ServeHTTP(w, r)
 			return
 		}
 		mux.ServeHTTP(w, r)
 	})
+}
+
+func hasAnyPrefix(s string, prefixes ...string) bool {
+	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(s, p) })
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/limits"
 	"github.com/caddymail/mailgateway/relay"
 )
 
@@ -161,6 +162,15 @@ func (t *SMTPTransport) live() *upstream {
 	default:
 		return nil
 	}
+}
+
+// Limiter returns what counts the upstream's mailboxes, for upstreams that send
+// from the same ones; nil before Attach.
+func (t *SMTPTransport) Limiter() limits.Limiter {
+	if u := t.live(); u != nil {
+		return u.limits
+	}
+	return nil
 }
 
 // drain keeps every connection that is open now from being lent again.

@@ -44,7 +44,7 @@ func (c *conn) silent() bool {
 	}
 	if c.ready.known() {
 		if c.ready.quiet() {
-			return !c.held()
+			return !c.held() && !c.amid()
 		}
 		if c.nc == c.tcp {
 			return false
@@ -53,8 +53,12 @@ func (c *conn) silent() bool {
 		// has to read what came to say whether that is a reply.
 	}
 	data, open := c.peek(time.Now().Add(probe))
-	return open && !data
+	return open && !data && !c.amid()
 }
+
+// amid reports whether a part of a TLS record has come. At a pause that is what
+// nobody asked for: of a reply, since tickets come together and long before.
+func (c *conn) amid() bool { return c.nc != c.tcp && c.deaf.records.amid() }
 
 // held reports whether TLS has something that it has not given yet.
 func (c *conn) held() bool {
@@ -85,7 +89,8 @@ func (c *conn) peek(by time.Time) (data, open bool) {
 // hears nothing new: the error is one that TLS does not remember.
 type deafConn struct {
 	net.Conn
-	on bool
+	on      bool
+	records records
 }
 
 // Read implements net.Conn.
@@ -93,7 +98,9 @@ func (d *deafConn) Read(b []byte) (int, error) {
 	if d.on {
 		return 0, os.ErrDeadlineExceeded
 	}
-	return d.Conn.Read(b)
+	n, err := d.Conn.Read(b)
+	d.records.follow(b[:n])
+	return n, err
 }
 
 // buffered reports whether something waits that has been read already.
@@ -103,7 +110,7 @@ func (c *conn) buffered() bool { return c.br.Buffered() > 0 || len(c.peeked) > 0
 // answer, so that none of them can be assigned for certain. A goodbye may follow
 // any reply (RFC 5321 section 3.8).
 func (c *conn) doubtful() bool {
-	if !c.buffered() && (!c.held() || len(c.peeked) == 0) {
+	if !c.buffered() && (!c.held() || len(c.peeked) == 0) && !c.amid() {
 		return false
 	}
 	if c.arm(earlyReply) != nil {

@@ -16,6 +16,7 @@ package upstreampool
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -258,7 +259,8 @@ func TestTicketsAreNoReply(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer nc.Close()
-	peer := tls.Server(nc, server)
+	half := &halfConn{Conn: nc}
+	peer := tls.Server(half, server)
 	ticketed := make(chan error, 1)
 	go func() { ticketed <- peer.Handshake() }() // writes the tickets at its end
 	conf := *s
@@ -280,12 +282,70 @@ func TestTicketsAreNoReply(t *testing.T) {
 	if !c.silent() {
 		t.Error("a ticket was taken for a reply")
 	}
-	// A reply behind it is one.
+	// A reply behind it is one, also if half of its record has come.
+	half.on = true
+	if _, err := io.WriteString(peer, "250 2.0.0 stray\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // from the socket, and from what TLS has taken of it
+		if c.silent() {
+			t.Error("half of a reply was not seen")
+		}
+	}
+	if !c.doubtful() {
+		t.Error("half of a reply behind another does not make that one doubtful")
+	}
+	if _, err := nc.Write(half.kept); err != nil {
+		t.Fatal(err)
+	}
+	if c.silent() {
+		t.Error("a reply of two halves was not seen")
+	}
 	if _, err := io.WriteString(peer, "250 2.0.0 stray\r\n"); err != nil {
 		t.Fatal(err)
 	}
 	if c.silent() {
 		t.Error("a reply was not seen")
+	}
+}
+
+// halfConn keeps the second half of what is written while it is on.
+type halfConn struct {
+	net.Conn
+	on   bool
+	kept []byte
+}
+
+func (c *halfConn) Write(b []byte) (int, error) {
+	if !c.on {
+		return c.Conn.Write(b)
+	}
+	c.on = false
+	c.kept = bytes.Clone(b[len(b)/2:])
+	_, err := c.Conn.Write(b[:len(b)/2])
+	return len(b), err
+}
+
+// TestRecords cuts records anywhere.
+func TestRecords(t *testing.T) {
+	var wire []byte
+	ends := make(map[int]bool)
+	for _, n := range []int{1, 0, 300, 5, 1 << 14} {
+		ends[len(wire)] = true
+		wire = append(wire, 23, 3, 3, byte(n>>8), byte(n))
+		wire = append(wire, make([]byte, n)...)
+	}
+	ends[len(wire)] = true
+	for _, step := range []int{1, 2, 3, 5, 7, 4096, 1 << 20} {
+		var r records
+		for at := 0; at < len(wire); {
+			n := min(step, len(wire)-at)
+			r.follow(wire[at : at+n])
+			at += n
+			if r.amid() == ends[at] {
+				t.Fatalf("by %d, after %d octets: amid %v", step, at, r.amid())
+			}
+		}
 	}
 }
 

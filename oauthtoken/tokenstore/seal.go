@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package oauthtoken
+package tokenstore
 
 import (
 	"crypto/hmac"
@@ -26,9 +26,9 @@ import (
 	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 )
 
-// sealer encrypts records. The record's storage key is its place, so that a
+// Sealer encrypts records. The record's storage key is its place, so that a
 // record can't be put in another mailbox's place.
-type sealer struct{ *seal.Keys }
+type Sealer struct{ *seal.Keys }
 
 // envelope is a sealed record as it is stored.
 type envelope struct {
@@ -40,13 +40,13 @@ type envelope struct {
 
 const sealAlg = "A256GCM"
 
-// errSealed is a record that none of the configured keys opens. The record
+// ErrSealed is a record that none of the configured keys opens. The record
 // is left as it is.
-var errSealed = errors.New("sealed record cannot be opened")
+var ErrSealed = errors.New("sealed record cannot be opened")
 
-// newSealer makes a sealer of 32-byte keys in base64 or hex. Without keys it
+// NewSealer makes a sealer of 32-byte keys in base64 or hex. Without keys it
 // is nil.
-func newSealer(keys []string) (*sealer, error) {
+func NewSealer(keys []string) (*Sealer, error) {
 	if len(keys) == 0 {
 		return nil, nil
 	}
@@ -58,18 +58,18 @@ func newSealer(keys []string) (*sealer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &sealer{k}, nil
+	return &Sealer{k}, nil
 }
 
-func (s *sealer) seal(storageKey string, plain []byte) ([]byte, error) {
+func (s *Sealer) seal(storageKey string, plain []byte) ([]byte, error) {
 	id, nonce, data := s.Seal(plain, []byte(storageKey))
 	return json.Marshal(envelope{Alg: sealAlg, KeyID: id, Nonce: nonce, Data: data})
 }
 
-func (s *sealer) open(storageKey string, b []byte) ([]byte, error) {
+func (s *Sealer) open(storageKey string, b []byte) ([]byte, error) {
 	var e envelope
 	if err := json.Unmarshal(b, &e); err != nil || e.Alg != sealAlg {
-		return nil, fmt.Errorf("%w: unknown format", errSealed)
+		return nil, fmt.Errorf("%w: unknown format", ErrSealed)
 	}
 	var keys *seal.Keys
 	if s != nil {
@@ -78,9 +78,9 @@ func (s *sealer) open(storageKey string, b []byte) ([]byte, error) {
 	plain, err := keys.Open(e.KeyID, e.Nonce, e.Data, []byte(storageKey))
 	switch {
 	case errors.Is(err, seal.ErrAltered):
-		return nil, fmt.Errorf("%w: %w: %w", errDamaged, errSealed, err)
+		return nil, fmt.Errorf("%w: %w: %w", errDamaged, ErrSealed, err)
 	case err != nil:
-		return nil, fmt.Errorf("%w: %w (it was sealed with key %s)", errSealed, err, authserver.Sanitize(e.KeyID))
+		return nil, fmt.Errorf("%w: %w (it was sealed with key %s)", ErrSealed, err, authserver.Sanitize(e.KeyID))
 	}
 	return plain, nil
 }

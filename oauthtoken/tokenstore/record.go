@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package oauthtoken
+package tokenstore
 
 import (
 	"crypto/rand"
@@ -33,10 +33,10 @@ import (
 
 const recordVersion = 1
 
-// record is what the store holds of one account. The access token is there
+// Record is what the store holds of one account. The access token is there
 // so that restarts stay warm and two processes share one request; it adds no
 // secret to a record that holds the refresh token, which is the stronger one.
-type record struct {
+type Record struct {
 	Version int `json:"version"`
 	// Seq counts the writes: of two records the one with more is newer.
 	Seq uint64 `json:"seq"`
@@ -65,12 +65,12 @@ type record struct {
 	Expiry      time.Time `json:"expiry,omitzero"`
 	Obtained    time.Time `json:"obtained,omitzero"`
 	// Access are the access tokens for other scopes than the provider's own.
-	Access map[string]storedAccess `json:"access,omitempty"`
+	Access map[string]StoredAccess `json:"access,omitempty"`
 	// Rotates says that the server has issued a new refresh token before.
 	Rotates bool `json:"rotates,omitempty"`
 	// Spares are consents of other accounts of the mailbox, kept until the
 	// one above has proved good.
-	Spares []spare `json:"spares,omitempty"`
+	Spares []Spare `json:"spares,omitempty"`
 	// Taken are fingerprints of the refresh tokens of the accounts whose own
 	// records became part of this one, until those are deleted: what is left
 	// of them is no consent of its own.
@@ -82,35 +82,35 @@ type record struct {
 	RefreshExpires time.Time `json:"refresh_expires,omitzero"`
 
 	// Failed is why a human is needed; nil otherwise.
-	Failed *recordError `json:"failed,omitempty"`
+	Failed *RecordError `json:"failed,omitempty"`
 	// Refused is a configured seed that the server refused. The token above
 	// is of another consent, and is left alone.
-	Refused *refusedSeed `json:"refused,omitempty"`
+	Refused *RefusedSeed `json:"refused,omitempty"`
 }
 
-// storedAccess is an access token at rest.
-type storedAccess struct {
+// StoredAccess is an access token at rest.
+type StoredAccess struct {
 	AccessToken string    `json:"access_token"`
 	Obtained    time.Time `json:"obtained,omitzero"`
 	Expiry      time.Time `json:"expiry,omitzero"`
 }
 
-// spare is a consent that is not in use.
-type spare struct {
+// Spare is a consent that is not in use.
+type Spare struct {
 	Account      string   `json:"account"`
 	ClientID     string   `json:"client_id,omitempty"`
 	RefreshToken string   `json:"refresh_token"`
 	Seeds        []string `json:"seeds,omitempty"`
 }
 
-// refusedSeed is a seed that is not asked for again.
-type refusedSeed struct {
+// RefusedSeed is a seed that is not asked for again.
+type RefusedSeed struct {
 	Seed string `json:"seed"` // fingerprint
-	recordError
+	RecordError
 }
 
-// recordError is an Error at rest.
-type recordError struct {
+// RecordError is an Error at rest.
+type RecordError struct {
 	// ClientID is who was refused: another client may fare better.
 	ClientID    string    `json:"client_id,omitempty"`
 	Code        string    `json:"code,omitempty"`
@@ -120,11 +120,11 @@ type recordError struct {
 	At          time.Time `json:"at,omitzero"`
 }
 
-// maxSeeds bounds the history of fingerprints.
-const maxSeeds = 16
+// MaxSeeds bounds the history of fingerprints.
+const MaxSeeds = 16
 
-// fingerprint is a salted digest of a seed token.
-func fingerprint(seed string) string {
+// Fingerprint is a salted digest of a seed token.
+func Fingerprint(seed string) string {
 	var salt [8]byte
 	_, _ = rand.Read(salt[:])
 	return fingerprintWith(salt[:], seed)
@@ -146,43 +146,44 @@ func fingerprintMatches(fp, seed string) bool {
 	return subtle.ConstantTimeCompare([]byte(fingerprintWith(salt, seed)), []byte(fp)) == 1
 }
 
-// seedIs says how a configured seed stands to the record.
-type seedIs uint8
+// SeedIs says how a configured seed stands to the record.
+type SeedIs uint8
 
 const (
-	seedCurrent seedIs = iota // the record descends from it, or there is none
-	seedOld                   // the record descends from a later one
-	seedNew                   // never seen: a new consent
+	SeedCurrent SeedIs = iota // the record descends from it, or there is none
+	SeedOld                   // the record descends from a later one
+	SeedNew                   // never seen: a new consent
 )
 
-func (r *record) seedIs(seed string) seedIs {
+// SeedIs reports what a configured seed is to the record.
+func (r *Record) SeedIs(seed string) SeedIs {
 	if seed == "" || len(r.Seeds) == 0 && r.Login {
 		// A configured seed that was there before the login is no newer
 		// than the login.
-		return seedCurrent
+		return SeedCurrent
 	}
 	for i, fp := range slices.Backward(r.Seeds) {
 		if fingerprintMatches(fp, seed) {
 			if i == len(r.Seeds)-1 {
-				return seedCurrent
+				return SeedCurrent
 			}
-			return seedOld
+			return SeedOld
 		}
 	}
-	return seedNew
+	return SeedNew
 }
 
-// refused returns why the server does not want this seed from this client.
-func (r *record) refused(seed, clientID string) *authserver.Error {
+// Refuses returns why the server does not want this seed from this client.
+func (r *Record) Refuses(seed, clientID string) *authserver.Error {
 	if r.Refused == nil || r.Refused.ClientID != clientID || !fingerprintMatches(r.Refused.Seed, seed) {
 		return nil
 	}
-	return r.Refused.error()
+	return r.Refused.Err()
 }
 
-// login makes a refresh token that a human has just consented to the
+// LoggedIn makes a refresh token that a human has just consented to the
 // record's. Configured seeds seen so far are older than it.
-func (r *record) login(refresh, clientID string, now time.Time) {
+func (r *Record) LoggedIn(refresh, clientID string, now time.Time) {
 	if r.Refused != nil {
 		r.Seeds = append(r.Seeds, r.Refused.Seed)
 	}
@@ -193,38 +194,39 @@ func (r *record) login(refresh, clientID string, now time.Time) {
 	r.Failed, r.Refused = nil, nil
 }
 
-// addSeed makes seed the one that the record descends from.
-func (r *record) addSeed(seed string) {
+// AddSeed makes seed the one that the record descends from.
+func (r *Record) AddSeed(seed string) {
 	r.Seeds = slices.DeleteFunc(r.Seeds, func(fp string) bool { return fingerprintMatches(fp, seed) })
-	if len(r.Seeds) >= maxSeeds {
-		r.Seeds = r.Seeds[len(r.Seeds)-maxSeeds+1:]
+	if len(r.Seeds) >= MaxSeeds {
+		r.Seeds = r.Seeds[len(r.Seeds)-MaxSeeds+1:]
 	}
-	r.Seeds = append(r.Seeds, fingerprint(seed))
+	r.Seeds = append(r.Seeds, Fingerprint(seed))
 }
 
-func (r *record) clone() *record {
+// Clone returns a copy that can be changed.
+func (r *Record) Clone() *Record {
 	c := *r
 	c.Seeds, c.Spares, c.Access, c.Taken = slices.Clone(r.Seeds), slices.Clone(r.Spares), maps.Clone(r.Access), maps.Clone(r.Taken)
 	return &c
 }
 
-// take notes that the record of an account has become part of this one.
-func (r *record) take(account string, old *record) {
+// Take notes that the record of an account has become part of this one.
+func (r *Record) Take(account string, old *Record) {
 	if r.Taken == nil {
 		r.Taken = map[string]string{}
 	}
-	r.Taken[account] = fingerprint(old.RefreshToken)
+	r.Taken[account] = Fingerprint(old.RefreshToken)
 }
 
-// took reports whether an account's record is part of this one already.
-func (r *record) took(account string, old *record) bool {
+// Took reports whether an account's record is part of this one already.
+func (r *Record) Took(account string, old *Record) bool {
 	fp, ok := r.Taken[account]
 	return ok && fingerprintMatches(fp, old.RefreshToken)
 }
 
-// owner is whose record it is: the mailbox, or in records of an earlier
+// Whose is whose record it is: the mailbox, or in records of an earlier
 // version the account.
-func (r *record) owner() string {
+func (r *Record) Whose() string {
 	if r.Mailbox != "" {
 		return r.Mailbox
 	}
@@ -237,23 +239,23 @@ var errDamaged = errors.New("the token record is damaged")
 
 // placed reports what is wrong with a record that lies at another's place: a
 // grant must never serve another mailbox, sealed or not.
-func (r *record) placed(key string) error {
-	at := storageKey(r.Provider, r.owner())
+func (r *Record) placed(key string) error {
+	at := StorageKey(r.Provider, r.Whose())
 	if path.Base(at) != path.Base(key) || r.Provider != "" && path.Dir(at) != path.Dir(key) {
-		return fmt.Errorf("%w: it belongs to another mailbox or provider (%s)", errDamaged, authserver.Sanitize(r.Provider+" "+r.owner()))
+		return fmt.Errorf("%w: it belongs to another mailbox or provider (%s)", errDamaged, authserver.Sanitize(r.Provider+" "+r.Whose()))
 	}
 	return nil
 }
 
-// decodeRecord reads a record, sealed or not.
-func decodeRecord(s *sealer, storageKey string, b []byte) (*record, error) {
+// DecodeRecord reads a record, sealed or not.
+func DecodeRecord(s *Sealer, storageKey string, b []byte) (*Record, error) {
 	if isSealed(b) {
 		var err error
 		if b, err = s.open(storageKey, b); err != nil {
 			return nil, err
 		}
 	}
-	r := new(record)
+	r := new(Record)
 	if err := json.Unmarshal(b, r); err != nil {
 		// The decoder's message may quote the content.
 		return nil, fmt.Errorf("%w: it is not valid JSON", errDamaged)
@@ -271,11 +273,46 @@ func isSealed(b []byte) bool {
 	return json.Unmarshal(b, &probe) == nil && probe.Alg != ""
 }
 
-func encodeRecord(s *sealer, storageKey string, r *record) ([]byte, error) {
+// EncodeRecord returns what is stored, sealed where there is a sealer.
+func EncodeRecord(s *Sealer, storageKey string, r *Record) ([]byte, error) {
 	r.Version = recordVersion
 	b, err := json.Marshal(r)
 	if err != nil || s == nil {
 		return b, err
 	}
 	return s.seal(storageKey, b)
+}
+
+// AccessFor returns the stored access token of a set of scopes.
+func (r *Record) AccessFor(key string) (token string, obtained, expiry time.Time) {
+	if key == "" {
+		if r.Obtained.IsZero() { // of an earlier version
+			return r.AccessToken, r.LastRefresh, r.Expiry
+		}
+		return r.AccessToken, r.Obtained, r.Expiry
+	}
+	a := r.Access[key]
+	return a.AccessToken, a.Obtained, a.Expiry
+}
+
+// SetAccess keeps an access token, and drops those that have expired.
+func (r *Record) SetAccess(key, token string, obtained, expiry time.Time) {
+	for k, a := range r.Access {
+		if a.Expiry.Before(obtained) {
+			delete(r.Access, k)
+		}
+	}
+	if key == "" {
+		r.AccessToken, r.Expiry, r.Obtained = token, expiry, obtained
+		return
+	}
+	if r.Access == nil {
+		r.Access = map[string]StoredAccess{}
+	}
+	r.Access[key] = StoredAccess{AccessToken: token, Obtained: obtained, Expiry: expiry}
+}
+
+// Err is why a human is needed, as it was told first.
+func (r *RecordError) Err() *authserver.Error {
+	return &authserver.Error{Code: r.Code, Reason: r.Reason, Subtype: r.Subtype, Description: r.Description, Class: authserver.ClassReauth}
 }

@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package oauthtoken
+package tokenstore
 
 import (
 	"strings"
@@ -20,19 +20,19 @@ import (
 )
 
 func FuzzRecord(f *testing.F) {
-	s, _ := newSealer([]string{strings.Repeat("a1", 32)})
-	good, _ := encodeRecord(s, "k", &record{Subject: "a", RefreshToken: "r", Seeds: []string{"00$11"}})
-	plain, _ := encodeRecord(nil, "k", &record{Subject: "a", RefreshToken: "r"})
+	s, _ := NewSealer([]string{strings.Repeat("a1", 32)})
+	good, _ := EncodeRecord(s, "k", &Record{Subject: "a", RefreshToken: "r", Seeds: []string{"00$11"}})
+	plain, _ := EncodeRecord(nil, "k", &Record{Subject: "a", RefreshToken: "r"})
 	for _, b := range [][]byte{good, plain, []byte(`{"alg":"A256GCM","kid":"","nonce":"AA==","data":""}`), []byte(`{"version":1,"seeds":["$","zz$"]}`), nil} {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		for _, k := range []*sealer{s, nil} {
-			if r, err := decodeRecord(k, "k", b); err == nil {
-				r.seedIs("x")
-				r.refused("x", "c")
-				r.addSeed("x")
-				if r.seedIs("x") != seedCurrent {
+		for _, k := range []*Sealer{s, nil} {
+			if r, err := DecodeRecord(k, "k", b); err == nil {
+				r.SeedIs("x")
+				r.Refuses("x", "c")
+				r.AddSeed("x")
+				if r.SeedIs("x") != SeedCurrent {
 					t.Fatal("the seed just added is not the current one")
 				}
 			}

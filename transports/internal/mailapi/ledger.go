@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package graph
+package mailapi
 
 import (
 	"context"
@@ -40,11 +40,15 @@ const (
 // limiter's, which stores it. The requests under way, and who was asked to wait,
 // are kept here: across reloads, but no longer than the process.
 type ledger struct {
-	limits *limits.Local
-	gens   generation.Stack[*Transport]
+	gens generation.Stack[*Upstream]
+
+	// own is the limiter, unless the counts are those of another upstream.
+	ownMu sync.Mutex
+	own   *limits.Local
 
 	mu      sync.Mutex
 	boxes   map[string]*box
+	held    time.Time // no mailbox sends until then
 	sweepAt int
 }
 
@@ -53,48 +57,66 @@ var (
 	ledgers   = make(map[string]*ledger)
 )
 
-func newLedger(t *Transport) *ledger {
-	return &ledger{limits: limits.NewLocal(t.name, t.limits()), boxes: make(map[string]*box), sweepAt: 1024}
-}
+func newLedger() *ledger { return &ledger{boxes: make(map[string]*box), sweepAt: 1024} }
 
 // ledgerOf returns the ledger of an upstream.
-func ledgerOf(t *Transport) *ledger {
+func ledgerOf(name string) *ledger {
 	ledgersMu.Lock()
 	defer ledgersMu.Unlock()
-	l := ledgers[t.name]
+	l := ledgers[name]
 	if l == nil {
-		l = newLedger(t)
-		ledgers[t.name] = l
+		l = newLedger()
+		ledgers[name] = l
 	}
 	return l
 }
 
 // limits is what the limiter needs to know.
-func (t *Transport) limits() limits.Config {
-	return limits.Config{
-		Limits: accounts.Limits{
-			MaxConns: t.MaxConnsPerAccount, Rate: t.RatePerAccount, Messages: t.MessagesPerAccount, Recipients: t.RecipientsPerAccount,
-		},
-		Storage: t.storage,
-		Logger:  t.logger,
+func (u *Upstream) limits() limits.Config {
+	return limits.Config{Limits: u.Limits, Storage: u.Storage, Logger: u.Logger}
+}
+
+// limiter returns what counts for u: the limiter of the upstream whose ledger it
+// shares, which is nil as long as that has not started, or its own.
+func (l *ledger) limiter(u *Upstream) limits.Limiter {
+	if u.shared != nil {
+		return u.shared.Limiter()
 	}
+	l.ownMu.Lock()
+	defer l.ownMu.Unlock()
+	if l.own == nil {
+		l.own = limits.NewLocal(u.name, u.limits())
+	}
+	return l.own
 }
 
-// attach puts the limits of t in force.
-func (l *ledger) attach(t *Transport) {
-	l.gens.Attach(t, func(bool) { l.limits.Configure(t.limits()) })
+// attach puts the limits of u in force.
+func (l *ledger) attach(u *Upstream) {
+	l.gens.Attach(u, func(bool) { l.enforce(u) })
 }
 
-// detach takes t back. With the last generation what is counted is stored; it
+// detach takes u back. With the last generation what is counted is stored; it
 // stays, should the upstream be configured again.
-func (l *ledger) detach(t *Transport) {
-	l.gens.Detach(t, func(now *Transport, last bool) {
-		if last {
-			l.limits.Shut()
+func (l *ledger) detach(u *Upstream) {
+	l.gens.Detach(u, func(now *Upstream, last bool) {
+		if !last {
+			l.enforce(now)
 			return
 		}
-		l.limits.Configure(now.limits())
+		l.ownMu.Lock()
+		own := l.own
+		l.ownMu.Unlock()
+		if own != nil {
+			own.Shut()
+		}
 	})
+}
+
+// enforce puts the limits of u in force where they are its own.
+func (l *ledger) enforce(u *Upstream) {
+	if u.shared == nil {
+		l.limiter(u).Configure(u.limits())
+	}
 }
 
 // box is one mailbox. The ledger's lock covers it: nothing under it waits.
@@ -134,6 +156,14 @@ func (l *ledger) box(a *accounts.Account) *box {
 	return b
 }
 
+// heldUntil is when the mailbox may send again; the caller holds the lock.
+func (l *ledger) heldUntil(b *box) time.Time {
+	if l.held.After(b.held) {
+		return l.held
+	}
+	return b.held
+}
+
 // sweep drops the mailboxes that have nothing to remember; the caller holds the
 // lock.
 func (l *ledger) sweep() {
@@ -149,14 +179,18 @@ func (l *ledger) sweep() {
 // enter waits for the limits and for a place of the mailbox, no longer than
 // max_wait. The limits come first: a message that waits for its account's own
 // must not keep a place from those of others.
-func (l *ledger) enter(ctx context.Context, t *Transport, a *accounts.Account) (*place, time.Duration, error) {
+func (l *ledger) enter(ctx context.Context, u *Upstream, a *accounts.Account) (*place, time.Duration, error) {
 	start := time.Now()
-	deadline := start.Add(time.Duration(t.MaxWait))
+	deadline := start.Add(u.MaxWait)
+	lim := l.limiter(u)
+	if lim == nil {
+		return nil, 0, relay.ReplyNoConnection
+	}
 	l.mu.Lock()
 	b := l.box(a)
-	if b.held.After(deadline) {
+	if held := l.heldUntil(b); held.After(deadline) {
 		l.mu.Unlock()
-		return nil, 0, replyHeld(b.held.Sub(start))
+		return nil, 0, replyHeld(held.Sub(start))
 	}
 	queued := len(b.queue)
 	if queued >= maxWaiting {
@@ -166,9 +200,9 @@ func (l *ledger) enter(ctx context.Context, t *Transport, a *accounts.Account) (
 	b.reserving++
 	l.mu.Unlock()
 
-	p := &place{l: l, b: b, acct: l.limits.Account(boxKey(a), a.Name, a.Limits)}
+	p := &place{l: l, b: b, acct: lim.Account(boxKey(a), strings.ToLower(a.Name), a.Limits)}
 	var err error
-	p.slot, err = p.acct.Reserve(ctx, limits.Request{MaxWait: time.Duration(t.MaxWait), MaxWaiting: maxWaiting - queued})
+	p.slot, err = p.acct.Reserve(ctx, limits.Request{MaxWait: u.MaxWait, MaxWaiting: maxWaiting - queued})
 	var reply *relay.Reply
 	if err != nil {
 		reply = limitReply(err)
@@ -176,7 +210,7 @@ func (l *ledger) enter(ctx context.Context, t *Transport, a *accounts.Account) (
 	l.mu.Lock()
 	b.reserving--
 	if reply == nil {
-		reply = l.wait(ctx, b, t.MaxConnsPerAccount, deadline)
+		reply = l.wait(ctx, b, u.Limits.MaxConns, deadline)
 	}
 	l.mu.Unlock()
 	if reply != nil {
@@ -197,11 +231,11 @@ func (l *ledger) wait(ctx context.Context, b *box, places int, deadline time.Tim
 		now := time.Now()
 		until := deadline
 		if b.queue[0] == w {
-			switch {
-			case b.held.After(deadline):
-				return replyHeld(b.held.Sub(now))
-			case b.held.After(now):
-				until = b.held
+			switch held := l.heldUntil(b); {
+			case held.After(deadline):
+				return replyHeld(held.Sub(now))
+			case held.After(now):
+				until = held
 			case b.busy < places:
 				b.busy++
 				return nil
@@ -266,20 +300,24 @@ func (p *place) recipient(ctx context.Context) *relay.Reply {
 }
 
 // leave gives the place back. A message that was not sent does not count.
-func (p *place) leave(out outcome) {
-	if out.hold > 0 {
+func (p *place) leave(out Outcome) {
+	if out.Hold > 0 {
 		p.l.mu.Lock()
-		if until := time.Now().Add(out.hold); until.After(p.b.held) {
-			p.b.held = until
+		held := &p.b.held
+		if out.HoldAll {
+			held = &p.l.held
+		}
+		if until := time.Now().Add(out.Hold); until.After(*held) {
+			*held = until
 		}
 		p.l.mu.Unlock()
 	}
-	if out.unknown {
+	if out.Unknown {
 		// The provider may count it until then.
 		time.AfterFunc(lingering, func() { p.end(true) })
 		return
 	}
-	p.end(out.sent)
+	p.end(out.Sent)
 }
 
 func (p *place) end(sent bool) {
@@ -307,11 +345,15 @@ func (l *ledger) fill(st *relay.UpstreamStatus) {
 }
 
 // account adds what is left to an account.
-func (l *ledger) account(a *accounts.Account, st *relay.AccountStatus) {
-	acct := l.limits.Account(boxKey(a), a.Name, a.Limits)
+func (l *ledger) account(u *Upstream, a *accounts.Account, st *relay.AccountStatus) {
+	lim := l.limiter(u)
+	if lim == nil {
+		return
+	}
+	acct := lim.Account(boxKey(a), strings.ToLower(a.Name), a.Limits)
 	defer acct.Close()
 	counted := acct.Status(context.Background())
-	st.MaxConns, st.Concurrency = counted.MaxConns, counted.MaxConns
+	st.MaxConns, st.Concurrency = u.Limits.MaxConns, u.Limits.MaxConns
 	for _, c := range counted.Limits {
 		s := relay.LimitStatus{Counts: c.Counts, Limit: c.Limit, Used: c.Used, Remaining: c.Remaining}
 		if c.Next > 0 {
@@ -327,8 +369,7 @@ func (l *ledger) account(a *accounts.Account, st *relay.AccountStatus) {
 		return
 	}
 	st.Connections.Busy, st.Waiting = b.busy, b.reserving+len(b.queue)
-	if b.held.After(time.Now()) {
-		held := b.held
+	if held := l.heldUntil(b); held.After(time.Now()) {
 		st.LoginsResume = &held
 	}
 }

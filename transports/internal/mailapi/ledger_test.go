@@ -12,9 +12,10 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package graph
+package mailapi
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -22,7 +23,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 
@@ -31,18 +31,22 @@ import (
 )
 
 // limited is a transport of which only the limits are used.
-func limited(t *testing.T, cfg Transport) *Transport {
+func limited(t *testing.T, cfg *Upstream) *Upstream {
 	t.Helper()
-	if err := cfg.fill(); err != nil {
-		t.Fatal(err)
-	}
+	cfg.Limits.MaxConns = cmp.Or(cfg.Limits.MaxConns, 4)
+	cfg.MaxWait = cmp.Or(cfg.MaxWait, 30*time.Second)
 	cfg.name = t.Name()
-	return &cfg
+	return cfg
 }
 
-func enter(t *testing.T, tr *Transport) (*place, error) {
+// mailbox is the account of these tests.
+func mailbox() *accounts.Account {
+	return &accounts.Account{Record: accounts.Record{Name: "box@example.com", Mailbox: "box@example.com"}}
+}
+
+func enter(t *testing.T, tr *Upstream) (*place, error) {
 	t.Helper()
-	p, _, err := newLedger(tr).enter(t.Context(), tr, mailbox())
+	p, _, err := newLedger().enter(t.Context(), tr, mailbox())
 	return p, err
 }
 
@@ -50,8 +54,8 @@ func enter(t *testing.T, tr *Transport) (*place, error) {
 // a clear answer keeps its place for a minute.
 func TestFourAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tr := limited(t, Transport{MaxWait: caddy.Duration(10 * time.Minute)})
-		l := newLedger(tr)
+		tr := limited(t, &Upstream{MaxWait: 10 * time.Minute})
+		l := newLedger()
 		var places []*place
 		for range 4 {
 			p, waited, err := l.enter(t.Context(), tr, mailbox())
@@ -71,11 +75,11 @@ func TestFourAtATime(t *testing.T) {
 			}()
 		}
 		time.Sleep(time.Second)
-		places[0].leave(outcome{sent: true})
+		places[0].leave(Outcome{Sent: true})
 		if waited := <-got; waited != time.Second {
 			t.Errorf("the fifth waited %v", waited)
 		}
-		places[1].leave(outcome{unknown: true})
+		places[1].leave(Outcome{Unknown: true})
 		if waited := <-got; waited != time.Second+lingering {
 			t.Errorf("the sixth waited %v", waited)
 		}
@@ -86,25 +90,25 @@ func TestFourAtATime(t *testing.T) {
 // for its turn or is refused with the time.
 func TestRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tr := limited(t, Transport{RatePerAccount: accounts.Rate{Count: 2, Per: time.Minute}, MaxWait: caddy.Duration(30 * time.Second)})
-		l := newLedger(tr)
-		try := func(out outcome) (time.Duration, error) {
+		tr := limited(t, &Upstream{Limits: accounts.Limits{Rate: accounts.Rate{Count: 2, Per: time.Minute}}, MaxWait: 30 * time.Second})
+		l := newLedger()
+		try := func(out Outcome) (time.Duration, error) {
 			p, waited, err := l.enter(t.Context(), tr, mailbox())
 			if err == nil {
 				p.leave(out)
 			}
 			return waited, err
 		}
-		for _, out := range []outcome{{}, {sent: true}, {}, {unknown: true}} {
+		for _, out := range []Outcome{{}, {Sent: true}, {}, {Unknown: true}} {
 			if waited, err := try(out); err != nil || waited != 0 {
 				t.Fatal(waited, err)
 			}
 		}
-		if _, err := try(outcome{sent: true}); err == nil || err.Error() != "451 4.7.1 Message rate used up, next slot in 60 s" {
+		if _, err := try(Outcome{Sent: true}); err == nil || err.Error() != "451 4.7.1 Message rate used up, next slot in 60 s" {
 			t.Errorf("%v", err)
 		}
 		time.Sleep(40 * time.Second)
-		if waited, err := try(outcome{sent: true}); err != nil || waited != 20*time.Second {
+		if waited, err := try(Outcome{Sent: true}); err != nil || waited != 20*time.Second {
 			t.Errorf("waited %v, %v", waited, err)
 		}
 	})
@@ -112,13 +116,13 @@ func TestRate(t *testing.T) {
 
 func TestHold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tr := limited(t, Transport{MaxWait: caddy.Duration(time.Second)})
-		l := newLedger(tr)
+		tr := limited(t, &Upstream{MaxWait: time.Second})
+		l := newLedger()
 		p, _, err := l.enter(t.Context(), tr, mailbox())
 		if err != nil {
 			t.Fatal(err)
 		}
-		p.leave(outcome{hold: time.Minute})
+		p.leave(Outcome{Hold: time.Minute})
 		_, _, err = l.enter(t.Context(), tr, mailbox())
 		if err == nil || !strings.HasPrefix(err.Error(), "451 4.7.1") || !strings.Contains(err.Error(), "60 s") {
 			t.Errorf("%v", err)
@@ -131,7 +135,7 @@ func TestHold(t *testing.T) {
 }
 
 func TestRecipientLimit(t *testing.T) {
-	tr := limited(t, Transport{RecipientsPerAccount: accounts.Rate{Count: 2, Per: time.Hour}})
+	tr := limited(t, &Upstream{Limits: accounts.Limits{Recipients: accounts.Rate{Count: 2, Per: time.Hour}}})
 	p, err := enter(t, tr)
 	if err != nil {
 		t.Fatal(err)
@@ -141,9 +145,9 @@ func TestRecipientLimit(t *testing.T) {
 			t.Errorf("recipient %d: %v", i, reply)
 		}
 	}
-	p.leave(outcome{})
+	p.leave(Outcome{})
 	var st relay.AccountStatus
-	p.l.account(mailbox(), &st)
+	p.l.account(tr, mailbox(), &st)
 	for _, limit := range st.Limits {
 		if limit.Used != 0 {
 			t.Errorf("%d %s count that were not sent", limit.Used, limit.Counts)
@@ -157,8 +161,8 @@ func TestRecipientLimit(t *testing.T) {
 // TestGivenUp holds that a client that goes leaves no place behind.
 func TestGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tr := limited(t, Transport{MaxConnsPerAccount: 1})
-		l := newLedger(tr)
+		tr := limited(t, &Upstream{Limits: accounts.Limits{MaxConns: 1}})
+		l := newLedger()
 		p, _, err := l.enter(t.Context(), tr, mailbox())
 		if err != nil {
 			t.Fatal(err)
@@ -183,9 +187,9 @@ func TestRestart(t *testing.T) {
 			storage := &certmagic.FileStorage{Path: t.TempDir()}
 			sent := 0
 			for _, n := range []int{3, limit + 1} {
-				tr := limited(t, Transport{MessagesPerAccount: accounts.Rate{Count: limit, Per: 24 * time.Hour}, MaxWait: caddy.Duration(10 * time.Second)})
-				tr.storage, tr.logger = storage, zap.NewNop()
-				l := newLedger(tr)
+				tr := limited(t, &Upstream{Limits: accounts.Limits{Messages: accounts.Rate{Count: limit, Per: 24 * time.Hour}}, MaxWait: 10 * time.Second})
+				tr.Storage, tr.Logger = storage, zap.NewNop()
+				l := newLedger()
 				l.attach(tr)
 				for range n {
 					p, _, err := l.enter(t.Context(), tr, mailbox())
@@ -198,7 +202,7 @@ func TestRestart(t *testing.T) {
 					if reply := p.recipient(t.Context()); reply != nil {
 						t.Fatal(reply)
 					}
-					p.leave(outcome{sent: true})
+					p.leave(Outcome{Sent: true})
 					sent++
 				}
 				if !stays {
@@ -221,8 +225,8 @@ func TestRestart(t *testing.T) {
 // does not hold up another account of the mailbox.
 func TestOwnLimitKeepsNoPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tr := limited(t, Transport{MaxConnsPerAccount: 1, MaxWait: caddy.Duration(2 * time.Minute)})
-		l := newLedger(tr)
+		tr := limited(t, &Upstream{Limits: accounts.Limits{MaxConns: 1}, MaxWait: 2 * time.Minute})
+		l := newLedger()
 		slow := mailbox()
 		slow.Name, slow.Limits = "slow@example.com", &accounts.Limits{Rate: accounts.Rate{Count: 1, Per: time.Minute}}
 		send := func(a *accounts.Account) time.Duration {
@@ -231,7 +235,7 @@ func TestOwnLimitKeepsNoPlace(t *testing.T) {
 				t.Error(err)
 				return 0
 			}
-			p.leave(outcome{sent: true})
+			p.leave(Outcome{Sent: true})
 			return waited
 		}
 		send(slow)

@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package oauthtoken
+package tokenstore
 
 import (
 	"context"
@@ -66,11 +66,22 @@ type Swapper interface {
 var ErrChanged = errors.New("the record was changed by another process")
 
 // sealing is implemented by stores that have keys to seal records with.
-type sealing interface{ sealer() *sealer }
+type sealing interface{ Sealer() *Sealer }
+
+// StorageStore keeps tokens in Caddy's storage, whichever that is.
+type StorageStore struct {
+	// EncryptionKeys seal the records (AES-256-GCM). Each is 32 bytes in
+	// base64 or hex; placeholders such as {file./run/credentials/token.key}
+	// are resolved. The first seals, all of them open. Default: none,
+	// records are stored in the clear.
+	EncryptionKeys []string `json:"encryption_keys,omitempty"`
+
+	storeState
+}
 
 type storeState struct {
 	storage certmagic.Storage
-	seal    *sealer
+	seal    *Sealer
 }
 
 // CaddyModule returns the Caddy module information.
@@ -79,6 +90,11 @@ func (StorageStore) CaddyModule() caddy.ModuleInfo {
 		ID:  "oauth_tokens.stores.storage",
 		New: func() caddy.Module { return new(StorageStore) },
 	}
+}
+
+// NewStorageStore returns a store in a storage, without keys.
+func NewStorageStore(storage certmagic.Storage) *StorageStore {
+	return &StorageStore{storeState: storeState{storage: storage}}
 }
 
 // Provision resolves the keys. It doesn't touch the storage.
@@ -95,7 +111,7 @@ func (s *StorageStore) Provision(ctx caddy.Context) error {
 		keys[i] = v
 	}
 	var err error
-	if s.seal, err = newSealer(keys); err != nil {
+	if s.seal, err = NewSealer(keys); err != nil {
 		return err
 	}
 	s.storage = ctx.Storage()
@@ -130,22 +146,25 @@ func (s *StorageStore) List(ctx context.Context, prefix string) ([]string, error
 
 // Lock implements Store.
 func (s *StorageStore) Lock(ctx context.Context, key string) error {
-	return s.storage.Lock(ctx, lockName(key))
+	return s.storage.Lock(ctx, LockName(key))
 }
 
 // Unlock implements Store.
 func (s *StorageStore) Unlock(ctx context.Context, key string) error {
-	return s.storage.Unlock(ctx, lockName(key))
+	return s.storage.Unlock(ctx, LockName(key))
 }
 
-func (s *StorageStore) sealer() *sealer { return s.seal }
+// Sealer is what seals the records.
+func (s *StorageStore) Sealer() *Sealer { return s.seal }
 
-func lockName(key string) string { return "lock_" + key }
+// LockName is the lock of a record.
+func LockName(key string) string { return "lock_" + key }
 
-const storePrefix = "smtp/tokens"
+// Prefix is where all records are.
+const Prefix = "smtp/tokens"
 
-// storageKey is where one account's record is.
-func storageKey(provider, subject string) string {
+// StorageKey is where one account's record is.
+func StorageKey(provider, subject string) string {
 	sum := sha256.Sum256([]byte(subject))
 	dir := certmagic.StorageKeys.Safe(provider)
 	if dir != provider {
@@ -153,33 +172,34 @@ func storageKey(provider, subject string) string {
 		p := sha256.Sum256([]byte(provider))
 		dir += "-" + hex.EncodeToString(p[:4])
 	}
-	return path.Join(storePrefix, dir, hex.EncodeToString(sum[:]))
+	return path.Join(Prefix, dir, hex.EncodeToString(sum[:]))
 }
 
-// records reads and writes records in a store.
-type records struct {
-	store Store
-	seal  *sealer
+// Records reads and writes records in a store.
+type Records struct {
+	Store Store
+	Seal  *Sealer
 }
 
-func newRecords(s Store) *records {
-	r := &records{store: s}
+// NewRecords returns the records of a store.
+func NewRecords(s Store) *Records {
+	r := &Records{Store: s}
 	if k, ok := s.(sealing); ok {
-		r.seal = k.sealer()
+		r.Seal = k.Sealer()
 	}
 	return r
 }
 
-// load returns nil without an error where there is no record.
-func (r *records) load(ctx context.Context, key string) (*record, error) {
-	b, err := r.store.Load(ctx, key)
+// Load returns nil without an error where there is no record.
+func (r *Records) Load(ctx context.Context, key string) (*Record, error) {
+	b, err := r.Store.Load(ctx, key)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, storeError("reading", err)
+		return nil, StoreError("reading", err)
 	}
-	rec, err := decodeRecord(r.seal, key, b)
+	rec, err := DecodeRecord(r.Seal, key, b)
 	if err == nil {
 		err = rec.placed(key)
 	}
@@ -190,65 +210,66 @@ func (r *records) load(ctx context.Context, key string) (*record, error) {
 			Class: authserver.ClassDamaged, Err: err,
 		}
 	case err != nil:
-		return nil, storeError("reading", err)
+		return nil, StoreError("reading", err)
 	}
 	return rec, nil
 }
 
 // setAside keeps the bytes of a record that is about to be replaced and cannot
 // be read, for an operator to look at.
-func (r *records) setAside(ctx context.Context, key string) error {
-	b, err := r.store.Load(ctx, key)
+func (r *Records) setAside(ctx context.Context, key string) error {
+	b, err := r.Store.Load(ctx, key)
 	if err == nil {
-		err = r.store.Save(ctx, beside(key, "damaged"), b)
+		err = r.Store.Save(ctx, Beside(key, "damaged"), b)
 	}
 	if err != nil {
-		return storeError("setting aside in", err)
+		return StoreError("setting aside in", err)
 	}
 	return nil
 }
 
-// clear sets a damaged record aside and makes its place free.
-func (r *records) clear(ctx context.Context, key string) error {
+// Clear sets a damaged record aside and makes its place free.
+func (r *Records) Clear(ctx context.Context, key string) error {
 	if err := r.setAside(ctx, key); err != nil {
 		return err
 	}
-	if err := r.store.Delete(ctx, key); err != nil {
-		return storeError("deleting from", err)
+	if err := r.Store.Delete(ctx, key); err != nil {
+		return StoreError("deleting from", err)
 	}
 	return nil
 }
 
-// beside is a key that belongs to another one and is not in its directory.
-func beside(key, what string) string {
-	return storePrefix + "-" + what + strings.TrimPrefix(key, storePrefix)
+// Beside is a key that belongs to another one and is not in its directory.
+func Beside(key, what string) string {
+	return Prefix + "-" + what + strings.TrimPrefix(key, Prefix)
 }
 
-// saveTimeout bounds one write. It has nothing to do with whoever waits for
+// SaveTimeout bounds one write. It has nothing to do with whoever waits for
 // the token: once a token was rotated its record has to be written.
-const saveTimeout = 30 * time.Second
+const SaveTimeout = 30 * time.Second
 
-// swap writes a record. It fails with ErrChanged if the store can tell that the
+// Swap writes a record. It fails with ErrChanged if the store can tell that the
 // one in it is no longer the one with the number was.
-func (r *records) swap(key string, rec *record, was uint64) error {
-	b, err := encodeRecord(r.seal, key, rec)
+func (r *Records) Swap(key string, rec *Record, was uint64) error {
+	b, err := EncodeRecord(r.Seal, key, rec)
 	if err != nil {
-		return storeError("writing", err)
+		return StoreError("writing", err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), saveTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), SaveTimeout)
 	defer cancel()
-	if s, ok := r.store.(Swapper); ok {
+	if s, ok := r.Store.(Swapper); ok {
 		err = s.Swap(ctx, key, was, rec.Seq, b)
 	} else {
-		err = r.store.Save(ctx, key, b)
+		err = r.Store.Save(ctx, key, b)
 	}
 	if err != nil {
-		return storeError("writing", err)
+		return StoreError("writing", err)
 	}
 	return nil
 }
 
-func storeError(doing string, err error) *authserver.Error {
+// StoreError is the error of a store that failed.
+func StoreError(doing string, err error) *authserver.Error {
 	if e, ok := errors.AsType[*authserver.Error](err); ok && e.Class == authserver.ClassDamaged {
 		return e
 	}
