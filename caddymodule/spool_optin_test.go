@@ -136,12 +136,12 @@ func TestSpoolOptIn(t *testing.T) {
 		t.Fatal(err)
 	}
 	g.Sandbox.ClearFaults()
-	for _, m := range list {
-		if err := spool.Release(m.ID); err != nil {
-			t.Fatal(err)
+	await(t, "the delivery", func() bool {
+		for _, m := range spool.Messages("", "waiting") {
+			_ = spool.Release(m.ID) // it may be on its way by itself
 		}
-	}
-	await(t, "the delivery", func() bool { return int(g.Sandbox.MessageCount()) == kept && len(spool.Messages("", "")) == 0 })
+		return int(g.Sandbox.MessageCount()) == kept && len(spool.Messages("", "")) == 0
+	})
 	out := string(g.Do(t, "GET", "/metrics", "").Body)
 	for _, want := range []string{
 		fmt.Sprintf(`caddy_smtp_spool_results_total{result="sent",spool="spool"} %d`, kept),

@@ -19,8 +19,8 @@ import "github.com/caddymail/mailgateway/internal/seal"
 // SealKeys returns the keys that the records are sealed with, for others that
 // keep what is as secret (the spool). They are nil without any.
 func (a *App) SealKeys() *seal.Keys {
-	if a.records == nil || a.records.seal == nil {
+	if a.records == nil || a.records.Seal == nil {
 		return nil
 	}
-	return a.records.seal.Keys
+	return a.records.Seal.Keys
 }

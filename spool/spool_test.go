@@ -46,6 +46,7 @@ type provider struct {
 	mu    sync.Mutex
 	down  bool
 	got   map[string]int
+	order []string
 	reply *relay.Reply // to the message; nil: accepted
 }
 
@@ -93,6 +94,7 @@ func (tx *providerTx) Data(_ context.Context, r io.Reader) (relay.Reply, error) 
 		return relay.Reply{}, tx.p.reply
 	}
 	tx.p.got[text]++
+	tx.p.order = append(tx.p.order, text)
 	return *relay.ReplyOK, nil
 }
 
