@@ -127,7 +127,7 @@ func TestDefaultsAreDocumented(t *testing.T) {
 // goes.
 func TestPresetsAreDocumented(t *testing.T) {
 	text := read(t, "configuration.md")
-	preset := regexp.MustCompile(`(?m)^\t"(\w+)": \{\n\t\tdial: "([^"]+)", tls: tls(StartTLS|Implicit)`)
+	preset := regexp.MustCompile(`(?m)^\t"(\w+)": \{\n\t\tdial: "([^"]+)", tls: smtpclient\.(StartTLS|Implicit)`)
 	all := preset.FindAllStringSubmatch(read(t, "../upstreampool/presets.go"), -1)
 	if len(all) < 7 {
 		t.Errorf("found only %d presets", len(all))

@@ -11,7 +11,7 @@
 // WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 // See the License for the specific language governing permissions and
 // limitations under the License.
-package upstreampool
+package smtpclient
 
 // records follows what comes through a TLS connection far enough to know whether
 // a record has come in part (RFC 8446 section 5.1): a type, a version and a

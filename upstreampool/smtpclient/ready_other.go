@@ -14,11 +14,11 @@
 
 //go:build !unix
 
-package upstreampool
+package smtpclient
 
 import "net"
 
-// readiness can't ask here: silent listens for a moment instead.
+// readiness can't ask here: Silent listens for a moment instead.
 type readiness struct{}
 
 func (*readiness) init(net.Conn) {}
