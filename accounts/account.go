@@ -60,12 +60,28 @@ type Record struct {
 	// connections. Default: the upstream's.
 	SourceIP string `json:"source_ip,omitempty"`
 
+	// Spool keeps what the provider does not take now and sends it later: `on`,
+	// `always` (250 at once, without waiting for the provider) or `off`.
+	// Default: the server's.
+	Spool string `json:"spool,omitempty"`
+
+	// Reports is the address that is told of kept messages that could not be
+	// delivered. Default: the spool's, or the message's sender.
+	Reports string `json:"reports,omitempty"`
+
 	// Paused refuses the account's logins and messages.
 	Paused bool `json:"paused,omitempty"`
 
 	// Labels are the operator's own; nothing depends on them.
 	Labels map[string]string `json:"labels,omitempty"`
 }
+
+// Values of a record's Spool, and of a server's.
+const (
+	SpoolOn     = "on"
+	SpoolAlways = "always"
+	SpoolOff    = "off"
+)
 
 // Limits are one account's own limits, as the provider counts them. A zero
 // field leaves the upstream's limit in force.

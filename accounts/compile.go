@@ -135,6 +135,19 @@ func Compile(r Record, source string) (*Account, error) {
 		}
 		a.sourceIP = ip.Unmap()
 	}
+	switch r.Spool {
+	case "", SpoolOn, SpoolAlways, SpoolOff:
+	default:
+		return fail("spool", fmt.Errorf("unrecognized value '%s', want %s, %s or %s", r.Spool, SpoolOn, SpoolAlways, SpoolOff))
+	}
+	if r.Reports != "" {
+		if err := checkText(r.Reports, maxNameLen, true); err != nil {
+			return fail("reports", err)
+		}
+		if at := strings.LastIndexByte(r.Reports, '@'); at <= 0 || at == len(r.Reports)-1 || strings.ContainsAny(r.Reports, " <>") {
+			return fail("reports", errors.New("want a mail address"))
+		}
+	}
 	if len(r.Labels) > maxLabels {
 		return fail("labels", fmt.Errorf("more than %d labels", maxLabels))
 	}

@@ -39,6 +39,8 @@ type View struct {
 	Senders   []string          `json:"senders,omitempty"`
 	Limits    *Limits           `json:"limits,omitempty"`
 	SourceIP  string            `json:"source_ip,omitempty"`
+	Spool     string            `json:"spool,omitempty"`
+	Reports   string            `json:"reports,omitempty"`
 	Paused    bool              `json:"paused"`
 	Labels    map[string]string `json:"labels,omitempty"`
 	Source    string            `json:"source,omitempty"`
@@ -62,6 +64,8 @@ func (r Record) Redacted() View {
 		Senders:         r.Senders,
 		Limits:          r.Limits,
 		SourceIP:        r.SourceIP,
+		Spool:           r.Spool,
+		Reports:         r.Reports,
 		Paused:          r.Paused,
 		Labels:          r.Labels,
 	}

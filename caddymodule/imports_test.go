@@ -38,7 +38,7 @@ var allowedImports = map[string][]string{
 	"relay":        {"accounts"},
 	"smtpapp":      {"accounts", "accounts/password", "internal/front", "internal/nearest", "internal/servertls", "relay", "smtpapp/smtpserver"},
 	"upstreampool": {"accounts", "explain", "grant", "internal/breaker", "internal/checkup", "internal/generation", "internal/nearest", "limits", "relay", "upstreampool/smtpclient"},
-	"oauthtoken":   {"explain", "grant", "internal/breaker", "internal/generation", "oauthtoken/authserver", "oauthtoken/tokenstore"},
+	"oauthtoken":   {"explain", "grant", "internal/breaker", "internal/generation", "internal/seal", "oauthtoken/authserver", "oauthtoken/tokenstore"},
 	"sandbox":      {"sandbox/webapi"},
 
 	// What a password is worth, for whatever knows names; and the accounts of

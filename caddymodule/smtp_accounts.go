@@ -159,6 +159,8 @@ func source(name string, module any) json.RawMessage {
 //			recipients <count>/<period>
 //		}
 //		source_ip     <address>
+//		spool         [on|always|off]
+//		reports       <address>
 //		paused
 //		label         <key> <value>
 //	}
@@ -180,6 +182,8 @@ func accountOptions(rec *accounts.Record) options {
 			},
 		},
 		"source_ip": text(&rec.SourceIP),
+		"spool":     spoolMode("account", &rec.Spool),
+		"reports":   text(&rec.Reports),
 		"paused":    boolean(&rec.Paused),
 		"label":     pair(&rec.Labels),
 	}

@@ -109,6 +109,7 @@ func serverOptions(srv *smtpapp.Server, legacy *bool) options {
 		"lf_only":           networks(&srv.LFOnly),
 		"strict":            boolean(&srv.Strict),
 		"envelope":          text(&srv.Envelope),
+		"spool":             spoolMode("server", &srv.Spool),
 		"command_timeout":   duration(&srv.CommandTimeout),
 		"login_timeout":     duration(&srv.LoginTimeout),
 		"body_idle_timeout": duration(&srv.BodyIdleTimeout),

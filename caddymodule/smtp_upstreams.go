@@ -36,6 +36,9 @@ func init() {
 // smtpUpstreamsOptions are those of the global option. Syntax:
 //
 //	smtp_upstreams {
+//		spool {
+//			...
+//		}
 //		upstream <name> [<preset>] {
 //			transport <kind> {
 //				...
@@ -47,6 +50,12 @@ func init() {
 func smtpUpstreamsOptions(app *upstreampool.App) options {
 	const what = "smtp_upstreams"
 	return options{
+		"spool": {
+			nested: func(d *caddyfile.Dispenser) (err error) {
+				app.SpoolRaw, err = parseOwnSpool(d)
+				return err
+			},
+		},
 		"upstream": {
 			many: true,
 			nested: func(d *caddyfile.Dispenser) error {

@@ -17,10 +17,13 @@ package caddymodule
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
+	"slices"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/spool"
 )
 
@@ -48,8 +51,16 @@ func parseSpool(d *caddyfile.Dispenser) (json.RawMessage, error) {
 	default:
 		return nil, malformed(d, "upstream", "transport", unexpectedArg(args[1]))
 	}
-	err := parseBlock(d, "spool", options{
-		"always":         boolean(&t.Always),
+	if err := parseBlock(d, "spool", spoolOptions(t)); err != nil {
+		return nil, err
+	}
+	return caddyconfig.JSONModuleObject(t, "transport", "spool", nil), nil
+}
+
+// spoolOptions are those of both kinds of spool.
+func spoolOptions(t *spool.Transport) options {
+	return options{
+		"always":         boolean(&t.AlwaysKeep),
 		"max_wait":       duration(&t.MaxWait),
 		"directory":      text(&t.Directory),
 		"encryption_key": list(&t.EncryptionKeys),
@@ -59,9 +70,47 @@ func parseSpool(d *caddyfile.Dispenser) (json.RawMessage, error) {
 		"min_free":       number(&t.MinFree),
 		"reports":        text(&t.Reports),
 		"hostname":       text(&t.Hostname),
-	})
-	if err != nil {
+	}
+}
+
+// parseOwnSpool reads the spool of servers and accounts that say `spool`. It has
+// the options of the transport but for the upstream, which is each account's own,
+// and `always`, which is theirs to say. Syntax:
+//
+//	spool {
+//		...
+//	}
+func parseOwnSpool(d *caddyfile.Dispenser) (json.RawMessage, error) {
+	if args := d.RemainingArgs(); len(args) > 0 {
+		return nil, malformed(d, "smtp_upstreams", "spool", fmt.Errorf("%w: a spool in front of one upstream is `upstream NAME { transport spool %s }`", unexpectedArg(args[0]), args[0]))
+	}
+	t := new(spool.Transport)
+	opts := spoolOptions(t)
+	delete(opts, "always")
+	if err := parseBlock(d, "spool", opts); err != nil {
 		return nil, err
 	}
-	return caddyconfig.JSONModuleObject(t, "transport", "spool", nil), nil
+	return caddyconfig.JSON(t, nil), nil
+}
+
+// spoolMode is what a server or an account says of the spool. Syntax:
+//
+//	spool [on|always|off]
+func spoolMode(what string, mode *string) option {
+	return option{
+		nested: func(d *caddyfile.Dispenser) error {
+			switch args := d.RemainingArgs(); len(args) {
+			case 0:
+				*mode = accounts.SpoolOn
+			case 1:
+				if !slices.Contains([]string{accounts.SpoolOn, accounts.SpoolAlways, accounts.SpoolOff}, args[0]) {
+					return malformed(d, what, "spool", fmt.Errorf("unrecognized value '%s', want on, always or off", args[0]))
+				}
+				*mode = args[0]
+			default:
+				return malformed(d, what, "spool", unexpectedArg(args[1]))
+			}
+			return nil
+		},
+	}
 }

@@ -137,3 +137,31 @@ type Holder interface {
 type Describer interface {
 	Describe() Info
 }
+
+// Spooler is an optional interface of an Upstream that can keep what it cannot
+// send now. The mode is that of accounts that have none of their own: `on`, or
+// `always` for those whose clients do not wait for the provider.
+type Spooler interface {
+	Spooled(mode string) (Upstream, error)
+}
+
+// Spool is an optional interface of a Transport that keeps mail and sends it
+// later. Always is the same spool for clients that do not wait for the provider.
+type Spool interface {
+	Transport
+	Always() Upstream
+}
+
+type behindKey struct{}
+
+// Behind marks what is sent for no client that waits: it stands behind the
+// account's other mail, and waits for no slot of a limit.
+func Behind(ctx context.Context) context.Context {
+	return context.WithValue(ctx, behindKey{}, true)
+}
+
+// IsBehind reports whether Behind marked the context.
+func IsBehind(ctx context.Context) bool {
+	behind, _ := ctx.Value(behindKey{}).(bool)
+	return behind
+}

@@ -21,6 +21,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/internal/front"
 	"github.com/caddymail/mailgateway/relay"
 )
@@ -41,13 +42,17 @@ func (p *point) current() *generation {
 
 // attach puts a server to work.
 func (a *App) attach(name string, srv *Server) error {
+	upstream, err := a.upstreamFor(srv)
+	if err != nil {
+		return err
+	}
 	g := &generation{
-		name: name, policy: srv.prov.policy, directory: a.directory, upstream: a.upstream,
+		name: name, policy: srv.prov.policy, directory: a.directory, upstream: upstream,
 		metrics: processMetrics, logger: a.logger, access: a.logger.Named("log.access"), tracing: a.tracing,
 		refusals: processRefusals, guard: processGuard,
 	}
-	g.single, _ = a.upstream.(relay.SingleFlight)
-	g.warmer, _ = a.upstream.(relay.Warmer)
+	g.single, _ = upstream.(relay.SingleFlight)
+	g.warmer, _ = upstream.(relay.Warmer)
 	at, err := front.Attach(g.newFront(), front.Listen{Addrs: srv.prov.addrs, Wrappers: srv.prov.wrappers})
 	if err != nil {
 		return err
@@ -56,6 +61,22 @@ func (a *App) attach(name string, srv *Server) error {
 	a.running = append(a.running, at)
 	a.mu.Unlock()
 	return nil
+}
+
+// upstreamFor returns the upstreams as the accounts of a server see them.
+func (a *App) upstreamFor(srv *Server) (relay.Upstream, error) {
+	if srv.Spool == "" || srv.Spool == accounts.SpoolOff {
+		return a.upstream, nil
+	}
+	s, ok := a.upstream.(relay.Spooler)
+	if !ok {
+		return nil, fmt.Errorf("spool: the smtp_upstreams app is a %T, which keeps no mail", a.upstream)
+	}
+	u, err := s.Spooled(srv.Spool)
+	if err != nil {
+		return nil, fmt.Errorf("spool: %w", err)
+	}
+	return u, nil
 }
 
 // newFront makes the generation known to the front.

@@ -30,7 +30,8 @@ import (
 
 // App accepts mail from clients that log in with a password of the gateway's,
 // and sends it through the account's upstream. A client hears 250 only after
-// the provider said 250; nothing is queued or stored.
+// the provider said 250; nothing is queued or stored but for servers and accounts
+// that say `spool`.
 type App struct {
 	// Hostname is the name the servers greet with, and the name their
 	// certificates are for. Default: the system's host name.
@@ -132,6 +133,11 @@ type Server struct {
 	// reply, two round trips a message) or `deferred` (one recipient per
 	// transaction, one round trip). Default: `faithful`.
 	Envelope string `json:"envelope,omitempty"`
+
+	// Spool keeps what the provider does not take now and sends it later, for
+	// accounts that do not say otherwise: `on`, `always` (250 at once, without
+	// waiting for the provider) or `off`. Default: `off`.
+	Spool string `json:"spool,omitempty"`
 
 	// CommandTimeout is how long a client may be silent between commands.
 	// Default: 5m (RFC 5321 section 4.5.3.2.7).

@@ -23,6 +23,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/internal/front"
 	"github.com/caddymail/mailgateway/smtpapp/smtpserver"
 )
@@ -150,6 +151,7 @@ func (s *Server) defaults() {
 	def(&s.MaxConnsPerIP, defaultMaxConnsPerIP)
 	def(&s.MaxConnsBeforeLogin, max(s.MaxConns/2, minGuests))
 	def(&s.Envelope, "faithful")
+	def(&s.Spool, accounts.SpoolOff)
 	def(&s.CommandTimeout, caddy.Duration(defaultCommandTimeout))
 	def(&s.LoginTimeout, caddy.Duration(defaultLoginTimeout))
 	def(&s.BodyIdleTimeout, caddy.Duration(defaultBodyIdleTimeout))
@@ -198,6 +200,11 @@ func (s *Server) check() error {
 	}
 	if _, ok := bareNewlines[s.BareNewline]; !ok {
 		return fmt.Errorf("bare_newline: unrecognized value '%s', want reject or normalize", s.BareNewline)
+	}
+	switch s.Spool {
+	case accounts.SpoolOff, accounts.SpoolOn, accounts.SpoolAlways:
+	default:
+		return fmt.Errorf("spool: unrecognized value '%s', want %s, %s or %s", s.Spool, accounts.SpoolOn, accounts.SpoolAlways, accounts.SpoolOff)
 	}
 	if s.Envelope != "faithful" && s.Envelope != "deferred" {
 		return fmt.Errorf("envelope: unrecognized value '%s', want faithful or deferred", s.Envelope)

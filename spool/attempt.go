@@ -17,6 +17,8 @@ package spool
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"time"
 
@@ -36,6 +38,17 @@ var delays = []time.Duration{
 	time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute, 30 * time.Minute, time.Hour,
 }
 
+// freshPause is how long an account's kept mail stands back when fresh mail of it
+// waits for the provider.
+const freshPause = 2 * time.Second
+
+// freshWaits reports whether messages of clients wait for the account's limits or
+// connections.
+func freshWaits(next relay.Transport, a *accounts.Account) bool {
+	r, ok := next.(relay.Reporter)
+	return ok && r.AccountStatus(a).Waiting > 0
+}
+
 // delayAfter is how long to wait after so many attempts, with a spread of a
 // tenth, and no less than the provider asked for.
 func delayAfter(attempts int, asked time.Duration) time.Duration {
@@ -51,8 +64,7 @@ func (e *engine) attempt(ctx context.Context, t *Transport, m *message) (until t
 	log := t.logger.With(zap.String("id", m.env.ID), zap.String("account", m.env.Account))
 	rec, bodyOf, err := e.store.openJournal(m.env.ID)
 	if err != nil {
-		e.hold(nil, m, "it cannot be read: "+err.Error(), log)
-		return time.Time{}
+		return e.unreadable(m, err, log)
 	}
 	defer rec.f.Close()
 	if now.Sub(m.env.Created) >= time.Duration(t.GiveUpAfter) {
@@ -62,18 +74,21 @@ func (e *engine) attempt(ctx context.Context, t *Transport, m *message) (until t
 	acct, ok := t.account(m.env.Account)
 	if !ok || acct.Paused {
 		// No attempt, and no line: there is nothing to note.
-		e.mu.Lock()
-		m.next = now.Add(delayAfter(1, 0))
-		m.reply = "the account is not there or paused"
-		e.mu.Unlock()
-		return m.next
+		return e.postpone(m, now.Add(delayAfter(1, 0)), "the account is not there or paused")
+	}
+	next, ok := t.behind(acct)
+	if !ok {
+		return e.postpone(m, now.Add(delayAfter(1, 0)), "the account's upstream is not configured")
+	}
+	if freshWaits(next, acct) {
+		return e.postpone(m, now.Add(freshPause), "")
 	}
 	// Written before it is tried: what kills the process is not tried for ever.
-	if err := e.note(rec, m, &line{At: now, Event: eventTry, Next: now.Add(delayAfter(m.attempts+1, 0))}); err != nil {
+	if err := e.note(rec, m, &line{At: now, Event: eventTry, Next: now.Add(delayAfter(m.tries()+1, 0))}); err != nil {
 		log.Error("spooled message not tried: its file cannot be written", zap.Error(err))
 		return now.Add(time.Minute)
 	}
-	res := t.deliver(ctx, acct, m, &bodyOf)
+	res := deliver(relay.Behind(ctx), next, acct, m, &bodyOf)
 	if ctx.Err() != nil && res.temporary() {
 		res.interrupted = true
 	}
@@ -93,8 +108,18 @@ type delivery struct {
 
 func (d *delivery) temporary() bool { return len(d.sent) == 0 && len(d.refused) == 0 }
 
-// deliver sends a message to the recipients that are not settled.
-func (t *Transport) deliver(ctx context.Context, acct *accounts.Account, m *message, rec *record) (d delivery) {
+// deliver sends a message to the recipients that are not settled. Providers that
+// know mailboxes only refuse the null sender, which a report should have (RFC
+// 3464 section 2): it goes out as the mailbox then.
+func deliver(ctx context.Context, next relay.Upstream, acct *accounts.Account, m *message, rec *record) delivery {
+	d := deliverFrom(ctx, next, acct, m, m.env.From, rec)
+	if m.env.Fallback != "" && len(d.refused) > 0 && len(d.sent) == 0 && d.damaged == nil {
+		return deliverFrom(ctx, next, acct, m, m.env.Fallback, rec)
+	}
+	return d
+}
+
+func deliverFrom(ctx context.Context, next relay.Upstream, acct *accounts.Account, m *message, from string, rec *record) (d delivery) {
 	start := time.Now()
 	defer func() { d.took = time.Since(start) }()
 	d.replies = make(map[int]string)
@@ -103,7 +128,7 @@ func (t *Transport) deliver(ctx context.Context, acct *accounts.Account, m *mess
 	if opts.Size > 0 {
 		opts.Size += int64(len(head))
 	}
-	tx, err := t.next.Begin(ctx, acct, m.env.From, &opts)
+	tx, err := next.Begin(ctx, acct, from, &opts)
 	if err != nil {
 		d.refuseAll(m, replyOf(err))
 		d.account = d.temporary()
@@ -186,9 +211,9 @@ func (e *engine) conclude(rec *record, bodyOf record, t *Transport, m *message, 
 		l.Event = eventSent
 	}
 	e.mu.Lock()
-	attempts := m.attempts
+	attempts, tries := m.attempts, m.tries()
 	e.mu.Unlock()
-	l.Next = now.Add(delayAfter(attempts, asked))
+	l.Next = now.Add(delayAfter(tries, asked))
 	if d.interrupted {
 		l.Next = now
 	}
@@ -199,16 +224,7 @@ func (e *engine) conclude(rec *record, bodyOf record, t *Transport, m *message, 
 	log.Info("spooled message tried", zap.Int("attempt", attempts), zap.Int("sent", len(d.sent)), zap.Int("refused", len(d.refused)),
 		zap.Int("recipients", len(m.env.Rcpts)), zap.Duration("duration", d.took), zap.String("reply", words), zap.Bool("settled", finished))
 	if err != nil {
-		// The provider may have it and the disk does not say so. This process
-		// does not send it again; the next one may.
-		log.Error("the result of a spooled message cannot be written: a restart may send it again", zap.Error(err))
-		if len(d.sent) > 0 {
-			e.mu.Lock()
-			m.apply(l)
-			m.held = "sent in part, and its file cannot be written"
-			e.mu.Unlock()
-		}
-		return now.Add(time.Minute)
+		return e.unnoted(m, l, err, log)
 	}
 	switch {
 	case len(d.sent) > 0:
@@ -265,10 +281,72 @@ func (e *engine) note(rec *record, m *message, l *line) error {
 		}
 		return e.store.fail(err)
 	}
+	// No failure of a sync is to be believed a second time, a full disk's neither:
+	// what was to be written may be gone from memory as well.
+	if err := rec.f.Sync(); err != nil {
+		return e.store.fail(fmt.Errorf("syncing a journal: %w", err))
+	}
 	e.mu.Lock()
 	m.apply(l)
 	e.mu.Unlock()
 	return nil
+}
+
+// unnoted is what follows when the result of an attempt cannot be written. The
+// provider may have the message and the disk does not say so: this process does
+// not send it again, the next one may.
+func (e *engine) unnoted(m *message, l *line, err error, log *zap.Logger) time.Time {
+	e.mu.Lock()
+	m.apply(l)
+	finished := m.finished()
+	if !finished && len(l.Sent) > 0 {
+		m.held = "sent in part, and its file cannot be written"
+	}
+	e.mu.Unlock()
+	if finished && e.store.illness() == nil {
+		// There is no room for the line. The removal needs none.
+		log.Warn("the result of a spooled message could not be written, and it is removed without", zap.Error(err))
+		e.drop(m, log)
+		return time.Time{}
+	}
+	log.Error("the result of a spooled message cannot be written: a restart may send it again", zap.Error(err))
+	if finished {
+		e.mu.Lock()
+		m.held = "settled, and its file cannot be written"
+		e.mu.Unlock()
+	}
+	return time.Now().Add(time.Minute)
+}
+
+// postpone looks at a message again later without an attempt, and so without a
+// line. With it waits the account.
+func (e *engine) postpone(m *message, next time.Time, why string) time.Time {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	m.next = next
+	if why != "" {
+		m.reply = why
+	}
+	return next
+}
+
+// unreadable is what follows when a message's file cannot be opened.
+func (e *engine) unreadable(m *message, err error, log *zap.Logger) time.Time {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		log.Error("spooled message forgotten: its file is gone")
+		e.store.release(m.size)
+		e.mu.Lock()
+		m.gone = true
+		e.mu.Unlock()
+		return time.Time{}
+	case errors.Is(err, errDamaged):
+		e.hold(nil, m, err.Error(), log)
+		return time.Time{}
+	}
+	// Too many open files, a key that is not there: it may pass.
+	log.Error("spooled message not tried: its file cannot be read", zap.Error(err))
+	return e.postpone(m, time.Now().Add(time.Minute), err.Error())
 }
 
 // hold keeps a message from being tried. Without a record it is held for as

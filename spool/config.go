@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -36,13 +37,14 @@ func init() {
 // Transport is an upstream in front of another, which keeps what that cannot
 // send now and sends it later.
 type Transport struct {
-	// Upstream is the name of the upstream that it sends through.
+	// Upstream is the name of the upstream that it sends through. Default: each
+	// account's own, for the spool of servers and accounts that say `spool`.
 	Upstream string `json:"upstream,omitempty"`
 
-	// Always answers 250 as soon as a message is durable, without waiting for
+	// AlwaysKeep answers 250 as soon as a message is durable, without waiting for
 	// the provider. Default: false: the client hears the provider's own word
 	// when there is one.
-	Always bool `json:"always,omitempty"`
+	AlwaysKeep bool `json:"always,omitempty"`
 
 	// MaxWait is how long a client waits for a connection of the upstream
 	// before its message is kept. Default: 10s.
@@ -54,7 +56,8 @@ type Transport struct {
 	Directory string `json:"directory,omitempty"`
 
 	// EncryptionKeys seal the messages with AES-256-GCM, each 32 octets in
-	// base64 or hex: the first seals, any opens. Default: none.
+	// base64 or hex: the first seals, any opens. Default: those of the token
+	// store; none if it has none.
 	EncryptionKeys []string `json:"encryption_keys,omitempty"`
 
 	// GiveUpAfter is the age at which a message is given up. Default: 24h.
@@ -73,24 +76,30 @@ type Transport struct {
 	MinFree float64 `json:"min_free,omitempty"`
 
 	// Reports is the address that is told of messages that could not be
-	// delivered. Default: the message's sender.
+	// delivered, where the account names none. Default: the message's sender.
 	Reports string `json:"reports,omitempty"`
 
 	// Hostname is the name of this host in the Received line of kept messages.
-	// Default: the system's host name.
+	// Default: the `smtp` app's, or the system's.
 	Hostname string `json:"hostname,omitempty"`
 
-	name    string
-	dir     string
-	fs      fileSystem
-	keys    *seal.Keys
-	logger  *zap.Logger
-	next    relay.Transport
-	started chan struct{} // closed by Attach
-	engine  *engine       // set before started is closed
-	lookup  accountSource
-	events  emitter
-	ctx     caddy.Context // for events alone: it ends with the configuration
+	name     string
+	siblings map[string]relay.Transport // without an upstream of its own
+	wanted   bool                       // it is configured, and begins with the process
+	dir      string
+	fs       fileSystem
+	keys     *seal.Keys
+	logger   *zap.Logger
+	next     relay.Transport
+	started  chan struct{} // closed by Attach
+
+	mu     sync.Mutex
+	engine *engine // nil: not attached yet
+	over   bool    // detached
+
+	lookup accountSource
+	events emitter
+	ctx    caddy.Context // for events alone: it ends with the configuration
 }
 
 // CaddyModule returns the Caddy module information.
@@ -117,6 +126,12 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("getting events app: %w", err)
 	}
 	t.events, _ = ev.(emitter)
+	if err := registerMetrics(ctx.GetMetricsRegistry()); err != nil {
+		return fmt.Errorf("registering metrics: %w", err)
+	}
+	if len(t.EncryptionKeys) == 0 {
+		t.keys = storeKeys(ctx)
+	}
 	repl := caddy.NewReplacer()
 	for i, key := range t.EncryptionKeys {
 		v, err := repl.ReplaceOrErr(key, true, true)
@@ -138,6 +153,32 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	return nil
 }
 
+// keyRing is an app that seals what it stores: oauth_tokens.
+type keyRing interface{ SealKeys() *seal.Keys }
+
+// storeKeys returns the keys of the token store, if there are any.
+func storeKeys(ctx caddy.Context) *seal.Keys {
+	app, err := ctx.AppIfConfigured("oauth_tokens")
+	if err != nil {
+		return nil // none is configured, or it says itself what is wrong with it
+	}
+	if ring, ok := app.(keyRing); ok {
+		return ring.SealKeys()
+	}
+	return nil
+}
+
+// hostname is the name of this host in what the spool writes.
+func (t *Transport) hostname() string {
+	if t.Hostname != "" {
+		return t.Hostname
+	}
+	if host, err := os.Hostname(); err == nil {
+		return host
+	}
+	return "localhost"
+}
+
 func def[T comparable](v *T, value T) {
 	var zero T
 	if *v == zero {
@@ -156,9 +197,6 @@ func (t *Transport) Bind(name string) error {
 
 func (t *Transport) resolve(name string) error {
 	t.name = name
-	if t.Upstream == "" {
-		return errors.New("spool: upstream: the name of the upstream to send through is missing")
-	}
 	for _, o := range []struct {
 		name  string
 		value int64
@@ -180,15 +218,12 @@ func (t *Transport) resolve(name string) error {
 	def(&t.MaxMessages, defaultMaxMessages)
 	def(&t.MaxSize, defaultMaxSize)
 	def(&t.MinFree, defaultMinFree)
-	if t.Hostname == "" {
-		host, err := os.Hostname()
-		if err != nil {
-			return fmt.Errorf("spool: hostname: not set, and the system's is unknown: %w", err)
-		}
-		t.Hostname = host
-	}
 	if t.Directory == "" {
 		t.Directory = filepath.Join(caddy.AppDataDir(), "smtp_spool", name)
+		if t.Upstream == "" {
+			// No upstream's name can meet it.
+			t.Directory = filepath.Join(caddy.AppDataDir(), "smtp_spool_of_accounts")
+		}
 	}
 	dir, err := filepath.Abs(t.Directory)
 	if err != nil {
@@ -197,6 +232,9 @@ func (t *Transport) resolve(name string) error {
 	t.dir = dir
 	if t.fs == nil {
 		t.fs = disk{}
+	}
+	if len(t.EncryptionKeys) == 0 {
+		return nil // those of the token store, if there are any
 	}
 	if t.keys, err = seal.New(t.EncryptionKeys, keyID); err != nil {
 		return fmt.Errorf("spool: %w", err)

@@ -20,6 +20,9 @@
 // no quota or no token is written to disk, and the client hears 250 only when it
 // is durable; the spool then sends it by itself, and says so if it cannot.
 //
+// There are two kinds: one in front of a named upstream, and one of the process
+// in front of each account's own, for servers and accounts that say `spool`.
+//
 // Reading order:
 //
 //   - transport.go: the module, and what of it is the upstream's behind it
@@ -29,6 +32,14 @@
 //   - store.go: the directory of these files; fs.go is the seam beneath it
 //   - engine.go: what outlives a configuration: the queue and its bounds
 //   - attempt.go: one attempt to deliver, and what it is followed by
+//   - report.go: what is said of a message that was given up
+//   - steer.go, metrics.go: what operators see and do
+//
+// Lock order: Transport.mu, enginesMu, engine.mu, store.mu. The last two are
+// never held while the disk is asked, but for the share that is free.
+//
+// Engines outlive configurations: a reload hands the directory, the queue and the
+// counts on. Nothing is imported but accounts, relay and internal packages.
 //
 // What is promised: after 250 a message is not lost, whatever dies. It is
 // delivered at least once: a second time only if the process died between the

@@ -58,7 +58,11 @@ type engine struct {
 	all     map[string]*message
 	odd     []Oddity
 	running int
-	results map[string]int64
+	// suspects is a lane whose next message may have killed the process; alone
+	// says that it is at work, and nothing else.
+	suspects *lane
+	alone    bool
+	results  map[string]int64
 }
 
 // lane is the messages of one account, in the order in which they came.
@@ -80,8 +84,18 @@ type message struct {
 	settled  map[int]bool
 	sent     map[int]bool
 	replies  map[int]string
+	open     int // attempts in a row that the process did not survive
 	trying   bool
 	gone     bool
+}
+
+// tries is how often the message has been tried, with the time when its client
+// waited.
+func (m *message) tries() int {
+	if m.env.Reply != "" {
+		return m.attempts + 1
+	}
+	return m.attempts
 }
 
 func newEngine(fs fileSystem, dir string) *engine {
@@ -126,7 +140,9 @@ func (e *engine) attach(t *Transport) {
 		if first {
 			e.logger = t.logger
 			e.begin()
+			return
 		}
+		e.lookAgain()
 	})
 	e.wake()
 }
@@ -174,23 +190,37 @@ func (e *engine) open() (io.Closer, error) {
 	return lock, nil
 }
 
+// lookAgain reads what could not be read before: its key may have come back.
+func (e *engine) lookAgain() {
+	e.mu.Lock()
+	odd := e.odd
+	e.mu.Unlock()
+	if len(odd) == 0 {
+		return
+	}
+	found, left := e.store.reread(odd)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.odd = left
+	for _, st := range found {
+		if m := replay(st); m.finished() {
+			_ = e.store.remove(m.env.ID, m.size)
+		} else {
+			e.add(m)
+		}
+	}
+}
+
 // replay is what a message's journal says.
 func replay(st stored) *message {
 	m := &message{
 		env: st.env, size: st.size, next: st.env.First, reply: st.env.Reply,
 		settled: make(map[int]bool), sent: make(map[int]bool), replies: make(map[int]string),
 	}
-	open := 0 // attempts that the process did not survive, at the end
 	for i := range st.lines {
 		m.apply(&st.lines[i])
-		switch st.lines[i].Event {
-		case eventTry:
-			open++
-		default:
-			open = 0
-		}
 	}
-	if open >= poisonous && m.held == "" {
+	if m.open >= poisonous && m.held == "" {
 		m.held = heldPoison
 	}
 	return m
@@ -213,6 +243,10 @@ func (m *message) apply(l *line) {
 			continue
 		}
 		m.replies[i] = r
+	}
+	m.open++
+	if l.Event != eventTry {
+		m.open = 0
 	}
 	switch l.Event {
 	case eventTry:
@@ -306,8 +340,17 @@ func (e *engine) due(now time.Time) (due []*lane, wait time.Duration) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	wait = time.Hour
-	if e.closing || e.store.illness() != nil {
+	if e.closing || e.store.illness() != nil || e.alone {
 		return nil, wait
+	}
+	if e.suspects = e.suspect(now); e.suspects != nil {
+		// The lanes at work end after their message.
+		if e.running == 0 {
+			e.suspects.busy, e.alone = true, true
+			e.running++
+			due = append(due, e.suspects)
+		}
+		return due, wait
 	}
 	for name, l := range e.lanes {
 		if l.busy {
@@ -331,6 +374,21 @@ func (e *engine) due(now time.Time) (due []*lane, wait time.Duration) {
 		}
 	}
 	return due, wait
+}
+
+// suspect returns a lane whose next message was under way when a process ended. It
+// is tried alone, so that what dies of it is known: messages that were only under
+// way beside it are not to be held for that.
+func (e *engine) suspect(now time.Time) *lane {
+	for _, l := range e.lanes {
+		if l.busy {
+			continue
+		}
+		if m, at := l.first(); m != nil && m.open > 0 && !at.After(now) {
+			return l
+		}
+	}
+	return nil
 }
 
 // first returns the lane's next message, and when it is due.
@@ -358,17 +416,20 @@ func (e *engine) serve(ctx context.Context, l *lane) {
 		e.mu.Lock()
 		l.busy = false
 		e.running--
+		if e.suspects == l {
+			e.suspects, e.alone = nil, false
+		}
 		e.mu.Unlock()
 		e.wake()
 	}()
-	for ctx.Err() == nil {
+	for first := true; ctx.Err() == nil; first = false {
 		t, ok := e.gens.Current()
 		if !ok {
 			return
 		}
 		e.mu.Lock()
 		m, at := l.first()
-		if m == nil || at.After(time.Now()) || e.closing {
+		if m == nil || at.After(time.Now()) || e.closing || !first && (e.suspects != nil || m.open > 0) {
 			e.mu.Unlock()
 			return
 		}
@@ -430,6 +491,9 @@ func (e *engine) busy() bool {
 	defer e.mu.Unlock()
 	return e.running > 0
 }
+
+// results are the values that count is called with.
+var results = []string{"accepted", "sent", "refused", "deferred", "given_up", "held", "deleted"}
 
 // count notes a result for the metrics.
 func (e *engine) count(result string) {

@@ -36,6 +36,7 @@ type fileSystem interface {
 	remove(path string) error
 	// syncDir makes the names in a directory durable.
 	syncDir(path string) error
+	exists(path string) bool
 	list(path string) ([]string, error)
 	// space returns the free and all octets of the disk beneath a directory.
 	space(path string) (free, total uint64, err error)
@@ -98,6 +99,11 @@ func (disk) syncDir(path string) error {
 	}
 	defer d.Close()
 	return d.Sync()
+}
+
+func (disk) exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 func (disk) list(path string) ([]string, error) {

@@ -97,10 +97,11 @@ func (k *keeper) keep(p []byte) {
 
 // spill writes what is in memory to the file, which it makes.
 func (k *keeper) spill() error {
+	// Asked for each part: many bodies that come at once fill a disk too.
+	if err := k.store.mayGrow(); err != nil {
+		return err
+	}
 	if k.rec == nil {
-		if err := k.store.mayGrow(); err != nil {
-			return err
-		}
 		rec, path, err := k.store.create(k.env)
 		if err != nil {
 			return err

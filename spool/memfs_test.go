@@ -154,6 +154,12 @@ func (m *memFS) syncDir(path string) error {
 	return nil
 }
 
+func (m *memFS) exists(path string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.dirs[path]
+}
+
 func (m *memFS) list(path string) ([]string, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

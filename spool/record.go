@@ -75,6 +75,8 @@ type envelope struct {
 	Hostname string            `json:"hostname"`
 	// Report marks a report about another message: nothing is reported of it.
 	Report bool `json:"report,omitempty"`
+	// Fallback is the sender where a provider refuses From, for reports.
+	Fallback string `json:"fallback,omitempty"`
 	// Reply is what the first attempt met, while the client waited.
 	Reply string `json:"reply,omitempty"`
 	// First is when the spool tries first.
@@ -186,7 +188,7 @@ func (r *record) finish(size int64) error {
 	return err
 }
 
-// append adds a line to the journal and makes it durable.
+// append adds a line to the journal. It is durable after a sync.
 func (r *record) append(l *line) error {
 	b, err := json.Marshal(l)
 	if err != nil {
@@ -197,7 +199,7 @@ func (r *record) append(l *line) error {
 	}
 	// What stood there before a torn line must not be taken for the next.
 	_, _ = r.f.WriteAt(make([]byte, 4), r.off)
-	return r.f.Sync()
+	return nil
 }
 
 // head reads the head of the next frame; kind is 0 at the end.

@@ -17,6 +17,7 @@ package spool
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"regexp"
@@ -62,20 +63,17 @@ func (t *Transport) report(e *engine, rec record, m *message, failed []int, log 
 			"reply": replies[failed[0]], "created": m.env.Created,
 		})
 	}
-	to := t.Reports
-	if to == "" {
-		to = m.env.From
-	}
+	to, mailbox := t.reportsTo(m)
 	if m.env.Report || m.env.From == "" || to == "" || never(m, failed) {
 		return
 	}
 	now := time.Now()
 	env := &envelope{
-		ID: newID(now), Account: m.env.Account, Created: now, Hostname: t.Hostname, Report: true, First: now,
+		ID: newID(now), Account: m.env.Account, Created: now, Hostname: t.hostname(), Report: true, First: now, Fallback: mailbox,
 		Rcpts: []relay.Recipient{{To: to, Opts: smtp.RcptOptions{Notify: []smtp.DSNNotify{smtp.DSNNotifyNever}}}},
 		Opts:  smtp.MailOptions{UTF8: m.env.Opts.UTF8 && !isASCII(to)},
 	}
-	text := t.reportText(env, m, failed, replies, headerOf(rec.body("")))
+	text := reportText(env, m, failed, replies, headerOf(rec.body("")))
 	k := newKeeper(e.store, env, bytes.NewReader(text))
 	defer k.drop()
 	if err := k.rest(); err == nil {
@@ -87,6 +85,20 @@ func (t *Transport) report(e *engine, rec record, m *message, failed []int, log 
 	}
 	e.take(env, k.size)
 	log.Info("report of a failed message spooled", zap.String("report", env.ID))
+}
+
+// reportsTo returns who is told of an account's messages, and the sender that the
+// account's provider will certainly let pass: a provider of mailboxes refuses
+// mail that is from another address in its header.
+func (t *Transport) reportsTo(m *message) (to, mailbox string) {
+	to, mailbox = t.Reports, m.env.From
+	if a, ok := t.account(m.env.Account); ok {
+		to = cmp.Or(a.Reports, to)
+		if strings.Contains(a.Mailbox, "@") {
+			mailbox = a.Mailbox
+		}
+	}
+	return cmp.Or(to, m.env.From), mailbox
 }
 
 // never reports whether the client wants no report on any of the recipients
@@ -125,16 +137,16 @@ func headerOf(r io.Reader) []byte {
 
 // reportText is a delivery status notification (RFC 3464) in a multipart/report
 // (RFC 6522).
-func (t *Transport) reportText(env *envelope, m *message, failed []int, replies map[int]string, header []byte) []byte {
+func reportText(env *envelope, m *message, failed []int, replies map[int]string, header []byte) []byte {
 	var b bytes.Buffer
 	boundary := "=_" + env.ID
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\r\n", args...) }
 	date := env.Created.Format("Mon, 2 Jan 2006 15:04:05 -0700")
-	line("From: Mail Delivery System <mailer-daemon@%s>", t.Hostname)
+	line("From: Mail Delivery System <%s>", env.Fallback)
 	line("To: <%s>", env.Rcpts[0].To)
 	line("Subject: Undelivered mail: message %s", m.env.ID)
 	line("Date: %s", date)
-	line("Message-ID: <%s@%s>", env.ID, t.Hostname)
+	line("Message-ID: <%s@%s>", env.ID, env.Hostname)
 	line("Auto-Submitted: auto-replied") // RFC 3834 section 5
 	line("MIME-Version: 1.0")
 	line("Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary=\"%s\"", boundary)
@@ -143,7 +155,7 @@ func (t *Transport) reportText(env *envelope, m *message, failed []int, replies 
 	line("Content-Type: text/plain; charset=utf-8")
 	line("Content-Transfer-Encoding: 8bit")
 	line("")
-	line("A message that account %s gave to %s could not be delivered", oneLine(m.env.Account), t.Hostname)
+	line("A message that account %s gave to %s could not be delivered", oneLine(m.env.Account), env.Hostname)
 	line("to the recipients below. It is not tried again.")
 	line("")
 	line("Message: %s, of %s", m.env.ID, m.env.Created.Format(time.RFC1123Z))
@@ -157,7 +169,7 @@ func (t *Transport) reportText(env *envelope, m *message, failed []int, replies 
 	line("--%s", boundary)
 	line("Content-Type: message/delivery-status")
 	line("")
-	line("Reporting-MTA: dns; %s", t.Hostname)
+	line("Reporting-MTA: dns; %s", env.Hostname)
 	if id := m.env.Opts.EnvelopeID; id != "" {
 		line("Original-Envelope-Id: %s", oneLine(id))
 	}

@@ -46,6 +46,7 @@ type provider struct {
 	mu    sync.Mutex
 	down  bool
 	got   map[string]int
+	order []string
 	reply *relay.Reply // to the message; nil: accepted
 }
 
@@ -93,13 +94,14 @@ func (tx *providerTx) Data(_ context.Context, r io.Reader) (relay.Reply, error) 
 		return relay.Reply{}, tx.p.reply
 	}
 	tx.p.got[text]++
+	tx.p.order = append(tx.p.order, text)
 	return *relay.ReplyOK, nil
 }
 
 // start runs a spool with these options on a file system.
 func start(t *testing.T, fsys fileSystem, p *provider, options func(*Transport)) *Transport {
 	t.Helper()
-	tr := &Transport{Upstream: "p", Directory: "/spool/" + t.Name(), Always: true, Hostname: "here", fs: fsys, next: p, logger: zap.NewNop(), MinFree: -1}
+	tr := &Transport{Upstream: "p", Directory: "/spool/" + t.Name(), AlwaysKeep: true, Hostname: "here", fs: fsys, next: p, logger: zap.NewNop(), MinFree: -1}
 	if options != nil {
 		options(tr)
 	}
@@ -252,7 +254,7 @@ func TestFull(t *testing.T) {
 			fsys, p := newMemFS(), newProvider()
 			fsys.free = tc.free
 			p.down = true
-			tr := start(t, fsys, p, func(tr *Transport) { tr.Always = false; tc.options(tr) })
+			tr := start(t, fsys, p, func(tr *Transport) { tr.AlwaysKeep = false; tc.options(tr) })
 			defer stop(tr)
 			for i := range 4 {
 				_, err := send(tr, "a", "text")
@@ -304,7 +306,7 @@ func TestNoSpace(t *testing.T) {
 func TestPoison(t *testing.T) {
 	fsys, p := newMemFS(), newProvider()
 	p.down = true
-	tr := start(t, fsys, p, func(tr *Transport) { tr.Always = false })
+	tr := start(t, fsys, p, func(tr *Transport) { tr.AlwaysKeep = false })
 	if _, err := send(tr, "a", "poison"); err != nil {
 		t.Fatal(err)
 	}
@@ -340,7 +342,7 @@ func TestOddities(t *testing.T) {
 	dir := t.TempDir()
 	p := newProvider()
 	p.down = true
-	on := func(tr *Transport) { tr.Always, tr.Directory = false, dir }
+	on := func(tr *Transport) { tr.AlwaysKeep, tr.Directory = false, dir }
 	tr := start(t, disk{}, p, on)
 	for i := range 2 {
 		if _, err := send(tr, "a", fmt.Sprint("message ", i)); err != nil {
@@ -391,7 +393,7 @@ func TestSealed(t *testing.T) {
 	fsys, p := newMemFS(), newProvider()
 	p.down = true
 	key := strings.Repeat("ab", 32)
-	keyed := func(tr *Transport) { tr.Always, tr.EncryptionKeys = false, []string{key} }
+	keyed := func(tr *Transport) { tr.AlwaysKeep, tr.EncryptionKeys = false, []string{key} }
 	tr := start(t, fsys, p, keyed)
 	if _, err := send(tr, "secret-account", "secret text"); err != nil {
 		t.Fatal(err)
@@ -427,12 +429,12 @@ func TestSealed(t *testing.T) {
 func TestReload(t *testing.T) {
 	fsys, p := newMemFS(), newProvider()
 	p.down = true
-	sync := func(tr *Transport) { tr.Always = false }
+	sync := func(tr *Transport) { tr.AlwaysKeep = false }
 	first := start(t, fsys, p, sync)
 	if _, err := send(first, "a", "kept"); err != nil {
 		t.Fatal(err)
 	}
-	second := start(t, fsys, p, func(tr *Transport) { tr.Always = false; tr.MaxMessages = 1 })
+	second := start(t, fsys, p, func(tr *Transport) { tr.AlwaysKeep = false; tr.MaxMessages = 1 })
 	if first.engine != second.engine {
 		t.Fatal("a reload made another spool")
 	}
@@ -450,7 +452,7 @@ func TestReload(t *testing.T) {
 func TestGivenUp(t *testing.T) {
 	fsys, p := newMemFS(), newProvider()
 	p.down = true
-	tr := start(t, fsys, p, func(tr *Transport) { tr.Always = false; tr.GiveUpAfter = caddy.Duration(time.Nanosecond) })
+	tr := start(t, fsys, p, func(tr *Transport) { tr.AlwaysKeep = false; tr.GiveUpAfter = caddy.Duration(time.Nanosecond) })
 	defer stop(tr)
 	if _, err := send(tr, "a", "Subject: old\r\n\r\ntext"); err != nil {
 		t.Fatal(err)

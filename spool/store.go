@@ -358,6 +358,31 @@ func (s *store) loadShard(shard string) (found []stored, odd []Oddity, err error
 	return found, odd, nil
 }
 
+// reread reads messages that could not be read before, and returns what is still
+// left alone.
+func (s *store) reread(odd []Oddity) (found []stored, left []Oddity) {
+	for _, o := range odd {
+		m := namePattern.FindStringSubmatch(filepath.Base(o.Path))
+		if m == nil || m[2] != messageExt || filepath.Dir(o.Path) != shardOf(m[1]) {
+			left = append(left, o)
+			continue
+		}
+		st, err := s.read(m[1])
+		if err != nil {
+			left = append(left, Oddity{o.Path, err.Error()})
+			continue
+		}
+		found = append(found, st)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.count += len(found)
+	for _, m := range found {
+		s.octets += m.size
+	}
+	return found, left
+}
+
 // read reads all of a message but its body.
 func (s *store) read(id string) (stored, error) {
 	rec, env, err := s.open(id)

@@ -51,16 +51,10 @@ func (t *Transport) Begin(ctx context.Context, a *accounts.Account, from string,
 	if err != nil {
 		return nil, err
 	}
-	tr := &transaction{t: t, e: e, acct: a, from: from}
-	if opts != nil {
-		tr.opts = *opts
+	if t.AlwaysKeep {
+		return t.beginKept(ctx, a, from, opts)
 	}
-	if t.Always {
-		if err := e.mayKeep(); err != nil {
-			return nil, replyNotKept(err, nil)
-		}
-		return tr, nil
-	}
+	tr := t.transaction(e, a, from, opts)
 	tx, err := t.begin(ctx, a, from, opts)
 	if err == nil {
 		tr.tx = tx
@@ -72,12 +66,73 @@ func (t *Transport) Begin(ctx context.Context, a *accounts.Account, from string,
 	return tr, nil
 }
 
+func (t *Transport) transaction(e *engine, a *accounts.Account, from string, opts *smtp.MailOptions) *transaction {
+	tr := &transaction{t: t, e: e, acct: a, from: from}
+	if opts != nil {
+		tr.opts = *opts
+	}
+	return tr
+}
+
+// beginKept begins a message whose client does not wait for the provider.
+func (t *Transport) beginKept(ctx context.Context, a *accounts.Account, from string, opts *smtp.MailOptions) (*transaction, error) {
+	e, err := t.ready(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := e.mayKeep(); err != nil {
+		return nil, replyNotKept(err, nil)
+	}
+	return t.transaction(e, a, from, opts), nil
+}
+
+// Send implements relay.SingleFlight: what the upstream behind can send as one
+// flight goes as one here too.
+func (t *Transport) Send(ctx context.Context, a *accounts.Account, from string, opts *smtp.MailOptions, to relay.Recipient, body io.Reader) (relay.Reply, relay.Info, error) {
+	info := relay.Info{Upstream: t.name}
+	next, _ := t.behind(a)
+	sf, ok := next.(relay.SingleFlight)
+	if t.AlwaysKeep || !ok {
+		tx, err := t.Begin(ctx, a, from, opts)
+		if err != nil {
+			return relay.Reply{}, info, err
+		}
+		defer tx.Abort()
+		tr := tx.(*transaction) //nolint:forcetypeassert // what Begin makes
+		if err := tr.Rcpt(ctx, to.To, &to.Opts); err != nil {
+			return relay.Reply{}, tr.Describe(), err
+		}
+		reply, err := tr.Data(ctx, body)
+		return reply, tr.Describe(), err
+	}
+	e, err := t.ready(ctx)
+	if err != nil {
+		return relay.Reply{}, info, err
+	}
+	tr := t.transaction(e, a, from, opts)
+	tr.rcpts = []relay.Recipient{to}
+	env := tr.envelope()
+	k := newKeeper(e.store, env, body)
+	defer k.drop()
+	reply, info, err := sf.Send(ctx, a, from, opts, to, k)
+	tr.info = info
+	if err == nil {
+		return reply, info, nil
+	}
+	reply, err = tr.afterRefusal(ctx, k, env, reply, err)
+	return reply, tr.Describe(), err
+}
+
 // begin opens the transaction behind the spool, which gets only so long.
 func (t *Transport) begin(ctx context.Context, a *accounts.Account, from string, opts *smtp.MailOptions) (relay.Transaction, error) {
 	wait := time.Duration(t.MaxWait)
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	return t.next.Begin(ctx, a, from, opts)
+	next, ok := t.behind(a)
+	if !ok {
+		return nil, relay.ReplyNoUpstream
+	}
+	return next.Begin(ctx, a, from, opts)
 }
 
 // fallBack goes over to the spool if what came is temporary and it can be kept;
@@ -168,16 +223,28 @@ func (tr *transaction) Data(ctx context.Context, src io.Reader) (relay.Reply, er
 		if err == nil {
 			return reply, nil
 		}
-		if k.readErr != nil {
-			return reply, err // the client's fault: there is no message
-		}
-		// A connection that was lost after the end of data is among these:
-		// the client would hear 451 and send again, and so does the spool.
-		if !replyOf(err).Temporary() {
-			return reply, err
-		}
-		tr.why = replyOf(err)
+		return tr.afterRefusal(ctx, k, env, reply, err)
 	}
+	return tr.spool(k, env)
+}
+
+// afterRefusal keeps a message that the upstream behind did not take, if that may
+// be otherwise later.
+func (tr *transaction) afterRefusal(ctx context.Context, k *keeper, env *envelope, reply relay.Reply, err error) (relay.Reply, error) {
+	if k.readErr != nil {
+		return reply, err // the client's fault: there is no message
+	}
+	// A connection that was lost after the end of data is among these:
+	// the client would hear 451 and send again, and so does the spool.
+	if !replyOf(err).Temporary() || ctx.Err() != nil {
+		return reply, err
+	}
+	tr.why = replyOf(err)
+	return tr.spool(k, env)
+}
+
+// spool makes the message durable, and answers for it.
+func (tr *transaction) spool(k *keeper, env *envelope) (relay.Reply, error) {
 	if err := k.rest(); err != nil {
 		return relay.Reply{}, err
 	}
@@ -192,7 +259,7 @@ func (tr *transaction) envelope() *envelope {
 	now := time.Now()
 	return &envelope{
 		ID: newID(now), Account: tr.acct.Name, From: tr.from, Opts: tr.opts, Rcpts: tr.rcpts,
-		Created: now, Hostname: tr.t.Hostname, First: now.Add(delayAfter(1, 0)),
+		Created: now, Hostname: tr.t.hostname(), First: now.Add(delayAfter(1, 0)),
 	}
 }
 
@@ -201,7 +268,7 @@ func (tr *transaction) keep(k *keeper, env *envelope) error {
 	words := ""
 	var said error
 	switch {
-	case tr.t.Always:
+	case tr.why == nil:
 		env.First = env.Created
 	default:
 		words, said = tr.why.Error(), tr.why

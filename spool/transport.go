@@ -20,8 +20,11 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"sync/atomic"
 	"time"
+
+	"github.com/emersion/go-smtp"
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/relay"
@@ -34,10 +37,20 @@ func keyID(key []byte) string {
 }
 
 // DependsOn implements relay.Dependent.
-func (t *Transport) DependsOn() []string { return []string{t.Upstream} }
+func (t *Transport) DependsOn() []string {
+	if t.Upstream == "" {
+		return nil
+	}
+	return []string{t.Upstream}
+}
 
-// Join implements relay.Dependent.
+// Join implements relay.Dependent. A spool that has no upstream of its own is
+// given all of them.
 func (t *Transport) Join(siblings map[string]relay.Transport) error {
+	if t.Upstream == "" {
+		t.siblings = siblings
+		return nil
+	}
 	next, ok := siblings[t.Upstream]
 	if !ok {
 		return fmt.Errorf("spool: upstream '%s' is missing", t.Upstream)
@@ -46,15 +59,32 @@ func (t *Transport) Join(siblings map[string]relay.Transport) error {
 	return nil
 }
 
-// Attach implements relay.Transport.
+// behind returns the upstream that an account's mail is sent through.
+func (t *Transport) behind(a *accounts.Account) (relay.Transport, bool) {
+	if t.Upstream != "" {
+		return t.next, true
+	}
+	next, ok := t.siblings[a.Upstream]
+	return next, ok
+}
+
+// Attach implements relay.Transport. The spool that servers and accounts may ask
+// for makes no directory before the first message that it keeps.
 func (t *Transport) Attach() error {
-	t.engine = attachEngine(t)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.Upstream != "" || t.wanted || t.fs.exists(t.dir) {
+		t.engine = attachEngine(t)
+	}
 	close(t.started)
 	return nil
 }
 
 // Detach implements relay.Transport.
 func (t *Transport) Detach() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.over = true
 	if t.engine != nil {
 		detachEngine(t.engine, t)
 	}
@@ -64,15 +94,58 @@ func (t *Transport) Detach() error {
 // ready returns the engine. Caddy starts apps in any order, so a message may be
 // here first.
 func (t *Transport) ready(ctx context.Context) (*engine, error) {
-	timeout := time.NewTimer(time.Duration(t.MaxWait))
-	defer timeout.Stop()
 	select {
 	case <-t.started:
-		return t.engine, nil
-	case <-timeout.C:
-	case <-ctx.Done():
+	default:
+		timeout := time.NewTimer(time.Duration(t.MaxWait))
+		defer timeout.Stop()
+		select {
+		case <-t.started:
+		case <-timeout.C:
+			return nil, relay.ReplyNoConnection
+		case <-ctx.Done():
+			return nil, relay.ReplyNoConnection
+		}
 	}
-	return nil, relay.ReplyNoConnection
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.engine != nil:
+	case t.over:
+		return nil, relay.ReplyShuttingDown
+	default:
+		t.engine = attachEngine(t)
+	}
+	return t.engine, nil
+}
+
+// IntroduceAs implements relay.Introducer.
+func (t *Transport) IntroduceAs(hostname string) {
+	if t.Hostname == "" {
+		t.Hostname = hostname
+	}
+}
+
+// Always implements relay.Spool.
+func (t *Transport) Always() relay.Upstream { return &always{t} }
+
+// always is a spool whose clients do not wait for the provider.
+type always struct{ *Transport }
+
+// Begin implements relay.Upstream.
+func (t *always) Begin(ctx context.Context, a *accounts.Account, from string, opts *smtp.MailOptions) (relay.Transaction, error) {
+	return t.beginKept(ctx, a, from, opts)
+}
+
+// Send implements relay.SingleFlight.
+func (t *always) Send(ctx context.Context, a *accounts.Account, from string, opts *smtp.MailOptions, to relay.Recipient, body io.Reader) (relay.Reply, relay.Info, error) {
+	tr, err := t.beginKept(ctx, a, from, opts)
+	if err != nil {
+		return relay.Reply{}, relay.Info{Upstream: t.name}, err
+	}
+	tr.rcpts = []relay.Recipient{to}
+	reply, err := tr.Data(ctx, body)
+	return reply, tr.Describe(), err
 }
 
 // accountSource holds the look-up, which comes when the accounts are there.
@@ -84,10 +157,10 @@ type accountSource struct {
 func (t *Transport) UseAccounts(lookup func(name string) (*accounts.Account, bool)) {
 	l := accountLookup(lookup)
 	t.lookup.Store(&l)
-	select {
-	case <-t.started:
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.engine != nil {
 		t.engine.wake()
-	default:
 	}
 }
 
@@ -102,7 +175,8 @@ func (t *Transport) account(name string) (*accounts.Account, bool) {
 
 // Warm implements relay.Warmer.
 func (t *Transport) Warm(a *accounts.Account) {
-	if w, ok := t.next.(relay.Warmer); ok && !t.Always {
+	next, _ := t.behind(a)
+	if w, ok := next.(relay.Warmer); ok && !t.AlwaysKeep {
 		w.Warm(a)
 	}
 }
@@ -128,7 +202,8 @@ func (t *Transport) Status() relay.UpstreamStatus {
 
 // AccountStatus implements relay.Reporter.
 func (t *Transport) AccountStatus(a *accounts.Account) relay.AccountStatus {
-	if r, ok := t.next.(relay.Reporter); ok {
+	next, _ := t.behind(a)
+	if r, ok := next.(relay.Reporter); ok {
 		return r.AccountStatus(a)
 	}
 	return relay.AccountStatus{Account: a.Name, Upstream: t.name}
@@ -143,7 +218,8 @@ func (t *Transport) Drain() {
 
 // Verify implements relay.Verifier.
 func (t *Transport) Verify(ctx context.Context, a *accounts.Account, from string, step func(relay.VerifyStep)) error {
-	if v, ok := t.next.(relay.Verifier); ok {
+	next, _ := t.behind(a)
+	if v, ok := next.(relay.Verifier); ok {
 		return v.Verify(ctx, a, from, step)
 	}
 	return errUnverifiable
@@ -161,4 +237,9 @@ var (
 	_ relay.Drainer     = (*Transport)(nil)
 	_ relay.Verifier    = (*Transport)(nil)
 	_ relay.AccountUser = (*Transport)(nil)
+	_ relay.Introducer  = (*Transport)(nil)
+	_ relay.Spool       = (*Transport)(nil)
+
+	_ relay.SingleFlight = (*Transport)(nil)
+	_ relay.SingleFlight = (*always)(nil)
 )

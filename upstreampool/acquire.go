@@ -38,6 +38,7 @@ type waiter struct {
 	ch         chan grant // capacity 1: who grants never blocks
 	prev, next *waiter
 	queued     bool
+	behind     bool // it stands behind those that are not
 }
 
 func (p *pool) enqueue(w *waiter, front bool) {
@@ -52,12 +53,36 @@ func (p *pool) enqueue(w *waiter, front bool) {
 		p.waitHead = w
 		return
 	}
+	if !w.behind {
+		// What no client waits for lets it pass.
+		last := p.waitTail
+		for last != nil && last.behind {
+			last = last.prev
+		}
+		if last != p.waitTail {
+			p.enqueueAfter(last, w)
+			return
+		}
+	}
 	if w.prev, w.next = p.waitTail, nil; p.waitTail != nil {
 		p.waitTail.next = w
 	} else {
 		p.waitHead = w
 	}
 	p.waitTail = w
+}
+
+// enqueueAfter puts a message behind another that is not the last; nil is the
+// head.
+func (p *pool) enqueueAfter(last, w *waiter) {
+	if last == nil {
+		w.prev, w.next = nil, p.waitHead
+		p.waitHead = w
+	} else {
+		w.prev, w.next = last, last.next
+		last.next = w
+	}
+	w.next.prev = w
 }
 
 func (p *pool) dequeue(w *waiter) {
@@ -86,7 +111,11 @@ func (u *upstream) acquire(ctx context.Context, a *accounts.Account, forced bool
 	}
 	ac := u.account(a, s)
 	began := clock()
-	slot, err := ac.lim.Reserve(ctx, limits.Request{MaxWait: s.maxWait, MaxWaiting: s.maxWaiting})
+	wait := s.maxWait
+	if relay.IsBehind(ctx) {
+		wait = 0 // a slot that it waited for would be taken from fresh mail
+	}
+	slot, err := ac.lim.Reserve(ctx, limits.Request{MaxWait: wait, MaxWaiting: s.maxWaiting})
 	if err != nil {
 		ac.done()
 		return nil, nil, slot.Waited, u.limitReply(err)
@@ -154,7 +183,7 @@ func (ac *account) idleConn(now int64) *conn {
 }
 
 // queue lets a message wait for a connection, unless that is in vain.
-func (ac *account) queue(s *settings, now int64) (*waiter, *relay.Reply) {
+func (ac *account) queue(s *settings, now int64, behind bool) (*waiter, *relay.Reply) {
 	ac.mu.Lock()
 	defer ac.mu.Unlock()
 	if ac.nWait >= s.maxWaiting {
@@ -165,7 +194,7 @@ func (ac *account) queue(s *settings, now int64) (*waiter, *relay.Reply) {
 		ac.up.metrics.limited(limitedBackoff)
 		return nil, reply
 	}
-	w := &waiter{ac: ac, ch: make(chan grant, 1)}
+	w := &waiter{ac: ac, ch: make(chan grant, 1), behind: behind}
 	ac.enqueue(w, false)
 	ac.dispatch(now)
 	return w, nil
@@ -174,7 +203,7 @@ func (ac *account) queue(s *settings, now int64) (*waiter, *relay.Reply) {
 // wait waits for a connection, until max_wait after the message's beginning.
 func (ac *account) wait(ctx context.Context, s *settings, began int64, forced bool) (*conn, *relay.Reply) {
 	now := clock()
-	w, reply := ac.queue(s, now)
+	w, reply := ac.queue(s, now, relay.IsBehind(ctx))
 	if reply != nil {
 		return nil, reply
 	}

@@ -59,7 +59,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	a.transports = make(map[string]relay.Transport, len(a.UpstreamsRaw))
 	if len(a.UpstreamsRaw) == 0 {
-		return nil
+		return a.provisionSpool(ctx)
 	}
 	mods, err := ctx.LoadModule(a, "UpstreamsRaw")
 	if err != nil {
@@ -75,7 +75,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 		}
 		a.transports[name] = t
 	}
-	return a.join()
+	if err := a.join(); err != nil {
+		return err
+	}
+	return a.provisionSpool(ctx)
 }
 
 // defaultTransport adds the inline key that selects the kind where it is missing.
@@ -98,7 +101,7 @@ func defaultTransport(raw json.RawMessage) (json.RawMessage, error) {
 
 // IntroduceAs implements relay.Introducer.
 func (a *App) IntroduceAs(hostname string) {
-	for _, t := range a.transports {
+	for _, t := range a.all() {
 		if in, ok := t.(relay.Introducer); ok {
 			in.IntroduceAs(hostname)
 		}
@@ -107,13 +110,17 @@ func (a *App) IntroduceAs(hostname string) {
 
 // Start makes the configuration effective.
 func (a *App) Start() error {
-	for i, name := range a.order {
-		if err := a.transports[name].Attach(); err != nil {
+	all := a.all()
+	for i, t := range all {
+		if err := t.Attach(); err != nil {
 			// Caddy doesn't call Stop when Start fails.
-			for _, started := range slices.Backward(a.order[:i]) {
-				_ = a.transports[started].Detach()
+			for _, started := range slices.Backward(all[:i]) {
+				_ = started.Detach()
 			}
-			return fmt.Errorf("upstream '%s': %w", name, err)
+			if i < len(a.order) {
+				return fmt.Errorf("upstream '%s': %w", a.order[i], err)
+			}
+			return fmt.Errorf("spool: %w", err)
 		}
 	}
 	return nil
@@ -122,19 +129,32 @@ func (a *App) Start() error {
 // Stop gives back what Start took.
 func (a *App) Stop() error {
 	var errs []error
-	for _, name := range slices.Backward(a.order) {
-		errs = append(errs, a.transports[name].Detach())
+	for _, t := range slices.Backward(a.all()) {
+		errs = append(errs, t.Detach())
 	}
 	return errors.Join(errs...)
 }
 
+// all returns every transport in the order in which they are attached. The spool
+// of accounts needs all others.
+func (a *App) all() []relay.Transport {
+	list := make([]relay.Transport, 0, len(a.order)+1)
+	for _, name := range a.order {
+		list = append(list, a.transports[name])
+	}
+	if a.spool != nil {
+		list = append(list, a.spool)
+	}
+	return list
+}
+
 // Begin implements relay.Upstream for the account's own upstream.
 func (a *App) Begin(ctx context.Context, acct *accounts.Account, from string, opts *smtp.MailOptions) (relay.Transaction, error) {
-	t, ok := a.transports[acct.Upstream]
-	if !ok {
-		return nil, relay.ReplyNoUpstream
+	u, err := a.upstreamOf(acct, "")
+	if err != nil {
+		return nil, err
 	}
-	return t.Begin(ctx, acct, from, opts)
+	return u.Begin(ctx, acct, from, opts)
 }
 
 // Warm implements relay.Warmer.
@@ -146,24 +166,29 @@ func (a *App) Warm(acct *accounts.Account) {
 
 // UseAccounts implements relay.AccountUser.
 func (a *App) UseAccounts(lookup func(name string) (*accounts.Account, bool)) {
-	for _, t := range a.transports {
+	for _, t := range a.all() {
 		if u, ok := t.(relay.AccountUser); ok {
 			u.UseAccounts(lookup)
 		}
 	}
 }
 
-// Send implements relay.SingleFlight. A transport that has no such thing gets
-// the same message in the ordinary way.
+// Send implements relay.SingleFlight.
 func (a *App) Send(ctx context.Context, acct *accounts.Account, from string, opts *smtp.MailOptions, to relay.Recipient, body io.Reader) (relay.Reply, relay.Info, error) {
-	t, ok := a.transports[acct.Upstream]
-	if !ok {
-		return relay.Reply{}, relay.Info{}, relay.ReplyNoUpstream
+	u, err := a.upstreamOf(acct, "")
+	if err != nil {
+		return relay.Reply{}, relay.Info{}, err
 	}
-	if sf, ok := t.(relay.SingleFlight); ok {
+	return sendThrough(ctx, u, acct, from, opts, to, body)
+}
+
+// sendThrough sends a message to one recipient. An upstream that cannot do it in
+// one flight gets the same message in the ordinary way.
+func sendThrough(ctx context.Context, u relay.Upstream, acct *accounts.Account, from string, opts *smtp.MailOptions, to relay.Recipient, body io.Reader) (relay.Reply, relay.Info, error) {
+	if sf, ok := u.(relay.SingleFlight); ok {
 		return sf.Send(ctx, acct, from, opts, to, body)
 	}
-	tx, err := t.Begin(ctx, acct, from, opts)
+	tx, err := u.Begin(ctx, acct, from, opts)
 	if err != nil {
 		return relay.Reply{}, relay.Info{Upstream: acct.Upstream}, err
 	}

@@ -35,9 +35,16 @@ type App struct {
 	// the kind. Default: `smtp`.
 	UpstreamsRaw map[string]json.RawMessage `json:"upstreams,omitempty" caddy:"namespace=smtp_upstreams.transports inline_key=transport"`
 
-	transports map[string]relay.Transport
-	order      []string // of attaching: siblings first
-	logger     *zap.Logger
+	// SpoolRaw is the spool of servers and accounts that say `spool`: it sends
+	// through each account's own upstream, and has the other options of the
+	// transport `spool`. Default: one with those options' defaults.
+	SpoolRaw json.RawMessage `json:"spool,omitempty"`
+
+	transports  map[string]relay.Transport
+	order       []string       // of attaching: siblings first
+	spool       relay.Spool    // of accounts; nil if the build has none
+	spoolAlways relay.Upstream // it, for clients that do not wait
+	logger      *zap.Logger
 }
 
 // SMTPTransport sends through a provider's submission service (RFC 6409) over

@@ -343,6 +343,8 @@ change the others.`,
 					Senders:  v.Senders,
 					Limits:   v.Limits,
 					SourceIP: v.SourceIP,
+					Spool:    v.Spool,
+					Reports:  v.Reports,
 					Paused:   v.Paused,
 					Labels:   v.Labels,
 				}

@@ -33,6 +33,7 @@ type recordFlags struct {
 	rate, messagesPer, recipientsIn string
 	paused                          bool
 	noPassword                      bool
+	spool, reports                  string
 }
 
 func (rf *recordFlags) register(cmd *cobra.Command) {
@@ -49,6 +50,8 @@ func (rf *recordFlags) register(cmd *cobra.Command) {
 	f.StringVar(&rf.rate, "rate", "", "Messages in a short period, as in 30/1m")
 	f.StringVar(&rf.messagesPer, "messages", "", "Messages in a long period, as in 2000/24h")
 	f.StringVar(&rf.recipientsIn, "recipients", "", "Recipients in a long period, as in 10000/24h")
+	f.StringVar(&rf.spool, "spool", "", "Keep what the provider does not take now: on, always or off (default: the server's)")
+	f.StringVar(&rf.reports, "reports", "", "Address that is told of kept messages that could not be delivered")
 	f.BoolVar(&rf.paused, "paused", false, "Refuse logins and messages")
 }
 
@@ -63,6 +66,8 @@ func (rf *recordFlags) fields(cmd *cobra.Command) (map[string]any, error) {
 		"password-hash": func() error { fields["password_hashes"] = rf.hashes; return nil },
 		"sender":        func() error { fields["senders"] = rf.senders; return nil },
 		"source-ip":     func() error { fields["source_ip"] = rf.sourceIP; return nil },
+		"spool":         func() error { fields["spool"] = rf.spool; return nil },
+		"reports":       func() error { fields["reports"] = rf.reports; return nil },
 		"paused":        func() error { fields["paused"] = rf.paused; return nil },
 		"max-conns":     func() error { limits["max_conns"] = rf.maxConns; return nil },
 		"rate":          func() error { limits["rate"] = rf.rate; return nil },

@@ -1,0 +1,354 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+//go:build unix
+
+package spool
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/emersion/go-smtp"
+
+	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/relay"
+)
+
+// The process that is killed is this test's program, started anew with these.
+const (
+	envChild = "MAILGATEWAY_SPOOL_CHILD" // the ledger's address
+	envDir   = "MAILGATEWAY_SPOOL_DIR"
+	envOp    = "MAILGATEWAY_SPOOL_OP"  // the operation to die at; empty: none
+	envNth   = "MAILGATEWAY_SPOOL_NTH" // of that kind
+)
+
+// killFS is the disk, with a process that dies at one of its operations.
+type killFS struct {
+	disk
+	op  string
+	nth atomic.Int64
+}
+
+func (k *killFS) at(op string) {
+	if op == k.op && k.nth.Add(-1) == 0 {
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		select {}
+	}
+}
+
+func (k *killFS) create(path string) (file, error) {
+	k.at("create")
+	f, err := k.disk.create(path)
+	return &killFile{f, k}, err
+}
+
+func (k *killFS) open(path string) (file, error) {
+	f, err := k.disk.open(path)
+	return &killFile{f, k}, err
+}
+
+func (k *killFS) rename(from, to string) error {
+	k.at("rename")
+	defer k.at("renamed")
+	return k.disk.rename(from, to)
+}
+
+func (k *killFS) remove(path string) error {
+	k.at("remove")
+	defer k.at("removed")
+	return k.disk.remove(path)
+}
+
+func (k *killFS) syncDir(path string) error {
+	k.at("syncdir")
+	defer k.at("syncdired")
+	return k.disk.syncDir(path)
+}
+
+type killFile struct {
+	file
+	k *killFS
+}
+
+func (f *killFile) WriteAt(p []byte, off int64) (int, error) {
+	f.k.at("write")
+	// A write that is cut off in the middle.
+	if len(p) > 1 {
+		n, err := f.file.WriteAt(p[:len(p)/2], off)
+		if err != nil {
+			return n, err
+		}
+		f.k.at("torn")
+	}
+	return f.file.WriteAt(p, off)
+}
+
+func (f *killFile) Sync() error {
+	f.k.at("sync")
+	defer f.k.at("synced")
+	return f.file.Sync()
+}
+
+var killOps = []string{"create", "write", "torn", "sync", "synced", "rename", "renamed", "syncdir", "syncdired", "remove", "removed", "told"}
+
+// ledger is the provider, and the client's memory of what was promised. It
+// outlives the processes that are killed.
+type ledger struct {
+	mu       sync.Mutex
+	promised map[string]bool
+	noted    map[string]bool // the journal says that the provider has it
+	got      map[string]int
+	wrong    []string
+}
+
+func (l *ledger) serve(conn net.Conn) {
+	defer conn.Close()
+	sc := bufio.NewScanner(conn)
+	for sc.Scan() {
+		what, id, _ := strings.Cut(sc.Text(), " ")
+		l.mu.Lock()
+		switch what {
+		case "promised":
+			l.promised[id] = true
+		case "noted":
+			l.noted[id] = true
+		case "deliver":
+			l.got[id]++
+			if l.noted[id] {
+				l.wrong = append(l.wrong, id)
+			}
+		}
+		l.mu.Unlock()
+		if _, err := io.WriteString(conn, "ok\n"); err != nil {
+			return
+		}
+	}
+}
+
+// teller is a child's connection to the ledger.
+type teller struct {
+	mu   sync.Mutex
+	conn net.Conn
+	r    *bufio.Reader
+}
+
+func (c *teller) say(what, id string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, err := io.WriteString(c.conn, what+" "+id+"\n"); err != nil {
+		return err
+	}
+	_, err := c.r.ReadString('\n')
+	return err
+}
+
+// teller is a provider as well.
+type childProvider struct {
+	relay.Transport
+	c *teller
+	k *killFS
+}
+
+func (p *childProvider) Begin(context.Context, *accounts.Account, string, *smtp.MailOptions) (relay.Transaction, error) {
+	return &childTx{p}, nil
+}
+
+type childTx struct{ p *childProvider }
+
+func (*childTx) Rcpt(context.Context, string, *smtp.RcptOptions) error { return nil }
+func (*childTx) Abort()                                                {}
+
+var receivedID = regexp.MustCompile(`\tid ([0-9a-f]{24});`)
+
+func (tx *childTx) Data(_ context.Context, r io.Reader) (relay.Reply, error) {
+	b, err := io.ReadAll(r)
+	if err != nil {
+		return relay.Reply{}, err
+	}
+	id := receivedID.FindSubmatch(b)
+	if id == nil {
+		return relay.Reply{}, fmt.Errorf("no id in %.80q", b)
+	}
+	if err := tx.p.c.say("deliver", string(id[1])); err != nil {
+		return relay.Reply{}, err
+	}
+	tx.p.k.at("told") // after the provider's 250, and before the line
+	return *relay.ReplyOK, nil
+}
+
+// TestKilledChild is the process that is killed; it does nothing by itself.
+func TestKilledChild(t *testing.T) {
+	addr := os.Getenv(envChild)
+	if addr == "" {
+		t.Log("only as a child of TestKilled")
+		return
+	}
+	conn, err := net.Dial("unix", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	c := &teller{conn: conn, r: bufio.NewReader(conn)}
+	k := &killFS{op: os.Getenv(envOp)}
+	nth, _ := strconv.Atoi(os.Getenv(envNth))
+	k.nth.Store(int64(nth))
+	dir := os.Getenv(envDir)
+	// What the journals say before anything is tried.
+	look := newStore(disk{}, dir)
+	files, _ := filepath.Glob(filepath.Join(dir, "*", "*"+messageExt))
+	for _, path := range files {
+		id := strings.TrimSuffix(filepath.Base(path), messageExt)
+		st, err := look.read(id)
+		if err != nil {
+			t.Errorf("%s: %v", path, err)
+			continue
+		}
+		if replay(st).finished() {
+			if err := c.say("noted", id); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	tr := start(t, k, nil, func(tr *Transport) {
+		tr.next = &childProvider{c: c, k: k}
+		tr.Directory, tr.GiveUpAfter = dir, caddy.Duration(time.Hour)
+	})
+	if k.op == "" {
+		// The last one: everything is due now.
+		for _, m := range Messages("", "") {
+			_ = Release(m.ID)
+		}
+		await(t, tr)
+		stop(tr)
+		return
+	}
+	var clients sync.WaitGroup
+	for i := range 8 {
+		clients.Go(func() {
+			for {
+				reply, err := send(tr, fmt.Sprint("account", i), "text\r\n")
+				if err != nil {
+					continue
+				}
+				if c.say("promised", strings.TrimPrefix(reply.Lines[0], "2.0.0 Queued as ")) != nil {
+					return
+				}
+			}
+		})
+	}
+	clients.Wait()
+}
+
+// TestKilled kills the process with SIGKILL at every kind of step, again and
+// again on one directory, until so many messages were answered with 250: none is
+// lost, and none is sent again of which the journal says that the provider has
+// it. MAILGATEWAY_SPOOL_MESSAGES is how many (default 600, 10000 takes minutes).
+func TestKilled(t *testing.T) {
+	want := 600
+	if n, err := strconv.Atoi(os.Getenv("MAILGATEWAY_SPOOL_MESSAGES")); err == nil {
+		want = n
+	}
+	base, err := os.MkdirTemp("", "spool") // a socket's name is short
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(base) })
+	addr, dir := filepath.Join(base, "s"), filepath.Join(base, "d")
+	ln, err := net.Listen("unix", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &ledger{promised: make(map[string]bool), noted: make(map[string]bool), got: make(map[string]int)}
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			serving.Go(func() { l.serve(conn) })
+		}
+	})
+	defer serving.Wait()
+	defer ln.Close()
+	run := func(op string, nth int) error {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestKilledChild$", "-test.timeout=5m") //nolint:gosec // this program
+		cmd.Env = append(os.Environ(), envChild+"="+addr, envDir+"="+dir, envOp+"="+op, envNth+"="+strconv.Itoa(nth))
+		out, err := cmd.CombinedOutput()
+		if op != "" && !killed(err) || op == "" && err != nil {
+			t.Fatalf("the process that was to die at %s %d: %v\n%s", op, nth, err, out)
+		}
+		return err
+	}
+	promised := func() int {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return len(l.promised)
+	}
+	kills := 0
+	for promised() < want || kills < len(killOps) {
+		op := killOps[kills%len(killOps)]
+		_ = run(op, 1+rand.IntN(1+want/8))
+		kills++
+	}
+	_ = run("", 0)
+
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	lost, twice := 0, 0
+	for id := range l.promised {
+		switch n := l.got[id]; {
+		case n == 0:
+			lost++
+		case n > 1:
+			twice++
+		}
+	}
+	t.Logf("%d messages answered with 250, killed %d times, %d lost, %d delivered more than once", len(l.promised), kills, lost, twice)
+	if lost > 0 {
+		t.Errorf("%d of %d messages were answered with 250 and are lost", lost, len(l.promised))
+	}
+	if len(l.wrong) > 0 {
+		t.Errorf("%d messages were sent again though their journal says that the provider has them: %v", len(l.wrong), l.wrong[0])
+	}
+	if twice > 8*kills {
+		t.Errorf("%d delivered more than once after %d kills: more than were under way", twice, kills)
+	}
+}
+
+func killed(err error) bool {
+	e, ok := err.(*exec.ExitError) //nolint:errorlint // what exec returns
+	if !ok {
+		return false
+	}
+	ws, ok := e.Sys().(syscall.WaitStatus)
+	return ok && ws.Signal() == syscall.SIGKILL
+}

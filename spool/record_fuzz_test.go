@@ -1,0 +1,110 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddymail/mailgateway/internal/seal"
+	"github.com/caddymail/mailgateway/relay"
+)
+
+const fuzzedID = "0123456789abcdef01234567"
+
+// written returns a message's file as the store writes it.
+func written(tb testing.TB, keys *seal.Keys, text string, lines ...line) []byte {
+	tb.Helper()
+	fsys := newMemFS()
+	s := newStore(fsys, "/s")
+	s.configure(keys, bounds{messages: 9, octets: 1 << 30})
+	env := &envelope{ID: fuzzedID, Account: "a", Rcpts: []relay.Recipient{{To: "to@example.org"}}}
+	k := newKeeper(s, env, strings.NewReader(text))
+	if err := k.rest(); err != nil {
+		tb.Fatal(err)
+	}
+	if err := k.commit(); err != nil {
+		tb.Fatal(err)
+	}
+	rec, _, err := s.openJournal(fuzzedID)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for i := range lines {
+		if err := rec.append(&lines[i]); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	return fsys.names[s.path(fuzzedID, messageExt)].data
+}
+
+// FuzzRecord reads files that may be anything. Whatever they hold, reading ends
+// with the message or an error, and what is noted in a file that could be read is
+// there when it is read again.
+func FuzzRecord(f *testing.F) {
+	key := fmt.Sprintf("%064x", 1)
+	keys, err := seal.New([]string{key}, keyID)
+	if err != nil {
+		f.Fatal(err)
+	}
+	whole := written(f, nil, "Subject: x\r\n\r\ntext\r\n", line{Event: eventTry, Next: time.Unix(1, 0)}, line{Event: eventSent, Sent: []int{0}})
+	sealed := written(f, keys, strings.Repeat("x", 3*chunkSize/2), line{Event: eventHold, Why: "w"})
+	for _, b := range [][]byte{whole, sealed, whole[:len(whole)-journalRoom/2], whole[:40], sealed[:chunkSize], []byte(magic), nil} {
+		f.Add(b)
+	}
+	for _, at := range []int{8, 12, 13, 30, len(whole) / 4} {
+		b := append([]byte(nil), whole...)
+		b[at] ^= 0x80
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		fsys := newMemFS()
+		s := newStore(fsys, "/s")
+		s.configure(keys, bounds{})
+		fsys.names[s.path(fuzzedID, messageExt)] = &memFile{fs: fsys, data: append([]byte(nil), data...)}
+		st, err := s.read(fuzzedID)
+		if err != nil {
+			return
+		}
+		m := replay(st)
+		_ = m.finished()
+		_ = m.view("u")
+		rec, at, err := s.openJournal(fuzzedID)
+		if err != nil {
+			t.Fatalf("read, and then not opened: %v", err)
+		}
+		n, err := io.Copy(io.Discard, at.body(""))
+		switch {
+		case err == nil && n != st.size:
+			t.Fatalf("a body of %d octets, and %d were announced", n, st.size)
+		case err != nil && !errors.Is(err, errDamaged):
+			t.Fatalf("the body ends with %v", err)
+		}
+		if err := rec.append(&line{Event: eventHold, Why: "fuzzed"}); err != nil {
+			t.Fatal(err)
+		}
+		again, err := s.read(fuzzedID)
+		if err != nil {
+			t.Fatalf("after a line was added: %v", err)
+		}
+		if len(again.lines) != len(st.lines)+1 || again.lines[len(st.lines)].Why != "fuzzed" {
+			t.Fatalf("%d lines, and %d after one was added", len(st.lines), len(again.lines))
+		}
+	})
+}
