@@ -77,7 +77,7 @@ func (s *DynamicSource) provision(logger *zap.Logger, storage certmagic.Storage)
 		return fmt.Errorf("dynamic accounts: %w", err)
 	}
 	s.logger, s.storage = logger, storage
-	s.key = storageIdentity(storage) + "\x00" + seal.identity()
+	s.key = storageIdentity(storage) + "\x00" + seal.Identity()
 	value, _, err := dynamics.LoadOrNew(s.key, func() (caddy.Destructor, error) {
 		return newDynamicState(logger, storage, seal), nil
 	})

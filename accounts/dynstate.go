@@ -30,6 +30,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/internal/generation"
 )
 
 const (
@@ -53,7 +55,7 @@ const (
 // dynamicState is the accounts of one storage, shared by all configurations
 // that use it.
 type dynamicState struct {
-	seal    *sealer
+	seal    sealer
 	index   Index
 	storage atomic.Pointer[certmagic.Storage]
 	logger  atomic.Pointer[zap.Logger]
@@ -69,8 +71,7 @@ type dynamicState struct {
 	complete bool                   // all records are in known or bad
 	pos      journalPos
 
-	lifeMu sync.Mutex
-	users  []*DynamicSource
+	users  generation.Stack[*DynamicSource]
 	cancel context.CancelFunc
 	done   chan struct{}
 	poke   chan struct{}
@@ -81,7 +82,7 @@ type knownRecord struct {
 	digest [sha256.Size]byte
 }
 
-func newDynamicState(logger *zap.Logger, storage certmagic.Storage, seal *sealer) *dynamicState {
+func newDynamicState(logger *zap.Logger, storage certmagic.Storage, seal sealer) *dynamicState {
 	s := &dynamicState{
 		seal:   seal,
 		reads:  make(chan struct{}, loadParallel),
@@ -116,42 +117,39 @@ func isStorageKey(key string) bool {
 // start makes u the latest user: its storage is the one in use, since that of
 // an earlier configuration may be closed.
 func (s *dynamicState) start(u *DynamicSource) {
-	s.lifeMu.Lock()
-	defer s.lifeMu.Unlock()
-	s.users = append(s.users, u)
+	s.users.Attach(u, func(first bool) {
+		s.use(u)
+		if first {
+			ctx, cancel := context.WithCancel(context.Background())
+			s.cancel, s.done = cancel, make(chan struct{})
+			go s.loop(ctx, s.done)
+		}
+	})
+}
+
+func (s *dynamicState) use(u *DynamicSource) {
 	s.storage.Store(&u.storage)
 	s.logger.Store(u.logger)
-	if len(s.users) == 1 {
-		ctx, cancel := context.WithCancel(context.Background())
-		s.cancel, s.done = cancel, make(chan struct{})
-		go s.loop(ctx, s.done)
-	}
 }
 
 // stop gives a failed configuration's place back to the one before it.
 func (s *dynamicState) stop(u *DynamicSource) {
-	s.lifeMu.Lock()
-	defer s.lifeMu.Unlock()
-	i := slices.Index(s.users, u)
-	if i < 0 {
-		return
-	}
-	s.users = slices.Delete(s.users, i, i+1)
-	if n := len(s.users); n > 0 {
-		s.storage.Store(&s.users[n-1].storage)
-		s.logger.Store(s.users[n-1].logger)
-		return
-	}
-	s.cancel()
-	// Caddy holds its configuration's lock meanwhile: a storage that hangs
-	// must not hold up everything else.
-	t := time.NewTimer(stopTimeout)
-	defer t.Stop()
-	select {
-	case <-s.done:
-	case <-t.C:
-		u.logger.Warn("the storage does not answer, a read of accounts goes on in the background")
-	}
+	s.users.Detach(u, func(now *DynamicSource, last bool) {
+		if !last {
+			s.use(now)
+			return
+		}
+		s.cancel()
+		// Caddy holds its configuration's lock meanwhile: a storage that
+		// hangs must not hold up everything else.
+		t := time.NewTimer(stopTimeout)
+		defer t.Stop()
+		select {
+		case <-s.done:
+		case <-t.C:
+			u.logger.Warn("the storage does not answer, a read of accounts goes on in the background")
+		}
+	})
 }
 
 // Destruct implements caddy.Destructor.

@@ -25,6 +25,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/internal/generation"
 )
 
 // filePoll is how often a file is looked at. It is read when it has changed
@@ -47,10 +49,9 @@ type fileState struct {
 	bad    error // what is wrong with the content of stamp as a whole
 	failed error // how the last load ended
 
-	watchMu sync.Mutex
-	users   []*FileSource // those that watch
-	quit    chan struct{}
-	done    chan struct{}
+	users generation.Stack[*FileSource] // those that watch; guards the two
+	quit  chan struct{}
+	done  chan struct{}
 
 	logger *zap.Logger // under mu
 }
@@ -166,31 +167,25 @@ func fileProblem(path string, err error) Problem {
 }
 
 func (f *fileState) start(u *FileSource) {
-	f.watchMu.Lock()
-	defer f.watchMu.Unlock()
-	f.users = append(f.users, u)
-	f.setLogger(u.logger)
-	if len(f.users) == 1 {
-		f.quit, f.done = make(chan struct{}), make(chan struct{})
-		go f.watch(f.quit, f.done)
-	}
+	f.users.Attach(u, func(first bool) {
+		f.setLogger(u.logger)
+		if first {
+			f.quit, f.done = make(chan struct{}), make(chan struct{})
+			go f.watch(f.quit, f.done)
+		}
+	})
 }
 
 // stop gives a failed configuration's place back to the one before it.
 func (f *fileState) stop(u *FileSource) {
-	f.watchMu.Lock()
-	defer f.watchMu.Unlock()
-	i := slices.Index(f.users, u)
-	if i < 0 {
-		return
-	}
-	f.users = slices.Delete(f.users, i, i+1)
-	if n := len(f.users); n > 0 {
-		f.setLogger(f.users[n-1].logger)
-		return
-	}
-	close(f.quit)
-	<-f.done
+	f.users.Detach(u, func(now *FileSource, last bool) {
+		if !last {
+			f.setLogger(now.logger)
+			return
+		}
+		close(f.quit)
+		<-f.done
+	})
 }
 
 func (f *fileState) setLogger(l *zap.Logger) {

@@ -15,16 +15,14 @@
 package accounts
 
 import (
-	"crypto/aes"
-	"crypto/cipher"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
+
+	"github.com/caddymail/mailgateway/internal/seal"
 )
 
 // envelope is a record as it lies in the storage.
@@ -44,79 +42,35 @@ type envelope struct {
 }
 
 // sealer seals records with its first key and opens them with any.
-type sealer struct {
-	keys []sealKey
-}
-
-type sealKey struct {
-	id   string
-	aead cipher.AEAD
-}
+type sealer struct{ *seal.Keys }
 
 // newSealer reads keys of 32 octets in base64 or hex.
-func newSealer(keys []string) (*sealer, error) {
-	s := new(sealer)
-	for i, text := range keys {
-		key, err := decodeKey(strings.TrimSpace(text))
-		if err != nil {
-			return nil, fmt.Errorf("field 'encryption_keys[%d]': %w", i, err)
-		}
-		block, err := aes.NewCipher(key)
-		if err != nil {
-			return nil, err
-		}
-		aead, err := cipher.NewGCM(block)
-		if err != nil {
-			return nil, err
-		}
+func newSealer(keys []string) (sealer, error) {
+	k, err := seal.New(keys, func(key []byte) string {
 		id := sha256.Sum256(append([]byte("mailgateway key id\x00"), key...))
-		s.keys = append(s.keys, sealKey{hex.EncodeToString(id[:4]), aead})
-	}
-	return s, nil
+		return hex.EncodeToString(id[:4])
+	})
+	return sealer{k}, err
 }
 
-func decodeKey(s string) ([]byte, error) {
-	if b, err := hex.DecodeString(s); err == nil && len(b) == 32 {
-		return b, nil
-	}
-	for _, enc := range []*base64.Encoding{base64.StdEncoding, base64.RawStdEncoding, base64.URLEncoding, base64.RawURLEncoding} {
-		if b, err := enc.DecodeString(s); err == nil && len(b) == 32 {
-			return b, nil
-		}
-	}
-	return nil, errors.New("want 32 octets in base64 or hex, as `openssl rand -base64 32` prints them")
-}
-
-// identity tells key lists apart.
-func (s *sealer) identity() string {
-	ids := make([]string, len(s.keys))
-	for i, k := range s.keys {
-		ids[i] = k.id
-	}
-	return strings.Join(ids, ",")
-}
-
-func additionalData(key, revision string) []byte {
+func sealPlace(key, revision string) []byte {
 	return []byte("mailgateway account\x00" + key + "\x00" + revision)
 }
 
-func (s *sealer) seal(key, revision string, record []byte) ([]byte, error) {
+func (s sealer) seal(key, revision string, record []byte) ([]byte, error) {
 	e := envelope{V: 1, Revision: revision}
-	if len(s.keys) == 0 {
+	if s.Empty() {
 		e.Record = record
 	} else {
-		k := s.keys[0]
-		nonce := make([]byte, k.aead.NonceSize(), k.aead.NonceSize()+len(record)+k.aead.Overhead())
-		_, _ = rand.Read(nonce)
-		e.Key = k.id
-		e.Sealed = k.aead.Seal(nonce, nonce, record, additionalData(key, revision))
+		id, nonce, data := s.Seal(record, sealPlace(key, revision))
+		e.Key, e.Sealed = id, append(nonce, data...)
 	}
 	return json.Marshal(e)
 }
 
 // open returns the record. A record in the clear is accepted even if there are
 // keys: it was written before they were given, and is sealed at its next change.
-func (s *sealer) open(key string, blob []byte) (record []byte, revision string, err error) {
+func (s sealer) open(key string, blob []byte) (record []byte, revision string, err error) {
 	var e envelope
 	if err := json.Unmarshal(blob, &e); err != nil || e.V == 0 || e.Revision == "" {
 		return nil, "", errors.New("not a stored account")
@@ -130,24 +84,17 @@ func (s *sealer) open(key string, blob []byte) (record []byte, revision string, 
 		}
 		return e.Record, e.Revision, nil
 	}
-	if len(s.keys) == 0 {
+	n := min(len(e.Sealed), seal.NonceSize)
+	record, err = s.Open(e.Key, e.Sealed[:n], e.Sealed[n:], sealPlace(key, e.Revision))
+	switch {
+	case errors.Is(err, seal.ErrNoKeys):
 		return nil, "", fmt.Errorf("%w: it is sealed with key %s, and none is configured", ErrSealed, e.Key)
+	case errors.Is(err, seal.ErrOtherKey):
+		return nil, "", fmt.Errorf("%w: it is sealed with key %q, which is not configured", ErrSealed, e.Key)
+	case err != nil:
+		return nil, "", fmt.Errorf("%w: it has been altered, or belongs to another account", ErrSealed)
 	}
-	for _, k := range s.keys {
-		if k.id != e.Key {
-			continue
-		}
-		n := k.aead.NonceSize()
-		if len(e.Sealed) < n {
-			break
-		}
-		record, err := k.aead.Open(nil, e.Sealed[:n], e.Sealed[n:], additionalData(key, e.Revision))
-		if err != nil {
-			return nil, "", fmt.Errorf("%w: it has been altered, or belongs to another account", ErrSealed)
-		}
-		return record, e.Revision, nil
-	}
-	return nil, "", fmt.Errorf("%w: it is sealed with key %q, which is not configured", ErrSealed, e.Key)
+	return record, e.Revision, nil
 }
 
 func newRevision() string {

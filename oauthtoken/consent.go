@@ -17,12 +17,11 @@ package oauthtoken
 import (
 	"context"
 	"crypto/subtle"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -52,16 +51,18 @@ import (
 // LoginOptions are those of one login.
 type LoginOptions struct {
 	// Mailbox is who is to consent. It is proposed to the server, and an
-	// answer that names somebody else is an error.
+	// answer that names another identity, or none where the server can name
+	// one, is an error. Once an owner has consented, it is that one who counts,
+	// whatever addresses he has since.
 	Mailbox string
 	// AnyIdentity allows another identity: the delegate of a shared
-	// mailbox consents as himself.
+	// mailbox consents as himself. The delegate is the owner from then on.
 	AnyIdentity bool
-	// RedirectURL is where the browser is sent back to. Default: a listener
-	// on a free port of 127.0.0.1.
+	// RedirectURL is where the browser is sent back to: https, or http to
+	// loopback. Default: a listener on a free port of 127.0.0.1.
 	RedirectURL string
 	// ListenAddress is the loopback listener's address, for registrations
-	// that fix the port. Default: 127.0.0.1:0.
+	// that fix the port. It must be on loopback. Default: 127.0.0.1:0.
 	ListenAddress string
 }
 
@@ -71,11 +72,45 @@ type Consent struct {
 	RefreshToken string
 	// Identity is who consented, as the ID token says; empty without one.
 	Identity string
+	// Owner is the same in the form that is compared with the next consent.
+	Owner *Identity
+	// AnyIdentity says that it need not be the one who consented before.
+	AnyIdentity bool
 	// Token is the first access token.
 	Token *oauth2.Token
 	// Expires is when the refresh token ends; zero where the server doesn't
 	// say. Google says so for apps in testing.
 	Expires time.Time
+}
+
+// ErrOptions is a login that is asked for in a way that is not offered.
+var ErrOptions = errors.New("invalid login")
+
+// check looks at where the code of a consent may go: it must not be sent over
+// a network in the clear, nor to a program that a browser starts.
+func (o LoginOptions) check() error {
+	if o.ListenAddress != "" {
+		host, _, err := net.SplitHostPort(o.ListenAddress)
+		if err != nil || !isLoopback(host) {
+			return fmt.Errorf("%w: listen: '%s' is no address with port on loopback", ErrOptions, oneLine(o.ListenAddress))
+		}
+	}
+	if o.RedirectURL == "" {
+		return nil
+	}
+	u, err := url.Parse(o.RedirectURL)
+	if err != nil || u.Hostname() == "" || u.User != nil || u.Fragment != "" || u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(u.Hostname())) {
+		return fmt.Errorf("%w: redirect_url: it must be an https URL, or http to loopback", ErrOptions)
+	}
+	return nil
+}
+
+func isLoopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	a, err := netip.ParseAddr(host)
+	return err == nil && a.Unmap().IsLoopback()
 }
 
 // ErrIdentity is a consent of somebody else than the mailbox's owner.
@@ -109,6 +144,9 @@ func (a *App) Provider(name string) (*Provider, bool) {
 
 // AuthCodeFlow begins a login. Close ends it.
 func (p *Provider) AuthCodeFlow(ctx context.Context, o LoginOptions) (*AuthCodeFlow, error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
 	ep, err := p.loginEndpoints(ctx)
 	if err != nil {
 		return nil, err
@@ -309,68 +347,27 @@ func (p *Provider) redeem(ctx context.Context, q *tokenQuery, ep *endpoints, o L
 		}
 	}
 	c := &Consent{
-		RefreshToken: r.RefreshToken,
-		Token:        &oauth2.Token{AccessToken: r.AccessToken, TokenType: "Bearer", Expiry: sent.Add(r.Lifetime)},
+		RefreshToken: r.RefreshToken, AnyIdentity: o.AnyIdentity,
+		Token: &oauth2.Token{AccessToken: r.AccessToken, TokenType: "Bearer", Expiry: sent.Add(r.Lifetime)},
 	}
 	if r.RefreshExpires > 0 {
 		c.Expires = sent.Add(r.RefreshExpires)
 	}
-	if r.IDToken == "" {
+	if r.IDToken != "" {
+		id, names, ierr := p.identify(ctx, r.IDToken, ep, nonce)
+		if ierr != nil {
+			return nil, fmt.Errorf("provider '%s': id_token: %w", p.name, ierr)
+		}
+		c.Owner, c.Identity = id, id.shown()
+		if o.Mailbox != "" && !o.AnyIdentity {
+			if err := p.belongs(o.Mailbox, id, names); err != nil {
+				return nil, err
+			}
+		}
 		return c, nil
 	}
-	id, ierr := parseIDToken(r.IDToken, p.ClientID, nonce)
-	if ierr != nil {
-		return nil, fmt.Errorf("provider '%s': id_token: %v", p.name, ierr)
-	}
-	if len(id) > 0 {
-		c.Identity = id[0]
-	}
-	if o.Mailbox != "" && !o.AnyIdentity && len(id) > 0 &&
-		!slices.ContainsFunc(id, func(s string) bool { return strings.EqualFold(s, o.Mailbox) }) {
-		return nil, fmt.Errorf("%w: '%s' in place of '%s'", ErrIdentity, sanitize(c.Identity), o.Mailbox)
+	if p.knowsOwner() && !o.AnyIdentity {
+		return nil, fmt.Errorf("%w: provider '%s' was asked for an id_token and gave none, so that nothing says who has consented", ErrIdentity, p.name)
 	}
 	return c, nil
-}
-
-// parseIDToken returns the identities of an ID token. It came over TLS from
-// the token endpoint itself, which OpenID Connect Core section 3.1.3.7 (6)
-// lets stand for the check of the signature.
-func parseIDToken(t, clientID, nonce string) ([]string, error) {
-	parts := strings.Split(t, ".")
-	if len(parts) != 3 {
-		return nil, errors.New("malformed")
-	}
-	b, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(parts[1], "="))
-	if err != nil {
-		return nil, errors.New("malformed")
-	}
-	var c struct {
-		Aud           json.RawMessage `json:"aud"`
-		Nonce         string          `json:"nonce"`
-		Email         string          `json:"email"`
-		EmailVerified any             `json:"email_verified"`
-		Preferred     string          `json:"preferred_username"`
-		UPN           string          `json:"upn"`
-	}
-	if json.Unmarshal(b, &c) != nil {
-		return nil, errors.New("malformed")
-	}
-	var aud []string
-	if json.Unmarshal(c.Aud, &aud) != nil {
-		var one string
-		if json.Unmarshal(c.Aud, &one) != nil {
-			return nil, errors.New("malformed audience")
-		}
-		aud = []string{one}
-	}
-	if !slices.Contains(aud, clientID) {
-		return nil, errors.New("it is for another client")
-	}
-	if c.Nonce != "" && nonce != "" && c.Nonce != nonce {
-		return nil, errors.New("it belongs to another login")
-	}
-	if c.EmailVerified == false || c.EmailVerified == "false" {
-		c.Email = ""
-	}
-	return slices.DeleteFunc([]string{c.Email, c.UPN, c.Preferred}, func(s string) bool { return s == "" }), nil
 }

@@ -16,6 +16,9 @@ package oauthtoken
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
@@ -25,9 +28,12 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/go-jose/go-jose/v4"
 )
 
 // authServer is the part of an authorization server that a browser and a
@@ -41,13 +47,15 @@ type authServer struct {
 	identity  string
 	noRefresh bool
 	iss       string
+	claims    map[string]any    // over those of a good ID token; nil deletes
+	key       *ecdsa.PrivateKey // signs; nil for none
 	params    url.Values
 	polls     []string
 	times     []time.Time
 }
 
 func newAuthServer(t testing.TB) *authServer {
-	s := &authServer{t: t, identity: "a@example.com"}
+	s := &authServer{t: t, identity: "a@example.com", key: idKey()}
 	s.Server = httptest.NewServer(s)
 	t.Cleanup(s.Close)
 	return s
@@ -73,6 +81,10 @@ func (s *authServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		reply(200, map[string]any{
 			"device_code": "the-device-code", "user_code": "ABCD-EFGH", "verification_uri": "https://id.test/device", "expires_in": "900", "interval": 5,
 		})
+	case "/.well-known/openid-configuration":
+		reply(200, map[string]any{"issuer": s.URL, "token_endpoint": s.URL + "/token", "authorization_endpoint": s.URL + "/authorize", "jwks_uri": s.URL + "/keys"})
+	case "/keys":
+		reply(200, jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: idKey().Public(), KeyID: "k", Algorithm: "ES256"}}})
 	case "/token":
 		switch r.Form.Get("grant_type") {
 		case "authorization_code":
@@ -99,13 +111,51 @@ func (s *authServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			delete(body, "refresh_token")
 		}
 		if s.identity != "" {
-			b, _ := json.Marshal(map[string]any{"aud": "client", "email": s.identity, "nonce": s.nonce})
-			body["id_token"] = "e30." + base64.RawURLEncoding.EncodeToString(b) + ".c2ln"
+			body["id_token"] = s.idToken()
 		}
 		reply(200, body)
 	default:
 		w.WriteHeader(404)
 	}
+}
+
+var idKey = sync.OnceValue(func() *ecdsa.PrivateKey {
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	return k
+})
+
+// idToken is a good ID token, unless claims or key say otherwise.
+func (s *authServer) idToken() string {
+	now := time.Now()
+	c := map[string]any{
+		"iss": s.URL, "sub": "subject-1", "aud": "client", "email": s.identity, "nonce": s.nonce,
+		"iat": now.Unix(), "exp": now.Add(time.Hour).Unix(),
+	}
+	for k, v := range s.claims {
+		if c[k] = v; v == nil {
+			delete(c, k)
+		}
+	}
+	b, _ := json.Marshal(c)
+	if s.key == nil {
+		return base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none"}`)) + "." + base64.RawURLEncoding.EncodeToString(b) + "."
+	}
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: s.key, KeyID: "k"}}, nil)
+	if err != nil {
+		panic(err)
+	}
+	signed, err := signer.Sign(b)
+	if err != nil {
+		panic(err)
+	}
+	t, err := signed.CompactSerialize()
+	if err != nil {
+		panic(err)
+	}
+	return t
 }
 
 func loginApp(t testing.TB, s *authServer, more map[string]any) *testApp {
@@ -187,7 +237,7 @@ func TestPastedRedirect(t *testing.T) {
 		"well":           {nil, LoginOptions{Mailbox: "a@example.com"}, "", nil},
 		"other identity": {nil, LoginOptions{Mailbox: "b@example.com"}, "'a@example.com' in place of 'b@example.com'", ErrIdentity},
 		"delegate":       {nil, LoginOptions{Mailbox: "shared@example.com", AnyIdentity: true}, "", nil},
-		"no id_token":    {func(s *authServer, _ *url.URL) { s.identity = "" }, LoginOptions{Mailbox: "b@example.com"}, "", nil},
+		"no id_token":    {func(s *authServer, _ *url.URL) { s.identity = "" }, LoginOptions{Mailbox: "b@example.com"}, "nothing says who has consented", ErrIdentity},
 		"another state":  {func(_ *authServer, u *url.URL) { u.RawQuery = "code=the-code&state=x" }, LoginOptions{}, "state differs", nil},
 		"another nonce":  {func(s *authServer, _ *url.URL) { s.nonce = "other" }, LoginOptions{}, "another login", nil},
 		"another issuer": {func(_ *authServer, u *url.URL) { u.RawQuery += "&iss=https://evil.test" }, LoginOptions{}, "another issuer", nil},
@@ -200,7 +250,7 @@ func TestPastedRedirect(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s.identity, s.noRefresh = "a@example.com", false
-			a := loginApp(t, s, map[string]any{"issuer": "https://id.test"})
+			a := loginApp(t, s, map[string]any{"issuer": s.URL})
 			p, _ := a.Provider("p")
 			f, err := p.AuthCodeFlow(ctx, tc.opts)
 			if err != nil {
@@ -250,6 +300,9 @@ func TestLoginScopesAndHosts(t *testing.T) {
 		if s := u.Query().Get("scope"); s != want[0] || !strings.HasPrefix(f.RedirectURL, want[1]) {
 			t.Errorf("%s: scope %s, redirect %s", kind, s, f.RedirectURL)
 		}
+		if kind == "microsoft" && u.Query().Get("prompt") != "select_account" {
+			t.Errorf("microsoft: %s", f.URL)
+		}
 		if kind == "google" && (u.Query().Get("access_type") != "offline" || u.Query().Get("prompt") != "consent") {
 			t.Errorf("google: %s", f.URL)
 		}
@@ -275,7 +328,7 @@ func TestDeviceLogin(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := &authServer{t: t, identity: "a@example.com", polls: tc.polls}
+				s := &authServer{t: t, identity: "a@example.com", polls: tc.polls, Server: &httptest.Server{URL: "http://127.0.0.1:1"}}
 				a := newApp(t, config(dir, "http://127.0.0.1:1", map[string]any{"device_auth_url": "http://127.0.0.1:1/device"}), func(p *Provider) {
 					p.client = &http.Client{Transport: handlerTransport{s}}
 				})

@@ -25,6 +25,8 @@ import (
 // endpoints are where the provider's requests go.
 type endpoints struct {
 	token, auth, device, issuer string
+	// keys is where the keys of ID tokens are.
+	keys string
 	// basic says that the client secret goes into the Authorization header.
 	basic bool
 	// pss says that the server takes no RS256 in assertions.
@@ -119,6 +121,7 @@ func parseDiscovery(issuer string, body []byte) (*endpoints, string) {
 		Token   string   `json:"token_endpoint"`
 		Auth    string   `json:"authorization_endpoint"`
 		Device  string   `json:"device_authorization_endpoint"`
+		Keys    string   `json:"jwks_uri"`
 		Methods []string `json:"token_endpoint_auth_methods_supported"`
 		Algs    []string `json:"token_endpoint_auth_signing_alg_values_supported"`
 		Iss     bool     `json:"authorization_response_iss_parameter_supported"`
@@ -134,13 +137,13 @@ func parseDiscovery(issuer string, body []byte) (*endpoints, string) {
 	if d.Token == "" {
 		return nil, "the discovery document names no token endpoint"
 	}
-	for _, u := range []string{d.Token, d.Auth, d.Device} {
+	for _, u := range []string{d.Token, d.Auth, d.Device, d.Keys} {
 		if err := checkURL("discovery document", u); err != nil {
 			return nil, err.Error()
 		}
 	}
 	return &endpoints{
-		token: d.Token, auth: d.Auth, device: d.Device, issuer: d.Issuer, issResponse: d.Iss,
+		token: d.Token, auth: d.Auth, device: d.Device, keys: d.Keys, issuer: d.Issuer, issResponse: d.Iss,
 		pss: slices.Contains(d.Algs, "PS256") && !slices.Contains(d.Algs, "RS256"),
 		// Without the member the default is client_secret_basic alone.
 		basic: !slices.Contains(d.Methods, "client_secret_post"),

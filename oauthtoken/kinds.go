@@ -33,6 +33,8 @@ const (
 type kind struct {
 	tokenURL, authURL, deviceURL string
 	issuer                       string
+	// keysURL is where the keys of ID tokens are.
+	keysURL string
 	// scopes are those of a mailbox's consent, appScopes those of a
 	// program's own identity.
 	scopes, appScopes []string
@@ -78,6 +80,7 @@ var kinds = map[string]kind{
 		tokenURL:   "https://oauth2.googleapis.com/token",
 		authURL:    "https://accounts.google.com/o/oauth2/v2/auth",
 		issuer:     "https://accounts.google.com",
+		keysURL:    "https://www.googleapis.com/oauth2/v3/certs",
 		scopes:     []string{"https://mail.google.com/"},
 		appScopes:  []string{"https://mail.google.com/"},
 		grants:     []string{grantRefreshToken, grantServiceAccount, grantExternal},
@@ -90,9 +93,14 @@ var kinds = map[string]kind{
 	},
 	// https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow
 	"microsoft": {
-		tokenURL:     "{login}/{tenant}/oauth2/v2.0/token",
-		authURL:      "{login}/{tenant}/oauth2/v2.0/authorize",
-		deviceURL:    "{login}/{tenant}/oauth2/v2.0/devicecode",
+		tokenURL:  "{login}/{tenant}/oauth2/v2.0/token",
+		authURL:   "{login}/{tenant}/oauth2/v2.0/authorize",
+		deviceURL: "{login}/{tenant}/oauth2/v2.0/devicecode",
+		keysURL:   "{login}/{tenant}/discovery/v2.0/keys",
+		// Without it a browser in which somebody is signed in consents as
+		// that one without a word. Never `consent`: it asks users for an
+		// administrator's approval that the tenant has given already.
+		authParams:   map[string]string{"prompt": "select_account"},
 		scopes:       []string{"{outlook}/SMTP.Send", "offline_access"},
 		appScopes:    []string{"{app_outlook}/.default"},
 		grants:       []string{grantRefreshToken, grantClientCredentials, grantExternal},
@@ -154,8 +162,7 @@ func (p *Provider) applyKind() error {
 	if p.Cloud == "" {
 		p.Cloud = "public"
 	}
-	c, ok := clouds[p.Cloud]
-	if !ok {
+	if _, ok := clouds[p.Cloud]; !ok {
 		return fmt.Errorf("unrecognized cloud '%s'", p.Cloud)
 	}
 	if p.Tenant == "" {
@@ -168,19 +175,18 @@ func (p *Provider) applyKind() error {
 		slices.Contains([]string{"common", "organizations", "consumers"}, p.Tenant) {
 		return fmt.Errorf("grant '%s' needs the tenant's domain or ID, not '%s'", p.Grant, p.Tenant)
 	}
-	fill := strings.NewReplacer("{login}", c.login, "{outlook}", c.outlook, "{app_outlook}", c.appOutlook, "{tenant}", p.Tenant).Replace
 	// A user's own issuer or token endpoint is another server than the
 	// kind's: the kind's other endpoints would not belong to it.
 	own := p.TokenURL != "" || p.Issuer != ""
 	p.ownServer = own
 	if !own {
-		p.TokenURL = fill(k.tokenURL)
+		p.TokenURL = p.fill(k.tokenURL)
 	}
 	if p.AuthURL == "" && !own {
-		p.AuthURL = fill(k.authURL)
+		p.AuthURL = p.fill(k.authURL)
 	}
 	if p.DeviceAuthURL == "" && !own {
-		p.DeviceAuthURL = fill(k.deviceURL)
+		p.DeviceAuthURL = p.fill(k.deviceURL)
 	}
 	if len(p.Scopes) == 0 {
 		from := k.scopes
@@ -188,8 +194,14 @@ func (p *Provider) applyKind() error {
 			from = k.appScopes
 		}
 		for _, s := range from {
-			p.Scopes = append(p.Scopes, fill(s))
+			p.Scopes = append(p.Scopes, p.fill(s))
 		}
 	}
 	return nil
+}
+
+// fill puts the parts that the configuration gives into a URL or a scope.
+func (p *Provider) fill(s string) string {
+	c := clouds[p.Cloud]
+	return strings.NewReplacer("{login}", c.login, "{outlook}", c.outlook, "{app_outlook}", c.appOutlook, "{tenant}", p.Tenant).Replace(s)
 }

@@ -31,7 +31,7 @@ var errNoLogin = errors.New("the provider's grant has no refresh token to store"
 // there is no error. A refresh_token of the account's record that was there
 // before does not replace it; one that is set later does.
 func (a *App) StoreConsent(ctx context.Context, r grant.Request, refreshToken string) error {
-	return a.StoreLogin(ctx, r, &Consent{RefreshToken: refreshToken})
+	return a.StoreLogin(ctx, r, &Consent{RefreshToken: refreshToken, AnyIdentity: true})
 }
 
 // StoreLogin is StoreConsent with all that a login has brought.
@@ -47,10 +47,15 @@ func (a *App) StoreLogin(ctx context.Context, r grant.Request, c *Consent) error
 	}
 	return p.man.exclusive(ctx, p, p.want(r).subject, func(e *entry, key string, stored *record) error {
 		n := e.newest(stored)
+		if n.Owner != nil && !c.AnyIdentity {
+			if err := n.Owner.expect(c.Owner); err != nil {
+				return err
+			}
+		}
 		n.Seq++
 		n.Subject, n.Mailbox, n.Provider = e.subject, e.subject, p.name
 		n.login(c.RefreshToken, p.ClientID, time.Now())
-		n.RefreshExpires = c.Expires
+		n.RefreshExpires, n.Owner = c.Expires, c.Owner
 		if err := p.records.swap(key, n, seqOf(stored)); err != nil {
 			return err
 		}

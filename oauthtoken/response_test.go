@@ -188,10 +188,13 @@ func FuzzRecord(f *testing.F) {
 
 func FuzzIDToken(f *testing.F) {
 	f.Add("a.eyJhdWQiOiJjIiwiZW1haWwiOiJhQGIifQ.s")
+	f.Add("eyJhbGciOiJub25lIn0.eyJpc3MiOiJpIiwic3ViIjoicyIsImF1ZCI6ImMiLCJleHAiOjk5OTk5OTk5OTl9.")
 	f.Add("..")
+	p := &Provider{ClientID: "c", Kind: "generic"}
 	f.Fuzz(func(t *testing.T, s string) {
-		if id, err := parseIDToken(s, "c", "n"); err == nil && len(id) > 3 {
-			t.Fatal(id)
+		id, names, err := p.identify(context.Background(), s, new(endpoints), "")
+		if err == nil && (id.Subject == "" || len(names) > 3) {
+			t.Fatal(id, names)
 		}
 		_, _ = parseDiscovery("https://a.test", []byte(s))
 		_, _ = parseDevice(200, nil, []byte(s), nil)

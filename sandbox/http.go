@@ -15,7 +15,6 @@
 package sandbox
 
 import (
-	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"io"
@@ -37,6 +36,7 @@ func (s *Sandbox) handler() http.Handler {
 	mux.HandleFunc("GET /introspect", s.introspect)
 	mux.HandleFunc("POST /introspect", s.introspect)
 	mux.HandleFunc("GET /userinfo", s.introspect)
+	mux.HandleFunc("GET /keys", s.idTokenKeys)
 	mux.HandleFunc("GET /.well-known/openid-configuration", s.discovery)
 
 	mux.HandleFunc("GET /messages", s.listMessages)
@@ -234,7 +234,7 @@ func (s *Sandbox) authorize(w http.ResponseWriter, r *http.Request) {
 		s.oauth.mu.Lock()
 		s.oauth.grants[code] = &grant{
 			client: q.Get("client_id"), mailbox: hint(q), redirect: q.Get("redirect_uri"),
-			challenge: q.Get("code_challenge"), scope: q.Get("scope"), expires: time.Now().Add(10 * time.Minute),
+			challenge: q.Get("code_challenge"), scope: q.Get("scope"), nonce: q.Get("nonce"), expires: time.Now().Add(10 * time.Minute),
 		}
 		s.oauth.mu.Unlock()
 		back.Set("code", code)
@@ -331,6 +331,8 @@ func (s *Sandbox) discovery(w http.ResponseWriter, _ *http.Request) {
 		"token_endpoint":                                 u + "/token",
 		"device_authorization_endpoint":                  u + "/device",
 		"introspection_endpoint":                         u + "/introspect",
+		"jwks_uri":                                       u + "/keys",
+		"id_token_signing_alg_values_supported":          []string{"ES256"},
 		"userinfo_endpoint":                              u + "/userinfo",
 		"grant_types_supported":                          []string{grantRefresh, grantClient, grantCode, grantJWT, grantDevice},
 		"response_types_supported":                       []string{"code"},
@@ -340,18 +342,4 @@ func (s *Sandbox) discovery(w http.ResponseWriter, _ *http.Request) {
 		"scopes_supported":                               []string{"smtp", "openid", "email", "offline_access"},
 		"authorization_response_iss_parameter_supported": true,
 	})
-}
-
-// idToken names the mailbox. It is not signed: it comes straight from the
-// token endpoint (OpenID Connect Core section 3.1.3.7, point 6).
-func (s *Sandbox) idToken(g *grant) string {
-	enc := func(v any) string {
-		b, _ := json.Marshal(v)
-		return base64.RawURLEncoding.EncodeToString(b)
-	}
-	now := time.Now()
-	return enc(map[string]string{"alg": "none", "typ": "JWT"}) + "." + enc(map[string]any{
-		"iss": s.HTTPURL(), "aud": g.client, "sub": g.mailbox, "email": g.mailbox, "email_verified": true,
-		"preferred_username": g.mailbox, "iat": now.Unix(), "exp": now.Add(time.Hour).Unix(),
-	}) + "."
 }

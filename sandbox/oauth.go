@@ -59,10 +59,10 @@ type refreshToken struct {
 
 // grant is a pending authorization: a code or a device code.
 type grant struct {
-	client, mailbox, redirect, challenge, scope, userCode string
-	device                                                bool
-	polls                                                 int
-	expires                                               time.Time
+	client, mailbox, redirect, challenge, scope, userCode, nonce string
+	device                                                       bool
+	polls                                                        int
+	expires                                                      time.Time
 }
 
 // TokenFailure is how the token endpoint fails on purpose.

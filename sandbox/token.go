@@ -279,7 +279,12 @@ func (s *Sandbox) grantDevice(w http.ResponseWriter, st *settings, client string
 func (s *Sandbox) answerConsent(w http.ResponseWriter, st *settings, g *grant) {
 	extra := map[string]any{"refresh_token": s.oauth.consent(g.mailbox, g.client), "scope": g.scope}
 	if slices.Contains(strings.Fields(g.scope), "openid") {
-		extra["id_token"] = s.idToken(g)
+		t, err := s.idToken(g)
+		if err != nil {
+			s.tokenError(w, st, http.StatusInternalServerError, "server_error", err.Error())
+			return
+		}
+		extra["id_token"] = t
 	}
 	s.answer(w, st, extra, s.oauth.issue(st, g.mailbox, g.client))
 }

@@ -131,6 +131,9 @@ func startLogin(w http.ResponseWriter, r *http.Request) error {
 	}
 	if err != nil {
 		l.close()
+		if errors.Is(err, oauthtoken.ErrOptions) {
+			return &apiError{http.StatusBadRequest, err, ""}
+		}
 		return withExplanation(http.StatusBadGateway, err)
 	}
 	go func() { l.finish(wait(ctx)) }()

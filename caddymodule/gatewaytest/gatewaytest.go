@@ -172,8 +172,9 @@ func (g *Gateway) Do(t *testing.T, method, path, body string, header ...string) 
 		req.Header.Set(header[i], header[i+1])
 	}
 	resp, err := http.DefaultClient.Do(req)
-	for try := 0; errors.Is(err, syscall.ECONNRESET) && try < 20; try++ {
-		// Caddy's admin endpoint may drop a connection at a reload.
+	for try := 0; (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF)) && try < 20; try++ {
+		// Caddy's admin endpoint may drop a connection at a reload, one that
+		// it has not read a request from.
 		req.Body = io.NopCloser(strings.NewReader(body))
 		resp, err = http.DefaultClient.Do(req)
 	}

@@ -17,12 +17,12 @@ package front
 import (
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/internal/generation"
 )
 
 // Generation is one server of one configuration, at work.
@@ -65,10 +65,9 @@ type Session interface {
 // a server whose connections something else accepts. It survives reloads; the
 // generations of its server come and go.
 type Point struct {
-	cur atomic.Pointer[Generation]
+	gens generation.Stack[*Generation]
 
 	mu       sync.Mutex
-	gens     []*Generation // the last one is in force
 	sessions map[Session]struct{}
 	empty    chan struct{} // closed when the last session ends, if someone waits
 }
@@ -77,32 +76,24 @@ type Point struct {
 func NewPoint() *Point { return &Point{sessions: make(map[Session]struct{})} }
 
 // Current returns the generation in force, or nil if the server is gone.
-func (p *Point) Current() *Generation { return p.cur.Load() }
+func (p *Point) Current() *Generation {
+	g, _ := p.gens.Current()
+	return g
+}
 
 // Attach puts a generation in force. One that came by itself, not with the
 // function Attach, counts its connections alone.
 func (p *Point) Attach(g *Generation) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if g.counters == nil {
-		g.counters = new(counters)
-	}
-	p.gens = append(p.gens, g)
-	p.cur.Store(g)
+	p.gens.Attach(g, func(bool) {
+		if g.counters == nil {
+			g.counters = new(counters)
+		}
+	})
 }
 
 // Detach takes a generation back. The one before it is in force again if it
 // is still there: the new configuration has failed to start.
-func (p *Point) Detach(g *Generation) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.gens = slices.DeleteFunc(p.gens, func(x *Generation) bool { return x == g })
-	if n := len(p.gens); n > 0 {
-		p.cur.Store(p.gens[n-1])
-		return
-	}
-	p.cur.Store(nil)
-}
+func (p *Point) Detach(g *Generation) { p.gens.Detach(g, nil) }
 
 // Drain ends the sessions of a point whose server is gone: idle ones at once,
 // the others after what they are doing, all of them after the timeout. It does
