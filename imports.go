@@ -17,6 +17,14 @@
 package mailgateway
 
 import (
+	_ "embed"
+
 	// The modules and their options.
 	_ "github.com/caddymail/mailgateway/caddymodule"
 )
+
+// Example is the newcomer's configuration: a gateway, a sandbox provider and
+// the status page, all on loopback. It is what runs where none is given.
+//
+//go:embed Caddyfile.example
+var Example []byte

@@ -16,13 +16,21 @@
 package main
 
 import (
+	"fmt"
+	"os"
+
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 	_ "github.com/mholt/caddy-l4"
 
-	_ "github.com/caddymail/mailgateway"
+	"github.com/caddymail/mailgateway"
+	"github.com/caddymail/mailgateway/internal/firstrun"
 )
 
 func main() {
+	if err := firstrun.Prepare(mailgateway.Example, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, "Error:", err)
+		os.Exit(1)
+	}
 	caddycmd.Main()
 }

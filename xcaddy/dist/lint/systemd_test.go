@@ -233,7 +233,7 @@ func TestUnitSystemCalls(t *testing.T) {
 	}
 
 	dir := t.TempDir()
-	free := ports(t, "2525", "2580", "2587", "2465", "2019")
+	free := ports(t, "2525", "2580", "2587", "2465", "2590", "2019")
 	text := sandboxOnFreePorts(read(t, root+"/Caddyfile.example"), free)
 	log := filepath.Join(dir, "log", "mailgateway.log")
 	write(t, log, strings.Repeat("x", 1<<20))

@@ -1,0 +1,75 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+// Package firstrun is what the program does for those who have no
+// configuration yet: `mailgateway run` serves the example.
+package firstrun
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+)
+
+// words are what is said in place of Caddy's empty configuration: three lines.
+const words = `No configuration: this is the sandbox, on loopback, and it delivers nothing. Yours: --config FILE.
+Send:  printf 'Subject: hello\r\n\r\nIt works.\r\n' | curl smtp://127.0.0.1:2525 --user demo@example.com:demo-password --mail-from demo@example.com --mail-rcpt you@example.net -T -
+Look:  http://127.0.0.1:2590/ (status), http://127.0.0.1:2580/messages (what the provider received)
+`
+
+// Prepare has `run` serve the example if it is given nothing else, and says on
+// w where to look. Caddy reads it from its standard input, so that no file is
+// left behind.
+func Prepare(example []byte, w io.Writer) error {
+	if !Wanted(os.Args, exists("Caddyfile")) {
+		return nil
+	}
+	r, pipe, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("passing the example on: %w", err)
+	}
+	// It may be longer than what a pipe holds.
+	go func() {
+		_, _ = pipe.Write(example)
+		_ = pipe.Close()
+	}()
+	os.Stdin = r
+	os.Args = append(os.Args, "--config", "-", "--adapter", "caddyfile")
+	_, err = io.WriteString(w, words)
+	return err
+}
+
+func exists(file string) bool {
+	_, err := os.Stat(file)
+	return err == nil
+}
+
+// Wanted reports whether a command line is a `run` that names no
+// configuration, in a directory without the Caddyfile that Caddy would take.
+func Wanted(args []string, caddyfile bool) bool {
+	if len(args) < 2 || args[1] != "run" || caddyfile {
+		return false
+	}
+	return !slices.ContainsFunc(args[2:], func(arg string) bool {
+		name, _, _ := strings.Cut(arg, "=")
+		switch name {
+		case "--config", "--adapter", "--resume", "--help":
+			return true
+		}
+		// -c, -a, -r and -h, also glued to each other or to a value.
+		return len(arg) > 1 && arg[0] == '-' && arg[1] != '-' && strings.ContainsAny(name, "carh")
+	})
+}

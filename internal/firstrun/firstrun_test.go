@@ -1,0 +1,80 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package firstrun
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestWanted(t *testing.T) {
+	for _, tc := range []struct {
+		args      string
+		caddyfile bool
+		want      bool
+	}{
+		{"mailgateway run", false, true},
+		{"mailgateway run", true, false},
+		{"mailgateway run --watch --pingback 127.0.0.1:1", false, true},
+		{"mailgateway run -w", false, true},
+		{"mailgateway run --config /etc/mailgateway/Caddyfile", false, false},
+		{"mailgateway run --config=x", false, false},
+		{"mailgateway run -c x", false, false},
+		{"mailgateway run -wc x", false, false},
+		{"mailgateway run -cx", false, false},
+		{"mailgateway run --resume", false, false},
+		{"mailgateway run -r", false, false},
+		{"mailgateway run --help", false, false},
+		{"mailgateway run -h", false, false},
+		{"mailgateway start", false, false},
+		{"mailgateway", false, false},
+		{"mailgateway help run", false, false},
+	} {
+		if got := Wanted(strings.Fields(tc.args), tc.caddyfile); got != tc.want {
+			t.Errorf("%s (Caddyfile there: %t): %t", tc.args, tc.caddyfile, got)
+		}
+	}
+}
+
+func TestPrepare(t *testing.T) {
+	args, stdin := os.Args, os.Stdin
+	t.Cleanup(func() { os.Args, os.Stdin = args, stdin })
+	t.Chdir(t.TempDir())
+	os.Args = []string{"mailgateway", "run"}
+	example := bytes.Repeat([]byte("example\n"), 1<<14) // more than a pipe holds
+	var said bytes.Buffer
+	if err := Prepare(example, &said); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"mailgateway", "run", "--config", "-", "--adapter", "caddyfile"}; !slices.Equal(os.Args, want) {
+		t.Errorf("args %q", os.Args)
+	}
+	if got, err := io.ReadAll(os.Stdin); err != nil || !bytes.Equal(got, example) {
+		t.Errorf("%d bytes on standard input (%v)", len(got), err)
+	}
+	if lines := strings.Count(said.String(), "\n"); lines != 3 {
+		t.Errorf("%d lines: %s", lines, &said)
+	}
+
+	os.Args, os.Stdin = []string{"mailgateway", "run", "--config", "x"}, stdin
+	said.Reset()
+	if err := Prepare(example, &said); err != nil || said.Len() > 0 || len(os.Args) != 4 || os.Stdin != stdin {
+		t.Errorf("with a configuration: %v, %q, %q", err, os.Args, &said)
+	}
+}
