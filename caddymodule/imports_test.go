@@ -46,6 +46,7 @@ var allowedImports = map[string][]string{
 
 	// What exists once and is used by several rooms.
 	"internal/breaker":    {},
+	"internal/firstrun":   {},
 	"internal/generation": {},
 	"internal/seal":       {},
 	"internal/testpki":    {},
