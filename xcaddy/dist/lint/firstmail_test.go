@@ -61,6 +61,8 @@ func TestFirstMail(t *testing.T) {
 				tar -C "$0/root" -xf "$1" --exclude='./dev/*'
 				mkdir -p "$0/root/srv"
 				cp "$0"/mailgateway_* "$0/command" "$0/send" "$0/script" "$0/unit" "$0/root/srv"
+				# An installed system has it; one just unpacked has not.
+				printf '127.0.0.1 localhost\n::1 localhost\n' >"$0/root/etc/hosts"
 				install -m 0755 "$0/systemctl" "$0/root/usr/local/bin/systemctl"
 				mount -t proc proc "$0/root/proc"
 				mkdir -p "$0/root/dev"
