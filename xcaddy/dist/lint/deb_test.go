@@ -62,7 +62,7 @@ func TestDebContents(t *testing.T) {
 		`-rw-r--r-- root/root .* ./usr/lib/systemd/system/mailgateway.service\n`,
 		`./usr/share/man/man8/mailgateway.8.gz\n`,
 		`./usr/share/doc/mailgateway/copyright\n`,
-		`./usr/share/doc/mailgateway/operations.md\n`,
+		`./usr/share/doc/mailgateway/docs/operations.md\n`,
 		`./usr/share/doc/mailgateway/examples/office.Caddyfile\n`,
 		`./usr/share/doc/mailgateway/examples/fail2ban/filter.conf\n`,
 	} {
