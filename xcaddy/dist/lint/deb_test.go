@@ -24,11 +24,21 @@ import (
 	"testing"
 )
 
-// deb builds the package of a version.
-func deb(t *testing.T, version, out string) string {
+// releases is the folder with the packages of two releases, which
+// .ci/run has GoReleaser make.
+func releases(t *testing.T) string {
 	t.Helper()
-	succeed(t, []string{"SOURCE_DATE_EPOCH=1700000000", "DEB_COMPRESSION=gzip"}, dist+"/deb/build", version, runtime.GOARCH, absolute(t, binary(t)), out)
-	return filepath.Join(out, "mailgateway_"+version+"_"+runtime.GOARCH+".deb")
+	dir := os.Getenv("LINT_RELEASES")
+	if dir == "" {
+		t.Fatal("LINT_RELEASES names no folder with packages; `bash .ci/run package` makes them")
+	}
+	return absolute(t, dir)
+}
+
+// deb is a version's Debian package.
+func deb(t *testing.T, version string) string {
+	t.Helper()
+	return filepath.Join(releases(t), "mailgateway_"+version+"_"+runtime.GOARCH+".deb")
 }
 
 func absolute(t *testing.T, path string) string {
@@ -44,7 +54,7 @@ func absolute(t *testing.T, path string) string {
 // each time.
 func TestDebContents(t *testing.T) {
 	dir := t.TempDir()
-	file := deb(t, "1.0.0", dir)
+	file := deb(t, "0.0.1")
 	list := succeed(t, nil, "dpkg-deb", "--contents", file)
 	for _, want := range []string{
 		`-rwxr-xr-x root/root .* ./usr/bin/mailgateway\n`,
@@ -52,7 +62,7 @@ func TestDebContents(t *testing.T) {
 		`-rw-r--r-- root/root .* ./usr/lib/systemd/system/mailgateway.service\n`,
 		`./usr/share/man/man8/mailgateway.8.gz\n`,
 		`./usr/share/doc/mailgateway/copyright\n`,
-		`./usr/share/doc/mailgateway/operations.md\n`,
+		`./usr/share/doc/mailgateway/docs/operations.md\n`,
 		`./usr/share/doc/mailgateway/examples/office.Caddyfile\n`,
 		`./usr/share/doc/mailgateway/examples/fail2ban/filter.conf\n`,
 	} {
@@ -73,10 +83,6 @@ func TestDebContents(t *testing.T) {
 	for _, script := range []string{"postinst", "prerm", "postrm"} {
 		succeed(t, nil, "sh", "-n", filepath.Join(control, script))
 	}
-	again := t.TempDir()
-	if read(t, file) != read(t, deb(t, "1.0.0", again)) {
-		t.Error("two builds give two packages")
-	}
 }
 
 // TestDebLife installs, configures, upgrades, removes and purges the package
@@ -86,8 +92,9 @@ func TestDebLife(t *testing.T) {
 		t.Skip("only root can install packages")
 	}
 	base := t.TempDir()
-	deb(t, "1.0.0", base)
-	deb(t, "1.1.0", base)
+	for _, version := range []string{"0.0.1", "0.0.2"} {
+		succeed(t, nil, "cp", deb(t, version), base)
+	}
 	write(t, filepath.Join(base, "life"), life)
 	// The overlay's own files are on a tmpfs, which the mount namespace ends
 	// with. Nothing is started: policy-rc.d says so, and there is no systemd.
@@ -141,7 +148,7 @@ say install
 # The documentation counts, too, where dpkg is told to leave it out.
 rm -f /etc/dpkg/dpkg.cfg.d/docker* /etc/dpkg/dpkg.cfg.d/excludes
 if command -v adduser >/dev/null; then force=; else fail "adduser is not installed"; fi
-dpkg -i /debs/mailgateway_1.0.0_$arch.deb
+dpkg -i /debs/mailgateway_0.0.1_$arch.deb
 [ "$(dpkg-query -W -f '${db:Status-Abbrev}' mailgateway)" = "ii " ] || fail "not installed"
 is /usr/bin/mailgateway 755 root:root
 is /etc/mailgateway 755 root:root
@@ -180,8 +187,8 @@ systemctl enable mailgateway.service
 [ -L /etc/systemd/system/multi-user.target.wants/mailgateway.service ] || fail "not enabled"
 echo '# mine' >>/etc/mailgateway/Caddyfile
 before=$(sha256sum /etc/mailgateway/Caddyfile)
-dpkg -i --force-confold /debs/mailgateway_1.1.0_$arch.deb
-[ "$(dpkg-query -W -f '${Version}' mailgateway)" = 1.1.0 ] || fail "version"
+dpkg -i --force-confold /debs/mailgateway_0.0.2_$arch.deb
+[ "$(dpkg-query -W -f '${Version}' mailgateway)" = 0.0.2 ] || fail "version"
 [ "$(sha256sum /etc/mailgateway/Caddyfile)" = "$before" ] || fail "the edited configuration is gone"
 is /etc/mailgateway/Caddyfile 640 root:mailgateway
 [ "$(cat /etc/mailgateway/credentials/google)" = secret ] || fail "the credential is gone"
@@ -190,7 +197,7 @@ is /etc/mailgateway/Caddyfile 640 root:mailgateway
 
 say "an administrator's permissions stay"
 dpkg-statoverride --add --update root root 0600 /etc/mailgateway/Caddyfile
-dpkg -i --force-confold /debs/mailgateway_1.1.0_$arch.deb
+dpkg -i --force-confold /debs/mailgateway_0.0.2_$arch.deb
 is /etc/mailgateway/Caddyfile 600 root:root
 dpkg-statoverride --remove /etc/mailgateway/Caddyfile
 
@@ -215,7 +222,7 @@ done
 getent passwd mailgateway >/dev/null || fail "the user is gone: its number could be given to another"
 
 say "and again"
-dpkg -i /debs/mailgateway_1.1.0_$arch.deb
+dpkg -i /debs/mailgateway_0.0.2_$arch.deb
 is /etc/mailgateway/Caddyfile 640 root:mailgateway
 dpkg -P mailgateway
 echo "the package's life is over"
