@@ -33,7 +33,7 @@ const (
 var overlong = map[string]int{
 	"bench":        4042,
 	"oauthtoken":   3591,
-	"sandbox":      4907,
+	"sandbox":      4975,
 	"upstreampool": 4031,
 }
 
