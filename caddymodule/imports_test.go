@@ -36,13 +36,8 @@ var allowedImports = map[string][]string{
 	"grant":        {},
 	"limits":       {"accounts", "internal/filelock"},
 	"relay":        {"accounts"},
-<<<<<<< HEAD
 	"smtpapp":      {"accounts", "accounts/password", "relay", "internal/front", "internal/nearest", "internal/servertls", "smtpapp/smtpserver"},
-	"upstreampool": {"accounts", "explain", "grant", "internal/breaker", "internal/generation", "internal/nearest", "limits", "relay", "upstreampool/smtpclient"},
-=======
-	"smtpapp":      {"accounts", "accounts/password", "relay", "internal/front", "internal/nearest", "smtpapp/smtpserver"},
 	"upstreampool": {"accounts", "explain", "grant", "internal/breaker", "internal/checkup", "internal/generation", "internal/nearest", "limits", "relay", "upstreampool/smtpclient"},
->>>>>>> main
 	"oauthtoken":   {"explain", "grant", "internal/breaker", "internal/generation", "oauthtoken/authserver", "oauthtoken/tokenstore"},
 	"sandbox":      {"sandbox/webapi"},
 
