@@ -60,6 +60,7 @@ func Setup(cmd *cobra.Command) {
 		accountCommand(),
 		loginCommand(),
 		testCommand(),
+		doctorCommand(),
 		sessionCommand(),
 		banCommand(),
 		refusalsCommand(),
