@@ -241,13 +241,17 @@ func (s *Sandbox) authorize(w http.ResponseWriter, r *http.Request) {
 	back.Set("state", q.Get("state"))
 	back.Set("iss", s.HTTPURL()) // RFC 9207
 	method := q.Get("code_challenge_method")
-	if q.Get("response_type") != "code" || (method != "" && method != "S256") {
+	answer := s.oauth.consentAnswer()
+	if answer.Error != "" {
+		back.Set("error", answer.Error)
+		back.Set("error_description", answer.Description)
+	} else if q.Get("response_type") != "code" || (method != "" && method != "S256") {
 		back.Set("error", "invalid_request")
 	} else {
 		code := random()
 		s.oauth.mu.Lock()
 		s.oauth.grants[code] = &grant{
-			client: q.Get("client_id"), mailbox: hint(q), redirect: q.Get("redirect_uri"),
+			client: q.Get("client_id"), mailbox: answer.mailbox(hint(q)), answer: answer, redirect: q.Get("redirect_uri"),
 			challenge: q.Get("code_challenge"), scope: q.Get("scope"), nonce: q.Get("nonce"), expires: time.Now().Add(10 * time.Minute),
 		}
 		s.oauth.mu.Unlock()
