@@ -120,7 +120,7 @@ var allowedImports = map[string][]string{
 		"transports/graph",
 		"upstreampool",
 	},
-	"caddymodule/admin":       {"accounts", "connect", "explain", "grant", "oauthtoken", "oauthtoken/authserver", "operate", "smtpapp", "spool", "upstreampool"},
+	"caddymodule/admin":       {"accounts", "connect", "explain", "grant", "internal/checkup", "oauthtoken", "oauthtoken/authserver", "operate", "smtpapp", "spool", "upstreampool"},
 	"caddymodule/command":     {"accounts", "accounts/password", "caddymodule/admin", "connect", "explain", "grant", "internal/checkup", "internal/nearest", "operate", "operate/migrate", "sandbox", "spool"},
 	"caddymodule/statuspage":  {"accounts", "explain", "oauthtoken", "operate", "relay", "smtpapp", "upstreampool"},
 	"caddymodule/logbuffer":   {},

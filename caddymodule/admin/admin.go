@@ -91,6 +91,7 @@ func (API) Routes() []caddy.AdminRoute {
 		{"POST /smtp/spool/{id}/hold", steerSpooled(spool.Hold)},
 		{"POST /smtp/spool/{id}/release", steerSpooled(spool.Release)},
 		{"POST /smtp/spool/{id}/retry", steerSpooled(spool.Release)},
+		{"GET /smtp/doctor", runDoctor},
 		{"GET /oauth_tokens", listTokens},
 		{"GET /smtp/openapi.json", func(w http.ResponseWriter, _ *http.Request) error {
 			w.Header().Set("Content-Type", "application/json")

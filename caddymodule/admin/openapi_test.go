@@ -33,6 +33,7 @@ import (
 	"github.com/caddymail/mailgateway/caddymodule/admin"
 	"github.com/caddymail/mailgateway/caddymodule/gatewaytest"
 	"github.com/caddymail/mailgateway/explain"
+	"github.com/caddymail/mailgateway/internal/checkup"
 	"github.com/caddymail/mailgateway/oauthtoken"
 	"github.com/caddymail/mailgateway/operate"
 	"github.com/caddymail/mailgateway/smtpapp"
@@ -107,7 +108,7 @@ func TestOpenAPIRoutes(t *testing.T) {
 func TestOpenAPISchemas(t *testing.T) {
 	d := readDescription(t)
 	for name, v := range map[string]any{
-		"Error": admin.ErrorAnswer{}, "Explanation": explain.Explanation{}, "Limits": accounts.Limits{}, "Record": accounts.Record{},
+		"DoctorReport": operate.DoctorReport{}, "Finding": checkup.Finding{}, "Error": admin.ErrorAnswer{}, "Explanation": explain.Explanation{}, "Limits": accounts.Limits{}, "Record": accounts.Record{},
 		"Account": admin.AccountView{}, "AccountPage": admin.AccountPage{}, "ImportResult": accounts.ImportResult{}, "Problem": accounts.Problem{},
 		"AccountDetail": struct {
 			admin.AccountView
@@ -272,6 +273,9 @@ func TestOpenAPIAnswers(t *testing.T) {
 		}
 		return first
 	}
+
+	check("GET", "/smtp/doctor", "/smtp/doctor", "", 200)
+	check("GET", "/smtp/doctor", "/smtp/doctor?x=1", "", 400)
 
 	const one = "/smtp/accounts/{name}"
 	check("GET", one, path, "", 404)

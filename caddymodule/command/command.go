@@ -61,6 +61,7 @@ func Setup(cmd *cobra.Command) {
 		loginCommand(),
 		inviteCommand(),
 		testCommand(),
+		doctorCommand(),
 		sessionCommand(),
 		banCommand(),
 		refusalsCommand(),

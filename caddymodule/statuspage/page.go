@@ -22,6 +22,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -37,7 +38,7 @@ func init() {
 // latency, replies, upstreams and their pools, accounts by state with what to
 // do, and limits near exhaustion. It is live, read-only, and has no access
 // control of its own: put it behind the site's. Without TLS it answers
-// only to loopback.
+// only to loopback, and only by the host localhost or an IP address.
 type Page struct {
 	// ShowAccounts names the accounts that need attention; otherwise they
 	// are only counted. Default: false.
@@ -102,6 +103,9 @@ var statusTypes = map[string]string{
 func (s *Page) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	if r.TLS == nil && !loopbackClient(r) {
 		return caddyhttp.Error(http.StatusForbidden, errors.New("smtp_status: without TLS only loopback is served"))
+	}
+	if r.TLS == nil && !ownHost(r.Host) {
+		return caddyhttp.Error(http.StatusForbidden, errors.New("smtp_status: without TLS only the hosts localhost and IP addresses are served"))
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
@@ -183,6 +187,18 @@ func (s *Page) serveEvents(w http.ResponseWriter, r *http.Request) error {
 		case <-tick.C:
 		}
 	}
+}
+
+// ownHost reports whether a browser that asks for the host cannot have been sent
+// here by a foreign name: a page of somebody else's site may give its own name
+// the address 127.0.0.1 (DNS rebinding), and then read what is served to that
+// name. With TLS the certificate stands in the way.
+func ownHost(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	return host == "localhost" || strings.HasSuffix(host, ".localhost") || net.ParseIP(strings.Trim(host, "[]")) != nil
 }
 
 // loopbackClient looks at the connection, never at what a header claims.

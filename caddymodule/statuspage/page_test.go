@@ -47,23 +47,30 @@ func TestStatusPageAccess(t *testing.T) {
 	s := newStatusPage(t)
 	for _, tc := range []struct {
 		name, remote, target, method string
+		host                         string
 		tls                          bool
 		code                         int
 		contentType                  string
 	}{
-		{"loopback", "127.0.0.1:1", "/?file=status.css", "GET", false, 200, "text/css; charset=utf-8"},
-		{"IPv6 loopback", "[::1]:1", "/any/path", "GET", false, 200, "text/html; charset=utf-8"},
-		{"elsewhere without TLS", "192.0.2.1:1", "/", "GET", false, 403, ""},
-		{"elsewhere with TLS", "192.0.2.1:1", "/", "GET", true, 200, "text/html; charset=utf-8"},
-		{"no address", "@", "/", "GET", false, 403, ""},
-		{"HEAD", "127.0.0.1:1", "/", "HEAD", false, 200, "text/html; charset=utf-8"},
-		{"POST", "127.0.0.1:1", "/", "POST", false, 405, ""},
-		{"another file", "127.0.0.1:1", "/?file=../status.go", "GET", false, 404, ""},
-		{"JSON", "127.0.0.1:1", "/?json", "GET", false, 200, "application/json"},
+		{"loopback", "127.0.0.1:1", "/?file=status.css", "GET", "127.0.0.1:9180", false, 200, "text/css; charset=utf-8"},
+		{"IPv6 loopback", "[::1]:1", "/any/path", "GET", "127.0.0.1:9180", false, 200, "text/html; charset=utf-8"},
+		{"elsewhere without TLS", "192.0.2.1:1", "/", "GET", "127.0.0.1:9180", false, 403, ""},
+		{"elsewhere with TLS", "192.0.2.1:1", "/", "GET", "127.0.0.1:9180", true, 200, "text/html; charset=utf-8"},
+		{"no address", "@", "/", "GET", "127.0.0.1:9180", false, 403, ""},
+		{"a foreign name for our address", "127.0.0.1:1", "/?json", "GET", "rebound.example:9180", false, 403, ""},
+		{"a name like an address", "127.0.0.1:1", "/?json", "GET", "127.0.0.1.rebound.example", false, 403, ""},
+		{"no host", "127.0.0.1:1", "/?json", "GET", "", false, 403, ""},
+		{"localhost", "127.0.0.1:1", "/?json", "GET", "LOCALHOST:9180", false, 200, "application/json"},
+		{"IPv6 address as host", "[::1]:1", "/?json", "GET", "[::1]:9180", false, 200, "application/json"},
+		{"a name with TLS", "192.0.2.1:1", "/?json", "GET", "status.example.com", true, 200, "application/json"},
+		{"HEAD", "127.0.0.1:1", "/", "HEAD", "127.0.0.1:9180", false, 200, "text/html; charset=utf-8"},
+		{"POST", "127.0.0.1:1", "/", "POST", "127.0.0.1:9180", false, 405, ""},
+		{"another file", "127.0.0.1:1", "/?file=../status.go", "GET", "127.0.0.1:9180", false, 404, ""},
+		{"JSON", "127.0.0.1:1", "/?json", "GET", "127.0.0.1:9180", false, 200, "application/json"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			r := httptest.NewRequest(tc.method, tc.target, nil)
-			r.RemoteAddr = tc.remote
+			r.RemoteAddr, r.Host = tc.remote, tc.host
 			r.Header.Set("X-Forwarded-For", "127.0.0.1")
 			if tc.tls {
 				r.TLS = new(tls.ConnectionState)
@@ -101,7 +108,7 @@ func TestStatusPageAccess(t *testing.T) {
 func TestStatusPageEndsItsStreams(t *testing.T) {
 	s := newStatusPage(t)
 	r := httptest.NewRequest("GET", "/?events", nil)
-	r.RemoteAddr = "127.0.0.1:1"
+	r.RemoteAddr, r.Host = "127.0.0.1:1", "localhost"
 	w := httptest.NewRecorder()
 	s.end() // what the server calls when it begins to shut down
 	if err := s.ServeHTTP(w, r, nil); err != nil {
