@@ -57,13 +57,13 @@ var guests = map[string]func() any{
 	"transport smtp":      func() any { return new(upstreampool.SMTPTransport) },
 	"transport graph":     func() any { return new(graph.Transport) },
 	"transport gmail":     func() any { return new(gmail.Transport) },
+	"transport choice":    func() any { return new(choice.Transport) },
 	"transport spool":     func() any { return new(spool.Transport) },
 	"store storage":       func() any { return new(tokenstore.StorageStore) },
 	"source inline":       func() any { return new(accounts.InlineSource) },
 	"source file":         func() any { return new(accounts.FileSource) },
 	"handler smtp_notify": func() any { return new(notify.Handler) },
 	"source dynamic":      func() any { return new(dynamic.Source) },
-	"transport choice":    func() any { return new(choice.Transport) },
 }
 
 // fieldSet is a set of fields of our configuration structs.
