@@ -31,15 +31,18 @@ import (
 // a line is a room of its own, which the room above has to list as well.
 // decisions.md says why relay is one of them.
 var allowedImports = map[string][]string{
-	"accounts":     {"accounts/password", "internal/generation"},
-	"explain":      {},
-	"grant":        {},
-	"limits":       {"accounts", "internal/filelock"},
-	"relay":        {"accounts"},
-	"smtpapp":      {"accounts", "accounts/password", "relay", "internal/front", "internal/nearest", "smtpapp/smtpserver"},
-	"upstreampool": {"accounts", "explain", "grant", "internal/breaker", "internal/generation", "internal/nearest", "limits", "relay"},
-	"oauthtoken":   {"explain", "grant", "internal/breaker", "internal/generation", "internal/seal", "oauthtoken/authserver"},
-	"sandbox":      {"sandbox/webapi"},
+	"accounts":         {"accounts/password", "internal/generation"},
+	"explain":          {},
+	"grant":            {},
+	"storage/postgres": {"internal/pgdb"},
+	"internal/testpg":  {"internal/freeport"},
+	"internal/pgdb":    {},
+	"limits":           {"accounts", "internal/filelock"},
+	"relay":            {"accounts"},
+	"smtpapp":          {"accounts", "accounts/password", "relay", "internal/front", "internal/nearest", "smtpapp/smtpserver"},
+	"upstreampool":     {"accounts", "explain", "grant", "internal/breaker", "internal/generation", "internal/nearest", "limits", "relay"},
+	"oauthtoken":       {"explain", "grant", "internal/breaker", "internal/generation", "internal/seal", "oauthtoken/authserver"},
+	"sandbox":          {"sandbox/webapi"},
 
 	// What a password is worth, for whatever knows names; and the accounts of
 	// the admin API, one source among others.
@@ -84,7 +87,7 @@ var allowedImports = map[string][]string{
 
 	"caddymodule": {
 		"accounts", "accounts/dynamic", "caddymodule/admin", "caddymodule/command", "caddymodule/logbuffer", "caddymodule/statuspage",
-		"internal/nearest", "oauthtoken", "oauthtoken/authserver", "sandbox", "smtpapp", "spool", "transports/graph", "upstreampool",
+		"internal/nearest", "oauthtoken", "oauthtoken/authserver", "sandbox", "smtpapp", "spool", "storage/postgres", "transports/graph", "upstreampool",
 	},
 	"caddymodule/admin":       {"accounts", "explain", "grant", "oauthtoken", "oauthtoken/authserver", "operate", "smtpapp", "spool", "upstreampool"},
 	"caddymodule/command":     {"accounts", "accounts/password", "caddymodule/admin", "explain", "grant", "internal/nearest", "operate", "operate/migrate", "sandbox", "spool"},
@@ -94,7 +97,7 @@ var allowedImports = map[string][]string{
 }
 
 // testImports are what tests of any room may import as well.
-var testImports = []string{"accounts/password", "caddymodule/gatewaytest", "internal/freeport", "internal/testpki", "sandbox"}
+var testImports = []string{"accounts/password", "caddymodule/gatewaytest", "internal/freeport", "internal/testpg", "internal/testpki", "sandbox"}
 
 // notRooms are programs and tests around the product, which may import it all.
 var notRooms = []string{"bench", "docs", "e2e", "examples", "interop", "xcaddy"}

@@ -140,6 +140,31 @@ func (s *StorageStore) Unlock(ctx context.Context, key string) error {
 
 func (s *StorageStore) sealer() *sealer { return s.seal }
 
+// swapStorage is a storage that compares before it writes. It returns an error
+// that wraps fs.ErrExist for a value that has another number.
+type swapStorage interface {
+	Swap(ctx context.Context, key string, was, seq uint64, value []byte) error
+}
+
+// storageSwapper is the Swapper of a store whose storage compares.
+type storageSwapper struct{ storage swapStorage }
+
+func (s storageSwapper) Swap(ctx context.Context, key string, was, seq uint64, value []byte) error {
+	err := s.storage.Swap(ctx, key, was, seq, value)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%w (key %s)", ErrChanged, key)
+	}
+	return err
+}
+
+// swapper returns nil where the storage cannot compare, as files cannot.
+func (s *StorageStore) swapper() Swapper {
+	if st, ok := s.storage.(swapStorage); ok {
+		return storageSwapper{st}
+	}
+	return nil
+}
+
 func lockName(key string) string { return "lock_" + key }
 
 const storePrefix = "smtp/tokens"
@@ -159,11 +184,18 @@ func storageKey(provider, subject string) string {
 // records reads and writes records in a store.
 type records struct {
 	store Store
+	swaps Swapper // nil: the store cannot compare
 	seal  *sealer
 }
 
 func newRecords(s Store) *records {
 	r := &records{store: s}
+	switch s := s.(type) {
+	case Swapper:
+		r.swaps = s
+	case interface{ swapper() Swapper }:
+		r.swaps = s.swapper()
+	}
 	if k, ok := s.(sealing); ok {
 		r.seal = k.sealer()
 	}
@@ -237,8 +269,8 @@ func (r *records) swap(key string, rec *record, was uint64) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), saveTimeout)
 	defer cancel()
-	if s, ok := r.store.(Swapper); ok {
-		err = s.Swap(ctx, key, was, rec.Seq, b)
+	if r.swaps != nil {
+		err = r.swaps.Swap(ctx, key, was, rec.Seq, b)
 	} else {
 		err = r.store.Save(ctx, key, b)
 	}
