@@ -44,6 +44,7 @@ var sections = []struct {
 }{
 	{"configuration.md", "## App oauth_tokens", oauthtoken.App{}},
 	{"configuration.md", "## App oauth_tokens", oauthtoken.StorageStore{}},
+	{"configuration.md", "### Storage postgres", caddymodule.PostgresStorage{}},
 	{"configuration.md", "## App smtp_upstreams", upstreampool.App{}},
 	{"configuration.md", "## App smtp_upstreams", upstreampool.SMTPTransport{}},
 	{"configuration.md", "### Upstream transport graph", graph.Transport{}},
@@ -81,7 +82,7 @@ func TestDefaultsAreDocumented(t *testing.T) {
 	byDefault := regexp.MustCompile(`Default: ([^.;,(]+)`)
 	checked := 0
 	for _, file := range []string{
-		"../oauthtoken/config.go", "../oauthtoken/authserver/config.go", "../upstreampool/config.go", "../transports/graph/config.go", "../smtpapp/config.go", "../sandbox/config.go", "../sandbox/fault.go",
+		"../oauthtoken/config.go", "../internal/pgdb/config.go", "../oauthtoken/authserver/config.go", "../upstreampool/config.go", "../transports/graph/config.go", "../smtpapp/config.go", "../sandbox/config.go", "../sandbox/fault.go",
 		"../accounts/account.go", "../accounts/dynamic/dynamic.go", "../caddymodule/statuspage/page.go",
 	} {
 		inspect(t, file, func(n ast.Node) {
