@@ -26,9 +26,11 @@ import (
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/accounts/dynamic"
 	"github.com/caddymail/mailgateway/oauthtoken"
+	"github.com/caddymail/mailgateway/oauthtoken/tokenstore"
 	"github.com/caddymail/mailgateway/sandbox"
 	"github.com/caddymail/mailgateway/smtpapp"
 	"github.com/caddymail/mailgateway/spool"
+	"github.com/caddymail/mailgateway/transports/gmail"
 	"github.com/caddymail/mailgateway/transports/graph"
 	"github.com/caddymail/mailgateway/upstreampool"
 )
@@ -50,8 +52,9 @@ func apps() map[string]any {
 var guests = map[string]func() any{
 	"transport smtp":  func() any { return new(upstreampool.SMTPTransport) },
 	"transport graph": func() any { return new(graph.Transport) },
+	"transport gmail": func() any { return new(gmail.Transport) },
 	"transport spool": func() any { return new(spool.Transport) },
-	"store storage":   func() any { return new(oauthtoken.StorageStore) },
+	"store storage":   func() any { return new(tokenstore.StorageStore) },
 	"source inline":   func() any { return new(accounts.InlineSource) },
 	"source file":     func() any { return new(accounts.FileSource) },
 	"source dynamic":  func() any { return new(dynamic.Source) },
