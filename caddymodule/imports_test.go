@@ -31,18 +31,20 @@ import (
 // a line is a room of its own, which the room above has to list as well.
 // decisions.md says why relay is one of them.
 var allowedImports = map[string][]string{
-	"accounts":         {"accounts/password", "internal/generation"},
-	"explain":          {},
-	"grant":            {},
+	"accounts":     {"accounts/password", "internal/generation"},
+	"explain":      {},
+	"grant":        {},
+	"limits":       {"accounts", "internal/filelock"},
+	"relay":        {"accounts"},
+	"smtpapp":      {"accounts", "accounts/password", "relay", "internal/front", "internal/nearest", "smtpapp/smtpserver"},
+	"upstreampool": {"accounts", "explain", "grant", "internal/breaker", "internal/checkup", "internal/generation", "internal/nearest", "limits", "relay", "upstreampool/smtpclient"},
+	"oauthtoken":   {"explain", "grant", "internal/breaker", "internal/generation", "oauthtoken/authserver", "oauthtoken/tokenstore"},
+	"sandbox":      {"sandbox/webapi"},
+
+	// Caddy's storage in PostgreSQL, and what reaches a database.
 	"internal/pgdb":    {},
 	"internal/testpg":  {"internal/freeport"},
 	"storage/postgres": {"internal/pgdb"},
-	"limits":           {"accounts", "internal/filelock"},
-	"relay":            {"accounts"},
-	"smtpapp":          {"accounts", "accounts/password", "relay", "internal/front", "internal/nearest", "smtpapp/smtpserver"},
-	"upstreampool":     {"accounts", "explain", "grant", "internal/breaker", "internal/generation", "internal/nearest", "limits", "relay", "upstreampool/smtpclient"},
-	"oauthtoken":       {"explain", "grant", "internal/breaker", "internal/generation", "oauthtoken/authserver", "oauthtoken/tokenstore"},
-	"sandbox":          {"sandbox/webapi"},
 
 	// What a password is worth, for whatever knows names; and the accounts of
 	// the admin API, one source among others.
@@ -77,6 +79,7 @@ var allowedImports = map[string][]string{
 
 	// What exists once and is used by several rooms.
 	"internal/breaker":    {},
+	"internal/checkup":    {},
 	"internal/filelock":   {},
 	"internal/generation": {},
 	"internal/seal":       {},
@@ -89,7 +92,10 @@ var allowedImports = map[string][]string{
 	// What an operator sees and does, over all apps; no route, command or page.
 	// Other programs' accounts: records and Caddyfile text, nothing that runs.
 	"operate/migrate": {"accounts"},
-	"operate":         {"accounts", "explain", "grant", "internal/nearest", "oauthtoken", "oauthtoken/authserver", "relay", "smtpapp", "upstreampool"},
+	"operate":         {"accounts", "explain", "grant", "internal/checkup", "internal/nearest", "oauthtoken", "oauthtoken/authserver", "relay", "smtpapp", "upstreampool"},
+
+	// Who hears of what operate sees.
+	"notify": {"internal/checkup", "operate"},
 
 	// The pages of mailbox owners. Glue may import them; they know no route of
 	// the admin API and no command.
@@ -104,6 +110,7 @@ var allowedImports = map[string][]string{
 		"caddymodule/statuspage",
 		"connect",
 		"internal/nearest",
+		"notify",
 		"oauthtoken",
 		"oauthtoken/authserver",
 		"oauthtoken/tokenstore",
@@ -116,7 +123,7 @@ var allowedImports = map[string][]string{
 		"upstreampool",
 	},
 	"caddymodule/admin":       {"accounts", "connect", "explain", "grant", "oauthtoken", "oauthtoken/authserver", "operate", "smtpapp", "spool", "upstreampool"},
-	"caddymodule/command":     {"accounts", "accounts/password", "caddymodule/admin", "connect", "explain", "grant", "internal/nearest", "operate", "operate/migrate", "sandbox", "spool"},
+	"caddymodule/command":     {"accounts", "accounts/password", "caddymodule/admin", "connect", "explain", "grant", "internal/checkup", "internal/nearest", "operate", "operate/migrate", "sandbox", "spool"},
 	"caddymodule/statuspage":  {"accounts", "explain", "oauthtoken", "operate", "relay", "smtpapp", "upstreampool"},
 	"caddymodule/logbuffer":   {},
 	"caddymodule/gatewaytest": {"accounts", "accounts/password", "caddymodule", "caddymodule/admin", "caddymodule/command", "internal/freeport", "sandbox"},
