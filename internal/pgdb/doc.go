@@ -11,6 +11,7 @@
 // WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 // See the License for the specific language governing permissions and
 // limitations under the License.
+
 // Package pgdb connects the modules that keep something in PostgreSQL: where
 // the server is, that TLS is checked, how many connections there may be, and
 // which version the tables have.
