@@ -41,6 +41,11 @@ var allowedImports = map[string][]string{
 	"oauthtoken":   {"explain", "grant", "internal/breaker", "internal/generation", "internal/seal", "oauthtoken/authserver", "oauthtoken/tokenstore"},
 	"sandbox":      {"sandbox/webapi"},
 
+	// Caddy's storage in PostgreSQL, and what reaches a database.
+	"internal/pgdb":    {},
+	"internal/testpg":  {"internal/freeport"},
+	"storage/postgres": {"internal/pgdb"},
+
 	// What a password is worth, for whatever knows names; and the accounts of
 	// the admin API, one source among others.
 	"accounts/password": {},
@@ -115,6 +120,7 @@ var allowedImports = map[string][]string{
 		"sandbox",
 		"smtpapp",
 		"spool",
+		"storage/postgres",
 		"transports/choice",
 		"transports/gmail",
 		"transports/graph",
@@ -128,7 +134,7 @@ var allowedImports = map[string][]string{
 }
 
 // testImports are what tests of any room may import as well.
-var testImports = []string{"accounts/password", "caddymodule/gatewaytest", "internal/freeport", "internal/testpki", "sandbox", "transports/internal/apitest"}
+var testImports = []string{"accounts/password", "caddymodule/gatewaytest", "internal/freeport", "internal/testpg", "internal/testpki", "sandbox", "transports/internal/apitest"}
 
 // webRooms hold HTTP handlers that are no glue.
 var webRooms = []string{"connect"}

@@ -49,6 +49,7 @@ var sections = []struct {
 }{
 	{"configuration.md", "## App oauth_tokens", oauthtoken.App{}},
 	{"configuration.md", "## App oauth_tokens", tokenstore.StorageStore{}},
+	{"configuration.md", "### Storage postgres", caddymodule.PostgresStorage{}},
 	{"configuration.md", "## App smtp_upstreams", upstreampool.App{}},
 	{"configuration.md", "## App smtp_upstreams", upstreampool.SMTPTransport{}},
 	{"configuration.md", "### Upstream transport graph", graph.Transport{}},
@@ -92,6 +93,7 @@ func TestDefaultsAreDocumented(t *testing.T) {
 	checked := 0
 	for _, file := range []string{
 		"../oauthtoken/config.go",
+		"../internal/pgdb/config.go",
 		"../oauthtoken/authserver/config.go",
 		"../oauthtoken/tokenstore/store.go",
 		"../upstreampool/config.go",

@@ -157,6 +157,31 @@ func (s *StorageStore) Unlock(ctx context.Context, key string) error {
 // Sealer is what seals the records.
 func (s *StorageStore) Sealer() *Sealer { return s.seal }
 
+// swapStorage is a storage that compares before it writes. It returns an error
+// that wraps fs.ErrExist for a value that has another number.
+type swapStorage interface {
+	Swap(ctx context.Context, key string, was, seq uint64, value []byte) error
+}
+
+// storageSwapper is the Swapper of a store whose storage compares.
+type storageSwapper struct{ storage swapStorage }
+
+func (s storageSwapper) Swap(ctx context.Context, key string, was, seq uint64, value []byte) error {
+	err := s.storage.Swap(ctx, key, was, seq, value)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%w (key %s)", ErrChanged, key)
+	}
+	return err
+}
+
+// swapper returns nil where the storage cannot compare, as files cannot.
+func (s *StorageStore) swapper() Swapper {
+	if st, ok := s.storage.(swapStorage); ok {
+		return storageSwapper{st}
+	}
+	return nil
+}
+
 // LockName is the lock of a record.
 func LockName(key string) string { return "lock_" + key }
 
@@ -178,12 +203,19 @@ func StorageKey(provider, subject string) string {
 // Records reads and writes records in a store.
 type Records struct {
 	Store Store
+	swaps Swapper // nil: the store cannot compare
 	Seal  *Sealer
 }
 
 // NewRecords returns the records of a store.
 func NewRecords(s Store) *Records {
 	r := &Records{Store: s}
+	switch s := s.(type) {
+	case Swapper:
+		r.swaps = s
+	case interface{ swapper() Swapper }:
+		r.swaps = s.swapper()
+	}
 	if k, ok := s.(sealing); ok {
 		r.Seal = k.Sealer()
 	}
@@ -257,8 +289,8 @@ func (r *Records) Swap(key string, rec *Record, was uint64) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), SaveTimeout)
 	defer cancel()
-	if s, ok := r.Store.(Swapper); ok {
-		err = s.Swap(ctx, key, was, rec.Seq, b)
+	if r.swaps != nil {
+		err = r.swaps.Swap(ctx, key, was, rec.Seq, b)
 	} else {
 		err = r.Store.Save(ctx, key, b)
 	}

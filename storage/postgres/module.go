@@ -1,0 +1,93 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package postgres
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/certmagic"
+
+	"github.com/caddymail/mailgateway/internal/pgdb"
+)
+
+// Module is Caddy's storage caddy.storage.postgres. It is registered where the
+// Caddyfile is known, in caddymodule.
+type Module struct {
+	pgdb.Config
+
+	storage *Storage
+	key     string
+}
+
+// pool has the storages of all configurations that are in force.
+var pool = caddy.NewUsagePool()
+
+// Destruct implements caddy.Destructor.
+func (s *Storage) Destruct() error {
+	s.Close()
+	return nil
+}
+
+// Provision connects, and brings the tables to this binary's version.
+func (m *Module) Provision(ctx caddy.Context) error {
+	// Placeholders first: a password that was changed in its file makes
+	// another pool.
+	set, err := m.Config.Resolve()
+	if err != nil {
+		return fmt.Errorf("storage postgres: %w", err)
+	}
+	key, err := json.Marshal(set)
+	if err != nil {
+		return err
+	}
+	v, _, err := pool.LoadOrNew(string(key), func() (caddy.Destructor, error) {
+		// Not the configuration's context: the storage may outlive it.
+		s, err := Open(context.Background(), set)
+		if err != nil {
+			return nil, err
+		}
+		if s.db.Unchecked() {
+			ctx.Logger().Warn("the database's certificate is not checked: what is between can read and change tokens; use sslmode=verify-full in the field dsn")
+		}
+		return s, nil
+	})
+	if err != nil {
+		return fmt.Errorf("storage postgres: %w", err)
+	}
+	m.key, m.storage = string(key), v.(*Storage)
+	return nil
+}
+
+// Cleanup implements caddy.CleanerUpper.
+func (m *Module) Cleanup() error {
+	if m.key == "" {
+		return nil
+	}
+	_, err := pool.Delete(m.key)
+	return err
+}
+
+// CertMagicStorage implements caddy.StorageConverter.
+func (m *Module) CertMagicStorage() (certmagic.Storage, error) { return m.storage, nil }
+
+// Interface guards
+var (
+	_ caddy.Provisioner      = (*Module)(nil)
+	_ caddy.CleanerUpper     = (*Module)(nil)
+	_ caddy.StorageConverter = (*Module)(nil)
+)

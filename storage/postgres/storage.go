@@ -1,0 +1,263 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/certmagic"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/caddymail/mailgateway/internal/pgdb"
+)
+
+// migrations make the tables. COLLATE "C" orders keys by their bytes, so that
+// what lies below a prefix is one range of the index.
+var migrations = []string{`
+CREATE TABLE SCHEMA.storage (
+	key text COLLATE "C" PRIMARY KEY,
+	value bytea NOT NULL,
+	modified timestamptz NOT NULL,
+	seq bigint
+);
+CREATE TABLE SCHEMA.locks (
+	name text PRIMARY KEY,
+	holder text NOT NULL,
+	fence bigint NOT NULL,
+	until timestamptz NOT NULL
+);
+CREATE SEQUENCE SCHEMA.fences;
+`}
+
+// ErrChanged says that a row does not have the number it was expected to have.
+// It is an fs.ErrExist, which callers know that don't know this package.
+var ErrChanged = fmt.Errorf("another process has written it meanwhile: %w", fs.ErrExist)
+
+// Storage is Caddy's storage in a database.
+type Storage struct {
+	db    *pgdb.DB
+	locks *locks
+
+	storage string // quoted names of tables
+}
+
+// Open returns a storage. The tables are brought to this binary's version.
+// The caller closes it.
+func Open(ctx context.Context, c pgdb.Config) (*Storage, error) {
+	db, err := c.Open()
+	if err != nil {
+		return nil, err
+	}
+	if err := db.Migrate(ctx, "storage", migrations); err != nil {
+		db.Close()
+		return nil, err
+	}
+	return &Storage{db: db, locks: newLocks(db), storage: db.Table("storage")}, nil
+}
+
+// Close gives the connections back. Locks that are held go on being renewed
+// until they are given back.
+func (s *Storage) Close() { s.db.Close() }
+
+// clean brings a key to the form in which it is stored.
+func clean(key string) string { return strings.TrimPrefix(path.Clean("/"+key), "/") }
+
+// below returns the range of keys below a directory: '0' follows '/'.
+func below(dir string) (from, to string) {
+	if dir == "" {
+		return "", "\U0010FFFF"
+	}
+	return dir + "/", dir + "0"
+}
+
+// notExist is what a caller asks for by errors.Is.
+func notExist(op, key string) error { return &fs.PathError{Op: op, Path: key, Err: fs.ErrNotExist} }
+
+// wrap names the operation and the key.
+func wrap(op, key string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s %s: %w", op, key, err)
+}
+
+// Store implements certmagic.Storage.
+func (s *Storage) Store(ctx context.Context, key string, value []byte) error {
+	key = clean(key)
+	if value == nil {
+		value = []byte{}
+	}
+	return wrap("storing", key, s.db.Do(ctx, func(ctx context.Context, q pgdb.Querier) error {
+		_, err := q.Exec(ctx, "INSERT INTO "+s.storage+` AS s (key, value, modified) VALUES ($1, $2, clock_timestamp())
+			ON CONFLICT (key) DO UPDATE SET value = excluded.value, modified = excluded.modified, seq = NULL`, key, value)
+		return err
+	}))
+}
+
+// Swap stores a value under the number seq if the row has the number was, or if
+// there is no row and was is 0; else it returns an error that wraps ErrChanged.
+// A row that Store has written has no number, and takes any.
+func (s *Storage) Swap(ctx context.Context, key string, was, seq uint64, value []byte) error {
+	key = clean(key)
+	var n int64
+	err := s.db.Do(ctx, func(ctx context.Context, q pgdb.Querier) error {
+		statement := "UPDATE " + s.storage + ` SET value = $2, seq = $3, modified = clock_timestamp()
+			WHERE key = $1 AND (seq = $4 OR seq IS NULL)`
+		if was == 0 {
+			statement = "INSERT INTO " + s.storage + ` AS s (key, value, seq, modified) VALUES ($1, $2, $3, clock_timestamp())
+				ON CONFLICT (key) DO UPDATE SET value = excluded.value, seq = excluded.seq, modified = excluded.modified
+				WHERE s.seq = $4 OR s.seq IS NULL`
+		}
+		tag, err := q.Exec(ctx, statement, key, value, int64(seq), int64(was)) //nolint:gosec // counts up from 1
+		n = tag.RowsAffected()
+		return err
+	})
+	if err == nil && n == 0 {
+		err = ErrChanged
+	}
+	if err != nil && !errors.Is(err, ErrChanged) && s.swapped(ctx, key, seq, value) {
+		// The answer was lost on its way, not the write.
+		return nil
+	}
+	return wrap("storing", key, err)
+}
+
+// swapped reports whether the row holds what a write wanted there whose answer
+// did not come.
+func (s *Storage) swapped(ctx context.Context, key string, seq uint64, value []byte) bool {
+	var there bool
+	err := s.db.Do(ctx, func(ctx context.Context, q pgdb.Querier) error {
+		return q.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM "+s.storage+" WHERE key = $1 AND seq = $2 AND value = $3)",
+			key, int64(seq), value).Scan(&there) //nolint:gosec // counts up from 1
+	})
+	return err == nil && there
+}
+
+// Load implements certmagic.Storage.
+func (s *Storage) Load(ctx context.Context, key string) ([]byte, error) {
+	key = clean(key)
+	var value []byte
+	err := s.db.Do(ctx, func(ctx context.Context, q pgdb.Querier) error {
+		return q.QueryRow(ctx, "SELECT value FROM "+s.storage+" WHERE key = $1", key).Scan(&value)
+	})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, notExist("load", key)
+	}
+	return value, wrap("loading", key, err)
+}
+
+// Delete implements certmagic.Storage. What lies below the key is deleted too.
+func (s *Storage) Delete(ctx context.Context, key string) error {
+	key = clean(key)
+	from, to := below(key)
+	return wrap("deleting", key, s.db.Do(ctx, func(ctx context.Context, q pgdb.Querier) error {
+		_, err := q.Exec(ctx, "DELETE FROM "+s.storage+" WHERE key = $1 OR key >= $2 AND key < $3", key, from, to)
+		return err
+	}))
+}
+
+// Exists implements certmagic.Storage.
+func (s *Storage) Exists(ctx context.Context, key string) bool {
+	_, err := s.Stat(ctx, key)
+	return err == nil
+}
+
+// List implements certmagic.Storage.
+func (s *Storage) List(ctx context.Context, dir string, recursive bool) ([]string, error) {
+	dir = clean(dir)
+	from, to := below(dir)
+	what := "key"
+	if !recursive {
+		what = "DISTINCT substr(key, 1, $3) || split_part(substr(key, $3 + 1), '/', 1)"
+	}
+	var keys []string
+	err := s.db.Do(ctx, func(ctx context.Context, q pgdb.Querier) error {
+		args := []any{from, to}
+		if !recursive {
+			args = append(args, len([]rune(from)))
+		}
+		rows, err := q.Query(ctx, "SELECT "+what+" FROM "+s.storage+" WHERE key >= $1 AND key < $2 ORDER BY 1", args...)
+		if err != nil {
+			return err
+		}
+		keys, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		return err
+	})
+	if err != nil {
+		return nil, wrap("listing", dir, err)
+	}
+	if len(keys) == 0 {
+		return nil, notExist("list", dir)
+	}
+	if recursive {
+		keys = withDirectories(keys, from)
+	}
+	return keys, nil
+}
+
+// withDirectories adds the directories on the way to sorted keys, as a walk
+// through files has them.
+func withDirectories(keys []string, from string) []string {
+	var all []string
+	seen := make(map[string]bool)
+	for _, k := range keys {
+		for i := len(from); i < len(k); i++ {
+			if k[i] == '/' && !seen[k[:i]] {
+				seen[k[:i]] = true
+				all = append(all, k[:i])
+			}
+		}
+		all = append(all, k)
+	}
+	return all
+}
+
+// Stat implements certmagic.Storage.
+func (s *Storage) Stat(ctx context.Context, key string) (certmagic.KeyInfo, error) {
+	key = clean(key)
+	from, to := below(key)
+	info := certmagic.KeyInfo{Key: key}
+	var (
+		modified *time.Time
+		size     *int64
+		dir      bool
+	)
+	err := s.db.Do(ctx, func(ctx context.Context, q pgdb.Querier) error {
+		return q.QueryRow(ctx, `SELECT (SELECT modified FROM `+s.storage+` WHERE key = $1), (SELECT length(value)::bigint FROM `+s.storage+` WHERE key = $1),
+			EXISTS (SELECT 1 FROM `+s.storage+` WHERE key >= $2 AND key < $3)`, key, from, to).Scan(&modified, &size, &dir)
+	})
+	switch {
+	case err != nil:
+		return info, wrap("asking for", key, err)
+	case modified != nil:
+		info.Modified, info.Size, info.IsTerminal = *modified, *size, true
+	case !dir:
+		return info, notExist("stat", key)
+	}
+	return info, nil
+}
+
+// Interface guards
+var (
+	_ certmagic.Storage          = (*Storage)(nil)
+	_ certmagic.TryLocker        = (*Storage)(nil)
+	_ certmagic.LockLeaseRenewer = (*Storage)(nil)
+)
