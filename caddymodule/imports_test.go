@@ -37,7 +37,7 @@ var allowedImports = map[string][]string{
 	"limits":       {"accounts", "internal/filelock"},
 	"relay":        {"accounts"},
 	"smtpapp":      {"accounts", "accounts/password", "relay", "internal/front", "internal/nearest", "smtpapp/smtpserver"},
-	"upstreampool": {"accounts", "explain", "grant", "internal/breaker", "internal/generation", "internal/nearest", "limits", "relay"},
+	"upstreampool": {"accounts", "explain", "grant", "internal/breaker", "internal/checkup", "internal/generation", "internal/nearest", "limits", "relay", "upstreampool/smtpclient"},
 	"oauthtoken":   {"explain", "grant", "internal/breaker", "internal/generation", "oauthtoken/authserver", "oauthtoken/tokenstore"},
 	"sandbox":      {"sandbox/webapi"},
 
@@ -75,18 +75,23 @@ var allowedImports = map[string][]string{
 	// What exists once and is used by several rooms.
 	"internal/breaker":    {},
 	"internal/cookie":     {"internal/seal"},
+	"internal/checkup":    {},
 	"internal/filelock":   {},
 	"internal/generation": {},
 	"internal/seal":       {},
 	"internal/testpki":    {},
 
 	// The protocol knows no account and no Caddy: relay is for replies.
-	"smtpapp/smtpserver": {"relay"},
+	"smtpapp/smtpserver":      {"relay"},
+	"upstreampool/smtpclient": {"internal/redact", "relay"},
 
 	// What an operator sees and does, over all apps; no route, command or page.
 	// Other programs' accounts: records and Caddyfile text, nothing that runs.
 	"operate/migrate": {"accounts"},
-	"operate":         {"accounts", "explain", "grant", "internal/nearest", "oauthtoken", "oauthtoken/authserver", "relay", "smtpapp", "upstreampool"},
+	"operate":         {"accounts", "explain", "grant", "internal/checkup", "internal/nearest", "oauthtoken", "oauthtoken/authserver", "relay", "smtpapp", "upstreampool"},
+
+	// Who hears of what operate sees.
+	"notify": {"internal/checkup", "operate"},
 
 	// The pages of mailbox owners. Glue may import them; they know no route of
 	// the admin API and no command.
@@ -105,6 +110,7 @@ var allowedImports = map[string][]string{
 		"connect",
 		"console",
 		"internal/nearest",
+		"notify",
 		"oauthtoken",
 		"oauthtoken/authserver",
 		"oauthtoken/tokenstore",
@@ -116,7 +122,7 @@ var allowedImports = map[string][]string{
 		"upstreampool",
 	},
 	"caddymodule/admin":       {"accounts", "connect", "explain", "grant", "oauthtoken", "oauthtoken/authserver", "operate", "smtpapp", "spool", "upstreampool"},
-	"caddymodule/command":     {"accounts", "accounts/password", "caddymodule/admin", "connect", "explain", "grant", "internal/nearest", "operate", "operate/migrate", "sandbox", "spool"},
+	"caddymodule/command":     {"accounts", "accounts/password", "caddymodule/admin", "connect", "explain", "grant", "internal/checkup", "internal/nearest", "operate", "operate/migrate", "sandbox", "spool"},
 	"caddymodule/statuspage":  {"accounts", "explain", "oauthtoken", "operate", "relay", "smtpapp", "upstreampool"},
 	"caddymodule/logbuffer":   {},
 	"caddymodule/gatewaytest": {"accounts", "accounts/password", "caddymodule", "caddymodule/admin", "caddymodule/command", "internal/freeport", "sandbox"},
@@ -215,7 +221,7 @@ func forbidden(room, imported string, isTest bool) string {
 	if isTest || room == "caddymodule" || strings.HasPrefix(room, "caddymodule/") {
 		return ""
 	}
-	if room == "smtpapp/smtpserver" && strings.HasPrefix(imported, "github.com/caddyserver/") {
+	if (room == "smtpapp/smtpserver" || room == "upstreampool/smtpclient") && strings.HasPrefix(imported, "github.com/caddyserver/") {
 		return "it knows nothing of Caddy"
 	}
 	for _, glue := range glueImports {
@@ -253,6 +259,11 @@ func TestForbidden(t *testing.T) {
 		{"caddymodule/command", ours + "caddymodule/gatewaytest", false, true},
 		{"smtpapp/smtpserver", ours + "accounts", false, true},
 		{"smtpapp/smtpserver", "github.com/caddyserver/caddy/v2", false, true},
+		{"upstreampool", ours + "upstreampool/smtpclient", false, false},
+		{"upstreampool/smtpclient", ours + "upstreampool", false, true},
+		{"upstreampool/smtpclient", ours + "accounts", false, true},
+		{"upstreampool/smtpclient", ours + "limits", false, true},
+		{"upstreampool/smtpclient", "github.com/caddyserver/caddy/v2", false, true},
 		{"relay", "github.com/caddyserver/caddy/v2/caddyconfig/caddyfile", false, true},
 		{"caddymodule", "github.com/mholt/caddy-l4/layer4", false, false},
 	} {

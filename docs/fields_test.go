@@ -31,6 +31,7 @@ import (
 	"github.com/caddymail/mailgateway/caddymodule/statuspage"
 	"github.com/caddymail/mailgateway/connect"
 	"github.com/caddymail/mailgateway/console"
+	"github.com/caddymail/mailgateway/notify"
 	"github.com/caddymail/mailgateway/oauthtoken"
 	"github.com/caddymail/mailgateway/oauthtoken/tokenstore"
 	"github.com/caddymail/mailgateway/sandbox"
@@ -59,6 +60,8 @@ var sections = []struct {
 	{"configuration.md", "## Handler http.handlers.smtp_status", statuspage.Page{}},
 	{"configuration.md", "## Handler http.handlers.smtp_connect", connect.Handler{}},
 	{"configuration.md", "## Handler http.handlers.smtp_console", console.Handler{}},
+	{"configuration.md", "## Handler events.", notify.Handler{}},
+	{"notify.md", "## Syntax", notify.Handler{}},
 	{"configuration.md", "## App smtp_sandbox", sandbox.App{}},
 	{"accounts.md", "## The record", accounts.Record{}},
 }
@@ -131,7 +134,7 @@ func TestDefaultsAreDocumented(t *testing.T) {
 // goes.
 func TestPresetsAreDocumented(t *testing.T) {
 	text := read(t, "configuration.md")
-	preset := regexp.MustCompile(`(?m)^\t"(\w+)": \{\n\t\tdial: "([^"]+)", tls: tls(StartTLS|Implicit)`)
+	preset := regexp.MustCompile(`(?m)^\t"(\w+)": \{\n\t\tdial: "([^"]+)", tls: smtpclient\.(StartTLS|Implicit)`)
 	all := preset.FindAllStringSubmatch(read(t, "../upstreampool/presets.go"), -1)
 	if len(all) < 7 {
 		t.Errorf("found only %d presets", len(all))

@@ -91,8 +91,8 @@ func (a *App) Drain(upstream string) error {
 func (t *SMTPTransport) Status() UpstreamStatus {
 	s := t.bound
 	st := UpstreamStatus{
-		Name: t.name, Transport: "smtp", Dial: s.address(), TLS: s.tlsMode,
-		Mechanism: s.mechanism, Provider: s.provider, MaxConns: s.maxConns,
+		Name: t.name, Transport: "smtp", Dial: s.Address(), TLS: s.TLSMode,
+		Mechanism: s.Mechanism, Provider: s.provider, MaxConns: s.maxConns,
 	}
 	u := t.live()
 	if u == nil {

@@ -15,20 +15,17 @@
 package upstreampool
 
 import (
-	"bufio"
-	"bytes"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
 )
 
 // TestUnaskedReply has the provider say one reply too many at every place of a
@@ -76,8 +73,8 @@ func newTLSProvider(t testing.TB, encrypted bool, mod ...func(*provider)) (*prov
 	}
 	conf, pool := testTLS(t)
 	p := newProvider(t, append(mod, func(p *provider) { p.tls = conf })...)
-	s := testSettings(t, p, func(tr *SMTPTransport) { tr.TLS = &UpstreamTLS{Mode: tlsStartTLS} })
-	s.tls.RootCAs = pool
+	s := testSettings(t, p, func(tr *SMTPTransport) { tr.TLS = &UpstreamTLS{Mode: smtpclient.StartTLS} })
+	s.TLS.RootCAs = pool
 	return p, s
 }
 
@@ -234,137 +231,5 @@ func TestGoodbyeAfterReply(t *testing.T) {
 		if n := p.dialed(); n != 3 {
 			t.Errorf("encrypted=%v: %d connections, want 3", encrypted, n)
 		}
-	}
-}
-
-// TestTicketsAreNoReply has the server's session tickets come before EHLO: TLS
-// speaks for itself there, and no reply was sent.
-func TestTicketsAreNoReply(t *testing.T) {
-	_, s := newTLSProvider(t, true)
-	server, _ := testTLS(t)
-	// Go's server sends its tickets behind the client's Finished, as OpenSSL's
-	// does always, if that could hold a certificate.
-	server.ClientAuth = tls.RequestClientCert
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	tcp, err := net.Dial("tcp", ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	nc, err := ln.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	half := &halfConn{Conn: nc}
-	peer := tls.Server(half, server)
-	ticketed := make(chan error, 1)
-	go func() { ticketed <- peer.Handshake() }() // writes the tickets at its end
-	conf := *s
-	conf.tls = &tls.Config{InsecureSkipVerify: true, ClientSessionCache: tls.NewLRUClientSessionCache(1)} //nolint:gosec // whose certificate it is matters not
-	c := &conn{s: &conf, tcp: tcp, nc: tcp}
-	defer c.abandon()
-	c.ready.init(tcp)
-	c.br = bufio.NewReader((*patient)(c))
-	c.replies = relay.NewReplyReader(c.br)
-	if err := c.handshake(t.Context(), nil); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-ticketed; err != nil {
-		t.Fatal(err)
-	}
-	if !c.ready.known() || c.ready.quiet() {
-		t.Fatal("no ticket has come")
-	}
-	if !c.silent() {
-		t.Error("a ticket was taken for a reply")
-	}
-	// A reply behind it is one, also if half of its record has come.
-	half.on = true
-	if _, err := io.WriteString(peer, "250 2.0.0 stray\r\n"); err != nil {
-		t.Fatal(err)
-	}
-	for range 2 { // from the socket, and from what TLS has taken of it
-		if c.silent() {
-			t.Error("half of a reply was not seen")
-		}
-	}
-	if !c.doubtful() {
-		t.Error("half of a reply behind another does not make that one doubtful")
-	}
-	if _, err := nc.Write(half.kept); err != nil {
-		t.Fatal(err)
-	}
-	if c.silent() {
-		t.Error("a reply of two halves was not seen")
-	}
-	if _, err := io.WriteString(peer, "250 2.0.0 stray\r\n"); err != nil {
-		t.Fatal(err)
-	}
-	if c.silent() {
-		t.Error("a reply was not seen")
-	}
-}
-
-// halfConn keeps the second half of what is written while it is on.
-type halfConn struct {
-	net.Conn
-	on   bool
-	kept []byte
-}
-
-func (c *halfConn) Write(b []byte) (int, error) {
-	if !c.on {
-		return c.Conn.Write(b)
-	}
-	c.on = false
-	c.kept = bytes.Clone(b[len(b)/2:])
-	_, err := c.Conn.Write(b[:len(b)/2])
-	return len(b), err
-}
-
-// TestRecords cuts records anywhere.
-func TestRecords(t *testing.T) {
-	var wire []byte
-	ends := make(map[int]bool)
-	for _, n := range []int{1, 0, 300, 5, 1 << 14} {
-		ends[len(wire)] = true
-		wire = append(wire, 23, 3, 3, byte(n>>8), byte(n))
-		wire = append(wire, make([]byte, n)...)
-	}
-	ends[len(wire)] = true
-	for _, step := range []int{1, 2, 3, 5, 7, 4096, 1 << 20} {
-		var r records
-		for at := 0; at < len(wire); {
-			n := min(step, len(wire)-at)
-			r.follow(wire[at : at+n])
-			at += n
-			if r.amid() == ends[at] {
-				t.Fatalf("by %d, after %d octets: amid %v", step, at, r.amid())
-			}
-		}
-	}
-}
-
-// BenchmarkSilent is what a flight pays for its look at the socket.
-func BenchmarkSilent(b *testing.B) {
-	for _, encrypted := range []bool{false, true} {
-		b.Run(fmt.Sprintf("tls=%v", encrypted), func(b *testing.B) {
-			_, s := newTLSProvider(b, encrypted)
-			c, derr := connect(context.Background(), s, credentials{}, nil)
-			if derr != nil {
-				b.Fatal(derr)
-			}
-			b.ReportAllocs()
-			for b.Loop() {
-				if !c.silent() {
-					b.Fatal("not silent")
-				}
-			}
-			c.abandon()
-		})
 	}
 }

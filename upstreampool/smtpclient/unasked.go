@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package upstreampool
+package smtpclient
 
 import (
 	"errors"
@@ -32,14 +32,14 @@ import (
 
 var errUnasked = errors.New("the provider sent a reply that answers nothing")
 
-// probe is how long silent listens to a connection that can't be asked.
+// probe is how long Silent listens to a connection that can't be asked.
 const probe = time.Millisecond
 
-// silent reports whether the connection is open and nothing has come that was
+// Silent reports whether the connection is open and nothing has come that was
 // not asked for: to the reader, to the socket, or into TLS, which can hold a
 // record that the socket no longer shows. It makes no round trip.
-func (c *conn) silent() bool {
-	if c.buffered() {
+func (c *Conn) Silent() bool {
+	if c.Leftover() {
 		return false
 	}
 	if c.ready.known() {
@@ -58,10 +58,10 @@ func (c *conn) silent() bool {
 
 // amid reports whether a part of a TLS record has come. At a pause that is what
 // nobody asked for: of a reply, since tickets come together and long before.
-func (c *conn) amid() bool { return c.nc != c.tcp && c.deaf.records.amid() }
+func (c *Conn) amid() bool { return c.nc != c.tcp && c.deaf.records.amid() }
 
 // held reports whether TLS has something that it has not given yet.
-func (c *conn) held() bool {
+func (c *Conn) held() bool {
 	if c.nc == c.tcp {
 		return false
 	}
@@ -73,7 +73,7 @@ func (c *conn) held() bool {
 }
 
 // peek waits until by for one octet, and keeps it for the next Read.
-func (c *conn) peek(by time.Time) (data, open bool) {
+func (c *Conn) peek(by time.Time) (data, open bool) {
 	if c.tcp.SetReadDeadline(by) != nil {
 		return false, false
 	}
@@ -103,14 +103,14 @@ func (d *deafConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// buffered reports whether something waits that has been read already.
-func (c *conn) buffered() bool { return c.br.Buffered() > 0 || len(c.peeked) > 0 }
+// Leftover reports whether something waits that has been read already.
+func (c *Conn) Leftover() bool { return c.br.Buffered() > 0 || len(c.peeked) > 0 }
 
 // doubtful reports whether more came with the replies of a flight than they
 // answer, so that none of them can be assigned for certain. A goodbye may follow
 // any reply (RFC 5321 section 3.8).
-func (c *conn) doubtful() bool {
-	if !c.buffered() && (!c.held() || len(c.peeked) == 0) && !c.amid() {
+func (c *Conn) doubtful() bool {
+	if !c.Leftover() && (!c.held() || len(c.peeked) == 0) && !c.amid() {
 		return false
 	}
 	if c.arm(earlyReply) != nil {
@@ -124,7 +124,7 @@ func (c *conn) doubtful() bool {
 // of an address (RFC 3463 section 3.2: X.1.X), as those to MAIL and RCPT do,
 // where the ends of messages before it did not. It is the answer to a RCPT,
 // behind a reply too many that came when the flight had left already.
-func (c *conn) outOfStep(r *relay.Reply) bool {
+func (c *Conn) outOfStep(r *relay.Reply) bool {
 	return c.ended != 0 && c.ended != '1' && subject(r) == '1'
 }
 
@@ -141,18 +141,18 @@ func subject(r *relay.Reply) byte {
 // unasked is the outcome when something has come before the end of the message
 // left: the provider's goodbye, or a reply that answers nothing. Nothing is
 // committed, and the connection is closed.
-func (c *conn) unasked() outcome {
-	if out := c.lastWords(); out.reply != nil && out.reply.Code == 421 {
+func (c *Conn) unasked() Outcome {
+	if out := c.lastWords(); out.Reply != nil && out.Reply.Code == 421 {
 		return out
 	}
-	return lost(false)
+	return Lost(false)
 }
 
 // goodbye is unasked as the end of a flight that never left.
-func (c *conn) goodbye(replies int) error {
-	fe := &flightError{err: errClosing, replies: replies}
-	if out := c.unasked(); out.reply != nil {
-		fe.code, fe.reply = out.reply.Code, out.reply
+func (c *Conn) goodbye(replies int) error {
+	fe := &FlightError{Err: errClosing, Replies: replies}
+	if out := c.unasked(); out.Reply != nil {
+		fe.Code, fe.Reply = out.Reply.Code, out.Reply
 	}
 	return fe
 }

@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package upstreampool
+package smtpclient
 
 import (
 	"bufio"
@@ -35,14 +35,14 @@ import (
 // dialProxy connects through the proxy that the network_proxy module names for
 // this destination: http and https by CONNECT (RFC 9110 section 9.3.6), socks5
 // and socks5h by SOCKS (RFC 1928). No proxy for it means a direct connection.
-func dialProxy(ctx context.Context, d *net.Dialer, network string, s *settings) (net.Conn, error) {
-	req := &http.Request{Method: http.MethodConnect, URL: &url.URL{Scheme: "https", Host: s.address()}, Host: s.address(), Header: make(http.Header)}
-	u, err := s.proxy(req.WithContext(ctx))
+func dialProxy(ctx context.Context, d *net.Dialer, network string, cfg *Config) (net.Conn, error) {
+	req := &http.Request{Method: http.MethodConnect, URL: &url.URL{Scheme: "https", Host: cfg.Address()}, Host: cfg.Address(), Header: make(http.Header)}
+	u, err := cfg.Proxy(req.WithContext(ctx))
 	if err != nil {
 		return nil, fmt.Errorf("network proxy: %w", err)
 	}
 	if u == nil {
-		return d.DialContext(ctx, network, s.address())
+		return d.DialContext(ctx, network, cfg.Address())
 	}
 	switch u.Scheme {
 	case "socks5", "socks5h":
@@ -55,7 +55,7 @@ func dialProxy(ctx context.Context, d *net.Dialer, network string, s *settings) 
 		if err != nil {
 			return nil, err
 		}
-		return p.(proxy.ContextDialer).DialContext(ctx, "tcp", s.address())
+		return p.(proxy.ContextDialer).DialContext(ctx, "tcp", cfg.Address())
 	case "http", "https":
 	default:
 		return nil, fmt.Errorf("network proxy: unrecognized scheme '%s'", u.Scheme)
@@ -130,7 +130,7 @@ func hostPort(u *url.URL, port string) string {
 	return net.JoinHostPort(u.Hostname(), port)
 }
 
-// bindFailed tells whether the local address was the trouble.
+// bindFailed reports whether the local address was the trouble.
 func bindFailed(err error) bool {
 	if errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, syscall.EACCES) {
 		return true

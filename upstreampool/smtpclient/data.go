@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package upstreampool
+package smtpclient
 
 import (
 	"bytes"
@@ -22,28 +22,29 @@ import (
 	"github.com/caddymail/mailgateway/relay"
 )
 
-// data sends the body with DATA (RFC 5321 section 4.1.1.4). A body that doesn't
+// TransferData sends the body with DATA (RFC 5321 section 4.1.1.4), whatever the
+// provider announces. A body that doesn't
 // end in CRLF gets one: the end of data can't be written otherwise.
-func (c *conn) data(ctx context.Context, buf *bodyBuffer, eof bool, body io.Reader) outcome {
-	if err := c.armContext(ctx, c.s.dataTimeout); err != nil {
-		return lost(false)
+func (c *Conn) TransferData(ctx context.Context, buf *Body, eof bool, body io.Reader) Outcome {
+	if err := c.armContext(ctx, c.cfg.DataTimeout); err != nil {
+		return Lost(false)
 	}
 	st := newStuffer()
-	out := newBodyBuffer(min(buf.class+1, len(bodySizes)-1))
-	defer func() { out.free() }()
+	out := newBody(min(buf.class+1, len(bodySizes)-1))
+	defer func() { out.Free() }()
 	wire := out.b[:0]
 
 	// The first part is encoded before DATA is said: if it can't travel this
 	// way, nothing has happened yet.
-	wire, ok := st.append(wire, buf.body())
+	wire, ok := st.append(wire, buf.Bytes())
 	if ok && eof {
 		wire, ok = st.end(wire)
 	}
 	if !ok {
-		return outcome{err: relay.ReplyBareNewline, sound: true}
+		return Outcome{Err: relay.ReplyBareNewline, Sound: true}
 	}
 
-	if !c.silent() {
+	if !c.Silent() {
 		return c.unasked()
 	}
 	code, err := c.exchange([]byte("DATA\r\n"))
@@ -51,16 +52,16 @@ func (c *conn) data(ctx context.Context, buf *bodyBuffer, eof bool, body io.Read
 	case err != nil:
 		return lostIn(err)
 	case code >= 400:
-		return outcome{reply: c.said(), sound: true}
+		return Outcome{Reply: c.Said(), Sound: true}
 	case code != 354:
-		return outcome{err: relay.ReplyUpstreamProtocol}
+		return Outcome{Err: relay.ReplyUpstreamProtocol}
 	}
 	for {
 		if early, yes := c.refusedEarly(); yes {
 			return early
 		}
-		if err := c.armContext(ctx, c.s.dataTimeout); err != nil {
-			return lost(false)
+		if err := c.armContext(ctx, c.cfg.DataTimeout); err != nil {
+			return Lost(false)
 		}
 		if err := c.write(wire); err != nil {
 			return c.lastWords()
@@ -71,22 +72,22 @@ func (c *conn) data(ctx context.Context, buf *bodyBuffer, eof bool, body io.Read
 		buf.n = 0
 		if eof, err = buf.fill(body); err != nil {
 			// Without the final dot the message doesn't exist.
-			return outcome{err: &bodyError{err}}
+			return Outcome{Err: &BodyError{err}}
 		}
-		if wire, ok = st.append(wire[:0], buf.body()); ok && eof {
+		if wire, ok = st.append(wire[:0], buf.Bytes()); ok && eof {
 			wire, ok = st.end(wire)
 		}
 		if !ok {
-			return outcome{err: relay.ReplyBareNewline}
+			return Outcome{Err: relay.ReplyBareNewline}
 		}
 	}
 }
 
-func lostIn(err error) outcome {
-	if fatal := lostReply(err); fatal != relay.ReplyUpstreamLost {
-		return outcome{err: fatal}
+func lostIn(err error) Outcome {
+	if fatal := LostReply(err); fatal != relay.ReplyUpstreamLost {
+		return Outcome{Err: fatal}
 	}
-	return lost(false)
+	return Lost(false)
 }
 
 // stuffer doubles the dots at the beginning of lines (RFC 5321 section 4.5.2).
@@ -103,7 +104,7 @@ func newStuffer() stuffer { return stuffer{p2: '\r', p1: '\n'} }
 
 func lineEnd(c byte) bool { return c == '\r' || c == '\n' }
 
-// append encodes b at the end of dst, and tells whether b can be sent.
+// append encodes b at the end of dst, and reports whether b can be sent.
 func (s *stuffer) append(dst, b []byte) ([]byte, bool) {
 	if len(b) == 0 {
 		return dst, true

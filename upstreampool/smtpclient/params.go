@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package upstreampool
+package smtpclient
 
 import (
 	"strconv"
@@ -24,19 +24,20 @@ import (
 	"github.com/caddymail/mailgateway/relay"
 )
 
-// checkMail tells whether the provider can carry the message, and its sender
-// can stand in a command.
-func checkMail(c *caps, from string, opts *smtp.MailOptions) *relay.Reply {
-	if opts.UTF8 && !c.utf8 && !ascii(from) {
+// CheckMail says why the provider can't carry the message, or its sender can't
+// stand in a command. nil: it can.
+func (c *Conn) CheckMail(e *Envelope) *relay.Reply {
+	opts := &e.Opts
+	if opts.UTF8 && !c.caps.utf8 && !ascii(e.From) {
 		return relay.ReplyNoSMTPUTF8
 	}
-	if !safePath(from, opts.UTF8) {
+	if !safePath(e.From, opts.UTF8) {
 		return relay.ReplyBadSender
 	}
 	switch opts.Body {
 	case smtp.BodyBinaryMIME:
 		// It can't travel as DATA (RFC 3030 section 3).
-		if !c.binary || !c.chunking {
+		if !c.caps.binary || !c.caps.chunking {
 			return relay.ReplyNo8BITMIME
 		}
 	}
@@ -47,7 +48,18 @@ func checkMail(c *caps, from string, opts *smtp.MailOptions) *relay.Reply {
 	return nil
 }
 
-// safePath tells whether an address can be written between angle brackets
+// CheckRcpt says why a recipient can't be sent. nil: it can.
+func (c *Conn) CheckRcpt(e *Envelope, to string) *relay.Reply {
+	if to == "" || !safePath(to, e.Opts.UTF8) {
+		return relay.ReplyBadRecipient
+	}
+	if !c.caps.utf8 && !ascii(to) {
+		return relay.ReplyNoSMTPUTF8
+	}
+	return nil
+}
+
+// safePath reports whether an address can be written between angle brackets
 // without becoming anything else. The grammar has been checked by the front;
 // this is the last line of defence against a command in an address.
 func safePath(s string, allowUTF8 bool) bool {
@@ -77,11 +89,12 @@ func safePath(s string, allowUTF8 bool) bool {
 }
 
 // appendMail appends the MAIL command, with the parameters that the provider
-// understands. AUTH= is never passed on: the gateway vouches for nobody but its
-// account (RFC 4954 section 5).
-func appendMail(b []byte, c *caps, from string, opts *smtp.MailOptions) []byte {
+// understands. AUTH= is never passed on: the gateway vouches for no client but as
+// its account (RFC 4954 section 5).
+func appendMail(b []byte, c *caps, e *Envelope) []byte {
+	opts := &e.Opts
 	b = append(b, "MAIL FROM:<"...)
-	b = append(b, from...)
+	b = append(b, e.From...)
 	b = append(b, '>')
 	if opts.Size > 0 && c.size {
 		b = append(b, " SIZE="...)

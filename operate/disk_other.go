@@ -12,17 +12,10 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-//go:build !unix
+//go:build !(linux || darwin || freebsd)
 
-package upstreampool
+package operate
 
-import "net"
+import "errors"
 
-// readiness can't ask here: silent listens for a moment instead.
-type readiness struct{}
-
-func (*readiness) init(net.Conn) {}
-
-func (*readiness) known() bool { return false }
-
-func (*readiness) quiet() bool { return true }
+func diskRoom(string) (free, size uint64, err error) { return 0, 0, errors.ErrUnsupported }

@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package upstreampool
+package smtpclient
 
 import (
 	"net"
@@ -54,7 +54,7 @@ func (l *deadlines) setRead(nc net.Conn) error {
 }
 
 // patient reads from a connection until what is wanted of reads is over.
-type patient conn
+type patient Conn
 
 // Read implements io.Reader.
 func (p *patient) Read(b []byte) (int, error) {

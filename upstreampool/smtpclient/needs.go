@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package upstreampool
+package smtpclient
 
 import (
 	"io"
@@ -22,21 +22,22 @@ import (
 	"github.com/caddymail/mailgateway/relay"
 )
 
-// needs looks for octets that a message may not have at a provider without an
+// Needs looks for octets that a message may not have at a provider without an
 // extension that the client named. Many clients name SMTPUTF8 and 8BITMIME
 // always (Go's net/smtp does), so what the message has decides: SMTPUTF8 is
 // needed by an address or a header beyond ASCII (RFC 6531 section 1.2),
 // 8BITMIME by any octet beyond it (RFC 6152 section 3).
-type needs struct {
+type Needs struct {
 	utf8, eightBit bool // said, and not offered
 	inBody         bool
 	line           int // octets of the header line so far, without CR
 }
 
-func (t *transaction) needs() *needs {
-	n := &needs{
-		utf8:     t.opts.UTF8 && !t.c.caps.utf8,
-		eightBit: t.opts.Body == smtp.Body8BitMIME && !t.c.caps.eightBit,
+// Needs returns what has to be looked for in the message; nil: nothing has.
+func (c *Conn) Needs(e *Envelope) *Needs {
+	n := &Needs{
+		utf8:     e.Opts.UTF8 && !c.caps.utf8,
+		eightBit: e.Opts.Body == smtp.Body8BitMIME && !c.caps.eightBit,
 	}
 	if !n.utf8 && !n.eightBit {
 		return nil
@@ -44,8 +45,9 @@ func (t *transaction) needs() *needs {
 	return n
 }
 
-// scan looks at the next part of the message.
-func (n *needs) scan(b []byte) *relay.Reply {
+// Scan looks at the next part of the message, and says why the provider can't
+// take it.
+func (n *Needs) Scan(b []byte) *relay.Reply {
 	for _, c := range b {
 		switch {
 		case c >= 0x80 && n.utf8 && !n.inBody:
@@ -66,8 +68,8 @@ func (n *needs) scan(b []byte) *relay.Reply {
 	return nil
 }
 
-// reader reads body and fails at what the provider can't take.
-func (n *needs) reader(body io.Reader) io.Reader {
+// Reader reads body and fails at what the provider can't take.
+func (n *Needs) Reader(body io.Reader) io.Reader {
 	if n == nil {
 		return body
 	}
@@ -75,14 +77,14 @@ func (n *needs) reader(body io.Reader) io.Reader {
 }
 
 type needsReader struct {
-	*needs
+	*Needs
 	body io.Reader
 }
 
 // Read implements io.Reader.
 func (r *needsReader) Read(b []byte) (int, error) {
 	n, err := r.body.Read(b)
-	if reply := r.scan(b[:n]); reply != nil {
+	if reply := r.Scan(b[:n]); reply != nil {
 		return 0, reply
 	}
 	return n, err

@@ -14,7 +14,7 @@
 
 //go:build unix
 
-package upstreampool
+package smtpclient
 
 import (
 	"net"
@@ -51,7 +51,7 @@ func (r *readiness) poll(fd uintptr) {
 // known reports whether the socket can be asked at all.
 func (r *readiness) known() bool { return r.raw != nil }
 
-// quiet tells whether the socket is open and has nothing to read, the end of
+// quiet reports whether the socket is open and has nothing to read, the end of
 // the stream included.
 func (r *readiness) quiet() bool {
 	if r.raw == nil {

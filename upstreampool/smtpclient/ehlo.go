@@ -12,11 +12,13 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package upstreampool
+package smtpclient
 
 import (
 	"bytes"
+	"net"
 	"strconv"
+	"strings"
 )
 
 // caps are the service extensions that the provider announced.
@@ -89,30 +91,30 @@ func (c *caps) mechanisms(list []byte) {
 	}
 }
 
-// offers tells whether the provider announced the mechanism.
+// offers reports whether the provider announced the mechanism.
 func (c *caps) offers(mechanism string) bool {
 	switch mechanism {
-	case mechXOAUTH2:
+	case XOAUTH2:
 		return c.authXOAUTH2
-	case mechOAuthBearer:
+	case OAuthBearer:
 		return c.authBearer
-	case mechPlain:
+	case AuthPlain:
 		return c.authPlain
-	case mechLogin:
+	case AuthLogin:
 		return c.authLogin
 	}
 	return false
 }
 
 // ehlo introduces the gateway. There is no HELO: without EHLO there is no AUTH.
-func (c *conn) ehlo() error {
+func (c *Conn) ehlo() error {
 	code, err := c.command([]byte("EHLO " + c.helloName() + "\r\n"))
 	if err != nil {
 		return err
 	}
 	c.caps = caps{}
 	if code != 250 {
-		return c.said()
+		return c.Said()
 	}
 	first := true
 	c.replies.Lines(func(text []byte) {
@@ -121,6 +123,32 @@ func (c *conn) ehlo() error {
 		}
 		first = false
 	})
-	c.s.learnt.apply(&c.caps)
+	c.cfg.Learned.apply(&c.caps)
 	return nil
+}
+
+// Qualified reports whether a name can be that of a host in the Internet's eyes.
+func Qualified(name string) bool {
+	return strings.Contains(strings.Trim(name, "."), ".") || strings.HasPrefix(name, "[")
+}
+
+// helloName is the name in EHLO: the one that is configured, else an address
+// literal (RFC 5321 section 4.1.4) where the system has a short name only, which
+// providers refuse.
+func (c *Conn) helloName() string {
+	if c.cfg.Named || Qualified(c.cfg.Hostname) {
+		return c.cfg.Hostname
+	}
+	return literal(c.tcp.LocalAddr(), c.cfg.Hostname)
+}
+
+func literal(a net.Addr, fallback string) string {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok || tcp.IP == nil {
+		return fallback
+	}
+	if v4 := tcp.IP.To4(); v4 != nil {
+		return "[" + v4.String() + "]"
+	}
+	return "[IPv6:" + tcp.IP.String() + "]"
 }

@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package upstreampool
+package smtpclient
 
 import (
 	"bufio"
@@ -55,7 +55,7 @@ func FuzzLoginRefused(f *testing.F) {
 	f.Add("not base64", "454 4.7.0 Too many login attempts")
 	f.Add("", "432 4.3.2 Concurrent connections limit exceeded")
 	f.Fuzz(func(t *testing.T, challenge, refusal string) {
-		c := &conn{br: bufio.NewReader(strings.NewReader("334 " + challenge + "\r\n" + refusal + "\r\n"))}
+		c := &Conn{br: bufio.NewReader(strings.NewReader("334 " + challenge + "\r\n" + refusal + "\r\n"))}
 		c.replies = relay.NewReplyReader(c.br)
 		if code, err := c.replies.Read(); err != nil || code != 334 {
 			return
@@ -65,10 +65,10 @@ func FuzzLoginRefused(f *testing.F) {
 			return
 		}
 		e := c.loginRefused(raw)
-		if e.reply == nil || e.reply.Code < 400 || e.reply.Code > 499 {
+		if e.Reply == nil || e.Reply.Code < 400 || e.Reply.Code > 499 {
 			t.Fatalf("%q %q: %+v", challenge, refusal, e)
 		}
-		for _, text := range []string{e.Error(), string(e.reply.Append(nil))} {
+		for _, text := range []string{e.Error(), string(e.Reply.Append(nil))} {
 			if !utf8.ValidString(text) || bytes.ContainsAny([]byte(strings.TrimSuffix(text, "\r\n")), "\r\n\x00") {
 				t.Fatalf("unsafe: %q", text)
 			}

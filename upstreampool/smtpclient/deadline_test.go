@@ -12,17 +12,14 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package upstreampool
+package smtpclient
 
 import (
-	"bufio"
 	"io"
 	"net"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/caddymail/mailgateway/relay"
 )
 
 // TestDeadlines holds that a timeout comes when it was set to, however few
@@ -32,7 +29,7 @@ func TestDeadlines(t *testing.T) {
 		near, far := net.Pipe()
 		defer near.Close()
 		defer far.Close()
-		c := &conn{tcp: near, nc: near, s: &settings{dataTimeout: 5 * time.Minute}}
+		c := New(near, &Config{DataTimeout: 5 * time.Minute})
 		arm := func(d time.Duration) {
 			t.Helper()
 			if err := c.arm(d); err != nil {
@@ -100,9 +97,7 @@ func TestQuitIsShort(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			near, far := net.Pipe()
 			defer far.Close()
-			c := &conn{tcp: near, nc: near, s: &settings{dataTimeout: 5 * time.Minute}}
-			c.br = bufio.NewReader((*patient)(c))
-			c.replies = relay.NewReplyReader(c.br)
+			c := New(near, &Config{DataTimeout: 5 * time.Minute})
 			if err := c.arm(5 * time.Minute); err != nil {
 				t.Fatal(err)
 			}
@@ -110,7 +105,7 @@ func TestQuitIsShort(t *testing.T) {
 				go func() { _, _ = io.Copy(io.Discard, far) }()
 			}
 			start := time.Now()
-			c.quit(2 * time.Second)
+			c.Quit(2 * time.Second)
 			if took := time.Since(start); took != 2*time.Second {
 				t.Errorf("peer reads %v: QUIT took %v", reads, took)
 			}

@@ -12,12 +12,10 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package upstreampool
+package smtpclient
 
 import (
-	"net"
 	"strings"
-	"sync/atomic"
 
 	"github.com/caddymail/mailgateway/relay"
 )
@@ -52,47 +50,3 @@ func forgottenReply(r *relay.Reply) *relay.Reply {
 // unknownVerb reports whether the code of a refused BDAT can mean that the
 // provider, or a proxy before it, does not know the command that it announced.
 func unknownVerb(code int) bool { return code == 500 || code == 502 || code == 503 || code == 504 }
-
-// learnt is what an upstream announces and can't do, as its connections have
-// found out, and what it has proved to do. An extension that has worked is not
-// given up for one failure.
-type learnt struct {
-	noBDAT, noPipelining atomic.Bool
-	bdat, pipelining     atomic.Bool // have worked
-}
-
-// apply takes from what a provider announces what it can't do.
-func (l *learnt) apply(c *caps) {
-	if l.noBDAT.Load() {
-		c.chunking, c.binary = false, false
-	}
-	if l.noPipelining.Load() {
-		c.pipelining = false
-	}
-}
-
-// qualified reports whether a name can be that of a host in the Internet's eyes.
-func qualified(name string) bool {
-	return strings.Contains(strings.Trim(name, "."), ".") || strings.HasPrefix(name, "[")
-}
-
-// helloName is the name in EHLO: the one that is configured, else an address
-// literal (RFC 5321 section 4.1.4) where the system has a short name only, which
-// providers refuse.
-func (c *conn) helloName() string {
-	if c.s.named || qualified(c.s.hostname) {
-		return c.s.hostname
-	}
-	return literal(c.tcp.LocalAddr(), c.s.hostname)
-}
-
-func literal(a net.Addr, fallback string) string {
-	tcp, ok := a.(*net.TCPAddr)
-	if !ok || tcp.IP == nil {
-		return fallback
-	}
-	if v4 := tcp.IP.To4(); v4 != nil {
-		return "[" + v4.String() + "]"
-	}
-	return "[IPv6:" + tcp.IP.String() + "]"
-}

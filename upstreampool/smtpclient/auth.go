@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package upstreampool
+package smtpclient
 
 import (
 	"encoding/base64"
@@ -22,8 +22,6 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"golang.org/x/oauth2"
-
 	"github.com/caddymail/mailgateway/relay"
 )
 
@@ -32,43 +30,42 @@ import (
 // response (RFC 4954 section 4).
 const maxCommandLine = 512
 
-// login authenticates as the account.
-func (c *conn) login(s *settings, id credentials, token *oauth2.Token) *dialError {
-	if s.mechanism == mechNone {
+// Login authenticates.
+func (c *Conn) Login(l Login) *Error {
+	s := c.cfg
+	c.login = l
+	if s.Mechanism == AuthNone {
 		return nil
 	}
-	if strings.ContainsFunc(id.mailbox, func(r rune) bool { return r < ' ' || r == 0x7f }) || strings.ContainsRune(id.secret, 0) {
+	if strings.ContainsFunc(l.Mailbox, func(r rune) bool { return r < ' ' || r == 0x7f }) || strings.ContainsRune(l.Secret, 0) {
 		// In a blob they would separate fields.
-		return &dialError{class: failLogin, stage: "auth", reply: relay.ReplyUpstreamAuth, err: errors.New("control characters in the mailbox or secret")}
+		return &Error{Class: FailLogin, Stage: "auth", Reply: relay.ReplyUpstreamAuth, Err: errors.New("control characters in the mailbox or secret")}
 	}
-	if token != nil {
-		c.token = token.AccessToken
+	fail := func(err error) *Error {
+		return &Error{Class: FailLost, Stage: "auth", Reply: relay.ReplyUpstreamDown, Err: err}
 	}
-	fail := func(err error) *dialError {
-		return &dialError{class: failLost, stage: "auth", reply: relay.ReplyUpstreamDown, err: err}
-	}
-	if !s.force && !c.caps.offers(s.mechanism) {
-		return &dialError{
-			class: failLogin, stage: "auth", reply: relay.ReplyUpstreamAuth,
-			err: fmt.Errorf("the provider does not announce mechanism %s; `force` uses it anyway", s.mechanism),
+	if !s.Force && !c.caps.offers(s.Mechanism) {
+		return &Error{
+			Class: FailLogin, Stage: "auth", Reply: relay.ReplyUpstreamAuth,
+			Err: fmt.Errorf("the provider does not announce mechanism %s; `force` uses it anyway", s.Mechanism),
 		}
 	}
-	if err := c.arm(s.dialTimeout); err != nil {
+	if err := c.arm(s.DialTimeout); err != nil {
 		return fail(err)
 	}
 	var code int
 	var challenge []byte
 	var err error
-	switch s.mechanism {
-	case mechXOAUTH2:
-		code, challenge, err = c.authOne("XOAUTH2", xoauth2(id.mailbox, token.AccessToken), "\r\n")
-	case mechOAuthBearer:
+	switch s.Mechanism {
+	case XOAUTH2:
+		code, challenge, err = c.authOne("XOAUTH2", xoauth2(l.Mailbox, l.Token), "\r\n")
+	case OAuthBearer:
 		// RFC 7628 section 3.2.3: a failure is acknowledged with a single ^A.
-		code, challenge, err = c.authOne("OAUTHBEARER", oauthBearer(id.mailbox, s.host, s.port, token.AccessToken), "AQ==\r\n")
-	case mechPlain:
-		code, challenge, err = c.authOne("PLAIN", []byte("\x00"+id.mailbox+"\x00"+id.secret), "*\r\n")
-	case mechLogin:
-		code, err = c.authLogin(id.mailbox, id.secret)
+		code, challenge, err = c.authOne("OAUTHBEARER", oauthBearer(l.Mailbox, s.Host, s.Port, l.Token), "AQ==\r\n")
+	case AuthPlain:
+		code, challenge, err = c.authOne("PLAIN", []byte("\x00"+l.Mailbox+"\x00"+l.Secret), "*\r\n")
+	case AuthLogin:
+		code, err = c.authLogin(l.Mailbox, l.Secret)
 	}
 	if err != nil {
 		return fail(err)
@@ -81,7 +78,7 @@ func (c *conn) login(s *settings, id credentials, token *oauth2.Token) *dialErro
 
 // authOne runs a mechanism whose client speaks once. A second challenge is
 // the mechanism's way to say why it failed; ack completes it.
-func (c *conn) authOne(name string, blob []byte, ack string) (code int, challenge []byte, err error) {
+func (c *Conn) authOne(name string, blob []byte, ack string) (code int, challenge []byte, err error) {
 	n := base64.StdEncoding.EncodedLen(len(blob))
 	line := make([]byte, 0, len("AUTH ")+len(name)+1+n+2)
 	line = append(line, "AUTH "...)
@@ -110,7 +107,7 @@ func (c *conn) authOne(name string, blob []byte, ack string) (code int, challeng
 }
 
 // authLogin runs LOGIN: two prompts whose words don't matter.
-func (c *conn) authLogin(user, password string) (int, error) {
+func (c *Conn) authLogin(user, password string) (int, error) {
 	code, err := c.command([]byte("AUTH LOGIN\r\n"))
 	for _, answer := range [...]string{user, password} {
 		if err != nil || code != 334 {
@@ -151,7 +148,7 @@ func saslName(s string) string {
 }
 
 // challenge decodes the text of the 334 just read, nil if it isn't base64.
-func (c *conn) challenge() []byte {
+func (c *Conn) challenge() []byte {
 	var out []byte
 	c.replies.Lines(func(text []byte) {
 		if out == nil && len(text) > 0 {
@@ -172,29 +169,29 @@ type oauthFailure struct {
 
 // loginRefused classifies the negative reply just read, with the challenge that
 // came before it, if any.
-func (c *conn) loginRefused(challenge []byte) *dialError {
-	r := c.said()
-	e := &dialError{stage: "auth", err: r}
+func (c *Conn) loginRefused(challenge []byte) *Error {
+	r := c.Said()
+	e := &Error{Class: FailLost, Stage: "auth", Err: r}
 	var f oauthFailure
 	if len(challenge) > 0 && json.Unmarshal(challenge, &f) == nil && f.Status != "" {
-		e.err = fmt.Errorf("%w (challenge: status %q)", error(r), truncate(redact(f.Status, quoted, c.token), 40))
+		e.Err = fmt.Errorf("%w (challenge: status %q)", error(r), truncate(c.redact(f.Status), 40))
 	}
 	if len(challenge) > 0 {
-		e.err = &challengeError{e.err, redact(printable(challenge), min(quoted, max(len(c.creds.secret), 4)), c.token, c.creds.secret)}
+		e.Err = &ChallengeError{e.Err, c.redact(printable(challenge))}
 	}
 	switch {
 	case r.Code == 432:
 		// Microsoft: "Concurrent connections limit exceeded".
-		e.class, e.reply = failBusy, relay.ReplyUpstreamBusy(r)
-	case r.Code == 454 || r.Code == 421 || r.Code >= 400 && r.Code < 500:
+		e.Class, e.Reply = FailBusy, relay.ReplyUpstreamBusy(r)
+	case r.Code >= 400 && r.Code < 500:
 		// The credentials may be good: Gmail answers "454 4.7.0 Too many
 		// login attempts".
-		e.class, e.reply = failThrottled, relay.ReplyUpstreamBusy(r)
+		e.Class, e.Reply = FailThrottled, relay.ReplyUpstreamBusy(r)
 	case r.Code >= 500:
-		e.class, e.reply = failLogin, relay.ReplyUpstreamAuthWords(r)
+		e.Class, e.Reply = FailLogin, relay.ReplyUpstreamAuthWords(r)
 	default:
-		e.class, e.reply = failLost, relay.ReplyUpstreamProtocol
-		e.err = errors.New("unexpected reply to AUTH: " + r.Error())
+		e.Class, e.Reply = FailLost, relay.ReplyUpstreamProtocol
+		e.Err = errors.New("unexpected reply to AUTH: " + r.Error())
 	}
 	return e
 }
