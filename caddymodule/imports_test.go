@@ -80,6 +80,7 @@ var allowedImports = map[string][]string{
 
 	// What exists once and is used by several rooms.
 	"internal/breaker":    {},
+	"internal/cookie":     {"internal/seal"},
 	"internal/checkup":    {},
 	"internal/filelock":   {},
 	"internal/generation": {},
@@ -102,7 +103,10 @@ var allowedImports = map[string][]string{
 
 	// The pages of mailbox owners. Glue may import them; they know no route of
 	// the admin API and no command.
-	"connect": {"accounts", "internal/seal", "oauthtoken", "oauthtoken/authserver", "operate"},
+	"connect": {"accounts", "internal/cookie", "oauthtoken", "oauthtoken/authserver", "operate"},
+
+	// The pages of operators.
+	"console": {"accounts", "accounts/password", "connect", "explain", "internal/cookie", "oauthtoken", "oauthtoken/authserver", "operate", "relay", "smtpapp", "upstreampool"},
 
 	"caddymodule": {
 		"accounts",
@@ -112,6 +116,7 @@ var allowedImports = map[string][]string{
 		"caddymodule/logbuffer",
 		"caddymodule/statuspage",
 		"connect",
+		"console",
 		"internal/nearest",
 		"notify",
 		"oauthtoken",
@@ -137,7 +142,7 @@ var allowedImports = map[string][]string{
 var testImports = []string{"accounts/password", "caddymodule/gatewaytest", "internal/freeport", "internal/testpg", "internal/testpki", "sandbox", "transports/internal/apitest"}
 
 // webRooms hold HTTP handlers that are no glue.
-var webRooms = []string{"connect"}
+var webRooms = []string{"connect", "console"}
 
 // notRooms are programs and tests around the product, which may import it all.
 var notRooms = []string{"bench", "docs", "e2e", "examples", "interop", "xcaddy"}

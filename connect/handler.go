@@ -24,7 +24,6 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -33,7 +32,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/accounts"
-	"github.com/caddymail/mailgateway/internal/seal"
+	"github.com/caddymail/mailgateway/internal/cookie"
 	"github.com/caddymail/mailgateway/oauthtoken"
 	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 	"github.com/caddymail/mailgateway/operate"
@@ -70,15 +69,13 @@ type Handler struct {
 	Unidentified bool `json:"unidentified,omitempty"`
 
 	base      *url.URL
-	secure    bool
 	storage   certmagic.Storage
 	logger    *zap.Logger
 	bounds    *bounds
 	exchanges chan struct{}
 	csrf      *http.CrossOriginProtection
 
-	keyOnce sync.Mutex
-	keys    *seal.Keys
+	cookies cookie.Jar
 	entry   *running
 }
 
@@ -102,7 +99,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	case u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname())):
 		return fmt.Errorf("url: '%s' must be https; http is for loopback only", h.URL)
 	}
-	h.base, h.secure = u, u.Scheme == "https"
+	h.base = u
 	if h.Name == "" {
 		h.Name = u.Hostname()
 	}
@@ -113,6 +110,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("expires: %s is not between 1m and %s", d, MaxExpiry)
 	}
 	h.storage, h.logger = ctx.Storage(), ctx.Logger()
+	h.cookies.Storage, h.cookies.Folder, h.cookies.Secure = h.storage, folder, h.base.Scheme == "https"
 	h.bounds, h.exchanges = newBounds(time.Now()), make(chan struct{}, maxExchanges)
 	h.csrf = http.NewCrossOriginProtection()
 	h.entry = &running{site: Site{
@@ -131,20 +129,6 @@ func (h *Handler) Cleanup() error {
 func loopback(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
-}
-
-// ready loads the key at the first request: Provision reads and writes nothing.
-func (h *Handler) ready(ctx context.Context) error {
-	h.keyOnce.Lock()
-	defer h.keyOnce.Unlock()
-	if h.keys != nil {
-		return nil
-	}
-	keys, err := loadKey(ctx, h.storage)
-	if err == nil {
-		h.keys = keys
-	}
-	return err
 }
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
@@ -181,7 +165,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		header.Set("Retry-After", "10")
 		return h.show(w, r, http.StatusTooManyRequests, page{Kind: "busy"})
 	}
-	if err := h.ready(r.Context()); err != nil {
+	if err := h.cookies.Load(r.Context()); err != nil {
 		h.logger.Error("the pages of mailbox owners cannot be served", zap.Error(err))
 		return h.show(w, r, http.StatusServiceUnavailable, page{Kind: "trouble"})
 	}
@@ -273,7 +257,7 @@ func ProviderOf(a *accounts.Account) (*authserver.Provider, error) {
 // serveInvitation answers GET: it changes nothing, since scanners of mail open links.
 func (h *Handler) serveInvitation(w http.ResponseWriter, r *http.Request, token string) error {
 	var end outcome
-	hasEnd := h.readCookie(r, outcomeCookie(token), &end) == nil
+	hasEnd := h.cookies.Get(r, outcomeCookie(token), &end) == nil
 	_, _, provider, p, err := h.find(r.Context(), token, time.Now())
 	if hasEnd && end.Kind == "done" && errors.Is(err, ErrUsed) {
 		p.Kind, p.Outcome = "done", end
@@ -324,7 +308,7 @@ func (h *Handler) start(w http.ResponseWriter, r *http.Request, token string) er
 	}
 	defer f.Close()
 	s := f.Suspend()
-	if err := h.setCookie(w, flowCookie(s.State), flow{s, token, time.Now()}, flowTimeout); err != nil {
+	if err := h.cookies.Set(w, r, flowCookie(s.State), flow{s, token, time.Now()}, flowTimeout, http.SameSiteLaxMode); err != nil {
 		return err
 	}
 	// Not a redirect: browsers apply form-action to all that a form's answer
@@ -348,10 +332,10 @@ func (h *Handler) callback(w http.ResponseWriter, r *http.Request, provider stri
 	}
 	var f flow
 	name := flowCookie(query.Get("state"))
-	if err := h.readCookie(r, name, &f); err != nil || f.Login.State != query.Get("state") || f.Login.Provider != provider {
+	if err := h.cookies.Get(r, name, &f); err != nil || f.Login.State != query.Get("state") || f.Login.Provider != provider {
 		return h.show(w, r, http.StatusBadRequest, page{Kind: "lost"})
 	}
-	h.dropCookie(w, name)
+	h.cookies.Drop(w, name)
 	select {
 	case h.exchanges <- struct{}{}:
 		defer func() { <-h.exchanges }()
@@ -359,7 +343,7 @@ func (h *Handler) callback(w http.ResponseWriter, r *http.Request, provider stri
 		return nil
 	}
 	end := h.finish(r.Context(), f, query)
-	if err := h.setCookie(w, outcomeCookie(f.Token), end, outcomeTimeout); err != nil {
+	if err := h.cookies.Set(w, r, outcomeCookie(f.Token), end, outcomeTimeout, http.SameSiteLaxMode); err != nil {
 		return err
 	}
 	http.Redirect(w, r, h.URL+"/i/"+path.Base(f.Token), http.StatusSeeOther)

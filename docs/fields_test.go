@@ -30,6 +30,7 @@ import (
 	"github.com/caddymail/mailgateway/caddymodule"
 	"github.com/caddymail/mailgateway/caddymodule/statuspage"
 	"github.com/caddymail/mailgateway/connect"
+	"github.com/caddymail/mailgateway/console"
 	"github.com/caddymail/mailgateway/notify"
 	"github.com/caddymail/mailgateway/oauthtoken"
 	"github.com/caddymail/mailgateway/oauthtoken/tokenstore"
@@ -61,6 +62,7 @@ var sections = []struct {
 	{"configuration.md", "## Handler layer4", caddymodule.L4Handler{}},
 	{"configuration.md", "## Handler http.handlers.smtp_status", statuspage.Page{}},
 	{"configuration.md", "## Handler http.handlers.smtp_connect", connect.Handler{}},
+	{"configuration.md", "## Handler http.handlers.smtp_console", console.Handler{}},
 	{"configuration.md", "## Handler events.", notify.Handler{}},
 	{"notify.md", "## Syntax", notify.Handler{}},
 	{"configuration.md", "## App smtp_sandbox", sandbox.App{}},

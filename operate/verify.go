@@ -53,6 +53,11 @@ type VerifyResult struct {
 // what came of it. from is a MAIL FROM to try and take back; empty: the way
 // ends with the login. An error is about what kept it from beginning.
 func Verify(ctx context.Context, a *accounts.Account, from string) (*VerifyResult, error) {
+	return VerifyEach(ctx, a, from, func(VerifyStep) {})
+}
+
+// VerifyEach is Verify with each step told as it ends.
+func VerifyEach(ctx context.Context, a *accounts.Account, from string, each func(VerifyStep)) (*VerifyResult, error) {
 	app, err := App[*upstreampool.App]("smtp_upstreams")
 	if err != nil {
 		return nil, err
@@ -63,6 +68,7 @@ func Verify(ctx context.Context, a *accounts.Account, from string) (*VerifyResul
 		return nil, fmt.Errorf("%w: '%s'%s", upstreampool.ErrNoUpstream, a.Upstream, nearest.Hint(a.Upstream, app.Names()))
 	}
 	if own := ownRules(app, a, from); own.Error != "" {
+		each(own)
 		result.Steps = append(result.Steps, own)
 		result.Error, result.Explanation = own.Error, own.Explanation
 		return result, nil
@@ -76,6 +82,7 @@ func Verify(ctx context.Context, a *accounts.Account, from string) (*VerifyResul
 				step.Said += "; " + claims
 			}
 		}
+		each(step)
 		result.Steps = append(result.Steps, step)
 	})
 	if errors.Is(err, upstreampool.ErrNoUpstream) || errors.Is(err, upstreampool.ErrUnsupported) {

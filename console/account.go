@@ -1,0 +1,144 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package console
+
+import (
+	"encoding/json"
+	"errors"
+	"maps"
+	"net/http"
+	"slices"
+
+	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/accounts/password"
+	"github.com/caddymail/mailgateway/connect"
+	"github.com/caddymail/mailgateway/explain"
+	"github.com/caddymail/mailgateway/operate"
+	"github.com/caddymail/mailgateway/smtpapp"
+)
+
+// accountPage is all that is known of one account.
+type accountPage struct {
+	accounts.View
+	State  string
+	Status operate.AccountStatus
+	// Trouble is what the provider said last, Explained what it means.
+	Trouble   string
+	Explained *explain.Explanation
+	Kinds     []passwordKind
+	Sessions  []smtpapp.SessionInfo
+	// Consents reports whether the owner can be sent an invitation, Link is
+	// that of one which was just made.
+	Consents bool
+	Link     string
+}
+
+type passwordKind struct {
+	Algorithm string
+	Count     int
+}
+
+func showAccount(v *visit) error {
+	_, a, err := v.account()
+	if err != nil {
+		return err
+	}
+	p := accountPage{View: a.Redacted(), State: operate.NewStates().Of(a), Status: operate.StatusOf(a)}
+	for _, alg := range slices.Sorted(maps.Keys(p.Passwords)) {
+		p.Kinds = append(p.Kinds, passwordKind{alg, p.Passwords[alg]})
+	}
+	if t := p.Status.Token; t != nil && t.LastError != nil {
+		p.Trouble, p.Explained = t.LastError.Cause, &explain.Explanation{Cause: t.LastError.Cause, Remedy: t.LastError.Remedy}
+	} else if u := p.Status.UpstreamStatus; u != nil && u.LastError != "" {
+		p.Trouble = u.LastError
+		if e, ok := (explain.About{Account: a.Name, Mailbox: a.Mailbox}).Of(u.LastError); ok {
+			p.Explained = &e
+		}
+	}
+	if app, err := operate.App[*smtpapp.App]("smtp"); err == nil {
+		for _, s := range app.Sessions() {
+			if accounts.FoldName(s.Account) == accounts.FoldName(a.Name) {
+				p.Sessions = append(p.Sessions, s)
+			}
+		}
+	}
+	if provider, err := connect.ProviderOf(a); err == nil {
+		_, err := connect.Current()
+		p.Consents = err == nil && provider.HasLogin()
+	}
+	p.Link = v.secret(a.Name, "link")
+	return v.show(http.StatusOK, "account", "accounts", a.Name, p)
+}
+
+// newPassword gives a device a password of its own, or replaces all, and shows it on
+// the card.
+func newPassword(v *visit) error {
+	dir, a, err := v.account()
+	if err != nil {
+		return err
+	}
+	if err := v.h.once.take(v.r.PostForm.Get("number")); err != nil {
+		return v.leave("accounts", a.Name)
+	}
+	plain, hash := password.Generate()
+	hashes := []string{hash}
+	if v.r.PostForm.Get("replace") == "" {
+		hashes = append(slices.Clone(a.PasswordHashes), hash)
+	}
+	body, err := json.Marshal(map[string]any{"password_hashes": hashes})
+	if err != nil {
+		return err
+	}
+	cond, err := accounts.ParseCondition(a.ETag(), "")
+	if err != nil {
+		return err
+	}
+	if _, err := dir.Patch(v.r.Context(), a.Name, body, cond); err != nil {
+		return err
+	}
+	v.did("password made", zap.String("account", a.Name), zap.Bool("replaces_others", len(hashes) == 1))
+	if err := v.keepSecret(a.Name, "password", plain); err != nil {
+		return err
+	}
+	return v.leave("accounts", a.Name, "card")
+}
+
+// inviteOwner makes a link for the owner, and shows it on the account's page.
+func inviteOwner(v *visit) error {
+	_, a, err := v.account()
+	if err != nil {
+		return err
+	}
+	if err := v.h.once.take(v.r.PostForm.Get("number")); err != nil {
+		return v.leave("accounts", a.Name)
+	}
+	by := v.User.Name
+	if !v.h.hasLogin() {
+		by = v.h.Name
+	}
+	invited, err := connect.Invite(v.r.Context(), connect.Request{Account: a.Name, InvitedBy: by, Delegate: v.r.PostForm.Get("delegate")})
+	if err != nil {
+		return err
+	}
+	v.did("owner invited", zap.String("account", a.Name), zap.String("invitation", invited.ID[:12]))
+	if err := v.keepSecret(a.Name, "link", invited.Link); err != nil {
+		return err
+	}
+	return v.leave("accounts", a.Name)
+}
+
+var errNoSession = errors.New("no such session: it has ended by itself")

@@ -1,0 +1,172 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package console
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/accounts/password"
+	"github.com/caddymail/mailgateway/oauthtoken"
+	"github.com/caddymail/mailgateway/operate"
+	"github.com/caddymail/mailgateway/upstreampool"
+)
+
+const pageSize = 50
+
+func pathOf(name string) string { return url.PathEscape(name) }
+
+// accountRow is one account of the list.
+type accountRow struct{ Name, Upstream, State string }
+
+type accountList struct {
+	Query, State string
+	States       []string
+	Rows         []accountRow
+	Total        int
+	Next         string
+}
+
+func showAccounts(v *visit) error {
+	dir, err := operate.Directory()
+	if err != nil {
+		return err
+	}
+	query := v.r.URL.Query()
+	l := accountList{Query: strings.TrimSpace(query.Get("q")), State: query.Get("state"), States: operate.AccountStates, Total: dir.Len()}
+	states := operate.NewStates()
+	f := accounts.Filter{Match: func(a *accounts.Account) bool {
+		return (l.Query == "" || contains(a, l.Query)) && (!slices.Contains(operate.AccountStates, l.State) || states.Of(a) == l.State)
+	}}
+	page, next := dir.List(f, query.Get("after"), pageSize)
+	for _, a := range page {
+		l.Rows = append(l.Rows, accountRow{a.Name, a.Upstream, states.Of(a)})
+	}
+	if next != "" {
+		q := url.Values{"q": {l.Query}, "state": {l.State}, "after": {next}}
+		l.Next = "?" + q.Encode()
+	}
+	return v.show(http.StatusOK, "accounts", "accounts", "Accounts", l)
+}
+
+// contains looks for a word in what an account is known by.
+func contains(a *accounts.Account, word string) bool {
+	word = strings.ToLower(word)
+	for _, s := range []string{a.Name, a.Mailbox, a.Upstream} {
+		if strings.Contains(strings.ToLower(s), word) {
+			return true
+		}
+	}
+	for k, s := range a.Labels {
+		if strings.Contains(strings.ToLower(k+"="+s), word) {
+			return true
+		}
+	}
+	return false
+}
+
+func showNewAccount(v *visit) error {
+	app, err := operate.App[*upstreampool.App]("smtp_upstreams")
+	if err != nil {
+		return err
+	}
+	return v.show(http.StatusOK, "new_account", "accounts", "Add an account", app.Names())
+}
+
+// addAccount makes an account with a password, and shows its card.
+func addAccount(v *visit) error {
+	dir, err := operate.Directory()
+	if err != nil {
+		return err
+	}
+	form := v.r.PostForm
+	name := strings.TrimSpace(form.Get("name"))
+	if name == "" {
+		return refuse(http.StatusBadRequest, "Field name: must not be empty.")
+	}
+	if err := v.h.once.take(form.Get("number")); err != nil {
+		return v.leave("accounts", name)
+	}
+	plain, hash := password.Generate()
+	record := map[string]any{"upstream": form.Get("upstream"), "password_hashes": []string{hash}}
+	if m := strings.TrimSpace(form.Get("mailbox")); m != "" {
+		record["mailbox"] = m
+	}
+	body, err := json.Marshal(record)
+	if err != nil {
+		return err
+	}
+	cond, err := accounts.ParseCondition("", "*")
+	if err != nil {
+		return err
+	}
+	c, err := dir.Put(v.r.Context(), name, body, cond)
+	if err != nil {
+		return err
+	}
+	v.did("account added", zap.String("account", c.Account.Name), zap.String("upstream", c.Account.Upstream))
+	if err := v.keepSecret(c.Account.Name, "password", plain); err != nil {
+		return err
+	}
+	return v.leave("accounts", c.Account.Name, "card")
+}
+
+// account finds the one that the path names.
+func (v *visit) account() (*accounts.Directory, *accounts.Account, error) {
+	dir, err := operate.Directory()
+	if err != nil {
+		return nil, nil, err
+	}
+	a, err := dir.Get(v.r.Context(), v.r.PathValue("name"))
+	return dir, a, err
+}
+
+func pauseAccount(paused bool) pageFunc {
+	return func(v *visit) error {
+		dir, a, err := v.account()
+		if err != nil {
+			return err
+		}
+		c, err := dir.SetPaused(v.r.Context(), a.Name, paused)
+		if err != nil {
+			return err
+		}
+		what := "account paused"
+		if !paused {
+			what = "account resumed"
+			retryGrant(c.Account)
+		}
+		v.did(what, zap.String("account", a.Name))
+		return v.leave("accounts", a.Name)
+	}
+}
+
+// retryGrant lets a refused grant be asked for again: an operator has just said
+// that something has changed.
+func retryGrant(a *accounts.Account) {
+	app, err := operate.App[*oauthtoken.App]("oauth_tokens")
+	if err != nil {
+		return
+	}
+	if provider, err := operate.ProviderOf(a.Upstream); err == nil {
+		app.Retry(operate.GrantOf(provider, a))
+	}
+}

@@ -1,0 +1,200 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package console
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/internal/cookie"
+)
+
+func init() {
+	caddy.RegisterModule(new(Handler))
+}
+
+// Handler is an HTTP handler with the operator's pages: what is wrong and what to do
+// about it, accounts and their devices, test mails, clients, invitations, upstreams.
+// Who may see them comes from the site (`basic_auth`, `forward_auth`) and from Operators
+// and Viewers; without these it serves loopback only.
+type Handler struct {
+	// URL is where browsers find the pages, such as
+	// `https://mail.example.com/console`: https, or http to loopback. Requests to
+	// another host are refused. It is required.
+	URL string `json:"url,omitempty"`
+
+	// Name is how the gateway is called on the pages. Default: Mailgateway.
+	Name string `json:"name,omitempty"`
+
+	// User is a placeholder for who is logged in at the site. With forward_auth it
+	// is a header that only the login can have set, as in
+	// `{http.request.header.Remote-User}`. Default: `{http.auth.user.id}`.
+	User string `json:"user,omitempty"`
+
+	// Operators are the users who may change things; `*` is everyone who is
+	// logged in. Default: none.
+	Operators []string `json:"operators,omitempty"`
+
+	// Viewers are the users who may look. Default: none.
+	Viewers []string `json:"viewers,omitempty"`
+
+	base    *url.URL
+	logger  *zap.Logger
+	audit   *zap.Logger
+	cookies cookie.Jar
+	csrf    *http.CrossOriginProtection
+	once    *once
+	mux     *http.ServeMux
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.smtp_console",
+		New: func() caddy.Module { return new(Handler) },
+	}
+}
+
+// Provision sets up the handler.
+func (h *Handler) Provision(ctx caddy.Context) error {
+	h.URL = strings.TrimSuffix(caddy.NewReplacer().ReplaceAll(h.URL, ""), "/")
+	u, err := url.Parse(h.URL)
+	switch {
+	case h.URL == "":
+		return errors.New("url: must be set: where browsers find the pages, as in https://mail.example.com/console")
+	case err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		return fmt.Errorf("url: '%s' is no URL of a page", h.URL)
+	case u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname())):
+		return fmt.Errorf("url: '%s' must be https; http is for loopback only", h.URL)
+	case !h.hasLogin() && !loopback(u.Hostname()):
+		return fmt.Errorf("operators: must not be empty: without a login only loopback is served, and '%s' is another host", u.Host)
+	}
+	if h.Name == "" {
+		h.Name = "Mailgateway"
+	}
+	if h.User == "" {
+		h.User = "{http.auth.user.id}"
+	}
+	h.base, h.logger = u, ctx.Logger()
+	h.audit = h.logger.Named("audit")
+	h.cookies.Storage, h.cookies.Folder, h.cookies.Secure = ctx.Storage(), "smtp_console", u.Scheme == "https"
+	h.csrf, h.once = http.NewCrossOriginProtection(), newOnce()
+	h.mux = h.routes()
+	return nil
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// hasLogin reports whether users are named, who must then be logged in.
+func (h *Handler) hasLogin() bool { return len(h.Operators)+len(h.Viewers) > 0 }
+
+// page is one route's function. What it returns is shown or logged.
+type pageFunc func(v *visit) error
+
+// routes are the pages below URL. Changes are POST, and need an operator.
+func (h *Handler) routes() *http.ServeMux {
+	mux := http.NewServeMux()
+	for pattern, f := range map[string]pageFunc{
+		"GET /{$}":                       showOverview,
+		"GET /accounts":                  showAccounts,
+		"GET /accounts/new":              showNewAccount,
+		"POST /accounts":                 addAccount,
+		"GET /accounts/{name}":           showAccount,
+		"POST /accounts/{name}/pause":    pauseAccount(true),
+		"POST /accounts/{name}/resume":   pauseAccount(false),
+		"POST /accounts/{name}/password": newPassword,
+		"POST /accounts/{name}/test":     startTrial,
+		"POST /accounts/{name}/invite":   inviteOwner,
+		"GET /accounts/{name}/card":      showCard,
+		"GET /trials/{id}":               showTrial,
+		"GET /clients":                   showClients,
+		"POST /sessions/{id}/end":        endSession,
+		"POST /bans/lift":                liftBan,
+		"GET /invitations":               showInvitations,
+		"POST /invitations/{id}/revoke":  revokeInvitation,
+		"GET /upstreams":                 showUpstreams,
+	} {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { h.serve(w, r, f) })
+	}
+	return mux
+}
+
+// ServeHTTP implements caddyhttp.MiddlewareHandler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	root := strings.TrimSuffix(h.base.Path, "/")
+	if r.URL.Path == root && root != "" {
+		http.Redirect(w, r, h.URL+"/", http.StatusFound)
+		return nil
+	}
+	if !strings.HasPrefix(r.URL.Path, root+"/") {
+		return next.ServeHTTP(w, r)
+	}
+	header := w.Header()
+	header.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "+
+		"base-uri 'none'; form-action 'self'; frame-ancestors 'none'")
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Referrer-Policy", "same-origin")
+	header.Set("Cache-Control", "no-store")
+	header.Set("Cross-Origin-Opener-Policy", "same-origin")
+	header.Set("Cross-Origin-Resource-Policy", "same-origin")
+	if r.TLS == nil && !loopback(hostOf(r.RemoteAddr)) {
+		return caddyhttp.Error(http.StatusForbidden, errors.New("smtp_console: without TLS only loopback is served"))
+	}
+	// Another name for the same address is a rebinding attack.
+	if !strings.EqualFold(r.Host, h.base.Host) {
+		return caddyhttp.Error(http.StatusMisdirectedRequest, errors.New("smtp_console: the host is not that of `url`"))
+	}
+	if served, err := h.serveFile(w, r, strings.TrimPrefix(r.URL.Path, root+"/")); served {
+		return err
+	}
+	http.StripPrefix(root, h.mux).ServeHTTP(w, r)
+	return nil
+}
+
+func hostOf(addr string) string {
+	if host, _, err := net.SplitHostPort(addr); err == nil {
+		return host
+	}
+	return addr
+}
+
+// serve lets a user through to a page, and shows what came of it.
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request, f pageFunc) {
+	v := &visit{h: h, w: w, r: r}
+	if err := v.enter(); err != nil {
+		v.fail(err)
+		return
+	}
+	if err := f(v); err != nil {
+		v.fail(err)
+	}
+}
+
+// Interface guards.
+var (
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+)

@@ -1,0 +1,136 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package console
+
+import (
+	"cmp"
+	"net/http"
+	"slices"
+
+	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/oauthtoken"
+	"github.com/caddymail/mailgateway/operate"
+	"github.com/caddymail/mailgateway/smtpapp"
+	"github.com/caddymail/mailgateway/upstreampool"
+)
+
+// maxScanned bounds the accounts that are gone through for one page.
+const maxScanned = 20_000
+
+// trouble is something to do, with the page that does it.
+type trouble struct {
+	Tone, What, Do, Link, Label string
+}
+
+// overview is what the first page shows.
+type overview struct {
+	Troubles []trouble
+	Total    int
+	States   []stateCount
+	Sessions int
+	More     bool
+}
+
+type stateCount struct {
+	State string
+	Count int
+}
+
+// shownTroubles bounds the list; accounts in trouble beyond it are on their own page.
+const shownTroubles = 20
+
+func showOverview(v *visit) error {
+	o := overview{}
+	if app, err := operate.App[*upstreampool.App]("smtp_upstreams"); err == nil {
+		for _, u := range app.Status() {
+			if u.Breaker == "open" || u.Breaker == "half_open" {
+				o.add("bad", "No connection to "+u.Dial+" ("+u.Name+") comes about.", "Check network, DNS and the provider; a test mail shows where it fails.", "upstreams", "See upstreams")
+			}
+		}
+	}
+	if app, err := operate.App[*oauthtoken.App]("oauth_tokens"); err == nil {
+		for _, p := range app.ProviderStatus() {
+			if p.EndpointDown {
+				o.add("bad", "Provider "+p.Provider+" does not answer requests for tokens.", remedyOf(p.LastError), "upstreams", "See providers")
+			}
+			for _, w := range p.Warnings {
+				o.add("warn", p.Provider+": "+w, "Make a new one and configure it.", "upstreams", "See providers")
+			}
+		}
+	}
+	dir, err := operate.Directory()
+	if err != nil {
+		return err
+	}
+	o.scan(dir)
+	for _, b := range smtpapp.Bans() {
+		o.add("warn", "Clients of "+b.Network.String()+" are banned at server "+b.Server+".", "If it is a device with an old password: correct it there, then lift the ban.", "clients", "See bans")
+	}
+	if n := len(dir.Problems()); n > 0 {
+		p := dir.Problems()[0]
+		o.add("warn", "Records of accounts cannot be read; the first: "+p.String(), "Correct the file.", "accounts", "See accounts")
+	}
+	if app, err := operate.App[*smtpapp.App]("smtp"); err == nil {
+		o.Sessions = len(app.Sessions())
+	}
+	slices.SortStableFunc(o.Troubles, func(a, b trouble) int { return cmp.Compare(a.Tone, b.Tone) }) // bad, warn
+	if len(o.Troubles) > shownTroubles {
+		o.Troubles, o.More = o.Troubles[:shownTroubles], true
+	}
+	return v.show(http.StatusOK, "overview", "overview", "Overview", o)
+}
+
+func remedyOf(e *oauthtoken.StatusError) string {
+	if e == nil {
+		return ""
+	}
+	return cmp.Or(e.Remedy, e.Cause)
+}
+
+func (o *overview) add(tone, what, do, link, label string) {
+	o.Troubles = append(o.Troubles, trouble{tone, what, do, link, label})
+}
+
+// remedies are what to do about an account's state.
+var remedies = map[string]string{
+	operate.StateNeverConsented: "Send its owner an invitation.", operate.StateNeedsConsent: "Send its owner an invitation to agree again.",
+	operate.StateRefused: "Send a test mail: it shows what the provider says.", operate.StateUnknownUpstream: "Give it an upstream that is configured.",
+}
+
+// scan counts the accounts by state, and names those in trouble.
+func (o *overview) scan(dir *accounts.Directory) {
+	states, counts := operate.NewStates(), make(map[string]int)
+	o.Total = dir.Len()
+	after := ""
+	for seen := 0; seen < maxScanned; {
+		list, next := dir.List(accounts.Filter{}, after, 1000)
+		for _, a := range list {
+			s := states.Of(a)
+			counts[s]++
+			if do, ok := remedies[s]; ok && len(o.Troubles) <= shownTroubles {
+				o.add(stateTones[s], a.Name+": "+stateWords[s]+".", do, "accounts/"+pathOf(a.Name), "Open account")
+			}
+		}
+		seen += len(list)
+		if after = next; next == "" {
+			break
+		}
+	}
+	for _, s := range operate.AccountStates {
+		if counts[s] > 0 {
+			o.States = append(o.States, stateCount{s, counts[s]})
+		}
+	}
+}

@@ -1,0 +1,191 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package console
+
+import (
+	"bytes"
+	"crypto/rand"
+	"embed"
+	"errors"
+	"fmt"
+	"html/template"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/connect"
+	"github.com/caddymail/mailgateway/operate"
+)
+
+//go:embed pages
+var files embed.FS
+
+// fileTypes are the files that pages refer to; nothing else is served.
+var fileTypes = map[string]string{
+	"console.css": "text/css; charset=utf-8",
+	"htmx.min.js": "text/javascript; charset=utf-8",
+}
+
+func (h *Handler) serveFile(w http.ResponseWriter, r *http.Request, name string) (bool, error) {
+	contentType, ok := fileTypes[name]
+	if !ok {
+		return false, nil
+	}
+	body, err := files.ReadFile("pages/" + name)
+	if err != nil {
+		return true, err
+	}
+	w.Header().Set("Content-Type", contentType)
+	w.Header().Set("Cache-Control", "private, max-age=3600")
+	if r.Method == http.MethodHead {
+		return true, nil
+	}
+	_, err = w.Write(body)
+	return true, err
+}
+
+var pages = template.Must(template.New("").Funcs(template.FuncMap{
+	"time":  func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") },
+	"took":  func(d time.Duration) string { return d.Round(time.Millisecond).String() },
+	"path":  url.PathEscape,
+	"state": func(s string) string { return stateWords[s] },
+	"tone":  func(s string) string { return stateTones[s] },
+	"share": func(used, of int64) int64 {
+		if of <= 0 {
+			return 0
+		}
+		return min(100, used*100/of)
+	},
+	"limit": func(r accounts.Rate) string { return strings.ReplaceAll(r.String(), "/", " in ") },
+}).ParseFS(files, "pages/*.html"))
+
+// stateWords are the states of accounts as an office says them.
+var stateWords = map[string]string{
+	operate.StateActive: "Working", operate.StatePaused: "Paused", operate.StateUnknownUpstream: "Unknown upstream",
+	operate.StateNeverConsented: "Waiting for consent", operate.StateNeedsConsent: "Consent has ended", operate.StateRefused: "Refused by the provider",
+	operate.StateNotVerified: "Not tested yet",
+}
+
+var stateTones = map[string]string{
+	operate.StateActive: "good", operate.StatePaused: "idle", operate.StateNotVerified: "idle", operate.StateNeverConsented: "warn",
+	operate.StateNeedsConsent: "bad", operate.StateRefused: "bad", operate.StateUnknownUpstream: "bad",
+}
+
+// visit is one request by one user.
+type visit struct {
+	h *Handler
+	w http.ResponseWriter
+	r *http.Request
+
+	User user
+	CSRF string
+}
+
+// view is what a template gets.
+type view struct {
+	*visit
+	Title, Tab string
+	Data       any
+}
+
+// Base is where the pages are.
+func (v *visit) Base() string { return v.h.URL }
+
+// Name is the gateway's.
+func (v *visit) Name() string { return v.h.Name }
+
+// Number is that of a form: it is good once.
+func (v *visit) Number() string { return rand.Text() }
+
+// show renders a page. The template's name is the tab's, or one of its own.
+func (v *visit) show(status int, tmpl, tab, title string, data any) error {
+	// A template that fails halfway shall show no half of a page.
+	var page bytes.Buffer
+	if err := pages.ExecuteTemplate(&page, "top", view{v, title, tab, data}); err != nil {
+		return err
+	}
+	if err := pages.ExecuteTemplate(&page, tmpl, view{v, title, tab, data}); err != nil {
+		return err
+	}
+	if err := pages.ExecuteTemplate(&page, "bottom", view{v, title, tab, data}); err != nil {
+		return err
+	}
+	v.w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	v.w.WriteHeader(status)
+	_, err := page.WriteTo(v.w)
+	return err
+}
+
+// part renders a part of a page, for htmx to put in place.
+func (v *visit) part(tmpl string, data any) error {
+	var page bytes.Buffer
+	if err := pages.ExecuteTemplate(&page, tmpl, view{v, "", "", data}); err != nil {
+		return err
+	}
+	v.w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	_, err := page.WriteTo(v.w)
+	return err
+}
+
+// leave sends the browser to a page after a change, so that loading it again
+// repeats nothing.
+func (v *visit) leave(path ...string) error {
+	for i := range path {
+		path[i] = url.PathEscape(path[i])
+	}
+	http.Redirect(v.w, v.r, v.h.URL+"/"+strings.Join(path, "/"), http.StatusSeeOther)
+	return nil
+}
+
+// fail shows an error.
+func (v *visit) fail(err error) {
+	status, text := http.StatusInternalServerError, "Something went wrong here; the log says what."
+	var (
+		se *statusError
+		fe *accounts.FieldError
+		ce *connect.FieldError
+		ne *operate.NotRunningError
+	)
+	switch {
+	case errors.As(err, &se):
+		status, text = se.status, se.text
+	case errors.As(err, &fe):
+		status, text = http.StatusBadRequest, fmt.Sprintf("Field %s: %v", fe.Field, fe.Err)
+	case errors.As(err, &ce):
+		status, text = http.StatusBadRequest, fmt.Sprintf("Field %s: %v", ce.Field, ce.Err)
+	case errors.As(err, &ne):
+		status, text = http.StatusServiceUnavailable, ne.Error()
+	case errors.Is(err, accounts.ErrNotFound), errors.Is(err, connect.ErrUnknown):
+		status, text = http.StatusNotFound, err.Error()
+	case errors.Is(err, accounts.ErrReadOnly), errors.Is(err, accounts.ErrSealed), errors.Is(err, accounts.ErrPrecondition),
+		errors.Is(err, connect.ErrNoSite), errors.Is(err, operate.ErrNoUpstream), errors.Is(err, operate.ErrNoOAuth), errors.Is(err, errAgain):
+		status, text = http.StatusConflict, err.Error()
+	default:
+		v.h.logger.Error("a page of the console failed", zap.String("path", v.r.URL.Path), zap.Error(err))
+	}
+	if err := v.show(status, "error", "", "That did not work", text); err != nil {
+		v.h.logger.Error("the page of an error failed", zap.Error(err))
+	}
+}
+
+// With is the same view with other data, for a template within it.
+func (w view) With(data any) view {
+	w.Data = data
+	return w
+}
