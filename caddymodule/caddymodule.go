@@ -22,6 +22,7 @@ import (
 	_ "github.com/caddymail/mailgateway/oauthtoken"
 	_ "github.com/caddymail/mailgateway/sandbox"
 	_ "github.com/caddymail/mailgateway/smtpapp"
+	_ "github.com/caddymail/mailgateway/transports/gmail"
 	_ "github.com/caddymail/mailgateway/transports/graph"
 	_ "github.com/caddymail/mailgateway/upstreampool"
 )

@@ -22,13 +22,17 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/accounts/dynamic"
+	"github.com/caddymail/mailgateway/notify"
 	"github.com/caddymail/mailgateway/oauthtoken"
+	"github.com/caddymail/mailgateway/oauthtoken/tokenstore"
 	"github.com/caddymail/mailgateway/sandbox"
 	"github.com/caddymail/mailgateway/smtpapp"
 	"github.com/caddymail/mailgateway/spool"
+	"github.com/caddymail/mailgateway/transports/gmail"
 	"github.com/caddymail/mailgateway/transports/graph"
 	"github.com/caddymail/mailgateway/upstreampool"
 )
@@ -42,19 +46,22 @@ func apps() map[string]any {
 		"oauth_tokens":   new(oauthtoken.App),
 		"smtp_upstreams": new(upstreampool.App),
 		"smtp_sandbox":   new(sandbox.App),
+		"events":         new(caddyevents.App),
 	}
 }
 
 // guests are the configurations of guest modules by the value of their inline
 // key.
 var guests = map[string]func() any{
-	"transport smtp":  func() any { return new(upstreampool.SMTPTransport) },
-	"transport graph": func() any { return new(graph.Transport) },
-	"transport spool": func() any { return new(spool.Transport) },
-	"store storage":   func() any { return new(oauthtoken.StorageStore) },
-	"source inline":   func() any { return new(accounts.InlineSource) },
-	"source file":     func() any { return new(accounts.FileSource) },
-	"source dynamic":  func() any { return new(dynamic.Source) },
+	"transport smtp":      func() any { return new(upstreampool.SMTPTransport) },
+	"transport graph":     func() any { return new(graph.Transport) },
+	"transport gmail":     func() any { return new(gmail.Transport) },
+	"transport spool":     func() any { return new(spool.Transport) },
+	"store storage":       func() any { return new(tokenstore.StorageStore) },
+	"source inline":       func() any { return new(accounts.InlineSource) },
+	"source file":         func() any { return new(accounts.FileSource) },
+	"handler smtp_notify": func() any { return new(notify.Handler) },
+	"source dynamic":      func() any { return new(dynamic.Source) },
 }
 
 // fieldSet is a set of fields of our configuration structs.
@@ -197,6 +204,7 @@ func TestUnknownJSONField(t *testing.T) {
 		`"smtp_upstreams": {"upstreams": {"gmail": {"auth": {%s}}}}`,
 		`"smtp_sandbox": {%s}`,
 		`"smtp_sandbox": {"faults": [{%s}]}`,
+		`"events": {"subscriptions": [{"handlers": [{"handler": "smtp_notify", %s}]}]}`,
 	} {
 		_, err := provision(t, `{"apps": {`+strings.Replace(cfg, "%s", `"no_such_field": 1`, 1)+`}}`)
 		wantError(t, err, `unknown field "no_such_field"`)

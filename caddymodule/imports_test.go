@@ -37,8 +37,8 @@ var allowedImports = map[string][]string{
 	"limits":       {"accounts", "internal/filelock"},
 	"relay":        {"accounts"},
 	"smtpapp":      {"accounts", "accounts/password", "relay", "internal/front", "internal/nearest", "smtpapp/smtpserver"},
-	"upstreampool": {"accounts", "explain", "grant", "internal/breaker", "internal/generation", "internal/nearest", "limits", "relay"},
-	"oauthtoken":   {"explain", "grant", "internal/breaker", "internal/generation", "internal/seal", "oauthtoken/authserver"},
+	"upstreampool": {"accounts", "explain", "grant", "internal/breaker", "internal/checkup", "internal/generation", "internal/nearest", "limits", "relay", "upstreampool/smtpclient"},
+	"oauthtoken":   {"explain", "grant", "internal/breaker", "internal/generation", "oauthtoken/authserver", "oauthtoken/tokenstore"},
 	"sandbox":      {"sandbox/webapi"},
 
 	// What a password is worth, for whatever knows names; and the accounts of
@@ -48,13 +48,18 @@ var allowedImports = map[string][]string{
 
 	// An authorization server as its client sees it; no token is kept there.
 	"oauthtoken/authserver": {"explain", "internal/redact"},
+	// What is kept of a grant, and where.
+	"oauthtoken/tokenstore": {"internal/seal", "oauthtoken/authserver"},
 
 	// A provider's HTTP side, in whose parser no transport may have a part.
 	"sandbox/webapi": {},
 
 	// Kinds of upstreams beside SMTP.
-	"transports/graph":             {"accounts", "grant", "internal/generation", "limits", "relay", "transports/internal/envelope"},
+	"transports/graph":             {"accounts", "grant", "relay", "transports/internal/envelope", "transports/internal/mailapi"},
+	"transports/gmail":             {"accounts", "grant", "relay", "transports/internal/envelope", "transports/internal/mailapi"},
 	"transports/internal/envelope": {},
+	"transports/internal/apitest":  {"accounts", "grant", "relay", "sandbox"},
+	"transports/internal/mailapi":  {"accounts", "grant", "internal/generation", "limits", "relay", "transports/internal/envelope"},
 
 	// An upstream in front of another.
 	"spool": {"accounts", "internal/filelock", "internal/generation", "internal/seal", "relay"},
@@ -69,32 +74,60 @@ var allowedImports = map[string][]string{
 
 	// What exists once and is used by several rooms.
 	"internal/breaker":    {},
+	"internal/checkup":    {},
 	"internal/filelock":   {},
 	"internal/generation": {},
 	"internal/seal":       {},
 	"internal/testpki":    {},
 
 	// The protocol knows no account and no Caddy: relay is for replies.
-	"smtpapp/smtpserver": {"relay"},
+	"smtpapp/smtpserver":      {"relay"},
+	"upstreampool/smtpclient": {"internal/redact", "relay"},
 
 	// What an operator sees and does, over all apps; no route, command or page.
 	// Other programs' accounts: records and Caddyfile text, nothing that runs.
 	"operate/migrate": {"accounts"},
-	"operate":         {"accounts", "explain", "grant", "internal/nearest", "oauthtoken", "oauthtoken/authserver", "relay", "smtpapp", "upstreampool"},
+	"operate":         {"accounts", "explain", "grant", "internal/checkup", "internal/nearest", "oauthtoken", "oauthtoken/authserver", "relay", "smtpapp", "upstreampool"},
+
+	// Who hears of what operate sees.
+	"notify": {"internal/checkup", "operate"},
+
+	// The pages of mailbox owners. Glue may import them; they know no route of
+	// the admin API and no command.
+	"connect": {"accounts", "internal/seal", "oauthtoken", "oauthtoken/authserver", "operate"},
 
 	"caddymodule": {
-		"accounts", "accounts/dynamic", "caddymodule/admin", "caddymodule/command", "caddymodule/logbuffer", "caddymodule/statuspage",
-		"internal/nearest", "oauthtoken", "oauthtoken/authserver", "sandbox", "smtpapp", "spool", "transports/graph", "upstreampool",
+		"accounts",
+		"accounts/dynamic",
+		"caddymodule/admin",
+		"caddymodule/command",
+		"caddymodule/logbuffer",
+		"caddymodule/statuspage",
+		"connect",
+		"internal/nearest",
+		"notify",
+		"oauthtoken",
+		"oauthtoken/authserver",
+		"oauthtoken/tokenstore",
+		"sandbox",
+		"smtpapp",
+		"spool",
+		"transports/gmail",
+		"transports/graph",
+		"upstreampool",
 	},
-	"caddymodule/admin":       {"accounts", "explain", "grant", "oauthtoken", "oauthtoken/authserver", "operate", "smtpapp", "spool", "upstreampool"},
-	"caddymodule/command":     {"accounts", "accounts/password", "caddymodule/admin", "explain", "grant", "internal/nearest", "operate", "operate/migrate", "sandbox", "spool"},
+	"caddymodule/admin":       {"accounts", "connect", "explain", "grant", "oauthtoken", "oauthtoken/authserver", "operate", "smtpapp", "spool", "upstreampool"},
+	"caddymodule/command":     {"accounts", "accounts/password", "caddymodule/admin", "connect", "explain", "grant", "internal/checkup", "internal/nearest", "operate", "operate/migrate", "sandbox", "spool"},
 	"caddymodule/statuspage":  {"accounts", "explain", "oauthtoken", "operate", "relay", "smtpapp", "upstreampool"},
 	"caddymodule/logbuffer":   {},
 	"caddymodule/gatewaytest": {"accounts", "accounts/password", "caddymodule", "caddymodule/admin", "caddymodule/command", "internal/freeport", "sandbox"},
 }
 
 // testImports are what tests of any room may import as well.
-var testImports = []string{"accounts/password", "caddymodule/gatewaytest", "internal/freeport", "internal/testpki", "sandbox"}
+var testImports = []string{"accounts/password", "caddymodule/gatewaytest", "internal/freeport", "internal/testpki", "sandbox", "transports/internal/apitest"}
+
+// webRooms hold HTTP handlers that are no glue.
+var webRooms = []string{"connect"}
 
 // notRooms are programs and tests around the product, which may import it all.
 var notRooms = []string{"bench", "docs", "e2e", "examples", "interop", "xcaddy"}
@@ -177,10 +210,13 @@ func forbidden(room, imported string, isTest bool) string {
 		}
 		return "not among " + strings.Join(allowed, ", ")
 	}
+	if slices.Contains(webRooms, room) && imported == "github.com/caddyserver/caddy/v2/modules/caddyhttp" {
+		return ""
+	}
 	if isTest || room == "caddymodule" || strings.HasPrefix(room, "caddymodule/") {
 		return ""
 	}
-	if room == "smtpapp/smtpserver" && strings.HasPrefix(imported, "github.com/caddyserver/") {
+	if (room == "smtpapp/smtpserver" || room == "upstreampool/smtpclient") && strings.HasPrefix(imported, "github.com/caddyserver/") {
 		return "it knows nothing of Caddy"
 	}
 	for _, glue := range glueImports {
@@ -218,6 +254,11 @@ func TestForbidden(t *testing.T) {
 		{"caddymodule/command", ours + "caddymodule/gatewaytest", false, true},
 		{"smtpapp/smtpserver", ours + "accounts", false, true},
 		{"smtpapp/smtpserver", "github.com/caddyserver/caddy/v2", false, true},
+		{"upstreampool", ours + "upstreampool/smtpclient", false, false},
+		{"upstreampool/smtpclient", ours + "upstreampool", false, true},
+		{"upstreampool/smtpclient", ours + "accounts", false, true},
+		{"upstreampool/smtpclient", ours + "limits", false, true},
+		{"upstreampool/smtpclient", "github.com/caddyserver/caddy/v2", false, true},
 		{"relay", "github.com/caddyserver/caddy/v2/caddyconfig/caddyfile", false, true},
 		{"caddymodule", "github.com/mholt/caddy-l4/layer4", false, false},
 	} {

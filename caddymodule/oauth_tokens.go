@@ -24,6 +24,7 @@ import (
 
 	"github.com/caddymail/mailgateway/oauthtoken"
 	"github.com/caddymail/mailgateway/oauthtoken/authserver"
+	"github.com/caddymail/mailgateway/oauthtoken/tokenstore"
 )
 
 func init() {
@@ -102,7 +103,7 @@ func parseTokenStore(d *caddyfile.Dispenser) (json.RawMessage, error) {
 	if args := d.RemainingArgs(); len(args) > 0 {
 		return nil, malformed(d, what, "store", unexpectedArg(args[0]))
 	}
-	store := new(oauthtoken.StorageStore)
+	store := new(tokenstore.StorageStore)
 	if err := parseBlock(d, "store", options{
 		"encryption_key": list(&store.EncryptionKeys),
 	}); err != nil {

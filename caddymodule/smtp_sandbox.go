@@ -49,6 +49,8 @@ func init() {
 //		messages_per_minute   <number>
 //		logins_per_minute     <number>
 //		recipients_per_day    <number>
+//		gmail_units_per_minute <number>
+//		gmail_rewrap
 //		max_size              <size>
 //		idle_timeout          <duration>
 //		plaintext_auth
@@ -78,28 +80,30 @@ func init() {
 // Several blocks are combined.
 func sandboxOptions(app *sandbox.App) options {
 	return options{
-		"smtp":                  text(&app.SMTP),
-		"smtps":                 text(&app.SMTPS),
-		"http":                  text(&app.HTTP),
-		"profile":               text(&app.Profile),
-		"rtt":                   duration(&app.RTT),
-		"token_lifetime":        duration(&app.TokenLifetime),
-		"token_delay":           duration(&app.TokenDelay),
-		"rotate_refresh_tokens": boolean(&app.RotateRefreshTokens),
-		"rotation_grace":        boolean(&app.RotationGrace),
-		"token_size":            integer(&app.TokenSize),
-		"client":                pair(&app.Clients),
-		"mailbox":               pair(&app.Mailboxes),
-		"assertion_key":         pair(&app.AssertionKeys),
-		"password":              text(&app.Password),
-		"max_conns_per_mailbox": integer(&app.MaxConnsPerMailbox),
-		"messages_per_minute":   integer(&app.MessagesPerMinute),
-		"logins_per_minute":     integer(&app.LoginsPerMinute),
-		"conn_limit_at":         text(&app.ConnLimitAt),
-		"recipients_per_day":    integer(&app.RecipientsPerDay),
-		"max_size":              size(&app.MaxSize),
-		"idle_timeout":          duration(&app.IdleTimeout),
-		"plaintext_auth":        boolean(&app.PlaintextAuth),
+		"smtp":                   text(&app.SMTP),
+		"smtps":                  text(&app.SMTPS),
+		"http":                   text(&app.HTTP),
+		"profile":                text(&app.Profile),
+		"rtt":                    duration(&app.RTT),
+		"token_lifetime":         duration(&app.TokenLifetime),
+		"token_delay":            duration(&app.TokenDelay),
+		"rotate_refresh_tokens":  boolean(&app.RotateRefreshTokens),
+		"rotation_grace":         boolean(&app.RotationGrace),
+		"token_size":             integer(&app.TokenSize),
+		"client":                 pair(&app.Clients),
+		"mailbox":                pair(&app.Mailboxes),
+		"assertion_key":          pair(&app.AssertionKeys),
+		"password":               text(&app.Password),
+		"max_conns_per_mailbox":  integer(&app.MaxConnsPerMailbox),
+		"messages_per_minute":    integer(&app.MessagesPerMinute),
+		"logins_per_minute":      integer(&app.LoginsPerMinute),
+		"conn_limit_at":          text(&app.ConnLimitAt),
+		"recipients_per_day":     integer(&app.RecipientsPerDay),
+		"gmail_units_per_minute": integer(&app.GmailUnitsPerMinute),
+		"gmail_rewrap":           boolean(&app.GmailRewrap),
+		"max_size":               size(&app.MaxSize),
+		"idle_timeout":           duration(&app.IdleTimeout),
+		"plaintext_auth":         boolean(&app.PlaintextAuth),
 		"fault": {
 			many: true,
 			nested: func(d *caddyfile.Dispenser) error {

@@ -26,6 +26,7 @@ import (
 
 // ownTransports read the blocks of our transports beside smtp.
 var ownTransports = map[string]func(d *caddyfile.Dispenser) (json.RawMessage, error){
+	"gmail": parseGmail,
 	"graph": parseGraph,
 	"spool": parseSpool,
 }
@@ -42,6 +43,7 @@ var ownTransports = map[string]func(d *caddyfile.Dispenser) (json.RawMessage, er
 //		max_size               <size>
 //		rewrite
 //		null_sender
+//		ledger                 <upstream>
 //		max_conns_per_account  <number>
 //		rate_per_account       <count>/<period>
 //		messages_per_account   <count>/<period>
@@ -68,6 +70,7 @@ func parseGraph(d *caddyfile.Dispenser) (json.RawMessage, error) {
 		"max_size":               size(&t.MaxSize),
 		"rewrite":                boolean(&t.Rewrite),
 		"null_sender":            boolean(&t.NullSender),
+		"ledger":                 text(&t.Ledger),
 		"max_conns_per_account":  integer(&t.MaxConnsPerAccount),
 		"rate_per_account":       rate(&t.RatePerAccount),
 		"messages_per_account":   rate(&t.MessagesPerAccount),

@@ -29,9 +29,13 @@ import (
 	"github.com/caddymail/mailgateway/accounts/dynamic"
 	"github.com/caddymail/mailgateway/caddymodule"
 	"github.com/caddymail/mailgateway/caddymodule/statuspage"
+	"github.com/caddymail/mailgateway/connect"
+	"github.com/caddymail/mailgateway/notify"
 	"github.com/caddymail/mailgateway/oauthtoken"
+	"github.com/caddymail/mailgateway/oauthtoken/tokenstore"
 	"github.com/caddymail/mailgateway/sandbox"
 	"github.com/caddymail/mailgateway/smtpapp"
+	"github.com/caddymail/mailgateway/transports/gmail"
 	"github.com/caddymail/mailgateway/transports/graph"
 	"github.com/caddymail/mailgateway/upstreampool"
 )
@@ -43,15 +47,19 @@ var sections = []struct {
 	config      any
 }{
 	{"configuration.md", "## App oauth_tokens", oauthtoken.App{}},
-	{"configuration.md", "## App oauth_tokens", oauthtoken.StorageStore{}},
+	{"configuration.md", "## App oauth_tokens", tokenstore.StorageStore{}},
 	{"configuration.md", "## App smtp_upstreams", upstreampool.App{}},
 	{"configuration.md", "## App smtp_upstreams", upstreampool.SMTPTransport{}},
 	{"configuration.md", "### Upstream transport graph", graph.Transport{}},
+	{"configuration.md", "### Upstream transport gmail", gmail.Transport{}},
 	{"configuration.md", "## App smtp\n", smtpapp.App{}},
 	{"configuration.md", "## App smtp\n", accounts.FileSource{}},
 	{"configuration.md", "## App smtp\n", dynamic.Source{}},
 	{"configuration.md", "## Handler layer4", caddymodule.L4Handler{}},
-	{"configuration.md", "## Handler http.", statuspage.Page{}},
+	{"configuration.md", "## Handler http.handlers.smtp_status", statuspage.Page{}},
+	{"configuration.md", "## Handler http.handlers.smtp_connect", connect.Handler{}},
+	{"configuration.md", "## Handler events.", notify.Handler{}},
+	{"notify.md", "## Syntax", notify.Handler{}},
 	{"configuration.md", "## App smtp_sandbox", sandbox.App{}},
 	{"accounts.md", "## The record", accounts.Record{}},
 }
@@ -81,8 +89,18 @@ func TestDefaultsAreDocumented(t *testing.T) {
 	byDefault := regexp.MustCompile(`Default: ([^.;,(]+)`)
 	checked := 0
 	for _, file := range []string{
-		"../oauthtoken/config.go", "../oauthtoken/authserver/config.go", "../upstreampool/config.go", "../transports/graph/config.go", "../smtpapp/config.go", "../sandbox/config.go", "../sandbox/fault.go",
-		"../accounts/account.go", "../accounts/dynamic/dynamic.go", "../caddymodule/statuspage/page.go",
+		"../oauthtoken/config.go",
+		"../oauthtoken/authserver/config.go",
+		"../oauthtoken/tokenstore/store.go",
+		"../upstreampool/config.go",
+		"../transports/graph/config.go",
+		"../smtpapp/config.go",
+		"../sandbox/config.go",
+		"../sandbox/fault.go",
+		"../transports/gmail/config.go",
+		"../accounts/account.go",
+		"../accounts/dynamic/dynamic.go",
+		"../caddymodule/statuspage/page.go",
 	} {
 		inspect(t, file, func(n ast.Node) {
 			f, ok := n.(*ast.Field)
@@ -114,7 +132,7 @@ func TestDefaultsAreDocumented(t *testing.T) {
 // goes.
 func TestPresetsAreDocumented(t *testing.T) {
 	text := read(t, "configuration.md")
-	preset := regexp.MustCompile(`(?m)^\t"(\w+)": \{\n\t\tdial: "([^"]+)", tls: tls(StartTLS|Implicit)`)
+	preset := regexp.MustCompile(`(?m)^\t"(\w+)": \{\n\t\tdial: "([^"]+)", tls: smtpclient\.(StartTLS|Implicit)`)
 	all := preset.FindAllStringSubmatch(read(t, "../upstreampool/presets.go"), -1)
 	if len(all) < 7 {
 		t.Errorf("found only %d presets", len(all))

@@ -17,17 +17,23 @@ package e2e
 import (
 	"bytes"
 	"cmp"
+	"context"
+	"crypto/tls"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/caddymail/mailgateway/e2e/faultproxy"
+	"github.com/caddymail/mailgateway/internal/testpki"
 	"github.com/caddymail/mailgateway/sandbox"
 )
 
@@ -47,11 +53,14 @@ func numberedBody(n int, rnd *rand.Rand) []byte {
 }
 
 // numberedSend sends one message in one of the framings.
-func (c *client) numberedSend(user string, body []byte, framing int) (text string, alive bool) {
-	if framing == 0 {
+func (c *client) numberedSend(user string, body []byte, rnd *rand.Rand) (text string, alive bool) {
+	if rnd.IntN(2) == 0 {
 		return c.chaosSend(user, body)
 	}
 	for _, s := range []string{"MAIL FROM:<" + user + ">\r\n", "RCPT TO:<x@example.net>\r\n", "DATA\r\n"} {
+		if s[0] == 'D' && rnd.IntN(16) == 0 { // or at this one
+			time.Sleep(time.Duration(rnd.IntN(500)) * time.Millisecond)
+		}
 		if text = c.chaosAsk(s); text == "" || text[0] != '2' && text[0] != '3' {
 			return text, text != "" && c.chaosAsk("RSET\r\n") != ""
 		}
@@ -69,14 +78,84 @@ func fromEnv(t testing.TB, name string, def int) int {
 	return n
 }
 
+// brokenNetwork is what lies between the gateway and the provider.
+type brokenNetwork struct {
+	name string
+	tls  bool
+}
+
 // TestBrokenNetwork: numbered messages of several accounts through a network
-// that breaks, delays and repeats at any octet, while the configuration changes.
-// What was acknowledged is held once, unchanged, under the login of its client.
+// that breaks, delays and repeats at any octet, in the clear and within TLS,
+// while the gateway is killed and its configuration changes. What was
+// acknowledged is held once, unchanged, under the login of its client.
 // MAILGATEWAY_MESSAGES is how many are sent, MAILGATEWAY_SEED what happens.
+//
+// That it would show a gateway that believes replies too many is shown by
+//
+//	GOFLAGS=-overlay=$(scripts/sabotage) go test -count=1 -run TestBrokenNetwork ./e2e
+//
+// which builds one without the checks for them, and must fail.
 func TestBrokenNetwork(t *testing.T) {
-	const boxes, clients, reloads = 4, 16, 4
-	total, seed := fromEnv(t, "MAILGATEWAY_MESSAGES", 6000), fromEnv(t, "MAILGATEWAY_SEED", 1)
-	second := freeAddr(t)
+	for _, n := range []brokenNetwork{{"clear", false}, {"TLS", true}} {
+		t.Run(n.name, n.run)
+	}
+}
+
+// provider is what the gateway is to dial: a proxy that breaks SMTP, and for TLS
+// another in front of it that breaks the ciphertext.
+func (n *brokenNetwork) provider(t *testing.T, w *world, seed int) (proxies []*faultproxy.Proxy) {
+	cfg := faultproxy.Config{Target: w.sandbox.SMTPAddr(), Seed: uint64(seed), Mean: 5_000}
+	if n.tls {
+		pair := testpki.SelfSigned(testpki.Leaf{Names: []string{"127.0.0.1"}, Trusted: true})
+		cfg.Target = w.sandbox.SMTPSAddr()
+		cfg.Near = &tls.Config{Certificates: []tls.Certificate{pair}}                 //nolint:gosec // Go's default version
+		cfg.Far = &tls.Config{RootCAs: w.sandbox.CertPool(), ServerName: "127.0.0.1"} //nolint:gosec // Go's default version
+		file, _, err := testpki.Write(t.TempDir(), pair)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.upstream()["tls"] = object{"mode": "implicit", "trust_pool": object{"provider": "file", "pem_files": []string{file}}}
+	}
+	proxies = append(proxies, startProxy(t, cfg))
+	if n.tls {
+		proxies = append(proxies, startProxy(t, faultproxy.Config{
+			Target: proxies[0].Addr(), Seed: uint64(seed), Mean: 50_000,
+			Kinds: []faultproxy.Kind{faultproxy.Reset, faultproxy.Stall, faultproxy.Delay, faultproxy.HalfClose, faultproxy.Split},
+		}))
+	}
+	w.upstream()["dial"] = proxies[len(proxies)-1].Addr()
+	return proxies
+}
+
+func startProxy(t *testing.T, cfg faultproxy.Config) *faultproxy.Proxy {
+	t.Helper()
+	p, err := faultproxy.Start(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	return p
+}
+
+// reload gives a process its configuration anew.
+func (w *world) reload(admin string) {
+	w.t.Helper()
+	resp, err := http.Post("http://"+admin+"/load", "application/json", bytes.NewReader(w.json()))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(resp.Body)
+		w.t.Fatalf("reload: %s %s", resp.Status, text)
+	}
+}
+
+// run is TestBrokenNetwork with one kind of network.
+func (n *brokenNetwork) run(t *testing.T) {
+	const boxes, clients, events = 4, 16, 6
+	total, seed := fromEnv(t, "MAILGATEWAY_MESSAGES", 6000)/2, fromEnv(t, "MAILGATEWAY_SEED", 1)
+	second, admin := freeAddr(t), freeAddr(t)
 	opts := []option{
 		withUpstream("max_conns_per_account", 4),
 		withUpstream("tls", object{"mode": "off"}), // so that the proxy can read along
@@ -84,6 +163,7 @@ func TestBrokenNetwork(t *testing.T) {
 			sb.PlaintextAuth, sb.KeepBodies, sb.KeepMessages = true, false, 2*total
 		}),
 		func(w *world, _ *sandbox.App) {
+			w.config["admin"] = object{"listen": admin, "config": object{"persist": false}}
 			w.app("smtp")["servers"].(object)["second"] = object{
 				"listen": []string{second}, "tls": object{"mode": "off"}, "envelope": "deferred",
 			}
@@ -93,21 +173,14 @@ func TestBrokenNetwork(t *testing.T) {
 		box := fmt.Sprintf("box%d@example.com", i)
 		opts = append(opts, withAccount(account(box, box)))
 	}
-	w := buildWorld(t, opts...)
-	t.Cleanup(func() { w.sandbox.Close() })
-	proxy, err := faultproxy.Start(faultproxy.Config{Target: w.sandbox.SMTPAddr(), Seed: uint64(seed), Mean: 5_000})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(proxy.Close)
-	w.upstream()["dial"] = proxy.Addr()
-	w.load()
-	t.Cleanup(w.close)
+	w := newProcessWorld(t, opts...)
+	proxies := n.provider(t, w, seed)
+	p := w.run()
 
 	sent := make([]numbered, total)
 	sums := make([]string, total)
 	var next atomic.Int64
-	due := make(chan struct{}, reloads)
+	due := make(chan struct{}, events)
 	var wg sync.WaitGroup
 	for i := range clients {
 		wg.Go(func() {
@@ -121,25 +194,28 @@ func TestBrokenNetwork(t *testing.T) {
 				if n >= total {
 					break
 				}
-				if n%(total/(reloads+1)) == 0 && n > 0 {
+				if n%(total/(events+1)) == 0 && n > 0 {
 					select {
 					case due <- struct{}{}:
 					default:
 					}
 				}
-				if rnd.IntN(8) == 0 { // replies too many come at pauses
-					time.Sleep(time.Duration(rnd.IntN(100)) * time.Millisecond)
+				if rnd.IntN(16) == 0 { // replies too many come at pauses
+					time.Sleep(time.Duration(rnd.IntN(500)) * time.Millisecond)
 				}
 				body := numberedBody(n, rnd)
 				sums[n], sent[n].user = digest(body), user
-				if c == nil {
+				for deadline := time.Now().Add(time.Minute); c == nil && time.Now().Before(deadline); {
 					if c = at.chaosClient(user); c == nil {
-						continue // never sent
+						time.Sleep(20 * time.Millisecond) // until it is there again
 					}
+				}
+				if c == nil {
+					continue // never sent
 				}
 				_ = c.conn.SetDeadline(time.Now().Add(time.Minute))
 				var alive bool
-				if sent[n].reply, alive = c.numberedSend(user, body, rnd.IntN(2)); !alive {
+				if sent[n].reply, alive = c.numberedSend(user, body, rnd); !alive {
 					c.conn.Close()
 					c = nil
 				}
@@ -154,19 +230,36 @@ func TestBrokenNetwork(t *testing.T) {
 		wg.Wait()
 		close(over)
 	}()
-	loaded := 0
+	reloads, kills := 0, 0
 	for waiting := true; waiting; {
 		select {
 		case <-over:
 			waiting = false
 		case <-due:
-			loaded++
-			w.upstream()["max_conns_per_account"] = 3 + loaded%2
-			w.load()
+			if reloads > 2*kills {
+				kills++
+				p.signal(syscall.SIGKILL)
+				_ = p.wait()
+				p = w.run()
+				continue
+			}
+			reloads++
+			w.upstream()["max_conns_per_account"] = 3 + reloads%2
+			w.reload(admin)
 		}
 	}
-	proxy.Calm()
-	w.close()
+	for _, proxy := range proxies {
+		proxy.Calm()
+	}
+	p.signal(syscall.SIGTERM)
+	if err := p.wait(); err != nil {
+		t.Errorf("the gateway's end: %v\n%s", err, p.out.String())
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if err := w.sandbox.WaitNoConns(ctx); err != nil {
+		t.Errorf("upstream connections left over: %v", err)
+	}
 
 	number := make(map[string]int, total)
 	for n, sum := range sums {
@@ -203,13 +296,13 @@ func TestBrokenNetwork(t *testing.T) {
 	}
 	hits := ""
 	for _, k := range faultproxy.Kinds() {
-		hits += fmt.Sprintf(" %s %d", k, proxy.Hits(k))
-		if proxy.Hits(k) == 0 {
+		hits += fmt.Sprintf(" %s %d", k, proxies[0].Hits(k))
+		if proxies[0].Hits(k) == 0 {
 			t.Errorf("no %s has happened", k)
 		}
 	}
-	t.Logf("seed %d: %d of %d acknowledged, %d unknown, %d reloads, faults:%s", seed, acknowledged, total, unknown, loaded, hits)
-	if acknowledged < total/2 || loaded < reloads/2 {
+	t.Logf("seed %d: %d of %d acknowledged, %d unknown, %d reloads, %d kills, faults:%s", seed, acknowledged, total, unknown, reloads, kills, hits)
+	if acknowledged < total/2 || reloads == 0 || kills == 0 {
 		t.Error("too little happened for this to show anything")
 	}
 }

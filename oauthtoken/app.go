@@ -25,6 +25,7 @@ import (
 
 	"github.com/caddymail/mailgateway/grant"
 	"github.com/caddymail/mailgateway/oauthtoken/authserver"
+	"github.com/caddymail/mailgateway/oauthtoken/tokenstore"
 )
 
 func init() {
@@ -35,7 +36,7 @@ func init() {
 type appState struct {
 	ctx     caddy.Context
 	logger  *zap.Logger
-	records *records
+	records *tokenstore.Records
 	events  emitter
 	served  map[string]*served // of use after Cleanup as well: sessions outlive a configuration
 	loaded  []*served
@@ -91,9 +92,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 }
 
 func (a *App) provisionStore(ctx caddy.Context) error {
-	var s Store
+	var s tokenstore.Store
 	if a.StoreRaw == nil {
-		d := new(StorageStore)
+		d := new(tokenstore.StorageStore)
 		if err := d.Provision(ctx); err != nil {
 			return err
 		}
@@ -104,11 +105,11 @@ func (a *App) provisionStore(ctx caddy.Context) error {
 			return fmt.Errorf("loading store module: %v", err)
 		}
 		var ok bool
-		if s, ok = mod.(Store); !ok {
+		if s, ok = mod.(tokenstore.Store); !ok {
 			return fmt.Errorf("store module %T is not a token store", mod)
 		}
 	}
-	a.records = newRecords(s)
+	a.records = tokenstore.NewRecords(s)
 	return nil
 }
 

@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/oauthtoken/tokenstore"
 )
 
 // loop starts what is due in the background.
@@ -188,19 +190,19 @@ func (m *manager) scan(p *served) {
 	if !p.UsesStore() {
 		return
 	}
-	keys, err := p.records.store.List(m.ctx, path.Dir(storageKey(m.name, "")))
+	keys, err := p.records.Store.List(m.ctx, path.Dir(tokenstore.StorageKey(m.name, "")))
 	if err != nil {
-		p.logger.Error("listing the token store", zap.Error(storeError("listing", err)))
+		p.logger.Error("listing the token store", zap.Error(tokenstore.StoreError("listing", err)))
 		return
 	}
 	bad := 0
-	var old []*record             // of earlier versions, by account
-	taken := map[string]*record{} // by the account whose record was taken over
+	var old []*tokenstore.Record             // of earlier versions, by account
+	taken := map[string]*tokenstore.Record{} // by the account whose record was taken over
 	for _, key := range keys {
 		if m.ctx.Err() != nil {
 			return
 		}
-		rec, err := p.records.load(m.ctx, key)
+		rec, err := p.records.Load(m.ctx, key)
 		switch {
 		case err != nil:
 			if bad++; bad <= maxBadLogged {
@@ -219,7 +221,7 @@ func (m *manager) scan(p *served) {
 	for _, rec := range old {
 		// A process that was killed while it took the record over has left
 		// both: the one must not be refreshed behind the other's back.
-		if by := taken[rec.Subject]; by == nil || !by.took(rec.Subject, rec) {
+		if by := taken[rec.Subject]; by == nil || !by.Took(rec.Subject, rec) {
 			m.found(p, rec.Subject, rec)
 		}
 	}
@@ -244,7 +246,7 @@ func (m *manager) knowsStore() bool {
 const maxBadLogged = 20
 
 // found begins to know a grant from its record.
-func (m *manager) found(p *served, subject string, rec *record) {
+func (m *manager) found(p *served, subject string, rec *tokenstore.Record) {
 	now := time.Now()
 	e := m.entry(subject)
 	e.mu.Lock()
@@ -254,7 +256,7 @@ func (m *manager) found(p *served, subject string, rec *record) {
 	}
 	e.setRecord(rec)
 	if rec.Failed != nil {
-		e.lastErr, e.lastErrAt = rec.Failed.error(), rec.Failed.At
+		e.lastErr, e.lastErrAt = rec.Failed.Err(), rec.Failed.At
 		if !e.lastErr.Final() {
 			e.refusals, e.askAfter = 1, now.Add(e.lastErr.AskAgain(1))
 		}
@@ -270,8 +272,8 @@ func (m *manager) found(p *served, subject string, rec *record) {
 
 // setRecord keeps what is known of the store's record. The access tokens
 // are kept once only, in cur.
-func (e *entry) setRecord(r *record) {
-	r = r.clone()
+func (e *entry) setRecord(r *tokenstore.Record) {
+	r = r.Clone()
 	r.AccessToken, r.Access = "", nil
 	e.rec = r
 }

@@ -23,6 +23,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/caddymail/mailgateway/oauthtoken/tokenstore"
 )
 
 var discardLog = log.New(io.Discard, "", 0)
@@ -36,8 +38,8 @@ func warmApp(b testing.TB, n, size int) (*testApp, []string) {
 	for i := range n {
 		names[i] = fmt.Sprintf("account%d@example.com", i)
 		e := p.man.entry(names[i])
-		rec := &record{Subject: names[i], Seq: 1, ClientID: "client", RefreshToken: strings.Repeat("r", 100) + names[i], LastRefresh: now}
-		rec.addSeed("seed")
+		rec := &tokenstore.Record{Subject: names[i], Seq: 1, ClientID: "client", RefreshToken: strings.Repeat("r", 100) + names[i], LastRefresh: now}
+		rec.AddSeed("seed")
 		e.mu.Lock()
 		e.setRecord(rec)
 		e.cur.Store(newGrantToken(p, strings.Repeat("a", size)+names[i], "seed", now, now.Add(time.Hour)))

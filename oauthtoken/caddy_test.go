@@ -23,6 +23,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddymail/mailgateway/oauthtoken/tokenstore"
 )
 
 // caddyConfig is a whole Caddy configuration.
@@ -118,14 +120,14 @@ func TestAccountWarnings(t *testing.T) {
 	ms, google := a.served["microsoft"], a.served["google"]
 	for name, tc := range map[string]struct {
 		p    *served
-		r    *record
+		r    *tokenstore.Record
 		want string
 	}{
-		"fresh":    {ms, &record{RefreshToken: "r", LastRefresh: now.Add(-day)}, ""},
-		"no token": {ms, &record{LastRefresh: now.Add(-300 * day)}, ""},
-		"idle":     {ms, &record{RefreshToken: "r", LastRefresh: now.Add(-80 * day)}, "lapses after 90 days"},
-		"testing":  {google, &record{RefreshToken: "r", LastRefresh: now, RefreshExpires: now.Add(2 * day)}, "the consent expires at 2026-11-03T00:00:00Z; a Google app in testing"},
-		"far":      {google, &record{RefreshToken: "r", LastRefresh: now, RefreshExpires: now.Add(6 * day)}, ""},
+		"fresh":    {ms, &tokenstore.Record{RefreshToken: "r", LastRefresh: now.Add(-day)}, ""},
+		"no token": {ms, &tokenstore.Record{LastRefresh: now.Add(-300 * day)}, ""},
+		"idle":     {ms, &tokenstore.Record{RefreshToken: "r", LastRefresh: now.Add(-80 * day)}, "lapses after 90 days"},
+		"testing":  {google, &tokenstore.Record{RefreshToken: "r", LastRefresh: now, RefreshExpires: now.Add(2 * day)}, "the consent expires at 2026-11-03T00:00:00Z; a Google app in testing"},
+		"far":      {google, &tokenstore.Record{RefreshToken: "r", LastRefresh: now, RefreshExpires: now.Add(6 * day)}, ""},
 	} {
 		w := strings.Join((*manager)(nil).accountWarnings(tc.p, tc.r, now), "\n")
 		if (w == "") != (tc.want == "") || !strings.Contains(w, tc.want) {

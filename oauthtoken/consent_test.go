@@ -36,6 +36,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/caddymail/mailgateway/oauthtoken/authserver"
+	"github.com/caddymail/mailgateway/oauthtoken/tokenstore"
 )
 
 // authServer is the part of an authorization server that a browser and a
@@ -221,7 +222,7 @@ func TestAuthCodeLogin(t *testing.T) {
 	if err := a.StoreConsent(ctx, ask("p", "alice", "", ""), c.RefreshToken); err != nil {
 		t.Fatal(err)
 	}
-	rec, err := a.records.load(ctx, storageKey("p", "alice"))
+	rec, err := a.records.Load(ctx, tokenstore.StorageKey("p", "alice"))
 	if err != nil || rec.RefreshToken != "consented" || !rec.Login {
 		t.Fatalf("%+v %v", rec, err)
 	}

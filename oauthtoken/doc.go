@@ -12,16 +12,16 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-// Package oauthtoken is the Caddy app `oauth_tokens`: the token manager and the
-// token store. What an authorization server is asked, and what its answers mean,
-// is package authserver's subject. Neither knows anything of SMTP.
+// Package oauthtoken is the Caddy app `oauth_tokens`: the token manager. What an
+// authorization server is asked, and what its answers mean, is package authserver's
+// subject, and what is kept of a grant is tokenstore's. None knows of SMTP.
 //
 // # Concepts
 //
 // A grant is what an owner has consented to at one provider. It belongs to a
 // mailbox: accounts of one mailbox share its one record, its one refresh token and
 // its one refresh at a time (entry). Several access tokens come from it, one for each
-// set of scopes (scoped). What a record is made of stands in record.go; a seed is a
+// set of scopes (scoped). What a record is made of stands in tokenstore; a seed is a
 // refresh token that an account's configuration holds, from which a record may descend.
 //
 // A refresh (refresh.go) is: lock, read again, take over what an earlier
@@ -64,5 +64,5 @@
 //
 // # Imports
 //
-// authserver, grant, explain and what is internal; no account, relay or upstream.
+// authserver, tokenstore, grant, explain and what is internal; no account, relay or upstream.
 package oauthtoken

@@ -23,6 +23,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/caddymail/mailgateway/oauthtoken/authserver"
+	"github.com/caddymail/mailgateway/oauthtoken/tokenstore"
 )
 
 // grantToken is an access token with what the hit path needs to judge it.
@@ -81,11 +82,11 @@ type entry struct {
 	mu     sync.Mutex
 	flight *flight
 	// rec is the newest record known, without its access tokens.
-	rec *record
+	rec *tokenstore.Record
 	// unsaved is a rotated record that the store did not take; pending is
 	// the access token that waits for it, of the scopes pendingFor, and
 	// saveAfter when to try again.
-	unsaved    *record
+	unsaved    *tokenstore.Record
 	pending    *authserver.TokenResponse
 	pendingFor string
 	saveAfter  time.Time

@@ -36,6 +36,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/caddymail/mailgateway/grant"
+	"github.com/caddymail/mailgateway/oauthtoken/tokenstore"
 )
 
 func TestMain(m *testing.M) {
@@ -54,7 +55,7 @@ type testStore struct {
 	Keys []string `json:"keys,omitempty"`
 
 	files *certmagic.FileStorage
-	seal  *sealer
+	seal  *tokenstore.Sealer
 	hooks *storeHooks
 	mu    sync.Mutex
 	locks map[string]*os.File
@@ -105,7 +106,7 @@ func init() {
 // fileStore is the real store over Caddy's file storage in a directory.
 type fileStore struct {
 	Path string `json:"path"`
-	StorageStore
+	*tokenstore.StorageStore
 }
 
 func (*fileStore) CaddyModule() caddy.ModuleInfo {
@@ -113,7 +114,7 @@ func (*fileStore) CaddyModule() caddy.ModuleInfo {
 }
 
 func (s *fileStore) Provision(caddy.Context) error {
-	s.storage = &certmagic.FileStorage{Path: s.Path}
+	s.StorageStore = tokenstore.NewStorageStore(&certmagic.FileStorage{Path: s.Path})
 	return nil
 }
 
@@ -125,11 +126,11 @@ func (s *testStore) Provision(caddy.Context) (err error) {
 	s.files = &certmagic.FileStorage{Path: s.Path}
 	s.hooks = hooksOf(s.Path)
 	s.locks = map[string]*os.File{}
-	s.seal, err = newSealer(s.Keys)
+	s.seal, err = tokenstore.NewSealer(s.Keys)
 	return err
 }
 
-func (s *testStore) sealer() *sealer { return s.seal }
+func (s *testStore) Sealer() *tokenstore.Sealer { return s.seal }
 
 func (s *testStore) Load(ctx context.Context, key string) ([]byte, error) {
 	if err := s.hooks.at("load", key); err != nil {
@@ -297,10 +298,10 @@ func (a *testApp) expire(account string) {
 	e.blockUntil = time.Time{}
 	e.mu.Unlock()
 	// The cached copy in the store would be found again.
-	key := storageKey("p", account)
-	if rec, err := p.records.load(context.Background(), key); err == nil && rec != nil {
+	key := tokenstore.StorageKey("p", account)
+	if rec, err := p.records.Load(context.Background(), key); err == nil && rec != nil {
 		rec.AccessToken, rec.Expiry = "", time.Time{}
-		_ = p.records.swap(key, rec, rec.Seq)
+		_ = p.records.Swap(key, rec, rec.Seq)
 	}
 }
 

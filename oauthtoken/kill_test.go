@@ -28,6 +28,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/certmagic"
+
+	"github.com/caddymail/mailgateway/oauthtoken/tokenstore"
 )
 
 // short makes the endpoint's tokens last one second, so that copies in the
@@ -215,7 +217,7 @@ func TestStaleLock(t *testing.T) {
 	a := newApp(t, cfg)
 	at := time.Now().Add(-9 * time.Second)
 	b, _ := json.Marshal(map[string]time.Time{"created": at, "updated": at})
-	path := filepath.Join(dir, "locks", certmagic.StorageKeys.Safe(lockName(storageKey("p", "stuck")))+".lock")
+	path := filepath.Join(dir, "locks", certmagic.StorageKeys.Safe(tokenstore.LockName(tokenstore.StorageKey("p", "stuck")))+".lock")
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		t.Fatal(err)
 	}

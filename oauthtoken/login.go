@@ -22,6 +22,7 @@ import (
 
 	"github.com/caddymail/mailgateway/grant"
 	"github.com/caddymail/mailgateway/oauthtoken/authserver"
+	"github.com/caddymail/mailgateway/oauthtoken/tokenstore"
 )
 
 // errNoLogin is an account whose provider keeps no refresh token.
@@ -46,7 +47,7 @@ func (a *App) StoreLogin(ctx context.Context, r grant.Request, c *authserver.Con
 	case c.RefreshToken == "":
 		return errors.New("the refresh token is empty")
 	}
-	return p.man.exclusive(ctx, p, p.want(r).subject, func(e *entry, key string, stored *record) error {
+	return p.man.exclusive(ctx, p, p.want(r).subject, func(e *entry, key string, stored *tokenstore.Record) error {
 		n := e.newest(stored)
 		if n.Owner != nil && !c.AnyIdentity {
 			if err := n.Owner.Expect(c.Owner); err != nil {
@@ -55,9 +56,9 @@ func (a *App) StoreLogin(ctx context.Context, r grant.Request, c *authserver.Con
 		}
 		n.Seq++
 		n.Subject, n.Mailbox, n.Provider = e.subject, e.subject, p.name
-		n.login(c.RefreshToken, p.ClientID, time.Now())
+		n.LoggedIn(c.RefreshToken, p.ClientID, time.Now())
 		n.RefreshExpires, n.Owner = c.Expires, c.Owner
-		if err := p.records.swap(key, n, seqOf(stored)); err != nil {
+		if err := p.records.Swap(key, n, seqOf(stored)); err != nil {
 			return err
 		}
 		// What an earlier version kept for the account is superseded.
@@ -89,9 +90,9 @@ func (a *App) Forget(ctx context.Context, r grant.Request) error {
 			return err
 		}
 	}
-	return p.man.exclusive(ctx, p, p.want(r).subject, func(e *entry, key string, _ *record) error {
-		if err := p.records.store.Delete(ctx, key); err != nil {
-			return storeError("deleting from", err)
+	return p.man.exclusive(ctx, p, p.want(r).subject, func(e *entry, key string, _ *tokenstore.Record) error {
+		if err := p.records.Store.Delete(ctx, key); err != nil {
+			return tokenstore.StoreError("deleting from", err)
 		}
 		e.mu.Lock()
 		defer e.mu.Unlock()
@@ -107,13 +108,13 @@ func (a *App) Forget(ctx context.Context, r grant.Request) error {
 // forgetOld deletes the record that an earlier version kept under the name of
 // an account.
 func (p *served) forgetOld(ctx context.Context, account string) error {
-	key := storageKey(p.name, account)
-	old, err := p.records.load(ctx, key)
+	key := tokenstore.StorageKey(p.name, account)
+	old, err := p.records.Load(ctx, key)
 	if err != nil || old == nil || old.Mailbox != "" {
 		return nil //nolint:nilerr // what cannot be read is not taken over either
 	}
-	if err := p.records.store.Delete(ctx, key); err != nil {
-		return storeError("deleting from", err)
+	if err := p.records.Store.Delete(ctx, key); err != nil {
+		return tokenstore.StoreError("deleting from", err)
 	}
 	p.man.abandon(account, nil)
 	return nil
@@ -135,7 +136,7 @@ func (a *App) Retry(r grant.Request) {
 	p.man.clientWorks()
 }
 
-func seqOf(r *record) uint64 {
+func seqOf(r *tokenstore.Record) uint64 {
 	if r == nil {
 		return 0
 	}
@@ -143,21 +144,21 @@ func seqOf(r *record) uint64 {
 }
 
 // newest returns a copy of the newest record known.
-func (e *entry) newest(stored *record) *record {
+func (e *entry) newest(stored *tokenstore.Record) *tokenstore.Record {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	n := &record{Subject: e.subject}
-	for _, r := range []*record{stored, e.rec, e.unsaved} {
+	n := &tokenstore.Record{Subject: e.subject}
+	for _, r := range []*tokenstore.Record{stored, e.rec, e.unsaved} {
 		if r != nil && r.Seq >= n.Seq {
 			n = r
 		}
 	}
-	return n.clone()
+	return n.Clone()
 }
 
 // exclusive runs f while no refresh of the account is under way, here or in
 // another process.
-func (m *manager) exclusive(ctx context.Context, p *served, subject string, f func(e *entry, key string, stored *record) error) error {
+func (m *manager) exclusive(ctx context.Context, p *served, subject string, f func(e *entry, key string, stored *tokenstore.Record) error) error {
 	e := m.entry(subject)
 	fl := &flight{kind: flightSave, scopes: &e.scoped, done: make(chan struct{})}
 	for {
@@ -184,17 +185,17 @@ func (m *manager) exclusive(ctx context.Context, p *served, subject string, f fu
 		e.mu.Unlock()
 		close(fl.done)
 	}()
-	key := storageKey(m.name, subject)
-	if err := p.records.store.Lock(ctx, key); err != nil {
-		return storeError("locking", err)
+	key := tokenstore.StorageKey(m.name, subject)
+	if err := p.records.Store.Lock(ctx, key); err != nil {
+		return tokenstore.StoreError("locking", err)
 	}
-	defer func() { _ = p.records.store.Unlock(context.WithoutCancel(ctx), key) }()
-	stored, err := p.records.load(ctx, key)
+	defer func() { _ = p.records.Store.Unlock(context.WithoutCancel(ctx), key) }()
+	stored, err := p.records.Load(ctx, key)
 	if err != nil {
 		if authserver.AsError(err, authserver.ClassStore).Class != authserver.ClassDamaged {
 			return err
 		}
-		if err := p.records.clear(ctx, key); err != nil {
+		if err := p.records.Clear(ctx, key); err != nil {
 			return err
 		}
 	}

@@ -29,12 +29,13 @@ import (
 
 	"github.com/caddymail/mailgateway/grant"
 	"github.com/caddymail/mailgateway/oauthtoken/authserver"
+	"github.com/caddymail/mailgateway/oauthtoken/tokenstore"
 )
 
 // recordsIn counts the records below a store's directory.
 func recordsIn(t testing.TB, dir string) (n int) {
 	t.Helper()
-	root := filepath.Join(dir, storePrefix)
+	root := filepath.Join(dir, tokenstore.Prefix)
 	err := filepath.WalkDir(root, func(_ string, d fs.DirEntry, err error) error {
 		if err == nil && !d.IsDir() {
 			n++
@@ -48,9 +49,9 @@ func recordsIn(t testing.TB, dir string) (n int) {
 }
 
 // putRecord stores a record under the name that it has.
-func putRecord(t testing.TB, a *testApp, rec *record) {
+func putRecord(t testing.TB, a *testApp, rec *tokenstore.Record) {
 	t.Helper()
-	if err := a.records.swap(storageKey("p", rec.owner()), rec, 0); err != nil {
+	if err := a.records.Swap(tokenstore.StorageKey("p", rec.Whose()), rec, 0); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -152,14 +153,14 @@ func TestRecordsOfAccountsAreTakenOver(t *testing.T) {
 			dir := t.TempDir()
 			cfg := config(dir, s.URL, nil)
 			a := newApp(t, cfg)
-			putRecord(t, a, &record{Seq: 7, Subject: "erp", ClientID: "client", RefreshToken: s.seed("erp"), Login: true, Consent: time.Now()})
-			putRecord(t, a, &record{Seq: 9, Subject: "nas", ClientID: "client", RefreshToken: s.seed("nas"), Login: true, Consent: time.Now()})
+			putRecord(t, a, &tokenstore.Record{Seq: 7, Subject: "erp", ClientID: "client", RefreshToken: s.seed("erp"), Login: true, Consent: time.Now()})
+			putRecord(t, a, &tokenstore.Record{Seq: 9, Subject: "nas", ClientID: "client", RefreshToken: s.seed("nas"), Login: true, Consent: time.Now()})
 			a.stop()
 			a = newApp(t, cfg)
-			key := storageKey("p", "erp")
+			key := tokenstore.StorageKey("p", "erp")
 			failed := false
 			hooksOf(dir).set(func(op, k string) error {
-				if op == tc.fail && !failed && (k == key || op == "save" && k == storageKey("p", "box")) {
+				if op == tc.fail && !failed && (k == key || op == "save" && k == tokenstore.StorageKey("p", "box")) {
 					failed = true
 					return errors.New("no")
 				}
@@ -200,11 +201,11 @@ func TestKeepAliveOfATakenRecord(t *testing.T) {
 	dir := t.TempDir()
 	a := newApp(t, config(dir, s.URL, nil))
 	waitScanned(t, a)
-	old := &record{Seq: 7, Subject: "erp", ClientID: "client", RefreshToken: s.seed("box"), Login: true}
+	old := &tokenstore.Record{Seq: 7, Subject: "erp", ClientID: "client", RefreshToken: s.seed("box"), Login: true}
 	putRecord(t, a, old)
 	m := a.served["p"].man
-	key := storageKey("p", "erp")
-	if err := a.records.store.Lock(context.Background(), key); err != nil {
+	key := tokenstore.StorageKey("p", "erp")
+	if err := a.records.Store.Lock(context.Background(), key); err != nil {
 		t.Fatal(err)
 	}
 	waits := make(chan struct{})
@@ -218,14 +219,14 @@ func TestKeepAliveOfATakenRecord(t *testing.T) {
 	m.found(m.current.Load(), "erp", old)
 	<-waits
 	// What a takeover leaves.
-	taken := old.clone()
+	taken := old.Clone()
 	taken.Seq, taken.Subject, taken.Mailbox, taken.Provider = 8, "box", "box", "p"
-	taken.take("erp", old)
+	taken.Take("erp", old)
 	putRecord(t, a, taken)
-	if err := a.records.store.Delete(context.Background(), key); err != nil {
+	if err := a.records.Store.Delete(context.Background(), key); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.records.store.Unlock(context.Background(), key); err != nil {
+	if err := a.records.Store.Unlock(context.Background(), key); err != nil {
 		t.Fatal(err)
 	}
 	e := a.entryOf("erp")
@@ -251,7 +252,7 @@ func TestTakenRecordIsLeftAlone(t *testing.T) {
 	dir := t.TempDir()
 	cfg := config(dir, s.URL, nil)
 	a := newApp(t, cfg)
-	putRecord(t, a, &record{Seq: 7, Subject: "erp", ClientID: "client", RefreshToken: s.seed("box"), Login: true, Consent: time.Now()})
+	putRecord(t, a, &tokenstore.Record{Seq: 7, Subject: "erp", ClientID: "client", RefreshToken: s.seed("box"), Login: true, Consent: time.Now()})
 	a.stop()
 	a = newApp(t, cfg)
 	hooksOf(dir).set(func(op, _ string) error {
@@ -283,7 +284,7 @@ func TestTakenRecordIsLeftAlone(t *testing.T) {
 	if err != nil || !s.use(tok.AccessToken) {
 		t.Fatal(err)
 	}
-	rec, err := a.records.load(context.Background(), storageKey("p", "box"))
+	rec, err := a.records.Load(context.Background(), tokenstore.StorageKey("p", "box"))
 	if err != nil || len(rec.Spares) != 0 || recordsIn(t, dir) != 1 {
 		t.Fatalf("%d records, spares %d, %v", recordsIn(t, dir), len(rec.Spares), err)
 	}
@@ -299,8 +300,8 @@ func TestSpareConsent(t *testing.T) {
 	dir := t.TempDir()
 	a := newApp(t, config(dir, s.URL, nil))
 	first, second := s.seed("first"), s.seed("second")
-	putRecord(t, a, &record{Seq: 7, Subject: "erp", ClientID: "client", RefreshToken: first, Login: true, Consent: time.Now()})
-	putRecord(t, a, &record{Seq: 3, Subject: "box", Mailbox: "box", Provider: "p", ClientID: "client", RefreshToken: second, Login: true, Consent: time.Now()})
+	putRecord(t, a, &tokenstore.Record{Seq: 7, Subject: "erp", ClientID: "client", RefreshToken: first, Login: true, Consent: time.Now()})
+	putRecord(t, a, &tokenstore.Record{Seq: 3, Subject: "box", Mailbox: "box", Provider: "p", ClientID: "client", RefreshToken: second, Login: true, Consent: time.Now()})
 	s.revoke("first")
 	s.revoke("second")
 	s.mu.Lock()
@@ -336,7 +337,7 @@ func TestRecordOfAnotherMailboxIsRefused(t *testing.T) {
 		}
 		a = newApp(t, cfg)
 		_, err = a.Token(context.Background(), ask("p", "bob", "", ""))
-		wantError(t, err, "token store", storageKey("p", "bob"))
+		wantError(t, err, "token store", tokenstore.StorageKey("p", "bob"))
 		if err.(*authserver.Error).ReauthRequired() || s.count() != 0 {
 			t.Fatalf("%v, %d requests", err, s.count())
 		}
@@ -372,7 +373,7 @@ func TestDamagedRecord(t *testing.T) {
 			}
 			a = newApp(t, cfg)
 			_, err = a.Token(ctx, ask("p", "alice", "", ""))
-			wantError(t, err, "damaged", storageKey("p", "alice"))
+			wantError(t, err, "damaged", tokenstore.StorageKey("p", "alice"))
 			if reply := err.(*authserver.Error).Reply(); !strings.Contains(reply, "damaged") || s.count() != 0 {
 				t.Fatalf("reply %q, %d requests", reply, s.count())
 			}
@@ -388,7 +389,7 @@ func TestDamagedRecord(t *testing.T) {
 			if !s.use(mustToken(t, a.App, "p", "alice", "")) {
 				t.Fatal("the login does not mend it")
 			}
-			if _, err := os.Stat(filepath.Join(dir, filepath.FromSlash(beside(storageKey("p", "alice"), "damaged")))); err != nil {
+			if _, err := os.Stat(filepath.Join(dir, filepath.FromSlash(tokenstore.Beside(tokenstore.StorageKey("p", "alice"), "damaged")))); err != nil {
 				t.Fatal(err)
 			}
 		})
@@ -413,7 +414,7 @@ func TestDamagedRecordMendsItself(t *testing.T) {
 	if !s.use(mustToken(t, a.App, "p", "alice", seed)) {
 		t.Fatal("the seed does not replace the damaged record")
 	}
-	if rec, err := a.records.load(context.Background(), storageKey("p", "alice")); err != nil || rec.RefreshToken != seed {
+	if rec, err := a.records.Load(context.Background(), tokenstore.StorageKey("p", "alice")); err != nil || rec.RefreshToken != seed {
 		t.Fatalf("%+v %v", rec, err)
 	}
 }

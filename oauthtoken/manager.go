@@ -27,6 +27,7 @@ import (
 	"github.com/caddymail/mailgateway/internal/breaker"
 	"github.com/caddymail/mailgateway/internal/generation"
 	"github.com/caddymail/mailgateway/oauthtoken/authserver"
+	"github.com/caddymail/mailgateway/oauthtoken/tokenstore"
 )
 
 // managers holds the token managers by provider identity. They outlive the
@@ -321,14 +322,14 @@ func (e *entry) forSeed(s *scoped, c *grantToken, seed string) *grantToken {
 	if e.rec == nil {
 		return nil
 	}
-	switch e.rec.seedIs(seed) {
-	case seedCurrent:
+	switch e.rec.SeedIs(seed) {
+	case tokenstore.SeedCurrent:
 		// The token came from the store or the keep-alive, which know
 		// the seed's fingerprint only.
 		n := c.withSeed(seed)
 		s.cur.Store(n)
 		return n
-	case seedOld:
+	case tokenstore.SeedOld:
 		return c
 	}
 	return nil
@@ -352,7 +353,7 @@ func (m *manager) blocked(e *entry, s *scoped, now time.Time, seed string) *auth
 	if s.lastErr == nil || e.again || !now.Before(s.blockUntil) {
 		return nil
 	}
-	if seed != s.failedSeed && (e.rec == nil || e.rec.seedIs(seed) == seedNew) {
+	if seed != s.failedSeed && (e.rec == nil || e.rec.SeedIs(seed) == tokenstore.SeedNew) {
 		return nil
 	}
 	if !(s.refused() && s.lastErr.Final()) && s.failedUnder != m.current.Load() {

@@ -23,6 +23,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/oauthtoken/authserver"
+	"github.com/caddymail/mailgateway/oauthtoken/tokenstore"
 )
 
 // lockAtOnce is how long a refresh waits for the lock of a record while it
@@ -40,8 +41,8 @@ type refresh struct {
 	l *lease
 
 	key string
-	was uint64  // the number of the record in the store, 0 without one
-	rec *record // the newest record known
+	was uint64             // the number of the record in the store, 0 without one
+	rec *tokenstore.Record // the newest record known
 
 	use   string // the refresh token that is sent
 	fresh bool   // it is a configured seed that the record does not descend from
@@ -50,7 +51,7 @@ type refresh struct {
 }
 
 func newRefresh(m *manager, p *served, e *entry, f *flight, l *lease) *refresh {
-	return &refresh{m: m, p: p, e: e, f: f, l: l, key: storageKey(m.name, e.subject)}
+	return &refresh{m: m, p: p, e: e, f: f, l: l, key: tokenstore.StorageKey(m.name, e.subject)}
 }
 
 // run is the order of the steps. Without a token and an error there was
@@ -89,18 +90,18 @@ func (r *refresh) run(ctx context.Context) (*grantToken, error) {
 // lock takes the record's lock across processes.
 func (r *refresh) lock(ctx context.Context) error {
 	soon, cancel := context.WithTimeout(ctx, lockAtOnce)
-	err := r.p.records.store.Lock(soon, r.key)
+	err := r.p.records.Store.Lock(soon, r.key)
 	waited := soon.Err() != nil
 	cancel()
 	if err == nil {
 		return nil
 	}
 	if !waited && !errors.Is(err, context.DeadlineExceeded) {
-		return storeError("locking", err)
+		return tokenstore.StoreError("locking", err)
 	}
 	r.l.give()
-	if err := r.p.records.store.Lock(ctx, r.key); err != nil {
-		return storeError("locking", err)
+	if err := r.p.records.Store.Lock(ctx, r.key); err != nil {
+		return tokenstore.StoreError("locking", err)
 	}
 	return nil
 }
@@ -108,17 +109,17 @@ func (r *refresh) lock(ctx context.Context) error {
 func (r *refresh) unlock() { r.p.unlock(r.key) }
 
 func (p *served) unlock(key string) {
-	ctx, cancel := context.WithTimeout(context.Background(), saveTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), tokenstore.SaveTimeout)
 	defer cancel()
-	if err := p.records.store.Unlock(ctx, key); err != nil {
-		p.logger.Warn("unlocking the token store", zap.Error(storeError("unlocking", err)))
+	if err := p.records.Store.Unlock(ctx, key); err != nil {
+		p.logger.Warn("unlocking the token store", zap.Error(tokenstore.StoreError("unlocking", err)))
 	}
 }
 
 // load reads the record. One that is damaged counts as none where there is
 // something to replace it with: a configured seed, or what memory holds.
-func (r *refresh) load(ctx context.Context) (*record, error) {
-	stored, err := r.p.records.load(ctx, r.key)
+func (r *refresh) load(ctx context.Context) (*tokenstore.Record, error) {
+	stored, err := r.p.records.Load(ctx, r.key)
 	if err == nil {
 		if stored != nil {
 			r.was = stored.Seq
@@ -135,7 +136,7 @@ func (r *refresh) load(ctx context.Context) (*record, error) {
 		return nil, e
 	}
 	r.p.logger.Error("token record is damaged; it is set aside and replaced", zap.String("account", r.e.subject), zap.Error(e))
-	if err := r.p.records.clear(ctx, r.key); err != nil {
+	if err := r.p.records.Clear(ctx, r.key); err != nil {
 		return nil, err
 	}
 	return nil, nil
@@ -163,7 +164,7 @@ func (r *refresh) reconcile(ctx context.Context) (*grantToken, error) {
 			e.mu.Unlock()
 		} else {
 			// It tried to, with the token that was spent here.
-			unsaved = unsaved.clone()
+			unsaved = unsaved.Clone()
 			unsaved.Seq = stored.Seq + 1
 		}
 	}
@@ -175,7 +176,7 @@ func (r *refresh) reconcile(ctx context.Context) (*grantToken, error) {
 		e.mu.Lock()
 		e.unsaved, e.pending = nil, nil
 		e.setRecord(unsaved)
-		same := e.rec.seedIs(r.f.seed) == seedCurrent && pendingFor == r.f.scopes.key
+		same := e.rec.SeedIs(r.f.seed) == tokenstore.SeedCurrent && pendingFor == r.f.scopes.key
 		e.mu.Unlock()
 		if pending != nil && same && time.Until(unsaved.Expiry) > softMargin(pending.Lifetime) {
 			r.f.result = resultStored
@@ -197,14 +198,14 @@ func (r *refresh) reconcile(ctx context.Context) (*grantToken, error) {
 		rec = mem
 	}
 	if rec == nil {
-		rec = &record{Subject: e.subject}
+		rec = &tokenstore.Record{Subject: e.subject}
 	}
 	r.set(rec)
 	return nil, nil
 }
 
 // set makes rec the newest record known.
-func (r *refresh) set(rec *record) {
+func (r *refresh) set(rec *tokenstore.Record) {
 	r.rec = rec
 	r.e.mu.Lock()
 	r.e.setRecord(rec)
@@ -212,8 +213,8 @@ func (r *refresh) set(rec *record) {
 }
 
 // save writes rec, which is then the newest.
-func (r *refresh) save(rec *record) error {
-	if err := r.p.records.swap(r.key, rec, r.was); err != nil {
+func (r *refresh) save(rec *tokenstore.Record) error {
+	if err := r.p.records.Swap(r.key, rec, r.was); err != nil {
 		return err
 	}
 	r.was, r.rec = rec.Seq, rec
@@ -223,11 +224,11 @@ func (r *refresh) save(rec *record) error {
 // choose picks the refresh token to use, or says why none is to be used now.
 func (r *refresh) choose() error {
 	rec, f := r.rec, r.f
-	rel := rec.seedIs(f.seed)
+	rel := rec.SeedIs(f.seed)
 	dead := rec.Failed != nil && rec.Failed.ClientID == r.p.ClientID
-	ended := dead && rec.Failed.error().Final()
-	if f.seed != "" && (rel == seedNew || rec.RefreshToken == "" || rel == seedOld && ended) {
-		if err := rec.refused(f.seed, r.p.ClientID); err != nil && !r.mayAsk(err) {
+	ended := dead && rec.Failed.Err().Final()
+	if f.seed != "" && (rel == tokenstore.SeedNew || rec.RefreshToken == "" || rel == tokenstore.SeedOld && ended) {
+		if err := rec.Refuses(f.seed, r.p.ClientID); err != nil && !r.mayAsk(err) {
 			return err
 		}
 		r.use, r.fresh = f.seed, true
@@ -237,7 +238,7 @@ func (r *refresh) choose() error {
 		return &authserver.Error{Code: "no_refresh_token", Description: "there is no consent yet", Class: authserver.ClassReauth}
 	}
 	if dead {
-		if err := rec.Failed.error(); !r.mayAsk(err) {
+		if err := rec.Failed.Err(); !r.mayAsk(err) {
 			return err
 		}
 	}
@@ -278,7 +279,7 @@ func (r *refresh) adopt() (gt *grantToken, ok bool) {
 		}
 		return nil, false
 	}
-	access, obtained, expiry := r.rec.accessFor(s.key)
+	access, obtained, expiry := r.rec.AccessFor(s.key)
 	if access == "" || s.wasRejected(access) || expiry.Sub(now) <= softMargin(expiry.Sub(obtained)) {
 		return nil, false
 	}
@@ -300,7 +301,7 @@ func (r *refresh) ask(ctx context.Context) (*authserver.TokenResponse, error) {
 	}
 	// Locks are not perfect (a stale one is broken): another process may
 	// have rotated the token under our hands.
-	if again, lerr := r.p.records.load(ctx, r.key); lerr == nil && again != nil && again.Seq > r.rec.Seq {
+	if again, lerr := r.p.records.Load(ctx, r.key); lerr == nil && again != nil && again.Seq > r.rec.Seq {
 		r.rec, r.was = again, again.Seq
 		if again.RefreshToken != "" && again.RefreshToken != r.use && again.Failed == nil {
 			r.use, r.fresh = again.RefreshToken, false
@@ -325,15 +326,15 @@ func (r *refresh) refused(err error) error {
 	if refused.Class != authserver.ClassReauth || r.f.scopes.key != "" && !refused.Final() {
 		return refused
 	}
-	n := r.rec.clone()
+	n := r.rec.Clone()
 	n.Seq++
 	r.name(n)
-	why := recordError{
+	why := tokenstore.RecordError{
 		Code: refused.Code, Reason: refused.Reason, Description: refused.Description, Subtype: refused.Subtype,
 		ClientID: r.p.ClientID, At: time.Now(),
 	}
 	if r.fresh {
-		n.Refused = &refusedSeed{Seed: fingerprint(r.f.seed), recordError: why}
+		n.Refused = &tokenstore.RefusedSeed{Seed: tokenstore.Fingerprint(r.f.seed), RecordError: why}
 	} else {
 		n.Failed = &why
 		if refused.Final() {
@@ -350,7 +351,7 @@ func (r *refresh) refused(err error) error {
 // name says in a record whose it is. A record of an earlier version that lies
 // where its account has the mailbox's name stays one until the account asks:
 // only then it is certain that it is this mailbox's.
-func (r *refresh) name(n *record) {
+func (r *refresh) name(n *tokenstore.Record) {
 	if n.Mailbox == "" && n.RefreshToken != "" && !r.fresh && r.was != 0 && strings.ToLower(r.f.account) != r.e.subject {
 		return
 	}
@@ -391,20 +392,20 @@ func (r *refresh) keep(t *authserver.TokenResponse) (*grantToken, error) {
 }
 
 // next makes the record that follows from an answer.
-func (r *refresh) next(t *authserver.TokenResponse) (*record, error) {
+func (r *refresh) next(t *authserver.TokenResponse) (*tokenstore.Record, error) {
 	rec := r.rec
 	// The lock may have been taken for stale meanwhile.
-	if again, err := r.p.records.load(context.Background(), r.key); err == nil && again != nil && again.Seq > rec.Seq {
+	if again, err := r.p.records.Load(context.Background(), r.key); err == nil && again != nil && again.Seq > rec.Seq {
 		if again.Consent.After(rec.Consent) && !r.fresh {
 			// A new consent, which must not be overwritten.
 			r.set(again)
 			return nil, &authserver.Error{Description: "the account was logged in anew during the refresh"}
 		}
 		r.was = again.Seq
-		rec = rec.clone()
+		rec = rec.Clone()
 		rec.Seq = again.Seq
 	}
-	n := rec.clone()
+	n := rec.Clone()
 	n.Seq++
 	r.name(n)
 	n.ClientID, n.RefreshToken = r.p.ClientID, r.use
@@ -416,12 +417,12 @@ func (r *refresh) next(t *authserver.TokenResponse) (*record, error) {
 		n.AccessToken, n.Expiry, n.Access = "", time.Time{}, nil
 	}
 	if r.f.seed != "" && (r.fresh || len(n.Seeds) == 0) {
-		n.addSeed(r.f.seed)
+		n.AddSeed(r.f.seed)
 	}
 	if t.RefreshExpires > 0 {
 		n.RefreshExpires = r.sent.Add(t.RefreshExpires)
 	}
-	n.setAccess(r.f.scopes.key, t.AccessToken, r.sent, r.sent.Add(t.Lifetime))
+	n.SetAccess(r.f.scopes.key, t.AccessToken, r.sent, r.sent.Add(t.Lifetime))
 	n.LastRefresh = r.sent
 	if u := r.e.lastUsed(); u != 0 {
 		n.LastUsed = time.Unix(0, u)
@@ -431,10 +432,6 @@ func (r *refresh) next(t *authserver.TokenResponse) (*record, error) {
 		n.Refused = nil
 	}
 	return n, nil
-}
-
-func (r *recordError) error() *authserver.Error {
-	return &authserver.Error{Code: r.Code, Reason: r.Reason, Subtype: r.Subtype, Description: r.Description, Class: authserver.ClassReauth}
 }
 
 func (r *refresh) logStore(err error) {

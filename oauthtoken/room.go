@@ -30,6 +30,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/oauthtoken/authserver"
+	"github.com/caddymail/mailgateway/oauthtoken/tokenstore"
 )
 
 // roomSlack is how much larger than today's the next record may be: a server
@@ -44,26 +45,26 @@ func (r *refresh) hold(ctx context.Context) error {
 	if !r.p.Rotates() {
 		return nil
 	}
-	rec := r.rec.clone()
-	b, err := encodeRecord(r.p.records.seal, r.key, rec)
+	rec := r.rec.Clone()
+	b, err := tokenstore.EncodeRecord(r.p.records.Seal, r.key, rec)
 	if err != nil {
-		return storeError("writing", err)
+		return tokenstore.StoreError("writing", err)
 	}
 	// Random octets, which no file system stores in less.
 	room := make([]byte, (len(b)+roomSlack)*3/4)
 	_, _ = rand.Read(room)
 	text := make([]byte, base64.StdEncoding.EncodedLen(len(room)))
 	base64.StdEncoding.Encode(text, room)
-	ctx, cancel := context.WithTimeout(ctx, saveTimeout)
+	ctx, cancel := context.WithTimeout(ctx, tokenstore.SaveTimeout)
 	defer cancel()
-	err = r.p.records.store.Save(ctx, beside(r.key, "room"), text)
+	err = r.p.records.Store.Save(ctx, tokenstore.Beside(r.key, "room"), text)
 	r.held = err == nil
 	if err == nil || !r.rec.Rotates && !noRoom(err) {
 		// A server that has never rotated may be asked on a store that
 		// fails for other reasons: nothing would be lost.
 		return nil
 	}
-	e := storeError("making room in", err)
+	e := tokenstore.StoreError("making room in", err)
 	e.Description += "; the refresh is not sent, since a rotated token could not be stored"
 	return e
 }
@@ -74,10 +75,10 @@ func (r *refresh) letGo() {
 		return
 	}
 	r.held = false
-	ctx, cancel := context.WithTimeout(context.Background(), saveTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), tokenstore.SaveTimeout)
 	defer cancel()
-	if err := r.p.records.store.Delete(ctx, beside(r.key, "room")); err != nil {
-		r.p.logger.Warn("giving up the room for a token record", zap.Error(storeError("deleting from", err)))
+	if err := r.p.records.Store.Delete(ctx, tokenstore.Beside(r.key, "room")); err != nil {
+		r.p.logger.Warn("giving up the room for a token record", zap.Error(tokenstore.StoreError("deleting from", err)))
 	}
 }
 
@@ -131,25 +132,25 @@ func (m *manager) lastWrites() {
 
 // writeUnsaved writes a record that the store did not take before.
 func (p *served) writeUnsaved(e *entry) error {
-	key := storageKey(p.name, e.subject)
+	key := tokenstore.StorageKey(p.name, e.subject)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	if err := p.records.store.Lock(ctx, key); err != nil {
+	if err := p.records.Store.Lock(ctx, key); err != nil {
 		return err
 	}
 	defer p.unlock(key)
 	// What held room for it may be left of an earlier refresh.
-	_ = p.records.store.Delete(ctx, beside(key, "room"))
+	_ = p.records.Store.Delete(ctx, tokenstore.Beside(key, "room"))
 	e.mu.Lock()
 	n := e.unsaved
 	e.mu.Unlock()
-	stored, err := p.records.load(ctx, key)
+	stored, err := p.records.Load(ctx, key)
 	switch {
 	case err != nil && authserver.AsError(err, authserver.ClassStore).Class != authserver.ClassDamaged:
 		return err
 	case stored != nil && stored.Seq >= n.Seq && stored.Failed == nil:
 	default:
-		if err := p.records.swap(key, n, seqOf(stored)); err != nil {
+		if err := p.records.Swap(key, n, seqOf(stored)); err != nil {
 			return err
 		}
 	}

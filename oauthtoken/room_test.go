@@ -27,6 +27,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddymail/mailgateway/oauthtoken/authserver"
+	"github.com/caddymail/mailgateway/oauthtoken/tokenstore"
 )
 
 // smallDisk is a disk with so much room for new bytes.
@@ -105,7 +106,7 @@ func TestLastWrites(t *testing.T) {
 	seed := s.seed("alice")
 	mustToken(t, a.App, "p", "alice", seed)
 	a.expire("alice")
-	key := storageKey("p", "alice")
+	key := tokenstore.StorageKey("p", "alice")
 	hooksOf(dir).set(func(op, k string) error {
 		if op == "save" && k == key {
 			return syscall.ENOSPC
@@ -116,7 +117,7 @@ func TestLastWrites(t *testing.T) {
 	wantError(t, err, "token store")
 	hooksOf(dir).set(nil)
 	a.served["p"].man.lastWrites()
-	rec, err := a.records.load(context.Background(), key)
+	rec, err := a.records.Load(context.Background(), key)
 	if err != nil || rec.RefreshToken != s.family("alice").newest.refresh {
 		t.Fatalf("%+v %v", rec, err)
 	}
@@ -157,7 +158,7 @@ func (s *swapStore) Swap(ctx context.Context, key string, was, seq uint64, value
 	defer s.mem.mu.Unlock()
 	if s.mem.seqs[key] != was {
 		s.mem.refused++
-		return fmt.Errorf("number %d is not %d: %w", s.mem.seqs[key], was, ErrChanged)
+		return fmt.Errorf("number %d is not %d: %w", s.mem.seqs[key], was, tokenstore.ErrChanged)
 	}
 	if err := s.Save(ctx, key, value); err != nil {
 		return err
@@ -177,19 +178,19 @@ func TestSwapper(t *testing.T) {
 	seed := s.seed("alice")
 	mustToken(t, a.App, "p", "alice", seed)
 	a.expire("alice")
-	store := a.records.store.(*swapStore)
+	store := a.records.Store.(*swapStore)
 	r := a.records
-	key := storageKey("p", "alice")
-	rec, err := r.load(context.Background(), key)
+	key := tokenstore.StorageKey("p", "alice")
+	rec, err := r.Load(context.Background(), key)
 	if err != nil {
 		t.Fatal(err)
 	}
 	was := rec.Seq
 	rec.Seq++
-	if err := r.swap(key, rec, was); err != nil {
+	if err := r.Swap(key, rec, was); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.swap(key, rec, was); !errors.Is(err, ErrChanged) {
+	if err := r.Swap(key, rec, was); !errors.Is(err, tokenstore.ErrChanged) {
 		t.Fatalf("a record is written over a newer one: %v", err)
 	}
 	// A login comes between the reading and the writing of a refresh.
@@ -199,20 +200,20 @@ func TestSwapper(t *testing.T) {
 		if op == "save" && strings.Contains(k, "-room") && first {
 			first = false
 			hooksOf(dir).set(nil)
-			n, err := r.load(context.Background(), key)
+			n, err := r.Load(context.Background(), key)
 			if err != nil {
 				return err
 			}
 			was := n.Seq
-			n = n.clone()
+			n = n.Clone()
 			n.Seq++
-			n.login(login, "client", n.Consent.Add(1))
-			return r.swap(key, n, was)
+			n.LoggedIn(login, "client", n.Consent.Add(1))
+			return r.Swap(key, n, was)
 		}
 		return nil
 	})
 	_, _ = a.Token(context.Background(), ask("p", "alice", "", seed))
-	got, err := r.load(context.Background(), key)
+	got, err := r.Load(context.Background(), key)
 	if err != nil || !got.Login || !strings.HasPrefix(got.RefreshToken, "refresh-login-") {
 		t.Fatalf("the login was overwritten: %+v %v", got, err)
 	}

@@ -23,6 +23,7 @@ import (
 
 	"github.com/caddymail/mailgateway/grant"
 	"github.com/caddymail/mailgateway/oauthtoken/authserver"
+	"github.com/caddymail/mailgateway/oauthtoken/tokenstore"
 )
 
 // served is a provider of one configuration, with what serves its tokens.
@@ -31,7 +32,7 @@ type served struct {
 	name    string
 	logger  *zap.Logger
 	app     *App
-	records *records
+	records *tokenstore.Records
 
 	retryFirst   time.Duration
 	refreshAhead time.Duration

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/caddymail/mailgateway/oauthtoken/authserver"
+	"github.com/caddymail/mailgateway/oauthtoken/tokenstore"
 )
 
 func TestInvalidGrantAdoptsTheSiblingsToken(t *testing.T) {
@@ -39,14 +40,14 @@ func TestInvalidGrantAdoptsTheSiblingsToken(t *testing.T) {
 		// A sibling whose lock was taken for stale refreshes meanwhile, twice.
 		s.grant(map[string][]string{"grant_type": {"refresh_token"}, "refresh_token": {"refresh-alice-2"}})
 		_, body := s.grant(map[string][]string{"grant_type": {"refresh_token"}, "refresh_token": {"refresh-alice-3"}})
-		rec, err := a.records.load(context.Background(), storageKey("p", "alice"))
+		rec, err := a.records.Load(context.Background(), tokenstore.StorageKey("p", "alice"))
 		if err != nil {
 			t.Error(err)
 			return false
 		}
 		rec.Seq += 2
 		rec.RefreshToken = body["refresh_token"].(string)
-		if err := a.records.swap(storageKey("p", "alice"), rec, rec.Seq); err != nil {
+		if err := a.records.Swap(tokenstore.StorageKey("p", "alice"), rec, rec.Seq); err != nil {
 			t.Error(err)
 		}
 		// Without reuse detection, so that the family lives on.
@@ -72,14 +73,14 @@ func TestLoginDuringARefresh(t *testing.T) {
 	s.setFault(func(_ http.ResponseWriter, _ *http.Request, _ int, after bool) bool {
 		if after {
 			s.setFault(nil)
-			rec, err := a.records.load(context.Background(), storageKey("p", "alice"))
+			rec, err := a.records.Load(context.Background(), tokenstore.StorageKey("p", "alice"))
 			if err != nil {
 				t.Error(err)
 				return false
 			}
 			rec.Seq++
-			rec.login(login, "client", time.Now())
-			if err := a.records.swap(storageKey("p", "alice"), rec, rec.Seq); err != nil {
+			rec.LoggedIn(login, "client", time.Now())
+			if err := a.records.Swap(tokenstore.StorageKey("p", "alice"), rec, rec.Seq); err != nil {
 				t.Error(err)
 			}
 		}
@@ -114,14 +115,14 @@ func TestSiblingsFailureDoesNotCoverTheRotatedToken(t *testing.T) {
 	_, err := a.Token(context.Background(), ask("p", "alice", "alice", seed))
 	wantError(t, err, "disk full")
 	hooksOf(dir).set(nil)
-	key := storageKey("p", "alice")
-	rec, err := a.records.load(context.Background(), key)
+	key := tokenstore.StorageKey("p", "alice")
+	rec, err := a.records.Load(context.Background(), key)
 	if err != nil {
 		t.Fatal(err)
 	}
 	rec.Seq += 3
-	rec.Failed = &recordError{Code: "invalid_grant", ClientID: "client"}
-	if err := a.records.swap(key, rec, rec.Seq); err != nil {
+	rec.Failed = &tokenstore.RecordError{Code: "invalid_grant", ClientID: "client"}
+	if err := a.records.Swap(key, rec, rec.Seq); err != nil {
 		t.Fatal(err)
 	}
 	e := a.entryOf("alice")
@@ -131,7 +132,7 @@ func TestSiblingsFailureDoesNotCoverTheRotatedToken(t *testing.T) {
 	if tok := mustToken(t, a.App, "p", "alice", seed); tok != "access-alice-3" || s.count() != 2 {
 		t.Fatalf("got %s with %d requests", tok, s.count())
 	}
-	if rec, err = a.records.load(context.Background(), key); err != nil || rec.RefreshToken != "refresh-alice-3" || rec.Failed != nil {
+	if rec, err = a.records.Load(context.Background(), key); err != nil || rec.RefreshToken != "refresh-alice-3" || rec.Failed != nil {
 		t.Fatalf("%+v %v", rec, err)
 	}
 }
@@ -145,9 +146,9 @@ func TestNoConsentYet(t *testing.T) {
 		t.Fatal("not ReauthRequired, or a request was made")
 	}
 	// Another process stores the consent; it is found within half a minute.
-	rec := &record{Subject: "alice", Seq: 1}
-	rec.login(s.seed("alice"), "client", time.Now())
-	if err := a.records.swap(storageKey("p", "alice"), rec, rec.Seq); err != nil {
+	rec := &tokenstore.Record{Subject: "alice", Seq: 1}
+	rec.LoggedIn(s.seed("alice"), "client", time.Now())
+	if err := a.records.Swap(tokenstore.StorageKey("p", "alice"), rec, rec.Seq); err != nil {
 		t.Fatal(err)
 	}
 	e := a.entryOf("alice")

@@ -19,6 +19,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/caddymail/mailgateway/oauthtoken/tokenstore"
 )
 
 // The default store writes into the storage that Caddy is given.
@@ -37,7 +39,7 @@ func TestDefaultStoreIsCaddysStorage(t *testing.T) {
 			seed := s.seed("alice")
 			mustToken(t, a.App, "p", "alice", seed)
 			a.stop()
-			b, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(storageKey("p", "alice"))))
+			b, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(tokenstore.StorageKey("p", "alice"))))
 			if err != nil || strings.Contains(string(b), "refresh-alice") == sealed {
 				t.Fatalf("%s, %v", b, err)
 			}
@@ -55,10 +57,10 @@ func TestDefaultStoreIsCaddysStorage(t *testing.T) {
 			}
 		})
 	}
-	if a, b := storageKey("a b", "x"), storageKey("a_b", "x"); a == b {
+	if a, b := tokenstore.StorageKey("a b", "x"), tokenstore.StorageKey("a_b", "x"); a == b {
 		t.Fatal("two providers share a key")
 	}
-	if k := storageKey("google", "x"); !strings.HasPrefix(k, "smtp/tokens/google/") || len(k) != len("smtp/tokens/google/")+64 {
+	if k := tokenstore.StorageKey("google", "x"); !strings.HasPrefix(k, "smtp/tokens/google/") || len(k) != len("smtp/tokens/google/")+64 {
 		t.Fatal(k)
 	}
 }

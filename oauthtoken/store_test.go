@@ -29,6 +29,7 @@ import (
 	"github.com/caddyserver/certmagic"
 
 	"github.com/caddymail/mailgateway/oauthtoken/authserver"
+	"github.com/caddymail/mailgateway/oauthtoken/tokenstore"
 )
 
 var (
@@ -46,7 +47,7 @@ func sealed(cfg map[string]any, keys ...string) map[string]any {
 }
 
 func recordFile(dir, account string) string {
-	return (&certmagic.FileStorage{Path: dir}).Filename(storageKey("p", account))
+	return (&certmagic.FileStorage{Path: dir}).Filename(tokenstore.StorageKey("p", account))
 }
 
 func TestSealedRecords(t *testing.T) {
@@ -76,7 +77,7 @@ func TestSealedRecords(t *testing.T) {
 		if err.(*authserver.Error).ReauthRequired() || s.count() != posts {
 			t.Fatalf("%s key: %v, %d requests", name, err, s.count()-posts)
 		}
-		if err := w.StoreConsent(context.Background(), ask("p", "alice", "", ""), "other"); !errors.Is(err, errSealed) {
+		if err := w.StoreConsent(context.Background(), ask("p", "alice", "", ""), "other"); !errors.Is(err, tokenstore.ErrSealed) {
 			t.Fatalf("%s key: a login overwrites the record: %v", name, err)
 		}
 		w.stop()
@@ -104,15 +105,15 @@ func TestSealedRecords(t *testing.T) {
 }
 
 func TestRecordBelongsToItsKey(t *testing.T) {
-	s, _ := newSealer([]string{keyA})
-	b, err := encodeRecord(s, "smtp/tokens/p/one", &record{RefreshToken: "r"})
+	s, _ := tokenstore.NewSealer([]string{keyA})
+	b, err := tokenstore.EncodeRecord(s, "smtp/tokens/p/one", &tokenstore.Record{RefreshToken: "r"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := decodeRecord(s, "smtp/tokens/p/one", b); err != nil {
+	if _, err := tokenstore.DecodeRecord(s, "smtp/tokens/p/one", b); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := decodeRecord(s, "smtp/tokens/p/two", b); !errors.Is(err, errSealed) {
+	if _, err := tokenstore.DecodeRecord(s, "smtp/tokens/p/two", b); !errors.Is(err, tokenstore.ErrSealed) {
 		t.Fatalf("a record of another account opens: %v", err)
 	}
 }
@@ -153,7 +154,7 @@ func TestRotatedTokenIsDurableBeforeUse(t *testing.T) {
 		if tok := mustToken(t, a.App, "p", "alice", seed); tok != "access-alice-2" || s.count() != 1 {
 			t.Fatalf("got %s with %d requests", tok, s.count())
 		}
-		rec, err := a.records.load(context.Background(), storageKey("p", "alice"))
+		rec, err := a.records.Load(context.Background(), tokenstore.StorageKey("p", "alice"))
 		if err != nil || rec.RefreshToken != "refresh-alice-2" {
 			t.Fatalf("stored %+v, %v", rec, err)
 		}
@@ -409,13 +410,13 @@ func TestReloadKeepsTokensWarm(t *testing.T) {
 
 func TestUnusedRecordFields(t *testing.T) {
 	// The format on disk is a promise to the next version.
-	r := &record{Version: 1, Seq: 3, Subject: "a", ClientID: "c", RefreshToken: "r", Seeds: []string{"00$11"}, Login: true}
+	r := &tokenstore.Record{Version: 1, Seq: 3, Subject: "a", ClientID: "c", RefreshToken: "r", Seeds: []string{"00$11"}, Login: true}
 	b, _ := json.Marshal(r)
 	const want = `{"version":1,"seq":3,"subject":"a","client_id":"c","refresh_token":"r","seeds":["00$11"],"login":true}`
 	if string(b) != want {
 		t.Fatalf("got %s", b)
 	}
-	if _, err := decodeRecord(nil, "k", []byte(`{"version":2}`)); err == nil || !strings.Contains(err.Error(), "version 2") {
+	if _, err := tokenstore.DecodeRecord(nil, "k", []byte(`{"version":2}`)); err == nil || !strings.Contains(err.Error(), "version 2") {
 		t.Fatalf("a newer record is read: %v", err)
 	}
 }

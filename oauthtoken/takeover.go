@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/oauthtoken/tokenstore"
 )
 
 // takeOver looks for the record that an earlier version kept under the name
@@ -40,8 +42,8 @@ func (r *refresh) takeOver(ctx context.Context) error {
 	if looked {
 		return nil
 	}
-	key := storageKey(r.m.name, name)
-	old, err := r.p.records.load(ctx, key)
+	key := tokenstore.StorageKey(r.m.name, name)
+	old, err := r.p.records.Load(ctx, key)
 	if err != nil || old == nil || old.Mailbox != "" || key == r.key {
 		if err != nil {
 			// It is no worse than before, and the mailbox's own may do.
@@ -51,32 +53,32 @@ func (r *refresh) takeOver(ctx context.Context) error {
 		return nil
 	}
 	soon, cancel := context.WithTimeout(ctx, lockAtOnce)
-	err = r.p.records.store.Lock(soon, key)
+	err = r.p.records.Store.Lock(soon, key)
 	cancel()
 	if err != nil {
 		if r.rec.RefreshToken != "" {
 			return nil // the next refresh looks again
 		}
-		return storeError("locking", err)
+		return tokenstore.StoreError("locking", err)
 	}
 	defer r.p.unlock(key)
-	if old, err = r.p.records.load(ctx, key); err != nil || old == nil || old.Mailbox != "" {
+	if old, err = r.p.records.Load(ctx, key); err != nil || old == nil || old.Mailbox != "" {
 		return err
 	}
-	if !r.rec.took(name, old) {
+	if !r.rec.Took(name, old) {
 		n := merge(r.rec, old, name)
 		n.Seq = max(r.rec.Seq, old.Seq) + 1
 		n.Subject, n.Mailbox, n.Provider = r.e.subject, r.e.subject, r.m.name
-		n.take(name, old)
+		n.Take(name, old)
 		if err := r.save(n); err != nil {
 			return err
 		}
 	}
-	if err := r.p.records.store.Delete(ctx, key); err != nil {
-		return storeError("deleting from", err)
+	if err := r.p.records.Store.Delete(ctx, key); err != nil {
+		return tokenstore.StoreError("deleting from", err)
 	}
 	// The next write of the record forgets it.
-	n := r.rec.clone()
+	n := r.rec.Clone()
 	delete(n.Taken, name)
 	r.set(n)
 	r.lookedAt(name)
@@ -111,14 +113,14 @@ func (m *manager) abandon(subject string, not *entry) {
 }
 
 // merge makes one record of the mailbox's and of an account's.
-func merge(have, old *record, account string) *record {
+func merge(have, old *tokenstore.Record, account string) *tokenstore.Record {
 	if have.RefreshToken == "" || have.RefreshToken == old.RefreshToken && old.Seq > have.Seq {
-		n := old.clone()
+		n := old.Clone()
 		n.Seeds = joinSeeds(have.Seeds, n.Seeds)
 		return n
 	}
 	if old.RefreshToken == "" || old.RefreshToken == have.RefreshToken {
-		n := have.clone()
+		n := have.Clone()
 		n.Seeds = joinSeeds(old.Seeds, n.Seeds)
 		return n
 	}
@@ -126,19 +128,19 @@ func merge(have, old *record, account string) *record {
 	if better(old, have) {
 		use, other, from = old, have, have.Subject
 	}
-	n := use.clone()
-	n.Spares = append(n.Spares, spare{Account: from, ClientID: other.ClientID, RefreshToken: other.RefreshToken, Seeds: other.Seeds})
+	n := use.Clone()
+	n.Spares = append(n.Spares, tokenstore.Spare{Account: from, ClientID: other.ClientID, RefreshToken: other.RefreshToken, Seeds: other.Seeds})
 	// The other's seeds are no new consent when its account shows them.
 	n.Seeds = joinSeeds(other.Seeds, n.Seeds)
 	return n
 }
 
 // better reports whether a's consent is the more promising one.
-func better(a, b *record) bool {
+func better(a, b *tokenstore.Record) bool {
 	if (a.Failed == nil) != (b.Failed == nil) {
 		return a.Failed == nil
 	}
-	at := func(r *record) time.Time {
+	at := func(r *tokenstore.Record) time.Time {
 		if r.LastRefresh.After(r.Consent) {
 			return r.LastRefresh
 		}
@@ -151,8 +153,8 @@ func better(a, b *record) bool {
 func joinSeeds(older, newer []string) []string {
 	out := slices.DeleteFunc(slices.Clone(older), func(fp string) bool { return slices.Contains(newer, fp) })
 	out = append(out, newer...)
-	if len(out) > maxSeeds {
-		out = out[len(out)-maxSeeds:]
+	if len(out) > tokenstore.MaxSeeds {
+		out = out[len(out)-tokenstore.MaxSeeds:]
 	}
 	return out
 }
@@ -161,7 +163,7 @@ func joinSeeds(older, newer []string) []string {
 func (r *refresh) promote() bool {
 	for len(r.rec.Spares) > 0 {
 		s := r.rec.Spares[0]
-		n := r.rec.clone()
+		n := r.rec.Clone()
 		n.Spares = n.Spares[1:]
 		if s.ClientID != "" && s.ClientID != r.p.ClientID {
 			r.rec = n
@@ -173,33 +175,4 @@ func (r *refresh) promote() bool {
 		return true
 	}
 	return false
-}
-
-// accessFor returns the stored access token of a set of scopes.
-func (r *record) accessFor(key string) (token string, obtained, expiry time.Time) {
-	if key == "" {
-		if r.Obtained.IsZero() { // of an earlier version
-			return r.AccessToken, r.LastRefresh, r.Expiry
-		}
-		return r.AccessToken, r.Obtained, r.Expiry
-	}
-	a := r.Access[key]
-	return a.AccessToken, a.Obtained, a.Expiry
-}
-
-// setAccess keeps an access token, and drops those that have expired.
-func (r *record) setAccess(key, token string, obtained, expiry time.Time) {
-	for k, a := range r.Access {
-		if a.Expiry.Before(obtained) {
-			delete(r.Access, k)
-		}
-	}
-	if key == "" {
-		r.AccessToken, r.Expiry, r.Obtained = token, expiry, obtained
-		return
-	}
-	if r.Access == nil {
-		r.Access = map[string]storedAccess{}
-	}
-	r.Access[key] = storedAccess{AccessToken: token, Obtained: obtained, Expiry: expiry}
 }

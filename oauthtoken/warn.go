@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/caddymail/mailgateway/oauthtoken/authserver"
+	"github.com/caddymail/mailgateway/oauthtoken/tokenstore"
 )
 
 const (
@@ -26,7 +27,7 @@ const (
 )
 
 // accountWarnings returns what will end an account's consent.
-func (m *manager) accountWarnings(p *served, r *record, now time.Time) []string {
+func (m *manager) accountWarnings(p *served, r *tokenstore.Record, now time.Time) []string {
 	if r == nil || r.RefreshToken == "" {
 		return nil
 	}

@@ -26,6 +26,7 @@ var (
 	ReplyAPINull      = own(550, 5, 7, 1, "The provider's API cannot send with the null sender")
 	ReplyAPIDSN       = own(555, 5, 5, 4, "The provider's API cannot carry NOTIFY, RET, ENVID or ORCPT")
 	ReplyAPIUnknown   = own(451, 4, 4, 2, "The provider's API gave no clear answer after the message, delivery unknown")
+	ReplyAPIForeign   = own(454, 4, 7, 0, "The access token is another user's: the mailbox's owner has to consent")
 	ReplyAPIUntouched = own(451, 4, 4, 1, "The provider's API was lost before the end of the message, try again later")
 )
 
@@ -48,7 +49,9 @@ func ReplyAPI(code, class, subject, detail int, said string) *Reply {
 // ReplyAPIHold says that the provider asked to wait.
 func ReplyAPIHold(said string, wait time.Duration) *Reply {
 	secs := max(int64((wait+time.Second-1)/time.Second), 1)
-	return own(451, 4, 7, 1, short(said)+", try again in "+strconv.FormatInt(secs, 10)+" s")
+	r := own(451, 4, 7, 1, short(said)+", try again in "+strconv.FormatInt(secs, 10)+" s")
+	r.After = wait
+	return r
 }
 
 // ReplyAPIOK is the positive answer, with the provider's number of the request.

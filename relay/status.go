@@ -78,7 +78,9 @@ type LimitStatus struct {
 // VerifyStep is one step of a trial login.
 type VerifyStep struct {
 	// Name is, before the provider is asked, `account`, `sender` or `limits`; then `dns`, `tcp`, `tls`, `greeting`, `ehlo`, `starttls`, `token`,
-	// `auth`, `mail` or `quit`.
+	// `auth`, `mail` or `quit`. An HTTP API has `identity` (whose the token is)
+	// and `api`, and where several ways are there `choice` names the one that is
+	// tried next.
 	Name string `json:"name"`
 	// Took is how long it took, in nanoseconds.
 	Took time.Duration `json:"took"`

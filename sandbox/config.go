@@ -92,6 +92,12 @@ type App struct {
 	// many recipients since the start: 554 5.2.0 for `microsoft`, else
 	// 550 5.4.5. Default: no limit.
 	RecipientsPerDay int `json:"recipients_per_day,omitempty"`
+	// GmailUnitsPerMinute is the quota units of a mailbox at the Gmail API, of
+	// which a message costs 100; -1 is no limit. Default: 6000.
+	GmailUnitsPerMinute int `json:"gmail_units_per_minute,omitempty"`
+	// GmailRewrap wraps the lines of text/plain messages again that come
+	// through the Gmail API, as Gmail does. Default: false.
+	GmailRewrap bool `json:"gmail_rewrap,omitempty"`
 	// MaxSize is the SIZE that is announced and enforced, in bytes.
 	// Default: 157286400 for `microsoft`, 35882577 for `google`, else 52428800.
 	MaxSize int64 `json:"max_size,omitempty"`

@@ -20,6 +20,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -66,12 +67,16 @@ func (s *Sandbox) handler() http.Handler {
 	mux.HandleFunc("POST /control/{action}", s.control)
 	// Tenants' paths leave the mux no room for one more at the top.
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, "/v1.0/") {
+		if hasAnyPrefix(r.URL.Path, "/v1.0/", "/gmail/v1/", "/upload/gmail/v1/") {
 			s.webAPI.ServeHTTP(w, r)
 			return
 		}
 		mux.ServeHTTP(w, r)
 	})
+}
+
+func hasAnyPrefix(s string, prefixes ...string) bool {
+	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(s, p) })
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {
@@ -236,13 +241,17 @@ func (s *Sandbox) authorize(w http.ResponseWriter, r *http.Request) {
 	back.Set("state", q.Get("state"))
 	back.Set("iss", s.HTTPURL()) // RFC 9207
 	method := q.Get("code_challenge_method")
-	if q.Get("response_type") != "code" || (method != "" && method != "S256") {
+	answer := s.oauth.consentAnswer()
+	if answer.Error != "" {
+		back.Set("error", answer.Error)
+		back.Set("error_description", answer.Description)
+	} else if q.Get("response_type") != "code" || (method != "" && method != "S256") {
 		back.Set("error", "invalid_request")
 	} else {
 		code := random()
 		s.oauth.mu.Lock()
 		s.oauth.grants[code] = &grant{
-			client: q.Get("client_id"), mailbox: hint(q), redirect: q.Get("redirect_uri"),
+			client: q.Get("client_id"), mailbox: answer.mailbox(hint(q)), answer: answer, redirect: q.Get("redirect_uri"),
 			challenge: q.Get("code_challenge"), scope: q.Get("scope"), nonce: q.Get("nonce"), expires: time.Now().Add(10 * time.Minute),
 		}
 		s.oauth.mu.Unlock()

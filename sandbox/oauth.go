@@ -33,6 +33,7 @@ type oauth struct {
 	listed  map[string]string // mailbox -> refresh token of the configuration
 	revoked map[string]bool   // by mailbox
 	grants  map[string]*grant // authorization and device codes
+	answer  ConsentAnswer
 	sweepAt int
 	fail    TokenFailure
 }
@@ -64,6 +65,7 @@ type grant struct {
 	device                                                       bool
 	polls                                                        int
 	expires                                                      time.Time
+	answer                                                       ConsentAnswer
 }
 
 // TokenFailure is how the token endpoint fails on purpose.

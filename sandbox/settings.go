@@ -15,6 +15,7 @@
 package sandbox
 
 import (
+	"cmp"
 	"crypto"
 	"crypto/x509"
 	"encoding/pem"
@@ -36,6 +37,7 @@ type settings struct {
 	keys          map[string]crypto.PublicKey
 	maxConns      int
 	perMinute     int
+	gmailUnits    int
 	limitAtData   bool
 	keep          int
 	ehloPlain     string
@@ -59,6 +61,7 @@ func newSettings(a *App) (*settings, error) {
 		keys:          make(map[string]crypto.PublicKey),
 		maxConns:      a.MaxConnsPerMailbox,
 		perMinute:     a.MessagesPerMinute,
+		gmailUnits:    cmp.Or(a.GmailUnitsPerMinute, gmailUnits),
 		keep:          a.KeepMessages,
 	}
 	name := a.Profile

@@ -277,8 +277,12 @@ func (s *Sandbox) grantDevice(w http.ResponseWriter, st *settings, client string
 }
 
 func (s *Sandbox) answerConsent(w http.ResponseWriter, st *settings, g *grant) {
-	extra := map[string]any{"refresh_token": s.oauth.consent(g.mailbox, g.client), "scope": g.scope}
-	if slices.Contains(strings.Fields(g.scope), "openid") {
+	g.scope = g.answer.scopes(g.scope)
+	extra := map[string]any{"scope": g.scope}
+	if !g.answer.NoRefreshToken {
+		extra["refresh_token"] = s.oauth.consent(g.mailbox, g.client)
+	}
+	if slices.Contains(strings.Fields(g.scope), "openid") && !g.answer.NoIDToken {
 		t, err := s.idToken(g)
 		if err != nil {
 			s.tokenError(w, st, http.StatusInternalServerError, "server_error", err.Error())

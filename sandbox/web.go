@@ -22,6 +22,11 @@ import (
 	"github.com/caddymail/mailgateway/sandbox/webapi"
 )
 
+// gmailUnits are the quota units of a mailbox and minute in a Google Cloud
+// project since May 2026
+// (https://developers.google.com/workspace/gmail/api/reference/quota).
+const gmailUnits = 6000
+
 // webHost is the sandbox as the HTTP side of its mailboxes sees it.
 type webHost struct{ s *Sandbox }
 
@@ -65,7 +70,10 @@ func (h webHost) Done() <-chan struct{} { return h.s.done }
 // Limits implements webapi.Host.
 func (h webHost) Limits() webapi.Limits {
 	st := h.s.settings.Load()
-	return webapi.Limits{PerMinute: max(0, st.perMinute), RecipientsPerDay: st.app.RecipientsPerDay}
+	return webapi.Limits{
+		PerMinute: max(0, st.perMinute), RecipientsPerDay: st.app.RecipientsPerDay,
+		UnitsPerMinute: max(0, st.gmailUnits), Rewrap: st.app.GmailRewrap,
+	}
 }
 
 // Web is the HTTP side of the mailboxes: what it has seen.

@@ -15,9 +15,12 @@
 package upstreampool
 
 import (
+	"golang.org/x/oauth2"
+
 	"github.com/caddymail/mailgateway/accounts"
 	oauthgrant "github.com/caddymail/mailgateway/grant"
 	"github.com/caddymail/mailgateway/limits"
+	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
 )
 
 // account is one account of a mailbox: who it is to the provider and to the
@@ -40,12 +43,21 @@ func (id credentials) grant(provider string) oauthgrant.Request {
 	return oauthgrant.Request{Provider: provider, Account: id.name, Mailbox: id.mailbox, Seed: id.seed}
 }
 
+// login is what a connection logs in with.
+func (id credentials) login(token *oauth2.Token) smtpclient.Login {
+	l := smtpclient.Login{Mailbox: id.mailbox, Secret: id.secret}
+	if token != nil {
+		l.Token = token.AccessToken
+	}
+	return l
+}
+
 // shared returns the part that makes a connection one that only some accounts
 // of the mailbox may use. With OAuth all of them log in as the mailbox, with
 // tokens that are the mailbox's.
 func (id credentials) shared(s *settings) credentials {
 	id.name, id.seed = "", ""
-	if s.oauth() || s.mechanism == mechNone {
+	if s.OAuth() || s.Mechanism == smtpclient.AuthNone {
 		id.secret = ""
 	}
 	return id

@@ -22,6 +22,7 @@ import (
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/limits"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
 )
 
 // grant is what a waiting message gets: a connection, or the reply that says why
@@ -104,7 +105,7 @@ func (u *upstream) acquire(ctx context.Context, a *accounts.Account, forced bool
 	if slot.Limited {
 		u.metrics.limited(limitedWaited)
 	}
-	c.s, c.slot = s, slot
+	c.lend(s, slot)
 	return ac, c, waited, nil
 }
 
@@ -223,7 +224,7 @@ func (ac *account) again(w *waiter, ended, late bool) *relay.Reply {
 	case ac.up.current.Load() == nil:
 		return relay.ReplyShuttingDown
 	case ended:
-		ac.adapt.failed(&dialError{class: failLost, stage: "ready", reply: relay.ReplyUpstreamDown}, ac.conns-ac.dialing-1, clock())
+		ac.adapt.failed(&smtpclient.Error{Class: smtpclient.FailLost, Stage: "ready", Reply: relay.ReplyUpstreamDown}, ac.conns-ac.dialing-1, clock())
 		return relay.ReplyUpstreamDown
 	case late:
 		return relay.ReplyNoConnection

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
 )
 
 // Pace of what adapts to the provider's refusals.
@@ -112,35 +113,35 @@ func (d *adaptive) dialed(int64) {
 }
 
 // failed notes a failed dial while n connections are open.
-func (d *adaptive) failed(err *dialError, n int, now int64) {
-	d.last, d.lastAt = err.reply, now
-	if err.class == failToken {
+func (d *adaptive) failed(err *smtpclient.Error, n int, now int64) {
+	d.last, d.lastAt = err.Reply, now
+	if err.Class == smtpclient.FailToken {
 		// Whoever hands out tokens keeps a pace of its own, and knows at
 		// once when a human has consented.
 		return
 	}
 	limit := connectCap
-	switch err.class {
-	case failBusy:
+	switch err.Class {
+	case smtpclient.FailBusy:
 		d.lower(n, now)
-	case failLogin, failThrottled:
+	case smtpclient.FailLogin, smtpclient.FailThrottled:
 		limit = loginCap
 	}
 	pause := min(redialPause<<min(d.failures, 16), limit)
 	d.failures++
 	d.dialAt = now + int64(pause)
 	d.refused = nil
-	switch err.class {
-	case failConnect, failDown:
+	switch err.Class {
+	case smtpclient.FailConnect, smtpclient.FailDown:
 		// Whether the next message is worth a dial is the breaker's
 		// decision unless other connections can carry it.
 		if n == 0 {
 			d.dialAt = 0
 		}
-	case failLost:
+	case smtpclient.FailLost:
 		// Not a refusal: the next message waits for its turn.
 	default:
-		d.refused = err.reply
+		d.refused = err.Reply
 	}
 }
 

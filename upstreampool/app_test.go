@@ -36,6 +36,7 @@ import (
 	"github.com/caddymail/mailgateway/accounts"
 	oauthgrant "github.com/caddymail/mailgateway/grant"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
 )
 
 // tokenApp stands for the app oauth_tokens, which this package may not import.
@@ -123,16 +124,16 @@ func TestPresets(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		if s.address() != p.dial || s.tlsMode != p.tls || s.mechanism != p.mechanism || s.provider != p.provider ||
+		if s.Address() != p.dial || s.TLSMode != p.tls || s.Mechanism != p.mechanism || s.provider != p.provider ||
 			s.rate != p.rate || s.messages != p.messages || s.recipients != p.recipients {
 			t.Errorf("%s: %+v", name, s)
 		}
 		// Any line overrides.
 		s, err = (&SMTPTransport{
-			Preset: name, Dial: "other.test:26", TLS: &UpstreamTLS{Mode: tlsOff}, Auth: &UpstreamAuth{Mechanism: mechLogin},
+			Preset: name, Dial: "other.test:26", TLS: &UpstreamTLS{Mode: smtpclient.NoTLS}, Auth: &UpstreamAuth{Mechanism: smtpclient.AuthLogin},
 			MaxConnsPerAccount: 77, RatePerAccount: accounts.Rate{Count: 1, Per: 1},
 		}).resolve("x")
-		if err != nil || s.address() != "other.test:26" || s.tlsMode != tlsOff || s.mechanism != mechLogin ||
+		if err != nil || s.Address() != "other.test:26" || s.TLSMode != smtpclient.NoTLS || s.Mechanism != smtpclient.AuthLogin ||
 			s.maxConnsPerAccount != 77 || s.rate.Count != 1 || s.messages != p.messages {
 			t.Errorf("%s: %+v, %v", name, s, err)
 		}
@@ -283,14 +284,14 @@ func TestVerify(t *testing.T) {
 		}
 	})
 	tr := &SMTPTransport{
-		Dial: p.ln.Addr().String(), Auth: &UpstreamAuth{Mechanism: mechXOAUTH2, Provider: "google"}, MaxConnsPerAccount: 1, Hostname: "gw.test",
+		Dial: p.ln.Addr().String(), Auth: &UpstreamAuth{Mechanism: smtpclient.XOAUTH2, Provider: "google"}, MaxConnsPerAccount: 1, Hostname: "gw.test",
 	}
 	k := new(tokens)
 	tr.tokens = k
 	if err := tr.Bind("verify"); err != nil {
 		t.Fatal(err)
 	}
-	tr.bound.tls.RootCAs = pool
+	tr.bound.TLS.RootCAs = pool
 	tr.bound.logger = caddy.Log()
 	if err := tr.Attach(); err != nil {
 		t.Fatal(err)

@@ -24,13 +24,14 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
 )
 
 // warmUpstream has n accounts with idle connections each.
 func warmUpstream(tb testing.TB, n, idle int) (*upstream, []*accounts.Account) {
 	tb.Helper()
 	tr := &SMTPTransport{
-		Dial: "127.0.0.1:1", TLS: &UpstreamTLS{Mode: tlsOff}, Auth: &UpstreamAuth{Mechanism: mechNone},
+		Dial: "127.0.0.1:1", TLS: &UpstreamTLS{Mode: smtpclient.NoTLS}, Auth: &UpstreamAuth{Mechanism: smtpclient.AuthNone},
 		MaxConns: n*idle + 1, MaxConnsPerAccount: idle, MaxMessagesPerConn: 1 << 40,
 		RatePerAccount: accounts.Rate{Count: 1 << 40, Per: time.Minute},
 	}
@@ -104,7 +105,7 @@ func BenchmarkMessage(b *testing.B) {
 		b.Run(way, func(b *testing.B) {
 			p := newBenchProvider(b)
 			tr := &SMTPTransport{
-				Dial: p, TLS: &UpstreamTLS{Mode: tlsOff}, Auth: &UpstreamAuth{Mechanism: mechNone}, MaxMessagesPerConn: 1 << 40,
+				Dial: p, TLS: &UpstreamTLS{Mode: smtpclient.NoTLS}, Auth: &UpstreamAuth{Mechanism: smtpclient.AuthNone}, MaxMessagesPerConn: 1 << 40,
 			}
 			s, err := tr.resolve(strings.ReplaceAll(b.Name(), "/", "-"))
 			if err != nil {

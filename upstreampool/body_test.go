@@ -27,6 +27,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
 )
 
 // TestSameBytes sends bodies that are hard to frame, in pieces of any size.
@@ -38,10 +39,10 @@ func TestSameBytes(t *testing.T) {
 	bodies := map[string]string{
 		"empty": "", "dot": ".\r\n", "dots": "..\r\n.\r\n...\r\n\r\n.x\r\n", "dot in the middle": "a.b\r\n",
 		"no end": "x", "dot without end": ".", "8 bit": "\xe9\xff\x80\x00\r\n", "lf": "a\nb\r\n", "cr": "a\rb\r\n",
-		"long line": strings.Repeat("x", 1<<20) + "\r\n", "dot at the edge": strings.Repeat("x", smallBody-2) + "\r\n.\r\n..\r\n",
-		"exactly small": strings.Repeat("x", smallBody-2) + "\r\n", "one more": strings.Repeat("x", smallBody-1) + "\r\n",
+		"long line": strings.Repeat("x", 1<<20) + "\r\n", "dot at the edge": strings.Repeat("x", smtpclient.SmallBody-2) + "\r\n.\r\n..\r\n",
+		"exactly small": strings.Repeat("x", smtpclient.SmallBody-2) + "\r\n", "one more": strings.Repeat("x", smtpclient.SmallBody-1) + "\r\n",
 		"random": string(random) + "\r\n", "grow": strings.Repeat(".x\r\n", 20_000), "all dots": strings.Repeat(".\r\n", 200_000),
-		"three chunks": strings.Repeat("0123456789abcde\n", 3*smallBody/16)[:3*smallBody-2] + "\r\n",
+		"three chunks": strings.Repeat("0123456789abcde\n", 3*smtpclient.SmallBody/16)[:3*smtpclient.SmallBody-2] + "\r\n",
 	}
 	for _, framing := range []string{framingAuto, framingData} {
 		for _, pipelining := range []bool{true, false} {
@@ -106,7 +107,7 @@ func TestNoSmuggling(t *testing.T) {
 	ends := []string{"\r\n", "\n", "\r", "\r\r\n", "\n\r"}
 	for _, before := range ends {
 		for _, after := range ends {
-			for _, edge := range []int{0, smallBody - len("x"+before), smallBody - len("x"+before+".")} {
+			for _, edge := range []int{0, smtpclient.SmallBody - len("x"+before), smtpclient.SmallBody - len("x"+before+".")} {
 				evil := "MAIL FROM:<evil@b.test>\r\nRCPT TO:<x@b.test>\r\n"
 				body := strings.Repeat("y", max(edge, 0)) + "x" + before + "." + after + evil
 				err := deliver(u, a, body)
@@ -131,66 +132,10 @@ func TestNoSmuggling(t *testing.T) {
 	settled(t, u, "a@a.test")
 }
 
-// FuzzStuffer checks against the definition: a strict server reads the same
-// bytes, and no server, however lax about line ends, sees an end before the end.
-func FuzzStuffer(f *testing.F) {
-	for _, s := range []string{"", ".", "\r\n.\r\n", "\n.\n", "\r.\r", "a\r\n..b", "\r\n.", "\n.", "a\r", "..\r\n.\r\n"} {
-		f.Add([]byte(s), uint8(1))
-	}
-	f.Fuzz(func(t *testing.T, body []byte, piece uint8) {
-		st := newStuffer()
-		var wire []byte
-		ok := true
-		for rest := body; ok && len(rest) > 0; {
-			n := min(int(piece)+1, len(rest))
-			wire, ok = st.append(wire, rest[:n])
-			rest = rest[n:]
-		}
-		if ok {
-			wire, ok = st.end(wire)
-		}
-		lone := loneDot(body)
-		if ok == lone {
-			t.Fatalf("%q: sent %v, a lone dot %v", body, ok, lone)
-		}
-		if !ok {
-			return
-		}
-		all := append([]byte("\r\n"), wire...)
-		for _, before := range []string{"\r\n", "\n", "\r"} {
-			for _, after := range []string{"\r\n", "\n", "\r"} {
-				end := bytes.Index(all, []byte(before+"."+after))
-				if end >= 0 && end+len(before) < len(all)-3 {
-					t.Fatalf("%q ends early at %d: %q", body, end, all)
-				}
-			}
-		}
-		read := all[:len(all)-len(".\r\n")]
-		read = bytes.ReplaceAll(read, []byte("\r\n."), []byte("\r\n"))[2:]
-		if want := body; !bytes.Equal(read, want) && !bytes.Equal(read, append(append([]byte(nil), want...), "\r\n"...)) {
-			t.Fatalf("%q became %q", body, read)
-		}
-	})
-}
-
-// loneDot tells whether a dot stands alone after a bare line end.
-func loneDot(body []byte) bool {
-	b := append([]byte("\r\n"), body...)
-	for i := 2; i < len(b); i++ {
-		if b[i] != '.' || !lineEnd(b[i-1]) || b[i-1] == '\n' && b[i-2] == '\r' {
-			continue
-		}
-		if i+1 == len(b) || lineEnd(b[i+1]) {
-			return true
-		}
-	}
-	return false
-}
-
 func TestBrokenBodyLeavesNothing(t *testing.T) {
 	gone := errors.New("client gone")
 	for _, framing := range []string{framingAuto, framingData} {
-		for _, size := range []int{0, 1, 1000, smallBody, smallBody + 1, 5*smallBody + 17} {
+		for _, size := range []int{0, 1, 1000, smtpclient.SmallBody, smtpclient.SmallBody + 1, 5*smtpclient.SmallBody + 17} {
 			for _, own := range []bool{false, true} {
 				p := newProvider(t)
 				s := testSettings(t, p, func(tr *SMTPTransport) { tr.Framing = framing })

@@ -26,6 +26,7 @@ import (
 	"golang.org/x/oauth2"
 
 	oauthgrant "github.com/caddymail/mailgateway/grant"
+	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
 )
 
 // The proofs of docs/bottlenecks.md that no other test gives.
@@ -146,7 +147,7 @@ func (k *hangingTokens) Token(context.Context, oauthgrant.Request) (*oauth2.Toke
 // asks for, and asks once.
 func TestWarmDoesNotWait(t *testing.T) {
 	k := &hangingTokens{asked: make(chan struct{}, 10), release: make(chan struct{})}
-	s := oauthSettings(t, newProvider(t), &k.tokens, mechXOAUTH2)
+	s := oauthSettings(t, newProvider(t), &k.tokens, smtpclient.XOAUTH2)
 	s.tokens = k
 	u := start(t, s)
 	a := testAccount("a@a.test")

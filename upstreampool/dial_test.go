@@ -16,7 +16,6 @@ package upstreampool
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"io"
 	"net"
@@ -31,6 +30,7 @@ import (
 
 	"github.com/caddymail/mailgateway/internal/breaker"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
 )
 
 // TestBreakerOpens checks that an upstream that refuses connections stops
@@ -136,7 +136,7 @@ func TestManyWaitersOneDeadProvider(t *testing.T) {
 func TestTokenEndRetires(t *testing.T) {
 	p := newProvider(t)
 	k := &tokens{current: &oauth2.Token{AccessToken: "x", Expiry: time.Now().Add(time.Minute)}}
-	s := oauthSettings(t, p, k, mechXOAUTH2)
+	s := oauthSettings(t, p, k, smtpclient.XOAUTH2)
 	u := start(t, s)
 	tx, err := u.begin(t.Context(), testAccount("a@a.test"), "", nil)
 	if err != nil {
@@ -187,7 +187,7 @@ func TestThroughProxy(t *testing.T) {
 		}
 	})
 	s := testSettings(t, p)
-	s.proxy = func(*http.Request) (*url.URL, error) {
+	s.Proxy = func(*http.Request) (*url.URL, error) {
 		return &url.URL{Scheme: "http", Host: ln.Addr().String(), User: url.UserPassword("u", "p")}, nil
 	}
 	u := start(t, s)
@@ -198,59 +198,5 @@ func TestThroughProxy(t *testing.T) {
 	defer mu.Unlock()
 	if len(targets) != 1 || targets[0] != "CONNECT "+p.ln.Addr().String() || logins[0] != "Basic "+b64("u:p") {
 		t.Error(targets, logins)
-	}
-}
-
-func TestProxyRefuses(t *testing.T) {
-	s := testSettings(t, nil, func(tr *SMTPTransport) { tr.Dial = "127.0.0.1:1" })
-	for _, u := range []string{"ftp://127.0.0.1:1", "http://127.0.0.1:1", "socks5://127.0.0.1:1"} {
-		parsed, err := url.Parse(u)
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.proxy = func(*http.Request) (*url.URL, error) { return parsed, nil }
-		if nc, err := dialTCP(context.Background(), s, credentials{}); err == nil {
-			_ = nc.Close()
-			t.Errorf("%s: connected without the proxy", u)
-		}
-	}
-}
-
-// TestSourceIPv6 dials from an IPv6 address, and never falls back to the other
-// family or to another address.
-func TestSourceIPv6(t *testing.T) {
-	ln, err := net.Listen("tcp6", "[::1]:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	six := testSettings(t, nil, func(tr *SMTPTransport) { tr.Dial = ln.Addr().String() })
-	nc, derr := dialTCP(context.Background(), six, credentials{sourceIP: "::1"})
-	if derr != nil {
-		t.Fatal(derr)
-	}
-	defer nc.Close()
-	if got := nc.LocalAddr().(*net.TCPAddr).IP.String(); got != "::1" {
-		t.Errorf("from %s", got)
-	}
-	four := testSettings(t, newProvider(t))
-	for _, c := range []struct {
-		s      *settings
-		source string
-		class  failClass
-	}{
-		{six, "2001:db8::1", failLocal}, // not of this machine
-		{six, "127.0.0.1", failConnect},
-		{four, "::1", failConnect},
-	} {
-		nc, derr := dialTCP(context.Background(), c.s, credentials{sourceIP: c.source})
-		if derr == nil {
-			_ = nc.Close()
-			t.Errorf("from %s to %s: connected from %v", c.source, c.s.address(), nc.LocalAddr())
-			continue
-		}
-		if derr.class != c.class {
-			t.Errorf("from %s to %s: %v, class %d, want %d", c.source, c.s.address(), derr, derr.class, c.class)
-		}
 	}
 }

@@ -157,7 +157,7 @@ func (ac *account) open(s *settings) {
 		// Nothing else can serve them but the dials still under way: this
 		// one's share of those who wait gets its answer. Dialing on for them
 		// would keep them here until their time is up.
-		ac.failWaiters((ac.nWait+ac.dialing)/(ac.dialing+1), err.reply)
+		ac.failWaiters((ac.nWait+ac.dialing)/(ac.dialing+1), err.Reply)
 	} else {
 		ac.dispatch(now)
 	}

@@ -12,8 +12,9 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-// Package upstreampool is the Caddy app `smtp_upstreams`: upstreams, the pools
-// of their authenticated connections, and the pipelining SMTP client.
+// Package upstreampool is the Caddy app `smtp_upstreams`: upstreams and the pools
+// of their authenticated connections. Package smtpclient speaks SMTP on one of
+// them.
 //
 // An upstream is a provider as one configuration names it. Each mailbox has a
 // pool in it (pool.go), since providers count mailboxes: accounts that send
@@ -25,10 +26,10 @@
 //
 // app.go and transport.go (the module and its seams), settings.go (one
 // configuration, resolved), upstream.go (what outlives it), account.go, pool.go,
-// acquire.go and dispatch.go (who gets which connection), dial.go, ehlo.go and
-// auth.go (how one is made), transaction.go, body.go and send.go (one message),
-// unasked.go, forgotten.go and needs.go (what can be wrong with a session or
-// a provider), verify.go and warm.go.
+// acquire.go and dispatch.go (who gets which connection), dial.go (what opening
+// one takes besides the connection: token, breaker), transaction.go, body.go and
+// send.go (one message, and when it goes out again on another connection),
+// verify.go and warm.go.
 //
 // # Locks
 //

@@ -116,10 +116,10 @@ func testFault(t *testing.T, framing string, pooled bool, way, stage, fault, bod
 		}
 	})
 	s := testSettings(t, p, func(tr *SMTPTransport) { tr.Framing = framing })
-	s.dialTimeout, s.commandTimeout, s.dataTimeout = 2*time.Second, 2*time.Second, 2*time.Second
+	s.DialTimeout, s.CommandTimeout, s.DataTimeout = 2*time.Second, 2*time.Second, 2*time.Second
 	if fault == "<hang>" {
-		s.dialTimeout, s.commandTimeout, s.dataTimeout = 150*time.Millisecond, 150*time.Millisecond, 150*time.Millisecond
-		s.greetingTimeout = s.dialTimeout
+		s.DialTimeout, s.CommandTimeout, s.DataTimeout = 150*time.Millisecond, 150*time.Millisecond, 150*time.Millisecond
+		s.GreetingTimeout = s.DialTimeout
 	}
 	s.name += fmt.Sprintf("-%p", p)
 	u := attach(s)
@@ -167,7 +167,7 @@ func testFault(t *testing.T, framing string, pooled bool, way, stage, fault, bod
 		ac.mu.Unlock()
 	}
 	patient := *s
-	patient.dialTimeout, patient.commandTimeout, patient.dataTimeout = 10*time.Second, 10*time.Second, 10*time.Second
+	patient.DialTimeout, patient.CommandTimeout, patient.DataTimeout = 10*time.Second, 10*time.Second, 10*time.Second
 	u.attach(&patient)
 	u.detach(s)
 	if err := send("after"); err != nil {

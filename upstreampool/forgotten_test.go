@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
 )
 
 // TestForgottenSession has a provider refuse MAIL or RCPT in words that mean
@@ -176,7 +177,7 @@ func TestBrokenPipelining(t *testing.T) {
 				}
 			})
 			s := testSettings(t, p)
-			s.commandTimeout = 300 * time.Millisecond
+			s.CommandTimeout = 300 * time.Millisecond
 			u := start(t, s)
 			for i := range 3 {
 				body := fmt.Sprint("message ", i)
@@ -210,7 +211,7 @@ func TestPipeliningIsNotGivenUpLightly(t *testing.T) {
 	}
 	cut.Store(true)
 	_ = deliver(u, testAccount("a@a.test"), "second")
-	if s.learnt.noPipelining.Load() {
+	if s.Learned.NoPipelining.Load() {
 		t.Error("PIPELINING was given up")
 	}
 }
@@ -225,19 +226,19 @@ func TestSlowGreeting(t *testing.T) {
 		}
 	})
 	s := testSettings(t, p)
-	s.dialTimeout = 50 * time.Millisecond
+	s.DialTimeout = 50 * time.Millisecond
 	if err := deliver(start(t, s), testAccount("a@a.test"), "x"); err != nil {
 		t.Error(err)
 	}
-	if got, err := (&SMTPTransport{Preset: "gmail"}).resolve("x"); err != nil || got.greetingTimeout != time.Minute {
-		t.Errorf("greeting within %v, %v: want a minute", got.greetingTimeout, err)
+	if got, err := (&SMTPTransport{Preset: "gmail"}).resolve("x"); err != nil || got.GreetingTimeout != time.Minute {
+		t.Errorf("greeting within %v, %v: want a minute", got.GreetingTimeout, err)
 	}
 }
 
 // TestIntroduceAs: the smtp app's name is what an upstream without its own says.
 func TestIntroduceAs(t *testing.T) {
 	for own, want := range map[string]string{"": "relay.example", "own": "own"} {
-		tr := &SMTPTransport{Dial: "127.0.0.1:1", Hostname: own, Auth: &UpstreamAuth{Mechanism: mechNone}}
+		tr := &SMTPTransport{Dial: "127.0.0.1:1", Hostname: own, Auth: &UpstreamAuth{Mechanism: smtpclient.AuthNone}}
 		if err := tr.Bind("x"); err != nil {
 			t.Fatal(err)
 		}
@@ -247,8 +248,8 @@ func TestIntroduceAs(t *testing.T) {
 			t.Error("a short name was taken")
 		}
 		tr.IntroduceAs("relay.example")
-		if tr.bound.hostname != want {
-			t.Errorf("EHLO %s, want %s", tr.bound.hostname, want)
+		if tr.bound.Hostname != want {
+			t.Errorf("EHLO %s, want %s", tr.bound.Hostname, want)
 		}
 		if (tr.bound.identity != before) != (own == "") {
 			t.Error("connections under another name would be lent")
@@ -267,7 +268,7 @@ func TestHelloName(t *testing.T) {
 	} {
 		p := newProvider(t)
 		s := testSettings(t, p)
-		s.hostname, s.named = tc.hostname, tc.named
+		s.Hostname, s.Named = tc.hostname, tc.named
 		s.name += name
 		if err := deliver(start(t, s), testAccount("a@a.test"), "x"); err != nil {
 			t.Error(err)

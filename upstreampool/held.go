@@ -24,7 +24,7 @@ func (t *transaction) Wanted() bool {
 		return false
 	}
 	// Within the body replies to chunks may be there already.
-	if t.mailed && !t.inBody && !t.c.silent() {
+	if t.mailed && !t.inBody && !t.c.Silent() {
 		return true
 	}
 	t.ac.mu.Lock()

@@ -31,6 +31,7 @@ import (
 	"github.com/caddymail/mailgateway/accounts"
 	oauthgrant "github.com/caddymail/mailgateway/grant"
 	"github.com/caddymail/mailgateway/internal/testpki"
+	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
 )
 
 // testSettings is an upstream without limits that talks to p in the clear.
@@ -38,8 +39,8 @@ func testSettings(t testing.TB, p *provider, mod ...func(*SMTPTransport)) *setti
 	t.Helper()
 	tr := &SMTPTransport{
 		Hostname: "gateway.test",
-		TLS:      &UpstreamTLS{Mode: tlsOff},
-		Auth:     &UpstreamAuth{Mechanism: mechPlain},
+		TLS:      &UpstreamTLS{Mode: smtpclient.NoTLS},
+		Auth:     &UpstreamAuth{Mechanism: smtpclient.AuthPlain},
 	}
 	if p != nil {
 		tr.Dial = p.ln.Addr().String()
@@ -52,9 +53,9 @@ func testSettings(t testing.TB, p *provider, mod ...func(*SMTPTransport)) *setti
 		t.Fatal(err)
 	}
 	s.logger = zap.NewNop()
-	s.dialTimeout, s.greetingTimeout = 5*time.Second, 5*time.Second
-	s.commandTimeout = 5 * time.Second
-	s.dataTimeout = 5 * time.Second
+	s.DialTimeout, s.GreetingTimeout = 5*time.Second, 5*time.Second
+	s.CommandTimeout = 5 * time.Second
+	s.DataTimeout = 5 * time.Second
 	return s
 }
 

@@ -26,17 +26,16 @@ import (
 	"testing/synctest"
 	"time"
 
-	"bufio"
-
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/internal/breaker"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
 )
 
 // fake makes u's connections out of nothing. dial may sleep and fail.
-func fake(u *upstream, dial func() *dialError) *atomic.Int64 {
+func fake(u *upstream, dial func() *smtpclient.Error) *atomic.Int64 {
 	var dials atomic.Int64
-	u.connect = func(_ context.Context, s *settings, ac *account, id credentials) (*conn, *dialError) {
+	u.connect = func(_ context.Context, s *settings, ac *account, id credentials) (*conn, *smtpclient.Error) {
 		dials.Add(1)
 		if dial != nil {
 			if err := dial(); err != nil {
@@ -47,11 +46,9 @@ func fake(u *upstream, dial func() *dialError) *atomic.Int64 {
 		near, far := net.Pipe()
 		_ = far.Close()
 		c := &conn{
-			ac: ac, s: s, identity: s.identity, creds: id, tcp: near, nc: near,
+			Conn: smtpclient.New(near, &s.Config), pool: ac.pool, s: s, identity: s.identity, creds: id,
 			opened: now, idleSince: now, retireAt: now + int64(s.maxAge),
 		}
-		c.br = bufio.NewReader(near)
-		c.replies = relay.NewReplyReader(c.br)
 		return c, nil
 	}
 	return &dials
@@ -203,7 +200,7 @@ func TestConnectionLimits(t *testing.T) {
 		var all atomic.Int64
 		var each [5]atomic.Int64
 		var wg sync.WaitGroup
-		fake(u, func() *dialError { time.Sleep(50 * time.Millisecond); return nil })
+		fake(u, func() *smtpclient.Error { time.Sleep(50 * time.Millisecond); return nil })
 		for n := range each {
 			a := testAccount(string(rune('a' + n)))
 			if n == 0 {
@@ -289,7 +286,7 @@ func TestReturningConnectionServesFirst(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		fake(u, func() *dialError { time.Sleep(5 * time.Second); return nil })
+		fake(u, func() *smtpclient.Error { time.Sleep(5 * time.Second); return nil })
 		begin := time.Now()
 		go func() {
 			time.Sleep(time.Second)
@@ -413,9 +410,9 @@ func TestConcurrencyAdapts(t *testing.T) {
 		defer endUpstream(u)
 		var open, most atomic.Int64
 		allowed := int64(3)
-		dials := fake(u, func() *dialError {
+		dials := fake(u, func() *smtpclient.Error {
 			if u.conns.Load() > allowed {
-				return &dialError{class: failBusy, reply: relay.ReplyUpstreamBusy(&relay.Reply{Code: 432})}
+				return &smtpclient.Error{Class: smtpclient.FailBusy, Reply: relay.ReplyUpstreamBusy(&relay.Reply{Code: 432})}
 			}
 			return nil
 		})

@@ -16,7 +16,6 @@ package upstreampool
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"strings"
@@ -25,6 +24,7 @@ import (
 
 	"github.com/caddymail/mailgateway/internal/breaker"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
 )
 
 func b64(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
@@ -49,19 +49,19 @@ func TestLoginLines(t *testing.T) {
 		extra     int
 		want      []string
 	}{
-		"xoauth2 one step": {mechXOAUTH2, 0, []string{"AUTH XOAUTH2 " + blob("token1")}},
-		"xoauth2 longest one step": {mechXOAUTH2, len(fits) - len("token1"), []string{
+		"xoauth2 one step": {smtpclient.XOAUTH2, 0, []string{"AUTH XOAUTH2 " + blob("token1")}},
+		"xoauth2 longest one step": {smtpclient.XOAUTH2, len(fits) - len("token1"), []string{
 			"AUTH XOAUTH2 " + blob("token1"+strings.Repeat("x", len(fits)-6)),
 		}},
-		"xoauth2 two steps": {mechXOAUTH2, len(fits) - len("token1") + 3, []string{
+		"xoauth2 two steps": {smtpclient.XOAUTH2, len(fits) - len("token1") + 3, []string{
 			"AUTH XOAUTH2", blob("token1" + strings.Repeat("x", len(fits)-3)),
 		}},
-		"oauthbearer": {mechOAuthBearer, 0, []string{
+		"oauthbearer": {smtpclient.OAuthBearer, 0, []string{
 			"AUTH OAUTHBEARER " + b64("n,a=box@a.test,\x01host=127.0.0.1\x01port=PORT\x01auth=Bearer token1\x01\x01"),
 		}},
-		"plain": {mechPlain, 0, []string{"AUTH PLAIN " + b64("\x00box@a.test\x00made-up")}},
-		"login": {mechLogin, 0, []string{"AUTH LOGIN", b64("box@a.test"), b64("made-up")}},
-		"none":  {mechNone, 0, nil},
+		"plain": {smtpclient.AuthPlain, 0, []string{"AUTH PLAIN " + b64("\x00box@a.test\x00made-up")}},
+		"login": {smtpclient.AuthLogin, 0, []string{"AUTH LOGIN", b64("box@a.test"), b64("made-up")}},
+		"none":  {smtpclient.AuthNone, 0, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var count atomic.Int32
@@ -93,7 +93,7 @@ func TestLoginLines(t *testing.T) {
 				if got[i] != w {
 					t.Errorf("got %q, want %q", got[i], w)
 				}
-				if strings.HasPrefix(got[i], "AUTH") && len(got[i])+2 > maxCommandLine {
+				if strings.HasPrefix(got[i], "AUTH") && len(got[i])+2 > 512 {
 					t.Errorf("a command of %d octets", len(got[i])+2)
 				}
 			}
@@ -108,8 +108,8 @@ func TestTokenRefused(t *testing.T) {
 		mechanism string
 		ack       string
 	}{
-		"xoauth2":     {mechXOAUTH2, ""},
-		"oauthbearer": {mechOAuthBearer, "AQ=="},
+		"xoauth2":     {smtpclient.XOAUTH2, ""},
+		"oauthbearer": {smtpclient.OAuthBearer, "AQ=="},
 	} {
 		t.Run(name, func(t *testing.T) {
 			const words = "535 5.7.8 Username and Password not accepted"
@@ -177,7 +177,7 @@ func (consentError) Reply() string        { return "" }
 func TestTokenErrors(t *testing.T) {
 	p := newProvider(t)
 	k := &tokens{err: consentError{}}
-	u := start(t, oauthSettings(t, p, k, mechXOAUTH2))
+	u := start(t, oauthSettings(t, p, k, smtpclient.XOAUTH2))
 	if err := deliver(u, testAccount("a@a.test"), "x"); !errors.Is(err, relay.ReplyReauthRequired) {
 		t.Error(err)
 	}
@@ -206,13 +206,13 @@ func TestTLS(t *testing.T) {
 		name     string
 		ok       bool
 	}{
-		"starttls":              {mode: tlsStartTLS, offer: true, trust: true, ok: true},
-		"implicit":              {mode: tlsImplicit, implicit: true, offer: true, trust: true, ok: true},
-		"implicit, server name": {mode: tlsImplicit, implicit: true, offer: true, trust: true, name: "provider.test", ok: true},
-		"wrong name":            {mode: tlsStartTLS, offer: true, trust: true, name: "other.test"},
-		"untrusted":             {mode: tlsStartTLS, offer: true},
-		"not offered":           {mode: tlsStartTLS, trust: true},
-		"injected":              {mode: tlsStartTLS, offer: true, trust: true, inject: true},
+		"starttls":              {mode: smtpclient.StartTLS, offer: true, trust: true, ok: true},
+		"implicit":              {mode: smtpclient.ImplicitTLS, implicit: true, offer: true, trust: true, ok: true},
+		"implicit, server name": {mode: smtpclient.ImplicitTLS, implicit: true, offer: true, trust: true, name: "provider.test", ok: true},
+		"wrong name":            {mode: smtpclient.StartTLS, offer: true, trust: true, name: "other.test"},
+		"untrusted":             {mode: smtpclient.StartTLS, offer: true},
+		"not offered":           {mode: smtpclient.StartTLS, trust: true},
+		"injected":              {mode: smtpclient.StartTLS, offer: true, trust: true, inject: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newProvider(t, func(p *provider) {
@@ -233,7 +233,7 @@ func TestTLS(t *testing.T) {
 				tr.TLS = &UpstreamTLS{Mode: tc.mode, ServerName: tc.name}
 			})
 			if tc.trust {
-				s.tls.RootCAs = pool
+				s.TLS.RootCAs = pool
 			}
 			u := start(t, s)
 			err := deliver(u, testAccount("a@a.test"), "x")
@@ -246,7 +246,7 @@ func TestTLS(t *testing.T) {
 				}
 				return
 			}
-			if tc.mode == tlsStartTLS && p.count("EHLO") != 2 {
+			if tc.mode == smtpclient.StartTLS && p.count("EHLO") != 2 {
 				t.Error("no second EHLO")
 			}
 			if err := deliver(u, testAccount("a@a.test"), strings.Repeat("line\r\n", 100_000)); err != nil {
@@ -259,7 +259,7 @@ func TestTLS(t *testing.T) {
 			ac := u.peek("b@a.test")
 			ac.mu.Lock()
 			defer ac.mu.Unlock()
-			if !ac.idleHead.nc.(*tls.Conn).ConnectionState().DidResume {
+			if st, ok := ac.idleHead.TLS(); !ok || !st.DidResume {
 				t.Error("not resumed")
 			}
 		})
@@ -268,16 +268,16 @@ func TestTLS(t *testing.T) {
 
 func TestIdleDeathIsInvisible(t *testing.T) {
 	server, pool := testTLS(t)
-	for _, mode := range []string{tlsOff, tlsStartTLS} {
+	for _, mode := range []string{smtpclient.NoTLS, smtpclient.StartTLS} {
 		for _, goodbye := range []bool{false, true} {
 			p := newProvider(t, func(p *provider) {
-				if mode != tlsOff {
+				if mode != smtpclient.NoTLS {
 					p.tls = server
 				}
 			})
 			s := testSettings(t, p, func(tr *SMTPTransport) { tr.TLS.Mode = mode })
-			if s.tls != nil {
-				s.tls.RootCAs = pool
+			if s.TLS != nil {
+				s.TLS.RootCAs = pool
 			}
 			s.name += mode
 			u := start(t, s)
@@ -324,7 +324,7 @@ func TestSourceIPFailsClosed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer tx.Abort()
-	if got := tx.c.tcp.LocalAddr().String(); !strings.HasPrefix(got, "127.0.0.2:") {
+	if got := tx.c.LocalAddr().String(); !strings.HasPrefix(got, "127.0.0.2:") {
 		t.Error(got)
 	}
 }

@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
 )
 
 // TestAccountsShareTheMailbox sends from four accounts of one mailbox at once:
@@ -104,7 +105,7 @@ func TestVerifyTakesAPlace(t *testing.T) {
 	})
 	tr := &SMTPTransport{
 		Dial: p.ln.Addr().String(), Hostname: "gateway.test", MaxConnsPerAccount: 1,
-		TLS: &UpstreamTLS{Mode: tlsOff}, Auth: &UpstreamAuth{Mechanism: mechPlain}, logger: testSettings(t, p).logger,
+		TLS: &UpstreamTLS{Mode: smtpclient.NoTLS}, Auth: &UpstreamAuth{Mechanism: smtpclient.AuthPlain}, logger: testSettings(t, p).logger,
 	}
 	if err := tr.Bind("verify-place"); err != nil {
 		t.Fatal(err)

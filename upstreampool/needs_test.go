@@ -23,6 +23,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
 )
 
 // TestNeeds: what the message has decides, not what the client says of it.
@@ -90,14 +91,14 @@ func TestNeeds(t *testing.T) {
 // everywhere: no octet of them, beyond what fits by chance, is kept.
 func TestEcho(t *testing.T) {
 	token := "ya29.a0AfH6SMBx-Zz_9" + strings.Repeat("QwErTy123-_", 20)
-	blob := base64.StdEncoding.EncodeToString(xoauth2("a@a.test", token))
+	blob := base64.StdEncoding.EncodeToString([]byte(xoauth2(token)))
 	for name, text := range map[string]string{
 		"plain":       "cannot parse: user=a@a.test auth=Bearer " + token,
 		"base64":      "cannot parse " + base64.StdEncoding.EncodeToString([]byte(token)),
 		"shifted":     "cannot parse " + base64.StdEncoding.EncodeToString([]byte("ab"+token)),
 		"blob":        "cannot parse " + blob,
-		"oauthbearer": base64.StdEncoding.EncodeToString(oauthBearer("a@a.test", "h", "1", token)),
-		"URL":         base64.URLEncoding.EncodeToString(xoauth2("a@a.test", token)),
+		"oauthbearer": base64.StdEncoding.EncodeToString([]byte("n,a=a@a.test,\x01host=h\x01port=1\x01auth=Bearer " + token + "\x01\x01")),
+		"URL":         base64.URLEncoding.EncodeToString([]byte(xoauth2(token))),
 		"cut":         "cannot parse " + blob[20:90] + "...",
 		"lines":       "cannot parse " + token[:50] + "\r\n535 " + token[50:],
 	} {
@@ -112,7 +113,7 @@ func TestEcho(t *testing.T) {
 					}
 				})
 				k := &tokens{}
-				s := oauthSettings(t, p, k, mechXOAUTH2)
+				s := oauthSettings(t, p, k, smtpclient.XOAUTH2)
 				k.fixed = token
 				err := deliver(start(t, s), testAccount("a@a.test"), "x")
 				r, ok := errors.AsType[*relay.Reply](err)
@@ -120,9 +121,9 @@ func TestEcho(t *testing.T) {
 					t.Fatalf("outcome %v: want a refusal", err)
 				}
 				said := err.Error() + string(r.Append(nil))
-				for _, form := range secretForms(token) {
-					for i := 0; i+quoted <= len(form); i++ {
-						if strings.Contains(said, form[i:i+quoted]) {
+				for _, form := range echoForms(token) {
+					for i := 0; i+12 <= len(form); i++ {
+						if strings.Contains(said, form[i:i+12]) {
 							t.Fatalf("%q holds a piece of the token", said)
 						}
 					}
@@ -132,23 +133,18 @@ func TestEcho(t *testing.T) {
 	}
 }
 
-func TestRedactLeavesTheRest(t *testing.T) {
-	const text = "550 5.1.1 The email account that you tried to reach does not exist: https://support.google.com/mail/?p=NoSuchUser"
-	if got := redact(text, 4, "ya29.token-of-some-length", "app-pass-word"); got != text {
-		t.Errorf("%q became %q", text, got)
-	}
-	if got := redact("535 no AHUAaHVudGVyMg== here hunter2", 4, "hunter2"); strings.Contains(got, "aHVudGVyMg") || strings.Contains(got, "hunter2") || !strings.HasSuffix(strings.TrimSpace(got), "here "+redacted) {
-		t.Errorf("a short password: %q", got)
-	}
+func xoauth2(token string) string {
+	return "user=a@a.test\x01auth=Bearer " + token + "\x01\x01"
 }
 
-func FuzzRedact(f *testing.F) {
-	f.Add("535 auth=Bearer abcdefghijklmnop", "abcdefghijklmnop")
-	f.Add("", "abcd")
-	f.Fuzz(func(t *testing.T, text, secret string) {
-		got := redact(text, 4, secret)
-		if len(secret) >= 4 && hasWord(text, 4) && strings.Contains(got, secret) && !strings.Contains(redacted, secret[:4]) && !strings.Contains(secret, "[") && !strings.Contains(secret, "]") {
-			t.Errorf("%q holds %q", got, secret)
-		}
-	})
+// echoForms are the shapes in which a token can come back: as it is, and in
+// base64 at each of the three places within a blob.
+func echoForms(token string) []string {
+	forms := []string{token}
+	for skip := range 3 {
+		part := token[skip:]
+		part = part[:len(part)/3*3]
+		forms = append(forms, base64.StdEncoding.EncodeToString([]byte(part)), base64.URLEncoding.EncodeToString([]byte(part)))
+	}
+	return forms
 }

@@ -214,7 +214,7 @@ func (p *pool) retire(c *conn) {
 	case u.quits <- struct{}{}:
 		go func() {
 			defer u.closing.end()
-			c.quit(quitTimeout)
+			c.Quit(quitTimeout)
 			<-u.quits
 			p.closed(c)
 		}()
@@ -222,7 +222,7 @@ func (p *pool) retire(c *conn) {
 		// Too many wait for their 221: this one goes without.
 		go func() {
 			defer u.closing.end()
-			c.abandon()
+			c.Abandon()
 			p.closed(c)
 		}()
 	}
@@ -230,7 +230,7 @@ func (p *pool) retire(c *conn) {
 
 // discard closes a connection that is broken or in doubt.
 func (p *pool) discard(c *conn) {
-	c.abandon()
+	c.Abandon()
 	p.closed(c)
 }
 

@@ -16,15 +16,14 @@ package upstreampool
 
 import (
 	"context"
-	"errors"
 	"io"
-	"strconv"
 	"time"
 
 	"github.com/emersion/go-smtp"
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
 )
 
 // send carries a message with one recipient. Where the provider has PIPELINING
@@ -33,24 +32,21 @@ import (
 //
 // The body is read before a connection is taken: a slow client occupies none.
 func (u *upstream) send(ctx context.Context, a *accounts.Account, from string, opts *smtp.MailOptions, to relay.Recipient, body io.Reader) (relay.Reply, relay.Info, error) {
-	buf, eof, err := readBody(body)
-	defer func() { buf.free() }()
+	buf, eof, err := smtpclient.ReadBody(body)
+	defer func() { buf.Free() }()
 	if err != nil {
-		return relay.Reply{}, relay.Info{Upstream: u.name}, &bodyError{err}
+		return relay.Reply{}, relay.Info{Upstream: u.name}, &smtpclient.BodyError{Err: err}
 	}
-	t := &transaction{up: u, acct: a, from: from}
-	if opts != nil {
-		t.opts = *opts
-	}
+	t := newTransaction(u, a, from, opts)
 	if err := t.reserve(ctx, eof); err != nil {
 		return relay.Reply{}, t.info, err
 	}
 	defer t.Abort()
-	if n := t.needs(); n != nil {
-		if reply := n.scan(buf.body()); reply != nil {
+	if n := t.c.Needs(&t.env); n != nil {
+		if reply := n.Scan(buf.Bytes()); reply != nil {
 			return relay.Reply{}, t.info, reply
 		}
-		body = n.reader(body)
+		body = n.Reader(body)
 	}
 	if reply := t.checkRcpt(ctx, &to); reply != nil {
 		return relay.Reply{}, t.info, reply
@@ -59,7 +55,7 @@ func (u *upstream) send(ctx context.Context, a *accounts.Account, from string, o
 	defer func() { t.info.Data = time.Since(start) }()
 
 	out, ok := t.single(ctx, &to, buf, eof)
-	if ok && t.stale && out.untouched {
+	if ok && t.stale && out.Untouched {
 		if reply := t.replace(ctx); reply != nil {
 			t.fatal = reply
 			t.finish(false)
@@ -67,7 +63,7 @@ func (u *upstream) send(ctx context.Context, a *accounts.Account, from string, o
 		}
 		out, ok = t.single(ctx, &to, buf, eof)
 	}
-	if ok && out.unknownBDAT {
+	if ok && out.UnknownBDAT {
 		t.taken = append(t.taken, to)
 		out = t.withoutBDAT(ctx, out, buf, eof, body)
 	}
@@ -77,7 +73,7 @@ func (u *upstream) send(ctx context.Context, a *accounts.Account, from string, o
 	}
 
 	// Two flights. The recipient's slot is taken already.
-	rcpts, errs := [1]relay.Recipient{to}, [1]error{errPending}
+	rcpts, errs := [1]relay.Recipient{to}, [1]error{smtpclient.ErrPending}
 	t.flight(ctx, rcpts[:], errs[:])
 	switch {
 	case errs[0] != nil:
@@ -90,111 +86,14 @@ func (u *upstream) send(ctx context.Context, a *accounts.Account, from string, o
 }
 
 // single sends everything in one flight, if that is possible.
-func (t *transaction) single(ctx context.Context, to *relay.Recipient, buf *bodyBuffer, eof bool) (outcome, bool) {
-	c := t.c
-	if !eof || !c.caps.pipelining || !c.caps.chunking || !c.s.bdat {
-		return outcome{}, false
-	}
-	b := c.wbuf[:0]
-	reset := c.needReset
-	if reset {
-		b = append(b, "RSET\r\n"...)
-	}
-	b = appendMail(b, &c.caps, t.from, &t.opts)
-	b = appendRcpt(b, &c.caps, to.To, &to.Opts)
-	b = append(b, "BDAT "...)
-	b = strconv.AppendInt(b, int64(buf.n), 10)
-	b = append(b, " LAST\r\n"...)
-	c.keep(b)
-	if len(b) > headRoom {
-		return outcome{}, false
-	}
-	t.mailed = true
-	if err := c.armContext(ctx, c.s.dataTimeout); err != nil {
-		return lost(false), true
-	}
-	if !c.silent() {
-		out := c.unasked()
-		out.untouched = true
-		return out, true
-	}
-	if err := c.write(buf.with(b)); err != nil {
-		// A part of the flight never reached the system, so the chunk can't be
-		// complete at the provider: nothing can have been accepted.
-		out := c.lastWords()
-		out.untouched = out.reply == nil || out.reply.Code == 421
-		return out, true
-	}
-	return t.readSingle(reset), true
-}
-
-// readSingle reads the replies to MAIL, RCPT and BDAT. The provider had all of
-// the message before the first of them, so a connection that ends without a
-// word leaves it in doubt: sending again could deliver twice.
-func (t *transaction) readSingle(reset bool) outcome {
-	c := t.c
-	if reset {
-		if err := c.expectReset(); err != nil {
-			return c.outOf(err, 3)
-		}
-	}
-	if err := t.readMail(); err != nil {
-		return c.outOf(err, 2)
-	}
-	var rcpt error
-	if err := t.readRcpt(&rcpt, 1); err != nil {
-		if !c.s.learnt.pipelining.Load() {
-			c.s.learnt.noPipelining.Store(true)
-		}
-		return c.outOf(err, 1)
-	}
-	c.s.learnt.pipelining.Store(true)
-	if rcpt == nil {
+func (t *transaction) single(ctx context.Context, to *relay.Recipient, buf *smtpclient.Body, eof bool) (smtpclient.Outcome, bool) {
+	out, ok := t.c.Single(ctx, &t.env, to, buf, eof)
+	t.mailed = t.mailed || ok
+	if out.Accepted {
 		t.accepted = 1
-		out := c.finalReply()
-		out.check(!c.s.learnt.bdat.Load(), &c.s.learnt.bdat)
-		return out
 	}
-	// The envelope was refused, so its reply is the answer, and the chunk's
-	// reply says only that it has been consumed (RFC 3030 section 2).
-	refusal := rcpt.(*relay.Reply) //nolint:errorlint,forcetypeassert // readRcpt puts nothing else there
-	out := outcome{reply: refusal}
-	code, err := c.replies.Read()
-	if err == nil && code >= 400 && code != 421 {
-		// A provider that took the chunk for commands would have more to say:
-		// the socket is asked before the next message.
-		c.suspect = true
-		c.needReset = true
-		out.sound = true
+	if ok && t.env.Refused != nil {
+		t.learn(t.env.Refused)
 	}
-	return out
-}
-
-// outOf is the outcome of a flight whose replies ended early, when due were
-// outstanding.
-func (c *conn) outOf(err error, due int) outcome {
-	fe, ok := errors.AsType[*flightError](err)
-	if ok && fe.forgot {
-		// Only if the chunk was refused too is it certain that nothing was
-		// accepted.
-		var code int
-		for ; due > 0; due-- {
-			var err error
-			if code, err = c.replies.Read(); err != nil {
-				return outcome{err: relay.ReplyDeliveryUnknown}
-			}
-		}
-		if code < 400 || c.doubtful() {
-			return outcome{err: relay.ReplyDeliveryUnknown}
-		}
-		return outcome{reply: fe.reply, untouched: true}
-	}
-	if !ok || fe.code != 421 {
-		return outcome{err: relay.ReplyDeliveryUnknown}
-	}
-	if fe.reply == nil { // to RSET
-		return outcome{err: relay.ReplyUpstreamLost, untouched: true}
-	}
-	// The goodbye in the place of the reply to MAIL: the message was refused.
-	return outcome{reply: fe.reply, untouched: fe.replies == 0}
+	return out, ok
 }

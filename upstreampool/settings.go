@@ -21,9 +21,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net"
-	"net/http"
 	"net/netip"
-	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -35,20 +33,11 @@ import (
 	"github.com/caddymail/mailgateway/accounts"
 	oauthgrant "github.com/caddymail/mailgateway/grant"
 	"github.com/caddymail/mailgateway/limits"
+	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
 )
 
-// Values of the options that are words.
+// Values of `framing`.
 const (
-	tlsStartTLS = "starttls"
-	tlsImplicit = "implicit"
-	tlsOff      = "off"
-
-	mechXOAUTH2     = "xoauth2"
-	mechOAuthBearer = "oauthbearer"
-	mechPlain       = "plain"
-	mechLogin       = "login"
-	mechNone        = "none"
-
 	framingAuto = "auto"
 	framingData = "data"
 )
@@ -62,16 +51,8 @@ type settings struct {
 	name     string
 	identity string // connections of another identity are never lent
 
-	host, port string
-	tlsMode    string
-	tls        *tls.Config
-	mechanism  string
-	provider   string
-	force      bool
-	hostname   string
-	named      bool // hostname is the operator's, not the system's
-	sourceIP   netip.Addr
-	proxy      func(*http.Request) (*url.URL, error)
+	smtpclient.Config
+	provider string
 
 	maxConns           int64
 	maxConnsPerAccount int
@@ -80,15 +61,9 @@ type settings struct {
 	idleTimeout        time.Duration
 	maxAge             time.Duration
 	maxWait            time.Duration
-	dialTimeout        time.Duration
-	greetingTimeout    time.Duration
-	commandTimeout     time.Duration
-	dataTimeout        time.Duration
-	bdat               bool
 
 	rate, messages, recipients accounts.Rate
 
-	learnt  *learnt
 	tokens  TokenSource
 	storage certmagic.Storage
 	logger  *zap.Logger
@@ -103,14 +78,7 @@ func (s *settings) limits() limits.Config {
 	}
 }
 
-func (s *settings) address() string { return net.JoinHostPort(s.host, s.port) }
-
-// oauth tells whether logging in takes an access token.
-func (s *settings) oauth() bool {
-	return s.mechanism == mechXOAUTH2 || s.mechanism == mechOAuthBearer
-}
-
-// settings resolves the configuration of the upstream called name.
+// resolve makes settings of the configuration of the upstream called name.
 func (t *SMTPTransport) resolve(name string) (*settings, error) {
 	fail := func(field, format string, args ...any) error {
 		return fmt.Errorf("upstream '%s': %s: %s", name, field, fmt.Sprintf(format, args...))
@@ -127,7 +95,6 @@ func (t *SMTPTransport) resolve(name string) (*settings, error) {
 	}
 	s := &settings{
 		name:               name,
-		learnt:             new(learnt),
 		maxConns:           10000,
 		maxConnsPerAccount: cmp.Or(p.maxConns, 10),
 		maxMessages:        100,
@@ -135,12 +102,15 @@ func (t *SMTPTransport) resolve(name string) (*settings, error) {
 		idleTimeout:        cmp.Or(p.idleTimeout, 55*time.Second),
 		maxAge:             cmp.Or(p.maxAge, 10*time.Minute),
 		maxWait:            20 * time.Second,
-		dialTimeout:        15 * time.Second,
-		commandTimeout:     time.Minute,
-		dataTimeout:        5 * time.Minute,
 		rate:               p.rate,
 		messages:           p.messages,
 		recipients:         p.recipients,
+		Config: smtpclient.Config{
+			DialTimeout:    15 * time.Second,
+			CommandTimeout: time.Minute,
+			DataTimeout:    5 * time.Minute,
+			Learned:        new(smtpclient.Learned),
+		},
 	}
 
 	dial := cmp.Or(t.Dial, p.dial)
@@ -151,7 +121,7 @@ func (t *SMTPTransport) resolve(name string) (*settings, error) {
 	if err != nil || host == "" || port == "" || badName(host) || badName(port) {
 		return nil, fail("dial", "malformed address '%s': want host:port", dial)
 	}
-	s.host, s.port = host, port
+	s.Host, s.Port = host, port
 
 	if err := t.resolveTLS(s, p, fail); err != nil {
 		return nil, err
@@ -160,25 +130,25 @@ func (t *SMTPTransport) resolve(name string) (*settings, error) {
 		return nil, err
 	}
 
-	if s.hostname = t.Hostname; s.hostname != "" {
-		s.named = true
+	if s.Hostname = t.Hostname; s.Hostname != "" {
+		s.Named = true
 	} else {
-		if s.hostname, err = os.Hostname(); err != nil || s.hostname == "" || badName(s.hostname) {
-			s.hostname = "localhost"
+		if s.Hostname, err = os.Hostname(); err != nil || s.Hostname == "" || badName(s.Hostname) {
+			s.Hostname = "localhost"
 		}
 	}
-	if badName(s.hostname) {
-		return nil, fail("hostname", "malformed name '%s'", s.hostname)
+	if badName(s.Hostname) {
+		return nil, fail("hostname", "malformed name '%s'", s.Hostname)
 	}
 	if t.SourceIP != "" {
-		if s.sourceIP, err = netip.ParseAddr(t.SourceIP); err != nil {
+		if s.SourceIP, err = netip.ParseAddr(t.SourceIP); err != nil {
 			return nil, fail("source_ip", "malformed address '%s'", t.SourceIP)
 		}
 	}
 
 	switch t.Framing {
 	case "", framingAuto:
-		s.bdat = true
+		s.BDAT = true
 	case framingData:
 	default:
 		return nil, fail("framing", "unrecognized value '%s': want auto or data", t.Framing)
@@ -209,9 +179,9 @@ func (t *SMTPTransport) resolve(name string) (*settings, error) {
 		{"idle_timeout", t.IdleTimeout, &s.idleTimeout},
 		{"max_age", t.MaxAge, &s.maxAge},
 		{"max_wait", t.MaxWait, &s.maxWait},
-		{"dial_timeout", t.DialTimeout, &s.dialTimeout},
-		{"command_timeout", t.CommandTimeout, &s.commandTimeout},
-		{"data_timeout", t.DataTimeout, &s.dataTimeout},
+		{"dial_timeout", t.DialTimeout, &s.DialTimeout},
+		{"command_timeout", t.CommandTimeout, &s.CommandTimeout},
+		{"data_timeout", t.DataTimeout, &s.DataTimeout},
 	} {
 		if d.value < 0 {
 			return nil, fail(d.field, "must not be negative")
@@ -234,54 +204,54 @@ func (t *SMTPTransport) resolve(name string) (*settings, error) {
 	}
 	// A provider may be slow to greet on purpose (RFC 5321 section 4.5.3.2.1
 	// asks for five minutes of patience).
-	s.greetingTimeout = max(s.dialTimeout, time.Minute)
+	s.GreetingTimeout = max(s.DialTimeout, time.Minute)
 	s.identity = t.identity(s)
 	return s, nil
 }
 
 func (t *SMTPTransport) resolveTLS(s *settings, p preset, fail func(string, string, ...any) error) error {
-	s.tlsMode = cmp.Or(p.tls, tlsStartTLS)
+	s.TLSMode = cmp.Or(p.tls, smtpclient.StartTLS)
 	var serverName string
 	if t.TLS != nil {
-		s.tlsMode = cmp.Or(t.TLS.Mode, s.tlsMode)
+		s.TLSMode = cmp.Or(t.TLS.Mode, s.TLSMode)
 		serverName = t.TLS.ServerName
 	}
-	switch s.tlsMode {
-	case tlsStartTLS, tlsImplicit:
-		s.tls = &tls.Config{
+	switch s.TLSMode {
+	case smtpclient.StartTLS, smtpclient.ImplicitTLS:
+		s.TLS = &tls.Config{
 			MinVersion: tls.VersionTLS12,
-			ServerName: cmp.Or(serverName, s.host),
+			ServerName: cmp.Or(serverName, s.Host),
 			RootCAs:    t.roots,
 			// A body of one TLS record is one system call; the ramp of
 			// small records would split it.
 			DynamicRecordSizingDisabled: true,
 			ClientSessionCache:          tls.NewLRUClientSessionCache(64),
 		}
-	case tlsOff:
+	case smtpclient.NoTLS:
 	default:
-		return fail("tls.mode", "unrecognized value '%s': want starttls, implicit or off", s.tlsMode)
+		return fail("tls.mode", "unrecognized value '%s': want starttls, implicit or off", s.TLSMode)
 	}
 	return nil
 }
 
 func (t *SMTPTransport) resolveAuth(s *settings, p preset, fail func(string, string, ...any) error) error {
-	s.mechanism, s.provider = p.mechanism, p.provider
+	s.Mechanism, s.provider = p.mechanism, p.provider
 	if t.Auth != nil {
-		s.mechanism = cmp.Or(strings.ToLower(t.Auth.Mechanism), s.mechanism)
+		s.Mechanism = cmp.Or(strings.ToLower(t.Auth.Mechanism), s.Mechanism)
 		s.provider = cmp.Or(t.Auth.Provider, s.provider)
-		s.force = t.Auth.Force
+		s.Force = t.Auth.Force
 	}
-	switch s.mechanism {
+	switch s.Mechanism {
 	case "":
 		return fail("auth.mechanism", "missing: an upstream without a preset needs xoauth2, oauthbearer, plain, login or none")
-	case mechXOAUTH2, mechOAuthBearer:
+	case smtpclient.XOAUTH2, smtpclient.OAuthBearer:
 		if s.provider == "" {
-			return fail("auth.provider", "missing: mechanism %s needs an OAuth provider", s.mechanism)
+			return fail("auth.provider", "missing: mechanism %s needs an OAuth provider", s.Mechanism)
 		}
-	case mechPlain, mechLogin, mechNone:
+	case smtpclient.AuthPlain, smtpclient.AuthLogin, smtpclient.AuthNone:
 		s.provider = ""
 	default:
-		return fail("auth.mechanism", "unrecognized value '%s': want xoauth2, oauthbearer, plain, login or none", s.mechanism)
+		return fail("auth.mechanism", "unrecognized value '%s': want xoauth2, oauthbearer, plain, login or none", s.Mechanism)
 	}
 	return nil
 }
@@ -291,14 +261,14 @@ func (t *SMTPTransport) resolveAuth(s *settings, p preset, fail func(string, str
 func (t *SMTPTransport) identity(s *settings) string {
 	h := sha256.New()
 	for _, part := range []string{
-		s.name, s.address(), s.tlsMode, s.mechanism, s.provider, s.hostname,
-		s.sourceIP.String(), string(t.proxyRaw), string(t.caRaw),
-		fmt.Sprint(s.force),
+		s.name, s.Address(), s.TLSMode, s.Mechanism, s.provider, s.Hostname,
+		s.SourceIP.String(), string(t.proxyRaw), string(t.caRaw),
+		fmt.Sprint(s.Force),
 	} {
 		fmt.Fprintf(h, "%d:%s", len(part), part)
 	}
-	if s.tls != nil {
-		h.Write([]byte(s.tls.ServerName))
+	if s.TLS != nil {
+		h.Write([]byte(s.TLS.ServerName))
 	}
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }

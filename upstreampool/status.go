@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/limits"
 	"github.com/caddymail/mailgateway/relay"
 )
 
@@ -90,8 +91,8 @@ func (a *App) Drain(upstream string) error {
 func (t *SMTPTransport) Status() UpstreamStatus {
 	s := t.bound
 	st := UpstreamStatus{
-		Name: t.name, Transport: "smtp", Dial: s.address(), TLS: s.tlsMode,
-		Mechanism: s.mechanism, Provider: s.provider, MaxConns: s.maxConns,
+		Name: t.name, Transport: "smtp", Dial: s.Address(), TLS: s.TLSMode,
+		Mechanism: s.Mechanism, Provider: s.provider, MaxConns: s.maxConns,
 	}
 	u := t.live()
 	if u == nil {
@@ -161,6 +162,15 @@ func (t *SMTPTransport) live() *upstream {
 	default:
 		return nil
 	}
+}
+
+// Limiter returns what counts the upstream's mailboxes, for upstreams that send
+// from the same ones; nil before Attach.
+func (t *SMTPTransport) Limiter() limits.Limiter {
+	if u := t.live(); u != nil {
+		return u.limits
+	}
+	return nil
 }
 
 // drain keeps every connection that is open now from being lent again.

@@ -27,6 +27,7 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
 )
 
 func init() {
@@ -108,18 +109,18 @@ func (t *SMTPTransport) Bind(name string) error {
 	if err != nil {
 		return err
 	}
-	if s.oauth() && (t.tokens == nil || !t.tokens.HasProvider(s.provider)) {
+	if s.OAuth() && (t.tokens == nil || !t.tokens.HasProvider(s.provider)) {
 		return fmt.Errorf("upstream '%s': auth.provider: OAuth provider '%s' is not configured in oauth_tokens", name, s.provider)
 	}
-	s.tokens, s.storage, s.proxy, s.logger = t.tokens, t.storage, t.proxy, t.logger
+	s.tokens, s.storage, s.Proxy, s.logger = t.tokens, t.storage, t.proxy, t.logger
 	t.name, t.bound, t.started = name, s, make(chan struct{})
 	return nil
 }
 
 // IntroduceAs implements relay.Introducer. Providers refuse a short name.
 func (t *SMTPTransport) IntroduceAs(hostname string) {
-	if s := t.bound; !s.named && qualified(hostname) && !badName(hostname) {
-		s.hostname = hostname
+	if s := t.bound; !s.Named && smtpclient.Qualified(hostname) && !badName(hostname) {
+		s.Hostname = hostname
 		s.identity = t.identity(s)
 	}
 }

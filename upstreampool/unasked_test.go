@@ -15,19 +15,17 @@
 package upstreampool
 
 import (
-	"bufio"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
 )
 
 // TestUnaskedReply has the provider say one reply too many at every place of a
@@ -75,8 +73,8 @@ func newTLSProvider(t testing.TB, encrypted bool, mod ...func(*provider)) (*prov
 	}
 	conf, pool := testTLS(t)
 	p := newProvider(t, append(mod, func(p *provider) { p.tls = conf })...)
-	s := testSettings(t, p, func(tr *SMTPTransport) { tr.TLS = &UpstreamTLS{Mode: tlsStartTLS} })
-	s.tls.RootCAs = pool
+	s := testSettings(t, p, func(tr *SMTPTransport) { tr.TLS = &UpstreamTLS{Mode: smtpclient.StartTLS} })
+	s.TLS.RootCAs = pool
 	return p, s
 }
 
@@ -233,78 +231,5 @@ func TestGoodbyeAfterReply(t *testing.T) {
 		if n := p.dialed(); n != 3 {
 			t.Errorf("encrypted=%v: %d connections, want 3", encrypted, n)
 		}
-	}
-}
-
-// TestTicketsAreNoReply has the server's session tickets come before EHLO: TLS
-// speaks for itself there, and no reply was sent.
-func TestTicketsAreNoReply(t *testing.T) {
-	_, s := newTLSProvider(t, true)
-	server, _ := testTLS(t)
-	// Go's server sends its tickets behind the client's Finished, as OpenSSL's
-	// does always, if that could hold a certificate.
-	server.ClientAuth = tls.RequestClientCert
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	tcp, err := net.Dial("tcp", ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	nc, err := ln.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	peer := tls.Server(nc, server)
-	ticketed := make(chan error, 1)
-	go func() { ticketed <- peer.Handshake() }() // writes the tickets at its end
-	conf := *s
-	conf.tls = &tls.Config{InsecureSkipVerify: true, ClientSessionCache: tls.NewLRUClientSessionCache(1)} //nolint:gosec // whose certificate it is matters not
-	c := &conn{s: &conf, tcp: tcp, nc: tcp}
-	defer c.abandon()
-	c.ready.init(tcp)
-	c.br = bufio.NewReader((*patient)(c))
-	c.replies = relay.NewReplyReader(c.br)
-	if err := c.handshake(t.Context(), nil); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-ticketed; err != nil {
-		t.Fatal(err)
-	}
-	if !c.ready.known() || c.ready.quiet() {
-		t.Fatal("no ticket has come")
-	}
-	if !c.silent() {
-		t.Error("a ticket was taken for a reply")
-	}
-	// A reply behind it is one.
-	if _, err := io.WriteString(peer, "250 2.0.0 stray\r\n"); err != nil {
-		t.Fatal(err)
-	}
-	if c.silent() {
-		t.Error("a reply was not seen")
-	}
-}
-
-// BenchmarkSilent is what a flight pays for its look at the socket.
-func BenchmarkSilent(b *testing.B) {
-	for _, encrypted := range []bool{false, true} {
-		b.Run(fmt.Sprintf("tls=%v", encrypted), func(b *testing.B) {
-			_, s := newTLSProvider(b, encrypted)
-			c, derr := connect(context.Background(), s, credentials{}, nil)
-			if derr != nil {
-				b.Fatal(derr)
-			}
-			b.ReportAllocs()
-			for b.Loop() {
-				if !c.silent() {
-					b.Fatal("not silent")
-				}
-			}
-			c.abandon()
-		})
 	}
 }

@@ -28,6 +28,7 @@ import (
 	"github.com/caddymail/mailgateway/internal/generation"
 	"github.com/caddymail/mailgateway/limits"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
 )
 
 const (
@@ -74,7 +75,7 @@ type upstream struct {
 	limits  limits.Limiter // since the first generation
 
 	// connect opens a connection: dial, but for tests.
-	connect func(context.Context, *settings, *account, credentials) (*conn, *dialError)
+	connect func(context.Context, *settings, *account, credentials) (*conn, *smtpclient.Error)
 }
 
 // shard holds a part of the mailboxes' pools. Its lock covers the map alone.
@@ -113,8 +114,8 @@ func newUpstream(name string) *upstream {
 
 func (u *upstream) attach(s *settings) {
 	u.gens.Attach(s, func(first bool) {
-		if prev := u.current.Load(); prev != nil && prev.identity == s.identity && prev.tls != nil {
-			s.tls.ClientSessionCache = prev.tls.ClientSessionCache
+		if prev := u.current.Load(); prev != nil && prev.identity == s.identity && prev.TLS != nil {
+			s.TLS.ClientSessionCache = prev.TLS.ClientSessionCache
 		}
 		if first {
 			end := make(chan struct{})

@@ -16,7 +16,6 @@ package upstreampool
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -25,12 +24,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/emersion/go-smtp"
 	"golang.org/x/oauth2"
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/internal/breaker"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
 )
 
 // VerifyStep is relay.VerifyStep.
@@ -51,35 +50,24 @@ func (a *App) Verify(ctx context.Context, acct *accounts.Account, from string, s
 	return v.Verify(ctx, acct, from, step)
 }
 
-// tracer reports steps. A nil tracer reports nothing.
+// tracer reports steps with the time that each took.
 type tracer struct {
 	step  func(VerifyStep)
 	begin time.Time
 }
 
 func (t *tracer) done(name, said string, err error) {
-	if t == nil {
-		return
-	}
 	now := time.Now()
 	s := VerifyStep{Name: name, Took: now.Sub(t.begin), Said: said}
 	if err != nil {
 		s.Error = err.Error()
 	}
-	if c, ok := errors.AsType[*challengeError](err); ok {
-		s.Challenge = c.challenge
+	if c, ok := errors.AsType[*smtpclient.ChallengeError](err); ok {
+		s.Challenge = c.Challenge
 	}
 	t.begin = now
 	t.step(s)
 }
-
-// challengeError is a refused login with the challenge that explained it.
-type challengeError struct {
-	error
-	challenge string
-}
-
-func (e *challengeError) Unwrap() error { return e.error }
 
 // Verify implements relay.Verifier. It takes one of the account's connections.
 func (t *SMTPTransport) Verify(ctx context.Context, a *accounts.Account, from string, step func(VerifyStep)) error {
@@ -100,22 +88,22 @@ func (t *SMTPTransport) Verify(ctx context.Context, a *accounts.Account, from st
 	id := ac.credentials()
 
 	tr := &tracer{step: step, begin: time.Now()}
-	if s.proxy == nil {
+	if s.Proxy == nil {
 		if err := resolveHost(ctx, s, tr); err != nil {
 			return err
 		}
 	}
 	var token *oauth2.Token
-	c, derr := connect(ctx, s, id, tr)
+	c, derr := smtpclient.Dial(ctx, &s.Config, id.sourceIP, tr.done)
 	if derr != nil {
 		return derr
 	}
-	defer c.abandon()
-	if s.oauth() {
+	defer c.Abandon()
+	if s.OAuth() {
 		// A token that is in memory says nothing of the client secret that
 		// the next refresh needs.
 		if token, derr = fetchToken(ctx, s, id, s.tokens.Fresh); derr != nil {
-			tr.done("token", "", derr.err)
+			tr.done("token", "", derr.Err)
 			return derr
 		}
 		said := "no expiry given"
@@ -124,28 +112,28 @@ func (t *SMTPTransport) Verify(ctx context.Context, a *accounts.Account, from st
 		}
 		tr.done("token", said, nil)
 	}
-	if derr = c.login(s, id, token); derr != nil {
-		if derr.class == failLogin && token != nil {
+	if derr = c.Login(id.login(token)); derr != nil {
+		if derr.Class == smtpclient.FailLogin && token != nil {
 			s.tokens.Reject(id.grant(s.provider), token)
 		}
-		tr.done("auth", "", derr.err)
+		tr.done("auth", "", derr.Err)
 		return derr
 	}
 	said := ""
-	if s.mechanism != mechNone {
-		said = c.said().Error()
+	if s.Mechanism != smtpclient.AuthNone {
+		said = c.Said().Error()
 	}
 	tr.done("auth", said, nil)
 	u.breaker.Done(clock(), breaker.Up, false)
 	ac.welcomed()
 	if from != "" {
-		if err := c.tryMail(from); err != nil {
+		if err := c.TryMail(from); err != nil {
 			tr.done("mail", "", err)
 			return err
 		}
-		tr.done("mail", c.said().Error(), nil)
+		tr.done("mail", c.Said().Error(), nil)
 	}
-	c.quit(quitTimeout)
+	c.Quit(quitTimeout)
 	tr.done("quit", "", nil)
 	return nil
 }
@@ -156,35 +144,6 @@ func (p *pool) welcomed() {
 	defer p.mu.Unlock()
 	p.adapt.dialed(clock())
 	p.dispatch(clock())
-}
-
-// tryMail says MAIL and takes it back with RSET.
-func (c *conn) tryMail(from string) error {
-	var opts smtp.MailOptions
-	if from == "<>" {
-		from = ""
-	}
-	for i := range len(from) {
-		opts.UTF8 = opts.UTF8 || from[i] >= 0x80
-	}
-	if reply := checkMail(&c.caps, from, &opts); reply != nil {
-		return reply
-	}
-	if err := c.arm(c.s.commandTimeout); err != nil {
-		return err
-	}
-	code, err := c.command(appendMail(nil, &c.caps, from, &opts))
-	if err != nil {
-		return err
-	}
-	reply := c.said()
-	if code >= 300 {
-		return reply
-	}
-	if err := c.write([]byte("RSET\r\n")); err != nil {
-		return err
-	}
-	return nil // QUIT follows; its reply and this one's are nobody's concern
 }
 
 // place takes a place in the mailbox's and the upstream's connections, like a
@@ -221,33 +180,18 @@ func (p *pool) leave() {
 }
 
 func resolveHost(ctx context.Context, s *settings, tr *tracer) error {
-	if _, err := netip.ParseAddr(s.host); err == nil {
+	if _, err := netip.ParseAddr(s.Host); err == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.dialTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.DialTimeout)
 	defer cancel()
-	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", s.host)
+	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", s.Host)
 	var list []string
 	for _, a := range addrs {
 		list = append(list, a.Unmap().String())
 	}
 	tr.done("dns", strings.Join(list, ", "), err)
 	return err
-}
-
-// describeTLS says what was agreed on.
-func (c *conn) describeTLS() string {
-	tc, ok := c.nc.(*tls.Conn)
-	if !ok {
-		return ""
-	}
-	st := tc.ConnectionState()
-	said := tls.VersionName(st.Version) + ", " + tls.CipherSuiteName(st.CipherSuite)
-	if len(st.PeerCertificates) > 0 {
-		cert := st.PeerCertificates[0]
-		said += ", certificate of " + cert.Subject.CommonName + " until " + cert.NotAfter.UTC().Format(time.DateOnly)
-	}
-	return said
 }
 
 // Interface guard

@@ -28,7 +28,7 @@ const warmPause = 30 * time.Second
 // called at each login and costs nothing where connections are open already.
 func (u *upstream) warm(a *accounts.Account) {
 	s := u.current.Load()
-	if s == nil || !s.oauth() {
+	if s == nil || !s.OAuth() {
 		return
 	}
 	ac := u.account(a, s)

@@ -337,6 +337,7 @@ func TestOpenAPIAnswers(t *testing.T) {
 	check("DELETE", "/smtp/bans", "/smtp/bans", "", 400)
 	check("DELETE", "/smtp/bans", "/smtp/bans?network=192.0.2.7", "", 200)
 	trySpool(t, g, check)
+	tryInvitations(t, g, name, check)
 	check("GET", "/oauth_tokens", "/oauth_tokens?limit=1", "", 200)
 	check("DELETE", one, path, "", 204)
 	check("GET", "/smtp/openapi.json", "/smtp/openapi.json", "", 200)
@@ -417,4 +418,24 @@ func trySpool(t *testing.T, g *gatewaytest.Gateway, check func(method, pattern, 
 	check("POST", one+"/retry", "/smtp/spool/none/retry", "", 404)
 	check("DELETE", one, path, "", 204)
 	check("GET", one, path, "", 404)
+}
+
+// tryInvitations tries the routes of invitations, with and without pages that they
+// lead to.
+func tryInvitations(t *testing.T, g *gatewaytest.Gateway, account string, check func(method, pattern, path, body string, status int, header ...string) map[string]any) {
+	t.Helper()
+	const all, one = "/smtp/invitations", "/smtp/invitations/{id}"
+	request := `{"account": "` + account + `"}`
+	check("GET", all, all, "", 409)
+	check("POST", all, all, request, 409)
+	check("DELETE", one, all+"/none", "", 409)
+	site := "http://" + gatewaytest.FreeAddress(t)
+	g.Load(t, "}\n"+site+" {\nbind 127.0.0.1\nsmtp_connect {\nurl "+site+"/connect\nunidentified\n}\n")
+	m := check("POST", all, all, request, 201)
+	check("POST", all, all, `{"account": "`+account+`", "expires": "x"}`, 400)
+	check("POST", all, all, `{"account": "none@example.com"}`, 404)
+	check("GET", all, all+"?state=open&limit=1", "", 200)
+	check("GET", all, all+"?state=lost", "", 400)
+	check("DELETE", one, fmt.Sprintf("%s/%s", all, m["id"]), "", 204)
+	check("DELETE", one, fmt.Sprintf("%s/%s", all, m["id"]), "", 404)
 }

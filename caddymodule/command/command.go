@@ -59,6 +59,7 @@ func Setup(cmd *cobra.Command) {
 	cmd.AddCommand(
 		accountCommand(),
 		loginCommand(),
+		inviteCommand(),
 		testCommand(),
 		sessionCommand(),
 		banCommand(),

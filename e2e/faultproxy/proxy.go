@@ -12,9 +12,10 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-// Package faultproxy is a TCP proxy for SMTP without TLS that breaks the
-// sessions that it carries, at any octet: between the gateway and a provider it
-// is the network, and the middlebox, on a bad day.
+// Package faultproxy is a TCP proxy for SMTP that breaks the sessions that it
+// carries, at any octet: between the gateway and a provider it is the network,
+// and the middlebox, on a bad day. It can end TLS on both sides; what is to
+// happen to the ciphertext is for a second proxy in front of it.
 //
 // It reads along only to know when the client is owed nothing. A reply too many
 // comes at such a pause: amid a flight SMTP gives a client no means to tell it
@@ -22,6 +23,7 @@
 package faultproxy
 
 import (
+	"crypto/tls"
 	"errors"
 	"math/rand/v2"
 	"net"
@@ -42,12 +44,13 @@ const (
 	Merge                 // replies are held and come in one segment
 	Double                // a reply comes twice, in one segment
 	Stray                 // a good reply that nothing asked for, at a pause
+	Part                  // the same, of which the second half comes late
 	kinds
 )
 
 // String names the kind.
 func (k Kind) String() string {
-	return [...]string{"reset", "stall", "delay", "half-close", "split", "merge", "double", "stray"}[k]
+	return [...]string{"reset", "stall", "delay", "half-close", "split", "merge", "double", "stray", "part"}[k]
 }
 
 // Kinds are all kinds.
@@ -70,6 +73,9 @@ type Config struct {
 	Mean int
 	// Kinds are the faults to choose from. Default: all.
 	Kinds []Kind
+	// Near is for TLS with the client from the first octet, Far for TLS with
+	// the provider. Default: none.
+	Near, Far *tls.Config
 }
 
 // Proxy is a proxy that runs.

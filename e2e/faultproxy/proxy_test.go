@@ -16,7 +16,9 @@ package faultproxy
 
 import (
 	"bufio"
+	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -25,16 +27,21 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/caddymail/mailgateway/internal/testpki"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // provider answers each line with a reply, at once.
-func provider(t *testing.T) string {
+func provider(t *testing.T, secure *tls.Config) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
+	}
+	if secure != nil {
+		ln = tls.NewListener(ln, secure)
 	}
 	t.Cleanup(func() { ln.Close() })
 	go func() {
@@ -61,9 +68,17 @@ func provider(t *testing.T) string {
 
 // talk sends EHLO and a message without octets, and returns what came until the
 // connection ended or was silent.
-func talk(t *testing.T, kind Kind, mean int) (*Proxy, string) {
+func talk(t *testing.T, kind Kind, mean int, secure bool) (*Proxy, string) {
 	t.Helper()
-	p, err := Start(Config{Target: provider(t), Seed: 1, Mean: mean, Kinds: []Kind{kind}})
+	cfg := Config{Seed: 1, Mean: mean, Kinds: []Kind{kind}}
+	var trust *tls.Config
+	if secure {
+		pair := testpki.SelfSigned(testpki.Leaf{Names: []string{"127.0.0.1"}, Trusted: true})
+		trust = &tls.Config{RootCAs: testpki.Trust(pair), ServerName: "127.0.0.1"}    //nolint:gosec // Go's default version
+		cfg.Near, cfg.Far = &tls.Config{Certificates: []tls.Certificate{pair}}, trust //nolint:gosec // Go's default version
+	}
+	cfg.Target = provider(t, cfg.Near)
+	p, err := Start(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,11 +91,14 @@ func talk(t *testing.T, kind Kind, mean int) (*Proxy, string) {
 		t.Fatal(err)
 	}
 	defer c.Close()
+	if secure {
+		c = tls.Client(c, trust)
+	}
 	var got strings.Builder
 	buf := make([]byte, 1024)
 	for _, s := range []string{"", "EHLO x\r\n", "BDAT 0 LAST\r\n"} {
 		_, _ = io.WriteString(c, s)
-		for wait := 5 * longest; ; wait = 3 * lateness {
+		for wait := 5 * longest; ; wait = grace + 3*lateness {
 			_ = c.SetReadDeadline(time.Now().Add(wait))
 			n, err := c.Read(buf)
 			got.Write(buf[:n])
@@ -94,10 +112,11 @@ func talk(t *testing.T, kind Kind, mean int) (*Proxy, string) {
 
 func TestKinds(t *testing.T) {
 	const whole = "220 ready\r\n250 EHLO x\r\n250 BDAT 0 LAST\r\n"
-	for _, kind := range Kinds() {
-		t.Run(kind.String(), func(t *testing.T) {
+	for i := range 2 * int(kinds) {
+		kind, secure := Kind(i/2), i%2 == 1
+		t.Run(fmt.Sprintf("%s, TLS %v", kind, secure), func(t *testing.T) {
 			t.Parallel()
-			p, got := talk(t, kind, 1)
+			p, got := talk(t, kind, 1, secure)
 			if p.Hits(kind) == 0 {
 				t.Fatalf("it has not happened: %q", got)
 			}
@@ -111,7 +130,7 @@ func TestKinds(t *testing.T) {
 			case Double:
 				// What comes behind it lacks its last octet.
 				want = "220 ready\r\n220 ready\r\n"
-			case Stray:
+			case Stray, Part:
 				want = whole + "250 2.0.0 Ok\r\n"
 			}
 			if got != want {
@@ -120,7 +139,7 @@ func TestKinds(t *testing.T) {
 		})
 	}
 	t.Run("none", func(t *testing.T) {
-		if p, got := talk(t, Reset, 1<<40); got != whole || p.Hits(Reset) != 0 {
+		if p, got := talk(t, Reset, 1<<40, true); got != whole || p.Hits(Reset) != 0 {
 			t.Errorf("got %q with %d faults", got, p.Hits(Reset))
 		}
 	})

@@ -16,6 +16,7 @@ package faultproxy
 
 import (
 	"bytes"
+	"crypto/tls"
 	"math/rand/v2"
 	"net"
 	"sync"
@@ -23,8 +24,8 @@ import (
 )
 
 const (
-	settle   = 5 * time.Millisecond  // no more of a flight comes after it
-	grace    = 20 * time.Millisecond // a flight so soon may have crossed a stray
+	settle   = 5 * time.Millisecond   // no more of a flight comes after it
+	grace    = 150 * time.Millisecond // a flight so soon may have crossed a stray, on a busy machine
 	longest  = 600 * time.Millisecond
 	lateness = 80 * time.Millisecond
 )
@@ -32,7 +33,9 @@ const (
 // session is one connection through the proxy.
 type session struct {
 	p         *Proxy
-	near, far *net.TCPConn
+	near, far stream // inside of TLS
+	sockets   [2]*net.TCPConn
+	cut       *cutConn // beneath near
 
 	mu      sync.Mutex
 	rnd     *rand.Rand
@@ -43,10 +46,53 @@ type session struct {
 	until   time.Time
 	strayed time.Time
 	kept    []byte // of the commands behind a reply too many
+	lost    bool   // the end of a message is among what was kept
+}
+
+// stream is a connection of which one direction can end.
+type stream interface {
+	net.Conn
+	CloseWrite() error
+}
+
+// cutConn is a connection that can keep half of what is written for later.
+type cutConn struct {
+	*net.TCPConn
+	mu   sync.Mutex
+	cut  bool
+	kept []byte
+}
+
+// Write implements net.Conn.
+func (c *cutConn) Write(b []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := append(c.kept, b...)
+	c.kept = nil
+	if c.cut {
+		c.cut = false
+		half := len(out) - len(b)/2
+		out, c.kept = out[:half], out[half:]
+	}
+	_, err := c.TCPConn.Write(out)
+	return len(b), err
+}
+
+// cutNext keeps half of the next write back.
+func (c *cutConn) cutNext() {
+	c.mu.Lock()
+	c.cut = true
+	c.mu.Unlock()
 }
 
 func newSession(p *Proxy, near, far *net.TCPConn, rnd *rand.Rand) *session {
-	s := &session{p: p, near: near, far: far, rnd: rnd, track: newTracker()}
+	s := &session{p: p, far: far, sockets: [2]*net.TCPConn{near, far}, cut: &cutConn{TCPConn: near}, rnd: rnd, track: newTracker()}
+	if s.near = s.cut; p.cfg.Near != nil {
+		s.near = tls.Server(s.cut, p.cfg.Near)
+	}
+	if p.cfg.Far != nil {
+		s.far = tls.Client(far, p.cfg.Far)
+	}
 	s.plan()
 	return s
 }
@@ -67,18 +113,20 @@ func (s *session) run() {
 }
 
 func (s *session) end() {
-	s.near.Close()
-	s.far.Close()
+	for _, c := range s.sockets {
+		c.Close()
+	}
 }
 
 func (s *session) reset() {
-	_ = s.near.SetLinger(0)
-	_ = s.far.SetLinger(0)
+	for _, c := range s.sockets {
+		_ = c.SetLinger(0)
+	}
 	s.end()
 }
 
 // pump carries one direction until it ends.
-func (s *session) pump(from, to *net.TCPConn, replies bool) {
+func (s *session) pump(from, to stream, replies bool) {
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buf)
@@ -93,7 +141,7 @@ func (s *session) pump(from, to *net.TCPConn, replies bool) {
 }
 
 // pass carries some octets; false ends the direction.
-func (s *session) pass(from, to *net.TCPConn, b []byte, replies bool) bool {
+func (s *session) pass(from, to stream, b []byte, replies bool) bool {
 	s.mu.Lock()
 	if replies {
 		s.track.replies(b)
@@ -119,8 +167,8 @@ func (s *session) pass(from, to *net.TCPConn, b []byte, replies bool) bool {
 	switch kind {
 	case Double:
 		return s.double(to, b)
-	case Stray:
-		return s.stray(to, b, luck)
+	case Stray, Part:
+		return s.stray(to, b, kind, luck)
 	}
 	s.hit(kind)
 	switch kind {
@@ -170,7 +218,7 @@ func (s *session) hit(k Kind) {
 }
 
 // merge holds replies until no more come.
-func (s *session) merge(from, to *net.TCPConn, b []byte) bool {
+func (s *session) merge(from, to stream, b []byte) bool {
 	held := bytes.Clone(b)
 	more := make([]byte, 4<<10)
 	for {
@@ -189,7 +237,7 @@ func (s *session) merge(from, to *net.TCPConn, b []byte) bool {
 }
 
 // double sends a reply twice, if the client is owed nothing.
-func (s *session) double(to *net.TCPConn, b []byte) bool {
+func (s *session) double(to stream, b []byte) bool {
 	time.Sleep(settle)
 	s.mu.Lock()
 	again := s.track.doublable()
@@ -204,8 +252,8 @@ func (s *session) double(to *net.TCPConn, b []byte) bool {
 	return write(to, b)
 }
 
-// stray sends a reply that answers nothing after the end of a message.
-func (s *session) stray(to *net.TCPConn, b []byte, luck float64) bool {
+// stray sends a reply that answers nothing at a pause behind a message.
+func (s *session) stray(to stream, b []byte, kind Kind, luck float64) bool {
 	if !write(to, b) {
 		return false
 	}
@@ -220,33 +268,45 @@ func (s *session) stray(to *net.TCPConn, b []byte, luck float64) bool {
 	ok = s.track.rests()
 	if ok {
 		// Under the lock: what comes next comes after it.
+		if kind == Part {
+			s.cut.cutNext()
+			time.AfterFunc(grace+lateness, func() { _, _ = s.cut.Write(nil) })
+		}
 		ok = write(to, []byte("250 2.0.0 Ok\r\n"))
 		s.strayed = time.Now()
 	}
 	s.mu.Unlock()
 	if ok {
-		s.hit(Stray)
+		s.hit(kind)
 	}
 	return true
 }
 
 // shifted is what becomes of commands behind a reply too many. A client that
 // believed it is one reply ahead: each last octet stays here, so that the reply
-// to its RCPT seems to confirm a message that the provider will never have.
-func (s *session) shifted(to *net.TCPConn, b []byte, strayed time.Time) bool {
+// to its RCPT seems to confirm a message that the provider will never have. The
+// session ends with it: another octet would complete the message, and hide that
+// the client has believed in it too early.
+func (s *session) shifted(to stream, b []byte, strayed time.Time) bool {
 	if time.Since(strayed) < grace {
 		s.reset()
 		return false
 	}
 	time.AfterFunc(longest, s.reset)
 	s.mu.Lock()
+	if s.lost {
+		s.mu.Unlock()
+		s.reset()
+		return false
+	}
+	s.lost = s.track.ends()
 	kept := s.kept
 	s.kept = bytes.Clone(b[len(b)-1:])
 	s.mu.Unlock()
 	return write(to, append(kept, b[:len(b)-1]...))
 }
 
-func write(to *net.TCPConn, b []byte) bool {
+func write(to net.Conn, b []byte) bool {
 	_, err := to.Write(b)
 	return err == nil
 }

@@ -16,6 +16,7 @@ package faultproxy
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -46,8 +47,12 @@ func (t *tracker) pause() bool {
 	return len(t.owed) == 0 && len(t.line) == 0 && len(t.reply) == 0 && t.chunk == 0 && !t.body
 }
 
-// rests reports whether a message has ended and nothing has come since.
-func (t *tracker) rests() bool { return t.pause() && t.answered == bodyEnd }
+// rests reports whether a message has ended before this pause, so that a client
+// knows how this provider answers one.
+func (t *tracker) rests() bool { return t.pause() && t.messages > 0 }
+
+// ends reports whether a message has ended whose answer is owed.
+func (t *tracker) ends() bool { return slices.Contains(t.owed, bodyEnd) }
 
 // commands is told what the client sends.
 func (t *tracker) commands(b []byte) {

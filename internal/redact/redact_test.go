@@ -79,9 +79,53 @@ func TestTextLeavesTheRest(t *testing.T) {
 		"AADSTS53003: Access has been blocked by Conditional Access policies.": "AADSTS53003: Access has been blocked by Conditional Access policies.",
 		"pin 1234 is wrong": "pin [redacted] is wrong",
 		"abc is wrong":      "abc is wrong",
+		"550 5.1.1 The email account that you tried to reach does not exist: https://support.google.com/mail/?p=NoSuchUser": "550 5.1.1 The email account that you tried to reach does not exist: https://support.google.com/mail/?p=NoSuchUser",
 	} {
 		if got := Text(text, "1234", "abc", "", "1//0abcdefgh-ijklmnop"); got != want {
 			t.Errorf("%q became %q", text, got)
+		}
+	}
+}
+
+// TestMayQuote finds every quotation of forty octets, wherever it stands.
+func TestMayQuote(t *testing.T) {
+	var secret string
+	for i := range 60 {
+		secret += fmt.Sprintf("%x-", i*i*i)
+	}
+	shapes := map[string]string{
+		"plain": secret, "hex": hex.EncodeToString([]byte(secret)), "HEX": strings.ToUpper(hex.EncodeToString([]byte(secret))),
+	}
+	for skip := range 3 {
+		shapes[fmt.Sprint("base64 at ", skip)] = base64.StdEncoding.EncodeToString([]byte(secret[skip : skip+141]))
+		shapes[fmt.Sprint("URL base64 at ", skip)] = base64.URLEncoding.EncodeToString([]byte(secret[skip : skip+141]))
+	}
+	for shape, form := range shapes {
+		for from := 0; from+Long <= len(form) && from < 2*Long; from++ {
+			for before := range Long {
+				text := "250 2.0.0 OK <" + strings.Repeat("!", before) + form[from:from+Long] + "!>"
+				if !MayQuote(text, "another-secret", secret) {
+					t.Fatalf("%s: not found in %q", shape, text)
+				}
+			}
+		}
+	}
+	for _, text := range []string{
+		"", "250 2.0.0 OK  1732550400 d9443c01a7336-2a1b2c3d4e5sm1234567b3a.48 - gsmtp",
+		"250 2.0.0 OK <AM0PR0402MB3937A1B2C3D4E5F60718293A4B5C6D@AM0PR0402MB3937.eurprd04.prod.outlook.com> [Hostname=AM0PR0402MB3937.eurprd04.prod.outlook.com]",
+	} {
+		if MayQuote(text, secret) {
+			t.Errorf("%q quotes nothing", text)
+		}
+	}
+}
+
+func TestShortSecretInBase64(t *testing.T) {
+	for before := range 5 {
+		blob := base64.StdEncoding.EncodeToString([]byte("\x00" + strings.Repeat("u", before) + "\x00hunter2"))
+		got := Text("535 no "+blob+" here hunter2", "hunter2")
+		if strings.Contains(got, "hunter2") || !strings.Contains(got, Mark) || !strings.HasSuffix(got, " here "+Mark) || strings.Contains(got, blob[len(blob)-10:]) {
+			t.Errorf("%q: %q", blob, got)
 		}
 	}
 }

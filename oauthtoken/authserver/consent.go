@@ -61,6 +61,9 @@ type LoginOptions struct {
 	// RedirectURL is where the browser is sent back to: https, or http to
 	// loopback. Default: a listener on a free port of 127.0.0.1.
 	RedirectURL string
+	// PickAccount shows the account picker even to a browser that is signed
+	// in: the last attempt was another account's.
+	PickAccount bool
 	// ListenAddress is the loopback listener's address, for registrations
 	// that fix the port. It must be on loopback. Default: 127.0.0.1:0.
 	ListenAddress string
@@ -81,6 +84,9 @@ type Consent struct {
 	// Expires is when the refresh token ends; zero where the server doesn't
 	// say. Google says so for apps in testing.
 	Expires time.Time
+	// MissingScopes are those that were asked for and not granted: Google's
+	// page has a box to tick for each.
+	MissingScopes []string
 }
 
 // Format implements fmt.Formatter: whoever prints a consent prints no token.
@@ -183,6 +189,9 @@ func (p *Provider) AuthCodeFlow(ctx context.Context, o LoginOptions) (*AuthCodeF
 	}
 	for k, v := range p.kind.authParams {
 		q.Set(k, v)
+	}
+	if o.PickAccount && p.knowsOwner() {
+		q.Set("prompt", p.promptChoice())
 	}
 	u.RawQuery = q.Encode()
 	f.URL = u.String()
@@ -350,7 +359,7 @@ func (p *Provider) redeem(ctx context.Context, q *TokenQuery, ep *endpoints, o L
 		}
 	}
 	c := &Consent{
-		RefreshToken: r.RefreshToken, AnyIdentity: o.AnyIdentity,
+		RefreshToken: r.RefreshToken, AnyIdentity: o.AnyIdentity, MissingScopes: p.missingScopes(r.Scope),
 		Token: &oauth2.Token{AccessToken: r.AccessToken, TokenType: "Bearer", Expiry: sent.Add(r.Lifetime)},
 	}
 	if r.RefreshExpires > 0 {

@@ -190,13 +190,13 @@ func (p *Provider) belongs(mailbox string, id *Identity, names []string) error {
 	if slices.ContainsFunc(names, func(s string) bool { return strings.EqualFold(s, mailbox) }) {
 		return nil
 	}
-	return fmt.Errorf("%w: '%s' in place of '%s'", ErrIdentity, Sanitize(id.shown()), mailbox)
+	return &IdentityError{Used: Sanitize(id.shown()), Expected: mailbox}
 }
 
 // Expect returns an error if another identity has consented than before.
 func (i *Identity) Expect(got *Identity) error {
 	if got == nil || !i.same(got) {
-		return fmt.Errorf("%w: '%s' in place of '%s', who consented before", ErrIdentity, Sanitize(got.shown()), Sanitize(i.shown()))
+		return &IdentityError{Used: Sanitize(got.shown()), Expected: Sanitize(i.shown()), before: true}
 	}
 	return nil
 }

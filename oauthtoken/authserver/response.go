@@ -44,6 +44,7 @@ type TokenResponse struct {
 	AccessToken    string
 	RefreshToken   string
 	IDToken        string
+	Scope          string // as the server said; empty: as asked for
 	Lifetime       time.Duration
 	RefreshExpires time.Duration // 0: not said
 }
@@ -74,6 +75,7 @@ type wireResponse struct {
 	TokenType        string          `json:"token_type"`
 	RefreshToken     string          `json:"refresh_token"`
 	IDToken          string          `json:"id_token"`
+	Scope            string          `json:"scope"`
 	ExpiresIn        seconds         `json:"expires_in"`
 	ExtExpires       seconds         `json:"refresh_token_expires_in"`
 	RefreshExpiresIn seconds         `json:"refresh_expires_in"`
@@ -129,6 +131,7 @@ func parseResponse(status int, header http.Header, body []byte, secrets ...strin
 		AccessToken:    w.AccessToken,
 		RefreshToken:   w.RefreshToken,
 		IDToken:        w.IDToken,
+		Scope:          w.Scope,
 		Lifetime:       min(time.Duration(w.ExpiresIn), maxLifetime),
 		RefreshExpires: max(time.Duration(w.ExtExpires), time.Duration(w.RefreshExpiresIn)),
 	}

@@ -13,8 +13,9 @@
 // limitations under the License.
 
 // Package webapi is the HTTP side of the sandbox's mailboxes: Microsoft Graph's
-// sendMail with the manners that matter to a gateway: no envelope, limits that
-// show after the answer, outcomes that are not known.
+// sendMail and the Gmail API's messages.send with the manners that matter to a
+// gateway: no envelope, limits that show after the answer, outcomes that are not
+// known, text that is wrapped again.
 //
 // What the endpoint refuses by itself is in one table, with the source beside
 // each row: `doc` is the provider's page, `code` public code that handles it,
@@ -22,7 +23,8 @@
 // One live run can confirm or correct a row.
 //
 // Reading order: host.go is what the package needs of the sandbox and the way
-// of a request, recipients.go who gets a message, graph.go the endpoint.
+// of a request, recipients.go who gets a message, graph.go and gmail.go the
+// endpoints.
 //
 // The parser of recipients is this package's own. It reads what is unclear
 // generously, as a provider may, so that a test finds the mail that a stricter

@@ -74,16 +74,20 @@ type Message struct {
 	Mailbox, From string
 	Rcpts         []string
 	Body          []byte
-	// API is `GRAPH`.
+	// API is `GRAPH` or `GMAIL`.
 	API string
 }
 
-// Limits are limits that show after the answer.
+// Limits are limits of mailboxes, and what becomes of their messages.
 type Limits struct {
 	// PerMinute is the number of messages of a mailbox; 0 is no limit.
 	PerMinute int
 	// RecipientsPerDay is the number of recipients; 0 is no limit.
 	RecipientsPerDay int
+	// UnitsPerMinute are Gmail's quota units of a mailbox; 0 is no limit.
+	UnitsPerMinute int
+	// Rewrap wraps text/plain again, as Gmail does.
+	Rewrap bool
 }
 
 // Report is a report in a mailbox about a message that was taken and then not
@@ -110,6 +114,7 @@ type Server struct {
 // counts are what one mailbox has sent.
 type counts struct {
 	minute []time.Time
+	spent  []time.Time // requests that cost units, in the last minute
 	rcpts  int
 }
 
@@ -123,6 +128,8 @@ func New(host Host) *Server {
 	s.mux.HandleFunc("POST /v1.0/users/{user}/sendMail", s.graphSend)
 	s.mux.HandleFunc("GET /v1.0/me", s.graphUser)
 	s.mux.HandleFunc("GET /v1.0/users/{user}", s.graphUser)
+	s.mux.HandleFunc("POST /upload/gmail/v1/users/{user}/messages/send", s.gmailUpload)
+	s.mux.HandleFunc("POST /gmail/v1/users/{user}/messages/send", s.gmailRaw)
 	s.mux.HandleFunc("GET /reports", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, s.Reports()) })
 	return s
 }

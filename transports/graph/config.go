@@ -20,7 +20,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/url"
 	"strings"
 	"time"
 
@@ -30,6 +29,7 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/grant"
+	"github.com/caddymail/mailgateway/transports/internal/mailapi"
 )
 
 // Transport is an upstream that is a mailbox at Microsoft Graph.
@@ -63,6 +63,10 @@ type Transport struct {
 	// mailbox. Default: false.
 	NullSender bool `json:"null_sender,omitempty"`
 
+	// Ledger names the upstream that counts what this one sends: the one for
+	// SMTP of the same mailboxes, whose limits are then in force. Default: this
+	// one.
+	Ledger string `json:"ledger,omitempty"`
 	// MaxConnsPerAccount is the number of requests of a mailbox at a time, at
 	// most 4. Default: 4.
 	MaxConnsPerAccount int `json:"max_conns_per_account,omitempty"`
@@ -75,15 +79,15 @@ type Transport struct {
 	RecipientsPerAccount accounts.Rate `json:"recipients_per_account,omitzero"`
 	// MaxWait is how long a message waits for its turn. Default: 30s.
 	MaxWait caddy.Duration `json:"max_wait,omitempty"`
-	// Timeout is how long one request may take. Default: 2m.
+	// Timeout is how long Graph may take to read on or to answer. Default: 2m.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 
-	name    string
+	*mailapi.Upstream `json:"-"`
+
 	roots   *x509.CertPool
 	tokens  grant.Source
 	logger  *zap.Logger
 	storage certmagic.Storage
-	client  *client
 }
 
 // graphs are the base URLs by cloud
@@ -108,10 +112,8 @@ func (t *Transport) fill() error {
 		return fmt.Errorf("cloud: unrecognized '%s': want global, us_gov, us_dod or china", t.Cloud)
 	}
 	t.Endpoint = strings.TrimSuffix(cmp.Or(t.Endpoint, base), "/")
-	if u, err := url.Parse(t.Endpoint); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.RawQuery != "" || u.User != nil {
-		return fmt.Errorf("endpoint: malformed URL '%s'", t.Endpoint)
-	} else if u.Scheme == "http" && !loopback(u.Hostname()) {
-		return errors.New("endpoint: http is for this machine only, since requests carry access tokens")
+	if err := mailapi.CheckEndpoint("endpoint", t.Endpoint); err != nil {
+		return err
 	}
 	t.Provider = cmp.Or(t.Provider, "microsoft")
 	t.User = cmp.Or(t.User, "mailbox")
@@ -131,6 +133,9 @@ func (t *Transport) fill() error {
 	t.MaxConnsPerAccount = cmp.Or(t.MaxConnsPerAccount, providerConcurrency)
 	t.MaxWait = cmp.Or(t.MaxWait, caddy.Duration(30*time.Second))
 	t.Timeout = cmp.Or(t.Timeout, caddy.Duration(2*time.Minute))
+	if t.Ledger != "" && (!t.RatePerAccount.IsZero() || !t.MessagesPerAccount.IsZero() || !t.RecipientsPerAccount.IsZero()) {
+		return fmt.Errorf("ledger: the limits are those of upstream '%s': set them there", t.Ledger)
+	}
 	if t.RatePerAccount.IsZero() {
 		t.RatePerAccount = accounts.Rate{Count: 30, Per: time.Minute}
 	}

@@ -21,7 +21,9 @@
 // the message into the mailbox's drafts and will send it. What happens
 // afterwards (refused recipients, limits) comes as a report to the mailbox.
 //
+// What it has in common with other APIs is package mailapi: places, counts, the
+// request itself.
+//
 // Reading order: config.go is what can be set, transport.go the module,
-// transaction.go the way of one message, post.go the request, errors.go what
-// its answer means, ledger.go what a mailbox may.
+// transaction.go what is posted, errors.go what an answer means.
 package graph

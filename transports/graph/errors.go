@@ -23,17 +23,8 @@ import (
 	"time"
 
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/transports/internal/mailapi"
 )
-
-// outcome is what the ledger learns from a request.
-type outcome struct {
-	// sent: the message counts.
-	sent bool
-	// unknown: it counts, and the request may be running yet at the provider.
-	unknown bool
-	// hold is how long the mailbox shall send nothing.
-	hold time.Duration
-}
 
 // answer is an HTTP answer.
 type answer struct {
@@ -53,15 +44,12 @@ type graphError struct {
 	InnerError *graphError `json:"innerError"`
 }
 
-func newAnswer(resp *http.Response, body []byte) *answer {
-	a := &answer{status: resp.StatusCode, id: resp.Header.Get("Request-Id"), claims: claimed(resp.Header)}
-	if n, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && n > 0 {
-		a.retryAfter = time.Duration(n) * time.Second
-	}
+func newAnswer(ans *mailapi.Answer) *answer {
+	a := &answer{status: ans.Status, id: ans.Header.Get("Request-Id"), claims: ans.Claims(), retryAfter: ans.RetryAfter()}
 	var e struct {
 		Error *graphError `json:"error"`
 	}
-	if json.Unmarshal(body, &e) == nil && e.Error != nil {
+	if json.Unmarshal(ans.Body, &e) == nil && e.Error != nil {
 		a.said = strings.TrimSpace(e.Error.Code + " " + e.Error.Message)
 		for inner, depth := e.Error, 0; inner != nil && depth < 8; inner, depth = inner.InnerError, depth+1 {
 			if inner.Code != "" {
@@ -80,8 +68,6 @@ const (
 	goOn      = 0
 	holdAsked = 25 * time.Second // and nothing said how long
 	holdHour  = time.Hour        // a limit of sending, or a mailbox that is blocked
-	// maxHold bounds what a provider may ask for.
-	maxHold = 24 * time.Hour
 )
 
 // meaning is an enhanced reply and what follows.
@@ -139,51 +125,59 @@ func (a *answer) meaning() (meaning, bool) {
 	return meaning{}, false
 }
 
+// read implements mailapi.Upstream's Read.
+func read(ans *mailapi.Answer) mailapi.Verdict {
+	a := newAnswer(ans)
+	reply, out := a.reply()
+	refused := a.status == http.StatusUnauthorized
+	return mailapi.Verdict{Reply: reply, Outcome: out, TokenRefused: refused, NewToken: refused && !a.claims}
+}
+
 // reply says what the answer means to the client, and to the ledger.
-func (a *answer) reply() (*relay.Reply, outcome) {
+func (a *answer) reply() (*relay.Reply, mailapi.Outcome) {
 	m, known := a.meaning()
 	switch {
 	case a.status == http.StatusAccepted:
 		// A Retry-After beside 202 does not take the acceptance back: to
 		// repeat it doubles the message (msgraph-sdk-java#1487). The next
 		// message waits.
-		return relay.ReplyAPIOK(a.id), outcome{sent: true, hold: min(a.retryAfter, maxHold)}
+		return relay.ReplyAPIOK(a.id), mailapi.Outcome{Sent: true, Hold: a.retryAfter}
 	case a.status == http.StatusInsufficientStorage:
-		return relay.ReplyAPI(452, 4, 2, 2, a.said), outcome{}
+		return relay.ReplyAPI(452, 4, 2, 2, a.said), mailapi.Outcome{}
 	case a.status == http.StatusServiceUnavailable && known && m.code < 500:
 		return a.wait(m, holdAsked)
 	case a.status == http.StatusRequestTimeout, a.status >= 500, a.status < 300:
-		return relay.ReplyAPIUnknown, outcome{unknown: true, hold: min(a.retryAfter, maxHold)}
+		return relay.ReplyAPIUnknown, mailapi.Outcome{Unknown: true, Hold: a.retryAfter}
 	case a.status == http.StatusTooManyRequests:
 		if !known || m.hold < holdAsked {
 			m = meaning{451, 4, 7, 1, holdAsked}
 		}
 		return a.wait(m, m.hold)
 	case a.claims || a.status == http.StatusUnauthorized:
-		return relay.ReplyAPI(454, 4, 7, 0, "The provider wants the user to consent or log in again: "+a.said), outcome{}
+		return relay.ReplyAPI(454, 4, 7, 0, "The provider wants the user to consent or log in again: "+a.said), mailapi.Outcome{}
 	case a.status == http.StatusRequestEntityTooLarge:
-		return relay.ReplyAPI(552, 5, 3, 4, "The provider's API takes no message of this size: send it through SMTP"), outcome{}
+		return relay.ReplyAPI(552, 5, 3, 4, "The provider's API takes no message of this size: send it through SMTP"), mailapi.Outcome{}
 	case known && m.hold > 0:
 		return a.wait(m, m.hold)
 	case known:
-		return relay.ReplyAPI(m.code, m.class, m.subject, m.detail, a.said), outcome{}
+		return relay.ReplyAPI(m.code, m.class, m.subject, m.detail, a.said), mailapi.Outcome{}
 	case a.status < 400: // a redirect: the endpoint is another
-		return relay.ReplyAPI(451, 4, 3, 5, "The provider's API is elsewhere: "+a.said), outcome{}
+		return relay.ReplyAPI(451, 4, 3, 5, "The provider's API is elsewhere: "+a.said), mailapi.Outcome{}
 	}
-	return relay.ReplyAPI(554, 5, 0, 0, a.said), outcome{}
+	return relay.ReplyAPI(554, 5, 0, 0, a.said), mailapi.Outcome{}
 }
 
 // wait refuses and holds the mailbox for as long as was asked, or by default.
-func (a *answer) wait(m meaning, otherwise time.Duration) (*relay.Reply, outcome) {
+func (a *answer) wait(m meaning, otherwise time.Duration) (*relay.Reply, mailapi.Outcome) {
 	hold := otherwise
 	if a.retryAfter > 0 && m.hold != holdHour {
-		hold = min(a.retryAfter, maxHold)
+		hold = a.retryAfter
 	}
 	if m.code >= 500 {
-		return relay.ReplyAPI(m.code, m.class, m.subject, m.detail, a.said), outcome{hold: hold}
+		return relay.ReplyAPI(m.code, m.class, m.subject, m.detail, a.said), mailapi.Outcome{Hold: hold}
 	}
 	if m.detail == 1 {
-		return relay.ReplyAPIHold(a.said, hold), outcome{hold: hold}
+		return relay.ReplyAPIHold(a.said, hold), mailapi.Outcome{Hold: hold}
 	}
-	return relay.ReplyAPI(m.code, m.class, m.subject, m.detail, a.said), outcome{hold: hold}
+	return mailapi.Later(m.code, m.class, m.subject, m.detail, a.said, hold), mailapi.Outcome{Hold: hold}
 }

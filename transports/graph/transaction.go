@@ -16,106 +16,50 @@ package graph
 
 import (
 	"bytes"
-	"context"
 	"encoding/base64"
 	"errors"
 	"io"
 	"strings"
-	"time"
 
-	"github.com/emersion/go-smtp"
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/transports/internal/envelope"
+	"github.com/caddymail/mailgateway/transports/internal/mailapi"
 )
 
-// transaction is one message. It owns its place until it ends.
-type transaction struct {
-	t     *Transport
-	acct  *accounts.Account
-	place *place
-	rcpts []string
-	done  bool
-	info  relay.Info
-}
-
-// Rcpt implements relay.Transaction. Graph answers no recipient by itself: what
-// can be checked is the form of the address and the limit.
-func (tx *transaction) Rcpt(ctx context.Context, to string, opts *smtp.RcptOptions) error {
-	if tx.done {
-		return relay.ReplyBadSequence
-	}
-	if opts != nil && (len(opts.Notify) > 0 || opts.OriginalRecipient != "") {
-		return relay.ReplyAPIDSN
-	}
-	addr, err := envelope.Parse(to)
-	switch {
-	case err != nil:
-		return relay.ReplyBadRecipient
-	case strings.ContainsFunc(addr, func(r rune) bool { return r >= 0x80 }):
-		return relay.ReplyNoSMTPUTF8
-	}
-	if reply := tx.place.recipient(ctx); reply != nil {
-		return reply
-	}
-	tx.rcpts = append(tx.rcpts, addr)
-	return nil
-}
-
-// Data implements relay.Transaction.
-func (tx *transaction) Data(ctx context.Context, body io.Reader) (relay.Reply, error) {
-	switch {
-	case tx.done:
-		return relay.Reply{}, relay.ReplyBadSequence
-	case len(tx.rcpts) == 0:
-		return relay.Reply{}, relay.ReplyNoRecipients
-	}
-	tx.done = true
-	start := time.Now()
-	reply, out := tx.send(ctx, body)
-	tx.info.Data = time.Since(start)
-	tx.place.leave(out)
-	if !reply.Positive() {
-		return relay.Reply{}, reply
-	}
-	return *reply, nil
-}
-
-// send reads the message, makes it fit its envelope and posts it.
-func (tx *transaction) send(ctx context.Context, body io.Reader) (*relay.Reply, outcome) {
-	msg, err := io.ReadAll(io.LimitReader(body, tx.t.MaxSize+1))
+// prepare reads the message and makes it fit its envelope.
+func (t *Transport) prepare(a *accounts.Account, rcpts []string, body io.Reader) (*mailapi.Body, *relay.Reply) {
+	msg, err := io.ReadAll(io.LimitReader(body, t.MaxSize+1))
 	switch {
 	case err != nil:
 		if r, ok := errors.AsType[*relay.Reply](err); ok {
-			return r, outcome{}
+			return nil, r
 		}
-		return relay.ReplyInternal, outcome{}
-	case int64(len(msg)) > tx.t.MaxSize:
-		return relay.ReplyAPITooBig(tx.t.MaxSize), outcome{}
+		return nil, relay.ReplyInternal
+	case int64(len(msg)) > t.MaxSize:
+		return nil, relay.ReplyAPITooBig(t.MaxSize)
 	}
-	fit, err := envelope.Fit(msg, tx.rcpts, tx.t.Rewrite)
+	fit, err := envelope.Fit(msg, rcpts, t.Rewrite)
 	if err != nil {
-		return relay.ReplyAPIHeader(err.Error()), outcome{}
+		return nil, relay.ReplyAPIHeader(err.Error())
 	}
-	tx.notice(fit)
-	mime := encode(fit)
-	reply, out := tx.t.client.send(ctx, tx.acct, mime, &tx.info)
-	return reply, out
+	t.notice(a, fit)
+	return mailapi.Whole(encode(fit)), nil
 }
 
 // notice says in the log what the provider or the gateway changes about the
 // message without telling the client.
-func (tx *transaction) notice(fit *envelope.Message) {
+func (t *Transport) notice(a *accounts.Account, fit *envelope.Message) {
 	if len(fit.Rewritten) > 0 {
-		tx.t.logger.Info("recipients taken out of the header: the envelope does not name them",
-			zap.String("upstream", tx.t.name), zap.String("account", tx.acct.Name), zap.Strings("recipients", fit.Rewritten))
+		t.logger.Info("recipients taken out of the header: the envelope does not name them",
+			zap.String("upstream", t.Name()), zap.String("account", a.Name), zap.Strings("recipients", fit.Rewritten))
 	}
 	for _, from := range fit.From {
-		if !strings.EqualFold(from, tx.acct.Mailbox) {
-			tx.t.logger.Info("the From field is not the mailbox: Exchange replaces an alias and refuses others' addresses",
-				zap.String("upstream", tx.t.name), zap.String("account", tx.acct.Name), zap.String("from", from))
+		if !strings.EqualFold(from, a.Mailbox) {
+			t.logger.Info("the From field is not the mailbox: Exchange replaces an alias and refuses others' addresses",
+				zap.String("upstream", t.Name()), zap.String("account", a.Name), zap.String("from", from))
 		}
 	}
 }
@@ -130,20 +74,3 @@ func encode(m *envelope.Message) []byte {
 	_ = w.Close()
 	return b.Bytes()
 }
-
-// Abort implements relay.Transaction.
-func (tx *transaction) Abort() {
-	if !tx.done {
-		tx.done = true
-		tx.place.leave(outcome{})
-	}
-}
-
-// Describe implements relay.Describer.
-func (tx *transaction) Describe() relay.Info { return tx.info }
-
-// Interface guards
-var (
-	_ relay.Transaction = (*transaction)(nil)
-	_ relay.Describer   = (*transaction)(nil)
-)

@@ -15,19 +15,19 @@
 package graph
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"net"
-	"strings"
+	"net/url"
+	"slices"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddytls"
-	"github.com/emersion/go-smtp"
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/grant"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/transports/internal/mailapi"
 )
 
 func init() {
@@ -70,92 +70,39 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 
 // Bind implements relay.Transport.
 func (t *Transport) Bind(name string) error {
-	if t.tokens == nil || !t.tokens.HasProvider(t.Provider) {
-		return fmt.Errorf("upstream '%s': provider: OAuth provider '%s' is not configured in oauth_tokens", name, t.Provider)
+	t.Upstream = &mailapi.Upstream{
+		Kind: "graph", Endpoint: t.Endpoint, Provider: t.Provider, Scopes: t.Scopes, Ledger: t.Ledger,
+		Limits: accounts.Limits{
+			MaxConns: t.MaxConnsPerAccount, Rate: t.RatePerAccount, Messages: t.MessagesPerAccount, Recipients: t.RecipientsPerAccount,
+		},
+		MaxWait: time.Duration(t.MaxWait), Timeout: time.Duration(t.Timeout), MaxSize: t.MaxSize, NullSender: t.NullSender,
+		Roots: t.roots, Storage: t.storage, Tokens: t.tokens, Logger: t.logger,
+		URL: t.url, ContentType: "text/plain", Prepare: t.prepare, Read: read,
+		// Not base64, which Graph says to who may send (assumed: the order of
+		// its checks is not documented).
+		Probe: "!", Allowed: func(ans *mailapi.Answer) bool {
+			return slices.Contains(newAnswer(ans).codes, "errormimecontentinvalidbase64string")
+		},
 	}
-	t.name = name
-	t.client = newClient(t)
-	return nil
+	return t.Upstream.Bind(name)
 }
 
-// Attach implements relay.Transport. Nothing is taken: what a mailbox has used
-// belongs to the process, and a message that comes earlier finds it too.
-func (t *Transport) Attach() error {
-	ledgerOf(t).attach(t)
-	return nil
-}
-
-// Detach implements relay.Transport. Requests that are under way finish.
-func (t *Transport) Detach() error {
-	t.client.http.CloseIdleConnections()
-	ledgerOf(t).detach(t)
-	return nil
-}
-
-// OAuthProvider implements relay.OAuthUser.
-func (t *Transport) OAuthProvider() string { return t.Provider }
-
-// Begin implements relay.Upstream. What the provider could refuse of MAIL is
-// refused here, before anything is taken.
-func (t *Transport) Begin(ctx context.Context, a *accounts.Account, from string, opts *smtp.MailOptions) (relay.Transaction, error) {
-	if reply := t.check(from, opts); reply != nil {
-		return nil, reply
+// url is the mailbox's endpoint. A token of another user is refused there, but
+// for `me`.
+func (t *Transport) url(a *accounts.Account) string {
+	if t.User == "me" {
+		return t.Endpoint + "/v1.0/me/sendMail"
 	}
-	p, waited, err := ledgerOf(t).enter(ctx, t, a)
-	if err != nil {
-		return nil, err
-	}
-	return &transaction{t: t, acct: a, place: p, info: relay.Info{Upstream: t.name, Wait: waited}}, nil
-}
-
-// check reports what of the envelope Graph cannot carry.
-func (t *Transport) check(from string, opts *smtp.MailOptions) *relay.Reply {
-	if from == "" && !t.NullSender {
-		return relay.ReplyAPINull
-	}
-	if opts == nil {
-		return nil
-	}
-	switch {
-	case opts.Return != "" || opts.EnvelopeID != "":
-		return relay.ReplyAPIDSN
-	case opts.Size > t.MaxSize:
-		return relay.ReplyAPITooBig(t.MaxSize)
-	}
-	return nil
-}
-
-// request is what the token source is asked with.
-func (t *Transport) request(a *accounts.Account) grant.Request {
-	return grant.Request{Provider: t.Provider, Account: a.Name, Mailbox: a.Mailbox, Seed: a.RefreshToken, Scopes: t.Scopes}
-}
-
-// Status implements relay.Reporter.
-func (t *Transport) Status() relay.UpstreamStatus {
-	st := relay.UpstreamStatus{Name: t.name, Transport: "graph", Dial: t.Endpoint, Mechanism: "bearer", Provider: t.Provider}
-	ledgerOf(t).fill(&st)
-	return st
-}
-
-// AccountStatus implements relay.Reporter.
-func (t *Transport) AccountStatus(a *accounts.Account) relay.AccountStatus {
-	st := relay.AccountStatus{Account: a.Name, Upstream: t.name}
-	ledgerOf(t).account(a, &st)
-	return st
-}
-
-func loopback(host string) bool {
-	if strings.EqualFold(host, "localhost") {
-		return true
-	}
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback()
+	return t.Endpoint + "/v1.0/users/" + url.PathEscape(a.Mailbox) + "/sendMail"
 }
 
 // Interface guards
 var (
 	_ caddy.Provisioner = (*Transport)(nil)
 	_ relay.Transport   = (*Transport)(nil)
+	_ relay.Dependent   = (*Transport)(nil)
 	_ relay.OAuthUser   = (*Transport)(nil)
 	_ relay.Reporter    = (*Transport)(nil)
+	_ relay.Verifier    = (*Transport)(nil)
+	_ relay.Warmer      = (*Transport)(nil)
 )

@@ -15,65 +15,37 @@
 package graph
 
 import (
-	"context"
 	"errors"
-	"fmt"
-	"math/rand/v2"
-	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/emersion/go-smtp"
 	"go.uber.org/zap"
-	"golang.org/x/oauth2"
 
 	"github.com/caddymail/mailgateway/accounts"
-	"github.com/caddymail/mailgateway/grant"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/sandbox"
+	"github.com/caddymail/mailgateway/transports/internal/apitest"
 )
 
-// tokens are access tokens straight from the sandbox.
-type tokens struct {
-	sb     *sandbox.Sandbox
-	asked  atomic.Int32
-	reject atomic.Int32
-}
-
-func (s *tokens) Token(_ context.Context, r grant.Request) (*oauth2.Token, error) {
-	s.asked.Add(1)
-	return &oauth2.Token{AccessToken: s.sb.IssueToken(r.Owner())}, nil
-}
-func (s *tokens) Fresh(ctx context.Context, r grant.Request) (*oauth2.Token, error) {
-	return s.Token(ctx, r)
-}
-func (s *tokens) Reject(grant.Request, *oauth2.Token) { s.reject.Add(1) }
-func (s *tokens) HasProvider(string) bool             { return true }
-
-// mailbox is the account of these tests.
-func mailbox() *accounts.Account {
-	return &accounts.Account{Record: accounts.Record{Name: "box@example.com", Mailbox: "box@example.com"}}
-}
-
 // start returns a transport in front of a sandbox.
-func start(t *testing.T, cfg Transport) (*Transport, *sandbox.Sandbox, *tokens) {
+func start(t *testing.T, cfg Transport) (*Transport, *sandbox.Sandbox, *apitest.Tokens) {
 	t.Helper()
-	sb, err := sandbox.Start(&sandbox.App{KeepBodies: true, KeepMessages: 20000}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(sb.Close)
-	tr := &cfg
+	sb, src := apitest.Start(t, new(sandbox.App))
+	return attach(t, &cfg, sb, src), sb, src
+}
+
+// attach makes a transport effective.
+func attach(t *testing.T, tr *Transport, sb *sandbox.Sandbox, src *apitest.Tokens) *Transport {
+	t.Helper()
 	tr.Endpoint = sb.HTTPURL()
 	tr.logger = zap.NewNop()
+	tr.tokens = src
 	if err := tr.fill(); err != nil {
 		t.Fatal(err)
 	}
-	src := &tokens{sb: sb}
-	tr.tokens = src
 	if err := tr.Bind(t.Name()); err != nil {
 		t.Fatal(err)
 	}
@@ -81,23 +53,7 @@ func start(t *testing.T, cfg Transport) (*Transport, *sandbox.Sandbox, *tokens) 
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = tr.Detach() })
-	return tr, sb, src
-}
-
-// send sends one message.
-func send(t *testing.T, tr *Transport, rcpts []string, msg string) (relay.Reply, error) {
-	t.Helper()
-	tx, err := tr.Begin(t.Context(), mailbox(), "box@example.com", nil)
-	if err != nil {
-		return relay.Reply{}, err
-	}
-	defer tx.Abort()
-	for _, r := range rcpts {
-		if err := tx.Rcpt(t.Context(), r, nil); err != nil {
-			return relay.Reply{}, err
-		}
-	}
-	return tx.Data(t.Context(), strings.NewReader(msg))
+	return tr
 }
 
 const plain = "From: box@example.com\r\nTo: a@example.org\r\n\r\nhello\r\n"
@@ -140,7 +96,7 @@ func TestFaults(t *testing.T) {
 			if _, err := sb.AddFault(tc.fault); err != nil {
 				t.Fatal(err)
 			}
-			reply, err := send(t, tr, []string{"a@example.org"}, plain)
+			reply, err := apitest.Send(t, tr, []string{"a@example.org"}, plain)
 			got := reply.Error()
 			if err != nil {
 				got = err.Error()
@@ -151,7 +107,7 @@ func TestFaults(t *testing.T) {
 			if n := len(sb.MessagesAfter(0, 10)); n != tc.delivered {
 				t.Errorf("%d messages are in the mailbox, want %d", n, tc.delivered)
 			}
-			if n := src.asked.Load(); n != tc.asked {
+			if n := src.Asked.Load(); n != tc.asked {
 				t.Errorf("%d requests, want %d", n, tc.asked)
 			}
 		})
@@ -163,7 +119,7 @@ func TestFaults(t *testing.T) {
 func TestEndpointIsDown(t *testing.T) {
 	tr, sb, _ := start(t, Transport{})
 	sb.Close()
-	if _, err := send(t, tr, []string{"a@example.org"}, plain); !errors.Is(err, relay.ReplyUpstreamDown) {
+	if _, err := apitest.Send(t, tr, []string{"a@example.org"}, plain); !errors.Is(err, relay.ReplyUpstreamDown) {
 		t.Errorf("%v", err)
 	}
 }
@@ -181,11 +137,11 @@ func TestRefusedBeforeTheBody(t *testing.T) {
 		{"ENVID", "box@example.com", smtp.MailOptions{EnvelopeID: "x"}, "555 5.5.4"},
 		{"SIZE", "box@example.com", smtp.MailOptions{Size: 101}, "552 5.3.4"},
 	} {
-		if _, err := tr.Begin(t.Context(), mailbox(), tc.from, &tc.opts); err == nil || !strings.HasPrefix(err.Error(), tc.want) {
+		if _, err := tr.Begin(t.Context(), apitest.Account(), tc.from, &tc.opts); err == nil || !strings.HasPrefix(err.Error(), tc.want) {
 			t.Errorf("%s: %v, want %s", tc.name, err, tc.want)
 		}
 	}
-	tx, err := tr.Begin(t.Context(), mailbox(), "box@example.com", nil)
+	tx, err := tr.Begin(t.Context(), apitest.Account(), "box@example.com", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,135 +154,44 @@ func TestRefusedBeforeTheBody(t *testing.T) {
 	if err := tx.Rcpt(t.Context(), "a@example.org", &smtp.RcptOptions{Notify: []smtp.DSNNotify{smtp.DSNNotifyNever}}); !errors.Is(err, relay.ReplyAPIDSN) {
 		t.Errorf("NOTIFY: %v", err)
 	}
-	if _, err := send(t, tr, []string{"a@example.org"}, plain+strings.Repeat("x", 100)); err == nil || !strings.Contains(err.Error(), "limit of 100 octets") {
+	if _, err := apitest.Send(t, tr, []string{"a@example.org"}, plain+strings.Repeat("x", 100)); err == nil || !strings.Contains(err.Error(), "limit of 100 octets") {
 		t.Errorf("an undeclared size: %v", err)
 	}
-	if _, err := send(t, tr, []string{"b@example.org"}, plain); err == nil || !strings.HasPrefix(err.Error(), "554 5.6.0") || !strings.Contains(err.Error(), "a@example.org") {
+	if _, err := apitest.Send(t, tr, []string{"b@example.org"}, plain); err == nil || !strings.HasPrefix(err.Error(), "554 5.6.0") || !strings.Contains(err.Error(), "a@example.org") {
 		t.Errorf("a header beyond the envelope: %v", err)
 	}
-	if n := len(sb.MessagesAfter(0, 1)); n != 0 || src.asked.Load() != 0 {
-		t.Errorf("%d messages, %d requests", n, src.asked.Load())
+	if n := len(sb.MessagesAfter(0, 1)); n != 0 || src.Asked.Load() != 0 {
+		t.Errorf("%d messages, %d requests", n, src.Asked.Load())
 	}
 }
 
-// TestRandomEnvelopes holds that no message reaches an address outside of its
-// envelope, and that an acknowledged one reaches all of it. The sandbox reads
-// the header with a parser of its own, generously.
+// TestRandomEnvelopes holds the promise of the envelope; apitest says how.
 func TestRandomEnvelopes(t *testing.T) {
-	const messages = 10_000
 	if testing.Short() {
 		t.Skip("10,000 messages")
 	}
 	many := accounts.Rate{Count: 1 << 40, Per: time.Minute}
-	tr, sb, _ := start(t, Transport{RatePerAccount: many, RecipientsPerAccount: many})
-	strict, rewriting := *tr, *tr
-	rewriting.Rewrite = true
-	rewriting.client = newClient(&rewriting)
-	defer rewriting.client.http.CloseIdleConnections()
-	rnd := rand.New(rand.NewPCG(1, 15))
-	g := generator{rnd}
-	seen, acked := uint64(0), 0
-	for i := range messages {
-		rcpts, msg := g.message()
-		use := &strict
-		if i%4 == 3 {
-			use = &rewriting
-		}
-		_, err := send(t, use, rcpts, msg)
-		if err == nil {
-			acked++
-		}
-		got := sb.MessagesAfter(seen, 10)
-		if want := map[bool]int{true: 1, false: 0}[err == nil]; len(got) != want {
-			t.Fatalf("message %d: %v, and %d were delivered\n%s", i, err, len(got), msg)
-		}
-		if err != nil {
-			continue
-		}
-		seen = got[0].ID
-		if want, to := sorted(rcpts), sorted(got[0].Rcpts); !slices.Equal(want, to) {
-			t.Fatalf("message %d for %v went to %v\n%s", i, want, to, msg)
-		}
-	}
-	// A generator that makes nothing but refusals shows nothing.
-	if acked < messages/10 || acked > messages*9/10 {
-		t.Errorf("%d of %d acknowledged", acked, messages)
-	}
+	tr, sb, src := start(t, Transport{RatePerAccount: many, RecipientsPerAccount: many})
+	rewriting := attach(t, &Transport{RatePerAccount: many, RecipientsPerAccount: many, Rewrite: true}, sb, src)
+	apitest.RandomEnvelopes(t, sb, tr, rewriting)
 }
 
-func sorted(addrs []string) []string {
-	var s []string
-	for _, a := range addrs {
-		s = append(s, strings.ToLower(a))
+// TestVerify holds that a test says what a message would meet, and sends none.
+func TestVerify(t *testing.T) {
+	tr, sb, src := start(t, Transport{})
+	verify := func() (steps []string, err error) {
+		err = tr.Verify(t.Context(), apitest.Account(), "box@example.com", func(s relay.VerifyStep) { steps = append(steps, s.Name) })
+		return steps, err
 	}
-	slices.Sort(s)
-	return slices.Compact(s)
-}
-
-// generator makes messages as clients do, and some as no client should.
-type generator struct{ *rand.Rand }
-
-func (g generator) pick(s ...string) string { return s[g.IntN(len(s))] }
-
-func (g generator) message() (rcpts []string, msg string) {
-	for range 1 + g.IntN(4) {
-		rcpts = append(rcpts, fmt.Sprintf("in%d@example.org", g.IntN(6)))
+	steps, err := verify()
+	if err != nil || strings.Join(steps, " ") != "token api" {
+		t.Errorf("%v, %v", steps, err)
 	}
-	var b strings.Builder
-	b.WriteString(g.pick("From: box@example.com\r\n", "From: Box <box@example.com>\r\n"))
-	for range g.IntN(4) {
-		b.WriteString(g.pick("To", "Cc", "Bcc", "TO", "cC", "To", "Cc", "Resent-To", "Reply-To", "X-To"))
-		b.WriteString(":")
-		for n := range 1 + g.IntN(3) {
-			if n > 0 {
-				b.WriteString(g.pick(",", ", ", ",\r\n ", ",\r\n\t", " , "))
-			}
-			b.WriteString(g.entry(rcpts))
-		}
-		b.WriteString("\r\n")
+	src.Of = "other@example.com"
+	if _, err := verify(); err == nil || !strings.HasPrefix(err.Error(), "550 5.7.1 ErrorAccessDenied") {
+		t.Errorf("with another's token: %v", err)
 	}
-	b.WriteString("Subject: x\r\n\r\nTo: outside@evil.example\r\n")
-	msg = b.String()
-	if g.IntN(4) == 0 { // foreign bytes
-		at := g.IntN(len(msg) - 30)
-		msg = msg[:at] + g.pick("\"", "(", ")", "<", ">", ",", ";", ":", "\\", "\r\n ", " ", "@", "\r\n", "\n", "\r", "\x00", "é") + msg[at+g.IntN(2):]
+	if n := len(sb.MessagesAfter(0, 1)); n != 0 {
+		t.Errorf("%d messages", n)
 	}
-	return rcpts, msg
-}
-
-func (g generator) entry(rcpts []string) string {
-	addr := rcpts[g.IntN(len(rcpts))]
-	if g.IntN(12) == 0 {
-		addr = g.pick("outside@evil.example", "in9@example.org")
-	}
-	local, domain, _ := strings.Cut(addr, "@")
-	switch g.IntN(14) {
-	case 0:
-		return "Name <" + addr + ">"
-	case 1:
-		return `"outside@evil.example" <` + addr + ">"
-	case 2:
-		return `"a, <outside@evil.example>, b" <` + addr + ">"
-	case 3:
-		return "(outside@evil.example) " + addr
-	case 4:
-		return addr + " (a (outside@evil.example) b)"
-	case 5:
-		return "=?utf-8?q?outside=40evil=2Eexample?= <" + addr + ">"
-	case 6:
-		return "=?utf-8?b?b3V0c2lkZUBldmlsLmV4YW1wbGU=?= <" + addr + ">"
-	case 7:
-		return "friends: " + addr + ", N <" + addr + ">;"
-	case 8:
-		return "undisclosed-recipients:;"
-	case 9:
-		return strings.ToUpper(addr)
-	case 10:
-		return `"` + local + `"@` + domain
-	case 11:
-		return "A. B.\r\n <" + addr + ">"
-	case 12:
-		return g.pick("outside@evil.example <"+addr+">", "<@evil.example:"+addr+">", addr+" outside@evil.example", addr+"; outside@evil.example", `"\"" <`+addr+">")
-	}
-	return addr
 }

@@ -17,9 +17,11 @@ package envelope
 import (
 	"bytes"
 	"errors"
+	"io"
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 )
 
 func TestFit(t *testing.T) {
@@ -124,6 +126,38 @@ func TestFoldedBcc(t *testing.T) {
 		if len(line) > 1000 {
 			t.Errorf("a line of %d octets", len(line))
 		}
+	}
+}
+
+// TestFitStream holds that a message that is read as it leaves is the one that
+// would have been made of the whole, however its octets come.
+func TestFitStream(t *testing.T) {
+	rcpts := []string{"a@b.c", "x@y.z"}
+	for _, msg := range []string{
+		"To: a@b.c\r\n\r\nTo: d@e.f\r\n", "To: a@b.c\r\n\r\n", "To: a@b.c\r\n", "\r\nbody", "", "To: d@e.f\r\n\r\n", "To: a@b.c\n\nTo: d@e.f\r\n\r\n",
+		"Subject: " + strings.Repeat("s", 100_000) + "\r\nTo: a@b.c\r\n\r\n" + strings.Repeat("b\r\n", 100_000), "To: a@b.c",
+	} {
+		for name, r := range map[string]io.Reader{"whole": strings.NewReader(msg), "octets": iotest.OneByteReader(strings.NewReader(msg)), "with EOF": iotest.DataErrReader(strings.NewReader(msg))} {
+			want, wantErr := Fit([]byte(msg), rcpts, true)
+			_, whole, err := FitStream(r, rcpts, true)
+			if (err == nil) != (wantErr == nil) {
+				t.Errorf("%.40q, %s: %v, want %v", msg, name, err, wantErr)
+			}
+			if err != nil || wantErr != nil {
+				continue
+			}
+			got, err := io.ReadAll(whole)
+			if err != nil || !bytes.Equal(got, slices.Concat(want.Head, want.Rest)) {
+				t.Errorf("%.40q, %s: %.80q, %v", msg, name, got, err)
+			}
+		}
+	}
+	if _, _, err := FitStream(strings.NewReader(strings.Repeat("X: y\r\n", maxHeader)), rcpts, false); !errors.Is(err, ErrHeaderSize) {
+		t.Errorf("a header without an end: %v", err)
+	}
+	broken := errors.New("broken")
+	if _, _, err := FitStream(io.MultiReader(strings.NewReader("To: a@b.c\r\n"), iotest.ErrReader(broken)), rcpts, false); !errors.Is(err, broken) {
+		t.Errorf("a header that breaks off: %v", err)
 	}
 }
 

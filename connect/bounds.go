@@ -1,0 +1,99 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package connect
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+)
+
+const (
+	// An office of thousands may have one address.
+	clientRate, clientBurst = 5.0, 100.0
+	allRate, allBurst       = 200.0, 1000.0
+	// maxClients bounds the addresses remembered; beyond it only the rate of all holds.
+	maxClients = 20_000
+	// maxExchanges are the codes that are exchanged at a time.
+	maxExchanges = 64
+)
+
+// bucket is a token bucket.
+type bucket struct {
+	left float64
+	at   time.Time
+}
+
+func (b *bucket) take(now time.Time, rate, burst float64) bool {
+	b.left = min(burst, b.left+rate*now.Sub(b.at).Seconds())
+	b.at = now
+	if b.left < 1 {
+		return false
+	}
+	b.left--
+	return true
+}
+
+// bounds are those on requests from the public.
+type bounds struct {
+	mu      sync.Mutex
+	all     bucket
+	clients map[netip.Prefix]*bucket
+	swept   time.Time
+}
+
+func newBounds(now time.Time) *bounds {
+	return &bounds{all: bucket{allBurst, now}, clients: make(map[netip.Prefix]*bucket), swept: now}
+}
+
+// take reports whether a client may make a request now.
+func (b *bounds) take(client string, now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if addr, err := netip.ParseAddr(client); err == nil {
+		addr = addr.Unmap().WithZone("")
+		bits := 32
+		if addr.Is6() {
+			bits = 64 // what one subscriber has
+		}
+		network, _ := addr.Prefix(bits)
+		c := b.clients[network]
+		if c == nil {
+			b.sweep(now)
+			c = &bucket{clientBurst, now}
+			if len(b.clients) < maxClients {
+				b.clients[network] = c
+			}
+		}
+		if !c.take(now, clientRate, clientBurst) {
+			return false
+		}
+	}
+	return b.all.take(now, allRate, allBurst)
+}
+
+// sweep forgets clients whose bucket is full again, once in a while.
+func (b *bounds) sweep(now time.Time) {
+	full := time.Duration(clientBurst / clientRate * float64(time.Second))
+	if now.Sub(b.swept) < full {
+		return
+	}
+	b.swept = now
+	for network, c := range b.clients {
+		if now.Sub(c.at) >= full {
+			delete(b.clients, network)
+		}
+	}
+}

@@ -1,0 +1,69 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package connect
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+func TestBounds(t *testing.T) {
+	now := time.Now()
+	b := newBounds(now)
+	n := 0
+	for b.take("2001:db8::1", now) {
+		n++
+	}
+	if n != clientBurst {
+		t.Errorf("%d requests of one client at once, want %d", n, int(clientBurst))
+	}
+	if b.take("2001:db8::2", now) {
+		t.Error("another address of the same /64 is another client")
+	}
+	if !b.take("192.0.2.1", now) {
+		t.Error("another client is refused")
+	}
+	if !b.take("2001:db8::1", now.Add(time.Second)) {
+		t.Error("the client is still refused a second later")
+	}
+	// Whatever comes, memory is bounded.
+	for i := range 3 * maxClients {
+		b.take(fmt.Sprintf("10.%d.%d.%d", i>>16&255, i>>8&255, i&255), now)
+	}
+	if len(b.clients) > maxClients {
+		t.Errorf("%d clients are remembered", len(b.clients))
+	}
+	later := now.Add(time.Hour)
+	b.take("192.0.2.2", later)
+	if len(b.clients) > 2 {
+		t.Errorf("%d clients are remembered an hour later", len(b.clients))
+	}
+}
+
+// FuzzID holds that no token and no id leads outside of the invitations.
+func FuzzID(f *testing.F) {
+	for _, s := range []string{"", "../../x", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "%2e%2e", "\x00"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if id, err := idOf(s); err == nil && !validID(id) {
+			t.Errorf("the id of %q is %q", s, id)
+		}
+		if validID(s) && len(s) != 64 {
+			t.Errorf("%q is taken for an id", s)
+		}
+	})
+}

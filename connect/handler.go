@@ -1,0 +1,374 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package connect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/certmagic"
+	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/seal"
+	"github.com/caddymail/mailgateway/oauthtoken"
+	"github.com/caddymail/mailgateway/oauthtoken/authserver"
+	"github.com/caddymail/mailgateway/operate"
+)
+
+func init() {
+	caddy.RegisterModule(new(Handler))
+}
+
+// Handler is an HTTP handler with the pages of mailbox owners: someone who was
+// sent an invitation consents to the gateway sending from the mailbox. It is for
+// the public, serves nothing else, and answers only requests below URL.
+type Handler struct {
+	// URL is where the owners' browsers find the pages, such as
+	// `https://mail.example.com/connect`: https, or http to loopback. The
+	// redirect URI to register with a provider is this with `/callback/` and the
+	// provider's name. It is required.
+	URL string `json:"url,omitempty"`
+
+	// Name is how the gateway is called on the pages. Default: the host of URL.
+	Name string `json:"name,omitempty"`
+
+	// Contact is whom owners are told to ask: a name, an address. Default: whoever
+	// sent the link.
+	Contact string `json:"contact,omitempty"`
+
+	// Expires is how long an invitation is good for, unless it says so itself,
+	// at most 90 days. Default: 168h.
+	Expires caddy.Duration `json:"expires,omitempty"`
+
+	// Unidentified accepts consents at providers that don't say who consented
+	// (Yahoo, AOL, Fastmail): an owner who uses the wrong account there is not
+	// found out. Default: false.
+	Unidentified bool `json:"unidentified,omitempty"`
+
+	base      *url.URL
+	secure    bool
+	storage   certmagic.Storage
+	logger    *zap.Logger
+	bounds    *bounds
+	exchanges chan struct{}
+	csrf      *http.CrossOriginProtection
+
+	keyOnce sync.Mutex
+	keys    *seal.Keys
+	entry   *running
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.smtp_connect",
+		New: func() caddy.Module { return new(Handler) },
+	}
+}
+
+// Provision sets up the handler.
+func (h *Handler) Provision(ctx caddy.Context) error {
+	h.URL = strings.TrimSuffix(caddy.NewReplacer().ReplaceAll(h.URL, ""), "/")
+	u, err := url.Parse(h.URL)
+	switch {
+	case h.URL == "":
+		return errors.New("url: must be set: where browsers find the pages, as in https://mail.example.com/connect")
+	case err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		return fmt.Errorf("url: '%s' is no URL of a page", h.URL)
+	case u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname())):
+		return fmt.Errorf("url: '%s' must be https; http is for loopback only", h.URL)
+	}
+	h.base, h.secure = u, u.Scheme == "https"
+	if h.Name == "" {
+		h.Name = u.Hostname()
+	}
+	if h.Expires == 0 {
+		h.Expires = caddy.Duration(DefaultExpiry)
+	}
+	if d := time.Duration(h.Expires); d < time.Minute || d > MaxExpiry {
+		return fmt.Errorf("expires: %s is not between 1m and %s", d, MaxExpiry)
+	}
+	h.storage, h.logger = ctx.Storage(), ctx.Logger()
+	h.bounds, h.exchanges = newBounds(time.Now()), make(chan struct{}, maxExchanges)
+	h.csrf = http.NewCrossOriginProtection()
+	h.entry = &running{site: Site{
+		URL: h.URL, Expires: time.Duration(h.Expires), Unidentified: h.Unidentified, Invitations: Invitations{h.storage},
+	}}
+	sites.add(h.entry)
+	return nil
+}
+
+// Cleanup gives back what Provision took.
+func (h *Handler) Cleanup() error {
+	sites.remove(h.entry)
+	return nil
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// ready loads the key at the first request: Provision reads and writes nothing.
+func (h *Handler) ready(ctx context.Context) error {
+	h.keyOnce.Lock()
+	defer h.keyOnce.Unlock()
+	if h.keys != nil {
+		return nil
+	}
+	keys, err := loadKey(ctx, h.storage)
+	if err == nil {
+		h.keys = keys
+	}
+	return err
+}
+
+// ServeHTTP implements caddyhttp.MiddlewareHandler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	below, ok := strings.CutPrefix(r.URL.Path, strings.TrimSuffix(h.base.Path, "/")+"/")
+	if !ok {
+		return next.ServeHTTP(w, r)
+	}
+	// The address holds an invitation or a code: neither belongs into a log.
+	caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)
+	header := w.Header()
+	header.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'")
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Referrer-Policy", "no-referrer")
+	header.Set("Cache-Control", "no-store")
+	header.Set("X-Robots-Tag", "noindex")
+	header.Set("Cross-Origin-Opener-Policy", "same-origin")
+	if r.TLS == nil && !loopback(hostOf(r.RemoteAddr)) {
+		return caddyhttp.Error(http.StatusForbidden, errors.New("smtp_connect: without TLS only loopback is served"))
+	}
+	// Another name for the same address is a rebinding attack, and the cookies
+	// would not come back.
+	if !strings.EqualFold(r.Host, h.base.Host) {
+		return caddyhttp.Error(http.StatusMisdirectedRequest, errors.New("smtp_connect: the host is not that of `url`"))
+	}
+	client, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	if client == "" {
+		client = hostOf(r.RemoteAddr)
+	}
+	if below == "connect.css" {
+		return serveStyle(w, r)
+	}
+	if !h.bounds.take(client, time.Now()) {
+		header.Set("Retry-After", "10")
+		return h.show(w, r, http.StatusTooManyRequests, page{Kind: "busy"})
+	}
+	if err := h.ready(r.Context()); err != nil {
+		h.logger.Error("the pages of mailbox owners cannot be served", zap.Error(err))
+		return h.show(w, r, http.StatusServiceUnavailable, page{Kind: "trouble"})
+	}
+	kind, rest, _ := strings.Cut(below, "/")
+	switch {
+	case kind == "i" && (r.Method == http.MethodGet || r.Method == http.MethodHead):
+		return h.serveInvitation(w, r, rest)
+	case kind == "i" && r.Method == http.MethodPost:
+		if err := h.csrf.Check(r); err != nil {
+			return h.show(w, r, http.StatusForbidden, page{Kind: "trouble"})
+		}
+		return h.start(w, r, rest)
+	case kind == "callback" && r.Method == http.MethodGet:
+		return h.callback(w, r, rest)
+	case kind == "i", kind == "callback":
+		header.Set("Allow", "GET, HEAD, POST")
+		return caddyhttp.Error(http.StatusMethodNotAllowed, fmt.Errorf("smtp_connect: method %s", r.Method))
+	}
+	return h.show(w, r, http.StatusNotFound, page{Kind: "unknown"})
+}
+
+func hostOf(addr string) string {
+	if host, _, err := net.SplitHostPort(addr); err == nil {
+		return host
+	}
+	return addr
+}
+
+// redirectURI is what is registered with the provider: fixed, whatever the account.
+// One for each provider keeps the answers of two apart (RFC 9700 section 4.4.2.2).
+func (h *Handler) redirectURI(provider string) string {
+	return h.URL + "/callback/" + url.PathEscape(provider)
+}
+
+// find loads an invitation that can be used, with its account and provider, or
+// shows why it cannot.
+func (h *Handler) find(ctx context.Context, token string, when time.Time) (*Invitation, *accounts.Account, *authserver.Provider, page, error) {
+	inv, err := Invitations{h.storage}.ByToken(ctx, token)
+	if err != nil {
+		return nil, nil, nil, page{Kind: "unknown"}, err
+	}
+	p := page{Token: token, Invitation: inv}
+	if err := usable(inv, when); err != nil {
+		p.Kind = map[error]string{ErrUsed: "used", ErrExpired: "expired"}[err]
+		return inv, nil, nil, p, err
+	}
+	a, provider, err := target(ctx, inv)
+	if err != nil {
+		p.Kind = "void"
+		return inv, nil, nil, p, err
+	}
+	return inv, a, provider, p, nil
+}
+
+// target is the account of an invitation and its provider, as they are now.
+func target(ctx context.Context, inv *Invitation) (*accounts.Account, *authserver.Provider, error) {
+	dir, err := operate.Directory()
+	if err != nil {
+		return nil, nil, err
+	}
+	a, err := dir.Get(ctx, inv.Account)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !strings.EqualFold(a.Mailbox, inv.Mailbox) {
+		return nil, nil, errors.New("the account has another mailbox now")
+	}
+	p, err := ProviderOf(a)
+	return a, p, err
+}
+
+// ProviderOf returns the provider that an account's owner consents at.
+func ProviderOf(a *accounts.Account) (*authserver.Provider, error) {
+	name, err := operate.ProviderOf(a.Upstream)
+	if err != nil {
+		return nil, err
+	}
+	app, err := operate.App[*oauthtoken.App]("oauth_tokens")
+	if err != nil {
+		return nil, err
+	}
+	p, ok := app.Provider(name)
+	if !ok {
+		return nil, fmt.Errorf("provider '%s' is not configured in oauth_tokens", name)
+	}
+	return p, nil
+}
+
+// serveInvitation answers GET: it changes nothing, since scanners of mail open links.
+func (h *Handler) serveInvitation(w http.ResponseWriter, r *http.Request, token string) error {
+	var end outcome
+	hasEnd := h.readCookie(r, outcomeCookie(token), &end) == nil
+	_, _, provider, p, err := h.find(r.Context(), token, time.Now())
+	if hasEnd && end.Kind == "done" && errors.Is(err, ErrUsed) {
+		p.Kind, p.Outcome = "done", end
+		return h.show(w, r, http.StatusOK, p)
+	}
+	if err != nil {
+		status := http.StatusGone
+		if p.Kind == "unknown" {
+			status = http.StatusNotFound
+		}
+		return h.show(w, r, status, p)
+	}
+	h.describe(&p, provider)
+	if p.Kind = "invited"; hasEnd && slices.Contains(retryKinds, end.Kind) {
+		p.Kind, p.Outcome = end.Kind, end
+	}
+	return h.show(w, r, http.StatusOK, p)
+}
+
+// describe says whose consent is asked for what.
+func (h *Handler) describe(p *page, provider *authserver.Provider) {
+	p.Provider, p.Scopes = providerTitle(provider.Kind, provider.Name()), provider.Scopes
+	p.Revoke = revokeAt[provider.Kind]
+	p.AdminURL = provider.AdminConsentURL(h.redirectURI(provider.Name()), "admin")
+}
+
+// start answers POST: the browser leaves for the provider.
+func (h *Handler) start(w http.ResponseWriter, r *http.Request, token string) error {
+	r.Body = http.MaxBytesReader(w, r.Body, 4<<10)
+	inv, _, provider, p, err := h.find(r.Context(), token, time.Now())
+	if err != nil {
+		return h.show(w, r, http.StatusGone, p)
+	}
+	h.describe(&p, provider)
+	if !provider.SaysOwner() && !h.Unidentified {
+		p.Kind = "unidentified"
+		return h.show(w, r, http.StatusConflict, p)
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), 20*time.Second)
+	defer cancel()
+	f, err := provider.AuthCodeFlow(ctx, authserver.LoginOptions{
+		Mailbox: inv.owner(), RedirectURL: h.redirectURI(provider.Name()), PickAccount: r.PostFormValue("pick") != "",
+	})
+	if err != nil {
+		h.logger.Error("a consent cannot be begun", zap.String("account", inv.Account), zap.Error(err))
+		p.Kind = "trouble"
+		return h.show(w, r, http.StatusBadGateway, p)
+	}
+	defer f.Close()
+	s := f.Suspend()
+	if err := h.setCookie(w, flowCookie(s.State), flow{s, token, time.Now()}, flowTimeout); err != nil {
+		return err
+	}
+	// Not a redirect: browsers apply form-action to all that a form's answer
+	// redirects to, and where a provider sends its users is not known.
+	p.Kind, p.Next = "leaving", f.URL
+	w.Header().Set("Refresh", "0; url="+f.URL)
+	return h.show(w, r, http.StatusOK, p)
+}
+
+// callback takes the browser's way back from the provider.
+func (h *Handler) callback(w http.ResponseWriter, r *http.Request, provider string) error {
+	query := r.URL.Query()
+	if query.Get("state") == "admin" {
+		// Anyone can make this address: it is told, and believed only when a
+		// token of that tenant comes.
+		kind := "admin_done"
+		if query.Get("error") != "" {
+			kind = "admin_refused"
+		}
+		return h.show(w, r, http.StatusOK, page{Kind: kind})
+	}
+	var f flow
+	name := flowCookie(query.Get("state"))
+	if err := h.readCookie(r, name, &f); err != nil || f.Login.State != query.Get("state") || f.Login.Provider != provider {
+		return h.show(w, r, http.StatusBadRequest, page{Kind: "lost"})
+	}
+	h.dropCookie(w, name)
+	select {
+	case h.exchanges <- struct{}{}:
+		defer func() { <-h.exchanges }()
+	case <-r.Context().Done():
+		return nil
+	}
+	end := h.finish(r.Context(), f, query)
+	if err := h.setCookie(w, outcomeCookie(f.Token), end, outcomeTimeout); err != nil {
+		return err
+	}
+	http.Redirect(w, r, h.URL+"/i/"+path.Base(f.Token), http.StatusSeeOther)
+	return nil
+}
+
+// Interface guards.
+var (
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddy.CleanerUpper          = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+)

@@ -1,0 +1,261 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package connect
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/certmagic"
+)
+
+const (
+	// DefaultExpiry is how long an invitation is good for.
+	DefaultExpiry = 7 * 24 * time.Hour
+	// MaxExpiry bounds it: a link lies in mailboxes that others may read later.
+	MaxExpiry = 90 * 24 * time.Hour
+
+	tokenSize = 32
+	// keptFor is how long ended invitations can still be looked up.
+	keptFor = 30 * 24 * time.Hour
+	folder  = "smtp_connect"
+)
+
+// Reasons for which an invitation is of no use.
+var (
+	ErrUnknown = errors.New("no such invitation")
+	ErrExpired = errors.New("the invitation has expired")
+	ErrUsed    = errors.New("the invitation has been used")
+)
+
+// States of an invitation.
+const (
+	StateOpen    = "open"
+	StateUsed    = "used"
+	StateExpired = "expired"
+)
+
+// Invitation asks the owner of a mailbox to consent.
+type Invitation struct {
+	// ID names the invitation. The link does not follow from it.
+	ID string `json:"id"`
+	// Account and Mailbox are whose consent it asks for. If the account has
+	// another mailbox later on, the invitation is void.
+	Account string `json:"account"`
+	Mailbox string `json:"mailbox"`
+	// Delegate is who is to consent in place of the mailbox itself, which is
+	// how shared mailboxes are opened.
+	Delegate string `json:"delegate,omitempty"`
+	// InvitedBy is shown to the owner.
+	InvitedBy string `json:"invited_by,omitempty"`
+
+	Created time.Time `json:"created"`
+	Expires time.Time `json:"expires"`
+	// Used is when the consent was stored, UsedBy whose it was.
+	Used   time.Time `json:"used,omitzero"`
+	UsedBy string    `json:"used_by,omitempty"`
+}
+
+// State is one of the states.
+func (i *Invitation) State(now time.Time) string {
+	switch {
+	case !i.Used.IsZero():
+		return StateUsed
+	case !now.Before(i.Expires):
+		return StateExpired
+	}
+	return StateOpen
+}
+
+// owner is who is to consent.
+func (i *Invitation) owner() string { return cmp.Or(i.Delegate, i.Mailbox) }
+
+// Invitations are those in a storage.
+type Invitations struct{ Storage certmagic.Storage }
+
+func invitationKey(id string) string { return path.Join(folder, "invitations", id+".json") }
+
+// idOf is the id of a link's token.
+func idOf(token string) (string, error) {
+	raw, err := base64.RawURLEncoding.DecodeString(token)
+	if err != nil || len(raw) != tokenSize {
+		return "", ErrUnknown
+	}
+	sum := sha256.Sum256(raw)
+	return hex.EncodeToString(sum[:]), nil
+}
+
+func validID(id string) bool {
+	raw, err := hex.DecodeString(id)
+	return err == nil && len(raw) == sha256.Size && id == strings.ToLower(id)
+}
+
+// Add stores a new invitation, whose account, mailbox, delegate, inviter and
+// expiry are set, and returns its token, which is not kept.
+func (s Invitations) Add(ctx context.Context, i Invitation) (token string, added Invitation, err error) {
+	var raw [tokenSize]byte
+	_, _ = rand.Read(raw[:]) // never fails
+	token = base64.RawURLEncoding.EncodeToString(raw[:])
+	if i.ID, err = idOf(token); err != nil {
+		return "", i, err
+	}
+	if i.Created.IsZero() {
+		i.Created = time.Now()
+	}
+	i.Created, i.Expires = i.Created.UTC().Truncate(time.Second), i.Expires.UTC().Truncate(time.Second)
+	return token, i, s.store(ctx, &i)
+}
+
+func (s Invitations) store(ctx context.Context, i *Invitation) error {
+	text, err := json.Marshal(i)
+	if err != nil {
+		return err
+	}
+	if err := s.Storage.Store(ctx, invitationKey(i.ID), text); err != nil {
+		return fmt.Errorf("storing an invitation: %w", err)
+	}
+	return nil
+}
+
+// Get returns an invitation by its id.
+func (s Invitations) Get(ctx context.Context, id string) (*Invitation, error) {
+	if !validID(id) {
+		return nil, ErrUnknown
+	}
+	text, err := s.Storage.Load(ctx, invitationKey(id))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, ErrUnknown
+	}
+	if err != nil {
+		return nil, fmt.Errorf("loading an invitation: %w", err)
+	}
+	i := new(Invitation)
+	if err := json.Unmarshal(text, i); err != nil || i.ID != id {
+		return nil, fmt.Errorf("invitation %s: its record is damaged", id)
+	}
+	return i, nil
+}
+
+// ByToken returns the invitation that a link is about.
+func (s Invitations) ByToken(ctx context.Context, token string) (*Invitation, error) {
+	id, err := idOf(token)
+	if err != nil {
+		return nil, err
+	}
+	return s.Get(ctx, id)
+}
+
+// Revoke deletes an invitation.
+func (s Invitations) Revoke(ctx context.Context, id string) error {
+	return s.locked(ctx, id, func() error {
+		if _, err := s.Get(ctx, id); err != nil {
+			return err
+		}
+		return s.Storage.Delete(ctx, invitationKey(id))
+	})
+}
+
+// Filter narrows List; an empty field matches all.
+type Filter struct{ Account, State string }
+
+// List returns up to limit invitations in the order of their ids, which follow
+// `after`, and the last id where there may be more. Those that ended long ago are
+// deleted on the way.
+func (s Invitations) List(ctx context.Context, f Filter, after string, limit int) (list []Invitation, next string, err error) {
+	keys, err := s.Storage.List(ctx, path.Join(folder, "invitations"), false)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, "", fmt.Errorf("listing invitations: %w", err)
+	}
+	slices.Sort(keys)
+	list = []Invitation{}
+	now := time.Now()
+	for _, key := range keys {
+		id := strings.TrimSuffix(path.Base(key), ".json")
+		if id <= after {
+			continue
+		}
+		if len(list) == limit {
+			return list, list[limit-1].ID, nil
+		}
+		i, err := s.Get(ctx, id)
+		if err != nil {
+			// Deleted meanwhile, or damaged: no reason to show none of the others.
+			continue
+		}
+		if now.Sub(i.Expires) > keptFor {
+			_ = s.Storage.Delete(ctx, key)
+			continue
+		}
+		if (f.Account == "" || strings.EqualFold(f.Account, i.Account)) && (f.State == "" || f.State == i.State(now)) {
+			list = append(list, *i)
+		}
+	}
+	return list, "", nil
+}
+
+// Use uses an invitation up if what it is for succeeds, and only then. Of several
+// attempts at a time, on any node, one succeeds. An invitation that has expired
+// since the flow began is still good.
+func (s Invitations) Use(ctx context.Context, id string, begun time.Time, keep func(*Invitation) (by string, err error)) error {
+	return s.locked(ctx, id, func() error {
+		i, err := s.Get(ctx, id)
+		if err != nil {
+			return err
+		}
+		if err := usable(i, begun); err != nil {
+			return err
+		}
+		by, err := keep(i)
+		if err != nil {
+			return err
+		}
+		i.Used, i.UsedBy = time.Now().UTC().Truncate(time.Second), by
+		return s.store(context.WithoutCancel(ctx), i)
+	})
+}
+
+func usable(i *Invitation, now time.Time) error {
+	switch i.State(now) {
+	case StateUsed:
+		return ErrUsed
+	case StateExpired:
+		return ErrExpired
+	}
+	return nil
+}
+
+func (s Invitations) locked(ctx context.Context, id string, f func() error) error {
+	if !validID(id) {
+		return ErrUnknown
+	}
+	name := "smtp_connect_" + id
+	if err := s.Storage.Lock(ctx, name); err != nil {
+		return fmt.Errorf("locking an invitation: %w", err)
+	}
+	defer func() { _ = s.Storage.Unlock(context.WithoutCancel(ctx), name) }()
+	return f()
+}

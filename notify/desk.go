@@ -1,0 +1,200 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package notify
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Notice is one thing that a person is told: that a trouble has begun or is
+// over. It holds no secret, and nothing in the provider's own words.
+type Notice struct {
+	// State is `began` or `over`.
+	State string `json:"state"`
+	// Check is the kind of trouble, such as `consent` or `upstream`.
+	Check   string `json:"check"`
+	Subject string `json:"subject,omitempty"`
+	Account string `json:"account,omitempty"`
+	Cause   string `json:"cause,omitempty"`
+	Remedy  string `json:"remedy,omitempty"`
+}
+
+const (
+	began = "began"
+	over  = "over"
+)
+
+func (n Notice) key() string { return n.Check + "\x00" + n.Subject + "\x00" + n.Account }
+
+const (
+	// maxPending bounds what waits to be told; what is beyond is counted.
+	maxPending = 1000
+	// maxBegun bounds the troubles that are remembered.
+	maxBegun = 50_000
+	// retryMin and retryMax bound the pause after a digest that did not arrive.
+	retryMin = time.Minute
+	retryMax = 30 * time.Minute
+	// farewell bounds the last digest, which the end of the process waits for.
+	farewell = 5 * time.Second
+)
+
+// digest is what is told at once.
+type digest struct {
+	notices []Notice
+	// more is how many others there were no room for.
+	more int
+}
+
+// destination is where digests go.
+type destination interface {
+	send(ctx context.Context, d digest) error
+}
+
+// desk collects notices and sends those that come within its window together.
+// It belongs to its destinations and not to a configuration.
+type desk struct {
+	to          []destination
+	window      time.Duration
+	sendTimeout time.Duration
+	failed      func(err error, notices int)
+	cancel      context.CancelFunc
+	done        chan struct{}
+	wake        chan struct{}
+
+	mu      sync.Mutex
+	pending digest
+	// begun are the troubles that were told, or wait to be, and are not over.
+	begun map[string]bool
+}
+
+func newDesk(to []destination, window, sendTimeout time.Duration, failed func(error, int)) *desk {
+	ctx, cancel := context.WithCancel(context.Background())
+	d := &desk{
+		to: to, window: window, sendTimeout: sendTimeout, failed: failed,
+		cancel: cancel, done: make(chan struct{}), wake: make(chan struct{}, 1), begun: make(map[string]bool),
+	}
+	go d.run(ctx)
+	return d
+}
+
+// tell adds a notice. It never waits. What has begun already is not told again,
+// however many watches say so, and what is over before it was told is not told
+// at all.
+func (d *desk) tell(n Notice) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	key := n.key()
+	if d.begun[key] == (n.State == began) {
+		return
+	}
+	if n.State == over {
+		delete(d.begun, key)
+		waits := func(p Notice) bool { return p.key() == key }
+		if i := slices.IndexFunc(d.pending.notices, waits); i >= 0 {
+			d.pending.notices = slices.Delete(d.pending.notices, i, i+1)
+			return
+		}
+	} else {
+		if len(d.begun) >= maxBegun {
+			d.pending.more++
+			return
+		}
+		d.begun[key] = true
+	}
+	if len(d.pending.notices) >= maxPending {
+		d.pending.more++
+		return
+	}
+	d.pending.notices = append(d.pending.notices, n)
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Destruct implements caddy.Destructor: it sends what waits, and ends the desk.
+func (d *desk) Destruct() error {
+	d.cancel()
+	<-d.done
+	return nil
+}
+
+// run sends digests. Each destination has its own share of what did not arrive.
+func (d *desk) run(ctx context.Context) {
+	defer close(d.done)
+	late := make([]digest, len(d.to))
+	pause := retryMin
+	var due <-chan time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			last, stop := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+			d.deliver(last, late)
+			stop()
+			return
+		case <-d.wake:
+			if due == nil {
+				due = time.After(d.window)
+			}
+		case <-due:
+			due = nil
+			if d.deliver(ctx, late) {
+				pause = retryMin
+				continue
+			}
+			due, pause = time.After(pause), min(2*pause, retryMax)
+		}
+	}
+}
+
+// deliver sends what waits, and reports whether all of it has arrived.
+func (d *desk) deliver(ctx context.Context, late []digest) bool {
+	d.mu.Lock()
+	fresh := d.pending
+	d.pending = digest{}
+	d.mu.Unlock()
+	all := true
+	for i, to := range d.to {
+		late[i] = late[i].with(fresh)
+		if len(late[i].notices) == 0 && late[i].more == 0 {
+			continue
+		}
+		sending, stop := context.WithTimeout(ctx, d.sendTimeout)
+		err := to.send(sending, late[i])
+		stop()
+		if err == nil {
+			late[i] = digest{}
+			continue
+		}
+		all = false
+		if !errors.Is(err, context.Canceled) {
+			d.failed(err, len(late[i].notices)+late[i].more)
+		}
+	}
+	return all
+}
+
+// with adds a later digest, within the bound.
+func (g digest) with(later digest) digest {
+	room := min(maxPending-len(g.notices), len(later.notices))
+	return digest{
+		notices: append(g.notices[:len(g.notices):len(g.notices)], later.notices[:room]...),
+		more:    g.more + later.more + len(later.notices) - room,
+	}
+}

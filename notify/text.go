@@ -1,0 +1,107 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package notify
+
+import (
+	"fmt"
+	"strings"
+)
+
+// maxLines is how many notices a text names; the others are a number.
+const maxLines = 20
+
+// title is a digest in one line.
+func title(d digest) string {
+	begun, ended := 0, 0
+	for _, n := range d.notices {
+		if n.State == over {
+			ended++
+		} else {
+			begun++
+		}
+	}
+	begun += d.more
+	switch {
+	case begun == 1 && ended == 0:
+		return "trouble: " + about(d.notices[0])
+	case begun == 0 && ended == 1:
+		return "over: " + about(d.notices[0])
+	case ended == 0:
+		return fmt.Sprintf("%d troubles", begun)
+	case begun == 0:
+		return fmt.Sprintf("%d troubles are over", ended)
+	}
+	return fmt.Sprintf("%d troubles, and %d are over", begun, ended)
+}
+
+// headings are the kinds of trouble in a reader's words.
+var headings = map[string]string{
+	"accounts":     "records of accounts",
+	"certificate":  "TLS certificate",
+	"consent":      "consent lost",
+	"consent_ends": "consent ends soon",
+	"disk":         "disk nearly full",
+	"login":        "login refused by the provider",
+	"provider":     "provider of tokens",
+	"secret":       "client secret or certificate ends",
+	"storage":      "storage cannot be written",
+	"token":        "token refused",
+	"upstream":     "upstream down",
+}
+
+func about(n Notice) string {
+	s := headings[n.Check]
+	if s == "" {
+		s = n.Check
+	}
+	if n.Subject != "" {
+		s += ", " + n.Subject
+	}
+	if n.Account != "" {
+		s += ", " + n.Account
+	}
+	return s
+}
+
+// text is a digest in words, troubles first.
+func text(d digest) string {
+	var b strings.Builder
+	lines := 0
+	for _, state := range []string{began, over} {
+		for _, n := range d.notices {
+			if n.State != state {
+				continue
+			}
+			if lines++; lines > maxLines {
+				continue
+			}
+			if state == over {
+				fmt.Fprintf(&b, "OVER: %s\n\n", about(n))
+				continue
+			}
+			fmt.Fprintf(&b, "TROUBLE: %s\n", about(n))
+			for _, line := range []string{n.Cause, n.Remedy} {
+				if line != "" {
+					fmt.Fprintf(&b, "  %s\n", line)
+				}
+			}
+			b.WriteByte('\n')
+		}
+	}
+	if more := lines + d.more - maxLines; more > 0 {
+		fmt.Fprintf(&b, "and %d more: caddy smtp doctor and the status page name them\n", more)
+	}
+	return b.String()
+}

@@ -1,0 +1,152 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package authserver
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// FlowState is what must be remembered of a login from the moment the browser
+// leaves until it is back. It is a secret: keep it sealed. With it any process
+// that has the provider can finish the login.
+type FlowState struct {
+	Provider    string `json:"p"`
+	Mailbox     string `json:"m,omitempty"`
+	AnyIdentity bool   `json:"a,omitempty"`
+	RedirectURL string `json:"r"`
+	State       string `json:"s"`
+	Nonce       string `json:"n"`
+	Verifier    string `json:"v"`
+}
+
+// Format implements fmt.Formatter: the verifier and the nonce are not printed.
+func (s FlowState) Format(f fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(f, "login at '%s' under way", OneLine(s.Provider))
+}
+
+// Suspend returns what Resume needs. It is of use with a RedirectURL of the
+// caller's own only: a listener ends with its process.
+func (f *AuthCodeFlow) Suspend() FlowState {
+	return FlowState{
+		Provider: f.p.name, Mailbox: f.opts.Mailbox, AnyIdentity: f.opts.AnyIdentity,
+		RedirectURL: f.RedirectURL, State: f.state, Nonce: f.nonce, Verifier: f.verifier,
+	}
+}
+
+// Resume finishes a login that was suspended, with the query that the browser
+// came back with.
+func (p *Provider) Resume(ctx context.Context, s FlowState, query url.Values) (*Consent, error) {
+	if s.Provider != p.name {
+		return nil, fmt.Errorf("the login belongs to provider '%s', not '%s'", OneLine(s.Provider), p.name)
+	}
+	ep, err := p.loginEndpoints(ctx)
+	if err != nil {
+		return nil, err
+	}
+	f := &AuthCodeFlow{
+		p: p, ep: ep, RedirectURL: s.RedirectURL, state: s.State, nonce: s.Nonce, verifier: s.Verifier,
+		opts: LoginOptions{Mailbox: s.Mailbox, AnyIdentity: s.AnyIdentity, RedirectURL: s.RedirectURL},
+	}
+	return f.Exchange(ctx, query)
+}
+
+// AdminConsentURL is where an administrator of a Microsoft tenant agrees for
+// all of its users, and is sent back from with `admin_consent=True` whatever was
+// decided; empty at other providers. What comes back is no proof: a token is.
+// https://learn.microsoft.com/entra/identity-platform/v2-admin-consent
+func (p *Provider) AdminConsentURL(redirectURL, state string) string {
+	base, ok := strings.CutSuffix(p.AuthURL, "/oauth2/v2.0/authorize")
+	if p.Kind != "microsoft" || !ok {
+		return ""
+	}
+	// `common` is not offered there.
+	if tenant, ok := strings.CutSuffix(base, "/common"); ok {
+		base = tenant + "/organizations"
+	}
+	q := url.Values{"client_id": {p.ClientID}, "redirect_uri": {redirectURL}, "state": {state}, "scope": {strings.Join(p.consentScopes(), " ")}}
+	return base + "/v2.0/adminconsent?" + q.Encode()
+}
+
+// signInScopes are about who somebody is: servers need not repeat them.
+var signInScopes = []string{"openid", "email", "profile", "offline_access"}
+
+// missingScopes are those of the configuration that an answer leaves out. A
+// server that says nothing has granted what was asked (RFC 6749 section 5.1).
+// Entra answers for one resource at a time, so that there only the scopes of
+// that resource can be looked for.
+func (p *Provider) missingScopes(granted string) []string {
+	got := strings.Fields(strings.ToLower(granted))
+	if len(got) == 0 {
+		return nil
+	}
+	var missing []string
+	for _, scope := range p.Scopes {
+		s := strings.ToLower(scope)
+		if slices.Contains(signInScopes, s) || slices.Contains(got, s) {
+			continue
+		}
+		resource, name := "", s
+		if i := strings.LastIndexByte(s, '/'); i > 0 {
+			resource, name = s[:i], s[i+1:]
+		}
+		if p.kind.oneResource && (slices.Contains(got, name) ||
+			!slices.ContainsFunc(got, func(g string) bool { return strings.HasPrefix(g, resource+"/") })) {
+			continue
+		}
+		missing = append(missing, scope)
+	}
+	return missing
+}
+
+// promptChoice is the `prompt` that shows the account picker whoever is signed in.
+func (p *Provider) promptChoice() string {
+	if prompt := p.kind.authParams["prompt"]; prompt != "" && !strings.Contains(prompt, "select_account") {
+		return "select_account " + prompt
+	}
+	return "select_account"
+}
+
+// SaysOwner reports whether the provider says who consents.
+func (p *Provider) SaysOwner() bool { return p.knowsOwner() }
+
+// IdentityError is an ErrIdentity that knows both.
+type IdentityError struct {
+	// Used is who consented, Expected who was to.
+	Used, Expected string
+	// before says that the other one had consented before.
+	before bool
+}
+
+// Error implements error.
+func (e *IdentityError) Error() string {
+	text := fmt.Sprintf("%v: '%s' in place of '%s'", ErrIdentity, e.Used, e.Expected)
+	if e.before {
+		text += ", who consented before"
+	}
+	return text
+}
+
+// Unwrap returns ErrIdentity.
+func (e *IdentityError) Unwrap() error { return ErrIdentity }
+
+// Name is the provider's name in the configuration.
+func (p *Provider) Name() string { return p.name }
+
+// HasLogin reports whether owners consent at the provider.
+func (p *Provider) HasLogin() bool { return p.Grant == GrantRefreshToken }

@@ -1,0 +1,119 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package operate
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/caddymail/mailgateway/internal/checkup"
+	"github.com/caddymail/mailgateway/oauthtoken"
+	"github.com/caddymail/mailgateway/oauthtoken/authserver"
+	"github.com/caddymail/mailgateway/smtpapp"
+	"github.com/caddymail/mailgateway/upstreampool"
+)
+
+// DoctorReport is what the doctor found.
+type DoctorReport struct {
+	// OK says that nothing is wrong; there may be warnings.
+	OK       bool              `json:"ok"`
+	Findings []checkup.Finding `json:"findings"`
+}
+
+// Doctor looks at the gateway from within, and asks over the network what can
+// only be known so: its own listeners, the upstreams' ports, the providers' clocks.
+func Doctor(ctx context.Context) *DoctorReport {
+	checks := []func() []checkup.Finding{func() []checkup.Finding { return Examine(ctx) }}
+	if app, err := App[*smtpapp.App]("smtp"); err != nil {
+		checks = append(checks, func() []checkup.Finding {
+			return []checkup.Finding{{
+				Check: "gateway", State: checkup.Wrong, Said: err.Error(),
+				Cause: "The configuration that runs has no `smtp` app: nothing listens.", Remedy: "Load the gateway's configuration: `caddy reload --config FILE`.",
+			}}
+		})
+	} else {
+		for name, server := range app.Servers {
+			for _, address := range server.Listen {
+				checks = append(checks, func() []checkup.Finding { return one(checkListener(ctx, name, address, server, app.Hostname)) })
+			}
+		}
+	}
+	if app, err := App[*upstreampool.App]("smtp_upstreams"); err == nil {
+		for _, u := range app.Status() {
+			if u.Transport == "smtp" && u.Dial != "" {
+				checks = append(checks, func() []checkup.Finding { return checkEgress(ctx, u, app.ViaProxy(u.Name)) })
+			}
+		}
+	}
+	if app, err := App[*oauthtoken.App]("oauth_tokens"); err == nil {
+		for name, server := range app.Servers() {
+			checks = append(checks, func() []checkup.Finding { return one(checkClock(ctx, name, server)) })
+		}
+	}
+	return together(checks)
+}
+
+func one(f checkup.Finding) []checkup.Finding { return []checkup.Finding{f} }
+
+// together makes the checks at the same time: each may have to wait for a
+// server that does not answer.
+func together(checks []func() []checkup.Finding) *DoctorReport {
+	found := make([][]checkup.Finding, len(checks))
+	var wg sync.WaitGroup
+	for i, check := range checks {
+		wg.Go(func() { found[i] = check() })
+	}
+	wg.Wait()
+	r := &DoctorReport{OK: true, Findings: slices.Concat(found...)}
+	order := []checkup.State{checkup.Wrong, checkup.Warning, checkup.Unknown, checkup.OK}
+	slices.SortStableFunc(r.Findings, func(a, b checkup.Finding) int {
+		if d := slices.Index(order, a.State) - slices.Index(order, b.State); d != 0 {
+			return d
+		}
+		return strings.Compare(a.Key(), b.Key())
+	})
+	for _, f := range r.Findings {
+		r.OK = r.OK && f.State != checkup.Wrong
+	}
+	return r
+}
+
+// clockSlack is how far the gateway's clock may be off: tokens live for an hour,
+// but assertions that are signed here for some minutes only.
+const clockSlack = 30 * time.Second
+
+// checkClock compares the gateway's clock with the Date of an HTTP answer.
+func checkClock(ctx context.Context, provider string, server *authserver.Provider) checkup.Finding {
+	f := checkup.Finding{Check: "clock", Subject: provider}
+	at, err := server.Date(ctx)
+	if err != nil {
+		f.State, f.Said = checkup.Unknown, "no answer to compare with: "+err.Error()
+		f.Cause = "The provider's token endpoint could not be asked for the time."
+		f.Remedy = "Check DNS, firewall and proxy of the gateway for HTTPS, unless it is meant to be without."
+		return f
+	}
+	off := time.Since(at).Round(time.Second)
+	f.State, f.Said = checkup.OK, fmt.Sprintf("%v off the provider's", off)
+	if off.Abs() > clockSlack {
+		f.State = checkup.Wrong
+		f.Cause = "The gateway's clock is wrong: tokens are used after their end or renewed too often, signed assertions are refused, limits count at wrong times."
+		f.Remedy = "Set the clock, and have it kept: `timedatectl set-ntp true`."
+	}
+	return f
+}

@@ -1,0 +1,76 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package operate
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/emersion/go-smtp"
+
+	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/smtpapp"
+	"github.com/caddymail/mailgateway/upstreampool"
+)
+
+// SendMail sends a message of the gateway's own through one of its accounts,
+// as a client of the account would. from is empty for the account's mailbox.
+func SendMail(ctx context.Context, account, from string, to []string, message func(from string) []byte) error {
+	smtpApp, err := App[*smtpapp.App]("smtp")
+	if err != nil {
+		return err
+	}
+	upstreams, err := App[*upstreampool.App]("smtp_upstreams")
+	if err != nil {
+		return err
+	}
+	a, err := smtpApp.Directory().Get(ctx, account)
+	if err != nil {
+		return err
+	}
+	from = cmp.Or(from, a.Mailbox, a.Name)
+	switch {
+	case a.Paused:
+		return errors.New("the account is paused")
+	case !a.MaySend(from):
+		return fmt.Errorf("the account may not send as %s", from)
+	}
+	tx, err := upstreams.Begin(ctx, a, from, new(smtp.MailOptions))
+	if err != nil {
+		return outcome("connecting", err)
+	}
+	defer tx.Abort()
+	for _, rcpt := range to {
+		if err := tx.Rcpt(ctx, rcpt, new(smtp.RcptOptions)); err != nil {
+			return outcome("recipient "+rcpt, err)
+		}
+	}
+	_, err = tx.Data(ctx, bytes.NewReader(message(from)))
+	return outcome("message", err)
+}
+
+// outcome keeps to the reply that a client would have been told.
+func outcome(what string, err error) error {
+	if reply, ok := errors.AsType[*relay.Reply](err); ok {
+		return fmt.Errorf("%s: %w", what, reply)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return nil
+}

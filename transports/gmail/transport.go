@@ -1,0 +1,148 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package gmail
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddytls"
+	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/grant"
+	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/transports/internal/envelope"
+	"github.com/caddymail/mailgateway/transports/internal/mailapi"
+)
+
+func init() {
+	caddy.RegisterModule(new(Transport))
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Transport) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "smtp_upstreams.transports.gmail",
+		New: func() caddy.Module { return new(Transport) },
+	}
+}
+
+// Provision checks the configuration and loads what it needs.
+func (t *Transport) Provision(ctx caddy.Context) error {
+	t.logger = ctx.Logger()
+	t.storage = ctx.Storage()
+	if err := t.fill(); err != nil {
+		return err
+	}
+	if t.TrustPoolRaw != nil {
+		mod, err := ctx.LoadModule(t, "TrustPoolRaw")
+		if err != nil {
+			return fmt.Errorf("loading trust_pool module: %w", err)
+		}
+		ca, ok := mod.(caddytls.CA)
+		if !ok {
+			return fmt.Errorf("trust_pool module %T is no certificate pool", mod)
+		}
+		t.roots = ca.CertPool()
+	}
+	mod, err := ctx.AppIfConfigured("oauth_tokens")
+	if err != nil && !errors.Is(err, caddy.ErrNotConfigured) {
+		return fmt.Errorf("loading app oauth_tokens: %w", err)
+	}
+	t.tokens, _ = mod.(grant.Source)
+	return nil
+}
+
+// Bind implements relay.Transport.
+func (t *Transport) Bind(name string) error {
+	t.Upstream = &mailapi.Upstream{
+		Kind: "gmail", Endpoint: t.Endpoint, Provider: t.Provider, Scopes: t.Scopes, Ledger: t.Ledger,
+		Limits: accounts.Limits{
+			MaxConns: t.MaxConnsPerAccount, Rate: t.RatePerAccount, Messages: t.MessagesPerAccount, Recipients: t.RecipientsPerAccount,
+		},
+		MaxWait: time.Duration(t.MaxWait), Timeout: time.Duration(t.Timeout), MaxSize: t.MaxSize, NullSender: t.NullSender,
+		Roots: t.roots, Storage: t.storage, Tokens: t.tokens, Logger: t.logger,
+		URL: t.url, ContentType: "message/rfc822", Prepare: t.prepare, Read: read,
+		Probe: "Subject: test\r\n\r\n", Allowed: noRecipients,
+	}
+	if !t.DomainWide {
+		t.Identity = t.identity
+	}
+	return t.Upstream.Bind(name)
+}
+
+// url names the mailbox, so that Gmail refuses another user's token.
+func (t *Transport) url(a *accounts.Account) string {
+	return t.Endpoint + "/upload/gmail/v1/users/" + url.PathEscape(a.Mailbox) + "/messages/send?uploadType=media&fields=id,threadId"
+}
+
+// prepare reads the header and makes it fit the envelope; the rest is read as it
+// leaves.
+func (t *Transport) prepare(a *accounts.Account, rcpts []string, body io.Reader) (*mailapi.Body, *relay.Reply) {
+	fit, whole, err := envelope.FitStream(&bounded{r: body, left: t.MaxSize, limit: t.MaxSize}, rcpts, t.Rewrite)
+	if err != nil {
+		if r, ok := errors.AsType[*relay.Reply](err); ok {
+			return nil, r
+		}
+		if envelope.IsRefusal(err) {
+			return nil, relay.ReplyAPIHeader(err.Error())
+		}
+		return nil, relay.ReplyInternal
+	}
+	if len(fit.Rewritten) > 0 {
+		t.logger.Info("recipients taken out of the header: the envelope does not name them",
+			zap.String("upstream", t.Name()), zap.String("account", a.Name), zap.Strings("recipients", fit.Rewritten))
+	}
+	for _, from := range fit.From {
+		if !strings.EqualFold(from, a.Mailbox) {
+			t.logger.Info("the From field is not the mailbox: Gmail puts the mailbox's default address there unless it is one of its aliases",
+				zap.String("upstream", t.Name()), zap.String("account", a.Name), zap.String("from", from))
+		}
+	}
+	return mailapi.Stream(whole), nil
+}
+
+// bounded is a message that must not be larger than a limit.
+type bounded struct {
+	r           io.Reader
+	left, limit int64
+}
+
+// Read implements io.Reader.
+func (b *bounded) Read(p []byte) (int, error) {
+	// One more than is left shows that there is more.
+	n, err := b.r.Read(p[:min(int64(len(p)), b.left+1)])
+	if b.left -= int64(n); b.left < 0 {
+		return 0, relay.ReplyAPITooBig(b.limit)
+	}
+	return n, err
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner = (*Transport)(nil)
+	_ relay.Transport   = (*Transport)(nil)
+	_ relay.Dependent   = (*Transport)(nil)
+	_ relay.OAuthUser   = (*Transport)(nil)
+	_ relay.Reporter    = (*Transport)(nil)
+	_ relay.Verifier    = (*Transport)(nil)
+	_ relay.Warmer      = (*Transport)(nil)
+)

@@ -1,0 +1,232 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package mailapi
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/oauth2"
+
+	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/grant"
+	"github.com/caddymail/mailgateway/relay"
+)
+
+const (
+	tokenTimeout = 30 * time.Second
+	maxAnswer    = 64 << 10
+	idleTimeout  = 90 * time.Second
+	// maxHold bounds what a provider may ask for.
+	maxHold = 24 * time.Hour
+)
+
+// Answer is an HTTP answer.
+type Answer struct {
+	Status int
+	Header http.Header
+	// Body is its beginning.
+	Body []byte
+}
+
+// Verdict is what an answer means.
+type Verdict struct {
+	Reply   *relay.Reply
+	Outcome Outcome
+	// TokenRefused says that the access token is no good, and NewToken that
+	// another one may be.
+	TokenRefused, NewToken bool
+}
+
+// Outcome is what the ledger learns from a request.
+type Outcome struct {
+	// Sent: the message counts.
+	Sent bool
+	// Unknown: it counts, and the request may be running yet at the provider.
+	Unknown bool
+	// Hold is how long the mailbox shall send nothing; with HoldAll, every
+	// mailbox of the upstream.
+	Hold    time.Duration
+	HoldAll bool
+}
+
+// newHTTP returns an HTTP client. One connection serves every mailbox.
+func newHTTP(u *Upstream) *http.Client {
+	return &http.Client{
+		Transport: &http.Transport{
+			Proxy:                  http.ProxyFromEnvironment,
+			TLSClientConfig:        &tls.Config{RootCAs: u.Roots, MinVersion: tls.VersionTLS12},
+			ForceAttemptHTTP2:      true,
+			IdleConnTimeout:        idleTimeout,
+			MaxIdleConnsPerHost:    64,
+			MaxResponseHeaderBytes: maxAnswer,
+			TLSHandshakeTimeout:    30 * time.Second,
+		},
+		// A redirected POST would be a second one.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+// send posts a message. The package's comment says when it does so twice.
+func (u *Upstream) send(ctx context.Context, a *accounts.Account, body *Body, info *relay.Info) (*relay.Reply, Outcome) {
+	req := u.Request(a)
+	fresh, again := true, true
+	for {
+		start := time.Now()
+		token, reply := u.token(ctx, req)
+		info.Token += time.Since(start)
+		if reply == nil {
+			reply = u.identify(ctx, a, token)
+		}
+		if reply != nil {
+			return reply, Outcome{}
+		}
+		ans, sent := u.post(ctx, a, token, body)
+		if err := body.failure(); err != nil && ans == nil {
+			// The client's doing: the request broke off before its end.
+			if r, ok := errors.AsType[*relay.Reply](err); ok {
+				return r, Outcome{}
+			}
+			return relay.ReplyInternal, Outcome{}
+		}
+		switch {
+		case ans == nil && sent == nothing && again && ctx.Err() == nil:
+			again = false
+			continue
+		case ans == nil && sent == everything:
+			return relay.ReplyAPIUnknown, Outcome{Unknown: true}
+		case ans == nil && sent == nothing:
+			return relay.ReplyUpstreamDown, Outcome{}
+		case ans == nil:
+			return relay.ReplyAPIUntouched, Outcome{}
+		}
+		v := u.Read(ans)
+		if v.TokenRefused {
+			u.Tokens.Reject(req, token)
+			if v.NewToken && fresh && body.failure() == nil && body.replayable() {
+				fresh = false
+				continue
+			}
+		}
+		if v.Outcome.Hold > 0 {
+			v.Outcome.Hold = min(v.Outcome.Hold, maxHold)
+		}
+		return v.Reply, v.Outcome
+	}
+}
+
+// token returns an access token, or what to tell the client.
+func (u *Upstream) token(ctx context.Context, req grant.Request) (*oauth2.Token, *relay.Reply) {
+	ctx, cancel := context.WithTimeout(ctx, tokenTimeout)
+	defer cancel()
+	token, err := u.Tokens.Token(ctx, req)
+	if err == nil && token != nil && token.AccessToken != "" {
+		return token, nil
+	}
+	if r, ok := errors.AsType[grant.Refusal](err); ok {
+		if text := r.Reply(); text != "" {
+			return nil, relay.ReplyToken(text)
+		}
+		if r.ReauthRequired() {
+			return nil, relay.ReplyReauthRequired
+		}
+	}
+	return nil, relay.ReplyTokenUnavailable
+}
+
+// post sends one request. Without an answer, how much of the body had left says
+// whether the message may have been sent.
+func (u *Upstream) post(ctx context.Context, a *accounts.Account, token *oauth2.Token, body *Body) (*Answer, progress) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	f, ok := body.open(u.Timeout, cancel)
+	if !ok {
+		return nil, part
+	}
+	ans, err := u.do(ctx, http.MethodPost, u.URL(a), token, f, body.length())
+	sent := f.stop()
+	if err != nil {
+		return nil, sent
+	}
+	return ans, everything
+}
+
+// do sends a request and reads the answer.
+func (u *Upstream) do(ctx context.Context, method, url string, token *oauth2.Token, body io.Reader, length int64) (*Answer, error) {
+	req, err := http.NewRequestWithContext(ctx, method, url, body)
+	if err != nil {
+		return nil, err
+	}
+	req.ContentLength = length
+	if body != nil {
+		req.Header.Set("Content-Type", u.ContentType)
+	}
+	req.Header.Set("Authorization", "Bearer "+token.AccessToken)
+	req.Header.Set("User-Agent", "Mailgateway")
+	resp, err := u.http.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	// The status says it all; a body that breaks off changes nothing.
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	return &Answer{Status: resp.StatusCode, Header: resp.Header, Body: text}, nil
+}
+
+// RetryAfter is how long an answer asks to wait, in seconds or until a date (RFC
+// 9110 section 10.2.3); 0 if it does not.
+func (a *Answer) RetryAfter() time.Duration {
+	v := strings.TrimSpace(a.Header.Get("Retry-After"))
+	if n, err := strconv.ParseInt(v, 10, 32); err == nil {
+		return min(max(time.Duration(n)*time.Second, 0), maxHold)
+	}
+	t, err := http.ParseTime(v)
+	if err != nil {
+		return 0
+	}
+	now := time.Now()
+	// Dates are the provider's, whose clock may be another.
+	if d, err := http.ParseTime(a.Header.Get("Date")); err == nil {
+		now = d
+	}
+	return min(max(t.Sub(now), 0), maxHold)
+}
+
+// Claims reports whether an answer asks for more of the user than a token: a
+// policy (Conditional Access, continuous evaluation).
+func (a *Answer) Claims() bool {
+	for _, v := range a.Header.Values("WWW-Authenticate") {
+		if strings.Contains(v, "claims=") || strings.Contains(v, "insufficient_claims") {
+			return true
+		}
+	}
+	return false
+}
+
+// Later is a refusal in the provider's words with the time after which the
+// message may be tried again, where that is known.
+func Later(code, class, subject, detail int, said string, after time.Duration) *relay.Reply {
+	r := relay.ReplyAPI(code, class, subject, detail, said)
+	if r.Temporary() {
+		r.After = after
+	}
+	return r
+}

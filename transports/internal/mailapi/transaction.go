@@ -1,0 +1,106 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package mailapi
+
+import (
+	"context"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/emersion/go-smtp"
+
+	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/transports/internal/envelope"
+)
+
+// transaction is one message. It owns its place until it ends.
+type transaction struct {
+	u     *Upstream
+	acct  *accounts.Account
+	place *place
+	rcpts []string
+	done  bool
+	info  relay.Info
+}
+
+// Rcpt implements relay.Transaction. The API answers no recipient by itself: what
+// can be checked is the form of the address and the limit.
+func (tx *transaction) Rcpt(ctx context.Context, to string, opts *smtp.RcptOptions) error {
+	if tx.done {
+		return relay.ReplyBadSequence
+	}
+	if opts != nil && (len(opts.Notify) > 0 || opts.OriginalRecipient != "") {
+		return relay.ReplyAPIDSN
+	}
+	addr, err := envelope.Parse(to)
+	switch {
+	case err != nil:
+		return relay.ReplyBadRecipient
+	case strings.ContainsFunc(addr, func(r rune) bool { return r >= 0x80 }):
+		return relay.ReplyNoSMTPUTF8
+	}
+	if reply := tx.place.recipient(ctx); reply != nil {
+		return reply
+	}
+	tx.rcpts = append(tx.rcpts, addr)
+	return nil
+}
+
+// Data implements relay.Transaction.
+func (tx *transaction) Data(ctx context.Context, body io.Reader) (relay.Reply, error) {
+	switch {
+	case tx.done:
+		return relay.Reply{}, relay.ReplyBadSequence
+	case len(tx.rcpts) == 0:
+		return relay.Reply{}, relay.ReplyNoRecipients
+	}
+	tx.done = true
+	start := time.Now()
+	reply, out := tx.send(ctx, body)
+	tx.info.Data = time.Since(start)
+	tx.place.leave(out)
+	if !reply.Positive() {
+		return relay.Reply{}, reply
+	}
+	return *reply, nil
+}
+
+// send makes the message fit its envelope and posts it.
+func (tx *transaction) send(ctx context.Context, body io.Reader) (*relay.Reply, Outcome) {
+	b, reply := tx.u.Prepare(tx.acct, tx.rcpts, body)
+	if reply != nil {
+		return reply, Outcome{}
+	}
+	return tx.u.send(ctx, tx.acct, b, &tx.info)
+}
+
+// Abort implements relay.Transaction.
+func (tx *transaction) Abort() {
+	if !tx.done {
+		tx.done = true
+		tx.place.leave(Outcome{})
+	}
+}
+
+// Describe implements relay.Describer.
+func (tx *transaction) Describe() relay.Info { return tx.info }
+
+// Interface guards
+var (
+	_ relay.Transaction = (*transaction)(nil)
+	_ relay.Describer   = (*transaction)(nil)
+)

@@ -1,0 +1,204 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package smtpclient
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strconv"
+	"sync/atomic"
+
+	"github.com/caddymail/mailgateway/relay"
+)
+
+// Transfer sends what is in buf and, unless that is all, the rest of the body.
+func (c *Conn) Transfer(ctx context.Context, e *Envelope, buf *Body, eof bool, body io.Reader) Outcome {
+	switch {
+	case c.caps.chunking && c.cfg.BDAT:
+		return c.bdat(ctx, buf, eof, body)
+	case e.Binary():
+		// The provider lost CHUNKING between MAIL and here; that can't be.
+		return Outcome{Err: relay.ReplyNo8BITMIME, Sound: true}
+	default:
+		return c.TransferData(ctx, buf, eof, body)
+	}
+}
+
+// Outcome is what became of a body.
+type Outcome struct {
+	Reply *relay.Reply // the provider's word
+	Final bool         // Reply answers the end of data
+	Err   error        // instead of Reply
+	Sound bool         // the connection can carry another message
+
+	Accepted    bool // the recipient was, of Single
+	Untouched   bool // the provider can't have accepted anything
+	UnknownBDAT bool // it does not know the command; the Body holds what was sent
+}
+
+// Lost is the outcome where the connection was lost; sent: after the end of data
+// had left.
+func Lost(sent bool) Outcome {
+	if sent {
+		return Outcome{Err: relay.ReplyDeliveryUnknown}
+	}
+	return Outcome{Err: relay.ReplyUpstreamLost}
+}
+
+// Conclude takes note of what became of the body.
+func (c *Conn) Conclude(out *Outcome) {
+	if out.Reply == nil {
+		return
+	}
+	if out.Reply.Code == 421 {
+		out.Sound = false
+	}
+	if out.Final {
+		// After a refused chunk the transaction is open until RSET
+		// (RFC 3030 section 2).
+		c.needReset = !out.Reply.Positive()
+	}
+	if !out.Reply.Positive() {
+		c.suspect = true
+	}
+}
+
+// bdat sends the body in chunks (RFC 3030). A body that ends in buf is one
+// command and one write. Each chunk is acknowledged before the next is sent:
+// after a refused chunk the state is indeterminate (RFC 3030 section 2), and a
+// LAST could commit what is left of the message; and among the replies to
+// several chunks one too many would not be seen. The next chunk is read from the
+// client while the reply to the one before is under way.
+func (c *Conn) bdat(ctx context.Context, buf *Body, eof bool, body io.Reader) Outcome {
+	answered := true // the chunk before, or there is none
+	for first := true; ; first = false {
+		if !answered {
+			if out, ok := c.chunkReply(); !ok {
+				return out
+			}
+		}
+		var head [32]byte
+		h := strconv.AppendInt(append(head[:0], "BDAT "...), int64(buf.n), 10)
+		if eof {
+			h = append(h, " LAST"...)
+		}
+		h = append(h, "\r\n"...)
+		if err := c.armContext(ctx, c.cfg.DataTimeout); err != nil {
+			return Lost(false)
+		}
+		if !c.Silent() {
+			return c.unasked()
+		}
+		if err := c.write(buf.with(h)); err != nil {
+			return c.lastWords()
+		}
+		proved := c.cfg.Learned.BDAT.Load()
+		if eof {
+			out := c.finalReply()
+			out.check(first && !proved, &c.cfg.Learned.BDAT)
+			return out
+		}
+		if first && !proved {
+			// The chunk is kept until the provider shows that it knows the
+			// command.
+			if out, ok := c.chunkReply(); !ok {
+				out.check(true, nil)
+				return out
+			}
+			c.cfg.Learned.BDAT.Store(true)
+		} else {
+			answered = false
+		}
+		buf.n = 0
+		var err error
+		if eof, err = buf.fill(body); err != nil {
+			// No LAST: the provider must drop what it has (RFC 3030 section 2).
+			return Outcome{Err: &BodyError{err}}
+		}
+	}
+}
+
+// check looks at the answer to the first BDAT of an upstream.
+func (out *Outcome) check(unproved bool, worked *atomic.Bool) {
+	switch {
+	case out.Reply == nil:
+	case out.Reply.Positive() && worked != nil:
+		worked.Store(true)
+	case unknownVerb(out.Reply.Code):
+		// Even where BDAT has worked, what was sent may have been read as commands.
+		out.Sound = false
+		out.UnknownBDAT = unproved
+	}
+}
+
+// chunkReply reads the reply to a chunk that is not the last.
+func (c *Conn) chunkReply() (Outcome, bool) {
+	code, err := c.replies.Read()
+	switch {
+	case err != nil && errors.Is(err, relay.ErrReply):
+		return Outcome{Err: relay.ReplyUpstreamProtocol}, false
+	case err != nil:
+		return Lost(false), false
+	case code >= 400:
+		// A chunk may be under way: only the end of the connection says
+		// for certain that nothing of this message is a command.
+		return Outcome{Reply: c.Said()}, false
+	case code != 250 || c.outOfStep(c.Said()):
+		return Outcome{Err: relay.ReplyUpstreamProtocol}, false
+	}
+	return Outcome{}, true
+}
+
+// finalReply reads the reply to the end of data.
+func (c *Conn) finalReply() Outcome {
+	code, err := c.replies.Read()
+	if err == nil && unknownVerb(code) && !c.cfg.Learned.BDAT.Load() {
+		// A refusal for each line of the chunk follows.
+		return Outcome{Reply: c.Said(), Final: true}
+	}
+	if err != nil || code < 400 && code/10 != 25 || c.doubtful() {
+		return Lost(true)
+	}
+	r := c.Said()
+	if r.Positive() {
+		if c.outOfStep(r) {
+			return Lost(true)
+		}
+		c.ended = subject(r)
+	}
+	return Outcome{Reply: r, Final: true, Sound: true}
+}
+
+// lastWords is what follows a failed write: the provider may have said why it
+// closes.
+func (c *Conn) lastWords() Outcome {
+	if c.arm(earlyReply) != nil {
+		return Lost(false)
+	}
+	if code, err := c.replies.Read(); err == nil && code >= 400 {
+		return Outcome{Reply: c.Said()}
+	}
+	return Lost(false)
+}
+
+// refusedEarly reads the reply that the provider sent in the middle of the body.
+func (c *Conn) refusedEarly() (Outcome, bool) {
+	if c.Silent() {
+		return Outcome{}, false
+	}
+	out := c.lastWords()
+	return out, true
+}

@@ -1,0 +1,123 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package smtpclient
+
+import (
+	"io"
+	"sync"
+	"time"
+
+	"github.com/caddymail/mailgateway/relay"
+)
+
+const (
+	// SmallBody is what is read before the first body byte is sent: a message
+	// that ends within it leaves in one piece.
+	SmallBody = 256 << 10
+	// headRoom is kept free in front of a body for the commands before it.
+	headRoom = 1 << 10
+	// earlyReply is how long a provider that stopped reading gets to say why.
+	earlyReply = time.Second
+)
+
+// Body buffers come in three sizes, so that a small message occupies little.
+var bodySizes = [...]int{16 << 10, 64 << 10, SmallBody}
+
+var bodyPools [len(bodySizes)]sync.Pool
+
+// Body is what has been read of a message: the whole or, of a large one, a part
+// at a time. It holds headRoom free bytes and then the octets.
+type Body struct {
+	class int
+	b     []byte // the whole buffer
+	n     int    // bytes of body
+}
+
+func newBody(class int) *Body {
+	if v := bodyPools[class].Get(); v != nil {
+		buf := v.(*Body)
+		buf.n = 0
+		return buf
+	}
+	return &Body{class: class, b: make([]byte, headRoom+bodySizes[class])}
+}
+
+// Free gives the buffer back.
+func (b *Body) Free() { bodyPools[b.class].Put(b) }
+
+// Bytes are the octets that have been read.
+func (b *Body) Bytes() []byte { return b.b[headRoom : headRoom+b.n] }
+
+// grow returns a buffer of the next size with the same body.
+func (b *Body) grow() *Body {
+	next := newBody(b.class + 1)
+	next.n = copy(next.b[headRoom:], b.Bytes())
+	b.Free()
+	return next
+}
+
+// with returns the body with a command in front, without copying it.
+func (b *Body) with(head []byte) []byte {
+	start := headRoom - len(head)
+	copy(b.b[start:], head)
+	return b.b[start : headRoom+b.n]
+}
+
+// ReadBody reads until the body ends or SmallBody is full.
+func ReadBody(body io.Reader) (buf *Body, eof bool, err error) {
+	buf = newBody(0)
+	for {
+		if headRoom+buf.n == len(buf.b) {
+			if buf.class == len(bodySizes)-1 {
+				return buf, false, nil
+			}
+			buf = buf.grow()
+		}
+		if eof, err = buf.fill(body); eof || err != nil {
+			return buf, eof, err
+		}
+	}
+}
+
+// fill reads until the buffer is full.
+func (b *Body) fill(body io.Reader) (eof bool, err error) {
+	for idle := 0; headRoom+b.n < len(b.b); {
+		n, err := body.Read(b.b[headRoom+b.n:])
+		b.n += n
+		switch {
+		case err == io.EOF: //nolint:errorlint // a wrapped EOF is a broken body
+			return true, nil
+		case err != nil:
+			return false, err
+		case n == 0:
+			if idle++; idle > 100 {
+				return false, io.ErrNoProgress
+			}
+		default:
+			idle = 0
+		}
+	}
+	return false, nil
+}
+
+// BodyError is a body whose Read failed: the client's own trouble. It wraps the
+// reply that the reader chose, if it chose one.
+type BodyError struct{ Err error }
+
+// Error implements error.
+func (e *BodyError) Error() string { return "reading the message: " + e.Err.Error() }
+
+// Unwrap returns what failed, and what the client is told if that is no reply.
+func (e *BodyError) Unwrap() []error { return []error{e.Err, relay.ReplyInternal} }

@@ -1,0 +1,207 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package smtpclient
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/emersion/go-smtp"
+	"go.uber.org/goleak"
+
+	"github.com/caddymail/mailgateway/relay"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// play is a provider that says the lines after `S:` and wants to hear those
+// after `C:`; it returns the connection to it, logged in as the script has it.
+func play(t *testing.T, cfg *Config, login Login, script string) *Conn {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		nc, err := ln.Accept()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer nc.Close()
+		if nc.SetDeadline(time.Now().Add(10*time.Second)) != nil {
+			return
+		}
+		br := bufio.NewReader(nc)
+		for line := range strings.Lines(script) {
+			who, text, ok := strings.Cut(strings.TrimSpace(line), ": ")
+			switch {
+			case !ok:
+			case who == "S":
+				_, _ = io.WriteString(nc, text+"\r\n")
+			default:
+				got, err := br.ReadString('\n')
+				if strings.TrimSuffix(got, "\r\n") != text {
+					t.Errorf("the provider got %q, %v, want %q", got, err, text)
+					return
+				}
+			}
+		}
+		if rest, err := io.ReadAll(br); err == nil && len(rest) > 0 {
+			t.Errorf("the provider got %q at the end", rest)
+		}
+	}()
+	host, port, _ := net.SplitHostPort(ln.Addr().String())
+	cfg.Host, cfg.Port, cfg.TLSMode, cfg.Hostname = host, port, NoTLS, "gateway.test"
+	cfg.DialTimeout, cfg.GreetingTimeout, cfg.CommandTimeout, cfg.DataTimeout = 5*time.Second, 5*time.Second, 5*time.Second, 5*time.Second
+	cfg.Learned = new(Learned)
+	c, derr := Dial(t.Context(), cfg, "", nil)
+	if derr != nil {
+		t.Fatal(derr)
+	}
+	t.Cleanup(func() {
+		c.Abandon()
+		<-done
+		_ = ln.Close()
+	})
+	if derr := c.Login(login); derr != nil {
+		t.Fatal(derr)
+	}
+	return c
+}
+
+const opening = `
+	S: 220 provider.test
+	C: EHLO gateway.test
+	S: 250-provider.test
+	S: 250-PIPELINING
+	S: 250-CHUNKING
+	S: 250-SIZE 1000
+	S: 250 AUTH PLAIN
+	C: AUTH PLAIN AGFAYS50ZXN0AG1hZGUtdXA=
+	S: 235 2.7.0 ok
+`
+
+var login = Login{Mailbox: "a@a.test", Secret: "made-up"}
+
+// TestTwoFlights is one message, the provider's own words for each of its
+// recipients, and a goodbye.
+func TestTwoFlights(t *testing.T) {
+	c := play(t, &Config{Mechanism: AuthPlain, BDAT: true}, login, opening+`
+		C: MAIL FROM:<a@a.test> SIZE=7
+		C: RCPT TO:<one@b.test>
+		C: RCPT TO:<two@b.test>
+		S: 250 2.1.0 sender
+		S: 250 2.1.5 one
+		S: 550 5.1.1 no such user
+		C: BDAT 7 LAST
+		C: hello
+		S: 250 2.0.0 queued
+		C: QUIT
+		S: 221 2.0.0 bye
+	`)
+	e := &Envelope{From: "a@a.test", Opts: smtp.MailOptions{Size: 7}}
+	if reply := c.CheckMail(e); reply != nil {
+		t.Fatal(reply)
+	}
+	errs := []error{ErrPending, ErrPending}
+	if err := c.Flight(t.Context(), e, []relay.Recipient{{To: "one@b.test"}, {To: "two@b.test"}}, errs, true); err != nil {
+		t.Fatal(err)
+	}
+	if errs[0] != nil || errs[1] == nil || errs[1].Error() != "550 5.1.1 no such user" {
+		t.Errorf("recipients: %v", errs)
+	}
+	buf, eof, err := ReadBody(strings.NewReader("hello\r\n"))
+	if err != nil || !eof {
+		t.Fatal(eof, err)
+	}
+	defer buf.Free()
+	out := c.Transfer(t.Context(), e, buf, eof, nil)
+	c.Conclude(&out)
+	if !out.Sound || !out.Final || out.Reply == nil || out.Reply.Error() != "250 2.0.0 queued" {
+		t.Errorf("outcome %+v", out)
+	}
+	c.Quit(time.Second)
+}
+
+// TestOneFlight is a message that leaves in one write. A refusal of its sender
+// is the answer, and the next message begins with RSET.
+func TestOneFlight(t *testing.T) {
+	c := play(t, &Config{Mechanism: AuthPlain, BDAT: true}, login, opening+`
+		C: MAIL FROM:<a@a.test>
+		C: RCPT TO:<one@b.test>
+		C: BDAT 3 LAST
+		C: x
+		S: 550 5.7.1 not you
+		S: 503 5.5.1 no sender
+		S: 503 5.5.1 no recipient
+		C: RSET
+		C: MAIL FROM:<>
+		C: RCPT TO:<one@b.test>
+		C: BDAT 3 LAST
+		C: x
+		S: 250 2.0.0 reset
+		S: 250 2.1.0 sender
+		S: 250 2.1.5 one
+		S: 250 2.0.0 queued
+	`)
+	send := func(from string) Outcome {
+		t.Helper()
+		buf, eof, err := ReadBody(strings.NewReader("x\r\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer buf.Free()
+		out, ok := c.Single(t.Context(), &Envelope{From: from}, &relay.Recipient{To: "one@b.test"}, buf, eof)
+		if !ok {
+			t.Fatal("not in one flight")
+		}
+		c.Conclude(&out)
+		return out
+	}
+	if out := send("a@a.test"); out.Reply == nil || out.Reply.Code != 550 || out.Final || out.Accepted || !out.Sound {
+		t.Errorf("outcome %+v", out)
+	}
+	if out := send(""); out.Reply == nil || out.Reply.Code != 250 || !out.Final || !out.Accepted || !out.Sound {
+		t.Errorf("outcome %+v", out)
+	}
+}
+
+// BenchmarkSaid is what the look for secrets costs in a reply with a long word,
+// as Microsoft's is, where the token is as long as theirs are.
+func BenchmarkSaid(b *testing.B) {
+	const reply = "250 2.0.0 OK <AM0PR0402MB3937A1B2C3D4E5F60718293A4B5C6D@AM0PR0402MB3937.eurprd04.prod.outlook.com> [Hostname=AM0PR0402MB3937.eurprd04.prod.outlook.com]\r\n"
+	near, far := net.Pipe()
+	defer near.Close()
+	defer far.Close()
+	c := New(near, &Config{DataTimeout: time.Minute})
+	c.login.Token = strings.Repeat("eyJ0eXAiOiJKV1QiLCJub25jZSI6Ik", 70)
+	c.replies = relay.NewReplyReader(bufio.NewReader(strings.NewReader(reply)))
+	if _, err := c.replies.Read(); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if c.Said().Code != 250 {
+			b.Fatal("another reply")
+		}
+	}
+}

@@ -1,0 +1,158 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package smtpclient
+
+import (
+	"errors"
+	"net"
+	"os"
+	"time"
+
+	"github.com/caddymail/mailgateway/relay"
+)
+
+// SMTP numbers neither commands nor replies: the first reply after a command is
+// taken for its answer (RFC 5321 section 4.2). A provider that answers twice, or
+// a proxy out of step, shifts all that follows by one, and the next message, of
+// another client maybe, is confirmed by the reply to its RCPT. So before each
+// flight this file asks whether anything waits, and after it whether anything is
+// left.
+
+var errUnasked = errors.New("the provider sent a reply that answers nothing")
+
+// probe is how long Silent listens to a connection that can't be asked.
+const probe = time.Millisecond
+
+// Silent reports whether the connection is open and nothing has come that was
+// not asked for: to the reader, to the socket, or into TLS, which can hold a
+// record that the socket no longer shows. It makes no round trip.
+func (c *Conn) Silent() bool {
+	if c.Leftover() {
+		return false
+	}
+	if c.ready.known() {
+		if c.ready.quiet() {
+			return !c.held() && !c.amid()
+		}
+		if c.nc == c.tcp {
+			return false
+		}
+		// TLS has words of its own, tickets after a handshake above all: it
+		// has to read what came to say whether that is a reply.
+	}
+	data, open := c.peek(time.Now().Add(probe))
+	return open && !data && !c.amid()
+}
+
+// amid reports whether a part of a TLS record has come. At a pause that is what
+// nobody asked for: of a reply, since tickets come together and long before.
+func (c *Conn) amid() bool { return c.nc != c.tcp && c.deaf.records.amid() }
+
+// held reports whether TLS has something that it has not given yet.
+func (c *Conn) held() bool {
+	if c.nc == c.tcp {
+		return false
+	}
+	c.deaf.on = true
+	n, err := c.nc.Read(c.peekRoom[:])
+	c.deaf.on = false
+	c.peeked = c.peekRoom[:n]
+	return n > 0 || !timedOut(err)
+}
+
+// peek waits until by for one octet, and keeps it for the next Read.
+func (c *Conn) peek(by time.Time) (data, open bool) {
+	if c.tcp.SetReadDeadline(by) != nil {
+		return false, false
+	}
+	n, err := c.nc.Read(c.peekRoom[:])
+	c.peeked = c.peekRoom[:n]
+	if c.deadlines.setRead(c.tcp) != nil {
+		return n > 0, false
+	}
+	return n > 0, n > 0 || timedOut(err)
+}
+
+// deafConn is the socket under TLS. While it is on, TLS gives what it holds and
+// hears nothing new: the error is one that TLS does not remember.
+type deafConn struct {
+	net.Conn
+	on      bool
+	records records
+}
+
+// Read implements net.Conn.
+func (d *deafConn) Read(b []byte) (int, error) {
+	if d.on {
+		return 0, os.ErrDeadlineExceeded
+	}
+	n, err := d.Conn.Read(b)
+	d.records.follow(b[:n])
+	return n, err
+}
+
+// Leftover reports whether something waits that has been read already.
+func (c *Conn) Leftover() bool { return c.br.Buffered() > 0 || len(c.peeked) > 0 }
+
+// doubtful reports whether more came with the replies of a flight than they
+// answer, so that none of them can be assigned for certain. A goodbye may follow
+// any reply (RFC 5321 section 3.8).
+func (c *Conn) doubtful() bool {
+	if !c.Leftover() && (!c.held() || len(c.peeked) == 0) && !c.amid() {
+		return false
+	}
+	if c.arm(earlyReply) != nil {
+		return true
+	}
+	b, _ := c.br.Peek(3)
+	return string(b) != "421"
+}
+
+// outOfStep reports whether a good reply to a body, or to a part of it, speaks
+// of an address (RFC 3463 section 3.2: X.1.X), as those to MAIL and RCPT do,
+// where the ends of messages before it did not. It is the answer to a RCPT,
+// behind a reply too many that came when the flight had left already.
+func (c *Conn) outOfStep(r *relay.Reply) bool {
+	return c.ended != 0 && c.ended != '1' && subject(r) == '1'
+}
+
+// subject is the second digit of a good reply's enhanced code, '-' without one.
+func subject(r *relay.Reply) byte {
+	if len(r.Lines) > 0 {
+		if l := r.Lines[0]; len(l) >= 5 && l[0] == '2' && l[1] == '.' && l[3] == '.' {
+			return l[2]
+		}
+	}
+	return '-'
+}
+
+// unasked is the outcome when something has come before the end of the message
+// left: the provider's goodbye, or a reply that answers nothing. Nothing is
+// committed, and the connection is closed.
+func (c *Conn) unasked() Outcome {
+	if out := c.lastWords(); out.Reply != nil && out.Reply.Code == 421 {
+		return out
+	}
+	return Lost(false)
+}
+
+// goodbye is unasked as the end of a flight that never left.
+func (c *Conn) goodbye(replies int) error {
+	fe := &FlightError{Err: errClosing, Replies: replies}
+	if out := c.unasked(); out.Reply != nil {
+		fe.Code, fe.Reply = out.Reply.Code, out.Reply
+	}
+	return fe
+}

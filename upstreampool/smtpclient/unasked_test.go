@@ -1,0 +1,176 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package smtpclient
+
+import (
+	"bytes"
+	"crypto/tls"
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/caddymail/mailgateway/internal/testpki"
+)
+
+// TestTicketsAreNoReply has the server's session tickets come before EHLO: TLS
+// speaks for itself there, and no reply was sent.
+func TestTicketsAreNoReply(t *testing.T) {
+	server := &tls.Config{Certificates: []tls.Certificate{testpki.SelfSigned(testpki.Leaf{Names: []string{"127.0.0.1"}})}}
+	// Go's server sends its tickets behind the client's Finished, as OpenSSL's
+	// does always, if that could hold a certificate.
+	server.ClientAuth = tls.RequestClientCert
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	tcp, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	half := &halfConn{Conn: nc}
+	peer := tls.Server(half, server)
+	ticketed := make(chan error, 1)
+	go func() { ticketed <- peer.Handshake() }() // writes the tickets at its end
+	c := New(tcp, &Config{
+		DialTimeout: time.Minute,
+		TLS:         &tls.Config{InsecureSkipVerify: true, ClientSessionCache: tls.NewLRUClientSessionCache(1)}, //nolint:gosec // whose certificate it is matters not
+	})
+	defer c.Abandon()
+	if err := c.handshake(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ticketed; err != nil {
+		t.Fatal(err)
+	}
+	if !c.ready.known() || c.ready.quiet() {
+		t.Fatal("no ticket has come")
+	}
+	if !c.Silent() {
+		t.Error("a ticket was taken for a reply")
+	}
+	// A reply behind it is one, also if half of its record has come.
+	half.on = true
+	if _, err := io.WriteString(peer, "250 2.0.0 stray\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // from the socket, and from what TLS has taken of it
+		if c.Silent() {
+			t.Error("half of a reply was not seen")
+		}
+	}
+	if !c.doubtful() {
+		t.Error("half of a reply behind another does not make that one doubtful")
+	}
+	if _, err := nc.Write(half.kept); err != nil {
+		t.Fatal(err)
+	}
+	if c.Silent() {
+		t.Error("a reply of two halves was not seen")
+	}
+	if _, err := io.WriteString(peer, "250 2.0.0 stray\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if c.Silent() {
+		t.Error("a reply was not seen")
+	}
+}
+
+// halfConn keeps the second half of what is written while it is on.
+type halfConn struct {
+	net.Conn
+	on   bool
+	kept []byte
+}
+
+func (c *halfConn) Write(b []byte) (int, error) {
+	if !c.on {
+		return c.Conn.Write(b)
+	}
+	c.on = false
+	c.kept = bytes.Clone(b[len(b)/2:])
+	_, err := c.Conn.Write(b[:len(b)/2])
+	return len(b), err
+}
+
+// TestRecords cuts records anywhere.
+func TestRecords(t *testing.T) {
+	var wire []byte
+	ends := make(map[int]bool)
+	for _, n := range []int{1, 0, 300, 5, 1 << 14} {
+		ends[len(wire)] = true
+		wire = append(wire, 23, 3, 3, byte(n>>8), byte(n))
+		wire = append(wire, make([]byte, n)...)
+	}
+	ends[len(wire)] = true
+	for _, step := range []int{1, 2, 3, 5, 7, 4096, 1 << 20} {
+		var r records
+		for at := 0; at < len(wire); {
+			n := min(step, len(wire)-at)
+			r.follow(wire[at : at+n])
+			at += n
+			if r.amid() == ends[at] {
+				t.Fatalf("by %d, after %d octets: amid %v", step, at, r.amid())
+			}
+		}
+	}
+}
+
+// BenchmarkSilent is what a flight pays for its look at the socket.
+func BenchmarkSilent(b *testing.B) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer ln.Close()
+	server := &tls.Config{Certificates: []tls.Certificate{testpki.SelfSigned(testpki.Leaf{Names: []string{"127.0.0.1"}})}}
+	for name, encrypted := range map[string]bool{"plain": false, "tls": true} {
+		b.Run(name, func(b *testing.B) {
+			tcp, err := net.Dial("tcp", ln.Addr().String())
+			if err != nil {
+				b.Fatal(err)
+			}
+			peer, err := ln.Accept()
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer peer.Close()
+			c := New(tcp, &Config{DialTimeout: time.Minute, TLS: &tls.Config{InsecureSkipVerify: true}}) //nolint:gosec // a benchmark
+			defer c.Abandon()
+			if encrypted {
+				done := make(chan error, 1)
+				go func() { done <- tls.Server(peer, server).Handshake() }()
+				if err := c.handshake(b.Context(), nil); err != nil {
+					b.Fatal(err)
+				}
+				if err := <-done; err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				if !c.Silent() {
+					b.Fatal("not silent")
+				}
+			}
+		})
+	}
+}
