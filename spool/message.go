@@ -1,0 +1,94 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package spool
+
+import (
+	"time"
+)
+
+// message is what is remembered of a message while it lies on the disk.
+type message struct {
+	env      *envelope
+	size     int64
+	attempts int
+	next     time.Time
+	held     string // why; empty: it is not
+	reply    string // the last word on it
+	settled  map[int]bool
+	sent     map[int]bool
+	replies  map[int]string
+	open     int // attempts in a row that the process did not survive
+	trying   bool
+	gone     bool
+}
+
+// tries is how often the message has been tried, with the time when its client
+// waited.
+func (m *message) tries() int {
+	if m.env.Reply != "" {
+		return m.attempts + 1
+	}
+	return m.attempts
+}
+
+// replay is what a message's journal says.
+func replay(st stored) *message {
+	m := &message{
+		env: st.env, size: st.size, next: st.env.First, reply: st.env.Reply,
+		settled: make(map[int]bool), sent: make(map[int]bool), replies: make(map[int]string),
+	}
+	for i := range st.lines {
+		m.apply(&st.lines[i])
+	}
+	if m.open >= poisonous && m.held == "" {
+		m.held = heldPoison
+	}
+	return m
+}
+
+// apply takes a line of the journal into account.
+func (m *message) apply(l *line) {
+	if !l.Next.IsZero() {
+		m.next = l.Next
+	}
+	for _, i := range l.Sent {
+		m.settled[i], m.sent[i] = true, true
+	}
+	for _, i := range l.Refused {
+		m.settled[i] = true
+	}
+	for i, r := range l.Replies {
+		if i < 0 {
+			m.reply = r
+			continue
+		}
+		m.replies[i] = r
+	}
+	m.open++
+	if l.Event != eventTry {
+		m.open = 0
+	}
+	switch l.Event {
+	case eventTry:
+		m.attempts++
+	case eventHold:
+		m.held = l.Why
+	case eventRelease:
+		m.held = ""
+	}
+}
+
+// finished reports whether nothing is left to send.
+func (m *message) finished() bool { return len(m.settled) >= len(m.env.Rcpts) }
