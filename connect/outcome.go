@@ -71,11 +71,10 @@ func (h *Handler) finish(ctx context.Context, f flow, query url.Values) outcome 
 		end.Missing = consent.MissingScopes
 	}
 	fields := []zap.Field{zap.String("account", inv.Account), zap.String("provider", f.Login.Provider), zap.String("invitation", inv.ID[:12])}
-	switch {
-	case err == nil:
+	if err == nil {
 		end.Used = consent.Identity
 		h.logger.Info("a mailbox owner has consented", append(fields, zap.String("owner", consent.Identity), zap.String("invited_by", inv.InvitedBy))...)
-	default:
+	} else {
 		h.logger.Warn("a mailbox owner's consent was not taken", append(fields, zap.String("outcome", end.Kind), zap.Error(err))...)
 	}
 	return end

@@ -194,7 +194,7 @@ func (d *desk) deliver(ctx context.Context, late []digest) bool {
 func (g digest) with(later digest) digest {
 	room := min(maxPending-len(g.notices), len(later.notices))
 	return digest{
-		notices: append(g.notices[:len(g.notices):len(g.notices)], later.notices[:room]...),
+		notices: append(slices.Clip(g.notices), later.notices[:room]...),
 		more:    g.more + later.more + len(later.notices) - room,
 	}
 }

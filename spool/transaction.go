@@ -267,10 +267,9 @@ func (tr *transaction) envelope() *envelope {
 func (tr *transaction) keep(k *keeper, env *envelope) error {
 	words := ""
 	var said error
-	switch {
-	case tr.why == nil:
+	if tr.why == nil {
 		env.First = env.Created
-	default:
+	} else {
 		words, said = tr.why.Error(), tr.why
 		env.First = env.Created.Add(delayAfter(1, tr.why.After))
 	}

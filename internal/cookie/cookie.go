@@ -119,7 +119,7 @@ func (j *Jar) Set(w http.ResponseWriter, r *http.Request, name string, v any, li
 		return err
 	}
 	_, nonce, data := keys.Seal(text, []byte(name))
-	http.SetCookie(w, &http.Cookie{
+	http.SetCookie(w, &http.Cookie{ //nolint:gosec // Secure but on loopback, where there is no https
 		Name: j.name(name), Value: base64.RawURLEncoding.EncodeToString(append(nonce, data...)),
 		Path: "/", MaxAge: int(lifetime.Seconds()), Secure: j.Secure, HttpOnly: true, SameSite: site,
 	})
@@ -153,7 +153,7 @@ func (j *Jar) Get(r *http.Request, name string, v any) error {
 
 // Drop makes the browser forget a cookie.
 func (j *Jar) Drop(w http.ResponseWriter, name string) {
-	http.SetCookie(w, &http.Cookie{Name: j.name(name), Path: "/", MaxAge: -1, Secure: j.Secure, HttpOnly: true, SameSite: http.SameSiteLaxMode})
+	http.SetCookie(w, &http.Cookie{Name: j.name(name), Path: "/", MaxAge: -1, Secure: j.Secure, HttpOnly: true, SameSite: http.SameSiteLaxMode}) //nolint:gosec // Secure but on loopback, where there is no https
 }
 
 // name adds the prefix that keeps other hosts and paths from setting the cookie.

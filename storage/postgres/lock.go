@@ -91,7 +91,7 @@ func (s *Storage) TryLock(ctx context.Context, name string) (bool, error) {
 	l.held[name] = fence
 	if l.renewal == nil {
 		l.renewal = make(chan struct{})
-		go l.renew(l.renewal)
+		go l.renew(l.renewal) //nolint:gosec // for all that is held, whoever asked first
 	}
 	return true, nil
 }
