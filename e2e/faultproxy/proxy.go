@@ -88,6 +88,9 @@ type Proxy struct {
 	mu    sync.Mutex
 	ended bool
 	open  map[*session]struct{}
+	// crossed are the subjects of messages whose flight met a stray reply on
+	// its way.
+	crossed map[string]bool
 }
 
 // Start runs a proxy on a loopback port.
@@ -102,7 +105,7 @@ func Start(cfg Config) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Proxy{cfg: cfg, ln: ln, open: make(map[*session]struct{})}
+	p := &Proxy{cfg: cfg, ln: ln, open: make(map[*session]struct{}), crossed: make(map[string]bool)}
 	p.wg.Go(p.accept)
 	return p, nil
 }
@@ -112,6 +115,15 @@ func (p *Proxy) Addr() string { return p.ln.Addr().String() }
 
 // Hits is how often a kind has happened.
 func (p *Proxy) Hits(k Kind) int64 { return p.hits[k].Load() }
+
+// Crossed reports whether a flight of the message with this subject met a stray
+// reply on its way: it had left before the stray came, so that no client can tell
+// that reply from the one to the flight.
+func (p *Proxy) Crossed(subject string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.crossed[subject]
+}
 
 // Calm ends the faults; sessions go on.
 func (p *Proxy) Calm() { p.calm.Store(true) }

@@ -289,6 +289,9 @@ func (s *session) stray(to stream, b []byte, kind Kind, luck float64) bool {
 // the client has believed in it too early.
 func (s *session) shifted(to stream, b []byte, strayed time.Time) bool {
 	if time.Since(strayed) < grace {
+		s.p.mu.Lock()
+		s.p.crossed[s.track.subject] = true
+		s.p.mu.Unlock()
 		s.reset()
 		return false
 	}

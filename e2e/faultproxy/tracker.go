@@ -16,6 +16,7 @@ package faultproxy
 
 import (
 	"bytes"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,6 +33,7 @@ type tracker struct {
 	last     []byte   // the last whole reply
 	answered string   // what it answered
 	messages int      // ends of messages that were answered
+	subject  string   // of the last message that had one at its beginning
 }
 
 const (
@@ -47,6 +49,9 @@ func (t *tracker) pause() bool {
 	return len(t.owed) == 0 && len(t.line) == 0 && len(t.reply) == 0 && t.chunk == 0 && !t.body
 }
 
+// subject finds a message's, which comes with its first octets.
+var subject = regexp.MustCompile(`Subject: (\d+)\r\n`)
+
 // rests reports whether a message has ended before this pause, so that a client
 // knows how this provider answers one.
 func (t *tracker) rests() bool { return t.pause() && t.messages > 0 }
@@ -56,6 +61,9 @@ func (t *tracker) ends() bool { return slices.Contains(t.owed, bodyEnd) }
 
 // commands is told what the client sends.
 func (t *tracker) commands(b []byte) {
+	if m := subject.FindSubmatch(b); m != nil {
+		t.subject = string(m[1])
+	}
 	for len(b) > 0 {
 		switch {
 		case t.chunk > 0:
