@@ -83,6 +83,8 @@ func TestFaults(t *testing.T) {
 		{"the day's limit", sandbox.Fault{Stage: "api", Action: "reply", Reply: "400 ErrorExceededMessageLimit Cannot send mail"}, "451 4.7.1 ErrorExceededMessageLimit Cannot send mail, try again in 3600 s", 0, 1},
 		{"413 as HTML", sandbox.Fault{Stage: "api_head", Action: "reply", Reply: "413 <html></html>"}, "552 5.3.4", 0, 1},
 		{"507", sandbox.Fault{Stage: "api", Action: "reply", Reply: "507 ErrorQuotaExceeded The mailbox is full"}, "452 4.2.2", 0, 1},
+		{"suspended", sandbox.Fault{Stage: "api", Action: "reply", Reply: "403 ErrorAccountSuspend The account is suspended"}, "550 5.7.1 ErrorAccountSuspend", 0, 1},
+		{"blocked, at a consumer account", sandbox.Fault{Stage: "api", Action: "reply", Reply: "400 ErrorMessageSubmissionBlockedShowTierUpgrade Blocked"}, "550 5.7.1 ErrorMessageSubmissionBlocked", 0, 1},
 		{"SendAs", sandbox.Fault{Stage: "api", Action: "reply", Reply: "403 ErrorSendAsDenied Not yours"}, "550 5.7.60", 0, 1},
 		{"a precise code within", sandbox.Fault{Stage: "api", Action: "reply", Reply: `404 {"error":{"code":"generalException","innerError":{"code":"ErrorInvalidUser"}}}`}, "550 5.1.8", 0, 1},
 		{"an unknown code", sandbox.Fault{Stage: "api", Action: "reply", Reply: "400 ErrorNew Something"}, "554 5.0.0 ErrorNew Something", 0, 1},
@@ -174,6 +176,51 @@ func TestRandomEnvelopes(t *testing.T) {
 	tr, sb, src := start(t, Transport{RatePerAccount: many, RecipientsPerAccount: many})
 	rewriting := attach(t, &Transport{RatePerAccount: many, RecipientsPerAccount: many, Rewrite: true}, sb, src)
 	apitest.RandomEnvelopes(t, sb, tr, rewriting)
+}
+
+// TestStopped holds that a mailbox which the provider has stopped is left alone,
+// and that the client hears how long.
+func TestStopped(t *testing.T) {
+	tr, sb, src := start(t, Transport{MaxWait: 1})
+	if _, err := sb.AddFault(sandbox.Fault{Stage: "api", Action: "reply", Reply: "403 ErrorAccountSuspend The account is suspended", Times: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := apitest.Send(t, tr, []string{"a@example.org"}, plain); err == nil {
+		t.Fatal("sent")
+	}
+	_, err := apitest.Send(t, tr, []string{"a@example.org"}, plain)
+	r, _ := errors.AsType[*relay.Reply](err)
+	if r == nil || !r.Temporary() || r.After <= 50*time.Minute || src.Asked.Load() != 1 {
+		t.Errorf("%v, %d requests", err, src.Asked.Load())
+	}
+}
+
+// TestLimitsAfterTheAnswer holds why a mailbox's limits have to be kept here: what
+// is beyond them has its 202 and comes back as a report.
+func TestLimitsAfterTheAnswer(t *testing.T) {
+	many := accounts.Rate{Count: 1 << 40, Per: time.Minute}
+	for name, tc := range map[string]struct {
+		cfg   Transport
+		acked int
+	}{
+		"kept":     {Transport{RatePerAccount: accounts.Rate{Count: 3, Per: time.Minute}, MaxWait: 1}, 3},
+		"not kept": {Transport{RatePerAccount: many, MaxWait: caddy.Duration(time.Second)}, 5},
+	} {
+		t.Run(name, func(t *testing.T) {
+			sb, src := apitest.Start(t, &sandbox.App{MessagesPerMinute: 3})
+			tr := attach(t, &tc.cfg, sb, src)
+			acked := 0
+			for range 5 {
+				if _, err := apitest.Send(t, tr, []string{"a@example.org"}, plain); err == nil {
+					acked++
+				}
+			}
+			delivered, reports := len(sb.MessagesAfter(0, 10)), len(sb.Web().Reports())
+			if acked != tc.acked || delivered != 3 || reports != tc.acked-3 {
+				t.Errorf("%d acknowledged, %d delivered, %d reports", acked, delivered, reports)
+			}
+		})
+	}
 }
 
 // TestVerify holds that a test says what a message would meet, and sends none.

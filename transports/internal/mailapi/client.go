@@ -24,6 +24,7 @@ import (
 	"strings"
 	"time"
 
+	"go.uber.org/zap"
 	"golang.org/x/oauth2"
 
 	"github.com/caddymail/mailgateway/accounts"
@@ -128,6 +129,9 @@ func (u *Upstream) send(ctx context.Context, a *accounts.Account, body *Body, in
 		}
 		if v.Outcome.Hold > 0 {
 			v.Outcome.Hold = min(v.Outcome.Hold, maxHold)
+			u.Logger.Warn("the provider asked to wait, or stopped the mailbox: nothing is sent until then",
+				zap.String("upstream", u.name), zap.String("account", a.Name), zap.Bool("all_mailboxes", v.Outcome.HoldAll),
+				zap.Duration("for", v.Outcome.Hold), zap.Int("status", ans.Status), zap.Error(v.Reply))
 		}
 		return v.Reply, v.Outcome
 	}
