@@ -38,6 +38,9 @@ const (
 	either   = `^(4\d\d 4\d\d -|250 250 250)$` // nothing was committed, so both are right
 	lostLate = `^250 250 4\d\d$`               // lost with the message
 	lostRcpt = `^250 4\d\d 4\d\d$`             // lost at the second RCPT
+	// A connection that ends before the message may be replaced, the envelope said again.
+	againRcpt = `^250 (4\d\d 4\d\d|250 250)$`
+	againLate = `^250 250 (4\d\d|250)$`
 )
 
 const (
@@ -149,16 +152,26 @@ func faultCases(framing string) []faultCase {
 	addEnvelope(faultCase{fault: replyFault("rcpt", "550 5.1.1 No", 1), fresh: `^550 250 250$`})
 	addEnvelope(faultCase{fault: replyFault("rcpt", "450 4.2.1 Later", 2), fresh: `^250 450 250$`})
 	addEnvelope(faultCase{fault: replyFault("rcpt", "550 5.1.1 No", 2), fresh: `^250 550 250$`})
-	addEnvelope(faultCase{fault: replyFault("rcpt", reply421, 2), fresh: lostRcpt})
-	for _, action := range []string{"close", "reset", "garbage", "endless_multiline", "long_line", "hang"} {
+	addEnvelope(faultCase{fault: replyFault("rcpt", reply421, 2), fresh: lostRcpt, pooled: againRcpt})
+	for _, action := range []string{"close", "reset"} {
+		addEnvelope(faultCase{fault: sandbox.Fault{Stage: "rcpt", Action: action, Nth: 2}, fresh: lostRcpt, pooled: againRcpt})
+	}
+	for _, action := range []string{"garbage", "endless_multiline", "long_line", "hang"} {
 		addEnvelope(faultCase{fault: sandbox.Fault{Stage: "rcpt", Action: action, Nth: 2}, fresh: lostRcpt})
 	}
 	stage := framing // of the command: data or bdat
+	endPooled := lostLate
+	if stage == "data" { // nothing of the message has gone out
+		endPooled = againLate
+	}
 	for _, large := range []bool{false, true} {
-		add(faultCase{fault: replyFault(stage, reply421, 0), fresh: lostLate, large: large})
+		add(faultCase{fault: replyFault(stage, reply421, 0), fresh: lostLate, pooled: endPooled, large: large})
 		add(faultCase{fault: replyFault(stage, "451 4.3.0 Later", 0), fresh: `^250 250 451$`, large: large})
 		add(faultCase{fault: replyFault(stage, "554 5.7.1 No", 0), fresh: `^250 250 554$`, large: large})
-		for _, action := range []string{"close", "reset", "garbage", "endless_multiline", "hang"} {
+		for _, action := range []string{"close", "reset"} {
+			add(faultCase{fault: sandbox.Fault{Stage: stage, Action: action}, fresh: lostLate, pooled: endPooled, large: large})
+		}
+		for _, action := range []string{"garbage", "endless_multiline", "hang"} {
 			add(faultCase{fault: sandbox.Fault{Stage: stage, Action: action}, fresh: lostLate, large: large})
 		}
 		// A reply that is good but for its 4 MiB may be taken for what it is.

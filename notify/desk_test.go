@@ -55,6 +55,7 @@ func TestOnceATroubleOneDigestAndItsEnd(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		d.tell(trouble("a", began))
 		time.Sleep(48 * time.Hour)
+		synctest.Wait()
 		if len(r.digests) != 1 || len(r.digests[0].notices) != 2 {
 			t.Fatalf("digests %v, want one of two troubles", r.digests)
 		}
@@ -66,6 +67,7 @@ func TestOnceATroubleOneDigestAndItsEnd(t *testing.T) {
 		if err := d.Destruct(); err != nil {
 			t.Error(err)
 		}
+		synctest.Wait()
 		if len(r.digests) != 3 {
 			t.Fatalf("digests %v, want its end and the next beginning as well", r.digests)
 		}
@@ -85,6 +87,7 @@ func TestOverBeforeItWasTold(t *testing.T) {
 		d.tell(trouble("a", over))
 		time.Sleep(time.Hour)
 		_ = d.Destruct()
+		synctest.Wait()
 		if len(r.digests) != 0 {
 			t.Errorf("told %v", r.digests)
 		}
@@ -117,6 +120,7 @@ func TestEndSendsWhatWaits(t *testing.T) {
 		d := newDesk([]destination{r}, time.Hour, time.Second, noFailure(t))
 		d.tell(trouble("a", began))
 		_ = d.Destruct()
+		synctest.Wait()
 		if len(r.digests) != 1 {
 			t.Errorf("%d digests, want what waited", len(r.digests))
 		}
@@ -132,6 +136,7 @@ func TestManyAreOneShortDigest(t *testing.T) {
 		}
 		time.Sleep(2 * time.Minute)
 		_ = d.Destruct()
+		synctest.Wait()
 		if len(r.digests) != 1 {
 			t.Fatalf("%d digests", len(r.digests))
 		}
