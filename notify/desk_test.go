@@ -19,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,11 +29,20 @@ import (
 
 // recorder is a destination that keeps what it is sent.
 type recorder struct {
+	mu      sync.Mutex
 	digests []digest
 	err     error
 }
 
+func (r *recorder) fail(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.err = err
+}
+
 func (r *recorder) send(_ context.Context, d digest) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.digests = append(r.digests, d)
 	return r.err
 }
@@ -104,7 +114,7 @@ func TestUndeliveredIsTriedAgainAtItsDestinationOnly(t *testing.T) {
 		if len(good.digests) != 1 || len(bad.digests) != 2 || failures != 2 {
 			t.Fatalf("%d and %d digests, %d failures; want 1, 2 and 2", len(good.digests), len(bad.digests), failures)
 		}
-		bad.err = nil
+		bad.fail(nil)
 		time.Sleep(2 * retryMin)
 		synctest.Wait()
 		if len(bad.digests) != 3 || len(bad.digests[2].notices) != 1 {
