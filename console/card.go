@@ -26,7 +26,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	qr "github.com/piglig/go-qr"
+	"rsc.io/qr"
 
 	"github.com/caddymail/mailgateway/operate"
 	"github.com/caddymail/mailgateway/smtpapp"
@@ -138,17 +138,17 @@ func showCard(v *visit) error {
 const quietZone = 4
 
 func picture(text string) ([]square, int, error) {
-	code, err := qr.EncodeText(text, qr.Low)
+	code, err := qr.Encode(text, qr.L)
 	if err != nil {
 		return nil, 0, fmt.Errorf("the QR code: %w", err)
 	}
 	var list []square
-	for y := range code.Size() {
-		for x := range code.Size() {
-			if code.Module(x, y) {
+	for y := range code.Size {
+		for x := range code.Size {
+			if code.Black(x, y) {
 				list = append(list, square{x + quietZone, y + quietZone})
 			}
 		}
 	}
-	return list, code.Size() + 2*quietZone, nil
+	return list, code.Size + 2*quietZone, nil
 }

@@ -185,9 +185,9 @@ func TestImageGoVersion(t *testing.T) {
 // TestImageBuildIsTheRelease holds that image and release are built with the
 // same tags and linker flags.
 func TestImageBuildIsTheRelease(t *testing.T) {
-	script := strings.NewReplacer("tags: [nobadger, nomysql, nopgx]", "-tags=nobadger,nomysql,nopgx").Replace(read(t, root+"/.goreleaser.yaml"))
+	script := strings.NewReplacer("tags: [nobadger, nomysql, nopgx, grpcnotrace]", "-tags=nobadger,nomysql,nopgx,grpcnotrace").Replace(read(t, root+"/.goreleaser.yaml"))
 	text := read(t, dockerfile)
-	for _, word := range []string{"-trimpath", "-tags=nobadger,nomysql,nopgx", "-s -w -X github.com/caddyserver/caddy/v2.CustomVersion=mailgateway-"} {
+	for _, word := range []string{"-trimpath", "-tags=nobadger,nomysql,nopgx,grpcnotrace", "-s -w -X github.com/caddyserver/caddy/v2.CustomVersion=mailgateway-"} {
 		if !strings.Contains(script, word) || !strings.Contains(text, word) {
 			t.Errorf("%s is not in both Dockerfile and .goreleaser.yaml", word)
 		}
@@ -269,7 +269,7 @@ func TestBuildContext(t *testing.T) {
 			}
 		}
 	}
-	cmd := exec.Command("go", "list", "-deps", "-json=Dir,GoFiles,EmbedFiles,ImportPath", "-tags=nobadger,nomysql,nopgx", "./xcaddy")
+	cmd := exec.Command("go", "list", "-deps", "-json=Dir,GoFiles,EmbedFiles,ImportPath", "-tags=nobadger,nomysql,nopgx,grpcnotrace", "./xcaddy")
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	out, err := cmd.Output()

@@ -72,7 +72,7 @@ var built = sync.OnceValues(func() (string, error) {
 		}
 		return bin, os.WriteFile(bin, content, 0o755)
 	}
-	cmd := exec.Command("go", "build", "-trimpath", "-tags=nobadger,nomysql,nopgx", "-ldflags=-s -w", "-o", bin, "./xcaddy")
+	cmd := exec.Command("go", "build", "-trimpath", "-tags=nobadger,nomysql,nopgx,grpcnotrace", "-ldflags=-s -w", "-o", bin, "./xcaddy")
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
