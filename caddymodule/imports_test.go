@@ -81,6 +81,7 @@ var allowedImports = map[string][]string{
 	// What exists once and is used by several rooms.
 	"internal/breaker":    {},
 	"internal/cookie":     {"internal/seal"},
+	"internal/site":       {},
 	"internal/checkup":    {},
 	"internal/filelock":   {},
 	"internal/generation": {},
@@ -103,10 +104,10 @@ var allowedImports = map[string][]string{
 
 	// The pages of mailbox owners. Glue may import them; they know no route of
 	// the admin API and no command.
-	"connect": {"accounts", "internal/cookie", "oauthtoken", "oauthtoken/authserver", "operate"},
+	"connect": {"accounts", "internal/cookie", "internal/generation", "internal/site", "oauthtoken", "oauthtoken/authserver", "operate"},
 
 	// The pages of operators.
-	"console": {"accounts", "accounts/password", "connect", "explain", "internal/cookie", "oauthtoken", "oauthtoken/authserver", "operate", "relay", "smtpapp", "upstreampool"},
+	"console": {"accounts", "accounts/password", "connect", "explain", "internal/cookie", "internal/site", "oauthtoken", "oauthtoken/authserver", "operate", "relay", "smtpapp", "upstreampool"},
 
 	"caddymodule": {
 		"accounts",

@@ -18,44 +18,30 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 const (
 	// An office of thousands may have one address.
-	clientRate, clientBurst = 5.0, 100.0
-	allRate, allBurst       = 200.0, 1000.0
+	clientRate, clientBurst = 5, 100 // a second, and at once
+	allRate, allBurst       = 200, 1000
 	// maxClients bounds the addresses remembered; beyond it only the rate of all holds.
 	maxClients = 20_000
 	// maxExchanges are the codes that are exchanged at a time.
 	maxExchanges = 64
 )
 
-// bucket is a token bucket.
-type bucket struct {
-	left float64
-	at   time.Time
-}
-
-func (b *bucket) take(now time.Time, rate, burst float64) bool {
-	b.left = min(burst, b.left+rate*now.Sub(b.at).Seconds())
-	b.at = now
-	if b.left < 1 {
-		return false
-	}
-	b.left--
-	return true
-}
-
 // bounds are those on requests from the public.
 type bounds struct {
 	mu      sync.Mutex
-	all     bucket
-	clients map[netip.Prefix]*bucket
+	all     *rate.Limiter
+	clients map[netip.Prefix]*rate.Limiter
 	swept   time.Time
 }
 
 func newBounds(now time.Time) *bounds {
-	return &bounds{all: bucket{allBurst, now}, clients: make(map[netip.Prefix]*bucket), swept: now}
+	return &bounds{all: rate.NewLimiter(allRate, allBurst), clients: make(map[netip.Prefix]*rate.Limiter), swept: now}
 }
 
 // take reports whether a client may make a request now.
@@ -72,27 +58,27 @@ func (b *bounds) take(client string, now time.Time) bool {
 		c := b.clients[network]
 		if c == nil {
 			b.sweep(now)
-			c = &bucket{clientBurst, now}
+			c = rate.NewLimiter(clientRate, clientBurst)
 			if len(b.clients) < maxClients {
 				b.clients[network] = c
 			}
 		}
-		if !c.take(now, clientRate, clientBurst) {
+		if !c.AllowN(now, 1) {
 			return false
 		}
 	}
-	return b.all.take(now, allRate, allBurst)
+	return b.all.AllowN(now, 1)
 }
 
 // sweep forgets clients whose bucket is full again, once in a while.
 func (b *bounds) sweep(now time.Time) {
-	full := time.Duration(clientBurst / clientRate * float64(time.Second))
+	const full = clientBurst * time.Second / clientRate
 	if now.Sub(b.swept) < full {
 		return
 	}
 	b.swept = now
 	for network, c := range b.clients {
-		if now.Sub(c.at) >= full {
+		if c.TokensAt(now) >= clientBurst {
 			delete(b.clients, network)
 		}
 	}

@@ -18,7 +18,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"path"
@@ -33,6 +32,7 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/internal/cookie"
+	"github.com/caddymail/mailgateway/internal/site"
 	"github.com/caddymail/mailgateway/oauthtoken"
 	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 	"github.com/caddymail/mailgateway/operate"
@@ -76,7 +76,7 @@ type Handler struct {
 	csrf      *http.CrossOriginProtection
 
 	cookies cookie.Jar
-	entry   *running
+	entry   *Site
 }
 
 // CaddyModule returns the Caddy module information.
@@ -89,19 +89,12 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 
 // Provision sets up the handler.
 func (h *Handler) Provision(ctx caddy.Context) error {
-	h.URL = strings.TrimSuffix(caddy.NewReplacer().ReplaceAll(h.URL, ""), "/")
-	u, err := url.Parse(h.URL)
-	switch {
-	case h.URL == "":
-		return errors.New("url: must be set: where browsers find the pages, as in https://mail.example.com/connect")
-	case err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		return fmt.Errorf("url: '%s' is no URL of a page", h.URL)
-	case u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname())):
-		return fmt.Errorf("url: '%s' must be https; http is for loopback only", h.URL)
+	var err error
+	if h.URL, h.base, err = site.Address(h.URL, "https://mail.example.com/connect"); err != nil {
+		return err
 	}
-	h.base = u
 	if h.Name == "" {
-		h.Name = u.Hostname()
+		h.Name = h.base.Hostname()
 	}
 	if h.Expires == 0 {
 		h.Expires = caddy.Duration(DefaultExpiry)
@@ -113,22 +106,17 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.cookies.Storage, h.cookies.Folder, h.cookies.Secure = h.storage, folder, h.base.Scheme == "https"
 	h.bounds, h.exchanges = newBounds(time.Now()), make(chan struct{}, maxExchanges)
 	h.csrf = http.NewCrossOriginProtection()
-	h.entry = &running{site: Site{
+	h.entry = &Site{
 		URL: h.URL, Expires: time.Duration(h.Expires), Unidentified: h.Unidentified, Invitations: Invitations{h.storage},
-	}}
-	sites.add(h.entry)
+	}
+	sites.Attach(h.entry, nil)
 	return nil
 }
 
 // Cleanup gives back what Provision took.
 func (h *Handler) Cleanup() error {
-	sites.remove(h.entry)
+	sites.Detach(h.entry, nil)
 	return nil
-}
-
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
@@ -146,17 +134,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	header.Set("Cache-Control", "no-store")
 	header.Set("X-Robots-Tag", "noindex")
 	header.Set("Cross-Origin-Opener-Policy", "same-origin")
-	if r.TLS == nil && !loopback(hostOf(r.RemoteAddr)) {
-		return caddyhttp.Error(http.StatusForbidden, errors.New("smtp_connect: without TLS only loopback is served"))
-	}
-	// Another name for the same address is a rebinding attack, and the cookies
-	// would not come back.
-	if !strings.EqualFold(r.Host, h.base.Host) {
-		return caddyhttp.Error(http.StatusMisdirectedRequest, errors.New("smtp_connect: the host is not that of `url`"))
+	if status, err := site.Admit(r, h.base); err != nil {
+		return caddyhttp.Error(status, fmt.Errorf("smtp_connect: %w", err))
 	}
 	client, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
 	if client == "" {
-		client = hostOf(r.RemoteAddr)
+		client = site.Client(r)
 	}
 	if below == "connect.css" {
 		return serveStyle(w, r)
@@ -185,13 +168,6 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return caddyhttp.Error(http.StatusMethodNotAllowed, fmt.Errorf("smtp_connect: method %s", r.Method))
 	}
 	return h.show(w, r, http.StatusNotFound, page{Kind: "unknown"})
-}
-
-func hostOf(addr string) string {
-	if host, _, err := net.SplitHostPort(addr); err == nil {
-		return host
-	}
-	return addr
 }
 
 // redirectURI is what is registered with the provider: fixed, whatever the account.

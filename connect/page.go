@@ -19,8 +19,9 @@ import (
 	"errors"
 	"html/template"
 	"net/http"
-	"sync"
 	"time"
+
+	"github.com/caddymail/mailgateway/internal/generation"
 )
 
 //go:embed pages
@@ -135,41 +136,14 @@ var ErrNoSite = errors.New("no site of the configuration has `smtp_connect`, whi
 
 // Current returns the site of the running configuration; of several, the one that
 // was set up last.
-func Current() (Site, error) { return sites.last() }
-
-type running struct{ site Site }
+func Current() (Site, error) {
+	s, ok := sites.Current()
+	if !ok {
+		return Site{}, ErrNoSite
+	}
+	return *s, nil
+}
 
 // sites are the handlers that are set up. During a reload there are those of
 // two configurations.
-var sites registry
-
-type registry struct {
-	mu   sync.Mutex
-	list []*running
-}
-
-func (r *registry) add(e *running) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.list = append(r.list, e)
-}
-
-func (r *registry) remove(e *running) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for i, x := range r.list {
-		if x == e {
-			r.list = append(r.list[:i], r.list[i+1:]...)
-			return
-		}
-	}
-}
-
-func (r *registry) last() (Site, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(r.list) == 0 {
-		return Site{}, ErrNoSite
-	}
-	return r.list[len(r.list)-1].site, nil
-}
+var sites generation.Stack[*Site]

@@ -15,9 +15,7 @@
 package console
 
 import (
-	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -27,6 +25,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/internal/cookie"
+	"github.com/caddymail/mailgateway/internal/site"
 )
 
 func init() {
@@ -77,17 +76,12 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 
 // Provision sets up the handler.
 func (h *Handler) Provision(ctx caddy.Context) error {
-	h.URL = strings.TrimSuffix(caddy.NewReplacer().ReplaceAll(h.URL, ""), "/")
-	u, err := url.Parse(h.URL)
-	switch {
-	case h.URL == "":
-		return errors.New("url: must be set: where browsers find the pages, as in https://mail.example.com/console")
-	case err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		return fmt.Errorf("url: '%s' is no URL of a page", h.URL)
-	case u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname())):
-		return fmt.Errorf("url: '%s' must be https; http is for loopback only", h.URL)
-	case !h.hasLogin() && !loopback(u.Hostname()):
-		return fmt.Errorf("operators: must not be empty: without a login only loopback is served, and '%s' is another host", u.Host)
+	var err error
+	if h.URL, h.base, err = site.Address(h.URL, "https://mail.example.com/console"); err != nil {
+		return err
+	}
+	if !h.hasLogin() && !site.Loopback(h.base.Hostname()) {
+		return fmt.Errorf("operators: must not be empty: without a login only loopback is served, and '%s' is another host", h.base.Host)
 	}
 	if h.Name == "" {
 		h.Name = "Mailgateway"
@@ -95,17 +89,12 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.User == "" {
 		h.User = "{http.auth.user.id}"
 	}
-	h.base, h.logger = u, ctx.Logger()
+	h.logger = ctx.Logger()
 	h.audit = h.logger.Named("audit")
-	h.cookies.Storage, h.cookies.Folder, h.cookies.Secure = ctx.Storage(), "smtp_console", u.Scheme == "https"
+	h.cookies.Storage, h.cookies.Folder, h.cookies.Secure = ctx.Storage(), "smtp_console", h.base.Scheme == "https"
 	h.csrf, h.once = http.NewCrossOriginProtection(), newOnce()
 	h.mux = h.routes()
 	return nil
-}
-
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // hasLogin reports whether users are named, who must then be logged in.
@@ -160,25 +149,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	header.Set("Cache-Control", "no-store")
 	header.Set("Cross-Origin-Opener-Policy", "same-origin")
 	header.Set("Cross-Origin-Resource-Policy", "same-origin")
-	if r.TLS == nil && !loopback(hostOf(r.RemoteAddr)) {
-		return caddyhttp.Error(http.StatusForbidden, errors.New("smtp_console: without TLS only loopback is served"))
-	}
-	// Another name for the same address is a rebinding attack.
-	if !strings.EqualFold(r.Host, h.base.Host) {
-		return caddyhttp.Error(http.StatusMisdirectedRequest, errors.New("smtp_console: the host is not that of `url`"))
+	if status, err := site.Admit(r, h.base); err != nil {
+		return caddyhttp.Error(status, fmt.Errorf("smtp_console: %w", err))
 	}
 	if served, err := h.serveFile(w, r, strings.TrimPrefix(r.URL.Path, root+"/")); served {
 		return err
 	}
 	http.StripPrefix(root, h.mux).ServeHTTP(w, r)
 	return nil
-}
-
-func hostOf(addr string) string {
-	if host, _, err := net.SplitHostPort(addr); err == nil {
-		return host
-	}
-	return addr
 }
 
 // serve lets a user through to a page, and shows what came of it.

@@ -78,9 +78,8 @@ func showOverview(v *visit) error {
 	for _, b := range smtpapp.Bans() {
 		o.add("warn", "Clients of "+b.Network.String()+" are banned at server "+b.Server+".", "If it is a device with an old password: correct it there, then lift the ban.", "clients", "See bans")
 	}
-	if n := len(dir.Problems()); n > 0 {
-		p := dir.Problems()[0]
-		o.add("warn", "Records of accounts cannot be read; the first: "+p.String(), "Correct the file.", "accounts", "See accounts")
+	if problems := dir.Problems(); len(problems) > 0 {
+		o.add("warn", "Records of accounts cannot be read; the first: "+problems[0].String(), "Correct the file.", "accounts", "See accounts")
 	}
 	if app, err := operate.App[*smtpapp.App]("smtp"); err == nil {
 		o.Sessions = len(app.Sessions())

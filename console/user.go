@@ -29,6 +29,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/internal/site"
 )
 
 // user is who looks at the pages.
@@ -53,7 +55,7 @@ func refuse(status int, format string, args ...any) error {
 // machine itself where no login is configured.
 func (h *Handler) whoIs(r *http.Request) (user, error) {
 	if !h.hasLogin() {
-		if !loopback(hostOf(r.RemoteAddr)) {
+		if !site.Loopback(site.Client(r)) {
 			return user{}, refuse(http.StatusForbidden, "Without a login the console serves this machine only.")
 		}
 		return user{"loopback", true}, nil
@@ -130,7 +132,7 @@ func (v *visit) session() error {
 
 // did writes to the audit log what the user did.
 func (v *visit) did(what string, fields ...zap.Field) {
-	v.h.audit.Info(what, append([]zap.Field{zap.String("user", v.User.Name), zap.String("from", hostOf(v.r.RemoteAddr))}, fields...)...)
+	v.h.audit.Info(what, append([]zap.Field{zap.String("user", v.User.Name), zap.String("from", site.Client(v.r))}, fields...)...)
 }
 
 // once knows the numbers of forms that were sent, so that a double click, or a page that

@@ -81,7 +81,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	a.served = make(map[string]*served, len(a.Providers))
 	for name, p := range a.Providers {
-		s, err := a.serve(name, p)
+		s, err := a.serve(p)
 		if err != nil {
 			return err
 		}

@@ -55,7 +55,7 @@ func (a *App) StoreLogin(ctx context.Context, r grant.Request, c *authserver.Con
 			}
 		}
 		n.Seq++
-		n.Subject, n.Mailbox, n.Provider = e.subject, e.subject, p.name
+		n.Subject, n.Mailbox, n.Provider = e.subject, e.subject, p.Name()
 		n.LoggedIn(c.RefreshToken, p.ClientID, time.Now())
 		n.RefreshExpires, n.Owner = c.Expires, c.Owner
 		if err := p.records.Swap(key, n, seqOf(stored)); err != nil {
@@ -108,7 +108,7 @@ func (a *App) Forget(ctx context.Context, r grant.Request) error {
 // forgetOld deletes the record that an earlier version kept under the name of
 // an account.
 func (p *served) forgetOld(ctx context.Context, account string) error {
-	key := tokenstore.StorageKey(p.name, account)
+	key := tokenstore.StorageKey(p.Name(), account)
 	old, err := p.records.Load(ctx, key)
 	if err != nil || old == nil || old.Mailbox != "" {
 		return nil //nolint:nilerr // what cannot be read is not taken over either

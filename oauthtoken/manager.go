@@ -80,7 +80,7 @@ func (m *manager) ticks() int64 { return int64(time.Since(m.born)) }
 
 func newManager(p *served) *manager {
 	m := &manager{
-		name: p.name, entries: newTable(), sched: newSchedule(), gate: newGate(), scanned: make(chan struct{}),
+		name: p.Name(), entries: newTable(), sched: newSchedule(), gate: newGate(), scanned: make(chan struct{}),
 		breaker: breaker.New(breaker.Settings{After: breakerThreshold, Min: 5 * time.Second, Max: time.Minute}), born: time.Now(),
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())

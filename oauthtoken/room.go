@@ -132,7 +132,7 @@ func (m *manager) lastWrites() {
 
 // writeUnsaved writes a record that the store did not take before.
 func (p *served) writeUnsaved(e *entry) error {
-	key := tokenstore.StorageKey(p.name, e.subject)
+	key := tokenstore.StorageKey(p.Name(), e.subject)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	if err := p.records.Store.Lock(ctx, key); err != nil {

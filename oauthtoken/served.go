@@ -29,7 +29,6 @@ import (
 // served is a provider of one configuration, with what serves its tokens.
 type served struct {
 	*authserver.Provider
-	name    string
 	logger  *zap.Logger
 	app     *App
 	records *tokenstore.Records
@@ -43,9 +42,9 @@ type served struct {
 }
 
 // serve makes ready to serve a provider that is provisioned.
-func (a *App) serve(name string, p *authserver.Provider) (*served, error) {
+func (a *App) serve(p *authserver.Provider) (*served, error) {
 	s := &served{
-		Provider: p, name: name, logger: p.Logger(), app: a, records: a.records,
+		Provider: p, logger: p.Logger(), app: a, records: a.records,
 		retryFirst: 500 * time.Millisecond, refreshAhead: time.Duration(a.RefreshAhead), keepAlive: time.Duration(a.KeepAlive),
 		key: p.Key(),
 	}

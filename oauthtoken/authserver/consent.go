@@ -190,7 +190,7 @@ func (p *Provider) AuthCodeFlow(ctx context.Context, o LoginOptions) (*AuthCodeF
 	for k, v := range p.kind.authParams {
 		q.Set(k, v)
 	}
-	if o.PickAccount && p.knowsOwner() {
+	if o.PickAccount && p.SaysOwner() {
 		q.Set("prompt", p.promptChoice())
 	}
 	u.RawQuery = q.Encode()
@@ -378,7 +378,7 @@ func (p *Provider) redeem(ctx context.Context, q *TokenQuery, ep *endpoints, o L
 		}
 		return c, nil
 	}
-	if p.knowsOwner() && !o.AnyIdentity {
+	if p.SaysOwner() && !o.AnyIdentity {
 		return nil, fmt.Errorf("%w: provider '%s' was asked for an id_token and gave none, so that nothing says who has consented", ErrIdentity, p.name)
 	}
 	return c, nil

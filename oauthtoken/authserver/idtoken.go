@@ -174,8 +174,8 @@ func (p *Provider) addresses(c *idClaims) []string {
 	return slices.DeleteFunc([]string{c.Email, c.UPN, c.Preferred}, func(s string) bool { return s == "" })
 }
 
-// knowsOwner reports whether the provider says who consents.
-func (p *Provider) knowsOwner() bool {
+// SaysOwner reports whether the provider says who consents.
+func (p *Provider) SaysOwner() bool {
 	return slices.Contains(p.consentScopes(), "openid")
 }
 

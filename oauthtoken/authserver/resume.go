@@ -122,9 +122,6 @@ func (p *Provider) promptChoice() string {
 	return "select_account"
 }
 
-// SaysOwner reports whether the provider says who consents.
-func (p *Provider) SaysOwner() bool { return p.knowsOwner() }
-
 // IdentityError is an ErrIdentity that knows both.
 type IdentityError struct {
 	// Used is who consented, Expected who was to.

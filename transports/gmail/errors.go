@@ -33,7 +33,6 @@ type answer struct {
 	reason  string // the first error's, in lower case
 	message string
 	wait    time.Duration // 0: none given
-	claims  bool
 }
 
 // apiError is the body of an error
@@ -50,7 +49,7 @@ type apiError struct {
 }
 
 func newAnswer(ans *mailapi.Answer) *answer {
-	a := &answer{status: ans.Status, wait: ans.RetryAfter(), claims: ans.Claims()}
+	a := &answer{status: ans.Status, wait: ans.RetryAfter()}
 	var e apiError
 	if json.Unmarshal(ans.Body, &e) == nil {
 		a.id = e.ID
@@ -103,10 +102,8 @@ const (
 
 // read implements mailapi.Upstream's Read.
 func read(ans *mailapi.Answer) mailapi.Verdict {
-	a := newAnswer(ans)
-	reply, out := a.reply()
-	refused := a.status == http.StatusUnauthorized
-	return mailapi.Verdict{Reply: reply, Outcome: out, TokenRefused: refused, NewToken: refused && !a.claims}
+	reply, out := newAnswer(ans).reply()
+	return mailapi.Verdict{Reply: reply, Outcome: out}
 }
 
 // reply says what the answer means to the client, and to the ledger.

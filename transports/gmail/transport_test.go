@@ -18,6 +18,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"math"
 	"runtime"
 	"strings"
 	"testing"
@@ -309,22 +310,27 @@ func TestLateRefusal(t *testing.T) {
 	}
 }
 
-// TestMemory holds what a message takes of memory while it leaves.
+// TestMemory holds what a message takes of memory while it leaves: the least of
+// several, since what is left of other tests counts along.
 func TestMemory(t *testing.T) {
-	var before, after runtime.MemStats
 	tr := &Transport{MaxSize: providerMaxSize, logger: zap.NewNop()}
-	runtime.ReadMemStats(&before)
-	body, reply := tr.prepare(apitest.Account(), []string{"a@example.org"}, &lines{head: plain, left: 30 << 20})
-	if reply != nil {
-		t.Fatal(reply)
+	least := uint64(math.MaxUint64)
+	for range 5 {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		body, reply := tr.prepare(apitest.Account(), []string{"a@example.org"}, &lines{head: plain, left: 30 << 20})
+		if reply != nil {
+			t.Fatal(reply)
+		}
+		n, err := io.Copy(io.Discard, body.Reader())
+		runtime.ReadMemStats(&after)
+		if err != nil || n != int64(len(plain)+30<<20) {
+			t.Fatal(n, err)
+		}
+		least = min(least, after.TotalAlloc-before.TotalAlloc)
 	}
-	n, err := io.Copy(io.Discard, body.Reader())
-	runtime.ReadMemStats(&after)
-	if err != nil || n != int64(len(plain)+30<<20) {
-		t.Fatal(n, err)
-	}
-	if used := after.TotalAlloc - before.TotalAlloc; used > 2<<20 {
-		t.Errorf("a message of 30 MiB took %d octets of memory", used)
+	if least > 2<<20 {
+		t.Errorf("a message of 30 MiB took %d octets of memory", least)
 	}
 }
 

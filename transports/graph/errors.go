@@ -127,10 +127,8 @@ func (a *answer) meaning() (meaning, bool) {
 
 // read implements mailapi.Upstream's Read.
 func read(ans *mailapi.Answer) mailapi.Verdict {
-	a := newAnswer(ans)
-	reply, out := a.reply()
-	refused := a.status == http.StatusUnauthorized
-	return mailapi.Verdict{Reply: reply, Outcome: out, TokenRefused: refused, NewToken: refused && !a.claims}
+	reply, out := newAnswer(ans).reply()
+	return mailapi.Verdict{Reply: reply, Outcome: out}
 }
 
 // reply says what the answer means to the client, and to the ledger.

@@ -15,17 +15,13 @@
 package graph
 
 import (
-	"errors"
-	"fmt"
 	"net/url"
 	"slices"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddytls"
 
 	"github.com/caddymail/mailgateway/accounts"
-	"github.com/caddymail/mailgateway/grant"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/transports/internal/mailapi"
 )
@@ -49,23 +45,14 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	if err := t.fill(); err != nil {
 		return err
 	}
+	var err error
 	if t.TrustPoolRaw != nil {
-		mod, err := ctx.LoadModule(t, "TrustPoolRaw")
-		if err != nil {
-			return fmt.Errorf("loading trust_pool module: %w", err)
+		if t.roots, err = mailapi.LoadTrustPool(ctx, t, "TrustPoolRaw"); err != nil {
+			return err
 		}
-		ca, ok := mod.(caddytls.CA)
-		if !ok {
-			return fmt.Errorf("trust_pool module %T is no certificate pool", mod)
-		}
-		t.roots = ca.CertPool()
 	}
-	mod, err := ctx.AppIfConfigured("oauth_tokens")
-	if err != nil && !errors.Is(err, caddy.ErrNotConfigured) {
-		return fmt.Errorf("loading app oauth_tokens: %w", err)
-	}
-	t.tokens, _ = mod.(grant.Source)
-	return nil
+	t.tokens, err = mailapi.Tokens(ctx)
+	return err
 }
 
 // Bind implements relay.Transport.

@@ -48,13 +48,13 @@ type Answer struct {
 	Body []byte
 }
 
+// tokenRefused reports whether the access token is no good.
+func (a *Answer) tokenRefused() bool { return a.Status == http.StatusUnauthorized }
+
 // Verdict is what an answer means.
 type Verdict struct {
 	Reply   *relay.Reply
 	Outcome Outcome
-	// TokenRefused says that the access token is no good, and NewToken that
-	// another one may be.
-	TokenRefused, NewToken bool
 }
 
 // Outcome is what the ledger learns from a request.
@@ -120,9 +120,10 @@ func (u *Upstream) send(ctx context.Context, a *accounts.Account, body *Body, in
 			return relay.ReplyAPIUntouched, Outcome{}
 		}
 		v := u.Read(ans)
-		if v.TokenRefused {
+		if ans.tokenRefused() {
 			u.Tokens.Reject(req, token)
-			if v.NewToken && fresh && body.failure() == nil && body.replayable() {
+			// A policy that wants the user would refuse another token as well.
+			if !ans.Claims() && fresh && body.failure() == nil && body.replayable() {
 				fresh = false
 				continue
 			}

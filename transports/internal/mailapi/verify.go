@@ -73,7 +73,7 @@ func (u *Upstream) Verify(ctx context.Context, a *accounts.Account, from string,
 		return done("api", fmt.Sprintf("HTTP %d: the mailbox may send (a request without a message was refused for that alone)", ans.Status), nil)
 	}
 	v := u.Read(ans)
-	if v.TokenRefused {
+	if ans.tokenRefused() {
 		u.Tokens.Reject(req, token)
 	}
 	if v.Reply.Positive() {
