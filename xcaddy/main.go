@@ -19,10 +19,10 @@ import (
 	"fmt"
 	"os"
 
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	// Caddy's standard modules, but for the server of certificates to others
 	// (acme_server): a mail gateway has no use for it, and it costs megabytes.
 	_ "github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	_ "github.com/caddyserver/caddy/v2/modules/caddyevents"
 	_ "github.com/caddyserver/caddy/v2/modules/caddyevents/eventsconfig"
 	_ "github.com/caddyserver/caddy/v2/modules/caddyfs"
