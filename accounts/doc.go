@@ -21,7 +21,7 @@
 // was; what a login costs is package password's subject), directory.go and
 // index.go (looking one up among millions), source.go with inline.go and file.go
 // (where they come from; package dynamic is the source that the admin API
-// changes), edit.go (changes), import.go and text.go (what other programs wrote).
+// changes, package sql one that is asked for each name), edit.go (changes), import.go and text.go (what other programs wrote).
 //
 // # What outlives a reload
 //

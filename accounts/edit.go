@@ -108,7 +108,7 @@ func (d *Directory) Delete(ctx context.Context, name string, cond Condition) err
 }
 
 func (d *Directory) edit(ctx context.Context, e Edit) (Change, error) {
-	ed, err := d.editor(e.Name)
+	ed, err := d.editor(ctx, e.Name)
 	if err != nil {
 		return Change{Name: e.Name, Err: err}, err
 	}
@@ -170,7 +170,7 @@ func cutLast(s string, sep byte) (before, after string, found bool) {
 // editor finds the source to change for a name. A name of a source that cannot
 // be changed has none: a second account of that name would hide the first one,
 // or be hidden by it.
-func (d *Directory) editor(name string) (Editor, error) {
+func (d *Directory) editor(ctx context.Context, name string) (Editor, error) {
 	var ed Editor
 	for i, s := range d.sources {
 		if e, ok := s.(Editor); ok {
@@ -179,7 +179,14 @@ func (d *Directory) editor(name string) (Editor, error) {
 			}
 			continue
 		}
-		if a, ok := d.indexes[i].Get(name); ok {
+		a, ok := d.indexes[i].Get(name)
+		if l, demand := s.(Loader); !ok && demand && d.indexes[i].Loading() {
+			var err error
+			if a, err = l.Load(ctx, name); err != nil {
+				return nil, fmt.Errorf("%w: %s: %w", ErrUnavailable, s.Name(), err)
+			}
+		}
+		if a != nil {
 			return nil, fmt.Errorf("%w: account %q comes from %s", ErrReadOnly, a.Name, s.Name())
 		}
 	}

@@ -22,6 +22,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/internal/printable"
 )
 
 func init() {
@@ -59,7 +61,7 @@ func (*FileSource) CaddyModule() caddy.ModuleInfo {
 
 // Provision reads the file, unless a running configuration has it already.
 func (s *FileSource) Provision(ctx caddy.Context) error {
-	s.logger = ctx.Logger()
+	s.logger = printable.Logger(ctx.Logger())
 	if s.Path == "" {
 		return errors.New("accounts file: field 'path': must not be empty")
 	}

@@ -148,7 +148,7 @@ func (im *importer) add(line []byte, n int, err error, yield func(ImportResult) 
 		err = &FieldError{Field: "name", Err: errors.New("must not be empty")}
 	}
 	if err == nil {
-		ed, err = im.d.editor(e.Name)
+		ed, err = im.d.editor(im.ctx, e.Name)
 	}
 	if err != nil {
 		im.results = append(im.results, importFailure(n, e.Name, err))

@@ -22,6 +22,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/internal/printable"
 )
 
 func init() {
@@ -51,7 +53,7 @@ func (*InlineSource) CaddyModule() caddy.ModuleInfo {
 
 // Provision resolves placeholders and compiles the accounts.
 func (s *InlineSource) Provision(ctx caddy.Context) error {
-	logger := ctx.Logger()
+	logger := printable.Logger(ctx.Logger())
 	compiled := make([]*Account, 0, len(s.Accounts))
 	seen := make(map[string]bool, len(s.Accounts))
 	for i, r := range s.Accounts {

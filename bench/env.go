@@ -30,6 +30,9 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/caddymail/mailgateway/bench/sink"
+	"github.com/caddymail/mailgateway/bench/system"
 )
 
 // proc is a child process. It is ended by its own identifier, and by the
@@ -59,7 +62,7 @@ func (e *env) start(name string, piped bool, env []string, path string, args ...
 	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.Dir = e.dir
 	p.cmd.Stderr = f
-	dieWithParent(p.cmd)
+	system.DieWithParent(p.cmd)
 	var out *os.File
 	if piped {
 		if p.stdin, err = p.cmd.StdinPipe(); err != nil {
@@ -163,7 +166,7 @@ type env struct {
 	caddy  string
 	pki    pki
 	sink   *proc
-	at     sinkReady
+	at     sink.Ready
 	http   *http.Client
 	procs  map[*proc]struct{}
 	serial int
@@ -172,7 +175,7 @@ type env struct {
 }
 
 func newEnv(o options) (_ *env, err error) {
-	e := &env{o: o, procs: make(map[*proc]struct{}), files: raiseFileLimit(), runID: uint32(time.Now().Unix())}
+	e := &env{o: o, procs: make(map[*proc]struct{}), files: system.RaiseFileLimit(), runID: uint32(time.Now().Unix())}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, e.close())
@@ -198,7 +201,7 @@ func newEnv(o options) (_ *env, err error) {
 		log.Print("building the gateway: go build ./xcaddy")
 		cmd := exec.Command("go", "build", "-o", e.caddy, "./xcaddy")
 		cmd.Dir = e.root
-		dieWithParent(cmd)
+		system.DieWithParent(cmd)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			// The rows without a gateway are still worth having.
 			log.Printf("building the gateway failed, its rows are left out: %v\n%s", err, bytes.TrimSpace(out))
@@ -207,7 +210,7 @@ func newEnv(o options) (_ *env, err error) {
 	} else if e.caddy, err = filepath.Abs(e.caddy); err != nil {
 		return nil, err
 	}
-	if e.sink, err = e.self("sink", sinkSetup{CA: e.pki.ca, Cert: e.pki.cert, Key: e.pki.key}); err != nil {
+	if e.sink, err = e.self("sink", sink.Setup{CA: e.pki.ca, Cert: e.pki.cert, Key: e.pki.key}); err != nil {
 		return nil, err
 	}
 	if err = e.sink.answer(&e.at); err != nil {
@@ -298,17 +301,17 @@ func (e *env) call(ctx context.Context, method, path string, in, out any) error 
 	return json.NewDecoder(resp.Body).Decode(out)
 }
 
-func (e *env) policy(ctx context.Context, p sinkPolicy) error {
+func (e *env) policy(ctx context.Context, p sink.Policy) error {
 	return e.call(ctx, http.MethodPut, "/policy", p, nil)
 }
 
 // newRun makes the sink count anew and returns the run's number.
 func (e *env) newRun(ctx context.Context) (uint32, error) {
 	e.runID++
-	return e.runID, e.call(ctx, http.MethodPut, "/run/"+runName(e.runID), nil, nil)
+	return e.runID, e.call(ctx, http.MethodPut, "/run/"+sink.RunName(e.runID), nil, nil)
 }
 
-func (e *env) stats(ctx context.Context, bitmap bool) (st sinkStats, err error) {
+func (e *env) stats(ctx context.Context, bitmap bool) (st sink.Stats, err error) {
 	path := "/stats"
 	if bitmap {
 		path += "?bitmap"

@@ -15,6 +15,7 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"time"
 )
@@ -39,4 +40,32 @@ func median(f []float64) float64 {
 	}
 	s := slices.Sorted(slices.Values(f))
 	return s[(len(s)-1)/2]
+}
+
+// quartiles of ratios that were measured in pairs.
+type quartiles struct {
+	Count  int     `json:"count"`
+	Lower  float64 `json:"lower"`
+	Median float64 `json:"median"`
+	Upper  float64 `json:"upper"`
+}
+
+func quartilesOf(f []float64) quartiles {
+	if len(f) == 0 {
+		return quartiles{}
+	}
+	s := slices.Sorted(slices.Values(f))
+	at := func(q int) float64 { return s[(len(s)-1)*q/4] }
+	return quartiles{Count: len(s), Lower: at(1), Median: at(2), Upper: at(3)}
+}
+
+// String shows the quartiles where there are enough figures for any.
+func (q quartiles) String() string {
+	switch {
+	case q.Count == 0:
+		return "-"
+	case q.Count < 4:
+		return fmt.Sprintf("%.2f", q.Median)
+	}
+	return fmt.Sprintf("%.2f (%.2f to %.2f)", q.Median, q.Lower, q.Upper)
 }

@@ -31,6 +31,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/caddymail/mailgateway/bench/message"
+	"github.com/caddymail/mailgateway/bench/system"
 	"github.com/caddymail/mailgateway/internal/freeport"
 )
 
@@ -53,6 +55,7 @@ type gatewaySetup struct {
 	accounts int
 	tls      string // of its clients: off, implicit or starttls
 	bare     bool   // Caddy without any app, for its own memory
+	before   bool   // the binary of -before
 	log      string // instead of the -access-log flag's
 	upstream map[string]any
 	provider map[string]any
@@ -79,12 +82,12 @@ func (e *env) accountsFile(n int) (string, error) {
 	w := bufio.NewWriter(f)
 	enc := json.NewEncoder(w)
 	for i := range n {
-		sum := sha256.Sum256([]byte(accountPassword(i)))
+		sum := sha256.Sum256([]byte(message.AccountPassword(i)))
 		if err := enc.Encode(map[string]any{
-			"name":            accountName(i),
+			"name":            message.AccountName(i),
 			"upstream":        upstreamName,
 			"password_hashes": []string{"sha256:" + hex.EncodeToString(sum[:])},
-			"refresh_token":   accountSeed(i),
+			"refresh_token":   message.AccountSeed(i),
 		}); err != nil {
 			return "", errors.Join(err, f.Close())
 		}
@@ -128,7 +131,7 @@ func (e *env) config(g gatewaySetup, smtp, admin, dir string) (map[string]any, e
 		"transport": "smtp", "dial": e.at.Implicit, "hostname": serverName,
 		"tls":       map[string]any{"mode": "implicit", "server_name": serverName, "trust_pool": trust},
 		"auth":      map[string]any{"mechanism": "xoauth2", "provider": providerName},
-		"max_conns": 12000, "max_conns_per_account": 20, "max_messages_per_conn": 1000,
+		"max_conns": 12000, "max_conns_per_account": 20,
 		"rate_per_account": "1000000/1m", "messages_per_account": "100000000/24h", "recipients_per_account": "100000000/24h",
 	}
 	maps.Copy(upstream, g.upstream)
@@ -191,7 +194,11 @@ func (e *env) startGateway(ctx context.Context, g gatewaySetup) (*gateway, error
 		return nil, err
 	}
 	env := []string{"XDG_DATA_HOME=" + dir, "XDG_CONFIG_HOME=" + dir, "HOME=" + dir}
-	p, err := e.start("gateway", false, env, e.caddy, "run", "--config", path)
+	binary := e.caddy
+	if g.before {
+		binary = e.o.before
+	}
+	p, err := e.start("gateway", false, env, binary, "run", "--config", path)
 	if err != nil {
 		return nil, err
 	}
@@ -236,7 +243,7 @@ func (gw *gateway) memory(ctx context.Context) (int64, error) {
 			return 0, err
 		}
 	}
-	now, _ := processMemory(gw.pid())
+	now, _ := system.ProcessMemory(gw.pid())
 	return now, nil
 }
 
@@ -283,36 +290,4 @@ func (gw *gateway) scrape(ctx context.Context, every time.Duration) (stop func()
 		cancel()
 		return <-done
 	}
-}
-
-// startHAProxy passes TCP through to the sink, TLS and all.
-func (e *env) startHAProxy(ctx context.Context, path string) (*gateway, error) {
-	addr, err := freeport.Loopback()
-	if err != nil {
-		return nil, err
-	}
-	cfg := fmt.Sprintf(`global
-    maxconn 4000
-defaults
-    mode tcp
-    timeout connect 5s
-    timeout client 1m
-    timeout server 1m
-listen sink
-    bind %s
-    server sink %s
-`, addr, e.at.Implicit)
-	file := filepath.Join(e.dir, "haproxy.cfg")
-	if err := os.WriteFile(file, []byte(cfg), 0o600); err != nil {
-		return nil, err
-	}
-	p, err := e.start("haproxy", false, nil, path, "-db", "-f", file)
-	if err != nil {
-		return nil, err
-	}
-	gw := &gateway{proc: p, smtp: addr}
-	if err := gw.ready(ctx, gatewaySetup{}); err != nil {
-		return nil, errors.Join(err, e.stop(p))
-	}
-	return gw, nil
 }

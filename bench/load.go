@@ -20,9 +20,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/caddymail/mailgateway/bench/message"
+	"github.com/caddymail/mailgateway/bench/sink"
+	"github.com/caddymail/mailgateway/bench/smtp"
+	"github.com/caddymail/mailgateway/bench/system"
 )
 
 // loadSetup is what the load generator reads from standard input, one JSON
@@ -55,6 +62,9 @@ type loadSetup struct {
 	// SickEvery separates the accounts that are 0 or 1 modulo it.
 	SickEvery int `json:"sick_every"`
 
+	// TokenURL has each connection fetch its account's access token first, as
+	// who sends without a gateway would.
+	TokenURL string `json:"token_url"`
 	// NoAuth sends without logging in.
 	NoAuth bool `json:"no_auth"`
 	// Hold opens Clients connections, logs in, says so and waits for the
@@ -101,9 +111,10 @@ type loadEvent struct {
 // loader is one run of the load generator.
 type loader struct {
 	loadSetup
-	dialer
+	dialer       smtp.Dialer
+	http         *http.Client
 	msg, stuffed []byte
-	accepted     bitmap
+	accepted     message.Bitmap
 	next         atomic.Int64 // sequence numbers
 	conns        atomic.Int64 // connections, for the choice of the account
 	begin        time.Time    // of the schedule
@@ -121,7 +132,7 @@ type worker struct {
 }
 
 func runLoad(in io.Reader, out io.Writer) error {
-	raiseFileLimit()
+	system.RaiseFileLimit()
 	r := bufio.NewReader(in)
 	line, err := r.ReadBytes('\n')
 	if err != nil {
@@ -134,19 +145,20 @@ func runLoad(in io.Reader, out io.Writer) error {
 	if l.Timeout == 0 {
 		l.Timeout = 30 * time.Second
 	}
-	l.dialer = dialer{addr: l.Addr, tlsMode: l.TLS, timeout: l.Timeout, noAuth: l.NoAuth}
-	if l.dialer.tls, err = clientTLS(l.CA); err != nil {
+	l.dialer = smtp.Dialer{Addr: l.Addr, TLSMode: l.TLS, Timeout: l.Timeout, NoAuth: l.NoAuth}
+	if l.dialer.TLS, err = clientTLS(l.CA); err != nil {
 		return err
 	}
+	l.http = &http.Client{Timeout: l.Timeout, Transport: &http.Transport{TLSClientConfig: l.dialer.TLS, MaxIdleConnsPerHost: l.Clients}}
 	enc := json.NewEncoder(out)
 	if l.Hold {
 		return l.hold(r, enc)
 	}
-	if l.msg, err = template(l.Run, l.Size); err != nil {
+	if l.msg, err = message.Template(l.Run, l.Size); err != nil {
 		return err
 	}
-	l.stuffed = stuff(l.msg)
-	l.accepted = newBitmap(maxMessages)
+	l.stuffed = message.Stuff(l.msg)
+	l.accepted = message.NewBitmap(sink.MaxMessages)
 	return enc.Encode(loadEvent{Event: "done", Result: l.loop()})
 }
 
@@ -170,16 +182,16 @@ func (l *loader) loop() *loadResult {
 
 	before := make([]float64, len(l.PIDs))
 	wait(l.from, done)
-	start, own := time.Now(), ownCPU()
+	start, own := time.Now(), system.OwnCPU()
 	for i, pid := range l.PIDs {
-		before[i] = processCPU(pid)
+		before[i] = system.ProcessCPU(pid)
 	}
 	wait(l.until, done)
 	end := time.Now()
 	for i, pid := range l.PIDs {
-		res.CPU[i] = processCPU(pid) - before[i]
+		res.CPU[i] = system.ProcessCPU(pid) - before[i]
 	}
-	res.OwnCPU = ownCPU() - own
+	res.OwnCPU = system.OwnCPU() - own
 	res.Window = end.Sub(start).Seconds()
 	<-done
 	l.merge(res)
@@ -211,7 +223,7 @@ func (l *loader) merge(res *loadResult) {
 		sick = append(sick, w.sick...)
 	}
 	res.Latency, res.Sick = percentiles(healthy), percentiles(sick)
-	res.Bitmap = l.accepted.text()
+	res.Bitmap = l.accepted.Text()
 }
 
 // client is one client: connections one after the other, PerConn messages each.
@@ -241,20 +253,47 @@ func (l *loader) ended() bool {
 // take returns the next sequence number, false if there is none.
 func (l *loader) take() (uint32, bool) {
 	n := l.next.Add(1) - 1
-	if l.Messages > 0 && n >= int64(l.Messages) || n >= maxMessages {
+	if l.Messages > 0 && n >= int64(l.Messages) || n >= sink.MaxMessages {
 		return 0, false
 	}
 	return uint32(n), true
 }
 
-func (l *loader) connect(w *worker, account int) (*client, error) {
-	c, err := l.dial(account)
+func (l *loader) connect(w *worker, account int) (*smtp.Client, error) {
+	if l.TokenURL != "" {
+		if err := l.token(account); err != nil {
+			return nil, err
+		}
+	}
+	c, err := l.dialer.Dial(account)
 	if err != nil {
 		return nil, err
 	}
 	w.logins++
-	c.prepare(l.Mode, account, l.msg, l.stuffed)
+	c.Prepare(l.Mode, account, l.msg, l.stuffed)
 	return c, nil
+}
+
+// token fetches an access token (RFC 6749 section 6). The sink takes any login.
+func (l *loader) token(account int) error {
+	resp, err := l.http.PostForm(l.TokenURL, url.Values{
+		"grant_type": {"refresh_token"}, "refresh_token": {message.AccountSeed(account)},
+		"client_id": {"bench"}, "client_secret": {"made-up-client-secret"},
+	})
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	var answer struct {
+		AccessToken string `json:"access_token"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+		return err
+	}
+	if answer.AccessToken == "" {
+		return fmt.Errorf("token endpoint: %s", resp.Status)
+	}
+	return nil
 }
 
 // closedConn sends as fast as it is answered.
@@ -265,7 +304,7 @@ func (l *loader) closedConn(w *worker, account int, sick bool) {
 		time.Sleep(10 * time.Millisecond)
 		return
 	}
-	c.deadline(l.Timeout)
+	c.Deadline(l.Timeout)
 	for range l.PerConn {
 		start := time.Now()
 		if !start.Before(l.until) {
@@ -275,13 +314,13 @@ func (l *loader) closedConn(w *worker, account int, sick bool) {
 		if !ok {
 			break
 		}
-		err := c.send(seq)
+		err := c.Send(seq)
 		l.count(w, seq, start, sick, err)
 		if err != nil {
 			break
 		}
 	}
-	c.quit()
+	c.Quit()
 }
 
 // openConn sends when it is time, and counts from that time on.
@@ -302,8 +341,8 @@ func (l *loader) openConn(w *worker, account int, sick bool) {
 			time.Sleep(d)
 		}
 		if err == nil {
-			c.deadline(l.Timeout)
-			err = c.send(seq)
+			c.Deadline(l.Timeout)
+			err = c.Send(seq)
 		}
 		l.count(w, seq, due, sick, err)
 		if err != nil {
@@ -311,7 +350,7 @@ func (l *loader) openConn(w *worker, account int, sick bool) {
 		}
 	}
 	if c != nil {
-		c.quit()
+		c.Quit()
 	}
 }
 
@@ -323,11 +362,11 @@ func (l *loader) count(w *worker, seq uint32, start time.Time, sick bool, err er
 		w.healthySent++
 	}
 	if err != nil {
-		if errors.As(err, new(unknownError)) {
+		if errors.As(err, new(smtp.UnknownError)) {
 			w.unknown++
 		}
 		w.fail(err, sick)
-		if !isReply(err) {
+		if !smtp.IsReply(err) {
 			return
 		}
 		if sick && l.counts(start) {
@@ -336,7 +375,7 @@ func (l *loader) count(w *worker, seq uint32, start time.Time, sick bool, err er
 		return
 	}
 	w.accepted++
-	l.accepted.set(seq)
+	l.accepted.Set(seq)
 	if !now.Before(l.from) && now.Before(l.until) {
 		w.inWindow++
 	}
@@ -349,7 +388,7 @@ func (l *loader) count(w *worker, seq uint32, start time.Time, sick bool, err er
 	}
 }
 
-// counts tells whether a message that started then belongs to the window.
+// counts reports whether a message that started then belongs to the window.
 func (l *loader) counts(start time.Time) bool {
 	return !start.Before(l.from) && start.Before(l.until)
 }
@@ -372,13 +411,13 @@ func (l *loader) hold(in io.Reader, enc *json.Encoder) error {
 		mu    sync.Mutex
 		first error
 		slots = make(chan struct{}, 64)
-		conns = make([]*client, l.Clients)
+		conns = make([]*smtp.Client, l.Clients)
 	)
 	for i := range l.Clients {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			c, err := l.dial(l.FirstAccount + i%l.Accounts)
+			c, err := l.dialer.Dial(l.FirstAccount + i%l.Accounts)
 			if err != nil {
 				mu.Lock()
 				if first == nil {
@@ -387,7 +426,7 @@ func (l *loader) hold(in io.Reader, enc *json.Encoder) error {
 				mu.Unlock()
 				return
 			}
-			_ = c.conn.SetDeadline(time.Time{})
+			_ = c.Conn.SetDeadline(time.Time{})
 			conns[i] = c
 		})
 	}
@@ -400,7 +439,7 @@ func (l *loader) hold(in io.Reader, enc *json.Encoder) error {
 	}
 	_, err := io.Copy(io.Discard, in)
 	for _, c := range conns {
-		_ = c.conn.Close()
+		_ = c.Conn.Close()
 	}
 	return err
 }

@@ -36,6 +36,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/caddymail/mailgateway/bench/sink"
 )
 
 // options are the flags of the program itself; load and sink get theirs as
@@ -44,6 +46,7 @@ type options struct {
 	json      string
 	markdown  string
 	caddy     string
+	before    string
 	accessLog string
 	rows      string
 	profile   string
@@ -71,7 +74,7 @@ func main() {
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
 		case "sink":
-			exit(runSink(os.Stdin, os.Stdout))
+			exit(sink.Run(os.Stdin, os.Stdout))
 		case "load":
 			exit(runLoad(os.Stdin, os.Stdout))
 		}
@@ -80,7 +83,8 @@ func main() {
 	flag.StringVar(&o.json, "json", "", "write the figures as JSON to this `file`")
 	flag.StringVar(&o.markdown, "markdown", "", "write the report as markdown to this `file`, too")
 	flag.StringVar(&o.caddy, "caddy", "", "use this Caddy `binary` and build none")
-	flag.StringVar(&o.accessLog, "access-log", logBuffered, "where the gateway's log goes: buffered (a file, many lines at a time), file (each line at once) or discard")
+	flag.StringVar(&o.before, "before", "", "run each gateway row with this Caddy `binary` too, in turn with the other")
+	flag.StringVar(&o.accessLog, "access-log", logFile, "where the gateway's log goes: file (each line at once, as by default), buffered (a file, many lines at a time) or discard")
 	flag.StringVar(&o.rows, "rows", "", "only rows whose group or name contains one of these `words` (comma-separated)")
 	flag.StringVar(&o.profile, "profile", "", "write a CPU and an allocation profile of each gateway row into this `directory` (slows the row down)")
 	flag.BoolVar(&o.short, "short", false, "one repetition, small counts, under two minutes in all")
@@ -149,7 +153,7 @@ func runAll(ctx context.Context, o options) (err error) {
 	return err
 }
 
-// matches tells whether the -rows flag selects a row.
+// matches reports whether the -rows flag selects a row.
 func (o *options) matches(group, name string) bool {
 	if o.rows == "" {
 		return true

@@ -20,23 +20,31 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/caddymail/mailgateway/bench/sink"
 	"github.com/caddymail/mailgateway/internal/testpki"
 )
 
 // serverName is the name in the certificate of sink and gateway.
-const serverName = "localhost"
+const serverName = sink.Name
 
 // pki is the authority of one run and a certificate for serverName.
 type pki struct{ ca, cert, key string }
 
 // newPKI writes an authority and a server certificate (ECDSA P-256, as public
-// providers mostly have) into dir.
+// providers mostly have) into dir. Its chain is as large as theirs, 3 KB, since a
+// client keeps it for as long as the connection lasts: another authority stands
+// between, and the certificate names many hosts.
 func newPKI(dir string) (p pki, err error) {
 	ca := testpki.NewAuthority("mailgateway bench authority")
 	if p.ca, err = ca.Write(dir); err != nil {
 		return p, err
 	}
-	p.cert, p.key, err = testpki.Write(dir, ca.Issue(testpki.Leaf{Names: []string{serverName, "127.0.0.1"}}))
+	names := []string{serverName, "127.0.0.1"}
+	for i := range 64 {
+		names = append(names, fmt.Sprintf("smtp-%d.region.bench.test", i))
+	}
+	issuer := ca.Intermediate(testpki.Leaf{CommonName: "mailgateway bench intermediate"})
+	p.cert, p.key, err = testpki.Write(dir, issuer.Issue(testpki.Leaf{Names: names}))
 	return p, err
 }
 
@@ -55,13 +63,4 @@ func clientTLS(caFile string) (*tls.Config, error) {
 		// As the gateway does it towards the provider.
 		ClientSessionCache: tls.NewLRUClientSessionCache(64),
 	}, nil
-}
-
-// serverTLS presents the certificate.
-func serverTLS(cert, key string) (*tls.Config, error) {
-	c, err := tls.LoadX509KeyPair(cert, key)
-	if err != nil {
-		return nil, err
-	}
-	return &tls.Config{Certificates: []tls.Certificate{c}, MinVersion: tls.VersionTLS12, DynamicRecordSizingDisabled: true}, nil
 }

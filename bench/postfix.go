@@ -27,6 +27,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddymail/mailgateway/bench/message"
+	"github.com/caddymail/mailgateway/bench/system"
 	"github.com/caddymail/mailgateway/internal/freeport"
 )
 
@@ -142,7 +144,7 @@ func (e *env) startPostfix(ctx context.Context) (gw *gateway, stop func() error,
 		"main.cf":     fmt.Sprintf(postfixMain, dir, strings.TrimSpace(string(daemons)), port),
 		"master.cf":   fmt.Sprintf(postfixMaster, addr),
 		"ca.pem":      string(ca),
-		"sasl_passwd": fmt.Sprintf("[localhost]:%s %s:%s\n", port, accountName(0), accountPassword(0)),
+		"sasl_passwd": fmt.Sprintf("[localhost]:%s %s:%s\n", port, message.AccountName(0), message.AccountPassword(0)),
 	} {
 		if err := os.WriteFile(filepath.Join(conf, name), []byte(content), 0o644); err != nil { //nolint:gosec // made up
 			return nil, nil, err
@@ -175,7 +177,7 @@ func (e *env) runPostfixRow(ctx context.Context, l loadSetup) (f figure, err err
 	defer func() { err = errors.Join(err, stop()) }()
 	l.Addr, l.TLS, l.NoAuth = gw.smtp, "off", true
 	l.Messages, l.Warmup, l.Window = 2000, 0, 0
-	before, begin := treeCPU(gw.pid()), time.Now()
+	before, begin := system.TreeCPU(gw.pid()), time.Now()
 	res, st, err := e.runLoad(ctx, l, gw)
 	if err != nil {
 		return f, err
@@ -191,7 +193,7 @@ func (e *env) runPostfixRow(ctx context.Context, l loadSetup) (f figure, err err
 		}
 	}
 	took := time.Since(begin)
-	cpu := treeCPU(gw.pid()) - before
+	cpu := system.TreeCPU(gw.pid()) - before
 	if st, err = e.stats(ctx, true); err != nil {
 		return f, err
 	}

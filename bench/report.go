@@ -24,6 +24,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/caddymail/mailgateway/bench/system"
 )
 
 // report gathers what the rows gave.
@@ -49,9 +51,12 @@ type speedLine struct {
 	OfDirect float64 `json:"of_direct,omitempty"`
 	// OfDirectCPU is the ratio that the CPU times of all processes would
 	// give: on a machine that others use, it moves less.
-	OfDirectCPU float64  `json:"of_direct_by_cpu,omitempty"`
-	AddedP95    float64  `json:"added_p95_ms,omitempty"`
-	Repetitions []figure `json:"repetitions"`
+	OfDirectCPU float64 `json:"of_direct_by_cpu,omitempty"`
+	// OfBefore and OfBeforeCPU compare with the binary of -before.
+	OfBefore    quartiles `json:"of_before"`
+	OfBeforeCPU quartiles `json:"cpu_of_before"`
+	AddedP95    float64   `json:"added_p95_ms,omitempty"`
+	Repetitions []figure  `json:"repetitions"`
 }
 
 // table is one of the scale and token tables.
@@ -67,11 +72,11 @@ func newReport(e *env) *report {
 	return &report{
 		Date:    time.Now().UTC().Format(time.RFC3339),
 		Commit:  e.commit,
-		Machine: fmt.Sprintf("%s, %d cores, %s", cpuModel(), runtime.NumCPU(), kernel()),
+		Machine: fmt.Sprintf("%s, %d cores, %s", system.CPUModel(), runtime.NumCPU(), system.Kernel()),
 		Go:      runtime.Version(),
-		Load:    loadAverage(),
+		Load:    system.LoadAverage(),
 		Files:   e.files,
-		Settings: fmt.Sprintf("%d accounts, %d clients, 100 messages a client connection, at most 1000 an upstream connection, %d repetition(s) of %s after %s, medians; access log: %s",
+		Settings: fmt.Sprintf("%d accounts, %d clients, 100 messages a client connection, the gateway's defaults, %d repetition(s) of %s after %s, medians; access log: %s",
 			e.o.accounts, e.o.clients, e.o.reps, e.o.window, e.o.warmup, e.o.accessLog),
 	}
 }
@@ -86,11 +91,11 @@ func (rep *report) add(t *table) { rep.Tables = append(rep.Tables, t) }
 
 // speed adds one repetition.
 func (rep *report) speed(r speedRow, f figure) {
-	if l := rep.speedLine(r.group, r.via); l != nil {
+	if l := rep.speedLine(r.group, r.name()); l != nil {
 		l.Repetitions = append(l.Repetitions, f)
 		return
 	}
-	rep.Speed = append(rep.Speed, &speedLine{Group: r.group, Via: r.via, Repetitions: []figure{f}})
+	rep.Speed = append(rep.Speed, &speedLine{Group: r.group, Via: r.name(), Repetitions: []figure{f}})
 }
 
 // finish computes medians and ratios.
@@ -99,7 +104,14 @@ func (rep *report) finish() {
 		l.Median = medianFigure(l.Repetitions)
 	}
 	for _, l := range rep.Speed {
+		if b := rep.speedLine(l.Group, beforePrefix+l.Via); b != nil {
+			l.OfBefore = quartilesOf(pairedRatios(l, b, func(f *figure) float64 { return f.Rate }))
+			l.OfBeforeCPU = quartilesOf(pairedRatios(l, b, func(f *figure) float64 { return f.CPU }))
+		}
 		d := rep.speedLine(l.Group, viaDirect)
+		if d == nil {
+			d = rep.speedLine(l.Group, viaOwnToken)
+		}
 		if d == nil {
 			continue
 		}
@@ -130,13 +142,16 @@ func (rep *report) speedLine(group, via string) *speedLine {
 // the other: a machine that is slower for a minute moves it less than the
 // ratio of two medians.
 func pairedRatio(l, d *speedLine, get func(*figure) float64) float64 {
-	var ratios []float64
+	return median(pairedRatios(l, d, get))
+}
+
+func pairedRatios(l, d *speedLine, get func(*figure) float64) (ratios []float64) {
 	for i := range min(len(l.Repetitions), len(d.Repetitions)) {
 		if of := get(&d.Repetitions[i]); of > 0 {
 			ratios = append(ratios, get(&l.Repetitions[i])/of)
 		}
 	}
-	return median(ratios)
+	return ratios
 }
 
 func (f *figure) allCPU() float64 { return f.CPU + f.LoadCPU + f.SinkCPU }
@@ -263,6 +278,10 @@ func (rep *report) speedText(b *strings.Builder) {
 		"those of repetitions that ran one after the other. Round trips are flights of replies\n" +
 		"at the sink per message. A row is ok if what the sink counted is exactly what was answered 250.\n")
 	cols := []string{"via", "msg/s", "of DIRECT", "by CPU", "p50 ms", "p95 ms", "p99 ms", "CPU s/1000", "of load, sink", "peak RSS MiB", "upstream conns", "round trips", "sent = delivered", ""}
+	compared := rep.compared()
+	if compared {
+		cols = append(cols, "of before: msg/s", "CPU")
+	}
 	group := ""
 	for _, l := range rep.Speed {
 		if l.Group != group {
@@ -280,12 +299,21 @@ func (rep *report) speedText(b *strings.Builder) {
 		if l.AddedP95 != 0 && (group == groupOpen || group == groupRTT) {
 			added = fmt.Sprintf(" (%+.2f)", l.AddedP95)
 		}
-		if l.Via != viaDirect && l.Via != viaOneFlight {
+		if l.Via != viaDirect && l.Via != viaOneFlight && l.Via != viaOwnToken {
 			cpu, rss = fmt.Sprintf("%.4f", m.CPU), fmt.Sprintf("%.0f", float64(m.PeakKiB)/1024)
 		}
-		fmt.Fprintf(b, "| %s | %.0f | %s | %s | %.2f | %.2f%s | %.2f | %s | %.4f, %.4f | %s | %d | %.2f | %d = %d | %s |\n",
+		fmt.Fprintf(b, "| %s | %.0f | %s | %s | %.2f | %.2f%s | %.2f | %s | %.4f, %.4f | %s | %d | %.2f | %d = %d | %s |",
 			l.Via, m.Rate, ratio, byCPU, m.Latency.P50, m.Latency.P95, added, m.Latency.P99, cpu, m.LoadCPU, m.SinkCPU, rss, m.Upstream, m.RoundTrips, m.Sent, m.Delivered, m.verdict())
+		if compared {
+			fmt.Fprintf(b, " %s | %s |", l.OfBefore, l.OfBeforeCPU)
+		}
+		b.WriteByte('\n')
 	}
+}
+
+// compared reports whether there is a row with the binary of -before.
+func (rep *report) compared() bool {
+	return slices.ContainsFunc(rep.Speed, func(l *speedLine) bool { return l.OfBefore.Count > 0 })
 }
 
 // verdict is ok, or what is wrong.

@@ -21,6 +21,9 @@ import (
 	"log"
 	"strconv"
 	"time"
+
+	"github.com/caddymail/mailgateway/bench/sink"
+	"github.com/caddymail/mailgateway/bench/smtp"
 )
 
 // scaleSizes are how far the scale rows go; the open files of one process
@@ -117,7 +120,7 @@ func scaleMemory(ctx context.Context, e *env, rep *report) error {
 		}
 		return before, use(gw)
 	}
-	if err := e.policy(ctx, sinkPolicy{}); err != nil {
+	if err := e.policy(ctx, sink.Policy{}); err != nil {
 		return err
 	}
 	bare, err := measure(gatewaySetup{bare: true}, nil)
@@ -207,7 +210,7 @@ func (e *env) holdClients(ctx context.Context, gw *gateway, tls string, n int) (
 // warm sends one message for each of n accounts.
 func (e *env) warm(ctx context.Context, gw *gateway, n int) (figure, *loadResult, error) {
 	res, st, err := e.runLoad(ctx, loadSetup{
-		Addr: gw.smtp, TLS: "off", Mode: modePipeline, Clients: 64, Accounts: n, PerConn: 1, Size: 4096, Messages: n,
+		Addr: gw.smtp, TLS: "off", Mode: smtp.ModePipeline, Clients: 64, Accounts: n, PerConn: 1, Size: 4096, Messages: n,
 	}, gw)
 	if err != nil {
 		return figure{}, nil, err
@@ -249,7 +252,7 @@ func scaleAccounts(ctx context.Context, e *env, rep *report) error {
 				return err
 			}
 			res, st, err := e.runLoad(ctx, loadSetup{
-				Addr: gw.smtp, TLS: "off", Mode: modePipeline, Clients: 50, Accounts: c.used, PerConn: 1, Size: 4096,
+				Addr: gw.smtp, TLS: "off", Mode: smtp.ModePipeline, Clients: 50, Accounts: c.used, PerConn: 1, Size: 4096,
 				Rate: 833, Warmup: time.Second, Window: window,
 			}, gw)
 			if err != nil {
@@ -289,7 +292,7 @@ func scaleIsolation(ctx context.Context, e *env, rep *report) error {
 		window = 5 * time.Second
 	}
 	for _, sick := range []bool{false, true} {
-		p := sinkPolicy{}
+		p := sink.Policy{}
 		name := "clean"
 		if sick {
 			p.RevokedEvery, p.BlackHoleEvery = every, every
@@ -309,7 +312,7 @@ func scaleIsolation(ctx context.Context, e *env, rep *report) error {
 				return err
 			}
 			res, st, err := e.runLoad(ctx, loadSetup{
-				Addr: gw.smtp, TLS: "off", Mode: modePipeline, Clients: 500, Accounts: accounts, PerConn: 1, Size: 4096,
+				Addr: gw.smtp, TLS: "off", Mode: smtp.ModePipeline, Clients: 500, Accounts: accounts, PerConn: 1, Size: 4096,
 				Rate: 833, Warmup: 3 * time.Second, Window: window, SickEvery: every,
 			}, gw)
 			if err != nil {
@@ -338,5 +341,5 @@ func scaleIsolation(ctx context.Context, e *env, rep *report) error {
 		}
 	}
 	rep.add(t)
-	return e.policy(ctx, sinkPolicy{})
+	return e.policy(ctx, sink.Policy{})
 }

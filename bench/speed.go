@@ -22,30 +22,26 @@ import (
 	"os"
 	"os/exec"
 	"time"
+
+	"github.com/caddymail/mailgateway/bench/message"
+	"github.com/caddymail/mailgateway/bench/sink"
+	"github.com/caddymail/mailgateway/bench/system"
 )
 
 // What a row's load goes to.
 const (
 	viaDirect    = "DIRECT"
 	viaOneFlight = "DIRECT, one flight (BDAT)"
+	viaOwnToken  = "DIRECT, token and login for each account"
 	viaHAProxy   = "HAProxy TCP only"
+	viaNginx     = "nginx stream"
 	viaFaithful  = "gateway faithful"
 	viaDeferred  = "gateway deferred"
-	viaLogLines  = "gateway faithful, log line by line"
-	viaShort     = "gateway faithful, 100 messages an upstream connection"
+	viaBuffered  = "gateway faithful, log gathered"
+	viaLong      = "gateway faithful, 1,000 messages an upstream connection"
 	viaScraped   = "gateway faithful, scraped every second"
 	viaPostfix   = "Postfix as a relay, queued"
 )
-
-// speedRow is one row of the speed tables.
-type speedRow struct {
-	group string
-	via   string
-	load  loadSetup
-	rtt   time.Duration
-	tls   string // of the gateway's clients
-	once  bool   // one repetition is enough: a latency at low load
-}
 
 // figure is what one repetition gave.
 type figure struct {
@@ -68,99 +64,16 @@ type figure struct {
 	loadUnknown int
 }
 
-// speedRows are the rows in the order of the report; those of a group are
-// interleaved.
-func speedRows(e *env) []speedRow {
-	base := loadSetup{
-		Mode: modePipeline, Clients: e.o.clients, Accounts: e.o.accounts, PerConn: 100, Size: 4096,
-		Warmup: e.o.warmup, Window: e.o.window,
-	}
-	big := base
-	big.Size = 100 << 10
-	serial := base
-	serial.Mode = modeSerial
-	bdat := base
-	bdat.Mode = modeBDAT
-	open := base
-	open.Rate = 833
-	rtt := open
-	rtt.Rate, rtt.Clients = 100, 20
-	rttOne := rtt
-	rttOne.Mode = modeBDAT
-
-	rows := []speedRow{
-		{group: groupClosed, via: viaDirect, load: base},
-		{group: groupClosed, via: viaHAProxy, load: base},
-		{group: groupClosed, via: viaFaithful, load: base},
-		{group: groupClosed, via: viaDeferred, load: base},
-		{group: groupClosed, via: viaPostfix, load: base, once: true},
-		{group: groupBig, via: viaDirect, load: big},
-		{group: groupBig, via: viaHAProxy, load: big},
-		{group: groupBig, via: viaFaithful, load: big},
-		{group: groupBig, via: viaDeferred, load: big},
-		{group: groupOpen, via: viaDirect, load: open},
-		{group: groupOpen, via: viaFaithful, load: open},
-		{group: groupOpen, via: viaDeferred, load: open},
-		{group: groupRTT, via: viaDirect, load: rtt, rtt: 30 * time.Millisecond, once: true},
-		{group: groupRTT, via: viaOneFlight, load: rttOne, rtt: 30 * time.Millisecond, once: true},
-		{group: groupRTT, via: viaFaithful, load: rtt, rtt: 30 * time.Millisecond, once: true},
-		{group: groupRTT, via: viaDeferred, load: rtt, rtt: 30 * time.Millisecond, once: true},
-	}
-	if e.o.short {
-		return rows
-	}
-	return append(rows,
-		speedRow{group: groupClosed, via: viaLogLines, load: base},
-		speedRow{group: groupClosed, via: viaShort, load: base},
-		speedRow{group: groupClosed, via: viaScraped, load: base},
-		speedRow{group: groupSerial, via: viaDirect, load: serial},
-		speedRow{group: groupSerial, via: viaFaithful, load: serial},
-		speedRow{group: groupSerial, via: viaDeferred, load: serial},
-		speedRow{group: groupBDAT, via: viaDirect, load: bdat},
-		speedRow{group: groupBDAT, via: viaFaithful, load: bdat},
-		speedRow{group: groupBDAT, via: viaDeferred, load: bdat},
-		speedRow{group: groupTLS, via: viaDirect, load: base},
-		speedRow{group: groupTLS, via: viaFaithful, load: base, tls: "implicit"},
-		speedRow{group: groupTLS, via: viaDeferred, load: base, tls: "implicit"},
-	)
-}
-
-// Groups of rows; each has its own DIRECT.
-const (
-	groupClosed = "closed-4k"
-	groupBig    = "closed-100k"
-	groupOpen   = "open-833"
-	groupRTT    = "rtt-30ms"
-	groupSerial = "closed-4k-serial"
-	groupBDAT   = "closed-4k-bdat"
-	groupTLS    = "closed-4k-tls"
-)
-
-// groupTitles say what a group measures.
-var groupTitles = map[string]string{
-	groupClosed: "closed loop, 4 KiB, clients pipeline (MAIL+RCPT+DATA, body), plaintext in",
-	groupBig:    "closed loop, 100 KiB, clients pipeline, plaintext in",
-	groupOpen:   "open loop, 833 msg/s, 4 KiB, latency from the intended start",
-	groupRTT:    "open loop, 100 msg/s, 4 KiB, 30 ms injected at the sink",
-	groupSerial: "closed loop, 4 KiB, clients without PIPELINING, plaintext in",
-	groupBDAT:   "closed loop, 4 KiB, clients with BDAT (one flight a message), plaintext in",
-	groupTLS:    "closed loop, 4 KiB, clients pipeline, implicit TLS in",
-}
-
 // runSpeed runs the speed rows, interleaved within each group.
 func runSpeed(ctx context.Context, e *env, rep *report) error {
-	haproxy, err := exec.LookPath("haproxy")
-	if err != nil {
-		haproxy = ""
-	}
 	byGroup := make(map[string][]speedRow)
 	var order []string
 	for _, r := range speedRows(e) {
 		switch {
 		case !e.o.matches(r.group, r.via):
 			continue
-		case r.via == viaHAProxy && haproxy == "":
-			rep.note("HAProxy is not installed: its rows are left out.")
+		case peers[r.via] != "" && !installed(peers[r.via]):
+			rep.note(peers[r.via] + " is not installed: its rows are left out.")
 			continue
 		case r.via == viaPostfix && (!e.hasPostfix() || e.o.short):
 			continue
@@ -172,6 +85,10 @@ func runSpeed(ctx context.Context, e *env, rep *report) error {
 			order = append(order, r.group)
 		}
 		byGroup[r.group] = append(byGroup[r.group], r)
+		if r.isGateway() && e.o.before != "" {
+			r.before = true
+			byGroup[r.group] = append(byGroup[r.group], r)
+		}
 	}
 	for _, g := range order {
 		for n := range e.o.reps {
@@ -179,11 +96,11 @@ func runSpeed(ctx context.Context, e *env, rep *report) error {
 				if r.once && n > 0 {
 					continue
 				}
-				f, err := e.runSpeedRow(ctx, r, haproxy)
+				f, err := e.runSpeedRow(ctx, r)
 				if err != nil {
-					return fmt.Errorf("%s, %s: %w", r.group, r.via, err)
+					return fmt.Errorf("%s, %s: %w", r.group, r.name(), err)
 				}
-				log.Printf("%s, %s: %.0f msg/s, p95 %.2f ms, %.1f us CPU a message%s", r.group, r.via, f.Rate, f.Latency.P95, f.CPU*1000, failedMark(f.Failed))
+				log.Printf("%s, %s: %.0f msg/s, p95 %.2f ms, %.1f us CPU a message%s", r.group, r.name(), f.Rate, f.Latency.P95, f.CPU*1000, failedMark(f.Failed))
 				for what, n := range f.Errors {
 					log.Printf("  %d x %s", n, what)
 				}
@@ -194,10 +111,12 @@ func runSpeed(ctx context.Context, e *env, rep *report) error {
 	return nil
 }
 
-// hasPostfix tells whether the Postfix row can run.
-func (e *env) hasPostfix() bool {
-	_, err := exec.LookPath("postfix")
-	return err == nil && os.Getuid() == 0
+// hasPostfix reports whether the Postfix row can run.
+func (e *env) hasPostfix() bool { return installed("postfix") && os.Getuid() == 0 }
+
+func installed(program string) bool {
+	_, err := exec.LookPath(program)
+	return err == nil
 }
 
 func failedMark(failed bool) string {
@@ -208,13 +127,13 @@ func failedMark(failed bool) string {
 }
 
 func (r *speedRow) isGateway() bool {
-	return r.via == viaFaithful || r.via == viaDeferred || r.via == viaLogLines || r.via == viaShort ||
+	return r.via == viaFaithful || r.via == viaDeferred || r.via == viaBuffered || r.via == viaLong ||
 		r.via == viaScraped
 }
 
 // runSpeedRow runs one repetition, with a gateway of its own.
-func (e *env) runSpeedRow(ctx context.Context, r speedRow, haproxy string) (f figure, err error) {
-	if err := e.policy(ctx, sinkPolicy{RTT: r.rtt}); err != nil {
+func (e *env) runSpeedRow(ctx context.Context, r speedRow) (f figure, err error) {
+	if err := e.policy(ctx, sink.Policy{RTT: r.rtt}); err != nil {
 		return f, err
 	}
 	l := r.load
@@ -224,20 +143,22 @@ func (e *env) runSpeedRow(ctx context.Context, r speedRow, haproxy string) (f fi
 	l.Addr, l.TLS = e.at.Implicit, "implicit"
 	var gw *gateway
 	switch r.via {
-	case viaHAProxy:
-		if gw, err = e.startHAProxy(ctx, haproxy); err != nil {
+	case viaHAProxy, viaNginx:
+		if gw, err = e.startPeer(ctx, peers[r.via]); err != nil {
 			return f, err
 		}
 		l.Addr = gw.smtp
-	case viaFaithful, viaDeferred, viaLogLines, viaShort, viaScraped:
-		g := gatewaySetup{envelope: "faithful", accounts: l.Accounts, tls: r.tls}
+	case viaOwnToken:
+		l.TokenURL = "https://" + e.at.HTTP + "/token"
+	case viaFaithful, viaDeferred, viaBuffered, viaLong, viaScraped:
+		g := gatewaySetup{envelope: "faithful", accounts: l.Accounts, tls: r.tls, before: r.before}
 		switch r.via {
 		case viaDeferred:
 			g.envelope = "deferred"
-		case viaLogLines:
-			g.log = logFile
-		case viaShort:
-			g.upstream = map[string]any{"max_messages_per_conn": 100}
+		case viaBuffered:
+			g.log = logBuffered
+		case viaLong:
+			g.upstream = map[string]any{"max_messages_per_conn": 1000}
 		}
 		if gw, err = e.startGateway(ctx, g); err != nil {
 			return f, err
@@ -269,7 +190,7 @@ func (e *env) runSpeedRow(ctx context.Context, r speedRow, haproxy string) (f fi
 	}
 	f = newFigure(res, st)
 	if gw != nil {
-		_, f.PeakKiB = processMemory(gw.pid())
+		_, f.PeakKiB = system.ProcessMemory(gw.pid())
 	}
 	return f, nil
 }
@@ -279,7 +200,7 @@ func (e *env) runSpeedRow(ctx context.Context, r speedRow, haproxy string) (f fi
 func (e *env) profile(ctx context.Context, gw *gateway, r speedRow) func() error {
 	done := make(chan error, 1)
 	fetch := func(kind, path string) error {
-		out, err := os.Create(e.o.profilePath(r.group, r.via, kind))
+		out, err := os.Create(e.o.profilePath(r.group, r.name(), kind))
 		if err != nil {
 			return err
 		}
@@ -293,7 +214,7 @@ func (e *env) profile(ctx context.Context, gw *gateway, r speedRow) func() error
 }
 
 // runLoad runs the load generator once against a counting sink.
-func (e *env) runLoad(ctx context.Context, l loadSetup, gw *gateway) (res *loadResult, st sinkStats, err error) {
+func (e *env) runLoad(ctx context.Context, l loadSetup, gw *gateway) (res *loadResult, st sink.Stats, err error) {
 	if l.Run, err = e.newRun(ctx); err != nil {
 		return nil, st, err
 	}
@@ -321,7 +242,7 @@ func (e *env) runLoad(ctx context.Context, l loadSetup, gw *gateway) (res *loadR
 }
 
 // newFigure compares what was sent with what arrived.
-func newFigure(res *loadResult, st sinkStats) figure {
+func newFigure(res *loadResult, st sink.Stats) figure {
 	f := figure{
 		Latency:   res.Latency,
 		Upstream:  st.Accepted,
@@ -346,7 +267,7 @@ func newFigure(res *loadResult, st sinkStats) figure {
 		f.RoundTrips = float64(st.Flights) / float64(st.Messages)
 	}
 	var err error
-	if f.Lost, f.Unasked, err = difference(res.Bitmap, st.Bitmap); err != nil {
+	if f.Lost, f.Unasked, err = message.Difference(res.Bitmap, st.Bitmap); err != nil {
 		f.Lost = -1
 	}
 	f.Failed = f.Sent == 0 || f.Lost != 0 || f.Unasked != 0 || f.Duplicates != 0 || f.Corrupt != 0 || len(f.Errors) != 0

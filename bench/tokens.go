@@ -21,6 +21,9 @@ import (
 	"log"
 	"strconv"
 	"time"
+
+	"github.com/caddymail/mailgateway/bench/sink"
+	"github.com/caddymail/mailgateway/bench/smtp"
 )
 
 // runTokens has all accounts' tokens expire together against a slow token
@@ -57,7 +60,7 @@ func runTokens(ctx context.Context, e *env, rep *report) error {
 			name = "all expire together"
 		}
 		err := func() (err error) {
-			p := sinkPolicy{TokenDelay: delay}
+			p := sink.Policy{TokenDelay: delay}
 			gw, err := e.startGateway(ctx, gatewaySetup{
 				envelope: "faithful", accounts: accounts,
 				oauth:    map[string]any{"refresh_ahead": ahead.String()},
@@ -80,7 +83,7 @@ func runTokens(ctx context.Context, e *env, rep *report) error {
 				return err
 			}
 			res, st, err := e.runLoad(ctx, loadSetup{
-				Addr: gw.smtp, TLS: "off", Mode: modePipeline, Clients: parallel, Accounts: accounts, PerConn: 1, Size: 4096, Messages: accounts,
+				Addr: gw.smtp, TLS: "off", Mode: smtp.ModePipeline, Clients: parallel, Accounts: accounts, PerConn: 1, Size: 4096, Messages: accounts,
 			}, gw)
 			if err != nil {
 				return err
@@ -99,7 +102,7 @@ func runTokens(ctx context.Context, e *env, rep *report) error {
 				warmup = max(warmup, time.Until(end.Add(10*time.Second-window)))
 			}
 			res, st, err = e.runLoad(ctx, loadSetup{
-				Addr: gw.smtp, TLS: "off", Mode: modePipeline, Clients: 200, Accounts: accounts, PerConn: 1, Size: 4096,
+				Addr: gw.smtp, TLS: "off", Mode: smtp.ModePipeline, Clients: 200, Accounts: accounts, PerConn: 1, Size: 4096,
 				Rate: rate, Warmup: warmup, Window: window,
 			}, gw)
 			if err != nil {
@@ -126,5 +129,5 @@ func runTokens(ctx context.Context, e *env, rep *report) error {
 		}
 	}
 	rep.add(t)
-	return e.policy(ctx, sinkPolicy{})
+	return e.policy(ctx, sink.Policy{})
 }

@@ -35,6 +35,7 @@ import (
 	"github.com/caddymail/mailgateway/transports/choice"
 	"github.com/caddymail/mailgateway/transports/gmail"
 	"github.com/caddymail/mailgateway/transports/graph"
+	"github.com/caddymail/mailgateway/upstreamapp"
 	"github.com/caddymail/mailgateway/upstreampool"
 )
 
@@ -45,7 +46,7 @@ func apps() map[string]any {
 	return map[string]any{
 		"smtp":           new(smtpapp.App),
 		"oauth_tokens":   new(oauthtoken.App),
-		"smtp_upstreams": new(upstreampool.App),
+		"smtp_upstreams": new(upstreamapp.App),
 		"smtp_sandbox":   new(sandbox.App),
 		"events":         new(caddyevents.App),
 	}
@@ -64,6 +65,7 @@ var guests = map[string]func() any{
 	"source file":         func() any { return new(accounts.FileSource) },
 	"handler smtp_notify": func() any { return new(notify.Handler) },
 	"source dynamic":      func() any { return new(dynamic.Source) },
+	"source sql":          func() any { return new(SQLAccounts) },
 }
 
 // fieldSet is a set of fields of our configuration structs.

@@ -31,52 +31,67 @@ import (
 // a line is a room of its own, which the room above has to list as well.
 // decisions.md says why relay is one of them.
 var allowedImports = map[string][]string{
-	"accounts":     {"accounts/password", "internal/generation"},
+	"accounts":     {"accounts/password", "internal/generation", "internal/printable"},
 	"explain":      {},
 	"grant":        {},
 	"limits":       {"accounts", "internal/filelock"},
+	"messagelog":   {"internal/filelock", "internal/generation"},
 	"relay":        {"accounts"},
-	"smtpapp":      {"accounts", "accounts/password", "internal/front", "internal/nearest", "internal/servertls", "relay", "smtpapp/smtpserver"},
-	"upstreampool": {"accounts", "explain", "grant", "internal/breaker", "internal/checkup", "internal/generation", "internal/nearest", "limits", "relay", "upstreampool/smtpclient"},
-	"oauthtoken":   {"explain", "grant", "internal/breaker", "internal/generation", "internal/seal", "oauthtoken/authserver", "oauthtoken/tokenstore"},
-	"sandbox":      {"sandbox/webapi"},
+	"smtpapp":      {"accounts", "accounts/password", "internal/front", "internal/nearest", "internal/printable", "internal/servertls", "messagelog", "relay", "smtpapp/legacyrsa", "smtpapp/smtpserver"},
+	"upstreamapp":  {"accounts", "internal/checkup", "internal/printable", "limits", "relay"},
+	"upstreampool": {"accounts", "explain", "grant", "internal/breaker", "internal/checkup", "internal/generation", "internal/nearest", "internal/printable", "limits", "relay", "upstreampool/pace", "upstreampool/preset", "upstreampool/smtpclient"},
+	"oauthtoken":   {"explain", "grant", "internal/breaker", "internal/generation", "internal/printable", "internal/seal", "oauthtoken/authserver", "oauthtoken/gate", "oauthtoken/tokenstore"},
+	"sandbox":      {"internal/printable", "sandbox/webapi"},
 
 	// Caddy's storage in PostgreSQL, and what reaches a database.
-	"internal/pgdb":    {},
+	"internal/pgdb":    {"internal/checkup"},
 	"internal/testpg":  {"internal/freeport"},
-	"storage/postgres": {"internal/pgdb"},
+	"storage/postgres": {"internal/checkup", "internal/pgdb", "internal/printable"},
+	"storage/transfer": {"internal/pgdb", "storage/postgres"}, // of its tests: it copies between any two
+	"limits/postgres":  {"accounts", "internal/checkup", "internal/pgdb", "internal/printable", "limits"},
 
 	// What a password is worth, for whatever knows names; and the accounts of
 	// the admin API, one source among others.
 	"accounts/password": {},
-	"accounts/dynamic":  {"accounts", "internal/generation", "internal/seal"},
+	"accounts/dynamic":  {"accounts", "internal/generation", "internal/printable", "internal/seal"},
+	// Sources that are asked for names, and what is held of them.
+	"accounts/ondemand": {"accounts"},
+	"accounts/sql":      {"accounts", "accounts/ondemand", "internal/generation", "internal/nearest", "internal/pgdb", "internal/printable"},
 
 	// An authorization server as its client sees it; no token is kept there.
-	"oauthtoken/authserver": {"explain", "internal/redact"},
+	"oauthtoken/authserver": {"explain", "internal/printable", "internal/redact"},
+	// How many requests it is asked at a time.
+	"oauthtoken/gate": {},
 	// What is kept of a grant, and where.
-	"oauthtoken/tokenstore": {"internal/seal", "oauthtoken/authserver"},
+	"oauthtoken/tokenstore": {"internal/printable", "internal/seal", "oauthtoken/authserver"},
 
 	// A provider's HTTP side, in whose parser no transport may have a part.
 	"sandbox/webapi": {},
 
 	// Kinds of upstreams beside SMTP.
-	"transports/graph":             {"accounts", "grant", "relay", "transports/internal/envelope", "transports/internal/mailapi"},
-	"transports/gmail":             {"accounts", "grant", "relay", "transports/internal/envelope", "transports/internal/mailapi"},
-	"transports/choice":            {"accounts", "relay"},
+	"transports/graph":             {"accounts", "grant", "internal/printable", "relay", "transports/internal/envelope", "transports/internal/mailapi"},
+	"transports/gmail":             {"accounts", "grant", "internal/printable", "relay", "transports/internal/envelope", "transports/internal/mailapi"},
+	"transports/choice":            {"accounts", "internal/printable", "relay"},
 	"transports/internal/envelope": {},
 	"transports/internal/apitest":  {"accounts", "grant", "relay", "sandbox"},
 	"transports/internal/mailapi":  {"accounts", "grant", "internal/generation", "limits", "relay", "transports/internal/envelope"},
 
 	// An upstream in front of another.
-	"spool": {"accounts", "internal/filelock", "internal/generation", "internal/seal", "relay"},
+	"spool":               {"accounts", "internal/filelock", "internal/generation", "internal/printable", "internal/seal", "relay", "spool/internal/disk"},
+	"spool/internal/disk": {"internal/filelock"},
 
 	// Sockets, generations and admission: for SMTP today, for IMAP next.
-	"internal/front":    {"internal/generation"},
+	"internal/front":    {"internal/generation", "internal/printable"},
 	"internal/freeport": {},
 	"internal/firstrun": {},
+
+	"internal/winservice/stdio": {},
+	"internal/winservice":       {"internal/winservice/stdio"},
 	// What a mistyped name was meant to be, for messages.
 	"internal/nearest": {},
 	"internal/redact":  {},
+	// What others say, before it is logged.
+	"internal/printable": {},
 
 	// What exists once and is used by several rooms.
 	"internal/breaker":    {},
@@ -92,26 +107,36 @@ var allowedImports = map[string][]string{
 	// The protocol knows no account and no Caddy: relay is for replies.
 	"smtpapp/smtpserver":         {"relay", "smtpapp/smtpserver/grammar"},
 	"smtpapp/smtpserver/grammar": {"relay"},
-	"upstreampool/smtpclient":    {"internal/redact", "relay"},
+	// A certificate for devices from before 2010.
+	"smtpapp/legacyrsa":       {},
+	"upstreampool/smtpclient": {"internal/redact", "relay"},
+	// What is learned of a mailbox, and what providers publish: no pool, no lock.
+	"upstreampool/pace":   {"relay", "upstreampool/smtpclient"},
+	"upstreampool/preset": {"accounts", "upstreampool/smtpclient"},
 
 	// What an operator sees and does, over all apps; no route, command or page.
 	// Other programs' accounts: records and Caddyfile text, nothing that runs.
 	"operate/migrate": {"accounts"},
-	"operate":         {"accounts", "explain", "grant", "internal/checkup", "internal/nearest", "oauthtoken", "oauthtoken/authserver", "relay", "smtpapp", "upstreampool"},
+	"operate/snippet": {},
+	"operate":         {"accounts", "explain", "grant", "internal/checkup", "internal/nearest", "oauthtoken", "oauthtoken/authserver", "relay", "smtpapp", "upstreamapp"},
+
+	// From nothing to a first test mail, for the terminal and the console.
+	"setup": {"upstreampool/preset"},
 
 	// Who hears of what operate sees.
-	"notify": {"internal/checkup", "operate"},
+	"notify": {"internal/checkup", "internal/printable", "operate"},
 
 	// The pages of mailbox owners. Glue may import them; they know no route of
 	// the admin API and no command.
-	"connect": {"accounts", "internal/cookie", "internal/generation", "internal/site", "oauthtoken", "oauthtoken/authserver", "operate"},
+	"connect": {"accounts", "internal/cookie", "internal/generation", "internal/printable", "internal/site", "oauthtoken", "oauthtoken/authserver", "operate"},
 
 	// The pages of operators.
-	"console": {"accounts", "accounts/password", "connect", "explain", "internal/cookie", "internal/site", "oauthtoken", "oauthtoken/authserver", "operate", "relay", "smtpapp", "upstreampool"},
+	"console": {"accounts", "accounts/password", "connect", "explain", "internal/checkup", "internal/cookie", "internal/printable", "internal/site", "limits", "messagelog", "oauthtoken", "oauthtoken/authserver", "operate", "relay", "smtpapp", "spool", "upstreamapp", "upstreampool"},
 
 	"caddymodule": {
 		"accounts",
 		"accounts/dynamic",
+		"accounts/sql",
 		"caddymodule/admin",
 		"caddymodule/command",
 		"caddymodule/logbuffer",
@@ -119,6 +144,8 @@ var allowedImports = map[string][]string{
 		"connect",
 		"console",
 		"internal/nearest",
+		"internal/pgdb",
+		"messagelog",
 		"notify",
 		"oauthtoken",
 		"oauthtoken/authserver",
@@ -126,21 +153,23 @@ var allowedImports = map[string][]string{
 		"sandbox",
 		"smtpapp",
 		"spool",
-		"storage/postgres",
+		"limits/postgres", "storage/postgres",
 		"transports/choice",
 		"transports/gmail",
 		"transports/graph",
+		"upstreamapp",
 		"upstreampool",
+		"upstreampool/preset",
 	},
-	"caddymodule/admin":       {"accounts", "connect", "explain", "grant", "internal/checkup", "oauthtoken", "oauthtoken/authserver", "operate", "smtpapp", "spool", "upstreampool"},
-	"caddymodule/command":     {"accounts", "accounts/password", "caddymodule/admin", "connect", "explain", "grant", "internal/checkup", "internal/nearest", "operate", "operate/migrate", "sandbox", "spool"},
-	"caddymodule/statuspage":  {"accounts", "explain", "oauthtoken", "operate", "relay", "smtpapp", "upstreampool"},
+	"caddymodule/admin":       {"accounts", "connect", "explain", "grant", "internal/checkup", "limits", "messagelog", "oauthtoken", "oauthtoken/authserver", "operate", "smtpapp", "spool", "upstreamapp", "upstreampool"},
+	"caddymodule/command":     {"accounts", "accounts/password", "caddymodule/admin", "connect", "explain", "grant", "internal/checkup", "internal/nearest", "internal/printable", "internal/winservice", "messagelog", "operate", "operate/migrate", "operate/snippet", "sandbox", "setup", "spool", "storage/transfer"},
+	"caddymodule/statuspage":  {"accounts", "explain", "oauthtoken", "operate", "relay", "smtpapp", "upstreamapp", "upstreampool"},
 	"caddymodule/logbuffer":   {},
 	"caddymodule/gatewaytest": {"accounts", "accounts/password", "caddymodule", "caddymodule/admin", "caddymodule/command", "internal/freeport", "sandbox"},
 }
 
 // testImports are what tests of any room may import as well.
-var testImports = []string{"accounts/password", "caddymodule/gatewaytest", "internal/freeport", "internal/testpg", "internal/testpki", "sandbox", "transports/internal/apitest"}
+var testImports = []string{"accounts/password", "caddymodule/gatewaytest", "internal/freeport", "internal/testpg", "internal/testpki", "sandbox", "transports/internal/apitest", "upstreamapp"}
 
 // webRooms hold HTTP handlers that are no glue.
 var webRooms = []string{"connect", "console"}
@@ -159,25 +188,35 @@ var glueImports = []string{
 	"github.com/spf13/cobra",
 }
 
-// TestImportRule holds the import rule of the design, section 3: each of our
-// packages stands in a room, and no file reaches through a wall.
-func TestImportRule(t *testing.T) {
-	err := filepath.WalkDir("..", func(file string, entry fs.DirEntry, err error) error {
+// eachFile calls f with each Go file of our packages.
+func eachFile(f func(file string) error) error {
+	return filepath.WalkDir("..", func(file string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		dir := strings.TrimPrefix(filepath.ToSlash(file), "../")
 		if entry.IsDir() {
+			dir := strings.TrimPrefix(filepath.ToSlash(file), "../")
 			if slices.Contains(notRooms, dir) || entry.Name() == "testdata" || file != ".." && strings.HasPrefix(entry.Name(), ".") {
 				return filepath.SkipDir
 			}
 			return nil
 		}
-		dir = strings.TrimSuffix(dir, entry.Name())
-		if !strings.HasSuffix(file, ".go") || dir == "" {
+		if !strings.HasSuffix(file, ".go") {
 			return nil
 		}
-		room := roomOf(strings.TrimSuffix(dir, "/"))
+		return f(file)
+	})
+}
+
+// TestImportRule holds the import rule of the design, section 3: each of our
+// packages stands in a room, and no file reaches through a wall.
+func TestImportRule(t *testing.T) {
+	err := eachFile(func(file string) error {
+		dir := strings.TrimPrefix(filepath.ToSlash(filepath.Dir(file)), "..")
+		if dir == "" {
+			return nil
+		}
+		room := roomOf(strings.TrimPrefix(dir, "/"))
 		if room == "" {
 			t.Errorf("%s stands in no room: give its package a line in allowedImports", file)
 			return nil
@@ -251,8 +290,11 @@ func TestForbidden(t *testing.T) {
 		{"oauthtoken", ours + "accounts", false, true},
 		{"oauthtoken/authserver", ours + "oauthtoken", false, true},
 		{"smtpapp", ours + "upstreampool", false, true},
+		{"upstreamapp", ours + "upstreampool", false, true},
+		{"upstreampool", ours + "upstreamapp", false, true},
 		{"accounts/password", ours + "accounts", false, true},
 		{"accounts", ours + "accounts/dynamic", false, true},
+		{"accounts/ondemand", ours + "accounts/sql", false, true},
 		{"smtpapp", ours + "relay", false, false},
 		{"smtpapp", ours + "smtpapp/internal/line", false, false},
 		{"smtpapp", ours + "sandbox", false, true},

@@ -19,10 +19,11 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
-	"github.com/caddymail/mailgateway/caddymodule"
 	"net/smtp"
 	"testing"
 	"time"
+
+	"github.com/caddymail/mailgateway/caddymodule"
 
 	"github.com/caddyserver/caddy/v2"
 

@@ -25,6 +25,7 @@ import (
 	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 	"github.com/caddymail/mailgateway/sandbox"
 	"github.com/caddymail/mailgateway/smtpapp"
+	"github.com/caddymail/mailgateway/upstreamapp"
 	"github.com/caddymail/mailgateway/upstreampool"
 )
 
@@ -35,7 +36,7 @@ var blocks = []struct {
 }{
 	{"oauth_tokens", "oauth_tokens {", "}", oauthTokensOptions(new(oauthtoken.App))},
 	{"provider", "oauth_tokens {\nprovider p {", "}\n}", providerOptions(new(authserver.Provider))},
-	{"smtp_upstreams", "smtp_upstreams {", "}", smtpUpstreamsOptions(new(upstreampool.App))},
+	{"smtp_upstreams", "smtp_upstreams {", "}", smtpUpstreamsOptions(new(upstreamapp.App))},
 	{"upstream", "smtp_upstreams {\nupstream u {", "}\n}", upstreamOptions(new(upstreampool.SMTPTransport))},
 	{"smtp", "smtp {", "}", smtpOptions(new(smtpapp.App))},
 	{"tracing", "smtp {\ntracing {", "}\n}", tracingOptions(new(smtpapp.Tracing))},

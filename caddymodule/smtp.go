@@ -21,6 +21,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
+	"github.com/caddymail/mailgateway/messagelog"
 	"github.com/caddymail/mailgateway/smtpapp"
 )
 
@@ -35,6 +36,13 @@ func init() {
 //		drain_timeout <duration>
 //		tracing {
 //			span <name>
+//		}
+//		messages {
+//			keep            <duration>
+//			max_count       <number>
+//			max_size        <size>
+//			hash_recipients
+//			directory       <path>
 //		}
 //		accounts {
 //			...
@@ -57,6 +65,16 @@ func smtpOptions(app *smtpapp.App) options {
 				}
 				app.Tracing = new(smtpapp.Tracing)
 				return parseBlock(d, "tracing", tracingOptions(app.Tracing))
+			},
+		},
+		"messages": {
+			isSet: func() bool { return app.Messages != nil },
+			nested: func(d *caddyfile.Dispenser) error {
+				if args := d.RemainingArgs(); len(args) > 0 {
+					return malformed(d, "smtp", "messages", unexpectedArg(args[0]))
+				}
+				app.Messages = new(messagelog.Config)
+				return parseBlock(d, "messages", messagesOptions(app.Messages))
 			},
 		},
 		"accounts": {
@@ -91,6 +109,17 @@ func smtpOptions(app *smtpapp.App) options {
 				return nil
 			},
 		},
+	}
+}
+
+// messagesOptions are those of what is kept of messages.
+func messagesOptions(m *messagelog.Config) options {
+	return options{
+		"keep":            duration(&m.Keep),
+		"max_count":       integer(&m.MaxCount),
+		"max_size":        size(&m.MaxSize),
+		"hash_recipients": boolean(&m.HashRecipients),
+		"directory":       text(&m.Directory),
 	}
 }
 

@@ -32,6 +32,8 @@ func init() {
 //		url <url>
 //		name <text>
 //		user <placeholder>
+//		login <provider>
+//		idle <duration>
 //		operators <name>...
 //		viewers <name>...
 //	}
@@ -45,6 +47,8 @@ func parseConsole(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 		"url":       text(&c.URL),
 		"name":      text(&c.Name),
 		"user":      text(&c.User),
+		"login":     text(&c.Login),
+		"idle":      duration(&c.Idle),
 		"operators": list(&c.Operators),
 		"viewers":   list(&c.Viewers),
 	})

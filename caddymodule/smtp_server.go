@@ -196,16 +196,17 @@ func checkTLSMode(mode string) error {
 //
 //	trust <networks...> {
 //		account <name>
+//		submitter
 //	}
 func parseTrust(d *caddyfile.Dispenser) (*smtpapp.Trust, error) {
 	t := new(smtpapp.Trust)
 	if err := networks(&t.Networks).args(d.RemainingArgs()); err != nil {
 		return nil, malformed(d, "server", "trust", err)
 	}
-	if err := parseBlock(d, "trust", options{"account": text(&t.Account)}); err != nil {
+	if err := parseBlock(d, "trust", options{"account": text(&t.Account), "submitter": boolean(&t.Submitter)}); err != nil {
 		return nil, err
 	}
-	if t.Account == "" {
+	if t.Account == "" && !t.Submitter {
 		return nil, malformed(d, "server", "trust", errors.New("option 'account' is missing"))
 	}
 	return t, nil

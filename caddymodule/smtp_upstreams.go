@@ -26,7 +26,9 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
 	"github.com/caddymail/mailgateway/internal/nearest"
+	"github.com/caddymail/mailgateway/upstreamapp"
 	"github.com/caddymail/mailgateway/upstreampool"
+	"github.com/caddymail/mailgateway/upstreampool/preset"
 )
 
 func init() {
@@ -36,6 +38,7 @@ func init() {
 // smtpUpstreamsOptions are those of the global option. Syntax:
 //
 //	smtp_upstreams {
+//		limits <kind> ...
 //		spool {
 //			...
 //		}
@@ -47,9 +50,18 @@ func init() {
 //	}
 //
 // Several blocks are combined.
-func smtpUpstreamsOptions(app *upstreampool.App) options {
+func smtpUpstreamsOptions(app *upstreamapp.App) options {
 	const what = "smtp_upstreams"
 	return options{
+		"limits": {
+			nested: func(d *caddyfile.Dispenser) (err error) {
+				if !d.NextArg() {
+					return malformed(d, what, "limits", errors.New("a kind is missing"))
+				}
+				app.LimitsRaw, err = parseModule(d, what, "limits", "smtp_upstreams.limits", "kind")
+				return err
+			},
+		},
 		"spool": {
 			nested: func(d *caddyfile.Dispenser) (err error) {
 				app.SpoolRaw, err = parseOwnSpool(d)
@@ -96,7 +108,7 @@ func mistypedPreset(args []string, raw json.RawMessage) error {
 	if err := json.Unmarshal(raw, &u); err != nil || u.Transport != "" && u.Transport != "smtp" {
 		return err
 	}
-	presets := upstreampool.PresetNames()
+	presets := preset.Names()
 	name := args[len(args)-1]
 	if slices.Contains(presets, name) || len(args) == 1 && u.Dial != "" {
 		return nil
@@ -194,6 +206,7 @@ func parseUpstream(d *caddyfile.Dispenser, preset string) (json.RawMessage, erro
 //		command_timeout        <duration>
 //		data_timeout           <duration>
 //		framing                auto|data
+//		submitter
 //	}
 //
 // The preset is gmail, workspace_relay, microsoft365, outlook, yahoo, fastmail,
@@ -231,6 +244,7 @@ func upstreamOptions(u *upstreampool.SMTPTransport) options {
 		"command_timeout":        duration(&u.CommandTimeout),
 		"data_timeout":           duration(&u.DataTimeout),
 		"framing":                text(&u.Framing),
+		"submitter":              boolean(&u.Submitter),
 	}
 }
 

@@ -40,6 +40,7 @@ import (
 //		min_free       <percent>
 //		reports        <address>
 //		hostname       <name>
+//		peer           <upstream>
 //	}
 func parseSpool(d *caddyfile.Dispenser) (json.RawMessage, error) {
 	t := new(spool.Transport)
@@ -70,6 +71,7 @@ func spoolOptions(t *spool.Transport) options {
 		"min_free":       number(&t.MinFree),
 		"reports":        text(&t.Reports),
 		"hostname":       text(&t.Hostname),
+		"peer":           text(&t.Peer),
 	}
 }
 

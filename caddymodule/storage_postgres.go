@@ -48,19 +48,7 @@ func (PostgresStorage) CaddyModule() caddy.ModuleInfo {
 //		timeout   <duration>
 //	}
 func (p *PostgresStorage) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	d.Next() // consume the module's name
-	if args := d.RemainingArgs(); len(args) > 1 {
-		return malformed(d, "storage", "postgres", unexpectedArg(args[1]))
-	} else if len(args) == 1 {
-		p.DSN = args[0]
-	}
-	return parseBlock(d, "storage postgres", options{
-		"dsn":       text(&p.DSN),
-		"password":  text(&p.Password),
-		"schema":    text(&p.Schema),
-		"max_conns": integer(&p.MaxConns),
-		"timeout":   duration(&p.Timeout),
-	})
+	return postgresBlock(d, "storage", "postgres", &p.Config, nil)
 }
 
 // Interface guards

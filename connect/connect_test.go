@@ -270,7 +270,7 @@ func TestOutcomes(t *testing.T) {
 	b.press(t, link, nil).want(t, "That was another account")
 	s.Sandbox.AnswerConsents(sandbox.ConsentAnswer{})
 	p := b.post(t, link, url.Values{"pick": {"1"}})
-	if u, err := url.Parse(p.next); err != nil || u.Query().Get("prompt") != "select_account" {
+	if u, err := url.Parse(p.next); err != nil || u.Query().Get("prompt") != "login" { // of no kind: Google and Entra have a picker
 		t.Errorf("the account picker is not asked for: %s", p.next)
 	}
 	b.get(t, p.next).want(t, "Your mailbox is connected")

@@ -32,6 +32,7 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/internal/cookie"
+	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/internal/site"
 	"github.com/caddymail/mailgateway/oauthtoken"
 	"github.com/caddymail/mailgateway/oauthtoken/authserver"
@@ -102,7 +103,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if d := time.Duration(h.Expires); d < time.Minute || d > MaxExpiry {
 		return fmt.Errorf("expires: %s is not between 1m and %s", d, MaxExpiry)
 	}
-	h.storage, h.logger = ctx.Storage(), ctx.Logger()
+	h.storage, h.logger = ctx.Storage(), printable.Logger(ctx.Logger())
 	h.cookies.Storage, h.cookies.Folder, h.cookies.Secure = h.storage, folder, h.base.Scheme == "https"
 	h.bounds, h.exchanges = newBounds(time.Now()), make(chan struct{}, maxExchanges)
 	h.csrf = http.NewCrossOriginProtection()

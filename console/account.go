@@ -41,6 +41,7 @@ type accountPage struct {
 	Explained *explain.Explanation
 	Kinds     []passwordKind
 	Sessions  []smtpapp.SessionInfo
+	Messages  []messageRow
 	// Consents reports whether the owner can be sent an invitation, Link is
 	// that of one which was just made.
 	Consents bool
@@ -76,6 +77,9 @@ func showAccount(v *visit) error {
 			}
 		}
 	}
+	if p.Messages, err = v.messagesOf(a.Name); err != nil {
+		return err
+	}
 	if provider, err := connect.ProviderOf(a); err == nil {
 		_, err := connect.Current()
 		p.Consents = err == nil && provider.HasLogin()
@@ -90,9 +94,6 @@ func newPassword(v *visit) error {
 	dir, a, err := v.account()
 	if err != nil {
 		return err
-	}
-	if err := v.h.once.take(v.r.PostForm.Get("number")); err != nil {
-		return v.leave("accounts", a.Name)
 	}
 	plain, hash := password.Generate()
 	hashes := []string{hash}
@@ -122,9 +123,6 @@ func inviteOwner(v *visit) error {
 	_, a, err := v.account()
 	if err != nil {
 		return err
-	}
-	if err := v.h.once.take(v.r.PostForm.Get("number")); err != nil {
-		return v.leave("accounts", a.Name)
 	}
 	by := v.User.Name
 	if !v.h.hasLogin() {

@@ -27,7 +27,7 @@ import (
 	"github.com/caddymail/mailgateway/accounts/password"
 	"github.com/caddymail/mailgateway/oauthtoken"
 	"github.com/caddymail/mailgateway/operate"
-	"github.com/caddymail/mailgateway/upstreampool"
+	"github.com/caddymail/mailgateway/upstreamapp"
 )
 
 const pageSize = 50
@@ -84,7 +84,7 @@ func contains(a *accounts.Account, word string) bool {
 }
 
 func showNewAccount(v *visit) error {
-	app, err := operate.App[*upstreampool.App]("smtp_upstreams")
+	app, err := operate.App[*upstreamapp.App]("smtp_upstreams")
 	if err != nil {
 		return err
 	}
@@ -101,9 +101,6 @@ func addAccount(v *visit) error {
 	name := strings.TrimSpace(form.Get("name"))
 	if name == "" {
 		return refuse(http.StatusBadRequest, "Field name: must not be empty.")
-	}
-	if err := v.h.once.take(form.Get("number")); err != nil {
-		return v.leave("accounts", name)
 	}
 	plain, hash := password.Generate()
 	record := map[string]any{"upstream": form.Get("upstream"), "password_hashes": []string{hash}}

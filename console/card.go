@@ -57,6 +57,7 @@ func (v *visit) secret(account, kind string) string {
 		return ""
 	}
 	v.h.cookies.Drop(v.w, name)
+	v.h.once.shown(name)
 	return s.Secret
 }
 

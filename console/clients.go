@@ -24,7 +24,7 @@ import (
 	"github.com/caddymail/mailgateway/oauthtoken"
 	"github.com/caddymail/mailgateway/operate"
 	"github.com/caddymail/mailgateway/smtpapp"
-	"github.com/caddymail/mailgateway/upstreampool"
+	"github.com/caddymail/mailgateway/upstreamapp"
 )
 
 // maxRows bounds the rows of a table.
@@ -107,13 +107,13 @@ func revokeInvitation(v *visit) error {
 }
 
 type upstreams struct {
-	Upstreams []upstreampool.UpstreamStatus
+	Upstreams []upstreamapp.UpstreamStatus
 	Providers []oauthtoken.ProviderStatus
 }
 
 func showUpstreams(v *visit) error {
 	var u upstreams
-	if app, err := operate.App[*upstreampool.App]("smtp_upstreams"); err == nil {
+	if app, err := operate.App[*upstreamapp.App]("smtp_upstreams"); err == nil {
 		u.Upstreams = app.Status()
 	}
 	if app, err := operate.App[*oauthtoken.App]("oauth_tokens"); err == nil {

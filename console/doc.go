@@ -20,16 +20,17 @@
 // of a page that changes while it is looked at. Everything works without scripts.
 // What a page shows or does comes from package operate and the apps: the console
 // has no state of its own but trials (test mails under way, bounded) and used form
-// numbers (so that a double click does a thing once).
+// numbers (so that a double click does a thing once, and gets the answer: once.go).
 //
-// A user comes from Caddy (basic_auth, forward_auth) or is whoever sits at the
-// machine itself; the role, viewer or operator, from the handler's lists. Each change
+// A user comes from Caddy (basic_auth, forward_auth), from a login at an OpenID Connect
+// provider (login.go: the session is a sealed cookie, known by every node), or sits at the
+// machine itself; the role, viewer or operator, comes from the handler's lists. Each change
 // is written to the log under the name `audit`, with who.
 //
 // # Reading order
 //
-// handler.go, user.go, page.go; then overview.go, accounts.go, account.go, card.go,
-// trial.go, clients.go, invitations.go.
+// handler.go, user.go, login.go, page.go; then overview.go, accounts.go, account.go,
+// card.go, trial.go, clients.go, messages.go, spool.go, health.go.
 //
 // # What outlives a reload
 //

@@ -15,16 +15,20 @@
 package console
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/internal/cookie"
+	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/internal/site"
 )
 
@@ -50,11 +54,22 @@ type Handler struct {
 	// `{http.request.header.Remote-User}`. Default: `{http.auth.user.id}`.
 	User string `json:"user,omitempty"`
 
-	// Operators are the users who may change things; `*` is everyone who is
-	// logged in. Default: none.
+	// Login is a provider of `oauth_tokens` that users log in at (OpenID Connect):
+	// its redirect URI to register is URL with `/login/callback`. The provider must
+	// say who users are: Google, Microsoft, or one with `issuer`. Default: none,
+	// the site logs users in.
+	Login string `json:"login,omitempty"`
+
+	// Idle is how long a session lasts in which nothing is done, at most 12h.
+	// After 12h it ends anyway. Default: 1h.
+	Idle caddy.Duration `json:"idle,omitempty"`
+
+	// Operators are the users who may change things: names, addresses,
+	// `@example.com` for a domain, with Login also `group:NAME` for a value of the
+	// claim `groups`; `*` is everyone who is logged in. Default: none.
 	Operators []string `json:"operators,omitempty"`
 
-	// Viewers are the users who may look. Default: none.
+	// Viewers are the users who may look, written as Operators are. Default: none.
 	Viewers []string `json:"viewers,omitempty"`
 
 	base    *url.URL
@@ -63,6 +78,7 @@ type Handler struct {
 	cookies cookie.Jar
 	csrf    *http.CrossOriginProtection
 	once    *once
+	logins  chan struct{}
 	mux     *http.ServeMux
 }
 
@@ -83,16 +99,30 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if !h.hasLogin() && !site.Loopback(h.base.Hostname()) {
 		return fmt.Errorf("operators: must not be empty: without a login only loopback is served, and '%s' is another host", h.base.Host)
 	}
+	switch {
+	case h.Login != "" && !h.hasLogin():
+		return errors.New("operators: must not be empty: login says who users are, operators and viewers what they may do")
+	case h.Login != "" && h.User != "":
+		return errors.New("user: is for a login of the site's, and login is set too")
+	case h.Login != "" && (slices.Contains(h.Operators, "*") || slices.Contains(h.Viewers, "*")):
+		return errors.New("operators, viewers: with login, '*' would be everyone with an account at the provider: name addresses, domains or groups")
+	}
+	if h.Idle == 0 {
+		h.Idle = caddy.Duration(time.Hour)
+	}
+	if d := time.Duration(h.Idle); d < time.Minute || d > sessionMost {
+		return fmt.Errorf("idle: %s is not between 1m and %s", d, sessionMost)
+	}
 	if h.Name == "" {
 		h.Name = "Mailgateway"
 	}
 	if h.User == "" {
 		h.User = "{http.auth.user.id}"
 	}
-	h.logger = ctx.Logger()
+	h.logger = printable.Logger(ctx.Logger())
 	h.audit = h.logger.Named("audit")
 	h.cookies.Storage, h.cookies.Folder, h.cookies.Secure = ctx.Storage(), "smtp_console", h.base.Scheme == "https"
-	h.csrf, h.once = http.NewCrossOriginProtection(), newOnce()
+	h.csrf, h.once, h.logins = http.NewCrossOriginProtection(), newOnce(), make(chan struct{}, maxLogins)
 	h.mux = h.routes()
 	return nil
 }
@@ -110,13 +140,13 @@ func (h *Handler) routes() *http.ServeMux {
 		"GET /{$}":                       showOverview,
 		"GET /accounts":                  showAccounts,
 		"GET /accounts/new":              showNewAccount,
-		"POST /accounts":                 addAccount,
+		"POST /accounts":                 doneOnce(addAccount),
 		"GET /accounts/{name}":           showAccount,
 		"POST /accounts/{name}/pause":    pauseAccount(true),
 		"POST /accounts/{name}/resume":   pauseAccount(false),
-		"POST /accounts/{name}/password": newPassword,
-		"POST /accounts/{name}/test":     startTrial,
-		"POST /accounts/{name}/invite":   inviteOwner,
+		"POST /accounts/{name}/password": doneOnce(newPassword),
+		"POST /accounts/{name}/test":     doneOnce(startTrial),
+		"POST /accounts/{name}/invite":   doneOnce(inviteOwner),
 		"GET /accounts/{name}/card":      showCard,
 		"GET /trials/{id}":               showTrial,
 		"GET /clients":                   showClients,
@@ -124,9 +154,24 @@ func (h *Handler) routes() *http.ServeMux {
 		"POST /bans/lift":                liftBan,
 		"GET /invitations":               showInvitations,
 		"POST /invitations/{id}/revoke":  revokeInvitation,
+		"GET /messages":                  showMessages,
+		"GET /spool":                     showSpool,
+		"POST /spool/{id}/{what}":        steerSpool,
+		"GET /health":                    showHealth,
 		"GET /upstreams":                 showUpstreams,
+		"POST /logout":                   signOut,
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { h.serve(w, r, f) })
+	}
+	if h.Login != "" {
+		for _, pattern := range []string{"GET /login", "GET /login/start", "GET /login/callback"} {
+			mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+				v := &visit{h: h, w: w, r: r}
+				if err := h.serveLogin(v); err != nil {
+					v.fail(err)
+				}
+			})
+		}
 	}
 	return mux
 }
@@ -162,7 +207,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 // serve lets a user through to a page, and shows what came of it.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, f pageFunc) {
 	v := &visit{h: h, w: w, r: r}
-	if err := v.enter(); err != nil {
+	err := v.enter()
+	if errors.Is(err, errLogin) && r.Method == http.MethodGet {
+		w.Header().Set("HX-Redirect", h.URL+"/login") // an open page goes there, not its part
+		http.Redirect(w, r, h.URL+"/login?next="+url.QueryEscape(r.URL.RequestURI()), http.StatusSeeOther)
+		return
+	}
+	if err != nil {
 		v.fail(err)
 		return
 	}

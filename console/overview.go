@@ -23,7 +23,7 @@ import (
 	"github.com/caddymail/mailgateway/oauthtoken"
 	"github.com/caddymail/mailgateway/operate"
 	"github.com/caddymail/mailgateway/smtpapp"
-	"github.com/caddymail/mailgateway/upstreampool"
+	"github.com/caddymail/mailgateway/upstreamapp"
 )
 
 // maxScanned bounds the accounts that are gone through for one page.
@@ -53,7 +53,7 @@ const shownTroubles = 20
 
 func showOverview(v *visit) error {
 	o := overview{}
-	if app, err := operate.App[*upstreampool.App]("smtp_upstreams"); err == nil {
+	if app, err := operate.App[*upstreamapp.App]("smtp_upstreams"); err == nil {
 		for _, u := range app.Status() {
 			if u.Breaker == "open" || u.Breaker == "half_open" {
 				o.add("bad", "No connection to "+u.Dial+" ("+u.Name+") comes about.", "Check network, DNS and the provider; a test mail shows where it fails.", "upstreams", "See upstreams")

@@ -30,6 +30,8 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/connect"
+	"github.com/caddymail/mailgateway/internal/checkup"
+	"github.com/caddymail/mailgateway/messagelog"
 	"github.com/caddymail/mailgateway/operate"
 )
 
@@ -72,7 +74,13 @@ var pages = template.Must(template.New("").Funcs(template.FuncMap{
 		}
 		return min(100, used*100/of)
 	},
-	"limit": func(r accounts.Rate) string { return strings.ReplaceAll(r.String(), "/", " in ") },
+	"outcome":      func(o messagelog.Outcome) string { return outcomeWords[o] },
+	"outcomeTone":  func(o messagelog.Outcome) string { return outcomeTones[o] },
+	"rest":         func(e *messagelog.Entry) int { return max(0, len(e.Recipients)-1) + e.MoreRecipients },
+	"findingTone":  func(s checkup.State) string { return findingTones[s] },
+	"findingWord":  func(s checkup.State) string { return findingWords[s] },
+	"spoolButtons": spoolButtons,
+	"limit":        func(r accounts.Rate) string { return strings.ReplaceAll(r.String(), "/", " in ") },
 }).ParseFS(files, "pages/*.html"))
 
 // stateWords are the states of accounts as an office says them.
@@ -93,8 +101,9 @@ type visit struct {
 	w http.ResponseWriter
 	r *http.Request
 
-	User user
-	CSRF string
+	User    user
+	CSRF    string
+	session session
 }
 
 // view is what a template gets.
@@ -106,6 +115,9 @@ type view struct {
 
 // Base is where the pages are.
 func (v *visit) Base() string { return v.h.URL }
+
+// CanLeave reports whether there is a login to end.
+func (v *visit) CanLeave() bool { return v.h.Login != "" }
 
 // Name is the gateway's.
 func (v *visit) Name() string { return v.h.Name }
@@ -165,6 +177,8 @@ func (v *visit) fail(err error) {
 	switch {
 	case errors.As(err, &se):
 		status, text = se.status, se.text
+	case errors.Is(err, errLogin):
+		status, text = http.StatusUnauthorized, "Your session has ended: nothing was changed. Sign in again."
 	case errors.As(err, &fe):
 		status, text = http.StatusBadRequest, fmt.Sprintf("Field %s: %v", fe.Field, fe.Err)
 	case errors.As(err, &ce):
@@ -174,7 +188,7 @@ func (v *visit) fail(err error) {
 	case errors.Is(err, accounts.ErrNotFound), errors.Is(err, connect.ErrUnknown):
 		status, text = http.StatusNotFound, err.Error()
 	case errors.Is(err, accounts.ErrReadOnly), errors.Is(err, accounts.ErrSealed), errors.Is(err, accounts.ErrPrecondition),
-		errors.Is(err, connect.ErrNoSite), errors.Is(err, operate.ErrNoUpstream), errors.Is(err, operate.ErrNoOAuth), errors.Is(err, errAgain):
+		errors.Is(err, connect.ErrNoSite), errors.Is(err, operate.ErrNoUpstream), errors.Is(err, operate.ErrNoOAuth):
 		status, text = http.StatusConflict, err.Error()
 	default:
 		v.h.logger.Error("a page of the console failed", zap.String("path", v.r.URL.Path), zap.Error(err))

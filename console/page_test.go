@@ -37,22 +37,3 @@ func TestVendored(t *testing.T) {
 		t.Errorf("docs/decisions.md does not have the SHA-256 %x of htmx.min.js", sum)
 	}
 }
-
-func TestOnce(t *testing.T) {
-	o := newOnce()
-	if o.take("") == nil {
-		t.Error("a form without a number is taken")
-	}
-	if err := o.take("a"); err != nil {
-		t.Error(err)
-	}
-	if o.take("a") == nil {
-		t.Error("a form is taken twice")
-	}
-	for i := range 2 * maxOnce {
-		_ = o.take(strings.Repeat("x", i%50) + string(rune('a'+i%26)) + hex.EncodeToString([]byte{byte(i), byte(i >> 8)}))
-	}
-	if len(o.used) > maxOnce {
-		t.Errorf("%d numbers are remembered", len(o.used))
-	}
-}

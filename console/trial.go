@@ -15,10 +15,10 @@
 package console
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/mail"
 	"strings"
@@ -31,7 +31,7 @@ import (
 	"github.com/caddymail/mailgateway/explain"
 	"github.com/caddymail/mailgateway/operate"
 	"github.com/caddymail/mailgateway/relay"
-	"github.com/caddymail/mailgateway/upstreampool"
+	"github.com/caddymail/mailgateway/upstreamapp"
 )
 
 const (
@@ -107,9 +107,6 @@ func startTrial(v *visit) error {
 		}
 		*p = text
 	}
-	if err := v.h.once.take(form.Get("number")); err != nil {
-		return v.leave("accounts", a.Name)
-	}
 	if err := keepTrial(t); err != nil {
 		return err
 	}
@@ -150,13 +147,13 @@ func (t *trial) login(ctx context.Context, a *accounts.Account) bool {
 }
 
 func (t *trial) send(ctx context.Context, a *accounts.Account, gateway string) bool {
-	app, err := operate.App[*upstreampool.App]("smtp_upstreams")
+	app, err := operate.App[*upstreamapp.App]("smtp_upstreams")
 	if err != nil {
 		t.step(trialStep{Name: "message", Error: err.Error()})
 		return false
 	}
 	began := time.Now()
-	reply, info, err := app.Send(ctx, a, t.From, nil, relay.Recipient{To: t.To}, strings.NewReader(testMessage(t.From, t.To, gateway, began)))
+	reply, info, err := app.Send(ctx, a, t.From, nil, relay.Recipient{To: t.To}, bytes.NewReader(operate.TestMail(t.From, t.To, gateway, began)))
 	s := trialStep{Name: "message", Took: time.Since(began)}
 	if err != nil {
 		s.Error = err.Error()
@@ -171,20 +168,6 @@ func (t *trial) send(ctx context.Context, a *accounts.Account, gateway string) b
 	}
 	t.step(s)
 	return err == nil
-}
-
-// testMessage is the mail. Its addresses were checked: they hold no line end.
-func testMessage(from, to, gateway string, now time.Time) string {
-	name := strings.Map(func(r rune) rune {
-		if r < ' ' || r > '~' {
-			return '?'
-		}
-		return r
-	}, gateway)
-	_, domain, _ := strings.Cut(from, "@")
-	return fmt.Sprintf("From: <%s>\r\nTo: <%s>\r\nSubject: Test mail of %s\r\nDate: %s\r\nMessage-ID: <%s@%s>\r\n"+
-		"Auto-Submitted: auto-generated\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n"+
-		"This is a test mail. If you can read it, %s can send as %s.\r\n", from, to, name, now.Format(time.RFC1123Z), rand.Text(), domain, name, from)
 }
 
 var errNoTrial = errors.New("no such test mail")

@@ -15,17 +15,13 @@
 package console
 
 import (
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
@@ -53,30 +49,55 @@ func refuse(status int, format string, args ...any) error {
 
 // whoIs says who makes a request: the site has logged the user in, or it comes from the
 // machine itself where no login is configured.
-func (h *Handler) whoIs(r *http.Request) (user, error) {
+func (v *visit) whoIs() (user, error) {
+	h := v.h
 	if !h.hasLogin() {
-		if !site.Loopback(site.Client(r)) {
+		if !site.Loopback(site.Client(v.r)) {
 			return user{}, refuse(http.StatusForbidden, "Without a login the console serves this machine only.")
 		}
 		return user{"loopback", true}, nil
 	}
+	if h.Login != "" {
+		if v.session.User == "" {
+			return user{}, errLogin
+		}
+		return h.role(v.session.User, v.session.Groups)
+	}
 	name := ""
-	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+	if repl, ok := v.r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		name = strings.TrimSpace(repl.ReplaceAll(h.User, ""))
 	}
+	if name == "" {
+		return user{}, refuse(http.StatusForbidden, "You are not logged in. The site has to log users in before smtp_console: basic_auth or forward_auth; or smtp_console does, with login.")
+	}
+	return h.role(name, nil)
+}
+
+// role is what a user may do. It is looked up at each request, so that a name that is
+// taken off the lists is out at the reload.
+func (h *Handler) role(name string, groups []string) (user, error) {
 	switch {
-	case name == "":
-		return user{}, refuse(http.StatusForbidden, "You are not logged in. The site has to log users in before smtp_console: basic_auth or forward_auth.")
-	case listed(h.Operators, name):
+	case listed(h.Operators, name, groups):
 		return user{name, true}, nil
-	case listed(h.Viewers, name):
+	case listed(h.Viewers, name, groups):
 		return user{name, false}, nil
 	}
 	return user{}, refuse(http.StatusForbidden, "You are logged in as %s, who is neither an operator nor a viewer of this console.", name)
 }
 
-func listed(list []string, name string) bool {
-	return slices.ContainsFunc(list, func(s string) bool { return s == "*" || strings.EqualFold(s, name) })
+// listed reports whether a list has the user: by name, by `@` and the domain of an
+// address, by `group:` and a group, or as everyone.
+func listed(list []string, name string, groups []string) bool {
+	return slices.ContainsFunc(list, func(s string) bool {
+		if group, ok := strings.CutPrefix(s, "group:"); ok {
+			return slices.Contains(groups, group)
+		}
+		if name == "" {
+			return false
+		}
+		at := strings.LastIndexByte(name, '@')
+		return s == "*" || strings.EqualFold(s, name) || strings.HasPrefix(s, "@") && at > 0 && strings.EqualFold(s, name[at:])
+	})
 }
 
 // maxForm bounds the body of a form.
@@ -85,13 +106,15 @@ const maxForm = 64 << 10
 // enter checks who makes the request and, where it changes something, that it is
 // meant: made from one of our pages, in the same browser, by an operator.
 func (v *visit) enter() error {
+	if err := v.openSession(); err != nil {
+		return err
+	}
 	var err error
-	if v.User, err = v.h.whoIs(v.r); err != nil {
+	if v.User, err = v.whoIs(); err != nil {
 		return err
 	}
-	if err := v.session(); err != nil {
-		return err
-	}
+	sum := sha256.Sum256([]byte("csrf\x00" + v.User.Name + "\x00" + v.session.Secret))
+	v.CSRF = base64.RawURLEncoding.EncodeToString(sum[:])
 	if v.r.Method == http.MethodGet || v.r.Method == http.MethodHead {
 		return nil
 	}
@@ -105,69 +128,13 @@ func (v *visit) enter() error {
 	if subtle.ConstantTimeCompare([]byte(v.r.PostForm.Get("csrf")), []byte(v.CSRF)) != 1 {
 		return refuse(http.StatusForbidden, "The page was too old, or from another browser. Go back, load it again, and repeat what you did.")
 	}
-	if !v.User.Operator {
+	if !v.User.Operator && v.r.URL.Path != "/logout" {
 		return refuse(http.StatusForbidden, "You may look at everything and change nothing.")
 	}
-	return nil
-}
-
-const (
-	sessionCookie = "smtp-console"
-	sessionIdle   = 12 * time.Hour
-)
-
-// session gives the browser a secret of its own, which forms prove to know.
-func (v *visit) session() error {
-	var secret string
-	if err := v.h.cookies.Get(v.r, sessionCookie, &secret); err != nil || secret == "" {
-		secret = rand.Text()
-	}
-	if err := v.h.cookies.Set(v.w, v.r, sessionCookie, secret, sessionIdle, http.SameSiteStrictMode); err != nil {
-		return err
-	}
-	sum := sha256.Sum256([]byte("csrf\x00" + v.User.Name + "\x00" + secret))
-	v.CSRF = base64.RawURLEncoding.EncodeToString(sum[:])
 	return nil
 }
 
 // did writes to the audit log what the user did.
 func (v *visit) did(what string, fields ...zap.Field) {
 	v.h.audit.Info(what, append([]zap.Field{zap.String("user", v.User.Name), zap.String("from", site.Client(v.r))}, fields...)...)
-}
-
-// once knows the numbers of forms that were sent, so that a double click, or a page that
-// is sent again, does a thing once.
-type once struct {
-	mu   sync.Mutex
-	used map[string]time.Time
-}
-
-const (
-	maxOnce = 10_000
-	onceFor = time.Hour
-)
-
-func newOnce() *once { return &once{used: make(map[string]time.Time)} }
-
-var errAgain = errors.New("the form was sent before")
-
-// take uses a form's number up.
-func (o *once) take(number string) error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	now := time.Now()
-	if len(o.used) >= maxOnce {
-		for n, at := range o.used {
-			if now.Sub(at) > onceFor {
-				delete(o.used, n)
-			}
-		}
-	}
-	if _, again := o.used[number]; again || number == "" {
-		return errAgain
-	}
-	if len(o.used) < maxOnce {
-		o.used[number] = now
-	}
-	return nil
 }

@@ -149,7 +149,7 @@ func firstString(e ast.Expr) string {
 // first word of each line, and what is left of an equals sign, stands in its
 // templates.
 func TestSnippets(t *testing.T) {
-	templates := read(t, "../caddymodule/command/snippet.go")
+	templates := read(t, "../operate/snippet/snippet.go")
 	text := read(t, "mtas.md")
 	lines := 0
 	for _, language := range []string{"conf", "lua"} {

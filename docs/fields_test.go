@@ -27,6 +27,7 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/accounts/dynamic"
+	"github.com/caddymail/mailgateway/accounts/sql"
 	"github.com/caddymail/mailgateway/caddymodule"
 	"github.com/caddymail/mailgateway/caddymodule/statuspage"
 	"github.com/caddymail/mailgateway/connect"
@@ -39,6 +40,7 @@ import (
 	"github.com/caddymail/mailgateway/transports/choice"
 	"github.com/caddymail/mailgateway/transports/gmail"
 	"github.com/caddymail/mailgateway/transports/graph"
+	"github.com/caddymail/mailgateway/upstreamapp"
 	"github.com/caddymail/mailgateway/upstreampool"
 )
 
@@ -51,7 +53,8 @@ var sections = []struct {
 	{"configuration.md", "## App oauth_tokens", oauthtoken.App{}},
 	{"configuration.md", "## App oauth_tokens", tokenstore.StorageStore{}},
 	{"configuration.md", "### Storage postgres", caddymodule.PostgresStorage{}},
-	{"configuration.md", "## App smtp_upstreams", upstreampool.App{}},
+	{"configuration.md", "### Limits postgres", caddymodule.PostgresLimits{}},
+	{"configuration.md", "## App smtp_upstreams", upstreamapp.App{}},
 	{"configuration.md", "## App smtp_upstreams", upstreampool.SMTPTransport{}},
 	{"configuration.md", "### Upstream transport graph", graph.Transport{}},
 	{"configuration.md", "### Upstream transport gmail", gmail.Transport{}},
@@ -59,6 +62,7 @@ var sections = []struct {
 	{"configuration.md", "## App smtp\n", smtpapp.App{}},
 	{"configuration.md", "## App smtp\n", accounts.FileSource{}},
 	{"configuration.md", "## App smtp\n", dynamic.Source{}},
+	{"configuration.md", "### Accounts sql", sql.Source{}},
 	{"configuration.md", "## Handler layer4", caddymodule.L4Handler{}},
 	{"configuration.md", "## Handler http.handlers.smtp_status", statuspage.Page{}},
 	{"configuration.md", "## Handler http.handlers.smtp_connect", connect.Handler{}},
@@ -98,6 +102,7 @@ func TestDefaultsAreDocumented(t *testing.T) {
 		"../internal/pgdb/config.go",
 		"../oauthtoken/authserver/config.go",
 		"../oauthtoken/tokenstore/store.go",
+		"../upstreamapp/app.go",
 		"../upstreampool/config.go",
 		"../transports/graph/config.go",
 		"../smtpapp/config.go",
@@ -106,6 +111,7 @@ func TestDefaultsAreDocumented(t *testing.T) {
 		"../transports/gmail/config.go",
 		"../accounts/account.go",
 		"../accounts/dynamic/dynamic.go",
+		"../accounts/sql/source.go",
 		"../caddymodule/statuspage/page.go",
 	} {
 		inspect(t, file, func(n ast.Node) {
@@ -138,8 +144,8 @@ func TestDefaultsAreDocumented(t *testing.T) {
 // goes.
 func TestPresetsAreDocumented(t *testing.T) {
 	text := read(t, "configuration.md")
-	preset := regexp.MustCompile(`(?m)^\t"(\w+)": \{\n\t\tdial: "([^"]+)", tls: smtpclient\.(StartTLS|Implicit)`)
-	all := preset.FindAllStringSubmatch(read(t, "../upstreampool/presets.go"), -1)
+	preset := regexp.MustCompile(`(?m)^\t"(\w+)": \{\n\t\tDial: "([^"]+)", TLS: smtpclient\.(StartTLS|Implicit)`)
+	all := preset.FindAllStringSubmatch(read(t, "../upstreampool/preset/preset.go"), -1)
 	if len(all) < 7 {
 		t.Errorf("found only %d presets", len(all))
 	}

@@ -45,6 +45,7 @@ type faultRun struct {
 	framing  string
 	usePool  bool
 	burst    bool // the client sends all of it at once (RFC 2920)
+	whole    bool // so does this one, with one recipient and BDAT (RFC 3030)
 	deferred bool // by the server whose envelope is deferred: one recipient, one flight
 	user     string
 	sb       *sandbox.Sandbox
@@ -54,17 +55,18 @@ type faultRun struct {
 // runs are the kinds of connection, and of envelope, that the case applies to.
 func (c faultCase) runs(framing string) []*faultRun {
 	var out []*faultRun
-	for _, envelope := range []string{"faithful", "burst", "deferred"} {
+	for _, envelope := range []string{"faithful", "burst", "whole", "deferred"} {
 		for _, pooled := range []bool{false, true} {
-			burst, deferred := envelope == "burst", envelope == "deferred"
+			burst, whole, deferred := envelope == "burst", envelope == "whole", envelope == "deferred"
 			switch {
 			case !pooled && c.arm == nil && c.fault.Stage == "",
 				deferred && (framing != "bdat" || c.large || c.fault.Nth > 1),
 				burst && (c.large || c.noPipelining || c.fresh == none && c.fault.Stage != "mail" && c.fault.Stage != "rcpt"),
-				deferred && c.implicit:
+				(deferred || whole) && c.implicit,
+				whole && (c.large || c.fault.Nth > 1):
 				continue
 			}
-			r := &faultRun{faultCase: c, framing: framing, usePool: pooled, deferred: deferred, burst: burst}
+			r := &faultRun{faultCase: c, framing: framing, usePool: pooled, deferred: deferred, burst: burst, whole: whole}
 			size, conn, nth := "small", "fresh", ""
 			if c.large {
 				size = "large"
@@ -80,6 +82,9 @@ func (c faultCase) runs(framing string) []*faultRun {
 					r.pooled = strings.Replace(r.pooled, " 250$", ` (4\d\d|250)$`, 1)
 				}
 			}
+			if whole {
+				r.fresh, r.pooled = c.inWhole(c.fresh), c.inWhole(c.pooled)
+			}
 			if c.fault.Nth > 0 {
 				nth = fmt.Sprintf(" %d", c.fault.Nth)
 			}
@@ -88,6 +93,26 @@ func (c faultCase) runs(framing string) []*faultRun {
 		}
 	}
 	return out
+}
+
+// inWhole is an outcome as a client has it that sends a message with its only
+// recipient: the provider's word to that, or the final reply. What was lost may
+// have been in doubt with all of the message under way.
+func (c faultCase) inWhole(want string) string {
+	if want == either {
+		return `^(4\d\d -|250 (4\d\d|250))$`
+	}
+	f := strings.Fields(strings.Trim(want, "^$"))
+	early := c.fault.Stage == "mail" || c.fault.Stage == "rcpt"
+	switch {
+	case f[0] != "250" && early && f[0][0] == '4':
+		return `^(` + f[0] + ` -|250 4\d\d)$`
+	case f[0] != "250":
+		return "^" + f[0] + " -$"
+	case early && f[2] == "250":
+		return `^250 (4\d\d|250)$`
+	}
+	return "^250 " + strings.Join(f[2:], " ") + "$"
 }
 
 // inOneFlight is an outcome as a deferred envelope has it: the first recipient
@@ -178,7 +203,7 @@ func (r *faultRun) start(t *testing.T, ca string) option {
 	r.sb = sb
 	timeout := "30s"
 	if r.hang {
-		timeout = "2s" // on a busy machine it may end what does not hang, too: see patiently
+		timeout = "4s" // on a busy machine it may end what does not hang, too: see patiently
 	}
 	framing := "auto"
 	if r.framing == "data" {
@@ -261,8 +286,11 @@ func (r *faultRun) attempt(body []byte) (string, error) {
 		}
 	}
 	flights := []string{"MAIL FROM:<" + r.user + ">\r\n", "RCPT TO:<one@example.net>\r\n", "RCPT TO:<two@example.net>\r\n", "DATA\r\n"}
-	if r.framing == "bdat" {
+	if r.framing == "bdat" || r.whole {
 		flights[3] = fmt.Sprintf("BDAT %d LAST\r\n%s", len(body), body)
+	}
+	if r.whole {
+		return r.wholly(ask, flights[0]+flights[1]+flights[3])
 	}
 	if r.burst {
 		flights = []string{strings.Join(flights, ""), "", "", ""}
@@ -291,6 +319,28 @@ func (r *faultRun) attempt(body []byte) (string, error) {
 		}
 	}
 	return fmt.Sprintf("%d %d %d", got[1].code, got[2].code, got[3].code), nil
+}
+
+// wholly sends a message with its recipient in one write.
+func (r *faultRun) wholly(ask func(string) (answer, error), flight string) (string, error) {
+	var got [3]answer
+	for i := range got {
+		var err error
+		if got[i], err = ask(flight); err != nil {
+			return "", err
+		}
+		flight = ""
+	}
+	switch mail, rcpt, final := got[0], got[1].code, got[2]; {
+	case mail.code != 250:
+		return "", fmt.Errorf("MAIL: %v", mail.text)
+	case rcpt/100 == 2:
+		return fmt.Sprintf("%d %d", rcpt, final.code), nil
+	case final.code != 503:
+		return "", fmt.Errorf("no recipient, and the message was answered %v", final.text)
+	default:
+		return fmt.Sprintf("%d -", rcpt), nil
+	}
 }
 
 // answer is a reply's code and all of it.

@@ -207,7 +207,8 @@ func TestKilledWithinLimits(t *testing.T) {
 }
 
 // TestProcessesWithinLimits has two processes on one storage, one of which is
-// killed or ended in turn while both send.
+// killed or ended in turn while both send: together they stay within each limit,
+// that of connections too.
 func TestProcessesWithinLimits(t *testing.T) {
 	n, _ := kills(t)
 	w := limitedWorld(t, 0)
@@ -234,6 +235,5 @@ func TestProcessesWithinLimits(t *testing.T) {
 	}
 	<-devices(addrs[0], " used up")
 	<-devices(addrs[1], " used up")
-	// Each process has its own connections.
-	w.check(2*limitConns, n/2)
+	w.check(limitConns, n/2)
 }

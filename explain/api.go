@@ -25,6 +25,7 @@ func apiRow(id string, again bool, codes, words []string, cause, remedy string) 
 var apiRows = []row{
 	apiRow("graph_token", final, []string{"invalidauthenticationtoken", "compacttoken"}, nil, "Graph does not accept the token: it has expired, or was issued for another resource (an Outlook token at Graph).",
 		"The scope must be https://graph.microsoft.com/Mail.Send, or https://graph.microsoft.com/.default for client credentials; then: caddy smtp login ACCOUNT."),
+	apiRow("graph_revoked", final, []string{"invalidauthenticationtoken"}, []string{"continuous access evaluation|interactionrequired|revo"}, "The user's sessions were revoked, or a policy of the organization wants the user to log in again.", "caddy smtp login ACCOUNT; or an administrator exempts the app from the Conditional Access policy."),
 	apiRow("graph_claims", final, []string{"insufficient_claims", "tokenissuedbeforerevocationtimestamp"}, nil, "A policy of the organization wants the user to log in again.", "caddy smtp login ACCOUNT; or an administrator exempts the app from the Conditional Access policy."),
 	apiRow("graph_access_denied", final, []string{"erroraccessdenied"}, nil, "The app may not send for this mailbox: the permission Mail.Send is missing, or the mailbox is outside the app's scope.",
 		"An administrator grants Mail.Send in Entra, or adds the mailbox to the management scope (RBAC for applications) or the application access policy. It takes up to 2 hours."),
@@ -37,6 +38,7 @@ var apiRows = []row{
 	apiRow("graph_recipients", final, []string{"errorinvalidrecipients", "errorinvalidsmtpaddress"}, nil, "A recipient's address is malformed, or the message has none; Graph does not say which.", "Check the recipients in the message's header."),
 	apiRow("graph_mime", final, []string{"errormimecontentinvalid", "errormimecontentinvalidbase64string", "errormimecontentconversionfailed"}, nil, "Graph cannot read the message.", "Look at the message's header and structure, and at the client that wrote it."),
 	apiRow("graph_too_big", final, []string{"errormessagesizeexceeded", "requestentitytoolarge"}, nil, "The message is larger than Graph takes (about 3 MB), or than the mailbox's own limit.", "Send large messages through SMTP (`transport smtp`), or smaller ones."),
+	apiRow("api_too_big", final, nil, []string{"http 413|request entity too large|payload too large"}, "The message is larger than the provider's API takes (about 3 MB at Microsoft Graph, 35 MB at the Gmail API).", "Send large messages through SMTP (`transport smtp`), or smaller ones."),
 	apiRow("graph_mailbox_full", final, []string{"errorquotaexceeded"}, nil, "The mailbox is full. Each message's copy goes to Sent Items, so a full mailbox cannot send.", "Empty the mailbox, or have an administrator raise its quota."),
 	apiRow("graph_sending_limit", passes, []string{
 		"errorsubmissionquotaexceeded", "errorexceededmessagelimit", "errorexceededhourlymessagelimit", "errormessagethrottled",

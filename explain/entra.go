@@ -62,7 +62,7 @@ var entraCodes = []struct {
 	{[]string{"65004"}, passing, "The user declined the consent.", loginAgain},
 	{[]string{"65005", "650052", "650053", "650057", "70011", "70012"}, config, "The app asks for a scope or a resource that it may not have: the name is wrong, or the app's registration lacks the permission.", "Check `scopes`, and add the API permission (SMTP.Send, or SMTP.SendAsApp for client credentials) to the app in Entra."},
 	{[]string{"650056"}, config, "The app's registration lacks permissions, or an administrator's consent to them.", "Add the API permissions to the app in Entra; an administrator grants consent."},
-	{[]string{"90093", "90095", "90099"}, passing, "The organization lets an administrator alone consent to this app.", "An administrator grants consent for the app in Entra; then: caddy smtp login ACCOUNT." + askedAgain},
+	{[]string{"90093", "90094", "900941", "90095", "90099"}, passing, "The organization lets an administrator alone consent to this app.", "An administrator grants consent for the app in Entra; then: caddy smtp login ACCOUNT." + askedAgain},
 
 	// Conditional Access: https://learn.microsoft.com/entra/identity/conditional-access/troubleshoot-conditional-access.
 	{[]string{"53003"}, passing, "A Conditional Access policy blocks the app, its address or its kind of login.", "An administrator exempts the app or this host's address; the Entra sign-in log names the policy." + askedAgain},

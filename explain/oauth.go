@@ -69,7 +69,7 @@ var consentRows = []row{
 		Cause:  "Another person than the owner of the account's mailbox was logged in at the browser; nothing was stored.",
 		Remedy: "Log in as the owner, in a private window of the browser; or, for a shared mailbox, give --any-identity.",
 	}},
-	oauthRow("access_denied", config, []string{"admin_policy_enforced", "access_denied", "org_internal", "aadsts90094", "aadsts900941"}, nil,
+	oauthRow("access_denied", config, []string{"admin_policy_enforced", "access_denied", "org_internal"}, nil,
 		"The user, or a policy of the organization, refused consent.",
 		"An administrator of the organization trusts the application; then: caddy smtp login ACCOUNT."),
 }

@@ -25,7 +25,7 @@ import (
 	"testing"
 )
 
-// chromium is a browser, driven by statuspage/browser.mjs.
+// chromium is a browser, driven by browser/browser.mjs.
 type chromium struct {
 	t     *testing.T
 	stdin io.WriteCloser
@@ -34,8 +34,8 @@ type chromium struct {
 
 func startChromium(t *testing.T) *chromium {
 	t.Helper()
-	node, path := needNode(t, "statuspage"), need(t, "chromium")[0]
-	cmd := exec.Command(node, "statuspage/browser.mjs", path)
+	node, path := needNode(t, "browser"), need(t, "chromium")[0]
+	cmd := exec.Command(node, "browser/browser.mjs", path)
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -137,6 +137,52 @@ type seen struct {
 	Events, Navigations int
 }
 
+// count is how many elements there are.
+func (c *chromium) count(selector string) (n int) {
+	c.t.Helper()
+	c.do("countOf", object{"selector": selector}, &n)
+	return n
+}
+
+// goes opens another page in the same window, which has this status.
+func (c *chromium) goes(url string, want int) {
+	c.t.Helper()
+	var status int
+	c.do("go", object{"url": url}, &status)
+	if status != want {
+		c.t.Fatalf("%s: status %d, want %d", url, status, want)
+	}
+}
+
+func (c *chromium) click(selector string) {
+	c.t.Helper()
+	c.do("click", object{"selector": selector}, nil)
+}
+
+func (c *chromium) doubleClick(selector string) {
+	c.t.Helper()
+	c.do("click", object{"selector": selector, "twice": true}, nil)
+}
+
+func (c *chromium) fill(selector, value string) {
+	c.t.Helper()
+	c.do("fill", object{"selector": selector, "value": value}, nil)
+}
+
+// text is that of an element, once it is there.
+func (c *chromium) text(selector string) (text string) {
+	c.t.Helper()
+	c.do("text", object{"selector": selector, "matches": ""}, &text)
+	return text
+}
+
+// at is the page's address.
+func (c *chromium) at() (address string) {
+	c.t.Helper()
+	c.do("address", nil, &address)
+	return address
+}
+
 // quiet checks that the browser had nothing to complain about, went nowhere
 // else and loaded the page once. `but` are complaints that are meant.
 func (c *chromium) quiet(base string, but ...string) {
@@ -162,8 +208,8 @@ func (c *chromium) quiet(base string, but ...string) {
 }
 
 // accessible checks structure, contrast and, with axe, everything that can be
-// checked by a program.
-func (c *chromium) accessible() (background string) {
+// checked by a program. A page has at least so many texts.
+func (c *chromium) accessible(texts int) (background string) {
 	c.t.Helper()
 	c.none("structure")
 	var contrast struct {
@@ -173,7 +219,7 @@ func (c *chromium) accessible() (background string) {
 		Bad        []string
 	}
 	c.do("contrast", nil, &contrast)
-	if contrast.Texts < 40 {
+	if contrast.Texts < texts {
 		c.t.Errorf("only %d texts on the page", contrast.Texts)
 	}
 	for _, b := range contrast.Bad {

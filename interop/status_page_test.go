@@ -31,6 +31,9 @@ import (
 	"github.com/caddymail/mailgateway/sandbox"
 )
 
+// statusTexts are at least on the status page.
+const statusTexts = 40
+
 // statusSite adds a site with the status page to a gateway's configuration,
 // at / with names of accounts and at /counted/ without, and loads it.
 func statusSite(g *gateway) (base string) {
@@ -242,9 +245,12 @@ func TestStatusPage(t *testing.T) {
 
 	t.Run("light and dark", func(t *testing.T) {
 		browser := browser.in(t)
-		light := browser.accessible()
+		if browser.count("[role=status]") == 0 {
+			t.Error("no status for who cannot see")
+		}
+		light := browser.accessible(statusTexts)
 		browser.do("media", object{"scheme": "dark"}, nil)
-		dark := browser.accessible()
+		dark := browser.accessible(statusTexts)
 		if light == dark {
 			t.Errorf("light and dark have the same background %s", light)
 		}
@@ -298,7 +304,7 @@ func TestStatusPage(t *testing.T) {
 			browser.is("#state", "Live")
 			browser.matches("#notices", "needs consent")
 			browser.none("overflow")
-			browser.accessible()
+			browser.accessible(statusTexts)
 		}
 	})
 	t.Run("without names", func(t *testing.T) {
@@ -343,7 +349,7 @@ func testReconnect(t *testing.T, browser *chromium, g *gateway, base string) {
 
 	g.restart(func() {
 		browser.matches("#state", "^Connection lost")
-		browser.accessible()
+		browser.accessible(statusTexts)
 	})
 	browser.is("#state", "Live")
 	browser.is("#ok-total", "0") // counters belong to the process

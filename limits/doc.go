@@ -36,15 +36,24 @@
 // count against the same limits. What a lane left whose process is gone is
 // merged into that of the one who notices.
 //
+// # Connections
+//
+// Where storages are files, the connections of a mailbox are places that the
+// processes on one storage share (places.go): each is a byte of a file, locked by
+// the process that has the connection, and free when the process has ended. Other
+// storages have no such lock; there each process has its own.
+//
 // # Reading order
 //
 // window.go (the invariant), layer.go, mailbox.go and slot.go (memory, the way
-// of a message), reserve.go (how much to store ahead), record.go, store.go and
-// lane.go (the disk).
+// of a message), reserve.go (how much to store ahead), record.go, shard.go and
+// lane.go (the disk), places.go (connections).
 //
 // # Locks
 //
-// shard.mu (the map of mailboxes), then Mailbox.mu. store.mu is a leaf. No lock
-// is held during I/O but shard.writing, which makes writers of a shard take
-// turns. Everything here outlives a reload: it belongs to the upstream.
+// shard.mu (the map of mailboxes), then mailbox.mu, then sharing.openMu;
+// sharing.mu and shard.kickMu are leaves. No lock is held during I/O but
+// shard.writing, which makes writers of a shard take turns; the lock of a byte is
+// a call into the system's memory, and the one file of them is opened before a
+// mailbox is locked, unless that failed the first time. Everything here outlives a reload: it belongs to the upstream.
 package limits

@@ -139,6 +139,52 @@ func (l *layer) when(now, k int64) (at int64, what string) {
 	return at, what
 }
 
+// each calls f for each limit, with what of it is under way here.
+func (l *layer) each(f func(w *window, held int64, rcpts bool)) {
+	for _, w := range l.msgs {
+		f(w, l.heldMsgs, false)
+	}
+	for _, w := range l.rcpts {
+		f(w, l.heldRcpts, true)
+	}
+}
+
+// ownWhen returns when a slot of what this node has of the limits is free
+// again; now if that is not what a message waits for, or if it has none.
+func (l *layer) ownWhen(now int64) int64 {
+	at := now
+	l.each(func(w *window, held int64, _ bool) {
+		if w.shared && w.share > 0 && w.n > 0 && w.free(now, held) < 1 {
+			at = max(at, w.at(0).at+int64(w.rate.Per))
+		}
+	})
+	return at
+}
+
+// lacks reports whether other nodes have what keeps a message waiting.
+func (l *layer) lacks(now int64) bool {
+	lacks := false
+	l.each(func(w *window, held int64, _ bool) {
+		lacks = lacks || w.shared && w.free(now, held) < 1 && w.used(now)+held < w.rate.Count
+	})
+	return lacks
+}
+
+// rcptsFree reports whether n recipients can be taken of what this node has.
+func (l *layer) rcptsFree(now, n int64) bool {
+	for _, w := range l.rcpts {
+		if w.free(now, l.heldRcpts+l.theirRcpts) < n {
+			return false
+		}
+	}
+	return true
+}
+
+// shareOf has the limits shared with other nodes, or not.
+func (l *layer) shareOf(shared bool) {
+	l.each(func(w *window, _ int64, _ bool) { w.shared = shared })
+}
+
 // rcptsWhen returns the earliest time at which n recipients can be taken.
 func (l *layer) rcptsWhen(now, n int64) int64 {
 	at := now

@@ -52,6 +52,9 @@ type Account interface {
 	// Recipients takes the slots of n recipients of the message. It waits
 	// for the store at most, never for time to pass.
 	Recipients(ctx context.Context, s *Slot, n int64) error
+	// Lends reports whether the slot may still be used: the right to lend may have
+	// ended meanwhile. It is asked right before MAIL leaves.
+	Lends(s *Slot) bool
 	// Commit ends a message whose MAIL was sent, with the recipients that
 	// count.
 	Commit(s Slot, recipients int64)
@@ -59,10 +62,15 @@ type Account interface {
 	Cancel(s Slot)
 
 	// TakeConn takes one of the mailbox's connections. If none is free, wake
-	// is called when one may be: once, and on a goroutine of its own.
+	// is called when one may be, on a goroutine of its own. It is called too
+	// when there is something to Yield.
 	TakeConn(wake func()) bool
 	// FreeConn gives a connection back that is closed.
 	FreeConn()
+	// OnRecall has f called, on a goroutine of its own, when other nodes need
+	// connections: idle ones are to be closed until no more than keep are
+	// open. A negative number takes that back.
+	OnRecall(f func(keep int))
 	// MaxConns returns the number of connections that the mailbox may have.
 	MaxConns() int
 
@@ -72,6 +80,14 @@ type Account interface {
 	// Close gives the handle back. What is counted stays for as long as it
 	// counts.
 	Close()
+}
+
+// Yielder is an Account whose mailbox is shared with other processes.
+type Yielder interface {
+	// Yield reports whether another process waits for a connection and has
+	// none. The caller then owes one: it closes an idle one, or the next that
+	// comes back.
+	Yield() bool
 }
 
 // Request is what a message asks for.
@@ -91,6 +107,7 @@ type Slot struct {
 
 	rcpts int64
 	held  bool
+	epoch uint64
 }
 
 // Status is what is used of limits.
@@ -133,6 +150,8 @@ var (
 	// ErrNotStored says that slots could not be stored ahead, or that what is
 	// stored is not known yet: none is lent.
 	ErrNotStored = errors.New("limits cannot be stored")
+	// ErrNoShare says that other nodes hold what is left of a limit.
+	ErrNoShare = errors.New("other nodes hold what is left of the limit")
 	// ErrClosed says that the limiter's last user is gone.
 	ErrClosed = errors.New("the limiter is closed")
 )

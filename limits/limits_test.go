@@ -203,11 +203,12 @@ func kill(l *Local) {
 	l.laneMu.Lock()
 	defer l.laneMu.Unlock()
 	switch v := l.lanes.(type) {
-	case *flockLanes:
-		v.release()
+	case nil:
 	case *beatLanes:
 		close(v.end)
 		v.beats.Wait()
+	default: // the system lets go of files' locks with the process
+		v.release()
 	}
 	l.lanes = nil
 }

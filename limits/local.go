@@ -51,7 +51,10 @@ type Config struct {
 	Limits accounts.Limits
 	// Storage keeps the counts; nil keeps them in memory only.
 	Storage certmagic.Storage
-	Logger  *zap.Logger
+	// Lender says what may be lent where other nodes lend for the same
+	// mailboxes; the counts are then its to keep, and Storage is not used.
+	Lender Lender
+	Logger *zap.Logger
 }
 
 // Local is the Limiter of processes that share a storage, on one machine as a
@@ -60,13 +63,16 @@ type Local struct {
 	name   string
 	set    atomic.Pointer[Config]
 	closed atomic.Bool
-	until  atomic.Int64 // slots are lent until then
+	epoch  atomic.Uint64 // of the right to lend: Forget begins the next
+	until  atomic.Int64  // slots are lent until then
 	legacy atomic.Pointer[map[string]counts]
 	shards [shardCount]shard
 
 	laneMu sync.Mutex
 	lanes  lanes
 	lane   int
+
+	sharing sharing
 
 	complained atomic.Int64
 	writers    sync.WaitGroup
@@ -92,8 +98,17 @@ func (l *Local) Configure(c Config) {
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()
 	}
+	if c.Lender != nil {
+		c.Storage = nil
+	}
 	prev := l.set.Swap(&c)
 	l.closed.Store(false)
+	if prev != nil && prev.Lender != nil && prev.Lender != c.Lender {
+		l.writers.Go(func() { prev.Lender.Release(l) })
+	}
+	if c.Lender != nil {
+		c.Lender.Adopt(l)
+	}
 	if prev != nil && place(prev.Storage) != place(c.Storage) {
 		l.move()
 	}
@@ -108,7 +123,12 @@ func (l *Local) Configure(c Config) {
 func (l *Local) current() *Config { return l.set.Load() }
 
 // valid reports whether the process may lend what it has stored ahead.
-func (l *Local) valid(now int64) bool { return now < l.until.Load() }
+func (l *Local) valid(now int64) bool {
+	if lender := l.current().Lender; lender != nil {
+		return now < lender.Until() && !l.closed.Load()
+	}
+	return now < l.until.Load()
+}
 
 // Close ends the lending. What is stored is exact afterwards, but for messages
 // that are still under way. Wait returns when it is.
@@ -131,6 +151,9 @@ func (l *Local) Close() {
 			}
 		}
 		l.leave()
+		if lender := l.current().Lender; lender != nil {
+			lender.Release(l)
+		}
 	})
 }
 
@@ -174,6 +197,7 @@ func (l *Local) leave() {
 // move begins again at another storage, with what is counted.
 func (l *Local) move() {
 	l.leave()
+	l.movePlaces()
 	for i := range l.shards {
 		l.shards[i].unload(true)
 	}

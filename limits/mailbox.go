@@ -37,7 +37,9 @@ type mailbox struct {
 	all    layer
 	list   []*account
 
-	conns int
+	conns     conns
+	connShare int64 // of those that all nodes may have, if there are others
+	lacksConn bool  // one was asked for, and others have it
 
 	nWait  int
 	order  uint64 // of the last message that began to wait
@@ -58,7 +60,10 @@ type account struct {
 	refs int
 	max  int // messages at a time; 0: no limit of its own
 	busy int
-	wake func() // of who found no connection free
+	// Of the user of connections; waits reports whether it found none free.
+	wake  func()
+	waits bool
+	keep  func(n int) // closes connections
 	layer
 
 	head, tail *waiter
@@ -70,6 +75,7 @@ const loadPatience = 2 * time.Second
 
 // Account implements Limiter.
 func (l *Local) Account(name, acct string, own *accounts.Limits) Account {
+	l.openPlaces()
 	sh := l.shard(name)
 	for {
 		m := sh.mailbox(l, name)
@@ -135,6 +141,7 @@ func (a *account) configure(own *accounts.Limits) {
 	}
 	a.max = own.MaxConns
 	a.layer.configure(own)
+	a.shareOf(a.m.set.Lender != nil)
 }
 
 // refresh takes over other limits of the upstream.
@@ -142,6 +149,7 @@ func (m *mailbox) refresh() {
 	if s := m.local.current(); s != m.set {
 		m.set = s
 		m.all.configure(&s.Limits)
+		m.layers(func(l *layer, _ string) { l.shareOf(s.Lender != nil) })
 		m.seeOthers(Now())
 	}
 }
@@ -178,12 +186,15 @@ func (a *account) TakeConn(wake func()) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.refresh()
-	if m.conns < m.maxConns() {
-		m.conns++
-		return true
-	}
 	a.wake = wake
-	return false
+	var taken bool
+	if m.set.Lender != nil {
+		taken = m.takeShare(Now())
+	} else {
+		taken = m.takePlace(Now())
+	}
+	a.waits = !taken
+	return taken
 }
 
 // FreeConn implements Account.
@@ -191,13 +202,10 @@ func (a *account) FreeConn() {
 	m := a.m
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.conns--
-	for _, a := range m.list {
-		if a.wake != nil {
-			go a.wake()
-			a.wake = nil
-		}
-	}
+	// It may have been taken as a place before a reload brought shares.
+	m.freePlace(Now())
+	m.lacksConn = false
+	m.wakeConns(false)
 }
 
 // Status implements Account.
@@ -240,6 +248,9 @@ func (a *account) Close() {
 	m.mu.Lock()
 	a.refs--
 	m.refs--
+	if a.refs == 0 {
+		a.wake, a.waits = nil, false
+	}
 	if a.refs == 0 && a.busy == 0 && len(a.msgs)+len(a.rcpts) == 0 {
 		m.remove(a)
 	}
@@ -261,7 +272,7 @@ func (m *mailbox) remove(a *account) {
 
 // empty reports whether nothing would be lost with the mailbox.
 func (m *mailbox) empty(now int64) bool {
-	if m.refs > 0 || m.conns > 0 || m.nWait > 0 || m.ahead.stored || !m.all.empty(now) {
+	if m.refs > 0 || m.conns.n > 0 || m.nWait > 0 || m.ahead.stored || !m.all.empty(now) {
 		return false
 	}
 	for _, a := range m.list {
@@ -283,7 +294,7 @@ func (m *mailbox) lasts(now int64) time.Duration {
 // waitLoaded waits until what is stored is counted, a moment at most.
 func (m *mailbox) waitLoaded(ctx context.Context) {
 	m.mu.Lock()
-	if m.loaded || !m.durable() {
+	if m.loaded || !m.durable() || m.set.Lender != nil {
 		m.mu.Unlock()
 		return
 	}

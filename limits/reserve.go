@@ -49,6 +49,9 @@ type reservation struct {
 
 // durable reports whether slots are lent out of a reservation only.
 func (m *mailbox) durable() bool {
+	if m.set.Lender != nil {
+		return m.countsLong()
+	}
 	if m.set.Storage == nil {
 		return false
 	}
@@ -68,7 +71,7 @@ func (m *mailbox) lends(now int64) bool {
 	if m.ahead.left > 0 && (m.ahead.rcpts > 0 || !m.countsRcpts()) && m.local.valid(now) {
 		return true
 	}
-	return !m.durable()
+	return !m.durable() && (m.set.Lender == nil || m.local.valid(now))
 }
 
 func (m *mailbox) countsRcpts() bool {
@@ -107,11 +110,15 @@ func (m *mailbox) untake(msgs, rcpts int64) {
 // want has a reservation stored, with at least that many recipients.
 func (m *mailbox) want(rcpts int64) {
 	m.ahead.wantRcpts = max(m.ahead.wantRcpts, rcpts)
+	if m.set.Lender != nil && !m.durable() {
+		m.kick() // it is the lease that ended
+		return
+	}
 	if m.ahead.asked || !m.durable() {
 		return
 	}
 	m.ahead.asked = true
-	m.sh.kick(m.local)
+	m.kick()
 }
 
 // grow returns by how much the reservation grows with the next write.

@@ -75,6 +75,9 @@ func (sh *shard) forget(m *mailbox) {
 		m.dead = true
 		m.stopTimer()
 		delete(sh.mailboxes, m.name)
+		if m.set.Lender != nil {
+			m.set.Lender.Dropped(m.name)
+		}
 		if len(m.rest) > 0 && sh.cold != nil {
 			sh.cold[m.name] = &record{Accounts: m.rest}
 		}

@@ -25,6 +25,7 @@ type waiter struct {
 	prev, next *waiter
 	order      uint64
 	queued     bool
+	epoch      uint64 // of the slot that was given
 }
 
 // Reserve implements Account.
@@ -32,11 +33,11 @@ func (a *account) Reserve(ctx context.Context, q Request) (Slot, error) {
 	m := a.m
 	m.mu.Lock()
 	m.refresh()
-	now := Now()
+	epoch, now := m.local.epoch.Load(), Now()
 	if m.nWait == 0 && a.open(now) && m.lends(now) {
 		a.hold(now)
 		m.mu.Unlock()
-		return Slot{held: true}, nil
+		return Slot{held: true, epoch: epoch}, nil
 	}
 	if m.local.closed.Load() {
 		m.mu.Unlock()
@@ -70,7 +71,14 @@ func (a *account) Reserve(ctx context.Context, q Request) (Slot, error) {
 			err = ErrBusy
 		}
 	}
-	return Slot{Waited: time.Duration(Now() - now), Limited: limited, held: err == nil}, err
+	return Slot{Waited: time.Duration(Now() - now), Limited: limited, held: err == nil, epoch: w.epoch}, err
+}
+
+// Lends implements Account.
+func (a *account) Lends(s *Slot) bool {
+	l := a.m.local
+	lender := l.current().Lender
+	return lender == nil || s.epoch == l.epoch.Load() && Now() < lender.Until()
 }
 
 // withdraw takes the message out of the queue and says why it has waited in
@@ -89,6 +97,9 @@ func (a *account) withdraw(w *waiter) error {
 	}
 	if !m.lends(now) {
 		return ErrNotStored
+	}
+	if m.set.Lender != nil && !a.open(now) {
+		return ErrNoShare
 	}
 	return ErrBusy
 }
@@ -162,6 +173,7 @@ func (m *mailbox) dispatch(now int64) {
 	if m.nWait == 0 {
 		return
 	}
+	epoch := m.local.epoch.Load()
 	for a := m.first(now); a != nil; a = m.first(now) {
 		if !m.lends(now) {
 			m.want(0)
@@ -170,6 +182,7 @@ func (m *mailbox) dispatch(now int64) {
 		w := a.head
 		a.dequeue(w)
 		a.hold(now)
+		w.epoch = epoch
 		w.ch <- nil
 	}
 	var next int64
@@ -179,8 +192,12 @@ func (m *mailbox) dispatch(now int64) {
 		}
 		at, _ := m.all.when(now, 1)
 		own, _ := a.layer.when(now, 1)
-		if at = max(at, own); at > now && (next == 0 || at < next) {
+		at = max(at, own, m.all.ownWhen(now), a.ownWhen(now))
+		if at > now && (next == 0 || at < next) {
 			next = at
+		}
+		if m.set.Lender != nil && (m.all.lacks(now) || a.lacks(now)) {
+			m.kick()
 		}
 	}
 	if next != 0 {
@@ -234,6 +251,13 @@ func (a *account) takeRcpts(s *Slot, n int64) (written chan error, err error) {
 	now := Now()
 	if at := max(m.all.rcptsWhen(now, n), a.rcptsWhen(now, n)); at > now {
 		return nil, &QuotaError{What: whatRecipients, Wait: time.Duration(at - now)}
+	}
+	if m.set.Lender != nil && (!m.all.rcptsFree(now, n) || !a.rcptsFree(now, n)) {
+		// Other nodes have the rest. The message is under way and holds what it
+		// has: the recipient is tried again later.
+		m.ahead.wantRcpts = max(m.ahead.wantRcpts, n)
+		m.kick()
+		return nil, ErrNoShare
 	}
 	if m.durable() && !(m.local.valid(now) && m.ahead.rcpts >= n) {
 		written = make(chan error, 1)

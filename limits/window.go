@@ -47,6 +47,10 @@ type window struct {
 	rate accounts.Rate
 	gran int64 // stamps are rounded up to multiples of it; 0: exact
 
+	// Of a limit that other nodes lend for too, share is what this one may use.
+	shared bool
+	share  int64
+
 	sum int64 // events in stamps
 
 	stamps []stamp // a ring, oldest at head
@@ -98,7 +102,15 @@ func (w *window) used(now int64) int64 {
 
 // free returns the number of slots that can be taken now.
 func (w *window) free(now, held int64) int64 {
-	return max(0, w.rate.Count-w.used(now)-held)
+	return max(0, w.mine()-w.used(now)-held)
+}
+
+// mine is what this process may use of the limit.
+func (w *window) mine() int64 {
+	if w.shared {
+		return min(w.rate.Count, w.share)
+	}
+	return w.rate.Count
 }
 
 // when returns the earliest time at which k slots can be free, assuming that

@@ -32,6 +32,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/operate"
 )
 
@@ -80,7 +81,7 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 
 // Provision implements caddy.Provisioner.
 func (h *Handler) Provision(ctx caddy.Context) error {
-	h.logger = ctx.Logger()
+	h.logger = printable.Logger(ctx.Logger())
 	h.Format, h.Window, h.Interval = cmp.Or(h.Format, "json"), cmp.Or(h.Window, defaultWindow), cmp.Or(h.Interval, defaultWatch)
 	if h.Window < 0 {
 		return errors.New("smtp_notify: window: must not be negative")

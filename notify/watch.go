@@ -22,6 +22,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 
 	"github.com/caddymail/mailgateway/internal/checkup"
+	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/operate"
 )
 
@@ -117,7 +118,7 @@ func emitTrouble(n Notice) {
 	if err != nil {
 		return
 	}
-	app.Emit(caddy.ActiveContext(), EventTrouble, map[string]any{
+	app.Emit(caddy.ActiveContext(), EventTrouble, printable.Event(map[string]any{
 		"state": n.State, "check": n.Check, "subject": n.Subject, "account": n.Account, "cause": n.Cause, "remedy": n.Remedy,
-	})
+	}))
 }

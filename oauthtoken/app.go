@@ -24,6 +24,8 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/caddymail/mailgateway/grant"
+	"github.com/caddymail/mailgateway/internal/printable"
+	"github.com/caddymail/mailgateway/internal/seal"
 	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 	"github.com/caddymail/mailgateway/oauthtoken/tokenstore"
 )
@@ -53,7 +55,7 @@ func (App) CaddyModule() caddy.ModuleInfo {
 
 // Provision sets up the app. The app is usable from here on.
 func (a *App) Provision(ctx caddy.Context) error {
-	a.ctx, a.logger = ctx, ctx.Logger()
+	a.ctx, a.logger = ctx, printable.Logger(ctx.Logger())
 	if a.RefreshAhead == 0 {
 		a.RefreshAhead = caddy.Duration(10 * time.Minute)
 	}
@@ -144,7 +146,19 @@ func (a *App) Cleanup() error {
 		p.CloseIdleConnections()
 	}
 	a.loaded = nil
+	if a.records != nil {
+		a.records.Rooms.Close()
+	}
 	return nil
+}
+
+// SealKeys returns the keys that the records are sealed with, for others that
+// keep what is as secret (the spool). They are nil without any.
+func (a *App) SealKeys() *seal.Keys {
+	if a.records == nil || a.records.Seal == nil {
+		return nil
+	}
+	return a.records.Seal.Keys
 }
 
 // Provider returns a configured provider.

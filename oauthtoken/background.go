@@ -16,7 +16,6 @@ package oauthtoken
 
 import (
 	"crypto/sha256"
-	"path"
 	"time"
 
 	"go.uber.org/zap"
@@ -64,14 +63,14 @@ func (m *manager) due(e *entry) {
 	if kind == flightNone {
 		return
 	}
-	if m.gate.acquire(m.ctx, true) != nil {
+	if m.gate.Acquire(m.ctx, true) != nil {
 		return
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	kind, s := m.background(p, e, time.Now())
 	if kind == flightNone {
-		m.gate.release(true)
+		m.gate.Release(true)
 		return
 	}
 	seed := s.failedSeed
@@ -190,7 +189,8 @@ func (m *manager) scan(p *served) {
 	if !p.UsesStore() {
 		return
 	}
-	keys, err := p.records.Store.List(m.ctx, path.Dir(tokenstore.StorageKey(m.name, "")))
+	p.records.Rooms.Sweep(m.ctx)
+	keys, err := p.records.Keys(m.ctx, m.name)
 	if err != nil {
 		p.logger.Error("listing the token store", zap.Error(tokenstore.StoreError("listing", err)))
 		return

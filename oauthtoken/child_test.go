@@ -26,7 +26,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -82,7 +81,8 @@ func (c *child) run() error {
 			defer mu.Unlock()
 			if o == op {
 				if at--; at == 0 {
-					_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+					self, _ := os.FindProcess(os.Getpid())
+					_ = self.Kill()
 					select {}
 				}
 			}

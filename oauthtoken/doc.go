@@ -26,7 +26,7 @@
 //
 // A refresh (refresh.go) is: lock, read again, take over what an earlier
 // version kept by account (takeover.go), choose the token, hold room on the
-// disk (room.go), ask, write, use. A rotated refresh token is durable before its
+// disk (room.go), ask, write (durably, unless only an access token is new), use. A rotated refresh token is durable before its
 // access token goes to any caller.
 //
 // # What others see of a grant

@@ -21,6 +21,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/explain"
+	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 )
 
@@ -73,9 +74,9 @@ func (m *manager) tell(p *served, event, msg, account string, err *authserver.Er
 	if p.app.events == nil {
 		return
 	}
-	p.app.events.Emit(p.app.ctx, event, map[string]any{
+	p.app.events.Emit(p.app.ctx, event, printable.Event(map[string]any{
 		"provider": m.name, "account": account,
 		"code": err.Code, "reason": err.Reason, "description": err.Description,
 		"cause": ex.Cause, "remedy": ex.Remedy,
-	})
+	}))
 }

@@ -25,6 +25,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/caddymail/mailgateway/oauthtoken/authserver"
+	"github.com/caddymail/mailgateway/oauthtoken/gate"
 )
 
 type flightKind uint8
@@ -70,7 +71,7 @@ func (m *manager) startFlight(e *entry, s *scoped, begin flight, slot bool) *fli
 	if m.closed {
 		m.mu.Unlock()
 		if slot {
-			m.gate.release(true)
+			m.gate.Release(true)
 		}
 		f.err = errClosing
 		close(f.done)
@@ -88,7 +89,7 @@ var errClosing = &authserver.Error{Description: "the configuration is being repl
 
 // lease is a slot of the gate that a flight gives back while it sleeps.
 type lease struct {
-	g    *gate
+	g    *gate.Gate
 	bg   bool
 	held bool
 }
@@ -97,14 +98,14 @@ func (l *lease) take(ctx context.Context) error {
 	if l.held {
 		return nil
 	}
-	err := l.g.acquire(ctx, l.bg)
+	err := l.g.Acquire(ctx, l.bg)
 	l.held = err == nil
 	return err
 }
 
 func (l *lease) give() {
 	if l.held {
-		l.g.release(l.bg)
+		l.g.Release(l.bg)
 	}
 	l.held = false
 }

@@ -24,7 +24,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -175,11 +174,11 @@ func (s *testStore) Lock(ctx context.Context, key string) error {
 		return err
 	}
 	for {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil {
+		ok, err := tryFlock(f)
+		if ok {
 			break
 		}
-		if ctx.Err() != nil || !errors.Is(err, syscall.EWOULDBLOCK) {
+		if ctx.Err() != nil || err != nil {
 			f.Close()
 			return errors.Join(ctx.Err(), err)
 		}

@@ -91,8 +91,8 @@ func (a *App) Forget(ctx context.Context, r grant.Request) error {
 		}
 	}
 	return p.man.exclusive(ctx, p, p.want(r).subject, func(e *entry, key string, _ *tokenstore.Record) error {
-		if err := p.records.Store.Delete(ctx, key); err != nil {
-			return tokenstore.StoreError("deleting from", err)
+		if err := p.records.Delete(ctx, key); err != nil {
+			return err
 		}
 		e.mu.Lock()
 		defer e.mu.Unlock()
@@ -113,8 +113,8 @@ func (p *served) forgetOld(ctx context.Context, account string) error {
 	if err != nil || old == nil || old.Mailbox != "" {
 		return nil //nolint:nilerr // what cannot be read is not taken over either
 	}
-	if err := p.records.Store.Delete(ctx, key); err != nil {
-		return tokenstore.StoreError("deleting from", err)
+	if err := p.records.Delete(ctx, key); err != nil {
+		return err
 	}
 	p.man.abandon(account, nil)
 	return nil

@@ -27,6 +27,7 @@ import (
 	"github.com/caddymail/mailgateway/internal/breaker"
 	"github.com/caddymail/mailgateway/internal/generation"
 	"github.com/caddymail/mailgateway/oauthtoken/authserver"
+	"github.com/caddymail/mailgateway/oauthtoken/gate"
 	"github.com/caddymail/mailgateway/oauthtoken/tokenstore"
 )
 
@@ -39,7 +40,7 @@ type manager struct {
 	name    string
 	entries *table
 	sched   *schedule
-	gate    *gate
+	gate    *gate.Gate
 	// breaker keeps requests away from a token endpoint that is down. What the
 	// endpoint says of one grant never counts as a failure: it answered.
 	breaker *breaker.Breaker
@@ -80,14 +81,14 @@ func (m *manager) ticks() int64 { return int64(time.Since(m.born)) }
 
 func newManager(p *served) *manager {
 	m := &manager{
-		name: p.Name(), entries: newTable(), sched: newSchedule(), gate: newGate(), scanned: make(chan struct{}),
+		name: p.Name(), entries: newTable(), sched: newSchedule(), gate: gate.New(), scanned: make(chan struct{}),
 		breaker: breaker.New(breaker.Settings{After: breakerThreshold, Min: 5 * time.Second, Max: time.Minute}), born: time.Now(),
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	// In force until something is attached: an app is usable from
 	// Provision on, since apps start in any order.
 	m.current.Store(p)
-	m.gate.configure(p.MaxParallel, p.MaxPerSecond)
+	m.gate.Configure(p.MaxParallel, p.MaxPerSecond)
 	return m
 }
 
@@ -122,7 +123,7 @@ func (m *manager) detach(p *served) {
 // use puts p in force; the caller holds the lock.
 func (m *manager) use(p *served) {
 	m.current.Store(p)
-	m.gate.configure(p.MaxParallel, p.MaxPerSecond)
+	m.gate.Configure(p.MaxParallel, p.MaxPerSecond)
 	// The new configuration may hold the right secret.
 	m.clientErr, m.clientUntil, m.clientFailures = nil, time.Time{}, 0
 }
@@ -133,7 +134,7 @@ func (m *manager) Destruct() error {
 	m.closed = true
 	m.mu.Unlock()
 	m.cancel()
-	m.gate.stop()
+	m.gate.Stop()
 	m.entries.each(func(e *entry) {
 		e.mu.Lock()
 		defer e.mu.Unlock()

@@ -82,7 +82,7 @@ func (m *manager) post(ctx context.Context, p *served, subject, refresh string, 
 			m.clientFails(err)
 		}
 		if err.Status == http.StatusTooManyRequests {
-			m.gate.pauseBackground(max(time.Second, min(err.RetryAfter, time.Minute)))
+			m.gate.PauseBackground(max(time.Second, min(err.RetryAfter, time.Minute)))
 		}
 		if err.Class != authserver.ClassTransient || try >= p.MaxAttempts || err.RetryAfter > maxRetryAfter {
 			return nil, err

@@ -47,7 +47,7 @@ type refresh struct {
 	use   string // the refresh token that is sent
 	fresh bool   // it is a configured seed that the record does not descend from
 	sent  time.Time
-	held  bool // room for the new record is held
+	room  *tokenstore.Room // held for the new record
 }
 
 func newRefresh(m *manager, p *served, e *entry, f *flight, l *lease) *refresh {
@@ -79,7 +79,7 @@ func (r *refresh) run(ctx context.Context) (*grantToken, error) {
 	if err := r.hold(ctx); err != nil {
 		return nil, err
 	}
-	defer r.letGo()
+	defer r.giveBack()
 	answer, err := r.ask(ctx)
 	if err != nil {
 		return nil, r.refused(err)
@@ -215,6 +215,15 @@ func (r *refresh) set(rec *tokenstore.Record) {
 // save writes rec, which is then the newest.
 func (r *refresh) save(rec *tokenstore.Record) error {
 	if err := r.p.records.Swap(r.key, rec, r.was); err != nil {
+		return err
+	}
+	r.was, r.rec = rec.Seq, rec
+	return nil
+}
+
+// settle is save for what a refresh brought.
+func (r *refresh) settle(rec *tokenstore.Record) error {
+	if err := r.p.records.Settle(r.key, rec, r.was, r.f.seed); err != nil {
 		return err
 	}
 	r.was, r.rec = rec.Seq, rec
@@ -361,18 +370,19 @@ func (r *refresh) name(n *tokenstore.Record) {
 // keep stores what a refresh brought. A rotated refresh token is durable
 // before its access token goes to any caller.
 func (r *refresh) keep(t *authserver.TokenResponse) (*grantToken, error) {
-	r.letGo()
 	n, err := r.next(t)
 	if err != nil {
 		return nil, err
 	}
-	err = r.save(n)
-	for try := 1; err != nil && try < 3; try++ {
-		time.Sleep(authserver.Backoff(100*time.Millisecond, time.Second, try))
+	err = r.settle(n)
+	for try := 0; err != nil && try < 3; try++ {
+		if !r.spend() {
+			time.Sleep(authserver.Backoff(100*time.Millisecond, time.Second, max(1, try)))
+		}
 		if n, err = r.next(t); err != nil {
 			return nil, err
 		}
-		err = r.save(n)
+		err = r.settle(n)
 	}
 	e := r.e
 	e.mu.Lock()

@@ -16,8 +16,6 @@ package oauthtoken
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"io/fs"
 	"os"
@@ -38,27 +36,20 @@ import (
 const roomSlack = 8 << 10
 
 // hold makes sure that the record of a rotated token can be written before
-// the request that rotates it is sent: a file of the record's size is written
-// and synced, and given up when the record is written. On a disk that is full
-// the request is not sent, and the access token in use stays in use.
+// the request that rotates it is sent: room of the record's size is held until
+// the record is written. On a disk that is full the request is not sent, and the
+// access token in use stays in use.
 func (r *refresh) hold(ctx context.Context) error {
 	if !r.p.Rotates() {
 		return nil
 	}
-	rec := r.rec.Clone()
-	b, err := tokenstore.EncodeRecord(r.p.records.Seal, r.key, rec)
+	b, err := tokenstore.EncodeRecord(r.p.records.Seal, r.key, r.rec.Clone())
 	if err != nil {
 		return tokenstore.StoreError("writing", err)
 	}
-	// Random octets, which no file system stores in less.
-	room := make([]byte, (len(b)+roomSlack)*3/4)
-	_, _ = rand.Read(room)
-	text := make([]byte, base64.StdEncoding.EncodedLen(len(room)))
-	base64.StdEncoding.Encode(text, room)
 	ctx, cancel := context.WithTimeout(ctx, tokenstore.SaveTimeout)
 	defer cancel()
-	err = r.p.records.Store.Save(ctx, tokenstore.Beside(r.key, "room"), text)
-	r.held = err == nil
+	r.room, err = r.p.records.Rooms.Take(ctx, len(b)+roomSlack)
 	if err == nil || !r.rec.Rotates && !noRoom(err) {
 		// A server that has never rotated may be asked on a store that
 		// fails for other reasons: nothing would be lost.
@@ -69,17 +60,35 @@ func (r *refresh) hold(ctx context.Context) error {
 	return e
 }
 
-// letGo gives up the room that is held.
-func (r *refresh) letGo() {
-	if !r.held {
+// spend gives up the room that is held for what it is held for. It reports
+// whether there was any.
+func (r *refresh) spend() bool {
+	room := r.room
+	r.room = nil
+	if room == nil {
+		return false
+	}
+	if err := r.p.records.Rooms.Spend(room); err != nil {
+		r.warnRoom(err)
+		return false
+	}
+	return true
+}
+
+// giveBack gives back the room that was not needed.
+func (r *refresh) giveBack() {
+	room := r.room
+	r.room = nil
+	if room == nil {
 		return
 	}
-	r.held = false
-	ctx, cancel := context.WithTimeout(context.Background(), tokenstore.SaveTimeout)
-	defer cancel()
-	if err := r.p.records.Store.Delete(ctx, tokenstore.Beside(r.key, "room")); err != nil {
-		r.p.logger.Warn("giving up the room for a token record", zap.Error(tokenstore.StoreError("deleting from", err)))
+	if err := r.p.records.Rooms.Return(room); err != nil {
+		r.warnRoom(err)
 	}
+}
+
+func (r *refresh) warnRoom(err error) {
+	r.p.logger.Warn("giving up the room for a token record", zap.Error(tokenstore.StoreError("deleting from", err)))
 }
 
 // noRoom reports whether a store cannot be written to, whatever is written.
@@ -105,6 +114,7 @@ func (m *manager) lastWrites() {
 	case <-time.After(exitGrace):
 	}
 	p := m.current.Load()
+	p.records.Rooms.Close()
 	for try := 1; ; try++ {
 		var left []*entry
 		m.entries.each(func(e *entry) {
@@ -139,8 +149,6 @@ func (p *served) writeUnsaved(e *entry) error {
 		return err
 	}
 	defer p.unlock(key)
-	// What held room for it may be left of an earlier refresh.
-	_ = p.records.Store.Delete(ctx, tokenstore.Beside(key, "room"))
 	e.mu.Lock()
 	n := e.unsaved
 	e.mu.Unlock()

@@ -63,6 +63,7 @@ func TestFullDiskSpendsNoToken(t *testing.T) {
 	seed := s.seed("alice")
 	mustToken(t, a.App, "p", "alice", seed)
 	a.expire("alice")
+	a.records.Rooms.Close() // no room is held from before
 	var mu sync.Mutex
 	free, sizes := 0, map[string]int{}
 	hooksOf(dir).set(smallDisk(dir, &free, sizes, &mu))
@@ -94,6 +95,44 @@ func TestFullDiskSpendsNoToken(t *testing.T) {
 	}
 	if f := s.family("alice"); f.reused != 0 || f.revoked || recordsIn(t, dir) != 1 {
 		t.Fatalf("%+v, %d records", f, recordsIn(t, dir))
+	}
+}
+
+// The room of one refresh serves the next: on a disk that has become full
+// meanwhile, it is what the record is written to. After that nothing is sent.
+func TestHeldRoomServesNextRefresh(t *testing.T) {
+	s := newEndpoint(t)
+	dir := t.TempDir()
+	var mu sync.Mutex
+	free, sizes := 1<<20, map[string]int{}
+	hooksOf(dir).set(smallDisk(dir, &free, sizes, &mu))
+	a := newApp(t, config(dir, s.URL, nil))
+	seed := s.seed("alice")
+	mustToken(t, a.App, "p", "alice", seed)
+	mu.Lock()
+	if len(sizes) != 2 {
+		t.Fatalf("record and room: %v", sizes)
+	}
+	mu.Unlock()
+	a.expire("alice")
+	mu.Lock()
+	free = 0
+	mu.Unlock()
+	if !s.use(mustToken(t, a.App, "p", "alice", seed)) || s.count() != 2 {
+		t.Fatalf("not refreshed, %d requests", s.count())
+	}
+	rec, err := a.records.Load(context.Background(), tokenstore.StorageKey("p", "alice"))
+	if err != nil || rec.RefreshToken != s.family("alice").newest.refresh {
+		t.Fatalf("%+v %v", rec, err)
+	}
+	a.expire("alice")
+	mu.Lock()
+	free = 0
+	mu.Unlock()
+	_, err = a.Token(context.Background(), ask("p", "alice", "", seed))
+	wantError(t, err, "token store", "not sent")
+	if s.count() != 2 {
+		t.Fatalf("%d requests", s.count())
 	}
 }
 
@@ -178,6 +217,7 @@ func TestSwapper(t *testing.T) {
 	seed := s.seed("alice")
 	mustToken(t, a.App, "p", "alice", seed)
 	a.expire("alice")
+	a.records.Rooms.Close()
 	store := a.records.Store.(*swapStore)
 	r := a.records
 	key := tokenstore.StorageKey("p", "alice")

@@ -16,6 +16,8 @@ package oauthtoken
 
 import (
 	"cmp"
+	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -205,6 +207,21 @@ func (a *App) StatusOf(r grant.Request) AccountStatus {
 		st.Standing = authserver.StandingNeverConsented
 	}
 	return st
+}
+
+// AwaitRecords waits until the store is read, which begins with the app.
+func (a *App) AwaitRecords(ctx context.Context) error {
+	for name, p := range a.served {
+		if p.man == nil || !p.UsesStore() {
+			continue
+		}
+		select {
+		case <-p.man.scanned:
+		case <-ctx.Done():
+			return fmt.Errorf("provider '%s': the stored tokens are not read yet: %w", name, context.Cause(ctx))
+		}
+	}
+	return nil
 }
 
 // ProviderStatus returns the providers, sorted by name.

@@ -74,8 +74,8 @@ func (r *refresh) takeOver(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := r.p.records.Store.Delete(ctx, key); err != nil {
-		return tokenstore.StoreError("deleting from", err)
+	if err := r.p.records.Delete(ctx, key); err != nil {
+		return err
 	}
 	// The next write of the record forgets it.
 	n := r.rec.Clone()

@@ -24,7 +24,7 @@ import (
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/grant"
 	"github.com/caddymail/mailgateway/smtpapp"
-	"github.com/caddymail/mailgateway/upstreampool"
+	"github.com/caddymail/mailgateway/upstreamapp"
 )
 
 var (
@@ -64,7 +64,7 @@ func Directory() (*accounts.Directory, error) {
 
 // ProviderOf is the OAuth provider of an upstream.
 func ProviderOf(upstream string) (string, error) {
-	app, err := App[*upstreampool.App]("smtp_upstreams")
+	app, err := App[*upstreamapp.App]("smtp_upstreams")
 	if err != nil {
 		return "", err
 	}

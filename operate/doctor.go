@@ -26,7 +26,7 @@ import (
 	"github.com/caddymail/mailgateway/oauthtoken"
 	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 	"github.com/caddymail/mailgateway/smtpapp"
-	"github.com/caddymail/mailgateway/upstreampool"
+	"github.com/caddymail/mailgateway/upstreamapp"
 )
 
 // DoctorReport is what the doctor found.
@@ -54,7 +54,7 @@ func Doctor(ctx context.Context) *DoctorReport {
 			}
 		}
 	}
-	if app, err := App[*upstreampool.App]("smtp_upstreams"); err == nil {
+	if app, err := App[*upstreamapp.App]("smtp_upstreams"); err == nil {
 		for _, u := range app.Status() {
 			if u.Transport == "smtp" && u.Dial != "" {
 				checks = append(checks, func() []checkup.Finding { return checkEgress(ctx, u, app.ViaProxy(u.Name)) })

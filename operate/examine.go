@@ -38,7 +38,7 @@ import (
 	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/smtpapp"
-	"github.com/caddymail/mailgateway/upstreampool"
+	"github.com/caddymail/mailgateway/upstreamapp"
 )
 
 // Examine looks at the gateway from within: it opens no connection to a
@@ -54,7 +54,7 @@ func Examine(ctx context.Context) []checkup.Finding {
 		out = append(out, examineRecords(smtp.Directory())...)
 		out = append(out, examineCertificates(smtp, time.Now())...)
 	}
-	if upstreams, uerr := App[*upstreampool.App]("smtp_upstreams"); uerr == nil {
+	if upstreams, uerr := App[*upstreamapp.App]("smtp_upstreams"); uerr == nil {
 		out = append(out, examineUpstreams(ctx, upstreams)...)
 		if err == nil {
 			out = append(out, examineLogins(upstreams, smtp.Directory())...)
@@ -274,7 +274,7 @@ func names(leaf *x509.Certificate) []string {
 }
 
 // examineUpstreams looks at what messages have found out about the upstreams.
-func examineUpstreams(ctx context.Context, app *upstreampool.App) (out []checkup.Finding) {
+func examineUpstreams(ctx context.Context, app *upstreamapp.App) (out []checkup.Finding) {
 	for _, u := range app.Status() {
 		f := checkup.Finding{Check: "upstream", Subject: u.Name, State: checkup.OK, Said: "nothing speaks against it"}
 		if u.Breaker == "open" || u.Breaker == "half_open" {
@@ -296,7 +296,7 @@ var elsewhere = []string{
 const maxScanned = 20_000
 
 // examineLogins looks for accounts that their provider does not let in.
-func examineLogins(app *upstreampool.App, dir *accounts.Directory) (out []checkup.Finding) {
+func examineLogins(app *upstreamapp.App, dir *accounts.Directory) (out []checkup.Finding) {
 	after := ""
 	for seen := 0; seen < maxScanned; {
 		page, next := dir.List(accounts.Filter{}, after, 1000)

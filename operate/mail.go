@@ -18,14 +18,17 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"strings"
+	"time"
 
 	"github.com/emersion/go-smtp"
 
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/smtpapp"
-	"github.com/caddymail/mailgateway/upstreampool"
+	"github.com/caddymail/mailgateway/upstreamapp"
 )
 
 // SendMail sends a message of the gateway's own through one of its accounts,
@@ -35,7 +38,7 @@ func SendMail(ctx context.Context, account, from string, to []string, message fu
 	if err != nil {
 		return err
 	}
-	upstreams, err := App[*upstreampool.App]("smtp_upstreams")
+	upstreams, err := App[*upstreamapp.App]("smtp_upstreams")
 	if err != nil {
 		return err
 	}
@@ -62,6 +65,21 @@ func SendMail(ctx context.Context, account, from string, to []string, message fu
 	}
 	_, err = tx.Data(ctx, bytes.NewReader(message(from)))
 	return outcome("message", err)
+}
+
+// TestMail is a mail that shows that an account can send. The addresses hold no
+// line end; gateway is what the gateway is called.
+func TestMail(from, to, gateway string, now time.Time) []byte {
+	name := strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, gateway)
+	_, domain, _ := strings.Cut(from, "@")
+	return fmt.Appendf(nil, "From: <%s>\r\nTo: <%s>\r\nSubject: Test mail of %s\r\nDate: %s\r\nMessage-ID: <%s@%s>\r\n"+
+		"Auto-Submitted: auto-generated\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n"+
+		"This is a test mail. If you can read it, %s can send as %s.\r\n", from, to, name, now.Format(time.RFC1123Z), rand.Text(), domain, name, from)
 }
 
 // outcome keeps to the reply that a client would have been told.

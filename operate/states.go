@@ -15,6 +15,7 @@
 package operate
 
 import (
+	"context"
 	"sync"
 
 	"github.com/caddymail/mailgateway/accounts"
@@ -23,7 +24,7 @@ import (
 	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/smtpapp"
-	"github.com/caddymail/mailgateway/upstreampool"
+	"github.com/caddymail/mailgateway/upstreamapp"
 )
 
 // AccountStates are what an account's state may be: the first that holds.
@@ -55,14 +56,14 @@ const (
 // States says what keeps accounts from sending, as of one moment.
 type States struct {
 	tokens    *oauthtoken.App
-	upstreams *upstreampool.App
+	upstreams *upstreamapp.App
 	smtp      *smtpapp.App
 }
 
 // NewStates takes the apps of now.
 func NewStates() (s States) {
 	s.tokens, _ = App[*oauthtoken.App]("oauth_tokens")
-	s.upstreams, _ = App[*upstreampool.App]("smtp_upstreams")
+	s.upstreams, _ = App[*upstreamapp.App]("smtp_upstreams")
 	s.smtp, _ = App[*smtpapp.App]("smtp")
 	return s
 }
@@ -147,10 +148,36 @@ type AccountStatus struct {
 	Token *oauthtoken.AccountStatus `json:"token,omitempty"`
 	// UpstreamStatus is its state at the upstream, with what is left of
 	// each limit.
-	UpstreamStatus *upstreampool.AccountStatus `json:"upstream_status,omitempty"`
+	UpstreamStatus *upstreamapp.AccountStatus `json:"upstream_status,omitempty"`
 	// Counters are what became of its messages since the process started;
 	// absent if there were none.
 	Counters *smtpapp.Counters `json:"counters,omitempty"`
+}
+
+// Consented reports whether the owner of an account's mailbox has consented and need
+// not do so again.
+func Consented(ctx context.Context, name string) (bool, error) {
+	app, err := App[*smtpapp.App]("smtp")
+	if err != nil {
+		return false, err
+	}
+	tokens, err := App[*oauthtoken.App]("oauth_tokens")
+	if err != nil {
+		return false, err
+	}
+	a, err := app.Directory().Get(ctx, name)
+	if err != nil {
+		return false, err
+	}
+	provider, err := ProviderOf(a.Upstream)
+	if err != nil {
+		return false, err
+	}
+	if err := tokens.AwaitRecords(ctx); err != nil {
+		return false, err
+	}
+	st := tokens.StatusOf(GrantOf(provider, a))
+	return !st.Consent.IsZero() && st.State != "reauth_required", nil
 }
 
 // StatusOf asks each running app about an account.
@@ -161,7 +188,7 @@ func StatusOf(a *accounts.Account) (s AccountStatus) {
 			s.Token = &st
 		}
 	}
-	if app, err := App[*upstreampool.App]("smtp_upstreams"); err == nil {
+	if app, err := App[*upstreamapp.App]("smtp_upstreams"); err == nil {
 		if st, err := app.AccountStatus(a); err == nil {
 			s.UpstreamStatus = &st
 		}

@@ -29,12 +29,12 @@ import (
 	"github.com/caddymail/mailgateway/internal/nearest"
 	"github.com/caddymail/mailgateway/oauthtoken"
 	"github.com/caddymail/mailgateway/relay"
-	"github.com/caddymail/mailgateway/upstreampool"
+	"github.com/caddymail/mailgateway/upstreamapp"
 )
 
 // VerifyStep is a step, and what is known of its failure.
 type VerifyStep struct {
-	upstreampool.VerifyStep
+	upstreamapp.VerifyStep
 	Explanation *explain.Explanation `json:"explanation,omitempty"`
 }
 
@@ -58,14 +58,14 @@ func Verify(ctx context.Context, a *accounts.Account, from string) (*VerifyResul
 
 // VerifyEach is Verify with each step told as it ends.
 func VerifyEach(ctx context.Context, a *accounts.Account, from string, each func(VerifyStep)) (*VerifyResult, error) {
-	app, err := App[*upstreampool.App]("smtp_upstreams")
+	app, err := App[*upstreamapp.App]("smtp_upstreams")
 	if err != nil {
 		return nil, err
 	}
 	about := explain.About{Account: a.Name, Mailbox: cmp.Or(a.Mailbox, a.Name)}
 	result := &VerifyResult{Account: a.Name, Upstream: a.Upstream, Steps: []VerifyStep{}}
 	if !app.Has(a.Upstream) {
-		return nil, fmt.Errorf("%w: '%s'%s", upstreampool.ErrNoUpstream, a.Upstream, nearest.Hint(a.Upstream, app.Names()))
+		return nil, fmt.Errorf("%w: '%s'%s", upstreamapp.ErrNoUpstream, a.Upstream, nearest.Hint(a.Upstream, app.Names()))
 	}
 	if own := ownRules(app, a, from); own.Error != "" {
 		each(own)
@@ -73,7 +73,7 @@ func VerifyEach(ctx context.Context, a *accounts.Account, from string, each func
 		result.Error, result.Explanation = own.Error, own.Explanation
 		return result, nil
 	}
-	err = app.Verify(ctx, a, from, func(s upstreampool.VerifyStep) {
+	err = app.Verify(ctx, a, from, func(s upstreamapp.VerifyStep) {
 		step := VerifyStep{VerifyStep: s}
 		if s.Error != "" {
 			step.Explanation = explainStep(about, s)
@@ -85,7 +85,7 @@ func VerifyEach(ctx context.Context, a *accounts.Account, from string, each func
 		each(step)
 		result.Steps = append(result.Steps, step)
 	})
-	if errors.Is(err, upstreampool.ErrNoUpstream) || errors.Is(err, upstreampool.ErrUnsupported) {
+	if errors.Is(err, upstreamapp.ErrNoUpstream) || errors.Is(err, upstreamapp.ErrUnsupported) {
 		return nil, err
 	}
 	if result.OK = err == nil; result.OK {
@@ -105,9 +105,9 @@ func VerifyEach(ctx context.Context, a *accounts.Account, from string, each func
 // ownRules is what the gateway itself says to a message of the account, before
 // the provider is asked: a test that went around it would say "can send" where
 // nothing can be sent.
-func ownRules(app *upstreampool.App, a *accounts.Account, from string) VerifyStep {
+func ownRules(app *upstreamapp.App, a *accounts.Account, from string) VerifyStep {
 	fail := func(name, said string, e explain.Explanation) VerifyStep {
-		return VerifyStep{VerifyStep: upstreampool.VerifyStep{Name: name, Error: said}, Explanation: &e}
+		return VerifyStep{VerifyStep: upstreamapp.VerifyStep{Name: name, Error: said}, Explanation: &e}
 	}
 	if a.Paused {
 		return fail("account", "the account is paused: its logins are refused with "+relay.ReplyPaused.Error(), explain.Explanation{
@@ -143,7 +143,7 @@ func ownRules(app *upstreampool.App, a *accounts.Account, from string) VerifySte
 
 // explainStep explains a failed step. The challenge of a refused login says
 // more than the reply after it, unless only its kind is known.
-func explainStep(about explain.About, s upstreampool.VerifyStep) *explain.Explanation {
+func explainStep(about explain.About, s upstreamapp.VerifyStep) *explain.Explanation {
 	of := about.Of
 	if s.Name == "token" {
 		of = about.Token

@@ -20,7 +20,7 @@ import (
 	"testing"
 
 	"github.com/caddymail/mailgateway/explain"
-	"github.com/caddymail/mailgateway/upstreampool"
+	"github.com/caddymail/mailgateway/upstreamapp"
 )
 
 // TestExplainTokenStep holds that what fails on the way to a token is not
@@ -32,12 +32,12 @@ func TestExplainTokenStep(t *testing.T) {
 		{"provider 'p': dial tcp 192.0.2.1:443: i/o timeout", "timeout"},
 		{"provider 'p': no JSON in the token endpoint's answer but text/html (HTTP 404)", "token_endpoint"},
 	} {
-		e := explainStep(explain.About{}, upstreampool.VerifyStep{Name: "token", Error: s.text})
+		e := explainStep(explain.About{}, upstreamapp.VerifyStep{Name: "token", Error: s.text})
 		if e == nil || e.ID != s.id || !strings.Contains(e.Remedy, "`token_url`") || strings.Contains(e.Remedy, "`dial`") {
 			t.Errorf("%q is explained as %+v", s.text, e)
 		}
 	}
-	if e := explainStep(explain.About{}, upstreampool.VerifyStep{Name: "tcp", Error: "dial tcp 127.0.0.1:1: connect: connection refused"}); e == nil || !strings.Contains(e.Remedy, "`dial`") {
+	if e := explainStep(explain.About{}, upstreamapp.VerifyStep{Name: "tcp", Error: "dial tcp 127.0.0.1:1: connect: connection refused"}); e == nil || !strings.Contains(e.Remedy, "`dial`") {
 		t.Errorf("the mail server is not blamed: %+v", e)
 	}
 }

@@ -76,6 +76,10 @@ type Info struct {
 	// Data is the time from the first body byte to the final reply.
 	Data time.Duration
 
+	// Refused reports whether a message that was sent as one flight ended
+	// before its recipient was accepted: the error answers RCPT, not the message.
+	Refused bool
+
 	// Spooled is the id of a message that was kept to be sent later.
 	Spooled string
 

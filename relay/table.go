@@ -67,6 +67,7 @@ var (
 	ReplyLineOverflow     = own(554, 5, 6, 0, "Message line too long")
 	ReplyNoConnection     = own(451, 4, 3, 2, "No upstream connection available in time, try again later")
 	ReplyLimitsNotStored  = own(451, 4, 3, 0, "Message counts cannot be stored, try again later")
+	ReplyLimitsElsewhere  = own(451, 4, 3, 2, "Other nodes use what is left of the mailbox's limits, try again later")
 	ReplyUpstreamDown     = own(451, 4, 4, 1, "Upstream unavailable, try again later")
 	ReplyUpstreamLost     = own(451, 4, 4, 2, "Upstream connection lost before the end of data")
 	ReplyDeliveryUnknown  = own(451, 4, 4, 2, "Upstream connection lost after the end of data, delivery unknown")

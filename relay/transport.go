@@ -75,7 +75,9 @@ type Warmer interface {
 
 // SingleFlight is an optional interface of an Upstream that sends a message
 // with a single recipient as one flight: MAIL, RCPT and the body together,
-// one round trip. It serves servers with `envelope deferred`.
+// one round trip. It serves servers with `envelope deferred`, and clients that
+// send all of it at once themselves: Info.Refused says which of their commands an
+// error answers.
 type SingleFlight interface {
 	Send(ctx context.Context, a *accounts.Account, from string, opts *smtp.MailOptions, to Recipient, body io.Reader) (Reply, Info, error)
 }
@@ -85,6 +87,14 @@ type SingleFlight interface {
 // app's servers: what an upstream without a name of its own says.
 type Introducer interface {
 	IntroduceAs(hostname string)
+}
+
+// Proxied is implemented by transports that may reach their provider through a
+// proxy.
+type Proxied interface {
+	// ViaProxy reports whether this one does, so that a connection made
+	// without it says nothing.
+	ViaProxy() bool
 }
 
 // OAuthUser is an optional interface of a Transport that logs in with access

@@ -22,6 +22,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddypki"
 	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/internal/printable"
 )
 
 func init() {
@@ -42,7 +44,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 
 // Provision checks the configuration. It binds nothing.
 func (a *App) Provision(ctx caddy.Context) error {
-	a.logger = ctx.Logger()
+	a.logger = printable.Logger(ctx.Logger())
 	if a.SMTP == "" {
 		a.SMTP = "127.0.0.1:2587"
 	}

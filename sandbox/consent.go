@@ -14,24 +14,10 @@
 
 package sandbox
 
-import (
-	"cmp"
-	"slices"
-	"strings"
-)
+import "github.com/caddymail/mailgateway/sandbox/webapi"
 
-// ConsentAnswer is what people answer at the authorization endpoint, other than
-// agreeing to everything as whom they are taken for.
-type ConsentAnswer struct {
-	// Mailbox is who is signed in, whatever the login hint says.
-	Mailbox string
-	// Unticked are scopes whose boxes are not ticked, as on Google's page.
-	Unticked []string
-	// NoIDToken and NoRefreshToken leave these out of the token answer.
-	NoIDToken, NoRefreshToken bool
-	// Error and Description refuse (RFC 6749 section 4.1.2.1).
-	Error, Description string
-}
+// ConsentAnswer is what people answer at the authorization endpoint.
+type ConsentAnswer = webapi.ConsentAnswer
 
 // AnswerConsents makes all that is answered from now on be this; the zero value
 // is the default.
@@ -45,14 +31,4 @@ func (o *oauth) consentAnswer() ConsentAnswer {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
 	return o.answer
-}
-
-func (a ConsentAnswer) mailbox(hint string) string { return cmp.Or(a.Mailbox, hint) }
-
-// scopes are those that are granted of those asked for.
-func (a ConsentAnswer) scopes(asked string) string {
-	if len(a.Unticked) == 0 {
-		return asked
-	}
-	return strings.Join(slices.DeleteFunc(strings.Fields(asked), func(s string) bool { return slices.Contains(a.Unticked, s) }), " ")
 }

@@ -52,6 +52,7 @@
 //	POST   /control/restore      {"mailbox": "a@example.com"}
 //	POST   /control/expire       {"mailbox": ""}: access tokens; "" is all
 //	POST   /control/fail_tokens  a [TokenFailure]
+//	POST   /control/consents     a [ConsentAnswer]
 //	POST   /control/listen       {"on": false}: refuse SMTP connections
 //	POST   /control/drop         {"reset": true}: end all SMTP connections
 package sandbox

@@ -32,6 +32,10 @@ func (s *Sandbox) handler() http.Handler {
 	mux.HandleFunc("POST /token", s.token)
 	mux.HandleFunc("POST /{tenant}/oauth2/v2.0/token", s.token)
 	mux.HandleFunc("GET /authorize", s.authorize)
+	mux.HandleFunc("GET /{tenant}/oauth2/v2.0/authorize", s.authorize)
+	mux.HandleFunc("GET /{tenant}/v2.0/adminconsent", func(w http.ResponseWriter, r *http.Request) {
+		s.oauth.consentAnswer().ServeAdmin(w, r)
+	})
 	mux.HandleFunc("POST /device", s.deviceStart)
 	mux.HandleFunc("GET /device", s.devicePage)
 	mux.HandleFunc("GET /introspect", s.introspect)
@@ -176,7 +180,7 @@ func readJSON(w http.ResponseWriter, r *http.Request, v any) bool {
 	return true
 }
 
-// control is POST /control/{revoke,restore,expire,fail_tokens,listen,drop}.
+// control is POST /control/{revoke,restore,expire,fail_tokens,consents,listen,drop}.
 func (s *Sandbox) control(w http.ResponseWriter, r *http.Request) {
 	switch r.PathValue("action") {
 	case "revoke", "restore", "expire":
@@ -200,6 +204,12 @@ func (s *Sandbox) control(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		s.FailTokens(f)
+	case "consents":
+		var a ConsentAnswer
+		if !readJSON(w, r, &a) {
+			return
+		}
+		s.AnswerConsents(a)
 	case "listen":
 		var in struct {
 			On bool `json:"on"`
@@ -220,7 +230,7 @@ func (s *Sandbox) control(w http.ResponseWriter, r *http.Request) {
 		}
 		s.DropConns(in.Reset)
 	default:
-		writeError(w, http.StatusNotFound, "want revoke, restore, expire, fail_tokens, listen or drop")
+		writeError(w, http.StatusNotFound, "want revoke, restore, expire, fail_tokens, consents, listen or drop")
 		return
 	}
 	w.WriteHeader(http.StatusNoContent)
@@ -251,7 +261,7 @@ func (s *Sandbox) authorize(w http.ResponseWriter, r *http.Request) {
 		code := random()
 		s.oauth.mu.Lock()
 		s.oauth.grants[code] = &grant{
-			client: q.Get("client_id"), mailbox: answer.mailbox(hint(q)), answer: answer, redirect: q.Get("redirect_uri"),
+			client: q.Get("client_id"), mailbox: answer.As(hint(q)), answer: answer, redirect: q.Get("redirect_uri"),
 			challenge: q.Get("code_challenge"), scope: q.Get("scope"), nonce: q.Get("nonce"), expires: time.Now().Add(10 * time.Minute),
 		}
 		s.oauth.mu.Unlock()

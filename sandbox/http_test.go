@@ -105,6 +105,8 @@ func TestControl(t *testing.T) {
 		{"POST", "/control/restore", `{"mailbox":"a@example.com"}`, 204},
 		{"POST", "/control/expire", `{"mailbox":"a@example.com"}`, 204},
 		{"POST", "/control/fail_tokens", `{"times":1}`, 204},
+		{"POST", "/control/consents", `{"mailbox":"b@example.com","unticked":["smtp"]}`, 204},
+		{"POST", "/control/consents", `{}`, 204},
 		{"POST", "/control/listen", `{"on":false}`, 204},
 		{"POST", "/control/listen", `{"on":true}`, 204},
 		{"POST", "/control/drop", ``, 204},

@@ -277,7 +277,7 @@ func (s *Sandbox) grantDevice(w http.ResponseWriter, st *settings, client string
 }
 
 func (s *Sandbox) answerConsent(w http.ResponseWriter, st *settings, g *grant) {
-	g.scope = g.answer.scopes(g.scope)
+	g.scope = g.answer.Granted(g.scope)
 	extra := map[string]any{"scope": g.scope}
 	if !g.answer.NoRefreshToken {
 		extra["refresh_token"] = s.oauth.consent(g.mailbox, g.client)

@@ -28,6 +28,7 @@ import (
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/internal/front"
 	"github.com/caddymail/mailgateway/internal/nearest"
+	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/relay"
 )
 
@@ -48,7 +49,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // Provision sets up the app. It binds and changes nothing: it also runs for
 // configurations that never go live.
 func (a *App) Provision(ctx caddy.Context) error {
-	a.logger = ctx.Logger()
+	a.logger = printable.Logger(ctx.Logger())
 	if a.Hostname == "" {
 		name, err := os.Hostname()
 		if err != nil {
@@ -62,6 +63,11 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.Tracing != nil {
 		if err := a.Tracing.provision(); err != nil {
 			return fmt.Errorf("tracing: %w", err)
+		}
+	}
+	if a.Messages != nil {
+		if err := a.Messages.Provision(); err != nil {
+			return fmt.Errorf("messages: %w", err)
 		}
 	}
 	if err := a.provisionAccounts(ctx); err != nil {
@@ -200,11 +206,13 @@ func (a *App) Start() error {
 		a.directory.Stop()
 		return err
 	}
+	a.startMessages()
 	for name, srv := range a.Servers {
 		if err := a.attach(name, srv); err != nil {
 			a.detachAll()
 			a.directory.Stop()
 			a.stopTracing()
+			a.stopMessages()
 			return fmt.Errorf("server %q: %w", name, err)
 		}
 		a.logger.Info("server running", zap.String("server", name),
@@ -225,13 +233,14 @@ func (a *App) stop(wait bool) {
 	a.detachAll()
 	a.directory.Stop()
 	if r := a.legacyRSA.Swap(nil); r != nil {
-		r.stop()
+		r.Stop()
 	}
 	if wait {
 		// Those of earlier configurations are waited for as well.
 		front.AwaitDrains()
 	}
 	a.stopTracing()
+	a.stopMessages()
 }
 
 // Directory returns the app's accounts.

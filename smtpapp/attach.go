@@ -49,7 +49,7 @@ func (a *App) attach(name string, srv *Server) error {
 	g := &generation{
 		name: name, policy: srv.prov.policy, directory: a.directory, upstream: upstream,
 		metrics: processMetrics, logger: a.logger, access: a.logger.Named("log.access"), tracing: a.tracing,
-		refusals: processRefusals, guard: processGuard,
+		refusals: processRefusals, guard: processGuard, messages: a.messages,
 	}
 	g.single, _ = upstream.(relay.SingleFlight)
 	g.warmer, _ = upstream.(relay.Warmer)

@@ -21,6 +21,7 @@ import (
 	"testing"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/front"
 )
 
 func b64(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
@@ -172,7 +173,7 @@ func TestAuthNeedsTLS(t *testing.T) {
 	from := func(ip string, allowed ...string) *client {
 		p := testPolicy()
 		var err error
-		if p.plaintextAuth, err = parsePrefixes(allowed); err != nil {
+		if p.plaintextAuth, err = front.ParsePrefixes(allowed); err != nil {
 			t.Fatal(err)
 		}
 		g := newTestGeneration(t, s.up, s.source, p)
@@ -208,17 +209,52 @@ func TestAuthNeedsTLS(t *testing.T) {
 	}
 }
 
+// TestSubmitter holds that a peer names the account message by message, that it is
+// any that exists, and that nothing is remembered of it.
+func TestSubmitter(t *testing.T) {
+	s := startServer(t, func(p *policy) {
+		p.trust = []trustedNet{{prefix: netip.MustParsePrefix("127.0.0.0/8"), submitter: true}}
+	})
+	s.source.index.Set(mustCompile(t, testRecord("bob@example.com")))
+	c := dial(t, s.addr)
+	c.play(`
+		M: 220
+		C: EHLO c
+		M: 250
+		C: MAIL FROM:<alerts@example.com>
+		S: 530 5.7.0 Authentication required
+		C: MAIL FROM:<alerts@example.com> AUTH=<>
+		S: 530 5.7.0 Authentication required
+		C: MAIL FROM:<alerts@example.com> AUTH=nobody@example.com
+		S: 530 5.7.0 Authentication required`)
+	for _, name := range []string{"bob@example.com", testUser} {
+		c.play(`
+			C: MAIL FROM:<` + name + `> AUTH=` + name + `
+			M: 250
+			C: RCPT TO:<a@example.org>
+			M: 250
+			C: DATA
+			M: 354
+			C: x
+			C: .
+			M: 250`)
+	}
+	if got := s.up.taken(); len(got) != 2 || got[0].account != "bob@example.com" || got[1].account != testUser {
+		t.Errorf("sent as %+v", got)
+	}
+}
+
 // TestNoOpenRelay tries all that might send without a login.
 func TestNoOpenRelay(t *testing.T) {
 	for name, change := range map[string]func(*policy){
 		"default":        nil,
-		"plaintext_auth": func(p *policy) { p.plaintextAuth, _ = parsePrefixes([]string{"0.0.0.0/0", "::/0"}) },
+		"plaintext_auth": func(p *policy) { p.plaintextAuth, _ = front.ParsePrefixes([]string{"0.0.0.0/0", "::/0"}) },
 		"cert login":     func(p *policy) { p.certLogin = true },
 		"trust elsewhere": func(p *policy) {
-			p.trust = []trustedNet{{netip.MustParsePrefix("192.0.2.0/24"), testUser}}
+			p.trust = []trustedNet{{prefix: netip.MustParsePrefix("192.0.2.0/24"), account: testUser}}
 		},
 		"trust of nobody": func(p *policy) {
-			p.trust = []trustedNet{{netip.MustParsePrefix("127.0.0.0/8"), "nobody@example.com"}}
+			p.trust = []trustedNet{{prefix: netip.MustParsePrefix("127.0.0.0/8"), account: "nobody@example.com"}}
 		},
 		"deferred": func(p *policy) { p.deferred = true },
 	} {
@@ -254,7 +290,7 @@ func TestNoOpenRelay(t *testing.T) {
 
 func TestTrust(t *testing.T) {
 	s := startServer(t, func(p *policy) {
-		p.trust = []trustedNet{{netip.MustParsePrefix("127.0.0.0/8"), "printer@example.com"}}
+		p.trust = []trustedNet{{prefix: netip.MustParsePrefix("127.0.0.0/8"), account: "printer@example.com"}}
 	})
 	s.source.index.Set(mustCompile(t, testRecord("printer@example.com")))
 	c := dial(t, s.addr)
@@ -325,7 +361,7 @@ func TestLoginGone(t *testing.T) {
 			s.source.index.Set(mustCompile(t, r))
 		}
 	}
-	trust := []trustedNet{{netip.MustParsePrefix("127.0.0.0/8"), testUser}}
+	trust := []trustedNet{{prefix: netip.MustParsePrefix("127.0.0.0/8"), account: testUser}}
 	reload := func(trust []trustedNet) func(*testServer) {
 		return func(s *testServer) {
 			p := testPolicy()
@@ -352,7 +388,7 @@ func TestLoginGone(t *testing.T) {
 		"given to another":      {false, set(func(r *accounts.Record) { r.Mailbox = "bob@example.com" }), "421 4.7.0"},
 		"reload":                {false, reload(nil), "250"},
 		"trust stays":           {true, reload(trust), "250"},
-		"trust of another":      {true, reload([]trustedNet{{trust[0].prefix, "bob@example.com"}}), "421 4.7.0"},
+		"trust of another":      {true, reload([]trustedNet{{prefix: trust[0].prefix, account: "bob@example.com"}}), "421 4.7.0"},
 		"trust gone":            {true, reload(nil), "421 4.7.0"},
 		"trusted, paused":       {true, set(func(r *accounts.Record) { r.Paused = true }), "421 4.7.0"},
 		"trusted, new password": {true, set(func(r *accounts.Record) { r.PasswordHashes = other }), "250"},

@@ -25,6 +25,8 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/caddymail/mailgateway/internal/front"
 )
 
 // TestBan fails to log in until the address is banned, and checks that the
@@ -32,8 +34,8 @@ import (
 func TestBan(t *testing.T) {
 	p := testPolicy()
 	p.guard.Max, p.guard.Ban, p.MaxAuthTries = 3, time.Hour, 100
-	p.plaintextAuth, _ = parsePrefixes([]string{"0.0.0.0/0", "::/0"})
-	p.guard.Exempt, _ = parsePrefixes([]string{"192.0.2.0/24"})
+	p.plaintextAuth, _ = front.ParsePrefixes([]string{"0.0.0.0/0", "::/0"})
+	p.guard.Exempt, _ = front.ParsePrefixes([]string{"192.0.2.0/24"})
 	up, source := new(fakeUpstream), new(testSource)
 	source.index.Set(mustCompile(t, testRecord(testUser)))
 	g := newTestGeneration(t, up, source, p)
@@ -171,7 +173,7 @@ func TestExempt(t *testing.T) {
 			t.Fatal(err)
 		}
 		for addr, want := range tc.want {
-			if got := contains(list, netip.MustParseAddr(addr)); got != want {
+			if got := front.Contains(list, netip.MustParseAddr(addr)); got != want {
 				t.Errorf("%v: %s: %v, want %v", tc.list, addr, got, want)
 			}
 		}

@@ -25,7 +25,9 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/internal/front"
+	"github.com/caddymail/mailgateway/messagelog"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/smtpapp/legacyrsa"
 )
 
 // App accepts mail from clients that log in with a password of the gateway's,
@@ -51,13 +53,16 @@ type App struct {
 	// Tracing makes an OpenTelemetry trace of each message. Default: none.
 	Tracing *Tracing `json:"tracing,omitempty"`
 
+	// Messages keeps the last transactions, for `smtp messages`. Default: none.
+	Messages *messagelog.Config `json:"messages,omitempty"`
+
 	logger    *zap.Logger
 	directory *accounts.Directory
 	upstream  relay.Upstream
 	tlsApp    *caddytls.TLS
 
-	wantsRSA  bool                      // a legacy server has Caddy's certificate
-	legacyRSA atomic.Pointer[legacyRSA] // while running, and wanted
+	wantsRSA  bool                                  // a legacy server has Caddy's certificate
+	legacyRSA atomic.Pointer[legacyrsa.Certificate] // while running, and wanted
 
 	tracing *tracing // while running; nil if it is off
 
@@ -65,6 +70,9 @@ type App struct {
 
 	mu      sync.Mutex
 	running []*front.Attachment // what Start took
+
+	messages       *messagelog.Log // while running; nil if none are kept
+	detachMessages func()
 }
 
 // Server is one SMTP submission server (RFC 6409, RFC 8314).
@@ -130,8 +138,9 @@ type Server struct {
 	Strict bool `json:"strict,omitempty"`
 
 	// Envelope is `faithful` (every recipient gets the provider's own
-	// reply, two round trips a message) or `deferred` (one recipient per
-	// transaction, one round trip). Default: `faithful`.
+	// reply, two round trips a message, one if the client does not wait in
+	// between) or `deferred` (one recipient per transaction, one round trip).
+	// Default: `faithful`.
 	Envelope string `json:"envelope,omitempty"`
 
 	// Spool keeps what the provider does not take now and sends it later, for
@@ -207,6 +216,10 @@ type Trust struct {
 	Networks []string `json:"networks,omitempty"`
 	// Account is the account their mail is sent as.
 	Account string `json:"account,omitempty"`
+	// Submitter makes these clients name the account, message by message, in the
+	// AUTH parameter of MAIL (RFC 4954 section 5): another gateway whose spool is
+	// handed over. They may send as every account. Default: false.
+	Submitter bool `json:"submitter,omitempty"`
 }
 
 // AuthFailures says when failed logins lead to a ban.

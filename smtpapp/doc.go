@@ -25,7 +25,7 @@
 // config.go and provision.go (the options, resolved), app.go and attach.go
 // (start and end), generation.go (one server of one configuration), conn.go and
 // session.go (a client), policy.go and identity.go (what it may), refusals.go and
-// bans.go (what it hears, and who is told), log.go, metrics.go and the tracing
+// bans.go (what it hears, and who is told), log.go, messages.go, metrics.go and the tracing
 // files.
 //
 // # What outlives a reload

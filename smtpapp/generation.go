@@ -21,6 +21,7 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/internal/front"
+	"github.com/caddymail/mailgateway/messagelog"
 	"github.com/caddymail/mailgateway/relay"
 )
 
@@ -40,6 +41,7 @@ type generation struct {
 	tracing   *tracing // nil if it is off
 	refusals  *front.Refusals
 	guard     *front.Guard
+	messages  *messagelog.Log // nil if none are kept
 	front     *front.Generation
 	meters    sync.Map // of *meter, by upstream
 }

@@ -16,7 +16,10 @@ package smtpapp
 
 import (
 	"crypto/x509"
+	"errors"
 	"time"
+
+	"github.com/emersion/go-smtp"
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/relay"
@@ -43,9 +46,13 @@ const (
 
 // identify finds the account that a message would be sent as: who logged in,
 // whom the client certificate names, or whom the network is trusted as. Where
-// that holds no longer, the session ends (RFC 5321 section 3.8: 421).
-func (s *session) identify(g *generation) (*accounts.Account, error) {
-	by, a := s.candidate(g)
+// that holds no longer, the session ends (RFC 5321 section 3.8: 421). A network
+// whose clients name the account binds none: it is asked for each message.
+func (s *session) identify(g *generation, opts *smtp.MailOptions) (*accounts.Account, error) {
+	by, a, err := s.candidate(g, opts)
+	if err != nil {
+		return nil, relay.ReplyAuthOverloaded // nothing is known of the account
+	}
 	if s.bound.by != byNothing {
 		if by != s.bound.by || a == nil || a.Paused || !s.bound.credential.Holds(a) {
 			return nil, errLoginGone
@@ -58,27 +65,39 @@ func (s *session) identify(g *generation) (*accounts.Account, error) {
 	case a.Paused:
 		return nil, relay.ReplyPaused
 	}
+	if t, _ := g.policy.trusts(s.remote); by == byNetwork && t.submitter {
+		return a, nil
+	}
 	s.bound = binding{by: by, name: a.Name, credential: a.Trusted()}
 	return a, nil
 }
 
-func (s *session) candidate(g *generation) (bindingKind, *accounts.Account) {
+// candidate is the account that the client would send as, nil if it is not there;
+// the error is that of a source that cannot be read.
+func (s *session) candidate(g *generation, opts *smtp.MailOptions) (bindingKind, *accounts.Account, error) {
+	get := func(name string) (*accounts.Account, error) {
+		a, err := g.directory.Get(s.ctx, name)
+		if errors.Is(err, accounts.ErrNotFound) {
+			return nil, nil
+		}
+		return a, err
+	}
 	if s.bound.by == byPassword {
-		a, _ := g.directory.Lookup(s.bound.name)
-		return byPassword, a
+		a, err := get(s.bound.name)
+		return byPassword, a, err
 	}
 	if s.certificateCounts(g) {
 		for _, name := range certNames(s.conn.TLS().PeerCertificates[0]) {
-			if a, ok := g.directory.Lookup(name); ok {
-				return byCertificate, a
+			if a, err := get(name); a != nil || err != nil {
+				return byCertificate, a, err
 			}
 		}
 	}
-	if name, ok := g.policy.trusts(s.remote); ok {
-		a, _ := g.directory.Lookup(name)
-		return byNetwork, a
+	if t, ok := g.policy.trusts(s.remote); ok {
+		a, err := get(t.accountFor(opts))
+		return byNetwork, a, err
 	}
-	return byNothing, nil
+	return byNothing, nil, nil
 }
 
 // certificateCounts reports whether the client's certificate is a login. Only

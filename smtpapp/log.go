@@ -26,7 +26,8 @@ import (
 	"github.com/caddymail/mailgateway/smtpapp/smtpserver"
 )
 
-// logMessage writes the access log's line for a message, and counts it.
+// logMessage writes the access log's line for a message, keeps it in the message
+// log and counts it.
 func (g *generation) logMessage(s *session, res *smtpserver.Result) {
 	if s.about.Upstream == "" {
 		s.about.Upstream = s.account.Upstream
@@ -51,13 +52,14 @@ func (g *generation) logMessage(s *session, res *smtpserver.Result) {
 	}
 	g.meter(label).count(code, took, res.Size)
 	tallyOf(s.account.Name, true).count(code, res.Accepted, res.Size)
+	g.keepMessage(s, res, word, took, traceID)
 	c := g.access.Check(zapcore.InfoLevel, "message")
 	if c == nil {
 		return
 	}
 	// One field that writes the line costs less than seventeen.
 	c.Write(zap.Inline(&messageLine{
-		id: s.messageID(), server: g.name, account: s.account.Name, clientIP: s.address, from: smtpserver.Printable(s.from),
+		id: s.messageID(), server: g.name, account: s.account.Name, clientIP: s.address, from: s.from,
 		recipients: res.Accepted, size: res.Size, upstream: s.about.Upstream, reused: s.about.Reused,
 		wait: s.about.Wait, token: s.about.Token, dial: s.about.Dial, envelope: s.about.Envelope, data: s.data,
 		took: took, code: code, reply: text, spooled: s.about.Spooled, traceID: traceID,
@@ -119,7 +121,7 @@ func (g *generation) logEnd(s *session, end ending) {
 			zap.String("id", s.id),
 			zap.String("server", g.name),
 			zap.Stringer("client_ip", s.remote),
-			zap.String("hello", smtpserver.Printable(s.heloName)),
+			zap.String("hello", s.heloName),
 			zap.String("account", s.login),
 			zap.Int("messages", s.messageNo),
 			zap.String("result", string(end)),
@@ -136,7 +138,7 @@ func (g *generation) logBans(bans []front.Ban) {
 				zap.String("server", b.Server),
 				zap.Stringer("client_ip", b.Network.Addr()),
 				zap.Stringer("network", b.Network),
-				zap.String("account", smtpserver.Printable(clip(b.Account, maxLoggedName))),
+				zap.String("account", clip(b.Account, maxLoggedName)),
 				zap.Int("failures", b.Failures),
 				zap.Duration("ban", b.Until.Sub(b.Since)),
 				zap.String("remedy", "see the failed logins before it; smtp ban lift ends it; auth_failures of the server says when it comes"),

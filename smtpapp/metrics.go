@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caddymail/mailgateway/messagelog"
 )
 
 // metrics are the process's collectors: they outlive configurations, and are
@@ -67,7 +69,7 @@ func newMetrics() *metrics {
 
 // register puts the collectors into a configuration's registry.
 func (m *metrics) register(r *prometheus.Registry) error {
-	for _, c := range []prometheus.Collector{m.sessions, m.sessionsUp, m.auths, m.messages, m.duration, m.bytes} {
+	for _, c := range []prometheus.Collector{m.sessions, m.sessionsUp, m.auths, m.messages, m.duration, m.bytes, messagelog.Collector()} {
 		var already prometheus.AlreadyRegisteredError
 		if err := r.Register(c); err != nil && !errors.As(err, &already) {
 			return err

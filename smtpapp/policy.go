@@ -18,6 +18,8 @@ import (
 	"crypto/sha256"
 	"net/netip"
 
+	"github.com/emersion/go-smtp"
+
 	"github.com/caddymail/mailgateway/internal/front"
 	"github.com/caddymail/mailgateway/smtpapp/smtpserver"
 )
@@ -45,18 +47,27 @@ type policy struct {
 }
 
 type trustedNet struct {
-	prefix  netip.Prefix
-	account string
+	prefix    netip.Prefix
+	account   string
+	submitter bool
 }
 
-// trusts returns the account that clients from addr send as without login.
-func (p *policy) trusts(addr netip.Addr) (account string, ok bool) {
+// trusts returns what clients from addr may do without login.
+func (p *policy) trusts(addr netip.Addr) (t trustedNet, ok bool) {
 	for _, t := range p.trust {
 		if t.prefix.Contains(addr) {
-			return t.account, true
+			return t, true
 		}
 	}
-	return "", false
+	return trustedNet{}, false
+}
+
+// accountFor returns the name of the account that a message is sent as.
+func (t *trustedNet) accountFor(opts *smtp.MailOptions) string {
+	if t.submitter && opts.Auth != nil && *opts.Auth != "" {
+		return *opts.Auth
+	}
+	return t.account
 }
 
 // allowsPlaintext tells whether a client may log in without TLS.
@@ -64,17 +75,8 @@ func (p *policy) allowsPlaintext(addr netip.Addr) bool {
 	if addr.IsLoopback() {
 		return true
 	}
-	return contains(p.plaintextAuth, addr)
+	return front.Contains(p.plaintextAuth, addr)
 }
 
 // endsWithLF reports whether a client may end its lines with LF alone.
-func (p *policy) endsWithLF(addr netip.Addr) bool { return contains(p.lfOnly, addr) }
-
-func contains(list []netip.Prefix, addr netip.Addr) bool {
-	for _, prefix := range list {
-		if prefix.Contains(addr) {
-			return true
-		}
-	}
-	return false
-}
+func (p *policy) endsWithLF(addr netip.Addr) bool { return front.Contains(p.lfOnly, addr) }

@@ -18,7 +18,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -85,6 +84,7 @@ func (s *Server) provision(ctx caddy.Context, a *App, name string) (needsCert bo
 			BodyIdle:       time.Duration(s.BodyIdleTimeout),
 			BodyTimeout:    time.Duration(s.BodyTimeout),
 			MaxAuthTries:   maxAuthTries,
+			OneFlight:      s.Envelope != "deferred",
 		},
 		maxConns: s.MaxConns, maxPerIP: s.MaxConnsPerIP, maxGuests: s.MaxConnsBeforeLogin,
 		deferred: s.Envelope == "deferred", replyID: s.ReplyID,
@@ -103,22 +103,22 @@ func (s *Server) provision(ctx caddy.Context, a *App, name string) (needsCert bo
 		}
 		s.prov.addrs = append(s.prov.addrs, addr)
 	}
-	if p.plaintextAuth, err = parsePrefixes(s.PlaintextAuth); err != nil {
+	if p.plaintextAuth, err = front.ParsePrefixes(s.PlaintextAuth); err != nil {
 		return false, fmt.Errorf("plaintext_auth: %w", err)
 	}
-	if p.lfOnly, err = parsePrefixes(s.LFOnly); err != nil {
+	if p.lfOnly, err = front.ParsePrefixes(s.LFOnly); err != nil {
 		return false, fmt.Errorf("lf_only: %w", err)
 	}
 	for _, t := range s.Trust {
-		prefixes, err := parsePrefixes(t.Networks)
+		prefixes, err := front.ParsePrefixes(t.Networks)
 		if err != nil {
 			return false, fmt.Errorf("trust: %w", err)
 		}
-		if t.Account == "" || len(prefixes) == 0 {
-			return false, errors.New("trust: needs networks and an account")
+		if t.Account == "" && !t.Submitter || len(prefixes) == 0 {
+			return false, errors.New("trust: needs networks, and an account or submitter")
 		}
 		for _, prefix := range prefixes {
-			p.trust = append(p.trust, trustedNet{prefix: prefix, account: t.Account})
+			p.trust = append(p.trust, trustedNet{prefix: prefix, account: t.Account, submitter: t.Submitter})
 		}
 	}
 	if p.guard.Exempt, err = s.AuthFailures.exempt(); err != nil {
@@ -220,30 +220,5 @@ func (f *AuthFailures) exempt() ([]netip.Prefix, error) {
 	} else {
 		list = append([]string{"127.0.0.0/8", "::1"}, list...)
 	}
-	return parsePrefixes(list)
-}
-
-// parsePrefixes reads IP addresses and CIDR prefixes.
-func parsePrefixes(list []string) ([]netip.Prefix, error) {
-	var out []netip.Prefix
-	for _, s := range list {
-		if strings.Contains(s, "/") {
-			p, err := netip.ParsePrefix(s)
-			if err != nil {
-				return nil, err
-			}
-			if p.Addr().Is4In6() {
-				return nil, fmt.Errorf("prefix %s: write the IPv4 form", s)
-			}
-			out = append(out, p.Masked())
-			continue
-		}
-		a, err := netip.ParseAddr(s)
-		if err != nil {
-			return nil, err
-		}
-		a = a.Unmap().WithZone("")
-		out = append(out, netip.PrefixFrom(a, a.BitLen()))
-	}
-	return out, nil
+	return front.ParsePrefixes(list)
 }

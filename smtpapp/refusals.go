@@ -18,10 +18,12 @@ import (
 	"net/netip"
 	"strings"
 
+	"github.com/emersion/go-smtp"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
 	"github.com/caddymail/mailgateway/internal/front"
+	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/smtpapp/smtpserver"
 )
@@ -255,7 +257,7 @@ func (g *generation) refused(current func() *generation, r refusal) {
 	}
 	f := front.Refusal{
 		Server: g.name, Session: r.session, Cause: string(r.Cause), Remedy: x.remedy,
-		Account: clip(smtpserver.Printable(r.account), maxLoggedName), Detail: clip(smtpserver.Printable(r.Detail), maxDetail),
+		Account: clip(printable.Text(r.account), maxLoggedName), Detail: clip(printable.Text(r.Detail), maxDetail),
 	}
 	if r.client.IsValid() {
 		f.ClientIP = r.client.String()
@@ -335,15 +337,16 @@ func (s *session) loginFailed(g *generation, name string, urgent bool) {
 }
 
 // mailRefused tells of a MAIL that was refused.
-func (s *session) mailRefused(g *generation, from string, err error) {
+func (s *session) mailRefused(g *generation, from string, opts *smtp.MailOptions, err error) {
 	r := refusal{Refusal: smtpserver.Refusal{Reply: smtpserver.AsReply(err), Detail: "MAIL"}}
 	switch r.Reply {
 	case relay.ReplyAuthRequired:
-		by, _ := s.candidate(g)
+		by, _, _ := s.candidate(g, opts)
 		switch {
 		case by == byNetwork:
 			r.Cause = causeTrustedAccount
-			r.account, _ = g.policy.trusts(s.remote)
+			t, _ := g.policy.trusts(s.remote)
+			r.account = clip(t.accountFor(opts), maxLoggedName)
 		case !s.MayLogin():
 			r.Cause, r.Detail = smtpserver.CauseTLSRequired, "MAIL without TLS and without a login"
 		default:
@@ -351,6 +354,8 @@ func (s *session) mailRefused(g *generation, from string, err error) {
 		}
 	case relay.ReplyPaused:
 		r.Cause = causePaused
+	case relay.ReplyAuthOverloaded:
+		r.Cause = causeOverloaded
 	case relay.ReplyLoginGone:
 		r.Cause = causeLoginGone
 	case relay.ReplySenderRefused:

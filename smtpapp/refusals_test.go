@@ -29,6 +29,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/front"
 	"github.com/caddymail/mailgateway/smtpapp/smtpserver"
 )
 
@@ -68,7 +69,7 @@ func TestRefusalLines(t *testing.T) {
 		"a web page": {nil, "", "M: 220\nC: POST / HTTP/1.1\nM: 421\nEOF", "http", nil},
 		"trust of an account that is not there": {func(p *policy) {
 			p.trust, _ = []trustedNet{{account: "gone@example.com"}}, error(nil)
-			nets, _ := parsePrefixes([]string{"127.0.0.0/8"})
+			nets, _ := front.ParsePrefixes([]string{"127.0.0.0/8"})
 			p.trust[0].prefix = nets[0]
 		}, "", "M: 220\nC: EHLO c\nM: 250\nC: MAIL FROM:<a@example.com>\nM: 530", "trusted_account_unknown", map[string]string{"account": "gone@example.com"}},
 		"bidirectional text": {nil, "", "LOGIN\nC: MAIL FROM:<a\u202eb@example.com>\nM: 5", "syntax", nil},

@@ -28,6 +28,7 @@ import (
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/accounts/password"
 	"github.com/caddymail/mailgateway/internal/front"
+	"github.com/caddymail/mailgateway/messagelog"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/smtpapp/smtpserver"
 )
@@ -79,8 +80,9 @@ type transaction struct {
 	txErr    error // why there is none
 	deferred *relay.Recipient
 	about    relay.Info
-	data     time.Duration // from DATA or the first BDAT to the final reply
-	trace    *messageTrace // nil unless it is sampled
+	data     time.Duration          // from DATA or the first BDAT to the final reply
+	trace    *messageTrace          // nil unless it is sampled
+	rcpts    []messagelog.Recipient // for the message log; nil without one
 }
 
 // sessionState is what Sessions shows.
@@ -220,12 +222,12 @@ func (s *session) Mail(from string, opts *smtp.MailOptions) error {
 	if g == nil {
 		return errShuttingDown
 	}
-	a, err := s.identify(g)
+	a, err := s.identify(g, opts)
 	if err == nil && !a.MaySend(from) {
 		err = relay.ReplySenderRefused
 	}
 	if err != nil {
-		s.mailRefused(g, from, err)
+		s.mailRefused(g, from, opts, err)
 		return err
 	}
 	s.place.RemoveGuest()
@@ -248,6 +250,7 @@ func (s *session) Rcpt(rcpts []relay.Recipient, answers []error) {
 	default:
 		s.flight(rcpts, answers)
 	}
+	s.keepRcpts(rcpts, answers)
 	for _, err := range answers {
 		if err != nil {
 			s.trace.refused(err)
@@ -313,6 +316,26 @@ func (s *session) Data(body io.Reader) (*relay.Reply, error) {
 		return nil, err
 	}
 	return reply, nil
+}
+
+// Whole implements smtpserver.Session.
+func (s *session) Whole(rcpt *relay.Recipient, body io.Reader) (refused error, reply *relay.Reply, err error) {
+	start := time.Now()
+	reply = new(relay.Reply)
+	*reply, s.about, err = relay.Send(s.ctx, s.gen.upstream, s.account, s.from, &s.opts, *rcpt, body)
+	if err != nil && s.about.Refused {
+		refused, err = err, nil
+		s.trace.flight(start)
+		s.trace.refused(refused)
+	} else {
+		s.trace.dataFrom(start)
+		s.data = time.Since(start)
+	}
+	if err != nil || refused != nil {
+		reply = nil
+	}
+	s.keepRcpts([]relay.Recipient{*rcpt}, []error{refused})
+	return refused, reply, err
 }
 
 // Stalled implements smtpserver.Session.

@@ -31,6 +31,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/internal/servertls"
+	"github.com/caddymail/mailgateway/smtpapp/legacyrsa"
 )
 
 // alpn keeps browsers out, which would offer http/1.1, and with them attacks
@@ -89,7 +90,7 @@ func (t *TLS) provision(ctx caddy.Context, a *App, server string, p *policy) (ne
 		cfg = servertls.Override(cfg, func(c *tls.Config) {
 			servertls.AllowLegacy(c)
 			if managed {
-				c.GetCertificate = a.preferring(c.GetCertificate)
+				c.GetCertificate = legacyrsa.Preferring(a.legacyRSA.Load, c.GetCertificate)
 			}
 		})
 		a.logger.Warn("legacy_tls: this server accepts TLS 1.0 and 1.1, which are broken; "+
@@ -185,7 +186,7 @@ type startedHandler struct {
 func (h startedHandler) Handle(_ context.Context, _ caddy.Event) error {
 	host := h.app.Hostname
 	if h.app.wantsRSA {
-		rsa, err := newLegacyRSA(h.ctx, h.app.tlsApp, host, h.app.logger)
+		rsa, err := legacyrsa.New(h.ctx, h.app.tlsApp, host, h.app.logger)
 		if err != nil {
 			h.app.logger.Error("managing the RSA certificate", zap.String("hostname", host), zap.Error(err))
 		}

@@ -180,7 +180,7 @@ func TestLegacyTLSHasRSA(t *testing.T) {
 	defer stopCaddy(t)
 	awaitCertificate(t, addr)
 	deadline := time.Now().Add(20 * time.Second)
-	for r := runningApp(t).legacyRSA.Load(); len(r.cache.AllMatchingCertificates("localhost")) == 0; {
+	for r := runningApp(t).legacyRSA.Load(); !r.Obtained("localhost"); {
 		if time.Now().After(deadline) {
 			t.Fatal("no RSA certificate")
 		}

@@ -27,6 +27,8 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/internal/printable"
 )
 
 // flushTimeout is how long the last Stop waits for spans to be sent.
@@ -64,7 +66,7 @@ func newTracerProvider() (*tracerProvider, error) {
 	if autoexport.IsNoneSpanExporter(inner) {
 		return new(tracerProvider), nil
 	}
-	exporter := newSpanExporter(inner, func() *zap.Logger { return caddy.Log().Named("smtp.tracing") })
+	exporter := newSpanExporter(inner, func() *zap.Logger { return printable.Logger(caddy.Log()).Named("smtp.tracing") })
 	version, _ := caddy.Version()
 	res, err := resource.New(context.Background(),
 		resource.WithTelemetrySDK(),

@@ -26,6 +26,7 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/spool/internal/disk"
 )
 
 // poisonous is how many attempts in a row a process may die of.
@@ -71,24 +72,30 @@ func (e *engine) attempt(ctx context.Context, t *Transport, m *message) (until t
 		e.giveUp(rec, bodyOf, t, m, log)
 		return time.Time{}
 	}
-	acct, ok := t.account(m.env.Account)
-	if !ok || acct.Paused {
+	acct, next, handOver, why := e.sender(t, m)
+	switch {
+	case why != "":
 		// No attempt, and no line: there is nothing to note.
-		return e.postpone(m, now.Add(delayAfter(1, 0)), "the account is not there or paused")
-	}
-	next, ok := t.behind(acct)
-	if !ok {
-		return e.postpone(m, now.Add(delayAfter(1, 0)), "the account's upstream is not configured")
-	}
-	if freshWaits(next, acct) {
+		return e.postpone(m, now.Add(delayAfter(1, 0)), why)
+	case !handOver && freshWaits(next, acct):
 		return e.postpone(m, now.Add(freshPause), "")
 	}
+	peer := ""
+	if handOver {
+		peer = t.Peer
+	} else {
+		ctx = relay.Behind(ctx)
+	}
 	// Written before it is tried: what kills the process is not tried for ever.
-	if err := e.note(rec, m, &line{At: now, Event: eventTry, Next: now.Add(delayAfter(m.tries()+1, 0))}); err != nil {
+	if err := e.note(rec, m, &line{At: now, Event: eventTry, Next: now.Add(delayAfter(m.tries()+1, 0)), Peer: peer}); err != nil {
 		log.Error("spooled message not tried: its file cannot be written", zap.Error(err))
 		return now.Add(time.Minute)
 	}
-	res := deliver(relay.Behind(ctx), next, acct, m, &bodyOf)
+	res := deliver(ctx, next, acct, m, &bodyOf)
+	if handOver {
+		res.peer = peer
+		res.handedOver()
+	}
 	if ctx.Err() != nil && res.temporary() {
 		res.interrupted = true
 	}
@@ -102,6 +109,7 @@ type delivery struct {
 	reply         *relay.Reply // the last that was negative, or the provider's 250
 	account       bool         // it was the account's trouble, not the message's
 	interrupted   bool         // by the end of the process
+	peer          string       // it was handed over to, or was to be
 	damaged       error        // the file
 	took          time.Duration
 }
@@ -205,8 +213,11 @@ func (e *engine) conclude(rec *record, bodyOf record, t *Transport, m *message, 
 		words = d.reply.Error()
 		asked = d.reply.After
 	}
-	l := &line{At: now, Event: eventResult, Sent: d.sent, Refused: d.refused, Replies: d.replies}
+	l := &line{At: now, Event: eventResult, Sent: d.sent, Refused: d.refused, Replies: d.replies, Peer: d.peer}
 	l.Replies[-1] = words
+	if asked > 0 {
+		l.Asked = now.Add(asked)
+	}
 	if len(d.sent) > 0 {
 		l.Event = eventSent
 	}
@@ -214,19 +225,24 @@ func (e *engine) conclude(rec *record, bodyOf record, t *Transport, m *message, 
 	attempts, tries := m.attempts, m.tries()
 	e.mu.Unlock()
 	l.Next = now.Add(delayAfter(tries, asked))
-	if d.interrupted {
+	switch {
+	case d.interrupted:
 		l.Next = now
+	case d.peer != "":
+		l.Next = now.Add(handOverPause)
 	}
 	err := e.note(rec, m, l)
 	e.mu.Lock()
 	finished := m.finished()
 	e.mu.Unlock()
 	log.Info("spooled message tried", zap.Int("attempt", attempts), zap.Int("sent", len(d.sent)), zap.Int("refused", len(d.refused)),
-		zap.Int("recipients", len(m.env.Rcpts)), zap.Duration("duration", d.took), zap.String("reply", words), zap.Bool("settled", finished))
+		zap.Int("recipients", len(m.env.Rcpts)), zap.Duration("duration", d.took), zap.String("reply", words), zap.String("peer", d.peer), zap.Bool("settled", finished))
 	if err != nil {
 		return e.unnoted(m, l, err, log)
 	}
 	switch {
+	case len(d.sent) > 0 && d.peer != "":
+		e.count("handed_over")
 	case len(d.sent) > 0:
 		e.count("sent")
 	case len(d.refused) > 0:
@@ -241,7 +257,7 @@ func (e *engine) conclude(rec *record, bodyOf record, t *Transport, m *message, 
 		e.drop(m, log)
 		return time.Time{}
 	}
-	if d.account && !d.interrupted {
+	if (d.account || d.peer != "") && !d.interrupted {
 		return l.Next
 	}
 	return time.Time{}
@@ -276,7 +292,7 @@ func (e *engine) note(rec *record, m *message, l *line) error {
 		return errIll
 	}
 	if err := rec.append(l); err != nil {
-		if isFull(err) {
+		if disk.IsFull(err) {
 			return err
 		}
 		return e.store.fail(err)

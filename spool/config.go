@@ -26,8 +26,10 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/internal/seal"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/spool/internal/disk"
 )
 
 func init() {
@@ -79,6 +81,11 @@ type Transport struct {
 	// delivered, where the account names none. Default: the message's sender.
 	Reports string `json:"reports,omitempty"`
 
+	// Peer is the upstream that `smtp spool drain --hand-over` hands the messages
+	// to: another gateway that takes this one's word on the account (`submitter`).
+	// Default: none.
+	Peer string `json:"peer,omitempty"`
+
 	// Hostname is the name of this host in the Received line of kept messages.
 	// Default: the `smtp` app's, or the system's.
 	Hostname string `json:"hostname,omitempty"`
@@ -87,11 +94,12 @@ type Transport struct {
 	siblings map[string]relay.Transport // without an upstream of its own
 	wanted   bool                       // it is configured, and begins with the process
 	dir      string
-	fs       fileSystem
+	fs       disk.FS
 	keys     *seal.Keys
 	logger   *zap.Logger
 	next     relay.Transport
-	started  chan struct{} // closed by Attach
+	peer     relay.Transport // nil: none
+	started  chan struct{}   // closed by Attach
 
 	mu     sync.Mutex
 	engine *engine // nil: not attached yet
@@ -120,7 +128,7 @@ const (
 
 // Provision resolves placeholders and fills in the defaults.
 func (t *Transport) Provision(ctx caddy.Context) error {
-	t.logger, t.ctx = ctx.Logger(), ctx
+	t.logger, t.ctx = printable.Logger(ctx.Logger()), ctx
 	ev, err := ctx.App("events")
 	if err != nil {
 		return fmt.Errorf("getting events app: %w", err)
@@ -231,7 +239,7 @@ func (t *Transport) resolve(name string) error {
 	}
 	t.dir = dir
 	if t.fs == nil {
-		t.fs = disk{}
+		t.fs = disk.OS{}
 	}
 	if len(t.EncryptionKeys) == 0 {
 		return nil // those of the token store, if there are any

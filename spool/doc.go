@@ -29,11 +29,11 @@
 //   - transaction.go: the way of a fresh message, first synchronous, then kept
 //   - keeper.go: the copy of a body while nobody knows yet whether it is needed
 //   - record.go: how a message and its history lie in one file
-//   - store.go: the directory of these files; fs.go is the seam beneath it
+//   - store.go: the directory of these files; internal/disk is the seam beneath it
 //   - engine.go: what outlives a configuration: the queue and its bounds
 //   - attempt.go: one attempt to deliver, and what it is followed by
 //   - report.go: what is said of a message that was given up
-//   - steer.go, metrics.go: what operators see and do
+//   - steer.go, drain.go, metrics.go: what operators see and do
 //
 // Lock order: Transport.mu, enginesMu, engine.mu, store.mu. The last two are
 // never held while the disk is asked, but for the share that is free.

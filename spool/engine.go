@@ -26,6 +26,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/internal/generation"
+	"github.com/caddymail/mailgateway/spool/internal/disk"
 )
 
 const (
@@ -62,6 +63,7 @@ type engine struct {
 	// says that it is at work, and nothing else.
 	suspects *lane
 	alone    bool
+	draining *Draining // nil: it is not
 	results  map[string]int64
 }
 
@@ -73,7 +75,7 @@ type lane struct {
 	until   time.Time // nothing is tried before: it was the account's trouble
 }
 
-func newEngine(fs fileSystem, dir string) *engine {
+func newEngine(fs disk.FS, dir string) *engine {
 	return &engine{
 		store: newStore(fs, dir),
 		kick:  make(chan struct{}, 1),
@@ -208,10 +210,13 @@ func (e *engine) take(env *envelope, size int64) {
 // mayKeep reports whether another message can be kept now.
 func (e *engine) mayKeep() error {
 	e.mu.Lock()
-	ready := e.ready && !e.closing
+	ready, draining := e.ready && !e.closing, e.draining != nil
 	e.mu.Unlock()
-	if !ready {
+	switch {
+	case !ready:
 		return errAway
+	case draining:
+		return errDraining
 	}
 	return e.store.mayGrow()
 }
@@ -418,7 +423,7 @@ func (e *engine) busy() bool {
 }
 
 // results are the values that count is called with.
-var results = []string{"accepted", "sent", "refused", "deferred", "given_up", "held", "deleted"}
+var results = []string{"accepted", "sent", "refused", "deferred", "handed_over", "given_up", "held", "deleted"}
 
 // count notes a result for the metrics.
 func (e *engine) count(result string) {

@@ -40,6 +40,7 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/spool/internal/disk"
 )
 
 // The process that is killed is this test's program, started anew with these.
@@ -52,7 +53,7 @@ const (
 
 // killFS is the disk, with a process that dies at one of its operations.
 type killFS struct {
-	disk
+	disk.OS
 	op  string
 	nth atomic.Int64
 }
@@ -64,37 +65,37 @@ func (k *killFS) at(op string) {
 	}
 }
 
-func (k *killFS) create(path string) (file, error) {
+func (k *killFS) Create(path string) (disk.File, error) {
 	k.at("create")
-	f, err := k.disk.create(path)
+	f, err := k.OS.Create(path)
 	return &killFile{f, k}, err
 }
 
-func (k *killFS) open(path string) (file, error) {
-	f, err := k.disk.open(path)
+func (k *killFS) Open(path string) (disk.File, error) {
+	f, err := k.OS.Open(path)
 	return &killFile{f, k}, err
 }
 
-func (k *killFS) rename(from, to string) error {
+func (k *killFS) Rename(from, to string) error {
 	k.at("rename")
 	defer k.at("renamed")
-	return k.disk.rename(from, to)
+	return k.OS.Rename(from, to)
 }
 
-func (k *killFS) remove(path string) error {
+func (k *killFS) Remove(path string) error {
 	k.at("remove")
 	defer k.at("removed")
-	return k.disk.remove(path)
+	return k.OS.Remove(path)
 }
 
-func (k *killFS) syncDir(path string) error {
+func (k *killFS) SyncDir(path string) error {
 	k.at("syncdir")
 	defer k.at("syncdired")
-	return k.disk.syncDir(path)
+	return k.OS.SyncDir(path)
 }
 
 type killFile struct {
-	file
+	disk.File
 	k *killFS
 }
 
@@ -102,19 +103,19 @@ func (f *killFile) WriteAt(p []byte, off int64) (int, error) {
 	f.k.at("write")
 	// A write that is cut off in the middle.
 	if len(p) > 1 {
-		n, err := f.file.WriteAt(p[:len(p)/2], off)
+		n, err := f.File.WriteAt(p[:len(p)/2], off)
 		if err != nil {
 			return n, err
 		}
 		f.k.at("torn")
 	}
-	return f.file.WriteAt(p, off)
+	return f.File.WriteAt(p, off)
 }
 
 func (f *killFile) Sync() error {
 	f.k.at("sync")
 	defer f.k.at("synced")
-	return f.file.Sync()
+	return f.File.Sync()
 }
 
 var killOps = []string{"create", "write", "torn", "sync", "synced", "rename", "renamed", "syncdir", "syncdired", "remove", "removed", "told"}
@@ -222,7 +223,7 @@ func TestKilledChild(t *testing.T) {
 	k.nth.Store(int64(nth))
 	dir := os.Getenv(envDir)
 	// What the journals say before anything is tried.
-	look := newStore(disk{}, dir)
+	look := newStore(disk.OS{}, dir)
 	files, _ := filepath.Glob(filepath.Join(dir, "*", "*"+messageExt))
 	for _, path := range files {
 		id := strings.TrimSuffix(filepath.Base(path), messageExt)

@@ -33,6 +33,7 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/spool/internal/disk"
 )
 
 // sink is a provider that reads messages and keeps nothing.
@@ -118,7 +119,7 @@ func TestMemory(t *testing.T) {
 	}
 	s := &sink{look: look}
 	s.down.Store(true)
-	tr := start(t, disk{}, nil, func(tr *Transport) {
+	tr := start(t, disk.OS{}, nil, func(tr *Transport) {
 		tr.next, tr.Directory, tr.AlwaysKeep, tr.MaxSize = s, filepath.Join(t.TempDir(), "d"), false, 1<<40
 	})
 	defer stop(tr)
@@ -165,8 +166,8 @@ func BenchmarkDurable(b *testing.B) {
 	for _, size := range []int{4 << 10, 100 << 10} {
 		for _, writers := range []int{1, 32} {
 			b.Run(fmt.Sprintf("%dKiB/%dwriters", size>>10, writers), func(b *testing.B) {
-				fsys, s := disk{}, newStore(disk{}, filepath.Join(b.TempDir(), "d"))
-				if err := fsys.mkdir(s.dir); err != nil {
+				fsys, s := disk.OS{}, newStore(disk.OS{}, filepath.Join(b.TempDir(), "d"))
+				if err := fsys.Mkdir(s.dir); err != nil {
 					b.Fatal(err)
 				}
 				s.configure(nil, bounds{messages: 1 << 30, octets: 1 << 50})
@@ -202,7 +203,7 @@ func BenchmarkDurable(b *testing.B) {
 func BenchmarkSynchronous(b *testing.B) {
 	for _, size := range []int64{4 << 10, 1 << 20} {
 		s := new(sink)
-		tr := &Transport{Upstream: "p", Directory: filepath.Join(b.TempDir(), "d"), next: s, MinFree: -1, fs: disk{}}
+		tr := &Transport{Upstream: "p", Directory: filepath.Join(b.TempDir(), "d"), next: s, MinFree: -1, fs: disk.OS{}}
 		run := func(name string, begin relay.Upstream) {
 			b.Run(fmt.Sprintf("%dKiB/%s", size>>10, name), func(b *testing.B) {
 				ctx, a := context.Background(), &accounts.Account{Record: accounts.Record{Name: "a"}}

@@ -22,6 +22,8 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+
+	"github.com/caddymail/mailgateway/spool/internal/disk"
 )
 
 // memFS is a file system that forgets what was not synced: contents without
@@ -75,7 +77,7 @@ func (m *memFS) op(name string) error {
 	return nil
 }
 
-func (m *memFS) mkdir(path string) error {
+func (m *memFS) Mkdir(path string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for ; path != "/" && path != "."; path = filepath.Dir(path) {
@@ -84,7 +86,7 @@ func (m *memFS) mkdir(path string) error {
 	return nil
 }
 
-func (m *memFS) create(path string) (file, error) {
+func (m *memFS) Create(path string) (disk.File, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.op("create"); err != nil {
@@ -98,7 +100,7 @@ func (m *memFS) create(path string) (file, error) {
 	return f, nil
 }
 
-func (m *memFS) open(path string) (file, error) {
+func (m *memFS) Open(path string) (disk.File, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if f := m.names[path]; f != nil {
@@ -107,7 +109,7 @@ func (m *memFS) open(path string) (file, error) {
 	return nil, fs.ErrNotExist
 }
 
-func (m *memFS) rename(from, to string) error {
+func (m *memFS) Rename(from, to string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.op("rename"); err != nil {
@@ -122,7 +124,7 @@ func (m *memFS) rename(from, to string) error {
 	return nil
 }
 
-func (m *memFS) remove(path string) error {
+func (m *memFS) Remove(path string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.op("remove"); err != nil {
@@ -135,7 +137,7 @@ func (m *memFS) remove(path string) error {
 	return nil
 }
 
-func (m *memFS) syncDir(path string) error {
+func (m *memFS) SyncDir(path string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.op("syncdir"); err != nil {
@@ -154,13 +156,13 @@ func (m *memFS) syncDir(path string) error {
 	return nil
 }
 
-func (m *memFS) exists(path string) bool {
+func (m *memFS) Exists(path string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.dirs[path]
 }
 
-func (m *memFS) list(path string) ([]string, error) {
+func (m *memFS) List(path string) ([]string, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var out []string
@@ -177,17 +179,17 @@ func (m *memFS) list(path string) ([]string, error) {
 	return out, nil
 }
 
-func (m *memFS) space(string) (free, total uint64, err error) {
+func (m *memFS) Space(string) (free, total uint64, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.free, 100, nil
 }
 
-func (m *memFS) lock(string) (io.Closer, error) {
+func (m *memFS) Lock(string) (io.Closer, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.taken {
-		return nil, errLocked
+		return nil, disk.ErrLocked
 	}
 	m.taken = true
 	return closerFunc(func() error {
@@ -255,6 +257,6 @@ var errNoSpace = syscall.ENOSPC
 
 // Interface guards
 var (
-	_ fileSystem = (*memFS)(nil)
-	_ file       = (*memFile)(nil)
+	_ disk.FS   = (*memFS)(nil)
+	_ disk.File = (*memFile)(nil)
 )

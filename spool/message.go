@@ -24,8 +24,9 @@ type message struct {
 	size     int64
 	attempts int
 	next     time.Time
-	held     string // why; empty: it is not
-	reply    string // the last word on it
+	asked    time.Time // the provider wants none before
+	held     string    // why; empty: it is not
+	reply    string    // the last word on it
 	settled  map[int]bool
 	sent     map[int]bool
 	replies  map[int]string
@@ -46,7 +47,7 @@ func (m *message) tries() int {
 // replay is what a message's journal says.
 func replay(st stored) *message {
 	m := &message{
-		env: st.env, size: st.size, next: st.env.First, reply: st.env.Reply,
+		env: st.env, size: st.size, next: st.env.First, asked: st.env.Asked, reply: st.env.Reply,
 		settled: make(map[int]bool), sent: make(map[int]bool), replies: make(map[int]string),
 	}
 	for i := range st.lines {
@@ -62,6 +63,9 @@ func replay(st stored) *message {
 func (m *message) apply(l *line) {
 	if !l.Next.IsZero() {
 		m.next = l.Next
+	}
+	if l.Event != eventTry {
+		m.asked = l.Asked
 	}
 	for _, i := range l.Sent {
 		m.settled[i], m.sent[i] = true, true

@@ -28,6 +28,7 @@ import (
 
 	"github.com/caddymail/mailgateway/internal/seal"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/spool/internal/disk"
 )
 
 // A message's file is a magic word and frames: the key's id, if it is sealed, the
@@ -81,6 +82,8 @@ type envelope struct {
 	Reply string `json:"reply,omitempty"`
 	// First is when the spool tries first.
 	First time.Time `json:"first"`
+	// Asked is the time before which the provider wants no other attempt.
+	Asked time.Time `json:"asked,omitzero"`
 }
 
 // received is the trace line in front of the body (RFC 5321 section 4.4).
@@ -109,6 +112,11 @@ type line struct {
 	Event event     `json:"event"`
 	// Next is when the next attempt is due.
 	Next time.Time `json:"next,omitzero"`
+	// Asked is the time before which the provider wants no other attempt.
+	Asked time.Time `json:"asked,omitzero"`
+	// Peer is the upstream that the message was handed over to, in place of the
+	// account's own.
+	Peer string `json:"peer,omitempty"`
 	// Sent and Refused are recipients that are settled, by their index.
 	Sent    []int `json:"sent,omitempty"`
 	Refused []int `json:"refused,omitempty"`
@@ -121,7 +129,7 @@ type line struct {
 
 // record is one open file.
 type record struct {
-	f     file
+	f     disk.File
 	id    string
 	keys  *seal.Keys
 	keyID string // empty: not sealed

@@ -29,6 +29,7 @@ import (
 	"github.com/emersion/go-smtp"
 	"go.uber.org/zap"
 
+	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/relay"
 )
 
@@ -58,10 +59,10 @@ func (t *Transport) report(e *engine, rec record, m *message, failed []int, log 
 	}
 	e.mu.Unlock()
 	if t.events != nil {
-		t.events.Emit(t.ctx, eventFailed, map[string]any{
+		t.events.Emit(t.ctx, eventFailed, printable.Event(map[string]any{
 			"upstream": t.name, "id": m.env.ID, "account": m.env.Account, "recipients": len(failed),
 			"reply": replies[failed[0]], "created": m.env.Created,
-		})
+		}))
 	}
 	to, mailbox := t.reportsTo(m)
 	if m.env.Report || m.env.From == "" || to == "" || never(m, failed) {

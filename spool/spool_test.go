@@ -34,6 +34,7 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/spool/internal/disk"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -99,7 +100,7 @@ func (tx *providerTx) Data(_ context.Context, r io.Reader) (relay.Reply, error) 
 }
 
 // start runs a spool with these options on a file system.
-func start(t *testing.T, fsys fileSystem, p *provider, options func(*Transport)) *Transport {
+func start(t *testing.T, fsys disk.FS, p *provider, options func(*Transport)) *Transport {
 	t.Helper()
 	tr := &Transport{Upstream: "p", Directory: "/spool/" + t.Name(), AlwaysKeep: true, Hostname: "here", fs: fsys, next: p, logger: zap.NewNop(), MinFree: -1}
 	if options != nil {
@@ -343,7 +344,7 @@ func TestOddities(t *testing.T) {
 	p := newProvider()
 	p.down = true
 	on := func(tr *Transport) { tr.AlwaysKeep, tr.Directory = false, dir }
-	tr := start(t, disk{}, p, on)
+	tr := start(t, disk.OS{}, p, on)
 	for i := range 2 {
 		if _, err := send(tr, "a", fmt.Sprint("message ", i)); err != nil {
 			t.Fatal(err)
@@ -365,7 +366,7 @@ func TestOddities(t *testing.T) {
 		}
 	}
 	p.set(false)
-	tr = start(t, disk{}, p, on)
+	tr = start(t, disk.OS{}, p, on)
 	defer stop(tr)
 	if odd := tr.engine.status().LeftAlone; len(odd) != 2 {
 		t.Errorf("left alone: %+v", odd)

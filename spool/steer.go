@@ -47,8 +47,10 @@ type Status struct {
 	Sending  int        `json:"sending"`
 	Accounts int        `json:"accounts"`
 	Oldest   *time.Time `json:"oldest,omitempty"`
+	// Draining is there while the spool is being emptied.
+	Draining *Draining `json:"draining,omitempty"`
 	// Results counts what came of messages since the process started:
-	// accepted, sent, refused, deferred, given_up, held, deleted.
+	// accepted, sent, refused, deferred, handed_over, given_up, held, deleted.
 	Results map[string]int64 `json:"results"`
 	// LeftAlone are files of the directory that are damaged or none of ours.
 	LeftAlone []Oddity `json:"left_alone,omitempty"`
@@ -114,7 +116,7 @@ func (e *engine) status() Status {
 	defer e.mu.Unlock()
 	st := Status{
 		Upstream: e.name(), Directory: e.store.dir, Ready: e.ready, Messages: len(e.all), Accounts: len(e.lanes),
-		Results: maps.Clone(e.results), LeftAlone: e.odd,
+		Results: maps.Clone(e.results), LeftAlone: e.odd, Draining: e.draining,
 	}
 	if ill != nil {
 		st.Error = ill.Error()

@@ -24,13 +24,14 @@ import (
 	"path/filepath"
 	"regexp"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddymail/mailgateway/internal/seal"
+	"github.com/caddymail/mailgateway/spool/internal/disk"
 )
 
 const (
-	lockName   = "lock"
 	messageExt = ".msg"
 	unsureExt  = ".tmp" // nothing was promised for it
 )
@@ -45,11 +46,13 @@ var (
 	errFull = errors.New("the spool is full")
 	errIll  = errors.New("the spool's disk has failed, and nothing is accepted until a restart")
 	errAway = errors.New("the spool's directory is not this process's yet")
+
+	errDraining = errors.New("the spool is being drained")
 )
 
 // store is the directory of the messages: a file each, in shards.
 type store struct {
-	fs  fileSystem
+	fs  disk.FS
 	dir string
 
 	mu     sync.Mutex
@@ -71,7 +74,7 @@ type bounds struct {
 	minFree  float64 // share of the disk
 }
 
-func newStore(fs fileSystem, dir string) *store {
+func newStore(fs disk.FS, dir string) *store {
 	return &store{fs: fs, dir: dir, shards: make(map[string]bool)}
 }
 
@@ -81,11 +84,25 @@ func (s *store) configure(keys *seal.Keys, b bounds) {
 	s.keys, s.bounds, s.spaceAt = keys, b, time.Time{}
 }
 
-// newID makes an id that sorts by time.
+// lastID is the time of the last id, in microseconds.
+var lastID atomic.Int64
+
+// newID makes an id that sorts by time, also within one microsecond: after a
+// restart the order of an account's mail is that of the ids.
 func newID(now time.Time) string {
+	at := now.UnixMicro()
+	for last := lastID.Load(); ; last = lastID.Load() {
+		// A clock that was set back by more than a second is believed.
+		if last >= at && last-at < int64(time.Second/time.Microsecond) {
+			at = last + 1
+		}
+		if lastID.CompareAndSwap(last, at) {
+			break
+		}
+	}
 	var b [12]byte
-	binary.BigEndian.PutUint64(b[:], uint64(now.UnixMilli())<<16) //nolint:gosec // after 1970
-	_, _ = rand.Read(b[6:])                                       // never fails
+	binary.BigEndian.PutUint64(b[:], uint64(at)<<8) //nolint:gosec // after 1970
+	_, _ = rand.Read(b[7:])                         // never fails
 	return hex.EncodeToString(b[:])
 }
 
@@ -131,7 +148,7 @@ func (s *store) mayGrow() error {
 func (s *store) lowSpace() bool {
 	now := time.Now()
 	if now.Sub(s.spaceAt) >= time.Second || now.Before(s.spaceAt) {
-		free, total, err := s.fs.space(s.dir)
+		free, total, err := s.fs.Space(s.dir)
 		s.spaceAt = now
 		s.spaceIsLow = err == nil && float64(free) < s.bounds.minFree*float64(total)
 	}
@@ -145,7 +162,7 @@ func (s *store) create(env *envelope) (*record, string, error) {
 	known, keys := s.shards[shard], s.keys
 	s.mu.Unlock()
 	if !known {
-		if err := s.fs.mkdir(filepath.Join(s.dir, shard)); err != nil {
+		if err := s.fs.Mkdir(filepath.Join(s.dir, shard)); err != nil {
 			return nil, "", err
 		}
 		s.mu.Lock()
@@ -153,7 +170,7 @@ func (s *store) create(env *envelope) (*record, string, error) {
 		s.mu.Unlock()
 	}
 	path := s.path(env.ID, unsureExt)
-	f, err := s.fs.create(path)
+	f, err := s.fs.Create(path)
 	if err != nil {
 		return nil, "", err
 	}
@@ -185,15 +202,15 @@ func (s *store) commit(rec *record, size int64) error {
 	}
 	closed := rec.f.Close()
 	path := s.path(rec.id, messageExt)
-	if err := errors.Join(closed, s.fs.rename(s.path(rec.id, unsureExt), path)); err != nil {
+	if err := errors.Join(closed, s.fs.Rename(s.path(rec.id, unsureExt), path)); err != nil {
 		s.release(size)
-		_ = s.fs.remove(s.path(rec.id, unsureExt))
+		_ = s.fs.Remove(s.path(rec.id, unsureExt))
 		return err
 	}
-	if err := s.fs.syncDir(filepath.Dir(path)); err != nil {
+	if err := s.fs.SyncDir(filepath.Dir(path)); err != nil {
 		s.release(size)
 		// The client hears 451 and may send it again.
-		_ = s.fs.remove(path)
+		_ = s.fs.Remove(path)
 		return s.fail(fmt.Errorf("syncing a directory: %w", err))
 	}
 	return nil
@@ -224,7 +241,7 @@ func (s *store) release(size int64) {
 // discard removes a file for which nothing was promised.
 func (s *store) discard(rec *record) {
 	_ = rec.f.Close()
-	_ = s.fs.remove(s.path(rec.id, unsureExt))
+	_ = s.fs.Remove(s.path(rec.id, unsureExt))
 }
 
 // openJournal opens a message, and stands where the next line of its journal
@@ -249,7 +266,7 @@ func (s *store) openJournal(id string) (rec *record, at record, err error) {
 // removal that a crash undoes is repeated at the next start.
 func (s *store) remove(id string, size int64) error {
 	path := s.path(id, messageExt)
-	if err := s.fs.remove(path); err != nil {
+	if err := s.fs.Remove(path); err != nil {
 		return s.fail(fmt.Errorf("removing a message: %w", err))
 	}
 	s.release(size)
@@ -258,7 +275,7 @@ func (s *store) remove(id string, size int64) error {
 
 // open opens a message and reads its envelope.
 func (s *store) open(id string) (*record, *envelope, error) {
-	f, err := s.fs.open(s.path(id, messageExt))
+	f, err := s.fs.Open(s.path(id, messageExt))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -289,10 +306,10 @@ type stored struct {
 
 // load takes the directory and returns what is in it.
 func (s *store) load() (lock io.Closer, found []stored, odd []Oddity, err error) {
-	if err := s.fs.mkdir(s.dir); err != nil {
+	if err := s.fs.Mkdir(s.dir); err != nil {
 		return nil, nil, nil, err
 	}
-	lock, err = s.fs.lock(s.dir)
+	lock, err = s.fs.Lock(s.dir)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -301,13 +318,13 @@ func (s *store) load() (lock io.Closer, found []stored, odd []Oddity, err error)
 			_ = lock.Close()
 		}
 	}()
-	names, err := s.fs.list(s.dir)
+	names, err := s.fs.List(s.dir)
 	if err != nil {
 		return lock, nil, nil, err
 	}
 	for _, shard := range names {
 		switch {
-		case shard == lockName:
+		case shard == disk.LockName:
 		case !shardPattern.MatchString(shard):
 			odd = append(odd, Oddity{shard, "not of the spool"})
 		default:
@@ -329,7 +346,7 @@ func (s *store) load() (lock io.Closer, found []stored, odd []Oddity, err error)
 
 func (s *store) loadShard(shard string) (found []stored, odd []Oddity, err error) {
 	dir := filepath.Join(s.dir, shard)
-	names, err := s.fs.list(dir)
+	names, err := s.fs.List(dir)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -344,7 +361,7 @@ func (s *store) loadShard(shard string) (found []stored, odd []Oddity, err error
 			odd = append(odd, Oddity{path, "not of the spool"})
 			continue
 		case m[2] == unsureExt:
-			_ = s.fs.remove(filepath.Join(dir, name))
+			_ = s.fs.Remove(filepath.Join(dir, name))
 			continue
 		}
 		st, err := s.read(m[1])

@@ -133,7 +133,7 @@ func TestFileGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	id := Messages("", "")[0].ID
-	if err := fsys.remove(tr.engine.store.path(id, messageExt)); err != nil {
+	if err := fsys.Remove(tr.engine.store.path(id, messageExt)); err != nil {
 		t.Fatal(err)
 	}
 	tr.engine.mu.Lock()

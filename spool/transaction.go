@@ -15,6 +15,7 @@
 package spool
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -25,6 +26,7 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/spool/internal/disk"
 )
 
 // transaction is a fresh message: on its way to the provider as if there were no
@@ -89,25 +91,16 @@ func (t *Transport) beginKept(ctx context.Context, a *accounts.Account, from str
 // Send implements relay.SingleFlight: what the upstream behind can send as one
 // flight goes as one here too.
 func (t *Transport) Send(ctx context.Context, a *accounts.Account, from string, opts *smtp.MailOptions, to relay.Recipient, body io.Reader) (relay.Reply, relay.Info, error) {
-	info := relay.Info{Upstream: t.name}
 	next, _ := t.behind(a)
 	sf, ok := next.(relay.SingleFlight)
 	if t.AlwaysKeep || !ok {
-		tx, err := t.Begin(ctx, a, from, opts)
-		if err != nil {
-			return relay.Reply{}, info, err
-		}
-		defer tx.Abort()
-		tr := tx.(*transaction) //nolint:forcetypeassert // what Begin makes
-		if err := tr.Rcpt(ctx, to.To, &to.Opts); err != nil {
-			return relay.Reply{}, tr.Describe(), err
-		}
-		reply, err := tr.Data(ctx, body)
-		return reply, tr.Describe(), err
+		reply, info, err := relay.SendInTurn(ctx, t, a, from, opts, to, body)
+		info.Upstream = cmp.Or(info.Upstream, t.name)
+		return reply, info, err
 	}
 	e, err := t.ready(ctx)
 	if err != nil {
-		return relay.Reply{}, info, err
+		return relay.Reply{}, relay.Info{Upstream: t.name, Refused: true}, err
 	}
 	tr := t.transaction(e, a, from, opts)
 	tr.rcpts = []relay.Recipient{to}
@@ -158,9 +151,9 @@ func (tr *transaction) fallBack(ctx context.Context, err error) error {
 // provider said is told if the spool is not at fault.
 func replyNotKept(why, said error) error {
 	switch {
-	case errors.Is(why, errFull), isFull(why):
+	case errors.Is(why, errFull), disk.IsFull(why):
 		return relay.ReplySpoolFull
-	case errors.Is(why, errAway) && said != nil:
+	case (errors.Is(why, errAway) || errors.Is(why, errDraining)) && said != nil:
 		return said
 	}
 	return relay.ReplySpoolFailed
@@ -272,6 +265,9 @@ func (tr *transaction) keep(k *keeper, env *envelope) error {
 	} else {
 		words, said = tr.why.Error(), tr.why
 		env.First = env.Created.Add(delayAfter(1, tr.why.After))
+		if tr.why.After > 0 {
+			env.Asked = env.Created.Add(tr.why.After)
+		}
 	}
 	env.Reply = words
 	err := tr.e.mayKeep()

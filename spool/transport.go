@@ -41,12 +41,25 @@ func (t *Transport) DependsOn() []string {
 	if t.Upstream == "" {
 		return nil
 	}
+	if t.Peer != "" {
+		return []string{t.Upstream, t.Peer}
+	}
 	return []string{t.Upstream}
 }
 
 // Join implements relay.Dependent. A spool that has no upstream of its own is
 // given all of them.
 func (t *Transport) Join(siblings map[string]relay.Transport) error {
+	if t.Peer != "" {
+		peer, ok := siblings[t.Peer]
+		if !ok {
+			return fmt.Errorf("peer: upstream '%s' is not configured", t.Peer)
+		}
+		if _, ok := peer.(relay.Spool); ok || t.Peer == t.Upstream {
+			return fmt.Errorf("peer: upstream '%s' is no other gateway", t.Peer)
+		}
+		t.peer = peer
+	}
 	if t.Upstream == "" {
 		t.siblings = siblings
 		return nil
@@ -73,7 +86,7 @@ func (t *Transport) behind(a *accounts.Account) (relay.Transport, bool) {
 func (t *Transport) Attach() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.Upstream != "" || t.wanted || t.fs.exists(t.dir) {
+	if t.Upstream != "" || t.wanted || t.fs.Exists(t.dir) {
 		t.engine = attachEngine(t)
 	}
 	close(t.started)
@@ -141,7 +154,7 @@ func (t *always) Begin(ctx context.Context, a *accounts.Account, from string, op
 func (t *always) Send(ctx context.Context, a *accounts.Account, from string, opts *smtp.MailOptions, to relay.Recipient, body io.Reader) (relay.Reply, relay.Info, error) {
 	tr, err := t.beginKept(ctx, a, from, opts)
 	if err != nil {
-		return relay.Reply{}, relay.Info{Upstream: t.name}, err
+		return relay.Reply{}, relay.Info{Upstream: t.name, Refused: true}, err
 	}
 	tr.rcpts = []relay.Recipient{to}
 	reply, err := tr.Data(ctx, body)

@@ -90,7 +90,7 @@ func (ac *account) refresh(a *accounts.Account) {
 		ac.lim.Narrow(a.Limits)
 	}
 	ac.rec, ac.id = a, id
-	ac.adapt.configure(ac.lim.MaxConns())
+	ac.adapt.Configure(ac.lim.MaxConns())
 	if had && prev != id {
 		ac.renew(clock())
 	}

@@ -150,6 +150,8 @@ func (u *upstream) limitReply(err error) *relay.Reply {
 		return relay.ReplyNoConnection
 	case errors.Is(err, limits.ErrNotStored):
 		return relay.ReplyLimitsNotStored
+	case errors.Is(err, limits.ErrNoShare):
+		return relay.ReplyLimitsElsewhere
 	case errors.Is(err, limits.ErrClosed):
 		return relay.ReplyShuttingDown
 	}
@@ -190,7 +192,7 @@ func (ac *account) queue(s *settings, now int64, behind bool) (*waiter, *relay.R
 		ac.up.metrics.limited(limitedQueueFull)
 		return nil, relay.ReplyNoConnection
 	}
-	if reply := ac.adapt.refusal(now); reply != nil && ac.conns-ac.dialing == 0 {
+	if reply := ac.adapt.Refusal(now); reply != nil && ac.conns-ac.dialing == 0 {
 		ac.up.metrics.limited(limitedBackoff)
 		return nil, reply
 	}
@@ -253,7 +255,7 @@ func (ac *account) again(w *waiter, ended, late bool) *relay.Reply {
 	case ac.up.current.Load() == nil:
 		return relay.ReplyShuttingDown
 	case ended:
-		ac.adapt.failed(&smtpclient.Error{Class: smtpclient.FailLost, Stage: "ready", Reply: relay.ReplyUpstreamDown}, ac.conns-ac.dialing-1, clock())
+		ac.adapt.Failed(&smtpclient.Error{Class: smtpclient.FailLost, Stage: "ready", Reply: relay.ReplyUpstreamDown}, ac.conns-ac.dialing-1, clock())
 		return relay.ReplyUpstreamDown
 	case late:
 		return relay.ReplyNoConnection
@@ -271,7 +273,7 @@ func (ac *account) withdraw(w *waiter, now int64) grant {
 		return <-w.ch
 	}
 	ac.dequeue(w)
-	if reply := ac.adapt.lastReply(now); reply != nil {
+	if reply := ac.adapt.LastReply(now); reply != nil {
 		return grant{err: reply}
 	}
 	return grant{err: relay.ReplyNoConnection}
@@ -330,13 +332,17 @@ func (ac *account) settle(slot limits.Slot, use usage) {
 // put makes a sound connection available again.
 func (p *pool) put(c *conn, now int64) {
 	c.idleSince = now
-	if len(p.places) > p.making && p.conns >= p.adapt.limit(now) {
+	if len(p.places) > p.making && p.conns >= p.adapt.Limit(now) {
 		p.making++
 		p.retire(c)
 		return
 	}
+	if p.recalled && p.conns > p.kept {
+		p.retire(c)
+		return
+	}
 	starved := p.up.nStarved.Load() > 0 && p.nWait == 0
-	if starved || p.up.current.Load() == nil || !p.lendable(c, now) || p.conns > p.adapt.limit(now) && p.nWait == 0 {
+	if p.owed || starved || p.up.current.Load() == nil || !p.lendable(c, now) || p.conns > p.adapt.Limit(now) && p.nWait == 0 {
 		p.retire(c)
 		return
 	}

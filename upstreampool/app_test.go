@@ -36,6 +36,8 @@ import (
 	"github.com/caddymail/mailgateway/accounts"
 	oauthgrant "github.com/caddymail/mailgateway/grant"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/upstreamapp"
+	"github.com/caddymail/mailgateway/upstreampool/preset"
 	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
 )
 
@@ -60,7 +62,7 @@ func (*tokenApp) Token(context.Context, oauthgrant.Request) (*oauth2.Token, erro
 }
 
 // load provisions and starts a configuration of the app.
-func load(t *testing.T, upstreams string) (*App, func(), error) {
+func load(t *testing.T, config string) (*upstreamapp.App, func(), error) {
 	t.Helper()
 	storage, err := json.Marshal(filepath.Join(t.TempDir(), "data"))
 	if err != nil {
@@ -68,7 +70,7 @@ func load(t *testing.T, upstreams string) (*App, func(), error) {
 	}
 	var cfg caddy.Config
 	raw := `{"admin":{"disabled":true},"storage":{"module":"file_system","root":` + string(storage) + `},
-		"apps":{"oauth_tokens":{},"smtp_upstreams":{"upstreams":` + upstreams + `}}}`
+		"apps":{"oauth_tokens":{},"smtp_upstreams":{"upstreams":` + config + `}}}`
 	if err := json.Unmarshal([]byte(raw), &cfg); err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +82,7 @@ func load(t *testing.T, upstreams string) (*App, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	app := mod.(*App)
+	app := mod.(*upstreamapp.App)
 	return app, func() {
 		if err := app.Stop(); err != nil {
 			t.Error(err)
@@ -118,18 +120,19 @@ func TestConfigErrors(t *testing.T) {
 }
 
 func TestPresets(t *testing.T) {
-	for name, p := range presets {
+	for _, name := range preset.Names() {
+		p, _ := preset.ByName(name)
 		own := ""
-		if p.hint != "" { // the host is the customer's own
-			own, p.dial = "own.test:587", "own.test:587"
+		if p.Hint != "" { // the host is the customer's own
+			own, p.Dial = "own.test:587", "own.test:587"
 		}
 		s, err := (&SMTPTransport{Dial: own}).resolve(name)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		if s.Address() != p.dial || s.TLSMode != p.tls || s.Mechanism != p.mechanism || s.provider != p.provider ||
-			s.rate != p.rate || s.messages != p.messages || s.recipients != p.recipients {
+		if s.Address() != p.Dial || s.TLSMode != p.TLS || s.Mechanism != p.Mechanism || s.provider != p.Provider ||
+			s.rate != p.Rate || s.messages != p.Messages || s.recipients != p.Recipients {
 			t.Errorf("%s: %+v", name, s)
 		}
 		// Any line overrides.
@@ -138,7 +141,7 @@ func TestPresets(t *testing.T) {
 			MaxConnsPerAccount: 77, RatePerAccount: accounts.Rate{Count: 1, Per: 1},
 		}).resolve("x")
 		if err != nil || s.Address() != "other.test:26" || s.TLSMode != smtpclient.NoTLS || s.Mechanism != smtpclient.AuthLogin ||
-			s.maxConnsPerAccount != 77 || s.rate.Count != 1 || s.messages != p.messages {
+			s.maxConnsPerAccount != 77 || s.rate.Count != 1 || s.messages != p.Messages {
 			t.Errorf("%s: %+v, %v", name, s, err)
 		}
 	}
@@ -162,7 +165,7 @@ func TestReload(t *testing.T) {
 	}
 	a := testAccount("a@a.test")
 	a.Upstream = "reload"
-	send := func(app *App) error {
+	send := func(app *upstreamapp.App) error {
 		tx, err := app.Begin(t.Context(), a, "from@a.test", nil)
 		if err != nil {
 			return err
@@ -226,14 +229,19 @@ func TestReload(t *testing.T) {
 	if err := two.Drain("reload"); err != nil {
 		t.Error(err)
 	}
-	two.transports["reload"].(*SMTPTransport).upstream.closing.wait()
+	i := slices.IndexFunc(live(), func(u *upstream) bool { return u.name == "reload" })
+	if i < 0 {
+		t.Fatal("the upstream is not among the live ones")
+	}
+	u := live()[i]
+	u.closing.wait()
 	if err := send(two); err != nil {
 		t.Error(err)
 	}
 	if n := p.dialed(); n != 2 {
 		t.Errorf("%d connections after Drain", n)
 	}
-	if err := two.Drain("nobody"); !errors.Is(err, ErrNoUpstream) {
+	if err := two.Drain("nobody"); !errors.Is(err, upstreamapp.ErrNoUpstream) {
 		t.Error(err)
 	}
 	b := testAccount("b@a.test")
@@ -263,7 +271,6 @@ func TestReload(t *testing.T) {
 		}
 	}
 
-	u := two.transports["reload"].(*SMTPTransport).upstream
 	stopTwo()
 	u.closing.wait()
 	u.limits.Wait()
@@ -311,13 +318,12 @@ func TestVerify(t *testing.T) {
 		tr.upstream.closing.wait()
 		tr.upstream.limits.Wait()
 	}()
-	app := &App{transports: map[string]relay.Transport{"verify": tr}}
 	a := testAccount("a@a.test")
 	a.Upstream = "verify"
-	var steps []VerifyStep
+	var steps []relay.VerifyStep
 	run := func(from string) ([]string, error) {
 		steps = nil
-		err := app.Verify(t.Context(), a, from, func(s VerifyStep) { steps = append(steps, s) })
+		err := tr.Verify(t.Context(), a, from, func(s relay.VerifyStep) { steps = append(steps, s) })
 		var names []string
 		for _, s := range steps {
 			names = append(names, s.Name)

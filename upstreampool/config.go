@@ -26,26 +26,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/accounts"
-	"github.com/caddymail/mailgateway/relay"
 )
-
-// App holds the upstreams that accounts send through.
-type App struct {
-	// UpstreamsRaw are the upstreams by name. The `transport` key selects
-	// the kind. Default: `smtp`.
-	UpstreamsRaw map[string]json.RawMessage `json:"upstreams,omitempty" caddy:"namespace=smtp_upstreams.transports inline_key=transport"`
-
-	// SpoolRaw is the spool of servers and accounts that say `spool`: it sends
-	// through each account's own upstream, and has the other options of the
-	// transport `spool`. Default: one with those options' defaults.
-	SpoolRaw json.RawMessage `json:"spool,omitempty"`
-
-	transports  map[string]relay.Transport
-	order       []string       // of attaching: siblings first
-	spool       relay.Spool    // of accounts; nil if the build has none
-	spoolAlways relay.Upstream // it, for clients that do not wait
-	logger      *zap.Logger
-}
 
 // SMTPTransport sends through a provider's submission service (RFC 6409) over
 // a pool of authenticated connections.
@@ -118,6 +99,11 @@ type SMTPTransport struct {
 	// Framing is how bodies are sent: `auto` uses BDAT where the provider
 	// offers CHUNKING (RFC 3030), `data` never does. Default: `auto`.
 	Framing string `json:"framing,omitempty"`
+
+	// Submitter names the account in the AUTH parameter of MAIL (RFC 4954 section
+	// 5), for another gateway that trusts this one with `submitter`. Default:
+	// false: no provider is told of it.
+	Submitter bool `json:"submitter,omitempty"`
 
 	name         string
 	bound        *settings

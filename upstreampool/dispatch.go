@@ -53,11 +53,11 @@ func (p *pool) dispatch(now int64) {
 		w = w.next
 	}
 	for ; w != nil; w = w.next {
-		if at := p.adapt.nextDial(now); at > now {
+		if at := p.adapt.NextDial(now); at > now {
 			p.wakeAt(at, now)
 			return
 		}
-		if p.conns >= p.adapt.limit(now) {
+		if p.conns >= p.adapt.Limit(now) {
 			break
 		}
 		if !p.takePlace(s) {
@@ -74,7 +74,7 @@ func (p *pool) dispatch(now int64) {
 		p.unlink(c)
 		p.retire(c)
 	}
-	if at := p.adapt.recoversAt(now); at != 0 {
+	if at := p.adapt.RecoversAt(now); at != 0 {
 		p.wakeAt(at, now)
 	}
 }
@@ -98,7 +98,7 @@ func (p *pool) takePlace(s *settings) bool {
 func (p *pool) makePlaces(now int64) {
 	s := p.up.current.Load()
 	for s != nil && len(p.places) > 0 {
-		if p.conns < p.adapt.limit(now) {
+		if p.conns < p.adapt.Limit(now) {
 			if !p.takePlace(s) {
 				return
 			}
@@ -134,7 +134,7 @@ func (ac *account) open(s *settings) {
 	if err == nil {
 		ac.mu.Lock()
 		ac.dialing--
-		ac.adapt.dialed(now)
+		ac.adapt.Dialed(now)
 		ac.put(c, now)
 		ac.mu.Unlock()
 		return
@@ -152,7 +152,7 @@ func (ac *account) open(s *settings) {
 	ac.dialing--
 	ac.conns--
 	open := ac.conns - ac.dialing
-	ac.adapt.failed(err, open, now)
+	ac.adapt.Failed(err, open, now)
 	if open == 0 {
 		// Nothing else can serve them but the dials still under way: this
 		// one's share of those who wait gets its answer. Dialing on for them

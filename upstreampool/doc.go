@@ -12,9 +12,10 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-// Package upstreampool is the Caddy app `smtp_upstreams`: upstreams and the pools
-// of their authenticated connections. Package smtpclient speaks SMTP on one of
-// them.
+// Package upstreampool is the transport `smtp` of the app `smtp_upstreams`: pools
+// of authenticated connections to a provider's submission service. Package
+// smtpclient speaks SMTP on one of them, preset knows what providers publish, pace
+// what their refusals taught.
 //
 // An upstream is a provider as one configuration names it. Each mailbox has a
 // pool in it (pool.go), since providers count mailboxes: accounts that send
@@ -24,12 +25,11 @@
 //
 // # Reading order
 //
-// app.go and transport.go (the module and its seams), settings.go (one
-// configuration, resolved), upstream.go (what outlives it), account.go, pool.go,
-// acquire.go and dispatch.go (who gets which connection), dial.go (what opening
-// one takes besides the connection: token, breaker), transaction.go, body.go and
-// send.go (one message, and when it goes out again on another connection),
-// verify.go and warm.go.
+// transport.go (the module), settings.go (one configuration, resolved),
+// upstream.go (what outlives it), account.go, pool.go, acquire.go and dispatch.go
+// (who gets which connection), dial.go (what opening one takes besides the
+// connection: token, breaker), transaction.go, body.go and send.go (one message,
+// and when it goes out again on another connection), verify.go and warm.go.
 //
 // # Locks
 //

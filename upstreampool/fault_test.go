@@ -163,7 +163,7 @@ func testFault(t *testing.T, framing string, pooled bool, way, stage, fault, bod
 	settled(t, u, a.Name)
 	if ac := u.peek(a.Name); ac != nil {
 		ac.mu.Lock()
-		ac.adapt.forgive() // the pause after a refused login is another test's
+		ac.adapt.Forgive() // the pause after a refused login is another test's
 		ac.mu.Unlock()
 	}
 	patient := *s

@@ -100,7 +100,7 @@ func testForgotten(t *testing.T, without, stage string, pooled bool, reply strin
 	bad.Store(0)
 	if ac := u.peek("a@a.test"); ac != nil {
 		ac.mu.Lock()
-		ac.adapt.forgive()
+		ac.adapt.Forgive()
 		ac.mu.Unlock()
 	}
 	before := p.dialed()

@@ -34,6 +34,8 @@ import (
 	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
 )
 
+const day = 24 * time.Hour
+
 // testSettings is an upstream without limits that talks to p in the clear.
 func testSettings(t testing.TB, p *provider, mod ...func(*SMTPTransport)) *settings {
 	t.Helper()

@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
 )
 
@@ -129,7 +130,7 @@ func TestVerifyTakesAPlace(t *testing.T) {
 			t.Fatal(err)
 		}
 		wg.Go(func() {
-			if err := tr.Verify(context.Background(), a, "", func(VerifyStep) {}); err != nil {
+			if err := tr.Verify(context.Background(), a, "", func(relay.VerifyStep) {}); err != nil {
 				t.Error(err)
 			}
 		})

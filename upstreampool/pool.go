@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/caddymail/mailgateway/limits"
+	"github.com/caddymail/mailgateway/upstreampool/pace"
 )
 
 // pool holds the connections of one mailbox at one upstream, what was learned
@@ -50,12 +51,16 @@ type pool struct {
 	nWait              int
 	places             []*waiter // who will open a connection itself
 	making             int       // connections that close for those
+	owed               bool      // the next that comes back is another process's
 
-	adapt    adaptive
+	adapt    pace.Pace
 	starving bool // in the upstream's starved list
 	timer    *time.Timer
 	timerAt  int64
 	wake     func()
+
+	recalled bool // other nodes need connections
+	kept     int  // those that stay meanwhile
 
 	warmedAt int64
 }
@@ -65,11 +70,30 @@ func newPool(u *upstream, key string) *pool {
 	p.wake = func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		if !p.dead {
-			p.dispatch(clock())
+		if p.dead {
+			return
 		}
+		p.yield()
+		p.dispatch(clock())
 	}
 	return p
+}
+
+// recall closes idle connections until no more than keep are open, and has busy
+// ones closed when they come back; a negative number ends that.
+func (p *pool) recall(keep int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.dead {
+		return
+	}
+	if p.recalled = keep >= 0; !p.recalled {
+		p.dispatch(clock())
+		return
+	}
+	p.kept = keep
+	over := p.conns - keep
+	p.dropIdle(func(*conn) bool { over--; return over >= 0 })
 }
 
 // find returns the account of that name, nil if it has not sent yet.
@@ -84,6 +108,7 @@ func (p *pool) keep(ac *account) {
 	switch {
 	case p.only == nil:
 		p.only, p.lim = ac, ac.lim
+		ac.lim.OnRecall(p.recall)
 	case p.more == nil:
 		p.more = map[string]*account{ac.name: ac}
 	default:
@@ -104,10 +129,10 @@ func (p *pool) configure(s *settings) {
 	changed := p.cfg != nil && p.cfg.identity != s.identity
 	p.cfg = s
 	if p.lim != nil {
-		p.adapt.configure(p.lim.MaxConns())
+		p.adapt.Configure(p.lim.MaxConns())
 	}
 	if changed {
-		p.adapt.forgive()
+		p.adapt.Forgive()
 		p.dropIdle(func(c *conn) bool { return c.identity != s.identity })
 	}
 }
@@ -116,7 +141,7 @@ func (p *pool) configure(s *settings) {
 // others.
 func (p *pool) renew(now int64) {
 	p.renewed = now
-	p.adapt.forgive()
+	p.adapt.Forgive()
 	p.dropIdle(func(*conn) bool { return true })
 }
 
@@ -125,7 +150,7 @@ func (p *pool) unused() bool { return p.pins == 0 && p.conns == 0 && p.nWait == 
 
 // empty reports whether the pool holds nothing that a new one would not.
 func (p *pool) empty(now int64) bool {
-	return p.unused() && !p.starving && len(p.places) == 0 && p.adapt.calm(now)
+	return p.unused() && !p.starving && len(p.places) == 0 && p.adapt.Calm(now)
 }
 
 // close gives the limiter's handles back. The pool is dead.
@@ -241,12 +266,28 @@ func (p *pool) closed(c *conn) {
 	p.left()
 }
 
+// yield closes a connection for another process that has none, as soon as there
+// is one that no message needs.
+func (p *pool) yield() {
+	y, ok := p.lim.(limits.Yielder)
+	if !ok || !y.Yield() {
+		return
+	}
+	if c := p.idleTail; c != nil {
+		p.unlink(c)
+		p.retire(c)
+		return
+	}
+	p.owed = true
+}
+
 // left gives back the place of a connection that is closed.
 func (p *pool) left() {
 	p.lim.FreeConn()
 	p.mu.Lock()
 	p.conns--
 	p.making = max(0, p.making-1)
+	p.owed = false
 	p.dispatch(clock())
 	drop := p.unused()
 	p.mu.Unlock()

@@ -38,18 +38,23 @@ func (u *upstream) send(ctx context.Context, a *accounts.Account, from string, o
 		return relay.Reply{}, relay.Info{Upstream: u.name}, &smtpclient.BodyError{Err: err}
 	}
 	t := newTransaction(u, a, from, opts)
+	t.info.Refused = true // until the recipient is accepted
 	if err := t.reserve(ctx, eof); err != nil {
 		return relay.Reply{}, t.info, err
 	}
 	defer t.Abort()
 	if n := t.c.Needs(&t.env); n != nil {
 		if reply := n.Scan(buf.Bytes()); reply != nil {
+			t.info.Refused = false
 			return relay.Reply{}, t.info, reply
 		}
 		body = n.Reader(body)
 	}
 	if reply := t.checkRcpt(ctx, &to); reply != nil {
 		return relay.Reply{}, t.info, reply
+	}
+	if !t.ac.lim.Lends(&t.c.slot) {
+		return relay.Reply{}, t.info, relay.ReplyLimitsNotStored
 	}
 	start := time.Now()
 	defer func() { t.info.Data = time.Since(start) }()
@@ -67,6 +72,7 @@ func (u *upstream) send(ctx context.Context, a *accounts.Account, from string, o
 		out = t.withoutBDAT(ctx, out, buf, eof, body)
 	}
 	if ok {
+		t.info.Refused = t.accepted == 0 && out.Reply != nil // not what is in doubt
 		reply, err := t.conclude(out)
 		return reply, t.info, err
 	}
@@ -80,6 +86,7 @@ func (u *upstream) send(ctx context.Context, a *accounts.Account, from string, o
 	case t.fatal != nil: // accepted, and then a reply too many
 		return relay.Reply{}, t.info, t.fatal
 	}
+	t.info.Refused = false
 	reply, err := t.transfer(ctx, buf, eof, body)
 	return reply, t.info, err
 }
@@ -91,8 +98,6 @@ func (t *transaction) single(ctx context.Context, to *relay.Recipient, buf *smtp
 	if out.Accepted {
 		t.accept(*to)
 	}
-	if ok && t.env.Refused != nil {
-		t.learn(t.env.Refused)
-	}
+	t.learn(t.env.Refused)
 	return out, ok
 }

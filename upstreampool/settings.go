@@ -33,6 +33,7 @@ import (
 	"github.com/caddymail/mailgateway/accounts"
 	oauthgrant "github.com/caddymail/mailgateway/grant"
 	"github.com/caddymail/mailgateway/limits"
+	"github.com/caddymail/mailgateway/upstreampool/preset"
 	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
 )
 
@@ -61,11 +62,13 @@ type settings struct {
 	idleTimeout        time.Duration
 	maxAge             time.Duration
 	maxWait            time.Duration
+	submitter          bool
 
 	rate, messages, recipients accounts.Rate
 
 	tokens  TokenSource
 	storage certmagic.Storage
+	lender  limits.Lender // nil: no other node counts the same mailboxes
 	logger  *zap.Logger
 }
 
@@ -74,6 +77,7 @@ func (s *settings) limits() limits.Config {
 	return limits.Config{
 		Limits:  accounts.Limits{MaxConns: s.maxConnsPerAccount, Rate: s.rate, Messages: s.messages, Recipients: s.recipients},
 		Storage: s.storage,
+		Lender:  s.lender,
 		Logger:  s.logger,
 	}
 }
@@ -83,28 +87,29 @@ func (t *SMTPTransport) resolve(name string) (*settings, error) {
 	fail := func(field, format string, args ...any) error {
 		return fmt.Errorf("upstream '%s': %s: %s", name, field, fmt.Sprintf(format, args...))
 	}
-	var p preset
+	var p preset.Preset
 	switch {
 	case t.Preset != "":
 		var ok bool
-		if p, ok = presets[t.Preset]; !ok {
+		if p, ok = preset.ByName(t.Preset); !ok {
 			return nil, fail("preset", "unrecognized preset '%s'", t.Preset)
 		}
 	default:
-		p = presets[name] // a name that is no preset gives no defaults
+		p, _ = preset.ByName(name) // a name that is no preset gives no defaults
 	}
 	s := &settings{
 		name:               name,
 		maxConns:           10000,
-		maxConnsPerAccount: cmp.Or(p.maxConns, 10),
-		maxMessages:        cmp.Or(p.maxMessages, 100),
+		maxConnsPerAccount: cmp.Or(p.MaxConns, 10),
+		maxMessages:        cmp.Or(p.MaxMessages, 100),
 		maxWaiting:         1000,
-		idleTimeout:        cmp.Or(p.idleTimeout, 55*time.Second),
-		maxAge:             cmp.Or(p.maxAge, 10*time.Minute),
+		idleTimeout:        cmp.Or(p.IdleTimeout, 55*time.Second),
+		maxAge:             cmp.Or(p.MaxAge, 10*time.Minute),
 		maxWait:            20 * time.Second,
-		rate:               p.rate,
-		messages:           p.messages,
-		recipients:         p.recipients,
+		submitter:          t.Submitter,
+		rate:               p.Rate,
+		messages:           p.Messages,
+		recipients:         p.Recipients,
 		Config: smtpclient.Config{
 			DialTimeout:    15 * time.Second,
 			CommandTimeout: time.Minute,
@@ -113,9 +118,9 @@ func (t *SMTPTransport) resolve(name string) (*settings, error) {
 		},
 	}
 
-	dial := cmp.Or(t.Dial, p.dial)
-	if dial == "" && p.hint != "" {
-		return nil, fail("dial", "missing: this preset wants it as in %s", p.hint)
+	dial := cmp.Or(t.Dial, p.Dial)
+	if dial == "" && p.Hint != "" {
+		return nil, fail("dial", "missing: this preset wants it as in %s", p.Hint)
 	}
 	if dial == "" {
 		return nil, fail("dial", "missing: an upstream without a preset needs a host and port")
@@ -212,8 +217,8 @@ func (t *SMTPTransport) resolve(name string) (*settings, error) {
 	return s, nil
 }
 
-func (t *SMTPTransport) resolveTLS(s *settings, p preset, fail func(string, string, ...any) error) error {
-	s.TLSMode = cmp.Or(p.tls, smtpclient.StartTLS)
+func (t *SMTPTransport) resolveTLS(s *settings, p preset.Preset, fail func(string, string, ...any) error) error {
+	s.TLSMode = cmp.Or(p.TLS, smtpclient.StartTLS)
 	var serverName string
 	if t.TLS != nil {
 		s.TLSMode = cmp.Or(t.TLS.Mode, s.TLSMode)
@@ -241,8 +246,8 @@ func (t *SMTPTransport) resolveTLS(s *settings, p preset, fail func(string, stri
 	return nil
 }
 
-func (t *SMTPTransport) resolveAuth(s *settings, p preset, fail func(string, string, ...any) error) error {
-	s.Mechanism, s.provider = p.mechanism, p.provider
+func (t *SMTPTransport) resolveAuth(s *settings, p preset.Preset, fail func(string, string, ...any) error) error {
+	s.Mechanism, s.provider = p.Mechanism, p.Provider
 	if t.Auth != nil {
 		s.Mechanism = cmp.Or(strings.ToLower(t.Auth.Mechanism), s.Mechanism)
 		s.provider = cmp.Or(t.Auth.Provider, s.provider)
@@ -285,7 +290,7 @@ func (t *SMTPTransport) identity(s *settings) string {
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
-// badName tells whether s can't stand for a host, name or port in a command.
+// badName reports whether s can't stand for a host, name or port in a command.
 func badName(s string) bool {
 	return strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '<' || r == '>' })
 }

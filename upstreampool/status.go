@@ -17,8 +17,6 @@ package upstreampool
 import (
 	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -27,70 +25,10 @@ import (
 	"github.com/caddymail/mailgateway/relay"
 )
 
-// These are relay's: every kind of upstream reports the same.
-type (
-	// ConnCounts is relay.ConnCounts.
-	ConnCounts = relay.ConnCounts
-	// UpstreamStatus is relay.UpstreamStatus.
-	UpstreamStatus = relay.UpstreamStatus
-	// AccountStatus is relay.AccountStatus.
-	AccountStatus = relay.AccountStatus
-	// LimitStatus is relay.LimitStatus.
-	LimitStatus = relay.LimitStatus
-)
-
-var (
-	// ErrNoUpstream says that no upstream of that name is configured.
-	ErrNoUpstream = errors.New("no such upstream")
-	// ErrUnsupported says that the upstream's transport can't do that.
-	ErrUnsupported = errors.New("the upstream's transport does not support this")
-)
-
-// Status returns the state of every upstream, in the order of their names.
-func (a *App) Status() []UpstreamStatus {
-	list := make([]UpstreamStatus, 0, len(a.transports))
-	for _, name := range a.Names() {
-		st := UpstreamStatus{Name: name, Transport: fmt.Sprintf("%T", a.transports[name])}
-		if r, ok := a.transports[name].(relay.Reporter); ok {
-			st = r.Status()
-		}
-		list = append(list, st)
-	}
-	return list
-}
-
-// AccountStatus returns the state of the account at its upstream, with what is
-// left of each limit.
-func (a *App) AccountStatus(acct *accounts.Account) (AccountStatus, error) {
-	t, ok := a.transports[acct.Upstream]
-	if !ok {
-		return AccountStatus{}, fmt.Errorf("%w: '%s'", ErrNoUpstream, acct.Upstream)
-	}
-	r, ok := t.(relay.Reporter)
-	if !ok {
-		return AccountStatus{}, ErrUnsupported
-	}
-	return r.AccountStatus(acct), nil
-}
-
-// Drain closes the upstream's connections, each after its message.
-func (a *App) Drain(upstream string) error {
-	t, ok := a.transports[upstream]
-	if !ok {
-		return fmt.Errorf("%w: '%s'", ErrNoUpstream, upstream)
-	}
-	d, ok := t.(relay.Drainer)
-	if !ok {
-		return ErrUnsupported
-	}
-	d.Drain()
-	return nil
-}
-
 // Status implements relay.Reporter.
-func (t *SMTPTransport) Status() UpstreamStatus {
+func (t *SMTPTransport) Status() relay.UpstreamStatus {
 	s := t.bound
-	st := UpstreamStatus{
+	st := relay.UpstreamStatus{
 		Name: t.name, Transport: "smtp", Dial: s.Address(), TLS: s.TLSMode,
 		Mechanism: s.Mechanism, Provider: s.provider, MaxConns: s.maxConns,
 	}
@@ -109,9 +47,9 @@ func (t *SMTPTransport) Status() UpstreamStatus {
 	return st
 }
 
-// AccountStatus implements relay.Reporter.
-func (t *SMTPTransport) AccountStatus(a *accounts.Account) AccountStatus {
-	st := AccountStatus{Account: a.Name, Upstream: t.name}
+// relay.AccountStatus implements relay.Reporter.
+func (t *SMTPTransport) AccountStatus(a *accounts.Account) relay.AccountStatus {
+	st := relay.AccountStatus{Account: a.Name, Upstream: t.name}
 	u := t.live()
 	if u == nil {
 		return st
@@ -128,16 +66,16 @@ func (t *SMTPTransport) AccountStatus(a *accounts.Account) AccountStatus {
 	now := clock()
 	addConns(&st.Connections, ac.pool)
 	st.Waiting = ac.nWait + lim.Waiting
-	st.MaxConns, st.Concurrency = lim.MaxConns, min(ac.adapt.limit(now), lim.MaxConns)
-	if r := ac.adapt.lastReply(now); r != nil {
+	st.MaxConns, st.Concurrency = lim.MaxConns, min(ac.adapt.Limit(now), lim.MaxConns)
+	if r := ac.adapt.LastReply(now); r != nil {
 		st.LastError = r.Error()
 	}
-	if ac.adapt.refusal(now) != nil {
-		at := wallTime(ac.adapt.dialAt)
+	if ac.adapt.Refusal(now) != nil {
+		at := wallTime(ac.adapt.NextDial(now))
 		st.LoginsResume = &at
 	}
 	for _, l := range lim.Limits {
-		out := LimitStatus{Counts: l.Counts, Limit: l.Limit, Used: l.Used, Remaining: l.Remaining}
+		out := relay.LimitStatus{Counts: l.Counts, Limit: l.Limit, Used: l.Used, Remaining: l.Remaining}
 		if l.Next != 0 {
 			at := wallTime(l.Next)
 			out.NextFree = &at
@@ -164,6 +102,10 @@ func (t *SMTPTransport) live() *upstream {
 	}
 }
 
+// ShareLimits has the mailboxes counted with other nodes'. It is called after
+// Bind.
+func (t *SMTPTransport) ShareLimits(s limits.Sharing) { t.bound.lender = s.Lender(t.name) }
+
 // Limiter returns what counts the upstream's mailboxes, for upstreams that send
 // from the same ones; nil before Attach.
 func (t *SMTPTransport) Limiter() limits.Limiter {
@@ -186,7 +128,7 @@ func (u *upstream) drain() {
 // wallTime turns a reading of the clock into a time to show.
 func wallTime(at int64) time.Time { return time.Unix(0, at).UTC().Truncate(time.Second) }
 
-func addConns(n *ConnCounts, p *pool) {
+func addConns(n *relay.ConnCounts, p *pool) {
 	n.Idle += p.nIdle
 	n.Opening += p.dialing
 	n.Busy += p.conns - p.nIdle - p.dialing
@@ -207,8 +149,8 @@ func live() []*upstream {
 	return list
 }
 
-func (u *upstream) count() ConnCounts {
-	var n ConnCounts
+func (u *upstream) count() relay.ConnCounts {
+	var n relay.ConnCounts
 	u.eachPool(func(p *pool) {
 		p.mu.Lock()
 		defer p.mu.Unlock()

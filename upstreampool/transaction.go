@@ -56,6 +56,12 @@ func newTransaction(u *upstream, a *accounts.Account, from string, opts *smtp.Ma
 	if opts != nil {
 		t.env.Opts = *opts
 	}
+	// What the client says there is never passed on: the gateway vouches for
+	// its account alone.
+	t.env.Opts.Auth = nil
+	if s := u.current.Load(); s != nil && s.submitter {
+		t.env.Opts.Auth = &a.Name
+	}
 	return t
 }
 
@@ -131,6 +137,10 @@ func (t *transaction) flight(ctx context.Context, rcpts []relay.Recipient, errs 
 	start := time.Now()
 	defer func() { t.info.Envelope += time.Since(start) }()
 	first := !t.mailed
+	if first && !t.ac.lim.Lends(&t.c.slot) {
+		t.fail(relay.ReplyLimitsNotStored, errs)
+		return
+	}
 	t.mailed = true
 	var before []error
 	if first && len(errs) > 1 {
@@ -255,19 +265,19 @@ func (t *transaction) checkRcpt(ctx context.Context, rcpt *relay.Recipient) *rel
 // envelope sends MAIL, if it is due, and the pending recipients.
 func (t *transaction) envelope(ctx context.Context, rcpts []relay.Recipient, errs []error, mail bool) error {
 	err := t.c.Flight(ctx, &t.env, rcpts, errs, mail)
-	if mail && t.env.Refused != nil {
+	if mail {
 		t.learn(t.env.Refused)
 	}
 	return err
 }
 
-// learn takes note of what a refusal says about the account.
+// learn takes note of what a refusal, if there is one, says about the account.
 func (t *transaction) learn(r *relay.Reply) {
-	if r.Code != 432 {
+	if r == nil || r.Code != 432 {
 		return
 	}
 	t.ac.mu.Lock()
-	t.ac.adapt.lower(t.ac.conns-t.ac.dialing-1, clock())
+	t.ac.adapt.Lower(t.ac.conns-t.ac.dialing-1, clock())
 	t.ac.mu.Unlock()
 }
 
@@ -299,12 +309,15 @@ func (t *transaction) replace(ctx context.Context) *relay.Reply {
 	cancel()
 	if derr != nil {
 		t.ac.mu.Lock()
-		t.ac.adapt.failed(derr, t.ac.conns-t.ac.dialing-1, clock())
+		t.ac.adapt.Failed(derr, t.ac.conns-t.ac.dialing-1, clock())
 		t.ac.mu.Unlock()
 		return derr.Reply
 	}
 	c.lend(s, t.orphan)
 	t.take(c)
+	if !t.ac.lim.Lends(&c.slot) {
+		return relay.ReplyLimitsNotStored
+	}
 	if t.stepping {
 		c.OneByOne()
 	}
@@ -357,9 +370,27 @@ func (t *transaction) Abort() {
 // Describe implements relay.Describer.
 func (t *transaction) Describe() relay.Info { return t.info }
 
+// Wanted implements relay.Holder: others of the mailbox wait for a connection,
+// or others of the upstream do and no more may be opened, or the provider has
+// closed this one.
+func (t *transaction) Wanted() bool {
+	if t.done || t.c == nil {
+		return false
+	}
+	// Within the body replies to chunks may be there already.
+	if t.mailed && !t.inBody && !t.c.Silent() {
+		return true
+	}
+	t.ac.mu.Lock()
+	waiting := t.ac.nWait > 0 || t.ac.owed
+	t.ac.mu.Unlock()
+	return waiting || t.up.nStarved.Load() > 0
+}
+
 // Interface guards
 var (
 	_ relay.Transaction = (*transaction)(nil)
 	_ relay.RcptBatcher = (*transaction)(nil)
 	_ relay.Describer   = (*transaction)(nil)
+	_ relay.Holder      = (*transaction)(nil)
 )

@@ -27,6 +27,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
 )
@@ -46,7 +47,10 @@ func (*SMTPTransport) CaddyModule() caddy.ModuleInfo {
 // Provision loads the guest modules. What depends on the upstream's name is
 // checked in Bind.
 func (t *SMTPTransport) Provision(ctx caddy.Context) error {
-	t.logger = ctx.Logger()
+	t.logger = printable.Logger(ctx.Logger())
+	if err := registerMetrics(ctx.GetMetricsRegistry()); err != nil {
+		return fmt.Errorf("registering metrics: %w", err)
+	}
 	t.storage = ctx.Storage()
 	repl := caddy.NewReplacer()
 	for _, f := range []struct {
@@ -204,10 +208,21 @@ func (t *SMTPTransport) Warm(a *accounts.Account) {
 func (t *SMTPTransport) Send(ctx context.Context, a *accounts.Account, from string, opts *smtp.MailOptions, to relay.Recipient, body io.Reader) (relay.Reply, relay.Info, error) {
 	u, err := t.ready(ctx)
 	if err != nil {
-		return relay.Reply{}, relay.Info{Upstream: t.name}, err
+		return relay.Reply{}, relay.Info{Upstream: t.name, Refused: true}, err
 	}
 	return u.send(ctx, a, from, opts, to, body)
 }
+
+// OAuthProvider implements relay.OAuthUser.
+func (t *SMTPTransport) OAuthProvider() string {
+	if t.bound == nil {
+		return ""
+	}
+	return t.bound.provider
+}
+
+// ViaProxy implements relay.Proxied.
+func (t *SMTPTransport) ViaProxy() bool { return t.proxyRaw != nil }
 
 // Interface guards
 var (
@@ -216,4 +231,5 @@ var (
 	_ relay.Warmer       = (*SMTPTransport)(nil)
 	_ relay.Introducer   = (*SMTPTransport)(nil)
 	_ relay.SingleFlight = (*SMTPTransport)(nil)
+	_ relay.Proxied      = (*SMTPTransport)(nil)
 )

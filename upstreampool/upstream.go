@@ -31,6 +31,14 @@ import (
 	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
 )
 
+// Pace of the breaker, which spares the messages of all mailboxes the wait for
+// a provider that cannot be reached.
+const (
+	breakerAfter = 5 // connect failures in a row
+	breakerPause = time.Second
+	breakerCap   = 30 * time.Second
+)
+
 const (
 	shardCount  = 64
 	quitTimeout = 3 * time.Second // for the answer to QUIT, at the end

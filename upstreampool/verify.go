@@ -32,33 +32,15 @@ import (
 	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
 )
 
-// VerifyStep is relay.VerifyStep.
-type VerifyStep = relay.VerifyStep
-
-// Verify tries the way of a message of the account, up to a successful login,
-// and, if from is not empty, to a MAIL command that is taken back. It sends no
-// message. Each step is reported when it is over; the error is the failed one's.
-func (a *App) Verify(ctx context.Context, acct *accounts.Account, from string, step func(VerifyStep)) error {
-	t, ok := a.transports[acct.Upstream]
-	if !ok {
-		return fmt.Errorf("%w: '%s'", ErrNoUpstream, acct.Upstream)
-	}
-	v, ok := t.(relay.Verifier)
-	if !ok {
-		return ErrUnsupported
-	}
-	return v.Verify(ctx, acct, from, step)
-}
-
 // tracer reports steps with the time that each took.
 type tracer struct {
-	step  func(VerifyStep)
+	step  func(relay.VerifyStep)
 	begin time.Time
 }
 
 func (t *tracer) done(name, said string, err error) {
 	now := time.Now()
-	s := VerifyStep{Name: name, Took: now.Sub(t.begin), Said: said}
+	s := relay.VerifyStep{Name: name, Took: now.Sub(t.begin), Said: said}
 	if err != nil {
 		s.Error = err.Error()
 	}
@@ -70,7 +52,7 @@ func (t *tracer) done(name, said string, err error) {
 }
 
 // Verify implements relay.Verifier. It takes one of the account's connections.
-func (t *SMTPTransport) Verify(ctx context.Context, a *accounts.Account, from string, step func(VerifyStep)) error {
+func (t *SMTPTransport) Verify(ctx context.Context, a *accounts.Account, from string, step func(relay.VerifyStep)) error {
 	u := t.live()
 	if u == nil {
 		return errors.New("the upstream is not started")
@@ -142,7 +124,7 @@ func (t *SMTPTransport) Verify(ctx context.Context, a *accounts.Account, from st
 func (p *pool) welcomed() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.adapt.dialed(clock())
+	p.adapt.Dialed(clock())
 	p.dispatch(clock())
 }
 

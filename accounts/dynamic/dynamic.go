@@ -23,6 +23,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/printable"
 )
 
 func init() {
@@ -61,7 +62,7 @@ func (*Source) CaddyModule() caddy.ModuleInfo {
 // Provision resolves the keys. The accounts are loaded after Start, or one by
 // one as they are asked for.
 func (s *Source) Provision(ctx caddy.Context) error {
-	return s.provision(ctx.Logger(), ctx.Storage())
+	return s.provision(printable.Logger(ctx.Logger()), ctx.Storage())
 }
 
 func (s *Source) provision(logger *zap.Logger, storage certmagic.Storage) error {

@@ -38,7 +38,7 @@ import (
 	"github.com/caddymail/mailgateway/operate"
 	"github.com/caddymail/mailgateway/smtpapp"
 	"github.com/caddymail/mailgateway/spool"
-	"github.com/caddymail/mailgateway/upstreampool"
+	"github.com/caddymail/mailgateway/upstreamapp"
 )
 
 // description is what the test reads of openapi.json.
@@ -115,11 +115,11 @@ func TestOpenAPISchemas(t *testing.T) {
 			operate.AccountStatus
 		}{},
 		"VerifyRequest": admin.VerifyRequest{}, "VerifyStep": operate.VerifyStep{}, "VerifyResult": operate.VerifyResult{},
-		"LoginRequest": admin.LoginRequest{}, "Login": admin.LoginStatus{}, "ConnCounts": upstreampool.ConnCounts{},
-		"UpstreamStatus": upstreampool.UpstreamStatus{}, "AccountStatus": upstreampool.AccountStatus{}, "LimitStatus": upstreampool.LimitStatus{},
+		"LoginRequest": admin.LoginRequest{}, "Login": admin.LoginStatus{}, "ConnCounts": upstreamapp.ConnCounts{},
+		"UpstreamStatus": upstreamapp.UpstreamStatus{}, "AccountStatus": upstreamapp.AccountStatus{}, "LimitStatus": upstreamapp.LimitStatus{},
 		"Counters": smtpapp.Counters{},
 		"Session":  smtpapp.SessionInfo{}, "Refusal": smtpapp.Refusal{}, "Ban": smtpapp.Ban{}, "LiftResult": admin.LiftResult{}, "Tokens": admin.TokenPage{}, "TokenStatus": oauthtoken.AccountStatus{},
-		"SpoolPage": admin.SpoolPage{}, "SpoolStatus": spool.Status{}, "SpoolOddity": spool.Oddity{},
+		"SpoolPage": admin.SpoolPage{}, "SpoolStatus": spool.Status{}, "SpoolOddity": spool.Oddity{}, "SpoolDrain": admin.SpoolDrain{}, "SpoolDraining": spool.Draining{},
 		"SpooledMessage": spool.Message{}, "SpooledRecipient": spool.Recipient{},
 		"TokenError": oauthtoken.StatusError{}, "ProviderStatus": oauthtoken.ProviderStatus{},
 	} {
@@ -228,6 +228,9 @@ func TestOpenAPIAnswers(t *testing.T) {
 				always
 			}
 		}
+	}
+	smtp {
+		messages
 	}`, t.TempDir()))
 	const name = "api@example.com"
 	path := admin.AccountPath(name)
@@ -340,6 +343,8 @@ func TestOpenAPIAnswers(t *testing.T) {
 	check("GET", "/smtp/bans", "/smtp/bans?server=local", "", 200)
 	check("DELETE", "/smtp/bans", "/smtp/bans", "", 400)
 	check("DELETE", "/smtp/bans", "/smtp/bans?network=192.0.2.7", "", 200)
+	check("GET", "/smtp/messages", "/smtp/messages?since=soon", "", 400)
+	check("GET", "/smtp/messages", "/smtp/messages?failed=true", "", 200)
 	trySpool(t, g, check)
 	tryInvitations(t, g, name, check)
 	check("GET", "/oauth_tokens", "/oauth_tokens?limit=1", "", 200)
@@ -390,6 +395,8 @@ func trySpool(t *testing.T, g *gatewaytest.Gateway, check func(method, pattern, 
 			t.Fatalf("in the spool: %+v", spool.Messages("", ""))
 		}
 	}
+	check("GET", "/smtp/nodes", "/smtp/nodes", "", 200)
+	check("GET", "/smtp/nodes", "/smtp/nodes?x=1", "", 400)
 	const one = "/smtp/spool/{id}"
 	path := "/smtp/spool/" + id
 	check("GET", "/smtp/spool", "/smtp/spool?account="+name, "", 200)
@@ -419,6 +426,18 @@ func trySpool(t *testing.T, g *gatewaytest.Gateway, check func(method, pattern, 
 		}
 	}
 	check("POST", one+"/hold", path+"/hold", "", 204)
+	const drain = "/smtp/spool/drain"
+	check("POST", drain, drain, `{"upstream": "none"}`, 404)
+	check("POST", drain, drain, `{"hand_over": true}`, 409)
+	check("POST", drain, drain, `{"all": true}`, 400)
+	check("POST", drain, drain, `{"upstream": "kept"}`, 200)
+	if out := g.MustRun(t, "", "spool", "list"); !strings.Contains(out, "being drained") {
+		t.Errorf("smtp spool list: %s", out)
+	}
+	if out, said, err := g.Run(t, "", "spool", "drain", "--timeout", "10s"); err == nil || !strings.Contains(out+said+err.Error(), "1 held message is left") {
+		t.Errorf("smtp spool drain: %v\n%s%s", err, out, said)
+	}
+	check("DELETE", drain, drain, "", 204)
 	check("POST", one+"/retry", "/smtp/spool/none/retry", "", 404)
 	check("DELETE", one, path, "", 204)
 	check("GET", one, path, "", 404)

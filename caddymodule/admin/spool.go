@@ -62,11 +62,39 @@ func steerSpooled(change func(id string) error) func(w http.ResponseWriter, r *h
 	}
 }
 
+// SpoolDrain is the body of POST /smtp/spool/drain.
+type SpoolDrain struct {
+	// Upstream is the spool's name. Default: all of them.
+	Upstream string `json:"upstream,omitempty"`
+	// HandOver gives the messages to the spool's peer. Default: false: they are
+	// sent as ever.
+	HandOver bool `json:"hand_over,omitempty"`
+}
+
+// drainSpool answers POST /smtp/spool/drain.
+func drainSpool(w http.ResponseWriter, r *http.Request) error {
+	var req SpoolDrain
+	if err := readJSON(w, r, &req); err != nil {
+		return err
+	}
+	if err := spool.Drain(req.Upstream, req.HandOver); err != nil {
+		return spoolError(err)
+	}
+	return writeJSON(w, http.StatusOK, SpoolPage{spool.Statuses(), []spool.Message{}})
+}
+
+// endSpoolDrain answers DELETE /smtp/spool/drain.
+func endSpoolDrain(w http.ResponseWriter, _ *http.Request) error {
+	spool.EndDrain()
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
 func spoolError(err error) error {
 	switch {
-	case errors.Is(err, spool.ErrNotFound):
+	case errors.Is(err, spool.ErrNotFound), errors.Is(err, spool.ErrNoSpool):
 		return &apiError{http.StatusNotFound, err, ""}
-	case errors.Is(err, spool.ErrBusy):
+	case errors.Is(err, spool.ErrBusy), errors.Is(err, spool.ErrNoPeer):
 		return &apiError{http.StatusConflict, err, ""}
 	}
 	return err

@@ -22,7 +22,7 @@ import (
 	"github.com/caddymail/mailgateway/oauthtoken"
 	"github.com/caddymail/mailgateway/operate"
 	"github.com/caddymail/mailgateway/smtpapp"
-	"github.com/caddymail/mailgateway/upstreampool"
+	"github.com/caddymail/mailgateway/upstreamapp"
 )
 
 // listSessions answers GET /smtp/sessions.
@@ -46,25 +46,25 @@ func listSessions(w http.ResponseWriter, r *http.Request) error {
 
 // listUpstreams answers GET /smtp/upstreams.
 func listUpstreams(w http.ResponseWriter, _ *http.Request) error {
-	app, err := operate.App[*upstreampool.App]("smtp_upstreams")
+	app, err := operate.App[*upstreamapp.App]("smtp_upstreams")
 	if err != nil {
 		return err
 	}
 	return writeJSON(w, http.StatusOK, struct {
-		Upstreams []upstreampool.UpstreamStatus `json:"upstreams"`
+		Upstreams []upstreamapp.UpstreamStatus `json:"upstreams"`
 	}{app.Status()})
 }
 
 // drainUpstream answers POST /smtp/upstreams/{name}/drain.
 func drainUpstream(w http.ResponseWriter, r *http.Request) error {
-	app, err := operate.App[*upstreampool.App]("smtp_upstreams")
+	app, err := operate.App[*upstreamapp.App]("smtp_upstreams")
 	if err != nil {
 		return err
 	}
 	switch err := app.Drain(r.PathValue("name")); {
-	case errors.Is(err, upstreampool.ErrNoUpstream):
+	case errors.Is(err, upstreamapp.ErrNoUpstream):
 		return &apiError{http.StatusNotFound, err, ""}
-	case errors.Is(err, upstreampool.ErrUnsupported):
+	case errors.Is(err, upstreamapp.ErrUnsupported):
 		return &apiError{http.StatusConflict, err, ""}
 	case err != nil:
 		return err

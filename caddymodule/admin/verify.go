@@ -21,7 +21,7 @@ import (
 	"time"
 
 	"github.com/caddymail/mailgateway/operate"
-	"github.com/caddymail/mailgateway/upstreampool"
+	"github.com/caddymail/mailgateway/upstreamapp"
 )
 
 // verifyTimeout bounds a verification as a whole.
@@ -56,7 +56,7 @@ func verifyAccount(w http.ResponseWriter, r *http.Request) error {
 	defer cancel()
 
 	result, err := operate.Verify(ctx, a, req.From)
-	if errors.Is(err, upstreampool.ErrNoUpstream) || errors.Is(err, upstreampool.ErrUnsupported) {
+	if errors.Is(err, upstreamapp.ErrNoUpstream) || errors.Is(err, upstreamapp.ErrUnsupported) {
 		return &apiError{http.StatusConflict, err, "upstream"}
 	}
 	if err != nil {

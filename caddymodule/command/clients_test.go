@@ -62,6 +62,12 @@ func TestSessionCommands(t *testing.T) {
 	if err := clients[0].Noop(); err == nil || !strings.Contains(err.Error(), "4.3.2 Session ended by the operator") {
 		t.Errorf("a session that was ended: %v", err)
 	}
+	// It has said goodbye, and may still be on its way out.
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); {
+		if out := g.MustRun(t, "", "session", "list"); !strings.Contains(out, list[0].ID) {
+			break
+		}
+	}
 	// One within a message ends after it, unless that must be at once.
 	for _, c := range clients[1:] {
 		if err := c.Mail(name); err != nil {

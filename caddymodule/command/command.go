@@ -57,6 +57,7 @@ func Setup(cmd *cobra.Command) {
 	cmd.PersistentFlags().StringP("adapter", "a", "", "Name of the configuration file's adapter")
 	cmd.PersistentFlags().Bool("json", false, "Print JSON")
 	cmd.AddCommand(
+		setupCommand(),
 		accountCommand(),
 		loginCommand(),
 		inviteCommand(),
@@ -66,8 +67,12 @@ func Setup(cmd *cobra.Command) {
 		banCommand(),
 		refusalsCommand(),
 		snippetCommand(),
+		messagesCommand(),
 		spoolCommand(),
+		nodeCommand(),
+		storageCommand(),
 		sandboxCommand(),
+		serviceCommand(),
 	)
 	refuseUnknown(cmd)
 }

@@ -77,6 +77,7 @@ each account that does not exist yet, and printed.`,
 				return fmt.Errorf("flag --format: unknown format %q: want one of %s", format, strings.Join(formatNames(), ", "))
 			}
 			in := cmd.InOrStdin()
+			im := &importRun{cmd: cmd, password: pw}
 			if len(args) > 0 && args[0] != "-" {
 				file, err := os.Open(args[0])
 				if err != nil {
@@ -84,8 +85,12 @@ each account that does not exist yet, and printed.`,
 				}
 				defer file.Close()
 				in = file
+				if convert == nil {
+					if im.total, err = countLines(file); err != nil {
+						return err
+					}
+				}
 			}
-			im := &importRun{cmd: cmd, password: pw}
 			if convert != nil {
 				foreign, err := convert(in)
 				if err != nil {

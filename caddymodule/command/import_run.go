@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -41,6 +42,57 @@ type importRun struct {
 	origins []int
 	// unusable is the number of accounts that the file's format spoils.
 	unusable int
+	// total is the number of lines, 0 where it is not known before they end.
+	total int
+}
+
+// countLines counts the lines of a file that are not empty, and goes back to
+// its beginning. It is 0 for what cannot be read twice, such as a pipe.
+func countLines(file *os.File) (int, error) {
+	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
+		return 0, err
+	}
+	n, empty := 0, true
+	buf := make([]byte, 64<<10)
+	for {
+		read, err := file.Read(buf)
+		for _, o := range buf[:read] {
+			switch {
+			case o == '\n' || o == '\r':
+				if !empty {
+					n++
+				}
+				empty = true
+			case o > ' ':
+				empty = false
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+	if !empty {
+		n++
+	}
+	_, err := file.Seek(0, io.SeekStart)
+	return n, err
+}
+
+// progress says how far an import is, and how long it will take at the pace
+// that it has had.
+func progress(done, total int, elapsed time.Duration) string {
+	if total < done || total == 0 {
+		return fmt.Sprintf("%d accounts so far", done)
+	}
+	text := fmt.Sprintf("%d of %d accounts", done, total)
+	if done > 0 && done < total {
+		left := time.Duration(float64(elapsed) / float64(done) * float64(total-done))
+		text += fmt.Sprintf(", about %s left", max(left.Round(time.Second), time.Second))
+	}
+	return text
 }
 
 // fromForeign makes lines of another program's accounts, and reports what was
@@ -87,6 +139,7 @@ func (im *importRun) fromForeign(f *migrate.Foreign, dryRun bool) (io.Reader, er
 		}
 		im.origins = append(im.origins, a.Line)
 	}
+	im.total = len(im.origins)
 	for _, note := range f.Notes {
 		report("note: %s", note)
 	}
@@ -126,7 +179,8 @@ func (im *importRun) run(lines io.Reader) error {
 	defer resp.Body.Close()
 
 	counts := make(map[string]int)
-	total, shown := 0, time.Now()
+	total, began := 0, time.Now()
+	shown := began
 	dec := json.NewDecoder(resp.Body)
 	for {
 		var line importedLine
@@ -150,7 +204,7 @@ func (im *importRun) run(lines io.Reader) error {
 		}
 		if time.Since(shown) > time.Second {
 			shown = time.Now()
-			fmt.Fprintf(im.cmd.ErrOrStderr(), "%d accounts so far\n", total)
+			fmt.Fprintln(im.cmd.ErrOrStderr(), progress(total, im.total, shown.Sub(began)))
 		}
 	}
 	if !wantsJSON(im.cmd) {

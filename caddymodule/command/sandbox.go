@@ -24,6 +24,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/spf13/cobra"
 
+	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/sandbox"
 )
 
@@ -43,7 +44,7 @@ OAuth endpoints, limits and faults. It keeps what it receives, lists it at
 			ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 			defer stop()
 			app.RTT, app.TokenLifetime, app.TokenDelay = caddy.Duration(rtt), caddy.Duration(tokenLifetime), caddy.Duration(tokenDelay)
-			s, err := sandbox.Start(app, caddy.Log().Named("smtp_sandbox"))
+			s, err := sandbox.Start(app, printable.Logger(caddy.Log()).Named("smtp_sandbox"))
 			if err != nil {
 				return err
 			}

@@ -48,6 +48,7 @@ func spoolCommand() *cobra.Command {
 			Args:  cobra.ExactArgs(1),
 			RunE:  showSpooled,
 		},
+		drainCommand(),
 		steerSpooled("hold", "Keeps messages from being sent until they are released", "POST", "hold", "held"),
 		steerSpooled("release", "Lets held messages go on, at once", "POST", "release", "released"),
 		steerSpooled("retry", "Tries messages at once", "POST", "retry", "due now"),
@@ -94,6 +95,10 @@ func listSpool(cmd *cobra.Command, _ []string) error {
 			state = s.Error
 		case !s.Ready:
 			state = "another process has the directory"
+		case s.Draining != nil && s.Draining.Peer != "":
+			state = "being drained, to " + s.Draining.Peer
+		case s.Draining != nil:
+			state = "being drained"
 		}
 		rows = append(rows, []string{s.Upstream, strconv.Itoa(s.Messages), strconv.FormatInt(s.Octets, 10), strconv.Itoa(s.Held), oldest, state})
 	}

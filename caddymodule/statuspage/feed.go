@@ -25,7 +25,7 @@ import (
 
 	"github.com/caddymail/mailgateway/oauthtoken"
 	"github.com/caddymail/mailgateway/operate"
-	"github.com/caddymail/mailgateway/upstreampool"
+	"github.com/caddymail/mailgateway/upstreamapp"
 )
 
 // statusSnapshot is what the status page shows at one moment.
@@ -40,13 +40,13 @@ type statusSnapshot struct {
 	Total     map[string]float64 `json:"total"`
 	// Latency is the time from MAIL to the final reply in the last
 	// interval, in seconds, as the histogram's buckets tell it.
-	Latency   map[string]float64            `json:"latency"`
-	Sessions  float64                       `json:"sessions"`
-	Logins    map[string]float64            `json:"logins"`
-	Limited   map[string]float64            `json:"limited"`
-	Upstreams []upstreampool.UpstreamStatus `json:"upstreams"`
-	Providers []oauthtoken.ProviderStatus   `json:"providers"`
-	Accounts  statusAccounts                `json:"accounts"`
+	Latency   map[string]float64           `json:"latency"`
+	Sessions  float64                      `json:"sessions"`
+	Logins    map[string]float64           `json:"logins"`
+	Limited   map[string]float64           `json:"limited"`
+	Upstreams []upstreamapp.UpstreamStatus `json:"upstreams"`
+	Providers []oauthtoken.ProviderStatus  `json:"providers"`
+	Accounts  statusAccounts               `json:"accounts"`
 }
 
 // statusFeed makes snapshots. All who watch share them.
@@ -75,7 +75,7 @@ func (f *statusFeed) snapshot() statusSnapshot {
 	s := statusSnapshot{
 		Time: now, Interval: f.interval.Seconds(), Total: map[string]float64{},
 		Latency: map[string]float64{}, Logins: map[string]float64{}, Limited: map[string]float64{},
-		Upstreams: []upstreampool.UpstreamStatus{}, Providers: []oauthtoken.ProviderStatus{},
+		Upstreams: []upstreamapp.UpstreamStatus{}, Providers: []oauthtoken.ProviderStatus{},
 	}
 	buckets := map[float64]float64{}
 	// A family that cannot be gathered is left out; the others still stand.
@@ -113,7 +113,7 @@ func (f *statusFeed) snapshot() statusSnapshot {
 			}
 		}
 	}
-	if app, err := operate.App[*upstreampool.App]("smtp_upstreams"); err == nil {
+	if app, err := operate.App[*upstreamapp.App]("smtp_upstreams"); err == nil {
 		s.Upstreams = app.Status()
 	}
 	if app, err := operate.App[*oauthtoken.App]("oauth_tokens"); err == nil {

@@ -27,7 +27,7 @@ import (
 	"github.com/caddymail/mailgateway/operate"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/smtpapp"
-	"github.com/caddymail/mailgateway/upstreampool"
+	"github.com/caddymail/mailgateway/upstreamapp"
 )
 
 // statusAccounts are the accounts by state, and what needs somebody.
@@ -62,7 +62,7 @@ type accountNotice struct {
 
 // noticeStates are the states of notices, the most urgent first.
 var noticeStates = []string{
-	"upstream_down", "needs_consent", "no_connection", "error", "invalid", "limit_reached", "fewer_connections", "limit_near", "warning",
+	"upstream_down", "needs_consent", "no_connection", "error", "invalid", "banned", "limit_reached", "fewer_connections", "limit_near", "warning",
 }
 
 const (
@@ -89,8 +89,11 @@ func (f *statusFeed) scanAccounts() statusAccounts {
 		}
 		notices[n]++
 	}
+	for _, b := range smtpapp.Bans() {
+		note(f.banNotice(b))
+	}
 	if app, err := operate.App[*oauthtoken.App]("oauth_tokens"); err == nil {
-		scanTokens(app, &out, note)
+		f.scanTokens(app, &out, note)
 	}
 	if app, err := operate.App[*smtpapp.App]("smtp"); err == nil {
 		dir := app.Directory()
@@ -101,7 +104,7 @@ func (f *statusFeed) scanAccounts() statusAccounts {
 			}] = out.Invalid
 		}
 		out.Total = dir.Len()
-		if upstreams, err := operate.App[*upstreampool.App]("smtp_upstreams"); err == nil {
+		if upstreams, err := operate.App[*upstreamapp.App]("smtp_upstreams"); err == nil {
 			f.scanUpstreams(upstreams, dir, &out, note)
 		}
 	}
@@ -120,12 +123,40 @@ func (f *statusFeed) scanAccounts() statusAccounts {
 	return out
 }
 
+// banNotice is about a client that is refused for its wrong logins. Its address
+// is told where accounts are.
+func (f *statusFeed) banNotice(b smtpapp.Ban) accountNotice {
+	n := accountNotice{
+		State: "banned", Cause: "a client is refused at server " + b.Server + " after wrong logins",
+		Remedy: "`caddy smtp ban list` shows it, `caddy smtp refusals` what it did; `caddy smtp ban lift` ends the ban",
+	}
+	if !f.accounts {
+		return n
+	}
+	client := b.Network.String()
+	if b.Network.IsSingleIP() {
+		client = b.Network.Addr().String()
+	}
+	n.Account, n.Until = b.Account, b.Until.Truncate(time.Second)
+	n.Cause = fmt.Sprintf("%s is refused at server %s after %d different wrong logins", client, b.Server, b.Failures)
+	n.Remedy = fmt.Sprintf("mend the login there (`caddy smtp refusals --client %s`), then: `caddy smtp ban lift %s`", client, client)
+	return n
+}
+
+// forMailbox puts a mailbox's name into what is to be done about it.
+func (f *statusFeed) forMailbox(remedy, mailbox string) string {
+	if !f.accounts || mailbox == "" {
+		return remedy
+	}
+	return strings.ReplaceAll(remedy, "ACCOUNT", mailbox)
+}
+
 // scanTokens looks for accounts whose tokens are in trouble.
-func scanTokens(app *oauthtoken.App, out *statusAccounts, note func(accountNotice)) {
+func (f *statusFeed) scanTokens(app *oauthtoken.App, out *statusAccounts, note func(accountNotice)) {
 	for _, st := range app.Status(oauthtoken.StatusFilter{}) {
 		n := accountNotice{Account: st.Account, State: st.State}
 		if st.LastError != nil {
-			n.Cause, n.Remedy = st.LastError.Cause, st.LastError.Remedy
+			n.Cause, n.Remedy = st.LastError.Cause, f.forMailbox(st.LastError.Remedy, st.Account)
 		}
 		switch st.State {
 		case "reauth_required":
@@ -138,7 +169,7 @@ func scanTokens(app *oauthtoken.App, out *statusAccounts, note func(accountNotic
 			note(n)
 		}
 		for _, w := range st.Warnings {
-			note(accountNotice{Account: st.Account, State: "warning", Cause: w, Remedy: "run `caddy smtp login` for the account before then"})
+			note(accountNotice{Account: st.Account, State: "warning", Cause: w, Remedy: f.forMailbox("run `caddy smtp login ACCOUNT` before then", st.Account)})
 		}
 	}
 	for _, p := range app.ProviderStatus() {
@@ -150,7 +181,7 @@ func scanTokens(app *oauthtoken.App, out *statusAccounts, note func(accountNotic
 
 // scanUpstreams looks for upstreams that are down, and for accounts that are
 // paused, refused by their upstream, or near a limit.
-func (f *statusFeed) scanUpstreams(app *upstreampool.App, dir *accounts.Directory, out *statusAccounts, note func(accountNotice)) {
+func (f *statusFeed) scanUpstreams(app *upstreamapp.App, dir *accounts.Directory, out *statusAccounts, note func(accountNotice)) {
 	down := map[string]bool{}
 	for _, u := range app.Status() {
 		if u.Breaker == "open" || u.Breaker == "half_open" {
@@ -195,7 +226,7 @@ var toldElsewhere = []string{
 }
 
 // refusedNotice is about an account whose last connection did not come about.
-func (f *statusFeed) refusedNotice(a *accounts.Account, st upstreampool.AccountStatus) (n accountNotice, ok bool) {
+func (f *statusFeed) refusedNotice(a *accounts.Account, st upstreamapp.AccountStatus) (n accountNotice, ok bool) {
 	if slices.Contains(toldElsewhere, st.LastError) {
 		return n, false
 	}
@@ -225,7 +256,7 @@ func (f *statusFeed) refusedNotice(a *accounts.Account, st upstreampool.AccountS
 }
 
 // noteLimits tells of limits that are used up or nearly so.
-func (f *statusFeed) noteLimits(a *accounts.Account, st upstreampool.AccountStatus, out *statusAccounts, note func(accountNotice)) {
+func (f *statusFeed) noteLimits(a *accounts.Account, st upstreamapp.AccountStatus, out *statusAccounts, note func(accountNotice)) {
 	near := false
 	for _, l := range st.Limits {
 		if l.Limit.Count == 0 || float64(l.Used) < nearLimit*float64(l.Limit.Count) {

@@ -21,6 +21,7 @@ import (
 	"math"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -29,7 +30,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddymail/mailgateway/accounts"
-	"github.com/caddymail/mailgateway/upstreampool"
+	"github.com/caddymail/mailgateway/smtpapp"
+	"github.com/caddymail/mailgateway/upstreamapp"
 )
 
 func newStatusPage(t *testing.T) *Page {
@@ -127,7 +129,7 @@ func TestStatusPageEndsItsStreams(t *testing.T) {
 func TestStatusPageNamesNobody(t *testing.T) {
 	at := time.Now().Add(time.Minute)
 	a := &accounts.Account{Record: accounts.Record{Name: "private@example.com", Upstream: "provider"}}
-	st := upstreampool.AccountStatus{LastError: "535 5.7.8 private@example.com may not", LoginsResume: &at}
+	st := upstreamapp.AccountStatus{LastError: "535 5.7.8 private@example.com may not", LoginsResume: &at}
 	for _, names := range []bool{false, true} {
 		f := &statusFeed{accounts: names}
 		n, ok := f.refusedNotice(a, st)
@@ -147,6 +149,30 @@ func TestStatusPageNamesNobody(t *testing.T) {
 	st.LastError, st.Connections.Idle = "432 4.3.2 too many", 1
 	if n, _ := new(statusFeed).refusedNotice(a, st); n.State != "fewer_connections" {
 		t.Errorf("with a connection: %+v", n)
+	}
+}
+
+// TestStatusPageBans: a ban is told with what lifts it, and whom it concerns
+// where names are.
+func TestStatusPageBans(t *testing.T) {
+	b := smtpapp.Ban{Server: "submission", Network: netip.MustParsePrefix("192.0.2.7/32"), Until: time.Now().Add(time.Minute), Failures: 5}
+	n := (&statusFeed{accounts: true}).banNotice(b)
+	if n.State != "banned" || n.Until.IsZero() || !strings.Contains(n.Cause, "192.0.2.7 ") || !strings.Contains(n.Remedy, "`caddy smtp ban lift 192.0.2.7`") {
+		t.Errorf("%+v", n)
+	}
+	n = new(statusFeed).banNotice(b)
+	if strings.Contains(n.Cause+n.Remedy+n.Account, "192.0.2") || !n.Until.IsZero() || !strings.Contains(n.Remedy, "ban lift") {
+		t.Errorf("names nobody: %+v", n)
+	}
+	b.Network = netip.MustParsePrefix("2001:db8::/64")
+	if n = (&statusFeed{accounts: true}).banNotice(b); !strings.Contains(n.Remedy, "ban lift 2001:db8::/64`") {
+		t.Errorf("%+v", n)
+	}
+	for _, named := range []bool{true, false} {
+		remedy := (&statusFeed{accounts: named}).forMailbox("caddy smtp login ACCOUNT", "a@example.com")
+		if strings.Contains(remedy, "a@example.com") != named {
+			t.Errorf("names %t: %q", named, remedy)
+		}
 	}
 }
 

@@ -14,8 +14,6 @@
 
 //go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
 
-// Package filelock locks files between processes. The system lets go of a
-// process's locks with the process, however it ends.
 package filelock
 
 import (

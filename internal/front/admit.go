@@ -144,6 +144,10 @@ type placedConn struct {
 	once     sync.Once
 }
 
+// Raw returns the connection beneath, as listener wrappers do: the socket is
+// looked at through it.
+func (c *placedConn) Raw() net.Conn { return c.Conn }
+
 // Close implements net.Conn.
 func (c *placedConn) Close() error {
 	c.once.Do(c.counters.give)

@@ -24,6 +24,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/internal/printable"
 )
 
 // listeners holds the sockets, keyed network/address. Plain Caddy listeners
@@ -108,7 +110,7 @@ func (c *core) logger() *zap.Logger {
 	if g := c.Current(); g != nil && g.Logger != nil {
 		return g.Logger
 	}
-	return caddy.Log()
+	return printable.Logger(caddy.Log())
 }
 
 // dispatch hands a connection to the generation in force, and to the next one

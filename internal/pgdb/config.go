@@ -23,6 +23,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"go.uber.org/zap"
 )
 
 // Defaults of Config.
@@ -172,9 +173,15 @@ func remote(p *pgxpool.Config) bool {
 	return false
 }
 
-// Unchecked reports whether a server on another machine is reached without TLS,
-// or without a look at its certificate.
-func (d *DB) Unchecked() bool {
+// WarnUnchecked says what a server on another machine risks that is reached without
+// TLS, or without a look at its certificate: what is between can do that.
+func (d *DB) WarnUnchecked(logger *zap.Logger, risk string) {
+	if d.unchecked() {
+		logger.Warn("the database's certificate is not checked: what is between can " + risk + "; use sslmode=verify-full in the field dsn")
+	}
+}
+
+func (d *DB) unchecked() bool {
 	p := d.set
 	if !remote(p) {
 		return false

@@ -140,7 +140,10 @@ func (d *DB) explain(err error) error {
 		case "3D000":
 			hint = "; the database in the field dsn has to be made first: CREATE DATABASE"
 		case "42501":
-			hint = fmt.Sprintf("; the user of the field dsn needs rights on schema %s", d.schema)
+			hint = "; the user of the field dsn needs rights"
+			if d.schema != "" {
+				hint += " on schema " + d.schema
+			}
 		case "25006":
 			hint = "; this is a standby: name all servers in the field dsn, with target_session_attrs=read-write"
 		case "53300":

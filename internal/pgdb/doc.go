@@ -24,5 +24,5 @@
 //
 // Reading order: config.go, db.go, migrate.go. Nothing here outlives a reload
 // by itself; the rooms that use it say what does. The package imports nothing
-// of ours.
+// of ours but internal/checkup.
 package pgdb

@@ -13,16 +13,15 @@
 // limitations under the License.
 
 // Package testpg runs PostgreSQL servers for tests. It imports nothing of ours
-// but freeport, and nothing outlives the test.
+// but freeport, and nothing outlives the test, not even one that is killed: a
+// watchdog outside of it ends the server then.
 package testpg
 
 import (
 	"net"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
-	"strconv"
 	"syscall"
 	"testing"
 
@@ -34,7 +33,7 @@ type Server struct {
 	tb        testing.TB
 	bin, data string
 	addr      string
-	as        *syscall.Credential
+	as        *syscall.SysProcAttr
 }
 
 // Start runs a server. Where PostgreSQL is not installed the test is skipped, and
@@ -55,36 +54,22 @@ func Start(tb testing.TB) *Server {
 	dir := tb.TempDir()
 	s := &Server{tb: tb, bin: found[len(found)-1], data: filepath.Join(dir, "data"), addr: addr}
 	if os.Getuid() == 0 {
-		s.as = owner(tb)
-		// PostgreSQL refuses to run as root. Its user must get to its files.
-		if err := os.Chmod(filepath.Dir(dir), 0o711); err != nil { //nolint:gosec // a test's directory
-			tb.Fatal(err)
-		}
-		if err := os.Chown(dir, int(s.as.Uid), int(s.as.Gid)); err != nil {
-			tb.Fatal(err)
-		}
+		s.as = owner(tb, dir)
 	}
 	s.run("initdb", "--pgdata", s.data, "--username", "gateway", "--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync")
-	s.Up()
-	tb.Cleanup(func() { _ = s.cmd("pg_ctl", "--pgdata", s.data, "--mode", "immediate", "stop").Run() })
+	s.guard()
 	return s
 }
 
-// owner is the user that the server runs as.
-func owner(tb testing.TB) *syscall.Credential {
-	u, err := user.Lookup("postgres")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	uid, err := strconv.ParseUint(u.Uid, 10, 32)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	gid, err := strconv.ParseUint(u.Gid, 10, 32)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+// guard has the server end with the test, however that ends, and starts it.
+func (s *Server) guard() {
+	s.tb.Helper()
+	release := watch(s.tb, filepath.Dir(s.data), s.data)
+	s.tb.Cleanup(func() {
+		_ = s.cmd("pg_ctl", "--pgdata", s.data, "--mode", "immediate", "--wait", "stop").Run()
+		release()
+	})
+	s.Up()
 }
 
 // DSN is where the server is.
@@ -108,9 +93,7 @@ func (s *Server) cmd(name string, args ...string) *exec.Cmd {
 	cmd := exec.Command(filepath.Join(s.bin, name), args...) //nolint:gosec // a test's arguments
 	cmd.Dir = filepath.Dir(s.data)
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
-	if s.as != nil {
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.as}
-	}
+	cmd.SysProcAttr = s.as
 	return cmd
 }
 

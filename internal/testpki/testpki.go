@@ -57,7 +57,8 @@ type Authority struct {
 	// Cert is the authority's own certificate.
 	Cert *x509.Certificate
 
-	key crypto.Signer
+	key   crypto.Signer
+	chain [][]byte // of an intermediate one: what stands behind its certificates
 }
 
 // NewAuthority makes an authority.
@@ -66,17 +67,30 @@ func NewAuthority(name string) *Authority {
 	tmpl := template(Leaf{CommonName: name})
 	tmpl.IsCA, tmpl.BasicConstraintsValid = true, true
 	tmpl.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
-	return &Authority{sign(tmpl, tmpl, key.Public(), key), key}
+	return &Authority{Cert: sign(tmpl, tmpl, key.Public(), key), key: key}
 }
 
-// Issue makes a certificate that servers and clients can use. The authority's
-// own certificate is not part of the chain.
+// Intermediate makes an authority that this one vouches for. Its certificate is
+// part of the chain of those that it issues, as with public authorities.
+func (a *Authority) Intermediate(l Leaf) *Authority {
+	if l.Key == nil {
+		l.Key = newKey()
+	}
+	tmpl := template(l)
+	tmpl.IsCA, tmpl.BasicConstraintsValid = true, true
+	tmpl.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
+	cert := sign(tmpl, a.Cert, l.Key.Public(), a.key)
+	return &Authority{Cert: cert, key: l.Key, chain: append([][]byte{cert.Raw}, a.chain...)}
+}
+
+// Issue makes a certificate that servers and clients can use. A root's own
+// certificate is not part of the chain.
 func (a *Authority) Issue(l Leaf) tls.Certificate {
 	if l.Key == nil {
 		l.Key = newKey()
 	}
 	cert := sign(template(l), a.Cert, l.Key.Public(), a.key)
-	return tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: l.Key, Leaf: cert}
+	return tls.Certificate{Certificate: append([][]byte{cert.Raw}, a.chain...), PrivateKey: l.Key, Leaf: cert}
 }
 
 // Pool returns the roots of a client that trusts the authority.

@@ -82,6 +82,22 @@ func TestHandshake(t *testing.T) {
 	}
 }
 
+// TestIntermediate holds that a client with the root alone trusts what an
+// authority in between has issued.
+func TestIntermediate(t *testing.T) {
+	root := NewAuthority("root")
+	c := root.Intermediate(Leaf{CommonName: "between"}).Intermediate(Leaf{CommonName: "below"}).Issue(Leaf{Names: []string{"server.test"}})
+	if len(c.Certificate) != 3 {
+		t.Fatalf("a chain of %d, want 3", len(c.Certificate))
+	}
+	if err := handshake(t, c, root.Pool(), "server.test"); err != nil {
+		t.Error(err)
+	}
+	if err := handshake(t, c, NewAuthority("root").Pool(), "server.test"); err == nil {
+		t.Error("another root will do")
+	}
+}
+
 func TestWrite(t *testing.T) {
 	want := NewAuthority("one").Issue(Leaf{Names: []string{"mail.test"}})
 	cert, key, err := Write(t.TempDir(), want)

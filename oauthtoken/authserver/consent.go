@@ -311,7 +311,17 @@ func (f *AuthCodeFlow) Close() error {
 	return err
 }
 
+// Exchange finishes a login with the query that the browser came back with.
 func (f *AuthCodeFlow) Exchange(ctx context.Context, v url.Values) (*Consent, error) {
+	q, err := f.codeQuery(v)
+	if err != nil {
+		return nil, err
+	}
+	return f.p.redeem(ctx, q, f.ep, f.opts, f.nonce)
+}
+
+// codeQuery is the token request for the code that the browser came back with.
+func (f *AuthCodeFlow) codeQuery(v url.Values) (*TokenQuery, error) {
 	if !f.stateMatches(v) {
 		return nil, errors.New("the answer does not belong to this login (state differs)")
 	}
@@ -337,7 +347,7 @@ func (f *AuthCodeFlow) Exchange(ctx context.Context, v url.Values) (*Consent, er
 	q.form.Set("code", code)
 	q.form.Set("redirect_uri", f.RedirectURL)
 	q.form.Set("code_verifier", f.verifier)
-	return f.p.redeem(ctx, q, f.ep, f.opts, f.nonce)
+	return q, nil
 }
 
 // redeem makes the token request that ends a login.

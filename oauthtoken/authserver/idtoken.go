@@ -69,6 +69,7 @@ type idClaims struct {
 	EmailVerified   any    `json:"email_verified"`
 	Preferred       string `json:"preferred_username"`
 	UPN             string `json:"upn"`
+	Groups          any    `json:"groups"`
 }
 
 // identify checks an ID token (OpenID Connect Core section 3.1.3.7) and
@@ -78,6 +79,18 @@ type idClaims struct {
 // be checked: the token came over TLS from the token endpoint itself, which
 // item 6 of that section lets stand for the signature.
 func (p *Provider) identify(ctx context.Context, raw string, ep *endpoints, nonce string) (*Identity, []string, error) {
+	id, c, err := p.checkIDToken(ctx, raw, ep, nonce)
+	if err != nil {
+		return nil, nil, err
+	}
+	names := p.addresses(c)
+	if len(names) > 0 {
+		id.Name = OneLine(names[0])
+	}
+	return id, names, nil
+}
+
+func (p *Provider) checkIDToken(ctx context.Context, raw string, ep *endpoints, nonce string) (*Identity, *idClaims, error) {
 	cfg := &oidc.Config{ClientID: p.ClientID, SupportedSigningAlgs: idTokenAlgorithms, Now: func() time.Time { return p.clock.now() }}
 	issuer, keys, err := p.idTokenIssuer(ctx, ep)
 	if err != nil {
@@ -117,11 +130,7 @@ func (p *Provider) identify(ctx context.Context, raw string, ep *endpoints, nonc
 	if id.Subject == "" {
 		return nil, nil, errors.New("it names nobody: no " + map[bool]string{true: "oid", false: "sub"}[entra])
 	}
-	names := p.addresses(&c)
-	if len(names) > 0 {
-		id.Name = OneLine(names[0])
-	}
-	return id, names, nil
+	return id, &c, nil
 }
 
 // idTokenIssuer returns who issues ID tokens and where the keys are; no issuer

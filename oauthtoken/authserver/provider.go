@@ -25,6 +25,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/internal/printable"
 )
 
 // providerState is what Provision makes of a provider's configuration.
@@ -47,7 +49,7 @@ type providerState struct {
 // Provision checks and completes the configuration. Nothing goes out.
 func (p *Provider) Provision(ctx caddy.Context, name string) error {
 	p.name, p.clock = name, new(Clock)
-	p.logger = ctx.Logger().With(zap.String("provider", name))
+	p.logger = printable.Logger(ctx.Logger()).With(zap.String("provider", name))
 	p.discovery.lock = make(chan struct{}, 1)
 	if err := p.resolveFields(); err != nil {
 		return err

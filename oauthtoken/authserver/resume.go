@@ -20,6 +20,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 )
 
 // FlowState is what must be remembered of a login from the moment the browser
@@ -67,8 +68,8 @@ func (p *Provider) Resume(ctx context.Context, s FlowState, query url.Values) (*
 }
 
 // AdminConsentURL is where an administrator of a Microsoft tenant agrees for
-// all of its users, and is sent back from with `admin_consent=True` whatever was
-// decided; empty at other providers. What comes back is no proof: a token is.
+// all of its users, and is sent back from with `admin_consent=True` whatever was decided;
+// empty at other providers. What comes back is no proof: a token is.
 // https://learn.microsoft.com/entra/identity-platform/v2-admin-consent
 func (p *Provider) AdminConsentURL(redirectURL, state string) string {
 	base, ok := strings.CutSuffix(p.AuthURL, "/oauth2/v2.0/authorize")
@@ -86,10 +87,9 @@ func (p *Provider) AdminConsentURL(redirectURL, state string) string {
 // signInScopes are about who somebody is: servers need not repeat them.
 var signInScopes = []string{"openid", "email", "profile", "offline_access"}
 
-// missingScopes are those of the configuration that an answer leaves out. A
-// server that says nothing has granted what was asked (RFC 6749 section 5.1).
-// Entra answers for one resource at a time, so that there only the scopes of
-// that resource can be looked for.
+// missingScopes are those of the configuration that an answer leaves out. A server that says
+// nothing has granted what was asked (RFC 6749 section 5.1). Entra answers for one resource
+// at a time, so that there only the scopes of that resource can be looked for.
 func (p *Provider) missingScopes(granted string) []string {
 	got := strings.Fields(strings.ToLower(granted))
 	if len(got) == 0 {
@@ -114,12 +114,14 @@ func (p *Provider) missingScopes(granted string) []string {
 	return missing
 }
 
-// promptChoice is the `prompt` that shows the account picker whoever is signed in.
+// promptChoice is the `prompt` that lets another user sign in whoever is signed in. Servers of
+// other kinds may refuse a login for `select_account`, and know `login`.
 func (p *Provider) promptChoice() string {
-	if prompt := p.kind.authParams["prompt"]; prompt != "" && !strings.Contains(prompt, "select_account") {
-		return "select_account " + prompt
+	prompt := p.kind.authParams["prompt"]
+	if prompt == "" {
+		return "login"
 	}
-	return "select_account"
+	return strings.TrimSpace("select_account " + strings.ReplaceAll(prompt, "select_account", ""))
 }
 
 // IdentityError is an ErrIdentity that knows both.
@@ -132,11 +134,8 @@ type IdentityError struct {
 
 // Error implements error.
 func (e *IdentityError) Error() string {
-	text := fmt.Sprintf("%v: '%s' in place of '%s'", ErrIdentity, e.Used, e.Expected)
-	if e.before {
-		text += ", who consented before"
-	}
-	return text
+	before := map[bool]string{true: ", who consented before"}[e.before]
+	return fmt.Sprintf("%v: '%s' in place of '%s'%s", ErrIdentity, e.Used, e.Expected, before)
 }
 
 // Unwrap returns ErrIdentity.
@@ -147,3 +146,73 @@ func (p *Provider) Name() string { return p.name }
 
 // HasLogin reports whether owners consent at the provider.
 func (p *Provider) HasLogin() bool { return p.Grant == GrantRefreshToken }
+
+// User is who has signed in to pages of the gateway.
+type User struct {
+	Identity Identity
+	// Address is the user's mail address or user principal name; empty if the provider does not vouch for it.
+	Address string
+	// Groups is the claim `groups`, as it came.
+	Groups any
+}
+
+// BeginSignIn begins a login of a user at the gateway's own pages (OpenID Connect Core
+// section 3.1): the address to send the browser to, and what FinishSignIn needs.
+func (p *Provider) BeginSignIn(ctx context.Context, redirectURL string) (address string, state FlowState, err error) {
+	f, err := p.AuthCodeFlow(ctx, LoginOptions{RedirectURL: redirectURL})
+	if err != nil {
+		return "", FlowState{}, err
+	}
+	defer f.Close()
+	base, query, _ := strings.Cut(f.URL, "?")
+	q, err := url.ParseQuery(query)
+	q.Set("scope", "openid email profile") // no mail, and no access while the user is away
+	q.Set("nonce", f.nonce)
+	q.Del("prompt")
+	if p.kind.authParams["prompt"] != "" {
+		q.Set("prompt", "select_account")
+	}
+	q.Del("access_type")
+	return base + "?" + q.Encode(), f.Suspend(), err
+}
+
+// FinishSignIn ends a login with the query that the browser came back with. Who the
+// user is comes from the token endpoint alone.
+func (p *Provider) FinishSignIn(ctx context.Context, s FlowState, query url.Values) (*User, error) {
+	ep, err := p.loginEndpoints(ctx)
+	if err != nil {
+		return nil, err
+	}
+	f := &AuthCodeFlow{p: p, ep: ep, RedirectURL: s.RedirectURL, state: s.State, nonce: s.Nonce, verifier: s.Verifier}
+	q, err := f.codeQuery(query)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.authenticate(q, ep); err != nil {
+		return nil, err.With(p.name, "")
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(p.Timeout))
+	defer cancel()
+	r, rerr := p.Exchange(ctx, q)
+	if rerr != nil {
+		return nil, rerr.With(p.name, "")
+	}
+	if r.IDToken == "" {
+		return nil, fmt.Errorf("provider '%s' gave no id_token", p.name)
+	}
+	id, c, err := p.checkIDToken(ctx, r.IDToken, ep, s.Nonce)
+	if err != nil {
+		return nil, fmt.Errorf("provider '%s': id_token: %w", p.name, err)
+	}
+	return &User{*id, OneLine(p.vouched(c)), c.Groups}, nil
+}
+
+// vouched is the address that an operator may be known by. Elsewhere than at Entra `preferred_username`
+// is what users call themselves, and must not decide (OpenID Connect Core section 5.7).
+func (p *Provider) vouched(c *idClaims) string {
+	d := *c
+	if p.Kind != "microsoft" || p.ownServer {
+		d.Preferred, d.UPN = "", ""
+	}
+	return append(p.addresses(&d), "")[0]
+}

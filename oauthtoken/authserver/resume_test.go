@@ -67,6 +67,13 @@ func TestAdminConsentURL(t *testing.T) {
 	if g.promptChoice() != "select_account consent" {
 		t.Errorf("Google's picker: %s", g.promptChoice())
 	}
+	for want, p := range map[string]*Provider{
+		"select_account": {Kind: "microsoft", Tenant: "example.com"}, "login": {TokenURL: "https://a/token"},
+	} {
+		if err := p.applyKind(); err != nil || p.promptChoice() != want {
+			t.Errorf("the picker of kind '%s': %q, %v", p.Kind, p.promptChoice(), err)
+		}
+	}
 }
 
 func TestFlowStateIsSecret(t *testing.T) {

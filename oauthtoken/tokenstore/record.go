@@ -40,6 +40,9 @@ type Record struct {
 	Version int `json:"version"`
 	// Seq counts the writes: of two records the one with more is newer.
 	Seq uint64 `json:"seq"`
+	// Follows is the number of the durable record that one beside it is newer
+	// than; it is not in that itself.
+	Follows uint64 `json:"follows,omitempty"`
 	// Subject is the account, for the keep-alive, which starts from the
 	// store alone; the storage key is only its digest.
 	Subject string `json:"subject"`

@@ -28,6 +28,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/certmagic"
 
+	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 )
 
@@ -81,7 +82,16 @@ type StorageStore struct {
 
 type storeState struct {
 	storage certmagic.Storage
+	locks   *fileLocks // nil: the storage's own, for it is not of this machine
 	seal    *Sealer
+}
+
+// use makes storage the one that the store is in.
+func (s *storeState) use(storage certmagic.Storage) {
+	s.storage = storage
+	if f, ok := storage.(*certmagic.FileStorage); ok && onThisMachine(f.Path) {
+		s.locks = newFileLocks(f)
+	}
 }
 
 // CaddyModule returns the Caddy module information.
@@ -94,7 +104,9 @@ func (StorageStore) CaddyModule() caddy.ModuleInfo {
 
 // NewStorageStore returns a store in a storage, without keys.
 func NewStorageStore(storage certmagic.Storage) *StorageStore {
-	return &StorageStore{storeState: storeState{storage: storage}}
+	s := new(StorageStore)
+	s.use(storage)
+	return s
 }
 
 // Provision resolves the keys. It doesn't touch the storage.
@@ -106,7 +118,7 @@ func (s *StorageStore) Provision(ctx caddy.Context) error {
 			return fmt.Errorf("encryption_key %d: %v", i+1, err)
 		}
 		if literal {
-			ctx.Logger().Warn("an encryption key stands in the configuration itself, which the admin API shows; use a placeholder such as {file./path}")
+			printable.Logger(ctx.Logger()).Warn("an encryption key stands in the configuration itself, which the admin API shows; use a placeholder such as {file./path}")
 		}
 		keys[i] = v
 	}
@@ -114,7 +126,7 @@ func (s *StorageStore) Provision(ctx caddy.Context) error {
 	if s.seal, err = NewSealer(keys); err != nil {
 		return err
 	}
-	s.storage = ctx.Storage()
+	s.use(ctx.Storage())
 	return nil
 }
 
@@ -146,11 +158,17 @@ func (s *StorageStore) List(ctx context.Context, prefix string) ([]string, error
 
 // Lock implements Store.
 func (s *StorageStore) Lock(ctx context.Context, key string) error {
+	if s.locks != nil {
+		return s.locks.lock(ctx, LockName(key))
+	}
 	return s.storage.Lock(ctx, LockName(key))
 }
 
 // Unlock implements Store.
 func (s *StorageStore) Unlock(ctx context.Context, key string) error {
+	if s.locks != nil {
+		return s.locks.unlock(ctx, LockName(key))
+	}
 	return s.storage.Unlock(ctx, LockName(key))
 }
 
@@ -204,17 +222,26 @@ func StorageKey(provider, subject string) string {
 type Records struct {
 	Store Store
 	swaps Swapper // nil: the store cannot compare
+	hasty Hasty   // nil: the store has one way to write
 	Seal  *Sealer
+	// Rooms are held for records whose refresh token is rotated.
+	Rooms *Rooms
 }
 
 // NewRecords returns the records of a store.
 func NewRecords(s Store) *Records {
-	r := &Records{Store: s}
+	r := &Records{Store: s, Rooms: NewRooms(s)}
 	switch s := s.(type) {
 	case Swapper:
 		r.swaps = s
 	case interface{ swapper() Swapper }:
 		r.swaps = s.swapper()
+	}
+	switch s := s.(type) {
+	case Hasty:
+		r.hasty = s
+	case interface{ hasty() Hasty }:
+		r.hasty = s.hasty()
 	}
 	if k, ok := s.(sealing); ok {
 		r.Seal = k.Sealer()
@@ -224,6 +251,18 @@ func NewRecords(s Store) *Records {
 
 // Load returns nil without an error where there is no record.
 func (r *Records) Load(ctx context.Context, key string) (*Record, error) {
+	base, err := r.loadBase(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	if rec := r.loadRecent(ctx, key, base); rec != nil {
+		return rec, nil
+	}
+	return base, nil
+}
+
+// loadBase reads the durable record.
+func (r *Records) loadBase(ctx context.Context, key string) (*Record, error) {
 	b, err := r.Store.Load(ctx, key)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -283,6 +322,10 @@ const SaveTimeout = 30 * time.Second
 // Swap writes a record. It fails with ErrChanged if the store can tell that the
 // one in it is no longer the one with the number was.
 func (r *Records) Swap(key string, rec *Record, was uint64) error {
+	if rec.Follows != 0 {
+		rec = rec.Clone()
+		rec.Follows = 0
+	}
 	b, err := EncodeRecord(r.Seal, key, rec)
 	if err != nil {
 		return StoreError("writing", err)
@@ -296,6 +339,10 @@ func (r *Records) Swap(key string, rec *Record, was uint64) error {
 	}
 	if err != nil {
 		return StoreError("writing", err)
+	}
+	if r.hasty != nil {
+		// What is left of it counts no more: it follows another record.
+		_ = r.Store.Delete(ctx, recentKey(key))
 	}
 	return nil
 }

@@ -190,18 +190,29 @@ func (b *body) readNormalized(p []byte) (int, error) {
 		}
 		return k, err
 	}
-	if b.scratch == nil {
-		b.scratch = bigPool.Get().(*[]byte)
-	}
-	// Each octet may become two, and so may the CRs from before.
-	raw := (*b.scratch)[:min(bigBuffer, len(p)/2-maxRun)]
 	var out []byte
 	var bad *flaw
 	var err error
 	for len(out) == 0 && err == nil && bad == nil {
+		// Each octet may become two, and so may the CRs from before. One of
+		// them mostly goes on with its LF.
+		cr := b.check.run
+		raw := p[min(cr, 1):][:min(bigBuffer, len(p)/2-maxRun)]
 		var n int
 		n, err = b.readRaw(raw)
-		out, bad = b.check.normalize(p[:0], raw[:n], err == io.EOF)
+		if k, ok := b.check.clean(raw[:n]); ok {
+			if cr > 0 {
+				p[0] = '\r'
+			}
+			if out = p[:cr+k]; err == io.EOF {
+				out = b.check.breakLines(out)
+			}
+			continue
+		}
+		if b.scratch == nil {
+			b.scratch = bigPool.Get().(*[]byte)
+		}
+		out, bad = b.check.normalize(p[:0], (*b.scratch)[:copy(*b.scratch, raw[:n])], err == io.EOF)
 	}
 	b.size += int64(len(out))
 	if bad == nil && b.size > b.max {
@@ -280,16 +291,14 @@ func (b *body) readDot(p []byte) (int, error) {
 			continue
 		}
 		b.lineStart = false
+		// No more is looked at than there is room for.
+		win = win[:min(len(win), len(p)-n)]
 		take := len(win)
 		if k := bytes.Index(win, crlfDot); k >= 0 {
 			take = k + 2
 			b.lineStart = true
 		} else if take >= 2 && win[take-2] == '\r' && win[take-1] == '\n' {
 			b.lineStart = true
-		}
-		if room := len(p) - n; take > room {
-			take = room
-			b.lineStart = take >= 2 && win[take-2] == '\r' && win[take-1] == '\n'
 		}
 		n += copy(p[n:], win[:take])
 		w.consume(take)
@@ -326,11 +335,10 @@ func (b *body) readDotLF(p []byte) (int, error) {
 			}
 			continue
 		}
-		take := len(win)
-		if k := bytes.Index(win, lfDot); k >= 0 {
+		take := min(len(win), len(p)-n)
+		if k := bytes.Index(win[:take], lfDot); k >= 0 {
 			take = k + 1
 		}
-		take = min(take, len(p)-n)
 		n += copy(p[n:], win[:take])
 		w.consume(take)
 		b.lineStart = win[take-1] == '\n'

@@ -123,6 +123,9 @@ func (nopSession) Data(io.Reader) (*relay.Reply, error) { return relay.ReplyOK, 
 func (nopSession) Finish(*Result)                       {}
 func (nopSession) Refused(Refusal)                      {}
 func (nopSession) Stalled() bool                        { return false }
+func (nopSession) Whole(*relay.Recipient, io.Reader) (error, *relay.Reply, error) {
+	return relay.ReplyInternal, nil, nil
+}
 
 func testConfig() *Config {
 	cfg := &Config{

@@ -77,6 +77,47 @@ func (c *checker) end() *flaw {
 // maxRun is the longest run of CRs that is looked at as one.
 const maxRun = 16
 
+var cr = []byte{'\r'}
+
+// clean reports whether p is to be passed on as it is, and takes note of its
+// lines: nearly all mail is so. It leaves a CR at the end for what follows it: n
+// octets are not held back. What began with a CR held back goes on with an LF.
+func (c *checker) clean(p []byte) (n int, ok bool) {
+	if c.noCR || c.run > 1 || len(p) == 0 || bytes.IndexByte(p, 0) >= 0 {
+		return 0, false
+	}
+	rest, line := p, c.line
+	if c.run == 1 {
+		if p[0] != '\n' {
+			return 0, false
+		}
+		rest, line = p[1:], 0
+	}
+	held := 0
+	if len(rest) > 0 && rest[len(rest)-1] == '\r' {
+		held = 1
+		rest = rest[:len(rest)-1]
+	}
+	// Each CR must be one of those that stand in front of an LF.
+	crs := bytes.Count(rest, cr)
+	for {
+		i := bytes.IndexByte(rest, '\n')
+		if i < 0 {
+			break
+		}
+		if i == 0 || rest[i-1] != '\r' || line+i-1 > maxBodyLine {
+			return 0, false
+		}
+		crs--
+		rest, line = rest[i+1:], 0
+	}
+	if line += len(rest); crs != 0 || line > maxBodyLine {
+		return 0, false
+	}
+	c.run, c.line = held, line
+	return len(p) - held, true
+}
+
 // normalize appends p to dst with CRLF for every CR or LF that stands alone. A
 // run of CRs with an LF behind it is one line end: text that was made CRLF twice
 // has two CRs and an LF, where each line must not become two.

@@ -141,6 +141,17 @@ func (c *Conn) command(line []byte) {
 	}
 }
 
+// peekCommand returns a command that has arrived already, of n octets, and leaves
+// it where it is; an empty verb if there is none that can be understood.
+func (c *Conn) peekCommand() (verb, args string, n int) {
+	line, n := c.w.peekLine(maxCommand)
+	if n == 0 || hasControl(line) {
+		return "", "", 0
+	}
+	verb, args = splitVerb(line)
+	return verb, args, n
+}
+
 // hasControl reports whether a line holds a control character.
 func hasControl(line []byte) bool {
 	for _, o := range line {

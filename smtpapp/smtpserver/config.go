@@ -31,6 +31,9 @@ type Config struct {
 	MaxSize int64
 	// MaxRecipients is the number of recipients of a message.
 	MaxRecipients int
+	// OneFlight has a message with one recipient, that a client sends with all
+	// its commands at once, go to the session as a whole.
+	OneFlight bool
 	// BareNewline says what becomes of a CR or LF that stands alone.
 	BareNewline BareNewline
 	// Strict keeps to the letter of RFC 5321 and RFC 4954.

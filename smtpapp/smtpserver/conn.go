@@ -183,7 +183,9 @@ func (c *Conn) failed(err error) {
 		c.gone(c.ahead)
 	default:
 		c.end = EndIO
-		c.gone(isReset(err))
+		// A client that hangs up over TLS without a word ends its stream in
+		// the middle, as TLS sees it.
+		c.gone(isReset(err) || errors.Is(err, io.ErrUnexpectedEOF) && c.ahead)
 		if text := err.Error(); strings.HasPrefix(text, "remote error:") && remoteAlert(text) == CauseCertificateRefused {
 			// With TLS 1.3 a client may find fault with the certificate after
 			// our side of the handshake.

@@ -69,11 +69,16 @@ func (c *Conn) startBody(next func() error) {
 	c.body.start(&c.w, c.cfg, lf || c.normalizes(), lf, next)
 }
 
-// deliver hands the message to the session, decides what became of it and
-// answers.
+// deliver hands the message to the session.
 func (c *Conn) deliver() {
+	reply, err := c.s.Data(&c.body)
+	c.delivered(reply, err)
+}
+
+// delivered decides what became of a message from what the session says, and
+// answers.
+func (c *Conn) delivered(reply *relay.Reply, err error) {
 	b := &c.body
-	reply, err := c.s.Data(b)
 	res := &c.tx.res
 	res.Data = true
 	res.Reply = b.outcome(reply, err)

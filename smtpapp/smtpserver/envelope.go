@@ -102,6 +102,12 @@ func (c *Conn) cmdRcpt(args string) {
 		return
 	}
 	c.gatherRcpts(min(room, maxBatch))
+	if c.cfg.OneFlight && len(c.batch) == 1 && c.tx.res.Tried == 0 {
+		if size, ok := c.chunkFollows(); ok {
+			c.whole(&c.batch[0], size)
+			return
+		}
+	}
 	c.answers = append(c.answers[:0], make([]error, len(c.batch))...)
 	c.s.Rcpt(c.batch, c.answers)
 	c.w.stall.progress(c.s.Stalled, c.cfg.Patience)
@@ -124,11 +130,7 @@ func (c *Conn) cmdRcpt(args string) {
 // along (RFC 2920): they leave for the provider in one flight.
 func (c *Conn) gatherRcpts(limit int) {
 	for len(c.batch) < limit {
-		line, n := c.w.peekLine(maxCommand)
-		if n == 0 || hasControl(line) {
-			return
-		}
-		verb, args := splitVerb(line)
+		verb, args, n := c.peekCommand()
 		if verb != "RCPT" {
 			return
 		}

@@ -25,8 +25,16 @@ import (
 )
 
 // readable reports whether a socket has something to read, the end of the
-// stream included, without reading it.
+// stream included, without reading it. A listener wrapper such as the PROXY
+// protocol's may have read something ahead; what comes after that is seen.
 func readable(nc net.Conn) bool {
+	for {
+		wrapped, ok := nc.(interface{ Raw() net.Conn })
+		if !ok {
+			break
+		}
+		nc = wrapped.Raw()
+	}
 	sc, ok := nc.(syscall.Conn)
 	if !ok {
 		return false

@@ -59,6 +59,11 @@ type Session interface {
 	// in a transaction, and only with a recipient accepted. body fails with
 	// something other than io.EOF if the message must not be delivered.
 	Data(body io.Reader) (*relay.Reply, error)
+	// Whole sends a message whose client did not wait for the answer to its only
+	// recipient, with Config.OneFlight in place of Rcpt and Data. refused is the
+	// answer to the recipient unless that was accepted: the rest is the answer to
+	// the message, as from Data.
+	Whole(rcpt *relay.Recipient, body io.Reader) (refused error, reply *relay.Reply, err error)
 	// Stalled reports whether a transaction is to end whose client does nothing
 	// for it: others wait for what it holds, or that is gone. It is asked
 	// between Rcpt and Finish, within Data by the body's Read.

@@ -47,6 +47,8 @@ type recorder struct {
 	results  []Result
 	refusals []Refusal
 	stalled  func() bool
+	wholes   int   // messages sent with their recipient
+	refusing error // the answer to the recipient of those
 }
 
 func (s *recorder) Config() *Config    { return s.cfg }
@@ -88,6 +90,16 @@ func (s *recorder) Data(body io.Reader) (*relay.Reply, error) {
 	}
 	s.bodies = append(s.bodies, string(b))
 	return &relay.Reply{Code: 250, Lines: []string{"2.0.0 taken"}}, nil
+}
+
+func (s *recorder) Whole(rcpt *relay.Recipient, body io.Reader) (refused error, reply *relay.Reply, err error) {
+	s.wholes++
+	if s.refusing != nil {
+		return s.refusing, nil, nil
+	}
+	s.rcpts = append(s.rcpts, rcpt.To)
+	reply, err = s.Data(body)
+	return nil, reply, err
 }
 
 func (s *recorder) causes() (list []Cause) {
@@ -408,6 +420,7 @@ func TestRefusals(t *testing.T) {
 		"BDAT x\r\n":          CauseSyntax,
 		"NOOP " + strings.Repeat("x", 3000) + "\r\n":  CauseTooLong,
 		"\x16\x03\x01\x02\x00\x01\x00\x01\xfc":        CauseTLSOnPlainPort,
+		"\x16\x03\x01\x02\x00\x01\x00\n\x00\r\n\x01":  CauseTLSOnPlainPort,
 		"EHLO c\r\nAUTH CRAM-MD5\r\n":                 CauseAuthMechanism,
 		"EHLO c\r\nAUTH PLAIN !!!\r\n":                CauseAuthMalformed,
 		"EHLO c\r\nAUTH LOGIN\r\n*\r\n":               CauseAuthMalformed,

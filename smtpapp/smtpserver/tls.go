@@ -38,7 +38,7 @@ func (c *wire) startTLS(cfg *tls.Config, timeout time.Duration) (*handshake, err
 		return h, err
 	}
 	tc := tls.Server(h, cfg)
-	err := tc.Handshake()
+	err := apart(tc.Handshake)
 	c.mu.Lock()
 	c.waiting = false
 	c.mu.Unlock()
@@ -54,6 +54,26 @@ func (c *wire) startTLS(cfg *tls.Config, timeout time.Duration) (*handshake, err
 	c.tls = &state
 	return h, nil
 }
+
+// apart runs a handshake on a goroutine of its own: it needs a deep stack, which
+// the session's goroutine would keep for as long as the client stays, 10 KiB for
+// each that is idle.
+func apart(handshake func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		err := errHandshakePanic
+		defer func() {
+			if r := recover(); r != nil {
+				err = fmt.Errorf("%w: %v", errHandshakePanic, r)
+			}
+			done <- err
+		}()
+		err = handshake()
+	}()
+	return <-done
+}
+
+var errHandshakePanic = errors.New("the handshake panicked")
 
 // beginHandshake sets the handshake's deadline. A drain cuts it short: nothing
 // has been promised yet.

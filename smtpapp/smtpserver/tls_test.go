@@ -21,23 +21,6 @@ import (
 	"testing"
 )
 
-func TestPrintable(t *testing.T) {
-	for in, want := range map[string]string{
-		"":                     "",
-		"a@example.com":        "a@example.com",
-		"bü@例え.example":        "bü@例え.example",
-		"a\u202eb":             `a\u202eb`,
-		"\u2066x\u2069\u200b":  `\u2066x\u2069\u200b`,
-		"a\r\nb\x1b\x7f\u0085": `a\r\nb\x1b\x7f\u0085`,
-		"\u2028\u2029\ufeff":   `\u2028\u2029\ufeff`,
-		"\xff\U000e0001":       `\xff\U000e0001`,
-	} {
-		if got := Printable(in); got != want {
-			t.Errorf("%q: %q, want %q", in, got, want)
-		}
-	}
-}
-
 // TestHandshakeCauses fails handshakes in the ways of old and of distrustful
 // clients.
 func TestHandshakeCauses(t *testing.T) {

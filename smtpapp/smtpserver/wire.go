@@ -316,6 +316,11 @@ func (c *wire) readLine(limit int, interruptible bool) ([]byte, error) {
 	defer func() { c.until = bound }()
 	for {
 		win := c.rbuf[c.r:c.w]
+		if len(win) > 1 && win[0] == 22 && win[1] == 3 {
+			// A handshake record (RFC 8446 section 5.1), which is no line: the
+			// LF in it, if there is one, is an octet of a key.
+			return nil, errTLSHello
+		}
 		if i := bytes.IndexByte(win[scanned:], '\n'); i >= 0 {
 			i += scanned
 			c.consume(i + 1)
@@ -328,11 +333,6 @@ func (c *wire) readLine(limit int, interruptible bool) ([]byte, error) {
 			return win[:i-1], nil
 		}
 		scanned = len(win)
-		if scanned > 1 && win[0] == 22 && win[1] == 3 {
-			// A handshake record (RFC 8446 section 5.1): no line end may
-			// ever come.
-			return nil, errTLSHello
-		}
 		if scanned >= limit {
 			var head [headLength]byte
 			copy(head[:], win)

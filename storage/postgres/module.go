@@ -23,6 +23,7 @@ import (
 	"github.com/caddyserver/certmagic"
 
 	"github.com/caddymail/mailgateway/internal/pgdb"
+	"github.com/caddymail/mailgateway/internal/printable"
 )
 
 // Module is Caddy's storage caddy.storage.postgres. It is registered where the
@@ -61,9 +62,7 @@ func (m *Module) Provision(ctx caddy.Context) error {
 		if err != nil {
 			return nil, err
 		}
-		if s.db.Unchecked() {
-			ctx.Logger().Warn("the database's certificate is not checked: what is between can read and change tokens; use sslmode=verify-full in the field dsn")
-		}
+		s.db.WarnUnchecked(printable.Logger(ctx.Logger()), "read and change tokens")
 		return s, nil
 	})
 	if err != nil {

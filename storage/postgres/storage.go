@@ -26,6 +26,7 @@ import (
 	"github.com/caddyserver/certmagic"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/caddymail/mailgateway/internal/checkup"
 	"github.com/caddymail/mailgateway/internal/pgdb"
 )
 
@@ -76,6 +77,11 @@ func Open(ctx context.Context, c pgdb.Config) (*Storage, error) {
 // Close gives the connections back. Locks that are held go on being renewed
 // until they are given back.
 func (s *Storage) Close() { s.db.Close() }
+
+// Examine implements checkup.Examiner.
+func (s *Storage) Examine(ctx context.Context) []checkup.Finding {
+	return s.db.Examine(ctx, "storage postgres")
+}
 
 // clean brings a key to the form in which it is stored.
 func clean(key string) string { return strings.TrimPrefix(path.Clean("/"+key), "/") }
@@ -260,4 +266,5 @@ var (
 	_ certmagic.Storage          = (*Storage)(nil)
 	_ certmagic.TryLocker        = (*Storage)(nil)
 	_ certmagic.LockLeaseRenewer = (*Storage)(nil)
+	_ checkup.Examiner           = (*Storage)(nil)
 )

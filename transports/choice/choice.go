@@ -25,6 +25,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/relay"
 )
 
@@ -71,7 +72,7 @@ func (*Transport) CaddyModule() caddy.ModuleInfo {
 
 // Provision checks the configuration.
 func (t *Transport) Provision(ctx caddy.Context) error {
-	t.logger = ctx.Logger()
+	t.logger = printable.Logger(ctx.Logger())
 	return t.check()
 }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/transports/internal/mailapi"
 )
@@ -40,7 +41,7 @@ func (*Transport) CaddyModule() caddy.ModuleInfo {
 
 // Provision checks the configuration and loads what it needs.
 func (t *Transport) Provision(ctx caddy.Context) error {
-	t.logger = ctx.Logger()
+	t.logger = printable.Logger(ctx.Logger())
 	t.storage = ctx.Storage()
 	if err := t.fill(); err != nil {
 		return err

@@ -106,6 +106,9 @@ func (c *Conn) armContext(ctx context.Context, d time.Duration) error {
 }
 
 func (c *Conn) write(b []byte) error {
+	if c.deaf != nil && len(b) > maxRecord {
+		return c.deaf.gathered(func() error { _, err := c.nc.Write(b); return err })
+	}
 	_, err := c.nc.Write(b)
 	return err
 }

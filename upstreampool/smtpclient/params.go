@@ -89,8 +89,7 @@ func safePath(s string, allowUTF8 bool) bool {
 }
 
 // appendMail appends the MAIL command, with the parameters that the provider
-// understands. AUTH= is never passed on: the gateway vouches for no client but as
-// its account (RFC 4954 section 5).
+// understands. AUTH= (RFC 4954 section 5) goes to other gateways alone.
 func appendMail(b []byte, c *caps, e *Envelope) []byte {
 	opts := &e.Opts
 	b = append(b, "MAIL FROM:<"...)
@@ -110,6 +109,10 @@ func appendMail(b []byte, c *caps, e *Envelope) []byte {
 	}
 	if opts.UTF8 && c.utf8 {
 		b = append(b, " SMTPUTF8"...)
+	}
+	if opts.Auth != nil {
+		b = append(b, " AUTH="...)
+		b = appendXtext(b, *opts.Auth)
 	}
 	if c.dsn {
 		if opts.Return == smtp.DSNReturnFull || opts.Return == smtp.DSNReturnHeaders {

@@ -96,6 +96,10 @@ type deafConn struct {
 	net.Conn
 	on      bool
 	records records
+	// gather is where records are put together that leave at once; nil at other
+	// times. TLS writes each record by itself, which for a large body is a system
+	// call for each 16 KiB.
+	gather *[]byte
 }
 
 // Read implements net.Conn.

@@ -73,7 +73,7 @@ func ledgerOf(name string) *ledger {
 
 // limits is what the limiter needs to know.
 func (u *Upstream) limits() limits.Config {
-	return limits.Config{Limits: u.Limits, Storage: u.Storage, Logger: u.Logger}
+	return limits.Config{Limits: u.Limits, Storage: u.Storage, Lender: u.lender, Logger: u.Logger}
 }
 
 // limiter returns what counts for u: the limiter of the upstream whose ledger it
@@ -284,6 +284,8 @@ func limitReply(err error) *relay.Reply {
 	switch {
 	case errors.Is(err, limits.ErrNotStored):
 		return relay.ReplyLimitsNotStored
+	case errors.Is(err, limits.ErrNoShare):
+		return relay.ReplyLimitsElsewhere
 	case errors.Is(err, limits.ErrClosed):
 		return relay.ReplyShuttingDown
 	}
@@ -298,6 +300,9 @@ func (p *place) recipient(ctx context.Context) *relay.Reply {
 	p.rcpts++
 	return nil
 }
+
+// lends reports whether the message may be sent yet.
+func (p *place) lends() bool { return p.acct.Lends(&p.slot) }
 
 // leave gives the place back. A message that was not sent does not count.
 func (p *place) leave(out Outcome) {

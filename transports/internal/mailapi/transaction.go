@@ -85,6 +85,9 @@ func (tx *transaction) send(ctx context.Context, body io.Reader) (*relay.Reply, 
 	if reply != nil {
 		return reply, Outcome{}
 	}
+	if !tx.place.lends() {
+		return relay.ReplyLimitsNotStored, Outcome{}
+	}
 	return tx.u.send(ctx, tx.acct, b, &tx.info)
 }
 

@@ -82,6 +82,7 @@ type Upstream struct {
 
 	name   string
 	shared limiterOwner
+	lender limits.Lender
 	http   *http.Client
 
 	pinMu sync.Mutex
@@ -162,6 +163,9 @@ func (u *Upstream) Counts() string {
 	}
 	return u.name
 }
+
+// ShareLimits has the mailboxes counted with other nodes'.
+func (u *Upstream) ShareLimits(s limits.Sharing) { u.lender = s.Lender(u.name) }
 
 // Limiter returns what counts here.
 func (u *Upstream) Limiter() limits.Limiter { return ledgerOf(u.name).limiter(u) }

@@ -1,0 +1,297 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package ondemand
+
+import (
+	"container/list"
+	"context"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/accounts"
+)
+
+// maxAbsent bounds the names that are remembered as unknown.
+const maxAbsent = 8192
+
+// Reader reads accounts from where they are.
+type Reader interface {
+	// Read returns what there is for names, which are folded, by those names. A
+	// name that is not in the result has no account. The error means that
+	// nothing is known of any of them. Without names it says whether the source
+	// can be read. It is called from several goroutines.
+	Read(ctx context.Context, names []string) (map[string]Found, error)
+}
+
+// Sampler is a Reader that can show some accounts without a name. They say what
+// a failed login should cost, before anybody has logged in.
+type Sampler interface {
+	Sample(ctx context.Context, n int) (map[string]Found, error)
+}
+
+// Found is what there is for a name: an account, or what is wrong with its
+// record.
+type Found struct {
+	Account *accounts.Account
+	Problem accounts.Problem
+}
+
+// Options bound a cache.
+type Options struct {
+	// Size is the number of accounts that are held.
+	Size int
+	// Fresh is how long an account is held before it is read again.
+	Fresh time.Duration
+	// Stale is how long it is held when that fails.
+	Stale time.Duration
+	// Negative is how long a name without a usable account is remembered.
+	Negative time.Duration
+	// Batch is the number of names of one read.
+	Batch int
+	// Readers is the number of reads of missing names at a time.
+	Readers int
+}
+
+// Cache holds accounts of a source.
+type Cache struct {
+	name   string
+	reader Reader
+	set    Options
+	logger *zap.Logger
+	index  accounts.Index
+	kick   chan struct{}
+
+	mu      sync.Mutex
+	entries map[string]*list.Element // of *entry, by folded name
+	byAge   *list.List               // the one that was read longest ago is in front
+	due     map[string]struct{}      // to be read again now
+	dueAll  time.Time                // what was read before is due
+	bad     int                      // entries with a problem
+	absent  map[string]time.Time     // until when
+	flights map[string]*flight
+	waiting []*flight // that nobody reads yet
+	readers int       // that read missing names
+	sampled bool      // the source could be read once
+	failure error     // of the last read
+	pause   time.Duration
+	retry   time.Time // not before
+}
+
+// entry is what was read of a name that has something.
+type entry struct {
+	name    string
+	account *accounts.Account // nil: problem
+	problem accounts.Problem
+	read    time.Time
+}
+
+// New returns a cache that is empty. The name is the source's.
+func New(name string, reader Reader, set Options, logger *zap.Logger) *Cache {
+	c := &Cache{
+		name: name, reader: reader, set: set, logger: logger,
+		kick:    make(chan struct{}, 1),
+		entries: make(map[string]*list.Element),
+		byAge:   list.New(),
+		due:     make(map[string]struct{}),
+		absent:  make(map[string]time.Time),
+		flights: make(map[string]*flight),
+	}
+	c.index.SetLoading(true)
+	return c
+}
+
+// Index has the accounts that are held. Names that are not in it may exist.
+func (c *Cache) Index() *accounts.Index { return &c.index }
+
+// Changed has accounts read again whose records may have changed; names that
+// are not held are looked for when they are asked for.
+func (c *Cache) Changed(names ...string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, name := range names {
+		name = accounts.FoldName(name)
+		delete(c.absent, name)
+		if c.entries[name] != nil {
+			c.due[name] = struct{}{}
+		}
+		if f := c.flights[name]; f != nil {
+			f.again = true
+		}
+	}
+	c.wake()
+}
+
+// ChangedAll has all accounts read again: nobody knows which of them changed.
+func (c *Cache) ChangedAll() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.dueAll = time.Now()
+	clear(c.absent)
+	for _, f := range c.flights {
+		f.again = true
+	}
+	c.wake()
+}
+
+func (c *Cache) wake() {
+	select {
+	case c.kick <- struct{}{}:
+	default:
+	}
+}
+
+// Problems are the records that cannot be used, as far as they were asked for,
+// and whether the source can be read.
+func (c *Cache) Problems() []accounts.Problem {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var all []accounts.Problem
+	if c.failure != nil {
+		all = append(all, accounts.Problem{Source: c.name, Message: "cannot be read: " + c.failure.Error(), Kept: c.index.Len() > 0})
+	}
+	if c.bad == 0 {
+		return all
+	}
+	n := len(all)
+	for el := c.byAge.Front(); el != nil; el = el.Next() {
+		if e := of(el); e.account == nil {
+			all = append(all, e.problem)
+		}
+	}
+	slices.SortFunc(all[n:], func(a, b accounts.Problem) int { return strings.Compare(a.Account, b.Account) })
+	return all
+}
+
+func of(el *list.Element) *entry { return el.Value.(*entry) } //nolint:forcetypeassert // the list holds nothing else
+
+// apply takes over what a read that began at a time found for a name, and
+// returns it.
+func (c *Cache) apply(name string, found Found, ok bool, began time.Time) *entry {
+	el := c.entries[name]
+	if !ok {
+		c.remove(el)
+		c.setAbsent(name, began.Add(c.set.Negative))
+		return nil
+	}
+	delete(c.absent, name)
+	e := &entry{name: name, account: found.Account, problem: found.Problem, read: began}
+	var was *entry
+	if el != nil {
+		was = of(el)
+		if was.account == nil {
+			c.bad--
+		}
+		el.Value = e
+		c.byAge.MoveToBack(el)
+	} else {
+		c.entries[name] = c.byAge.PushBack(e)
+	}
+	switch {
+	case e.account == nil:
+		c.bad++
+		c.index.Delete(name)
+		if was == nil || was.account != nil || was.problem != e.problem {
+			c.report(e.problem)
+		}
+	case was != nil && was.account != nil && same(was.account, e.account):
+		e.account = was.account
+	default:
+		c.index.Set(e.account)
+	}
+	for len(c.entries) > c.set.Size {
+		c.remove(c.byAge.Front())
+	}
+	return e
+}
+
+// same reports whether two accounts differ in nothing, so that a reader of the
+// index sees no change.
+func same(a, b *accounts.Account) bool {
+	return a.Revision() == b.Revision() && reflect.DeepEqual(a.Record, b.Record)
+}
+
+func (c *Cache) remove(el *list.Element) {
+	if el == nil {
+		return
+	}
+	e := of(el)
+	c.byAge.Remove(el)
+	delete(c.entries, e.name)
+	delete(c.due, e.name)
+	if e.account == nil {
+		c.bad--
+		return
+	}
+	c.index.Delete(e.name)
+}
+
+func (c *Cache) setAbsent(name string, until time.Time) {
+	if len(c.absent) >= maxAbsent {
+		now := time.Now()
+		for n, t := range c.absent {
+			if now.After(t) {
+				delete(c.absent, n)
+			}
+		}
+		if len(c.absent) >= maxAbsent {
+			clear(c.absent)
+		}
+	}
+	c.absent[name] = until
+}
+
+// report logs a bad record, but not each of a table full of them.
+func (c *Cache) report(p accounts.Problem) {
+	const most = 10
+	switch {
+	case c.bad < most:
+		c.logger.Error("bad account", zap.String("account", p.Account),
+			zap.String("field", p.Field), zap.String("problem", p.Message))
+	case c.bad == most:
+		c.logger.Error("more bad accounts, smtp problems has them all", zap.String("source", c.name))
+	}
+}
+
+// failed takes note that the source cannot be read, and for how long nobody
+// tries again.
+func (c *Cache) failed(err error) {
+	const least, most = time.Second, 10 * time.Second
+	if c.failure == nil {
+		c.pause = least
+		c.logger.Error("accounts cannot be read, those that are held go on",
+			zap.String("source", c.name), zap.Int("held", c.index.Len()), zap.Duration("at_most", c.set.Stale), zap.Error(err))
+	} else {
+		c.pause = min(2*c.pause, most)
+	}
+	c.failure, c.retry = err, time.Now().Add(c.pause)
+	c.wake() // nobody may ask any more, and it is to be found again all the same
+}
+
+func (c *Cache) worked() {
+	if c.failure == nil {
+		return
+	}
+	c.failure, c.retry = nil, time.Time{}
+	c.logger.Info("accounts can be read again", zap.String("source", c.name))
+}
+
+// away is the error of a name that cannot be looked for now.
+func (c *Cache) away() error { return fmt.Errorf("it could not be read: %w", c.failure) }

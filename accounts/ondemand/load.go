@@ -1,0 +1,163 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package ondemand
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/caddymail/mailgateway/accounts"
+)
+
+// maxFlights bounds the names that are looked for at a time.
+const maxFlights = 4096
+
+var errBusy = errors.New("too many names are looked for at the same time")
+
+// flight is a name that is looked for, with all who wait for it. The first
+// three are its own once done is closed.
+type flight struct {
+	account *accounts.Account
+	problem *accounts.Problem
+	err     error
+
+	name  string
+	done  chan struct{}
+	again bool // its record changed meanwhile
+}
+
+// Load looks for a name that is not in the index. It implements
+// accounts.Loader.
+func (c *Cache) Load(ctx context.Context, name string) (*accounts.Account, error) {
+	if accounts.CheckName(name) != nil {
+		return nil, nil
+	}
+	name = accounts.FoldName(name)
+	f, a, err := c.join(name)
+	if f == nil {
+		return a, err
+	}
+	select {
+	case <-f.done:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	if f.problem != nil {
+		return nil, accounts.ProblemError{Problem: *f.problem}
+	}
+	return f.account, f.err
+}
+
+// join returns what is known of a name, or who looks for it.
+func (c *Cache) join(name string) (*flight, *accounts.Account, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	if el := c.entries[name]; el != nil {
+		e := of(el)
+		_, due := c.due[name]
+		switch {
+		case e.account != nil:
+			return nil, e.account, nil
+		case !due && now.Sub(e.read) < c.set.Negative || c.failure != nil:
+			return nil, nil, accounts.ProblemError{Problem: e.problem}
+		}
+	}
+	if until, ok := c.absent[name]; ok && now.Before(until) {
+		return nil, nil, nil
+	}
+	if f := c.flights[name]; f != nil {
+		return f, nil, nil
+	}
+	if now.Before(c.retry) {
+		return nil, nil, c.away()
+	}
+	if len(c.flights) >= maxFlights {
+		return nil, nil, errBusy
+	}
+	f := &flight{name: name, done: make(chan struct{})}
+	c.flights[name] = f
+	c.waiting = append(c.waiting, f)
+	// Where the source did not answer, one tries for all.
+	if c.readers < c.set.Readers && (c.failure == nil || c.readers == 0) {
+		c.readers++
+		go c.look()
+	}
+	return f, nil, nil
+}
+
+// look reads the names that are waited for until there are none.
+func (c *Cache) look() {
+	for {
+		c.mu.Lock()
+		batch := c.waiting[:min(len(c.waiting), c.set.Batch)]
+		if len(batch) == 0 {
+			c.waiting = nil
+			c.readers--
+			c.mu.Unlock()
+			return
+		}
+		c.waiting = c.waiting[len(batch):]
+		c.mu.Unlock()
+
+		names := make([]string, len(batch))
+		for i, f := range batch {
+			names[i] = f.name
+		}
+		// Whoever waits may leave; the next one with that name gets it.
+		began := time.Now()
+		found, err := c.reader.Read(context.Background(), names)
+
+		c.mu.Lock()
+		if err != nil {
+			c.failed(err)
+			// Those that came meanwhile would wait for the same.
+			batch, c.waiting = append(slices.Clip(batch), c.waiting...), nil
+		} else {
+			c.worked()
+		}
+		for _, f := range batch {
+			if err != nil {
+				f.err = c.away()
+			} else {
+				c.land(f, found, began)
+			}
+			delete(c.flights, f.name)
+			close(f.done)
+		}
+		c.mu.Unlock()
+	}
+}
+
+func (c *Cache) land(f *flight, found map[string]Found, began time.Time) {
+	got, ok := found[f.name]
+	e := c.apply(f.name, got, ok, began)
+	if f.again {
+		delete(c.absent, f.name)
+		if e != nil {
+			c.due[f.name] = struct{}{}
+			c.wake()
+		}
+	}
+	switch {
+	case e == nil:
+	case e.account == nil:
+		f.problem = &e.problem
+	default:
+		f.account = e.account
+	}
+}

@@ -1,0 +1,148 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package command
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/caddymail/mailgateway/caddymodule/admin"
+)
+
+// drainInterval is the time between looks at a spool that is being drained.
+const drainInterval = 500 * time.Millisecond
+
+func drainCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "drain [UPSTREAM]",
+		Short: "Empties the spools, and waits until nothing is left",
+		Long: `Empties the spools, or the one in front of UPSTREAM: they keep nothing new, and what they have is due at once.
+It waits until nothing is left, for --timeout. The spools are drained until --end or a restart; called again, it goes on.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: drainSpool,
+	}
+	cmd.Flags().Bool("hand-over", false, "Hand the messages over to the spool's peer")
+	cmd.Flags().Duration("timeout", 10*time.Minute, "How long to wait")
+	cmd.Flags().Bool("end", false, "Let the spools keep messages again")
+	return cmd
+}
+
+func drainSpool(cmd *cobra.Command, args []string) error {
+	c, err := newAdminClient(cmd)
+	if err != nil {
+		return err
+	}
+	const path = "/smtp/spool/drain"
+	if end, _ := cmd.Flags().GetBool("end"); end {
+		return c.call("DELETE", path, nil, nil, nil)
+	}
+	var req admin.SpoolDrain
+	if len(args) > 0 {
+		req.Upstream = args[0]
+	}
+	req.HandOver, _ = cmd.Flags().GetBool("hand-over")
+	timeout, _ := cmd.Flags().GetDuration("timeout")
+	deadline := time.Now().Add(timeout)
+	said := ""
+	for {
+		// The request is repeated: a gateway that has been started anew meanwhile
+		// goes on as well.
+		var page admin.SpoolPage
+		if err := c.call("POST", path, nil, req, &page); err != nil {
+			return err
+		}
+		left := leftInSpools(&page, req.Upstream)
+		if text := left.String(); text != said && !wantsJSON(cmd) {
+			said = text
+			if _, err := fmt.Fprintln(cmd.OutOrStdout(), text); err != nil {
+				return err
+			}
+		}
+		done, err := left.done()
+		switch {
+		case !done && time.Now().Before(deadline):
+			time.Sleep(drainInterval)
+			continue
+		case wantsJSON(cmd):
+			if perr := printJSON(cmd, page); perr != nil {
+				return perr
+			}
+		}
+		if !done {
+			return fmt.Errorf("%s after %s; the spools are still being drained (`smtp spool drain` goes on, `--end` ends it)", left, timeout)
+		}
+		return err
+	}
+}
+
+// leftovers is what is left in spools that are being drained.
+type leftovers struct {
+	messages, held int
+	unready        error
+}
+
+func leftInSpools(page *admin.SpoolPage, upstream string) (l leftovers) {
+	for i := range page.Spools {
+		s := &page.Spools[i]
+		if upstream != "" && s.Upstream != upstream {
+			continue
+		}
+		l.messages += s.Messages
+		l.held += s.Held
+		switch {
+		case s.Error != "":
+			l.unready = fmt.Errorf("spool '%s': %s", s.Upstream, s.Error)
+		case !s.Ready:
+			l.unready = fmt.Errorf("spool '%s': another process has the directory", s.Upstream)
+		}
+	}
+	return l
+}
+
+// done reports whether waiting changes nothing any more; the error is why the
+// spools are not empty.
+func (l leftovers) done() (done bool, err error) {
+	switch {
+	case l.unready != nil:
+		return true, l.unready
+	case l.messages > l.held:
+		return false, nil
+	case l.held > 0:
+		return true, errors.New(l.String() + ": `smtp spool list --state held` shows why, `release` and `delete` end it")
+	}
+	return true, nil
+}
+
+// String says what is left.
+func (l leftovers) String() string {
+	count := func(n int, what string) string {
+		if n == 1 {
+			return "1 " + what + " is left"
+		}
+		return fmt.Sprintf("%d %ss are left", n, what)
+	}
+	switch {
+	case l.messages == 0:
+		return "nothing is left"
+	case l.messages == l.held:
+		return count(l.held, "held message")
+	case l.held > 0:
+		return fmt.Sprintf("%s, %d of them held", count(l.messages, "message"), l.held)
+	}
+	return count(l.messages, "message")
+}

@@ -1,0 +1,214 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package console
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/internal/site"
+	"github.com/caddymail/mailgateway/oauthtoken"
+	"github.com/caddymail/mailgateway/oauthtoken/authserver"
+	"github.com/caddymail/mailgateway/operate"
+)
+
+const (
+	sessionCookie = "smtp-console"
+	loginCookie   = "smtp-console-login"
+	loginTimeout  = 10 * time.Minute
+	// sessionMost ends a session however busy it is: who has left the organization
+	// is asked again.
+	sessionMost = 12 * time.Hour
+	// maxLogins are the codes that are exchanged at a time.
+	maxLogins = 8
+)
+
+// session is what the browser's cookie holds, sealed. Secret is what forms prove to
+// know; the rest is there after a login of our own.
+type session struct {
+	Secret string    `json:"s"`
+	User   string    `json:"u,omitempty"`
+	Groups []string  `json:"g,omitempty"`
+	Since  time.Time `json:"t"`
+}
+
+// loginFlow is a login under way.
+type loginFlow struct {
+	State authserver.FlowState `json:"l"`
+	// Next is the page that was asked for.
+	Next string `json:"n"`
+}
+
+// openSession reads the browser's session, or begins one without a user. What an open
+// page asks for by itself does not put the idle end off.
+func (v *visit) openSession() error {
+	err := v.h.cookies.Get(v.r, sessionCookie, &v.session)
+	fresh := err != nil || v.session.Secret == "" || time.Since(v.session.Since) > sessionMost
+	if fresh {
+		v.session = session{Secret: rand.Text(), Since: time.Now()}
+	}
+	if !fresh && v.r.Header.Get("HX-Request") != "" {
+		return nil
+	}
+	return v.keepSession()
+}
+
+// keepSession is SameSite=Lax: the way back from the provider, and a link in a mail, come
+// from other sites. Forms do not: they are checked by token and origin.
+func (v *visit) keepSession() error {
+	return v.h.cookies.Set(v.w, v.r, sessionCookie, v.session, time.Duration(v.h.Idle), http.SameSiteLaxMode)
+}
+
+func (h *Handler) loginProvider() (*authserver.Provider, error) {
+	app, err := operate.App[*oauthtoken.App]("oauth_tokens")
+	if err != nil {
+		return nil, err
+	}
+	p, ok := app.Provider(h.Login)
+	if !ok {
+		return nil, refuse(http.StatusServiceUnavailable, "The configuration has no provider '%s' to log in at.", h.Login)
+	}
+	return p, nil
+}
+
+// serveLogin answers what needs no session: the page with the button, and the way to
+// the provider and back.
+func (h *Handler) serveLogin(v *visit) error {
+	switch v.r.URL.Path {
+	case "/login":
+		return v.show(http.StatusOK, "login", "", "Sign in", loginPage{h.Login, v.r.URL.Query().Get("next"), v.r.URL.Query().Has("out")})
+	case "/login/start":
+		return h.startLogin(v)
+	}
+	return h.endLogin(v)
+}
+
+type loginPage struct {
+	Provider, Next string
+	Out            bool
+}
+
+func (h *Handler) redirectURI() string { return h.URL + "/login/callback" }
+
+func (h *Handler) startLogin(v *visit) error {
+	p, err := h.loginProvider()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(v.r.Context(), 20*time.Second)
+	defer cancel()
+	address, state, err := p.BeginSignIn(ctx, h.redirectURI())
+	if err != nil {
+		h.logger.Error("a login to the console cannot be begun", zap.String("provider", h.Login), zap.Error(err))
+		return refuse(http.StatusBadGateway, "The provider cannot be asked now; the log says why.")
+	}
+	f := loginFlow{state, v.r.URL.Query().Get("next")}
+	if err := h.cookies.Set(v.w, v.r, loginCookie, f, loginTimeout, http.SameSiteLaxMode); err != nil {
+		return err
+	}
+	http.Redirect(v.w, v.r, address, http.StatusSeeOther)
+	return nil
+}
+
+func (h *Handler) endLogin(v *visit) error {
+	var f loginFlow
+	query := v.r.URL.Query()
+	if h.cookies.Get(v.r, loginCookie, &f) != nil || f.State.State != query.Get("state") {
+		return refuse(http.StatusBadRequest, "Your browser came back without its login, which takes ten minutes at most. Sign in again.")
+	}
+	h.cookies.Drop(v.w, loginCookie)
+	p, err := h.loginProvider()
+	if err != nil {
+		return err
+	}
+	select {
+	case h.logins <- struct{}{}:
+		defer func() { <-h.logins }()
+	case <-v.r.Context().Done():
+		return nil
+	}
+	who, err := p.FinishSignIn(v.r.Context(), f.State, query)
+	if err != nil {
+		h.logger.Warn("a login to the console failed", zap.String("from", site.Client(v.r)), zap.Error(err))
+		return refuse(http.StatusForbidden, "The login failed; the log says why.")
+	}
+	name := who.Address
+	if name == "" {
+		name = who.Identity.Subject
+	}
+	groups := groupsOf(who.Groups)
+	if _, err := h.role(name, groups); err != nil {
+		h.audit.Warn("login refused", zap.String("user", name), zap.String("from", site.Client(v.r)))
+		return err
+	}
+	// Another secret: what was known of the browser before is worth nothing now.
+	v.session = session{rand.Text(), name, h.named(groups), time.Now()}
+	v.User.Name = name
+	if err := v.keepSession(); err != nil {
+		return err
+	}
+	v.did("signed in")
+	if !strings.HasPrefix(f.Next, "/") || strings.HasPrefix(f.Next, "//") {
+		f.Next = "/"
+	}
+	http.Redirect(v.w, v.r, h.URL+f.Next, http.StatusSeeOther)
+	return nil
+}
+
+// named are the groups that the lists name: others need not be carried.
+func (h *Handler) named(groups []string) (list []string) {
+	for _, g := range groups {
+		if listed(h.Operators, "", []string{g}) || listed(h.Viewers, "", []string{g}) {
+			list = append(list, g)
+		}
+	}
+	return list
+}
+
+// signOut ends the session in this browser.
+func signOut(v *visit) error {
+	v.did("signed out")
+	v.h.cookies.Drop(v.w, sessionCookie)
+	http.Redirect(v.w, v.r, v.h.URL+"/login?out", http.StatusSeeOther)
+	return nil
+}
+
+// errLogin says that the browser has to log in first.
+var errLogin = fmt.Errorf("not logged in")
+
+const maxGroups = 200
+
+// groupsOf reads a claim that is a list of words, or one.
+func groupsOf(claim any) (list []string) {
+	switch g := claim.(type) {
+	case string:
+		list = append(list, g)
+	case []any:
+		for _, v := range g {
+			if s, ok := v.(string); ok {
+				list = append(list, s)
+			}
+		}
+	}
+	list = slices.DeleteFunc(list, func(s string) bool { return strings.TrimSpace(s) == "" })
+	return list[:min(len(list), maxGroups)]
+}

@@ -1,0 +1,249 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package docs
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/textproto"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+
+	"github.com/caddymail/mailgateway/caddymodule/admin"
+	"github.com/caddymail/mailgateway/caddymodule/gatewaytest"
+	"github.com/caddymail/mailgateway/internal/testpki"
+	"github.com/caddymail/mailgateway/sandbox"
+)
+
+// office is a gateway whose log is read, in front of a provider that takes its
+// time.
+type office struct {
+	t       *testing.T
+	admin   string
+	log     string
+	servers map[string]string // their addresses
+	last    int               // of the devices' addresses
+}
+
+func newOffice(t *testing.T) *office {
+	t.Helper()
+	dir := t.TempDir()
+	ca := filepath.Join(dir, "provider.pem")
+	sb, err := sandbox.Start(&sandbox.App{CAFile: ca, Password: "upstream-password"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { sb.Close() })
+	if _, err := sb.AddFault(sandbox.Fault{Stage: "end", Action: "delay", Delay: caddy.Duration(200 * time.Millisecond)}); err != nil {
+		t.Fatal(err)
+	}
+	cert, key, err := testpki.Write(dir, testpki.NewAuthority("Office CA").Issue(testpki.Leaf{Names: []string{"mail.example.com"}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := &office{t: t, admin: gatewaytest.FreeAddress(t), log: filepath.Join(dir, "log"), servers: make(map[string]string)}
+	var servers strings.Builder
+	for name, options := range map[string]string{
+		"starttls":       "max_message_size 100000\nmax_recipients 2",
+		"implicit":       "",
+		"reject":         "bare_newline reject",
+		"hasty":          "login_timeout 1s",
+		"hasty_implicit": "login_timeout 1s",
+		"silent":         "command_timeout 1s",
+		"narrow":         "max_conns_per_ip 1",
+		"mutual":         "",
+	} {
+		o.servers[name] = gatewaytest.FreeAddress(t)
+		mode, more := "starttls", ""
+		if strings.HasSuffix(name, "implicit") || name == "mutual" {
+			mode = "implicit"
+		}
+		if name == "mutual" {
+			more = "{\nclient_auth {\nmode require\n}\n}"
+		}
+		fmt.Fprintf(&servers, "server %s %s {\ntls %s %s %s %s\nproxy_protocol 127.0.0.0/8\nauth_failures 5 delay off exempt none\n"+
+			"trust 203.0.113.68 {\naccount gone@example.com\n}\n%s\n}\n",
+			name, o.servers[name], mode, cert, key, more, options)
+	}
+	cfg, _, err := caddyconfig.GetAdapter("caddyfile").Adapt(fmt.Appendf(nil, `{
+	admin %s
+	persist_config off
+	storage file_system %s
+	log {
+		output file %s
+		format json
+		level INFO
+	}
+	smtp_upstreams {
+		upstream provider {
+			dial %s
+			tls starttls {
+				trust_pool file %s
+			}
+			auth plain
+		}
+	}
+	smtp {
+		hostname mail.example.com
+		accounts {
+			file %s
+		}
+		%s
+	}
+}
+`, o.admin, filepath.Join(dir, "storage"), o.log, sb.SMTPAddr(), ca, o.accounts(dir), servers.String()), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Load(cfg, true); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = caddy.Stop() })
+	return o
+}
+
+func (o *office) accounts(dir string) string {
+	o.t.Helper()
+	sum := sha256.Sum256([]byte(devicePassword))
+	hash := "sha256:" + hex.EncodeToString(sum[:])
+	file := filepath.Join(dir, "accounts.jsonl")
+	content := fmt.Sprintf(`{"name":%q,"upstream":"provider","secret":"upstream-password","password_hashes":[%q],"senders":[%q]}
+{"name":"paused@example.com","upstream":"provider","secret":"x","password_hashes":[%q],"paused":true}
+`, deviceAccount, hash, deviceAccount, hash)
+	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+		o.t.Fatal(err)
+	}
+	return file
+}
+
+// device connects one.
+func (o *office) device(t *testing.T, server, from string) *device {
+	t.Helper()
+	nc, err := net.Dial("tcp", o.servers[server])
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { nc.Close() })
+	_ = nc.SetDeadline(time.Now().Add(30 * time.Second))
+	fmt.Fprintf(nc, "PROXY TCP4 %s 127.0.0.1 40000 25\r\n", from)
+	return &device{t: t, base: nc, nc: nc, text: textproto.NewConn(nc)}
+}
+
+// leave hangs up, and waits until the gateway has done so: what it has to say
+// of the session is said then.
+func (d *device) leave() {
+	_ = d.base.(*net.TCPConn).CloseWrite()
+	_, _ = io.Copy(io.Discard, d.base)
+	_ = d.base.Close()
+}
+
+// line is a line of the log.
+type line struct {
+	Level    string `json:"level"`
+	Message  string `json:"msg"`
+	ClientIP string `json:"client_ip"`
+	Cause    string `json:"cause"`
+	Reply    string `json:"reply"`
+	Remedy   string `json:"remedy"`
+	Count    int    `json:"count"`
+}
+
+// lines are those of the log about a cause at an address.
+func (o *office) lines(t *testing.T, from, cause string) (found []line) {
+	t.Helper()
+	for raw := range strings.Lines(read(t, o.log)) {
+		var l line
+		if err := json.Unmarshal([]byte(raw), &l); err != nil {
+			t.Fatalf("%v: %s", err, raw)
+		}
+		if l.ClientIP == from && l.Cause == cause {
+			found = append(found, l)
+		}
+	}
+	return found
+}
+
+// about is all that the log says of an address.
+func (o *office) about(from string) (found []string) {
+	for l := range strings.Lines(read(o.t, o.log)) {
+		if strings.Contains(l, `"client_ip":"`+from+`"`) {
+			found = append(found, l)
+		}
+	}
+	return found
+}
+
+// refusals is what the API answers about them.
+func (o *office) refusals(t *testing.T, from, cause string) []admin.Refusal {
+	t.Helper()
+	resp, err := http.Get("http://" + o.admin + "/smtp/refusals?client_ip=" + from + "&cause=" + cause)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var list admin.RefusalList
+	if err := json.NewDecoder(resp.Body).Decode(&list); err != nil {
+		t.Fatal(err)
+	}
+	return list.Refusals
+}
+
+// make makes a mistake three times, and holds that it is said once. It returns
+// what the device saw and what the log says.
+func (o *office) make(t *testing.T, cause string, m mistake) (saw string, said line) {
+	t.Helper()
+	server, from := cmp.Or(m.server, "starttls"), m.from
+	if from == "" {
+		o.last++
+		from = fmt.Sprintf("203.0.113.%d", o.last)
+	}
+	if m.before != nil {
+		m.before(func() *device { return o.device(t, server, from) })
+	}
+	const times = 3
+	for range times {
+		d := o.device(t, server, from)
+		saw = m.do(d)
+		d.leave()
+	}
+	found, list := o.lines(t, from, cause), o.refusals(t, from, cause)
+	if len(found) != 1 || len(list) != 1 {
+		t.Fatalf("%d lines, %d entries, want one of each: %+v %+v; of this address:\n%s", len(found), len(list), found, list, strings.Join(o.about(from), ""))
+	}
+	said = found[0]
+	level := "warn"
+	if m.quiet {
+		level = "info"
+	}
+	if said.Level != level || said.Count != 1 || said.Remedy == "" {
+		t.Errorf("line %+v", said)
+	}
+	if r := list[0]; r.Count != times || r.Remedy != said.Remedy || r.Reply != said.Reply || r.Server != server {
+		t.Errorf("entry %+v, line %+v", r, said)
+	}
+	return saw, said
+}

@@ -1,0 +1,84 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+//go:build unix
+
+package testpg
+
+import (
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+)
+
+// owner gives dir to the user that the server runs as, in place of root, which
+// PostgreSQL refuses to run as.
+func owner(tb testing.TB, dir string) *syscall.SysProcAttr {
+	u, err := user.Lookup("postgres")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	uid, err := strconv.ParseUint(u.Uid, 10, 32)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	gid, err := strconv.ParseUint(u.Gid, 10, 32)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	// The user must get to its files.
+	if err := os.Chmod(filepath.Dir(dir), 0o711); err != nil { //nolint:gosec // a test's directory
+		tb.Fatal(err)
+	}
+	if err := os.Chown(dir, int(uid), int(gid)); err != nil { //nolint:gosec // 32 bits
+		tb.Fatal(err)
+	}
+	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+}
+
+// watchdog waits for a line or for the end of its input. The line is the test's
+// farewell. The end without one is the test's death: SIGQUIT is PostgreSQL's
+// immediate shutdown, and nothing else would remove the directory.
+const watchdog = `read farewell && exit 0
+pid=$(head -n 1 "$2/postmaster.pid" 2>/dev/null) && kill -QUIT "$pid"
+while [ -n "$pid" ] && kill -0 "$pid" 2>/dev/null; do sleep 0.1; done
+rm -rf "$1"`
+
+// watch starts the watchdog of the server whose files are in data, below dir.
+func watch(tb testing.TB, dir, data string) (release func()) {
+	tb.Helper()
+	// Its only other end is this process: neither the server nor any other
+	// child inherits it.
+	r, w, err := os.Pipe()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer r.Close()
+	cmd := exec.Command("sh", "-c", watchdog, "watchdog", dir, data) //nolint:gosec // a test's directories
+	cmd.Stdin = r
+	// A signal to the test's process group, as by Control-C, is not for it.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		tb.Fatal(err)
+	}
+	return func() {
+		_, _ = w.WriteString("ended\n")
+		_ = w.Close()
+		_ = cmd.Wait()
+	}
+}

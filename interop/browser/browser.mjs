@@ -1,0 +1,245 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+// Drives Chromium as JSON commands on stdin say, one a line; each is answered
+// with one line on stdout: {"value": ...} or {"error": ...}.
+
+import { chromium } from "playwright-core";
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { createInterface } from "node:readline";
+
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const patience = 45000;
+
+const browser = await chromium.launch({
+  executablePath: process.argv[2],
+  args: ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+});
+let context, page, seen;
+
+// What the browser said and did since the page was opened.
+function watch() {
+  seen = { console: [], requests: [], events: 0, navigations: 0 };
+  listen(page);
+}
+
+function listen(page) {
+  page.on("console", (m) => ["error", "warning"].includes(m.type()) && seen.console.push(m.text()));
+  page.on("pageerror", (e) => seen.console.push(String(e)));
+  page.on("dialog", (d) => { seen.console.push("dialog: " + d.message()); d.dismiss(); });
+  page.on("request", (r) => {
+    seen.requests.push(r.url());
+    if (r.url().endsWith("?events")) seen.events++;
+  });
+  page.on("framenavigated", (f) => f === page.mainFrame() && seen.navigations++);
+}
+
+// These run in the page.
+
+function structure() {
+  const problems = [];
+  const must = (ok, what) => ok || problems.push(what);
+  must(document.documentElement.lang === "en", "no language");
+  must(document.title.trim() !== "", "no title");
+  must(document.querySelectorAll("h1").length === 1, "not one h1");
+  must(document.querySelector("body > header"), "no banner");
+  must(document.querySelectorAll("main").length === 1, "not one main");
+  let level = 1;
+  for (const h of document.querySelectorAll("h1,h2,h3,h4,h5,h6")) {
+    must(+h.tagName[1] <= level + 1, "heading out of order: " + h.textContent);
+    level = +h.tagName[1];
+  }
+  for (const s of document.querySelectorAll("section")) {
+    must(document.getElementById(s.getAttribute("aria-labelledby"))?.textContent, "a section without a name");
+  }
+  for (const t of document.querySelectorAll("table")) {
+    const heads = [...t.tHead.rows[0].cells];
+    must(heads.every((h) => h.tagName === "TH" && h.scope === "col" && h.textContent.trim()), t.id + ": a column without heading");
+    for (const r of t.tBodies[0].rows) must(r.cells.length === heads.length, t.id + ": cells and headings differ");
+  }
+  return problems;
+}
+
+// The contrast of every text on the page (WCAG 2.2, 1.4.3).
+function contrast() {
+  const parse = (c) => c.match(/[\d.]+/g).map(Number);
+  const luminance = ([r, g, b]) => {
+    const [x, y, z] = [r, g, b].map((v) => (v /= 255) <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
+    return .2126 * x + .7152 * y + .0722 * z;
+  };
+  const background = (e) => {
+    for (; e; e = e.parentElement) {
+      const c = parse(getComputedStyle(e).backgroundColor);
+      if (c.length < 4 || c[3] === 1) return c;
+      if (c[3] !== 0) throw new Error("a translucent background");
+    }
+    return [255, 255, 255];
+  };
+  const out = { lowest: Infinity, texts: 0, background: getComputedStyle(document.body).backgroundColor, bad: [] };
+  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  for (let n; (n = walk.nextNode());) {
+    const e = n.parentElement;
+    if (!n.data.trim() || !e.checkVisibility({ visibilityProperty: true }) || e.closest("noscript")) continue;
+    let opacity = 1;
+    for (let p = e; p; p = p.parentElement) opacity *= getComputedStyle(p).opacity;
+    const [a, b] = [luminance(parse(getComputedStyle(e).color)), luminance(background(e))].sort((x, y) => y - x);
+    const ratio = opacity < 1 ? 1 : (a + .05) / (b + .05);
+    out.texts++;
+    out.lowest = Math.min(out.lowest, ratio);
+    if (ratio < 4.5) out.bad.push(n.data.trim() + ": " + ratio.toFixed(2));
+  }
+  return out;
+}
+
+// What sticks out of the page on a narrow screen.
+function overflow() {
+  const width = document.documentElement.clientWidth;
+  const out = [];
+  if (document.documentElement.scrollWidth > width) out.push(`the page is ${document.documentElement.scrollWidth} wide, the screen ${width}`);
+  for (const e of document.querySelectorAll("body *")) {
+    const r = e.getBoundingClientRect();
+    if (r.width > 0 && r.right > width + 1 && e.checkVisibility() && !e.closest(".skip, thead")) out.push(e.tagName + "#" + e.id + "." + e.className + " ends at " + r.right);
+  }
+  return out;
+}
+
+const commands = {
+  // open goes to a page, in a window of its own.
+  async open({ url, scheme, width, height }) {
+    if (context) await context.close();
+    context = await browser.newContext({ colorScheme: scheme, viewport: { width, height }, locale: "en-GB", timezoneId: "UTC", deviceScaleFactor: 1 });
+    context.setDefaultTimeout(patience);
+    page = await context.newPage();
+    watch();
+    await page.addInitScript(() => {
+      window.states = [];
+      document.addEventListener("DOMContentLoaded", () => {
+        const e = document.getElementById("state");
+        if (e) new MutationObserver(() => window.states.push(e.textContent)).observe(e, { childList: true, characterData: true, subtree: true });
+      });
+    });
+    const r = await page.goto(url);
+    return r.status();
+  },
+  // go goes to another page in the same window, and says with which status.
+  go: async ({ url }) => (await page.goto(url)).status(),
+  back: async () => { await page.goBack(); },
+  reload: async () => (await page.reload()).status(),
+  // tab opens a window beside the first, or goes to one that is open.
+  async tab({ number }) {
+    while (context.pages().length <= number) listen(await context.newPage());
+    page = context.pages()[number];
+    await page.bringToFront();
+  },
+  address: () => page.url(),
+  // fill types into a field; click and dblclick press a button, and wait until the page
+  // that it leads to is there.
+  fill: async ({ selector, value }) => page.locator(selector).fill(value),
+  async click({ selector, twice }) {
+    const e = page.locator(selector).first();
+    await (twice ? e.dblclick() : e.click());
+    await page.waitForLoadState("load");
+  },
+  html: () => page.content(),
+  seen: () => seen,
+  states: () => page.evaluate(() => window.states),
+  // was waits until the page's state has been one that matches, even if it
+  // no longer is.
+  was: ({ matches, from }) => page.waitForFunction(({ matches, from }) => window.states.slice(from ?? 0).some((s) => new RegExp(matches).test(s)), { matches, from }).then(() => null),
+  // text waits until an element's text is, or matches.
+  async text({ selector, is, matches }) {
+    await page.waitForFunction(
+      ({ selector, is, matches }) => {
+        const e = document.querySelector(selector);
+        return e && (is !== undefined ? e.textContent === is : new RegExp(matches).test(e.textContent));
+      },
+      { selector, is, matches },
+    ).catch(async (e) => {
+      const now = await page.evaluate((s) => document.querySelector(s)?.textContent, selector);
+      throw new Error(`${selector} is ${JSON.stringify(now)}, want ${is ?? matches}: ${e.message}`);
+    });
+    return page.textContent(selector);
+  },
+  // next waits for the next figures.
+  async next() {
+    const time = await page.textContent("#time");
+    await page.waitForFunction((t) => document.getElementById("time").textContent !== t, time);
+  },
+  // rows are the cells of a table, and whether anything in it is not text.
+  rows: ({ selector }) => page.evaluate((s) => [...document.querySelectorAll(s + " tbody tr")].map((r) => [...r.cells].map((c) => c.innerText.trim())), selector),
+  countOf: ({ selector }) => page.locator(selector).count(),
+  structure: () => page.evaluate(structure),
+  contrast: () => page.evaluate(contrast),
+  overflow: () => page.evaluate(overflow),
+  media: async ({ scheme }) => page.emulateMedia({ colorScheme: scheme }),
+  size: async ({ width, height }) => page.setViewportSize({ width, height }),
+  press: async ({ key }) => page.keyboard.press(key),
+  focused: () => page.evaluate(() => document.activeElement.id || document.activeElement.className || document.activeElement.tagName),
+  // tabs goes through the page with the Tab key until it leaves it.
+  async tabs() {
+    await page.evaluate(() => { document.activeElement.blur(); window.scrollTo(0, 0); });
+    const reached = [], problems = [];
+    for (let i = 0; i < 50; i++) {
+      await page.keyboard.press("Tab");
+      const at = await page.evaluate(() => {
+        const e = document.activeElement;
+        if (e === document.body) return null;
+        const st = getComputedStyle(e), r = e.getBoundingClientRect();
+        return {
+          mark: (e.dataset.tabbed = e.dataset.tabbed ? "again" : "once"), name: e.textContent.trim().slice(0, 30) || e.id,
+          outline: st.outlineStyle !== "none" && parseFloat(st.outlineWidth) >= 2,
+          inside: r.right > 0 && r.left < innerWidth && r.bottom > 0 && r.top < innerHeight,
+        };
+      });
+      if (!at || at.mark === "again") break;
+      reached.push(at.name);
+      if (!at.outline) problems.push(at.name + ": the focus cannot be seen");
+      if (!at.inside) problems.push(at.name + ": focused, and not on the screen");
+    }
+    const left = await page.evaluate(() =>
+      [...document.querySelectorAll("a[href],button,input,select,textarea,summary,[tabindex='0']")]
+        .filter((e) => e.checkVisibility() && !e.closest("noscript") && !e.dataset.tabbed).map((e) => e.outerHTML.slice(0, 80)));
+    // What scrolls sideways must be reachable, to be scrolled with the arrows.
+    const scrollers = await page.evaluate(() =>
+      [...document.querySelectorAll("body *")].filter((e) => e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflowX === "auto" && !e.dataset.tabbed).map((e) => e.outerHTML.slice(0, 80)));
+    return { reached, problems: [...problems, ...left.map((e) => "not reached: " + e), ...scrollers.map((e) => "scrolls and is not reached: " + e)] };
+  },
+  async axe() {
+    await page.evaluate(axe);
+    const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
+    return violations.map((v) => ({ impact: v.impact, id: v.id, help: v.help, nodes: v.nodes.map((n) => n.html.slice(0, 120)) }));
+  },
+  // refuse answers the next requests for events as a proxy does without its server.
+  async refuse({ times }) {
+    await page.route("**/*?events", async (route) => {
+      if (times-- > 0) await route.fulfill({ status: 502, body: "bad gateway" });
+      else await route.fallback();
+    });
+  },
+  scroll: ({ selector }) => page.evaluate((s) => { document.querySelector(s).scrollIntoView(); }, selector),
+  screenshot: async ({ path, full }) => { await page.screenshot({ path, fullPage: full }); },
+};
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const command = JSON.parse(line);
+  let answer;
+  try {
+    answer = { value: (await commands[command.do](command)) ?? null };
+  } catch (e) {
+    answer = { error: String(e.stack ?? e) };
+  }
+  process.stdout.write(JSON.stringify(answer) + "\n");
+}
+await browser.close();

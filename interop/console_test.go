@@ -1,0 +1,176 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package interop
+
+import (
+	"net/http"
+	"net/smtp"
+	"net/textproto"
+	"strings"
+	"testing"
+)
+
+// consoleGateway is a gateway with something of everything that the console shows.
+func consoleGateway(t *testing.T, console string) (*gateway, *pages) {
+	t.Helper()
+	browser := startChromium(t)
+	g := startGateway(t, gatewayOptions{
+		sandbox:  sandboxMailbox("full@provider.test"),
+		accounts: accountBlock("full@example.com", "full@provider.test", "limits {\nmessages 3/1h\n}") + "\ndynamic\n",
+		server:   "auth_failures 3 per 1m ban 5m delay off\n",
+		oauth: "token_url http://{sandbox.http}/token\nauth_url http://{sandbox.http}/authorize\n" +
+			"scopes smtp openid email offline_access\n",
+	}, "erp@example.com", "gone@example.com")
+	return g, &pages{browser, pagesSite(g, "", console), make(map[string]bool)}
+}
+
+// TestConsoleInBrowser opens every page of the console in its states, and presses
+// every button.
+func TestConsoleInBrowser(t *testing.T) {
+	g, p := consoleGateway(t, "")
+	const to = "someone@example.net"
+	button := func(text string) string { return "button:has-text('" + text + "')" }
+	console := p.base + "/console/"
+
+	g.send("erp@example.com", "erp@example.com", to, 1, 250)
+	p.first("/console/")
+	p.is("h1", "Overview")
+	p.matches("main", "Mail can go out")
+	p.inspect("console-overview-calm")
+
+	// An account of one's own, with its card.
+	p.click("a:has-text('Add an account')")
+	p.inspect("console-account-new")
+	p.fill("#name", "scanner@example.com")
+	p.fill("#mailbox", "erp@provider.test")
+	p.doubleClick(button("Add, and show the device card"))
+	p.matches("h1", "^Device card: scanner@example.com$")
+	password := p.text(".copy")
+	if len(password) < 12 {
+		t.Errorf("the card's password is %q", password)
+	}
+	p.inspect("console-card")
+	c, err := smtp.Dial(g.plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.Auth(smtp.PlainAuth("", "scanner@example.com", password, "127.0.0.1")); err != nil {
+		t.Errorf("the card's password: %v", err)
+	}
+	p.do("reload", nil, nil)
+	p.matches(".card", "was shown once")
+
+	// A test mail that arrives, and one that does not.
+	p.goes(console+"accounts/scanner@example.com", http.StatusOK)
+	p.fill("#to", to)
+	before := len(g.sandbox.messages("erp@provider.test"))
+	p.doubleClick("form[action$='/test'] button")
+	p.matches("#steps", "It was accepted")
+	p.inspect("console-trial")
+	if n := len(g.sandbox.messages("erp@provider.test")) - before; n != 1 {
+		t.Errorf("a double click sent %d test mails", n)
+	}
+	p.do("back", nil, nil)
+	p.fill("#to", "reject-me@example.net")
+	p.click("form[action$='/test'] button")
+	p.matches("#steps", "It was not sent")
+	p.inspect("console-trial-failed")
+
+	// One more password by a double click is one more.
+	p.goes(console+"accounts/scanner@example.com", http.StatusOK)
+	p.doubleClick(button("One more password"))
+	p.matches("h1", "^Device card")
+	if len(p.text(".copy")) < 12 {
+		t.Error("after a double click the new password is not shown")
+	}
+	p.goes(console+"accounts/scanner@example.com", http.StatusOK)
+	p.matches("main", `2 \(sha256\)`)
+
+	// Two windows on one account: each acts on it as it is now.
+	p.do("tab", object{"number": 1}, nil)
+	p.goes(console+"accounts/scanner@example.com", http.StatusOK)
+	p.click(button("Pause"))
+	p.matches(".state", "Paused")
+	p.do("tab", object{"number": 0}, nil)
+	p.click(button("Make a link"))
+	p.matches(".once", "/connect/i/")
+	p.inspect("console-account")
+	p.click(button("Resume"))
+	p.do("tab", object{"number": 1}, nil)
+	p.do("reload", nil, nil)
+	if strings.Contains(p.text("main"), "Paused") {
+		t.Error("the other window's change is not seen")
+	}
+	p.do("tab", object{"number": 0}, nil)
+
+	// A reload of the configuration under an open page.
+	p.goes(console+"accounts/scanner@example.com", http.StatusOK)
+	g.reload()
+	p.click(button("Pause"))
+	p.matches(".state", "Paused")
+	p.click(button("Resume"))
+
+	// What is wrong, with what does something about it.
+	g.sandbox.do(http.MethodPost, "/control/revoke", strings.NewReader(`{"mailbox":"gone@provider.test"}`))
+	g.send("gone@example.com", "gone@example.com", to, 1, 454)
+	g.send("full@example.com", "full@example.com", to, 3, 250)
+	for range 4 {
+		bad, err := textproto.Dial("tcp", g.plain)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _, _ = bad.ReadResponse(220)
+		_ = bad.PrintfLine("EHLO x\r\nAUTH PLAIN AGVycEBleGFtcGxlLmNvbQB3cm9uZ3dyb25n")
+		_, _, _ = bad.ReadResponse(235)
+		_, _, _ = bad.ReadResponse(235)
+		_ = bad.Close()
+	}
+	p.goes(console, http.StatusOK)
+	p.matches(".troubles", "gone@example.com")
+	p.inspect("console-overview")
+	p.goes(console+"accounts", http.StatusOK)
+	p.inspect("console-accounts")
+	p.goes(console+"accounts?q=nothing+like+this", http.StatusOK)
+	p.inspect("console-accounts-none")
+	p.goes(console+"accounts/gone@example.com", http.StatusOK)
+	p.inspect("console-account-trouble")
+	p.goes(console+"accounts/full@example.com", http.StatusOK)
+	p.matches("main", "3 of 3 in 1h")
+	p.inspect("console-account-limits")
+	p.goes(console+"clients", http.StatusOK)
+	p.inspect("console-clients")
+	p.goes(console+"invitations", http.StatusOK)
+	p.inspect("console-invitations")
+	p.click(button("Withdraw"))
+	p.matches("main", "There is none")
+	p.inspect("console-invitations-none")
+	p.goes(console+"upstreams", http.StatusOK)
+	p.inspect("console-upstreams")
+	p.goes(console+"messages", http.StatusOK)
+	p.inspect("console-messages-none")
+	p.goes(console+"spool", http.StatusOK)
+	p.inspect("console-spool-none")
+	p.goes(console+"health", http.StatusOK)
+	p.matches("main", "Certificates that devices see")
+	p.inspect("console-health")
+	p.goes(console+"upstreams", http.StatusOK)
+	p.undisturbed()
+
+	p.goes(console+"accounts/nobody@example.com", http.StatusNotFound)
+	p.inspect("console-error")
+	p.do("back", nil, nil)
+	p.is("h1", "Upstreams")
+}

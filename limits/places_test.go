@@ -1,0 +1,144 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+//go:build linux
+
+package limits
+
+import (
+	"testing"
+
+	"github.com/caddyserver/certmagic"
+
+	"github.com/caddymail/mailgateway/accounts"
+)
+
+// user is a pool as the limiter knows it.
+type user struct {
+	Account
+	woken chan struct{}
+}
+
+func newUser(t *testing.T, st certmagic.Storage, most int) (*Local, *user) {
+	t.Helper()
+	l := process(st, accounts.Limits{MaxConns: most})
+	u := &user{l.Account("m@a.test", "a", nil), make(chan struct{}, 1)}
+	t.Cleanup(func() {
+		u.Close()
+		stop(l)
+	})
+	return l, u
+}
+
+func (u *user) take() bool {
+	return u.TakeConn(func() {
+		select {
+		case u.woken <- struct{}{}:
+		default:
+		}
+	})
+}
+
+// wait tries whenever the limiter says so.
+func (u *user) wait(t *testing.T, try func() bool) {
+	t.Helper()
+	for !try() {
+		select {
+		case <-u.woken:
+		case <-t.Context().Done():
+			t.Fatal("the limiter never woke it")
+		}
+	}
+}
+
+func (u *user) yields() bool { return u.Account.(Yielder).Yield() }
+
+// TestConnectionsOfProcesses holds that two processes on one storage have no
+// more connections of a mailbox than its limit, that one without gets one, and
+// that a killed one leaves its own.
+func TestConnectionsOfProcesses(t *testing.T) {
+	st := &certmagic.FileStorage{Path: t.TempDir()}
+	la, a := newUser(t, st, 3)
+	_, b := newUser(t, st, 3)
+	for range 3 {
+		if !a.take() {
+			t.Fatal("no connection, though none is in use")
+		}
+	}
+	if a.take() || b.take() {
+		t.Fatal("a fourth connection")
+	}
+	// A process without a connection is noticed, and gets what is freed for it.
+	for !a.yields() {
+		if b.take() {
+			t.Fatal("a fourth connection")
+		}
+		select { // as a pool that is woken while it waits, b asks again
+		case <-a.woken:
+		case <-b.woken:
+		case <-t.Context().Done():
+			t.Fatal("no process was asked to give a connection up")
+		}
+	}
+	if a.yields() {
+		t.Error("two connections for one process that waits")
+	}
+	a.FreeConn()
+	if a.take() {
+		t.Error("what was given up was taken back at once")
+	}
+	b.wait(t, b.take)
+	if b.take() || a.take() {
+		t.Error("a fourth connection")
+	}
+	// The system lets go of a killed process's places.
+	if err := la.sharing.file.Load().file.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		b.wait(t, b.take)
+	}
+	if b.take() {
+		t.Error("a fourth connection")
+	}
+	for range 3 {
+		b.FreeConn()
+	}
+	_, c := newUser(t, st, 3)
+	if !c.take() {
+		t.Error("a connection that was closed is not free")
+	}
+	c.FreeConn()
+}
+
+// TestConnectionsTakenAlong holds that a reload to another storage counts there
+// what is open.
+func TestConnectionsTakenAlong(t *testing.T) {
+	one, two := &certmagic.FileStorage{Path: t.TempDir()}, &certmagic.FileStorage{Path: t.TempDir()}
+	l, a := newUser(t, one, 1)
+	_, b := newUser(t, two, 1)
+	_, c := newUser(t, one, 1)
+	if !a.take() {
+		t.Fatal("no connection, though none is in use")
+	}
+	l.Configure(Config{Limits: accounts.Limits{MaxConns: 1}, Storage: two})
+	if b.take() {
+		t.Error("a second connection on the storage that it moved to")
+	}
+	c.wait(t, c.take)
+	a.FreeConn()
+	b.wait(t, b.take)
+	b.FreeConn()
+	c.FreeConn()
+}

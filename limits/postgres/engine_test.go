@@ -1,0 +1,238 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package postgres
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"math/rand"
+	"sync"
+	"time"
+)
+
+// memEngine is an engine in memory that keeps to what pgEngine says: changes of
+// a document come one after the other, a node that is marked as ended stays so.
+type memEngine struct {
+	skew time.Duration // of its clock
+
+	mu      sync.Mutex
+	until   map[string]int64
+	ended   map[string]int64
+	docs    map[key][]byte
+	recalls map[string]map[key]bool
+	wakes   map[string]func()
+	calls   int
+}
+
+func newMemEngine() *memEngine {
+	return &memEngine{
+		until: make(map[string]int64), ended: make(map[string]int64), docs: make(map[key][]byte),
+		recalls: make(map[string]map[key]bool), wakes: make(map[string]func()),
+	}
+}
+
+func (e *memEngine) now() int64 { return time.Now().Add(e.skew).UnixNano() }
+
+func (e *memEngine) join(_ context.Context, id, _ string, ttl time.Duration) (int64, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.until[id] = e.now() + int64(ttl)
+	return e.now(), nil
+}
+
+func (e *memEngine) beat(_ context.Context, id string, ttl time.Duration) (int64, bool, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.calls++
+	if e.until[id] <= e.now() {
+		return 0, false, nil
+	}
+	e.until[id] = e.now() + int64(ttl)
+	return e.now(), true, nil
+}
+
+func (e *memEngine) leave(_ context.Context, id string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.ended[id] = e.now()
+	delete(e.until, id)
+	return nil
+}
+
+func (e *memEngine) change(_ context.Context, id string, keys []key, f func(view, map[key]*doc) (map[key][]string, []string)) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.calls++
+	v := view{now: e.now(), until: make(map[string]int64), ended: make(map[string]int64)}
+	for n, until := range e.until {
+		if until <= v.now {
+			e.ended[n] = until
+			delete(e.until, n)
+			continue
+		}
+		v.until[n] = until
+	}
+	for n, at := range e.ended {
+		v.ended[n] = at
+	}
+	if _, ok := v.until[id]; !ok {
+		return errEnded
+	}
+	docs := make(map[key]*doc)
+	for _, k := range keys {
+		docs[k] = new(doc)
+		if raw := e.docs[k]; raw != nil {
+			if err := json.Unmarshal(raw, docs[k]); err != nil {
+				return err
+			}
+		}
+	}
+	recalls, tell := f(v, docs)
+	for k, d := range docs {
+		raw, err := json.Marshal(d)
+		if err != nil {
+			return err
+		}
+		if e.docs[k] = raw; d.empty() {
+			delete(e.docs, k)
+		}
+	}
+	for k, ids := range recalls {
+		for _, holder := range ids {
+			if e.recalls[holder] == nil {
+				e.recalls[holder] = make(map[key]bool)
+			}
+			e.recalls[holder][k] = true
+		}
+	}
+	for _, other := range tell {
+		if wake := e.wakes[other]; wake != nil {
+			go wake()
+		}
+	}
+	return nil
+}
+
+func (e *memEngine) recalled(_ context.Context, id string) (keys []key, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for k := range e.recalls[id] {
+		keys = append(keys, k)
+	}
+	delete(e.recalls, id)
+	return keys, nil
+}
+
+func (e *memEngine) listen(ctx context.Context, id string, wake func()) error {
+	e.mu.Lock()
+	e.wakes[id] = wake
+	e.mu.Unlock()
+	<-ctx.Done()
+	e.mu.Lock()
+	delete(e.wakes, id)
+	e.mu.Unlock()
+	return ctx.Err()
+}
+
+// wire is one node's way to the engine: it may be slow, lose an answer, be cut,
+// or end with the node.
+type wire struct {
+	engine
+	p *simProcess
+}
+
+var errCut = errors.New("cut")
+
+// cross is one direction of a call.
+func (w wire) cross(ctx context.Context, lose float64) error {
+	p := w.p
+	p.s.sleep(time.Duration(p.s.number(20)) * time.Millisecond)
+	p.freeze()
+	for p.cut.Load() || p.s.cut.Load() || p.dead.Load() {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		p.s.sleep(100 * time.Millisecond)
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if p.s.chance(lose) {
+		return errCut
+	}
+	return nil
+}
+
+// call goes there and back. Whatever comes back, the call may have been made.
+func (w wire) call(ctx context.Context, f func() error) error {
+	if err := w.cross(ctx, 0.01); err != nil {
+		return err
+	}
+	err := f()
+	if lost := w.cross(ctx, 0.03); lost != nil {
+		return lost
+	}
+	return err
+}
+
+func (w wire) join(ctx context.Context, id, name string, ttl time.Duration) (now int64, err error) {
+	err = w.call(ctx, func() (err error) { now, err = w.engine.join(ctx, id, name, ttl); return err })
+	return now, err
+}
+
+func (w wire) beat(ctx context.Context, id string, ttl time.Duration) (now int64, alive bool, err error) {
+	err = w.call(ctx, func() (err error) { now, alive, err = w.engine.beat(ctx, id, ttl); return err })
+	return now, alive, err
+}
+
+func (w wire) leave(ctx context.Context, id string) error {
+	return w.call(ctx, func() error { return w.engine.leave(ctx, id) })
+}
+
+func (w wire) change(ctx context.Context, id string, keys []key, f func(view, map[key]*doc) (map[key][]string, []string)) error {
+	return w.call(ctx, func() error { return w.engine.change(ctx, id, keys, f) })
+}
+
+func (w wire) recalled(ctx context.Context, id string) (keys []key, err error) {
+	err = w.call(ctx, func() (err error) { keys, err = w.engine.recalled(ctx, id); return err })
+	return keys, err
+}
+
+func (w wire) listen(ctx context.Context, id string, wake func()) error {
+	return w.engine.listen(ctx, id, func() {
+		if !w.p.cut.Load() && !w.p.s.cut.Load() && !w.p.frozen() && !w.p.s.chance(0.1) {
+			wake()
+		}
+	})
+}
+
+// dice are a simulation's random numbers.
+type dice struct {
+	mu sync.Mutex
+	r  *rand.Rand
+}
+
+func (d *dice) number(n int) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.r.Intn(n)
+}
+
+func (d *dice) chance(p float64) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.r.Float64() < p
+}

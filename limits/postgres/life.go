@@ -1,0 +1,134 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package postgres
+
+import (
+	"context"
+	"crypto/rand"
+	"time"
+
+	"github.com/caddymail/mailgateway/limits"
+)
+
+// beats keeps the node alive.
+func (n *node) beats(ctx context.Context) {
+	pause := time.Duration(0)
+	closed := false
+	for {
+		t := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return
+		case <-t.C:
+		}
+		err := n.beat(ctx)
+		left := time.Duration(n.until.Load() - limits.Now())
+		switch {
+		case err == nil:
+			pause = n.lease / 6
+			if closed {
+				closed = false
+				n.each(func(_ *guest, l *limits.Local) { l.Recall(-1) })
+			}
+		case ctx.Err() != nil:
+			return
+		default:
+			n.complain(err)
+			pause = n.lease / 15
+			if left < n.lease/5 && !closed {
+				// The provider would count connections that nobody may use.
+				closed = true
+				n.each(func(_ *guest, l *limits.Local) { l.Recall(0) })
+			}
+		}
+	}
+}
+
+// beat renews the lease, or begins a new life.
+func (n *node) beat(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, n.lease/4)
+	defer cancel()
+	n.mu.Lock()
+	id := n.id
+	n.mu.Unlock()
+	began := limits.Now()
+	if id != "" {
+		now, alive, err := n.eng.beat(ctx, id, n.lease)
+		if err != nil {
+			return err
+		}
+		if alive {
+			n.renewed(began, now)
+			return nil
+		}
+		n.logger.Warn("this node's lease has ended, what it held is given to others when it cannot be in use any more")
+	}
+	return n.rejoin(ctx)
+}
+
+// renewed notes a lease that was asked for at a time.
+func (n *node) renewed(began, now int64) {
+	n.mu.Lock()
+	n.late, n.early = now-began, now-limits.Now()
+	n.mu.Unlock()
+	n.until.Store(began + int64(n.lease-n.margin()))
+}
+
+// margin is how much earlier than the engine the node believes its lease over: a
+// message that was let go has to leave.
+func (n *node) margin() time.Duration { return n.lease / 10 }
+
+// rejoin begins a new life: what the last one counted is counted by the engine.
+func (n *node) rejoin(ctx context.Context) error {
+	n.until.Store(0)
+	n.life <- struct{}{}
+	defer func() { <-n.life }()
+	n.each(func(g *guest, l *limits.Local) { l.Forget(g) })
+	n.mu.Lock()
+	for _, g := range n.guests {
+		g.states = make(map[string]*state)
+	}
+	n.mu.Unlock()
+	id, began := rand.Text(), limits.Now()
+	now, err := n.eng.join(ctx, id, n.name, n.lease)
+	if err != nil {
+		return err
+	}
+	n.mu.Lock()
+	n.id = id
+	n.mu.Unlock()
+	n.renewed(began, now)
+	n.tell()
+	return nil
+}
+
+// listen makes recalls known at once. Without it the worker's look finds them.
+func (n *node) listen(ctx context.Context) {
+	for ctx.Err() == nil {
+		n.mu.Lock()
+		id := n.id
+		n.mu.Unlock()
+		if id != "" {
+			_ = n.eng.listen(ctx, id, n.tell)
+		}
+		t := time.NewTimer(lookEvery)
+		select {
+		case <-ctx.Done():
+		case <-t.C:
+		}
+		t.Stop()
+	}
+}

@@ -1,0 +1,156 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package postgres
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/internal/checkup"
+	"github.com/caddymail/mailgateway/internal/pgdb"
+	"github.com/caddymail/mailgateway/internal/printable"
+	"github.com/caddymail/mailgateway/limits"
+)
+
+const (
+	defaultLease = 30 * time.Second
+	minLease     = 5 * time.Second
+	defaultGrace = time.Minute
+)
+
+// Module is the module smtp_upstreams.limits.postgres. It is registered where
+// the Caddyfile is known, in caddymodule.
+type Module struct {
+	pgdb.Config
+
+	// Node is the name of this node, for people. Default: the host's name.
+	Node string `json:"node,omitempty"`
+	// Lease is how long a node may send without an answer of the database; less
+	// a tenth. Others wait that long for what a node held that died. Default:
+	// 30s.
+	Lease caddy.Duration `json:"lease,omitempty"`
+	// Grace is how long after its end a dead node's connections, and a message
+	// on its way, may be in use at the provider. Default: 1m.
+	Grace caddy.Duration `json:"grace,omitempty"`
+
+	node *node
+	key  string
+}
+
+// pool has the nodes of all configurations that are in force.
+var pool = caddy.NewUsagePool()
+
+// Destruct implements caddy.Destructor.
+func (n *node) Destruct() error {
+	n.stop()
+	if e, ok := n.eng.(*pgEngine); ok {
+		e.db.Close()
+	}
+	return nil
+}
+
+// Provision finds this process's place among the nodes. The database has to be
+// there.
+func (m *Module) Provision(ctx caddy.Context) error {
+	set, err := m.Config.Resolve()
+	if err != nil {
+		return fmt.Errorf("limits postgres: %w", err)
+	}
+	if m.Node == "" {
+		if m.Node, err = os.Hostname(); err != nil {
+			return fmt.Errorf("limits postgres: node: %w", err)
+		}
+	}
+	lease, grace := time.Duration(m.Lease), time.Duration(m.Grace)
+	if lease == 0 {
+		lease = defaultLease
+	}
+	if grace == 0 {
+		grace = defaultGrace
+	}
+	switch {
+	case lease < minLease:
+		return fmt.Errorf("limits postgres: lease: %s is too short, %s is the least", lease, minLease)
+	case grace < 0:
+		return errors.New("limits postgres: grace: it is negative")
+	}
+	id, err := json.Marshal([]any{set, m.Node, lease, grace})
+	if err != nil {
+		return err
+	}
+	v, _, err := pool.LoadOrNew(string(id), func() (caddy.Destructor, error) {
+		eng, err := openEngine(context.Background(), set)
+		if err != nil {
+			return nil, err
+		}
+		eng.db.WarnUnchecked(printable.Logger(ctx.Logger()), "change limits")
+		n := newNode(eng, m.Node, lease, grace, printable.Logger(caddy.Log()).Named("smtp_upstreams.limits.postgres").With(zap.String("node", m.Node)))
+		n.start()
+		return n, nil
+	})
+	if err != nil {
+		return fmt.Errorf("limits postgres: %w", err)
+	}
+	m.key, m.node = string(id), v.(*node)
+	return nil
+}
+
+// Cleanup implements caddy.CleanerUpper.
+func (m *Module) Cleanup() error {
+	if m.key == "" {
+		return nil
+	}
+	_, err := pool.Delete(m.key)
+	return err
+}
+
+// Lender implements limits.Sharing.
+func (m *Module) Lender(upstream string) limits.Lender { return m.node.guest(upstream) }
+
+// Nodes implements limits.Sharing.
+func (m *Module) Nodes(ctx context.Context) ([]limits.Node, error) {
+	e, ok := m.node.eng.(*pgEngine)
+	if !ok {
+		return nil, nil
+	}
+	m.node.mu.Lock()
+	id := m.node.id
+	m.node.mu.Unlock()
+	return e.list(ctx, id)
+}
+
+// Examine implements checkup.Examiner.
+func (m *Module) Examine(ctx context.Context) []checkup.Finding {
+	e, ok := m.node.eng.(*pgEngine)
+	if !ok {
+		return nil
+	}
+	return e.db.Examine(ctx, "limits postgres")
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner  = (*Module)(nil)
+	_ caddy.CleanerUpper = (*Module)(nil)
+	_ limits.Sharing     = (*Module)(nil)
+	_ checkup.Examiner   = (*Module)(nil)
+)

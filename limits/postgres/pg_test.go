@@ -1,0 +1,141 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package postgres
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/caddymail/mailgateway/internal/pgdb"
+	"github.com/caddymail/mailgateway/internal/testpg"
+)
+
+func TestEngine(t *testing.T) {
+	ctx := t.Context()
+	pg := testpg.Start(t)
+	e, err := openEngine(ctx, pgdb.Config{DSN: pg.DSN()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(e.db.Close)
+	for id, ttl := range map[string]time.Duration{"a": time.Minute, "b": time.Minute, "late": 10 * time.Millisecond} {
+		if _, err := e.join(ctx, id, "node "+id, ttl); err != nil {
+			t.Fatal(err)
+		}
+	}
+	time.Sleep(20 * time.Millisecond) // by the database's clock, which is not ours
+	if _, alive, err := e.beat(ctx, "late", time.Minute); err != nil || alive {
+		t.Errorf("a lease that is over was renewed: %v, %v", alive, err)
+	}
+	woken := make(chan struct{}, 10)
+	listening, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = e.listen(listening, "b", func() { woken <- struct{}{} })
+	}()
+	t.Cleanup(func() { cancel(); <-ended })
+	<-woken // it listens
+
+	k := key{"up", "m"}
+	nothing := func(view, map[key]*doc) (map[key][]string, []string) { return nil, nil }
+	if err := e.change(ctx, "late", []key{k}, nothing); !errors.Is(err, errEnded) {
+		t.Errorf("a node that has ended changed something: %v", err)
+	}
+	err = e.change(ctx, "a", []key{k, {"up", "n"}}, func(v view, docs map[key]*doc) (map[key][]string, []string) {
+		if _, ok := v.ended["late"]; !ok || len(v.until) != 2 || len(docs) != 2 {
+			t.Errorf("seen: %+v, %d documents", v, len(docs))
+		}
+		docs[k].Nodes = map[string]*held{"a": {Rev: 7, Parts: map[string]part{"conns": {N: 3}}}}
+		return map[key][]string{k: {"b"}}, []string{"b"}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-woken:
+	case <-time.After(10 * time.Second):
+		t.Error("b was not told")
+	}
+	if keys, err := e.recalled(ctx, "b"); err != nil || len(keys) != 1 || keys[0] != k {
+		t.Errorf("recalled: %v, %v", keys, err)
+	}
+	if keys, err := e.recalled(ctx, "b"); err != nil || len(keys) != 0 {
+		t.Errorf("recalled twice: %v, %v", keys, err)
+	}
+	nodes, err := e.list(ctx, "b")
+	if err != nil || len(nodes) != 3 {
+		t.Fatalf("nodes: %+v, %v", nodes, err)
+	}
+	if nodes[0].ID != "a" || nodes[0].Mailboxes != 1 || nodes[0].Ended || !nodes[1].Self || !nodes[2].Ended {
+		t.Errorf("nodes: %+v", nodes)
+	}
+	err = e.change(ctx, "b", []key{k}, func(_ view, docs map[key]*doc) (map[key][]string, []string) {
+		if h := docs[k].Nodes["a"]; h == nil || h.Rev != 7 || h.Parts["conns"].N != 3 {
+			t.Errorf("read back: %+v", h)
+		}
+		*docs[k] = doc{}
+		return nil, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rows int
+	err = e.db.Do(ctx, func(ctx context.Context, q pgdb.Querier) error {
+		return q.QueryRow(ctx, "SELECT count(*) FROM "+e.shares).Scan(&rows)
+	})
+	if err != nil || rows != 0 {
+		t.Errorf("%d rows of nothing, %v", rows, err)
+	}
+}
+
+// TestPausedInTransaction has a process stop in the middle of a transaction: its
+// locks end.
+func TestPausedInTransaction(t *testing.T) {
+	ctx := t.Context()
+	e, err := openEngine(ctx, pgdb.Config{DSN: testpg.Start(t).DSN()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(e.db.Close)
+	for _, id := range []string{"paused", "b"} {
+		if _, err := e.join(ctx, id, id, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+	}
+	k := key{"up", "m"}
+	locked, resume, failed := make(chan struct{}), make(chan struct{}), make(chan error)
+	go func() {
+		failed <- e.change(ctx, "paused", []key{k}, func(view, map[key]*doc) (map[key][]string, []string) {
+			close(locked)
+			<-resume
+			return nil, nil
+		})
+	}()
+	<-locked
+	err = e.change(ctx, "b", []key{k}, func(_ view, docs map[key]*doc) (map[key][]string, []string) {
+		docs[k].Wants = map[string]want{"b": {Until: 1}}
+		return nil, nil
+	})
+	if err != nil {
+		t.Errorf("another node waits for one that is paused: %v", err)
+	}
+	close(resume)
+	if err := <-failed; err == nil {
+		t.Error("the paused one's write was made")
+	}
+}

@@ -1,0 +1,122 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package setup
+
+import (
+	"cmp"
+	"net"
+	"net/url"
+	"strings"
+
+	"github.com/caddymail/mailgateway/upstreampool/preset"
+)
+
+// Provider is whose mailboxes send.
+type Provider string
+
+// The providers that setup knows. Other is any that speaks OAuth over SMTP.
+const (
+	Microsoft Provider = "microsoft"
+	Google    Provider = "google"
+	Other     Provider = "other"
+)
+
+// Way is who lets the gateway send.
+type Way string
+
+// The ways.
+const (
+	// App is the administrator, once, for the mailboxes that are named.
+	App Way = "app"
+	// User is each mailbox's owner.
+	User Way = "user"
+)
+
+// Answers are what the operator said. They hold no secret, and may be kept.
+type Answers struct {
+	Provider Provider `json:"provider,omitempty"`
+	Way      Way      `json:"way,omitempty"`
+	// Mailbox is the first that sends, To where the test mail goes.
+	Mailbox string `json:"mailbox,omitempty"`
+	To      string `json:"to,omitempty"`
+	// Hostname is the name by which devices reach the gateway; `localhost` for
+	// this machine alone.
+	Hostname string `json:"hostname,omitempty"`
+
+	// Tenant is Microsoft's; ObjectID is the enterprise application's.
+	Tenant   string `json:"tenant,omitempty"`
+	ClientID string `json:"client_id,omitempty"`
+	ObjectID string `json:"object_id,omitempty"`
+	// KeyFile is the JSON key of Google's service account.
+	KeyFile string `json:"key_file,omitempty"`
+
+	// What follows is for Other.
+
+	Dial     string `json:"dial,omitempty"`
+	TLS      string `json:"tls,omitempty"` // `starttls` or `implicit`
+	TokenURL string `json:"token_url,omitempty"`
+	AuthURL  string `json:"auth_url,omitempty"`
+	Scopes   string `json:"scopes,omitempty"`
+	CAFile   string `json:"ca_file,omitempty"`
+}
+
+// Upstream is the name of the upstream in the configuration, OAuth that of the
+// authorization server.
+func (a *Answers) Upstream() string {
+	switch a.Provider {
+	case Microsoft:
+		return "microsoft365"
+	case Google:
+		return "gmail"
+	}
+	return "provider"
+}
+
+// OAuth is the name of the authorization server in the configuration.
+func (a *Answers) OAuth() string {
+	if a.Provider == Other {
+		return "provider"
+	}
+	return string(a.Provider)
+}
+
+// Consents reports whether a mailbox's owner has to consent.
+func (a *Answers) Consents() bool { return a.Way == User }
+
+// NeedsSecret reports whether there is a client secret to be kept.
+func (a *Answers) NeedsSecret() bool { return a.Provider != Google || a.Way != App }
+
+// Server is the address of the provider's submission server.
+func (a *Answers) Server() string {
+	p, _ := preset.ByName(a.Upstream())
+	return cmp.Or(a.Dial, p.Dial)
+}
+
+// TokenServer is the address of the authorization server's token endpoint.
+func (a *Answers) TokenServer() string {
+	switch a.Provider {
+	case Microsoft:
+		return "https://login.microsoftonline.com/" + url.PathEscape(a.Tenant) + "/oauth2/v2.0/token"
+	case Google:
+		return "https://oauth2.googleapis.com/token"
+	}
+	return a.TokenURL
+}
+
+// local reports whether only this machine is served.
+func (a *Answers) local() bool {
+	ip := net.ParseIP(a.Hostname)
+	return a.Hostname == "" || strings.EqualFold(a.Hostname, "localhost") || ip != nil && ip.IsLoopback()
+}

@@ -1,0 +1,222 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package setup
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/mail"
+	"net/url"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Question asks for one answer.
+type Question struct {
+	// Name is that of the flag and of the field: `client-id`.
+	Name string
+	// Text is the question, Help a sentence beneath it.
+	Text, Help string
+	// Choices are the only answers, if there are any.
+	Choices []string
+	// Default is taken where nothing is answered; empty: an answer is needed.
+	Default string
+
+	field func(*Answers) *string
+	check func(string) error
+}
+
+// Get returns the answer that is there.
+func (q *Question) Get(a *Answers) string { return *q.field(a) }
+
+// Set checks an answer and takes it. The error says what is wrong with it.
+func (q *Question) Set(a *Answers, text string) error {
+	text = strings.TrimSpace(text)
+	if text == "" {
+		text = q.Default
+	}
+	switch {
+	case text == "":
+		return errors.New("an answer is needed")
+	case q.Choices != nil && !slices.Contains(q.Choices, text):
+		return fmt.Errorf("'%s' is none of %s", text, strings.Join(q.Choices, ", "))
+	case q.check != nil:
+		if err := q.check(text); err != nil {
+			return err
+		}
+	}
+	*q.field(a) = text
+	return nil
+}
+
+// word is what may stand in a Caddyfile as it is: no blank, quote or brace.
+var word = regexp.MustCompile("^[^\\s\"'`{}\\\\#<>;$]+$")
+
+func checkWord(s string) error {
+	if !word.MatchString(s) || len(s) > 500 {
+		return fmt.Errorf("'%s' has blanks, quotes or braces in it", s)
+	}
+	return nil
+}
+
+func checkAddress(s string) error {
+	addr, err := mail.ParseAddress(s)
+	if err != nil || addr.Address != s || checkWord(s) != nil {
+		return fmt.Errorf("'%s' is no mail address such as scanner@example.com", s)
+	}
+	return nil
+}
+
+func checkDial(s string) error {
+	if _, port, err := net.SplitHostPort(s); err != nil || port == "" || checkWord(s) != nil {
+		return fmt.Errorf("'%s' is no host and port such as smtp.example.com:587", s)
+	}
+	return nil
+}
+
+func checkURL(s string) error {
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || checkWord(s) != nil {
+		return fmt.Errorf("'%s' is no address such as https://login.example.com/token", s)
+	}
+	return nil
+}
+
+func checkFile(s string) error {
+	if err := checkWord(s); err != nil {
+		return err
+	}
+	f, err := os.Open(s) //nolint:gosec // the operator's own
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// guid is how Microsoft writes ids.
+var guid = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
+
+func checkGUID(s string) error {
+	if !guid.MatchString(s) {
+		return fmt.Errorf("'%s' is no id such as 00000000-0000-0000-0000-000000000000", s)
+	}
+	return nil
+}
+
+// Questions are those that the answers so far lead to, in their order. Some
+// appear only when others are answered.
+func Questions(a *Answers) []Question {
+	qs := []Question{
+		{
+			Name: "provider", Text: "Whose mailboxes send?", Choices: []string{string(Microsoft), string(Google), string(Other)},
+			field: func(a *Answers) *string { return (*string)(&a.Provider) },
+		},
+	}
+	ways := Question{
+		Name: "way", Text: "Who lets the gateway send?", Help: "app: an administrator, once. user: each mailbox's owner, in a browser.",
+		Choices: []string{string(App), string(User)}, Default: string(App), field: func(a *Answers) *string { return (*string)(&a.Way) },
+	}
+	client := Question{
+		Name: "client-id", Text: "The application's client ID", check: checkWord, field: func(a *Answers) *string { return &a.ClientID },
+	}
+	switch a.Provider {
+	case Microsoft:
+		client.Text, client.Help, client.check = "Application (client) ID", "On the application's overview page in the Entra admin center.", checkGUID
+		qs = append(qs, ways,
+			Question{Name: "tenant", Text: "The tenant", Help: "Its domain (contoso.onmicrosoft.com) or its directory ID.", check: checkWord, field: func(a *Answers) *string { return &a.Tenant }},
+			client)
+		if a.Way == App {
+			qs = append(qs, Question{
+				Name: "object-id", Text: "Object ID of the enterprise application",
+				Help: "Enterprise applications, the application, Object ID: not the one on the registration's page.", check: checkGUID,
+				field: func(a *Answers) *string { return &a.ObjectID },
+			})
+		}
+	case Google:
+		qs = append(qs, ways)
+		switch a.Way {
+		case App:
+			qs = append(qs, Question{Name: "key-file", Text: "The service account's key, a JSON file", check: checkFile, field: func(a *Answers) *string { return &a.KeyFile }})
+		case User:
+			client.Help = "Of an OAuth client of the type Desktop app."
+			qs = append(qs, client)
+		}
+	case Other:
+		ways.Default, ways.Choices = string(User), []string{string(User)}
+		qs = append(qs, ways,
+			Question{Name: "dial", Text: "The provider's submission server", Help: "Host and port: smtp.example.com:587.", check: checkDial, field: func(a *Answers) *string { return &a.Dial }},
+			Question{Name: "tls", Text: "How it does TLS", Help: "starttls is usual on 587, implicit on 465.", Choices: []string{"starttls", "implicit"}, Default: "starttls", field: func(a *Answers) *string { return &a.TLS }},
+			Question{Name: "token-url", Text: "The token endpoint", check: checkURL, field: func(a *Answers) *string { return &a.TokenURL }},
+			Question{Name: "auth-url", Text: "The authorization endpoint", check: checkURL, field: func(a *Answers) *string { return &a.AuthURL }},
+			client)
+	default:
+		return qs
+	}
+	host, _ := os.Hostname()
+	if checkWord(host) != nil {
+		host = ""
+	}
+	return append(qs,
+		Question{Name: "mailbox", Text: "The first mailbox that sends", check: checkAddress, field: func(a *Answers) *string { return &a.Mailbox }},
+		Question{Name: "to", Text: "Where the test mail goes", Default: a.Mailbox, check: checkAddress, field: func(a *Answers) *string { return &a.To }},
+		Question{
+			Name: "hostname", Text: "The name by which devices reach this machine", Help: "localhost: only programs of this machine.",
+			Default: host, check: checkWord, field: func(a *Answers) *string { return &a.Hostname },
+		})
+}
+
+// Options are answers that nobody is asked for, and that some need.
+func Options() []Question {
+	return []Question{
+		{Name: "scopes", Text: "Scopes to ask for, of another provider", field: func(a *Answers) *string { return &a.Scopes }, check: func(s string) error {
+			for scope := range strings.FieldsSeq(s) {
+				if err := checkWord(scope); err != nil {
+					return err
+				}
+			}
+			return nil
+		}},
+		{Name: "ca-file", Text: "Certificates to trust the provider by, in PEM", check: checkFile, field: func(a *Answers) *string { return &a.CAFile }},
+	}
+}
+
+// All are the questions of every way, for flags.
+func All() []Question {
+	var all []Question
+	seen := make(map[string]bool)
+	for _, a := range []Answers{{Provider: Microsoft, Way: App}, {Provider: Google, Way: App}, {Provider: Google, Way: User}, {Provider: Other}} {
+		for _, q := range append(Questions(&a), Options()...) {
+			if !seen[q.Name] {
+				seen[q.Name] = true
+				all = append(all, q)
+			}
+		}
+	}
+	return all
+}
+
+// Missing returns the first question that has no valid answer yet.
+func Missing(a *Answers) (Question, bool) {
+	for _, q := range Questions(a) {
+		trial := *a
+		if q.Get(a) == "" || q.Set(&trial, q.Get(a)) != nil {
+			return q, true
+		}
+	}
+	return Question{}, false
+}

@@ -1,0 +1,200 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package setup_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+	_ "github.com/mholt/caddy-l4"
+
+	_ "github.com/caddymail/mailgateway/caddymodule/gatewaytest" // the modules, to adapt with
+	. "github.com/caddymail/mailgateway/setup"
+)
+
+const (
+	id1 = "00000000-0000-0000-0000-000000000001"
+	id2 = "00000000-0000-0000-0000-000000000002"
+)
+
+// filledIn are the answers to each of the ways.
+func filledIn(t *testing.T) map[string]Answers {
+	key := filepath.Join(t.TempDir(), "key.json")
+	if err := os.WriteFile(key, []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	answers := map[string]string{
+		"tenant": "contoso.onmicrosoft.com", "client-id": id1, "object-id": id2, "key-file": key, "mailbox": "scanner@contoso.com",
+		"to": "kim@example.org", "hostname": "mail.contoso.com", "dial": "mail.example.com:465", "tls": "implicit",
+		"token-url": "https://id.example.com/token", "auth-url": "https://id.example.com/authorize",
+	}
+	all := make(map[string]Answers)
+	for _, first := range []Answers{{Provider: Microsoft, Way: App}, {Provider: Microsoft, Way: User}, {Provider: Google, Way: App}, {Provider: Google, Way: User}, {Provider: Other, Way: User}} {
+		a := first
+		for range 20 {
+			q, ok := Missing(&a)
+			if !ok {
+				break
+			}
+			if err := q.Set(&a, answers[q.Name]); err != nil {
+				t.Fatalf("%s: %v", q.Name, err)
+			}
+		}
+		all[string(a.Provider)+" "+string(a.Way)] = a
+	}
+	return all
+}
+
+// TestConfigurations holds that each way leads to a configuration that Caddy takes,
+// with what the provider needs.
+func TestConfigurations(t *testing.T) {
+	want := map[string][]string{
+		"microsoft app":  {`"grant":"client_credentials"`, `"tenant":"contoso.onmicrosoft.com"`, id1, "client_secret}"},
+		"microsoft user": {`"tenant":"contoso.onmicrosoft.com"`, id1, "client_secret}"},
+		"google app":     {`"grant":"service_account"`, "key.json"},
+		"google user":    {id1, "client_secret}"},
+		"other user":     {"mail.example.com:465", "https://id.example.com/token", `"mode":"implicit"`},
+	}
+	for name, a := range filledIn(t) {
+		text := Caddyfile(&a, "/etc/mail gateway", "sha256:"+strings.Repeat("0", 64))
+		adapted, warnings, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), nil)
+		if err != nil {
+			t.Errorf("%s: %v\n%s", name, err, text)
+			continue
+		}
+		for _, w := range warnings {
+			if !strings.Contains(w.Message, "not formatted") {
+				t.Errorf("%s: %s", name, w.Message)
+			}
+		}
+		for _, part := range append(want[name], "scanner@contoso.com", "mail.contoso.com", ":465") {
+			if !strings.Contains(string(adapted), part) {
+				t.Errorf("%s lacks %s:\n%s", name, part, adapted)
+			}
+		}
+		if !json.Valid(adapted) || strings.Contains(string(adapted), "CLIENT_ID") {
+			t.Errorf("%s: %s", name, adapted)
+		}
+	}
+}
+
+// TestTasks holds that every value is filled in where the operator pastes it, and
+// that a value cannot leave its quotes.
+func TestTasks(t *testing.T) {
+	for name, a := range filledIn(t) {
+		tasks := Tasks(&a)
+		if len(tasks) == 0 {
+			t.Errorf("%s: nothing to do", name)
+		}
+		for _, task := range tasks {
+			for _, c := range task.Commands {
+				if strings.Contains(c, "MAILBOX'") || strings.Contains(c, "_ID'") {
+					t.Errorf("%s: %s", name, c)
+				}
+			}
+		}
+	}
+	a := Answers{Provider: Microsoft, Way: App, Mailbox: "o'neill@example.com"}
+	text := strings.Join(Tasks(&a)[1].Commands, "\n")
+	if !strings.Contains(text, "'o''neill@example.com'") || !strings.Contains(text, "'OBJECT_ID'") {
+		t.Error(text)
+	}
+}
+
+// TestAnswersAreWords holds that no answer can bring a line of its own into the
+// configuration.
+func TestAnswersAreWords(t *testing.T) {
+	for _, q := range append(All(), Options()...) {
+		if q.Name == "scopes" {
+			continue // they are several words by nature
+		}
+		for _, bad := range []string{"a b", "a\nb", "{env.HOME}", "a`b", "\"a\"", "a#b"} {
+			if err := q.Set(new(Answers), bad); err == nil {
+				t.Errorf("%s takes %q", q.Name, bad)
+			}
+		}
+	}
+}
+
+func FuzzAnswers(f *testing.F) {
+	f.Add("mailbox", "scanner@example.com")
+	f.Add("hostname", "mail.example.com")
+	f.Add("client-id", "x{$HOME}")
+	f.Fuzz(func(t *testing.T, name, value string) {
+		a := Answers{
+			Provider: Other, Way: User, Mailbox: "a@example.com", To: "b@example.com", Hostname: "h", Dial: "h:25", TLS: "starttls",
+			TokenURL: "https://h/t", AuthURL: "https://h/a", ClientID: "c",
+		}
+		for _, q := range All() {
+			if q.Name != name || name == "key-file" || name == "ca-file" || name == "provider" {
+				continue
+			}
+			if q.Set(&a, value) != nil {
+				continue
+			}
+			text := Caddyfile(&a, "/d", "sha256:0")
+			if strings.Count(text, "\n") != strings.Count(Caddyfile(&Answers{
+				Provider: Other, Way: User, Mailbox: "a@example.com", To: "b@example.com", Hostname: a.Hostname, Dial: "h:25", TLS: "starttls",
+				TokenURL: "https://h/t", AuthURL: "https://h/a", ClientID: "c", Scopes: a.Scopes,
+			}, "/d", "sha256:0"), "\n") {
+				t.Errorf("%s %q changes the configuration's lines:\n%s", name, value, text)
+			}
+			if _, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), nil); err != nil && name != "dial" {
+				t.Errorf("%s %q: %v", name, value, err)
+			}
+		}
+	})
+}
+
+func TestState(t *testing.T) {
+	dir := t.TempDir()
+	if _, found, err := Load(dir); found || err != nil {
+		t.Errorf("an empty directory: %v %v", found, err)
+	}
+	a := filledIn(t)["microsoft app"]
+	if err := Save(dir, &a); err != nil {
+		t.Fatal(err)
+	}
+	if got, found, err := Load(dir); !found || err != nil || got != a {
+		t.Errorf("%+v %v", got, err)
+	}
+	for _, bad := range []string{"", "  ", "two words", id1} {
+		if err := SaveSecret(dir, bad); err == nil {
+			t.Errorf("the secret %q is taken", bad)
+		}
+	}
+	if HasSecret(dir) {
+		t.Error("a secret is there")
+	}
+	if err := SaveSecret(dir, "s3cret\n"); err != nil || !HasSecret(dir) {
+		t.Errorf("the secret: %v", err)
+	}
+	if err := SaveConfig(dir, "mine", false); err != nil {
+		t.Fatal(err)
+	}
+	if err := SaveConfig(dir, "other", false); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("overwritten: %v", err)
+	}
+	if text, err := Config(dir); text != "mine" || err != nil {
+		t.Errorf("%q %v", text, err)
+	}
+}

@@ -1,0 +1,133 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package disk
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/caddymail/mailgateway/internal/filelock"
+)
+
+// FS is what the spool needs of one. Tests put others in its place:
+// some forget what was not synced, some are full.
+type FS interface {
+	// Mkdir makes a directory that is there after a crash.
+	Mkdir(path string) error
+	// Create makes a new file, for reading and writing.
+	Create(path string) (File, error)
+	// Open opens a file for reading and writing.
+	Open(path string) (File, error)
+	Rename(from, to string) error
+	Remove(path string) error
+	// SyncDir makes the names in a directory durable.
+	SyncDir(path string) error
+	Exists(path string) bool
+	List(path string) ([]string, error)
+	// Space returns the free and all octets of the disk beneath a directory.
+	Space(path string) (free, total uint64, err error)
+	// Lock takes the directory for this process. It returns ErrLocked if
+	// another has it.
+	Lock(path string) (io.Closer, error)
+}
+
+// File is one file of an FS.
+type File interface {
+	io.ReaderAt
+	io.WriterAt
+	io.Closer
+	Sync() error
+}
+
+// LockName is the file in a directory that a process holds.
+const LockName = filelock.LockName
+
+// ErrLocked is what Lock returns where another process has the directory.
+var ErrLocked = filelock.ErrLocked
+
+// OS is the operating system's file system.
+type OS struct{}
+
+// Lock implements FS.
+func (OS) Lock(path string) (io.Closer, error) { return filelock.Directory(path) }
+
+func (OS) Mkdir(path string) error {
+	if st, err := os.Stat(path); err == nil && st.IsDir() {
+		return nil
+	}
+	parent := filepath.Dir(path)
+	if parent != path {
+		if err := (OS{}).Mkdir(parent); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return (OS{}).SyncDir(parent)
+}
+
+func (OS) Create(path string) (File, error) {
+	return asFile(os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)) //nolint:gosec // a path of ours
+}
+
+func (OS) Open(path string) (File, error) {
+	return asFile(os.OpenFile(path, os.O_RDWR, 0)) //nolint:gosec // a path of ours
+}
+
+func asFile(f *os.File, err error) (File, error) {
+	if err != nil {
+		return nil, err // a nil *os.File must not become a non-nil interface
+	}
+	return f, nil
+}
+
+func (OS) Rename(from, to string) error { return os.Rename(from, to) }
+func (OS) Remove(path string) error     { return os.Remove(path) }
+
+func (OS) SyncDir(path string) error {
+	d, err := os.Open(path) //nolint:gosec // a path of ours
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+func (OS) Exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+func (OS) List(path string) ([]string, error) {
+	entries, err := os.ReadDir(path)
+	names := make([]string, len(entries))
+	for i, e := range entries {
+		names[i] = e.Name()
+	}
+	return names, err
+}
+
+// IsFull reports whether an error means that there is no room left.
+func IsFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// Interface guards
+var _ FS = OS{}

@@ -1,0 +1,99 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package upstreampool
+
+import (
+	"errors"
+	"math"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caddymail/mailgateway/limits"
+	"github.com/caddymail/mailgateway/relay"
+)
+
+// lender lets everything be lent until its lease ends.
+type lender struct {
+	local atomic.Pointer[limits.Local]
+	until atomic.Int64
+}
+
+func (l *lender) Adopt(local *limits.Local) { l.local.Store(local) }
+func (l *lender) Release(*limits.Local)     {}
+func (l *lender) Until() int64              { return l.until.Load() }
+func (l *lender) Dropped(string)            {}
+func (l *lender) Lacks(mailbox string)      { go l.allow(mailbox, 1000) }
+
+func (l *lender) allow(mailbox string, conns int64) {
+	l.local.Load().Look(mailbox, func(b *limits.Book) {
+		for _, it := range b.Items() {
+			b.Allow(it.Key, 1000)
+		}
+		b.Allow(limits.ConnsKey, conns)
+		b.Serve()
+	})
+}
+
+// TestLeaseEnds has the right to lend end between a message's turn and MAIL, and
+// other nodes want its connections.
+func TestLeaseEnds(t *testing.T) {
+	p := newProvider(t)
+	s := testSettings(t, p)
+	l := new(lender)
+	l.until.Store(math.MaxInt64)
+	s.lender = l
+	u := start(t, s)
+	a := testAccount("a@example.com")
+	if err := deliver(u, a, "Subject: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if n := u.count(); n.Idle != 1 {
+		t.Fatalf("%+v: no connection is idle", n)
+	}
+	before := p.count("MAIL")
+	tx, err := u.begin(t.Context(), a, "a@b.test", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.until.Store(0)
+	if err := tx.Rcpt(t.Context(), "c@d.test", nil); !errors.Is(err, relay.ReplyLimitsNotStored) {
+		t.Errorf("after the lease's end: %v", err)
+	}
+	tx.Abort()
+	if n := p.count("MAIL"); n != before {
+		t.Errorf("MAIL left after the lease's end")
+	}
+	s.maxWait = 20 * time.Millisecond
+	if err := deliver(u, a, "Subject: x\r\n\r\n"); !errors.Is(err, relay.ReplyLimitsNotStored) {
+		t.Errorf("a message after the lease's end: %v", err)
+	}
+	l.until.Store(math.MaxInt64)
+	s.maxWait = 10 * time.Second
+	if err := deliver(u, a, "Subject: x\r\n\r\n"); err != nil {
+		t.Error(err)
+	}
+
+	l.allow(foldName(a.Name), 0)
+	for i := 0; u.count().Idle != 0; i++ {
+		if i == 10_000 {
+			t.Fatal("a connection that others need stays open")
+		}
+		time.Sleep(time.Millisecond) // it is closed on a goroutine of its own
+	}
+	if err := deliver(u, a, "Subject: x\r\n\r\n"); err != nil {
+		t.Errorf("with another share: %v", err)
+	}
+}
