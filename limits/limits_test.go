@@ -43,6 +43,7 @@ type memory struct {
 	mu    sync.Mutex
 	files map[string][]byte
 	err   error
+	wrote int
 }
 
 func newMemory() *memory { return &memory{files: make(map[string][]byte)} }
@@ -64,6 +65,7 @@ func (m *memory) Store(_ context.Context, key string, value []byte) error {
 		return m.err
 	}
 	m.files[key] = append([]byte(nil), value...)
+	m.wrote++
 	return nil
 }
 
@@ -94,6 +96,12 @@ func (m *memory) List(_ context.Context, prefix string, _ bool) ([]string, error
 		}
 	}
 	return keys, nil
+}
+
+func (m *memory) writes() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.wrote
 }
 
 func (m *memory) fail(err error) {
@@ -402,6 +410,42 @@ func TestIdleGivesBack(t *testing.T) {
 			t.Error("the mailbox is still there")
 		}
 		stop(l)
+	})
+}
+
+// TestBusyStart checks that a mailbox that sends at full speed at once does not
+// begin with a row of writes, and that a kill costs no more for that.
+func TestBusyStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for quota, most := range map[int64]int{10_000_000: 6, 400: 400} {
+			m := newMemory()
+			set := accounts.Limits{Messages: accounts.Rate{Count: quota, Per: day}}
+			l := process(m, set)
+			a := l.Account("m", "a", nil)
+			sent := int64(0)
+			for ; sent < min(quota, 10_000); sent++ {
+				s, err := a.Reserve(t.Context(), impatient)
+				if err != nil {
+					t.Fatalf("message %d: %v", sent, err)
+				}
+				a.Commit(s, 1)
+				time.Sleep(time.Millisecond)
+				if n := m.writes(); n > most {
+					t.Errorf("%d writes for %d messages of %d a day", n, sent+1, quota)
+					break
+				}
+				if sent == min(quota, 10_000)/2 {
+					after := process(m.copy(), set)
+					left := int64(spend(t, after, "m", "a", nil, int(min(quota-sent, 200_000))))
+					stop(after)
+					if want := min(200_000, quota-sent-max(10, quota/100)); left < want {
+						t.Errorf("of %d a day %d were sent, and after a kill %d are left, want %d", quota, sent, left, want)
+					}
+				}
+			}
+			a.Close()
+			stop(l)
+		}
 	})
 }
 

@@ -28,6 +28,11 @@ const (
 	// as large.
 	quick = 30 * time.Second
 	slow  = 5 * time.Minute
+	// From small messages on, one that is used up much sooner grows to what would
+	// have lasted, at most leap times: else a busy start is a row of writes. Below,
+	// a crash should cost no more than was needed.
+	small = 10
+	leap  = 16
 )
 
 // reservation is what may be sent before the next write. It keeps one
@@ -143,7 +148,11 @@ func (r *reservation) resize(size, first, most, now int64) int64 {
 	case size == 0:
 		size = first
 	case now-r.grown < int64(quick):
-		size *= 2
+		n := int64(2)
+		if size >= small {
+			n = max(n, min(leap, int64(quick)/max(1, now-r.grown)))
+		}
+		size *= n
 	case now-r.grown > int64(slow):
 		size /= 2
 	}
