@@ -203,20 +203,25 @@ func (r *record) merge(o *record) {
 	r.counts.merge(&o.counts)
 	r.Reserved += o.Reserved
 	r.ReservedRecipients += o.ReservedRecipients
-	for name, c := range o.Accounts {
-		have := r.Accounts[name]
-		have.merge(&c)
-		if r.Accounts == nil {
-			r.Accounts = make(map[string]counts)
-		}
-		r.Accounts[name] = have
-	}
+	r.Accounts = mergeCounts(r.Accounts, o.Accounts)
 	r.Imported = append(r.Imported, o.Imported...)
 }
 
 func (c *counts) merge(o *counts) {
 	c.Messages = mergeStamps(c.Messages, o.Messages)
 	c.Recipients = mergeStamps(c.Recipients, o.Recipients)
+}
+
+func mergeCounts(into, from map[string]counts) map[string]counts {
+	for name, c := range from {
+		if into == nil {
+			into = make(map[string]counts)
+		}
+		have := into[name]
+		have.merge(&c)
+		into[name] = have
+	}
+	return into
 }
 
 func mergeStamps(into, from map[string][][2]int64) map[string][][2]int64 {
@@ -245,14 +250,7 @@ func (m *mailbox) snapshot(now, msgs, rcpts int64) *record {
 			r.Accounts[a.name] = c
 		}
 	}
-	for name, c := range m.rest {
-		if r.Accounts == nil {
-			r.Accounts = make(map[string]counts)
-		}
-		have := r.Accounts[name]
-		have.merge(&c)
-		r.Accounts[name] = have
-	}
+	r.Accounts = mergeCounts(r.Accounts, m.rest)
 	for name := range m.imported {
 		r.Imported = append(r.Imported, name)
 	}
@@ -265,14 +263,7 @@ func (m *mailbox) restore(r *record, now int64) {
 		return
 	}
 	m.all.add(&r.counts, now)
-	if m.rest == nil {
-		m.rest = make(map[string]counts)
-	}
-	for name, c := range r.Accounts {
-		have := m.rest[name]
-		have.merge(&c)
-		m.rest[name] = have
-	}
+	m.rest = mergeCounts(m.rest, r.Accounts)
 	for _, name := range r.Imported {
 		m.markImported(name)
 	}

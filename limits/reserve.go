@@ -28,11 +28,9 @@ const (
 	// as large.
 	quick = 30 * time.Second
 	slow  = 5 * time.Minute
-	// From small messages on, one that is used up much sooner grows to what would
-	// have lasted, at most leap times: else a busy start is a row of writes. Below,
-	// a crash should cost no more than was needed.
-	small = 10
-	leap  = 16
+	// From small messages on one that is used up grows to what had lasted, at most
+	// leap times, lest a busy start is a row of writes; below, a crash is to cost little.
+	small, leap = 10, 16
 )
 
 // reservation is what may be sent before the next write. It keeps one
@@ -144,16 +142,14 @@ func (m *mailbox) grow(now int64) (msgs, rcpts int64) {
 }
 
 func (r *reservation) resize(size, first, most, now int64) int64 {
-	switch {
+	switch lasted := now - r.grown; {
 	case size == 0:
 		size = first
-	case now-r.grown < int64(quick):
-		n := int64(2)
-		if size >= small {
-			n = max(n, min(leap, int64(quick)/max(1, now-r.grown)))
-		}
-		size *= n
-	case now-r.grown > int64(slow):
+	case lasted < int64(quick) && size < small:
+		size *= 2
+	case lasted < int64(quick):
+		size *= max(2, min(leap, int64(quick)/max(1, lasted)))
+	case lasted > int64(slow):
 		size /= 2
 	}
 	return max(first, min(size, most))
