@@ -63,7 +63,7 @@ var allowedImports = map[string][]string{
 	// How many requests it is asked at a time.
 	"oauthtoken/gate": {},
 	// What is kept of a grant, and where.
-	"oauthtoken/tokenstore": {"internal/printable", "internal/seal", "oauthtoken/authserver"},
+	"oauthtoken/tokenstore": {"internal/filelock", "internal/printable", "internal/seal", "oauthtoken/authserver"},
 
 	// A provider's HTTP side, in whose parser no transport may have a part.
 	"sandbox/webapi": {},

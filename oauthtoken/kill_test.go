@@ -16,12 +16,9 @@ package oauthtoken
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"sync"
 	"syscall"
 	"testing"
@@ -206,22 +203,18 @@ func TestTwoProcessesOneStorage(t *testing.T) {
 	t.Logf("%d requests for 2*8*%d uses", s.count(), c.Rounds)
 }
 
-// A killed process leaves its lock behind. Caddy's file storage breaks it
-// when it has not been renewed for ten seconds; the others don't wait for it.
-func TestStaleLock(t *testing.T) {
+// An account whose record another process has locked waits for it; the others
+// don't.
+func TestLockOfAnother(t *testing.T) {
 	t.Parallel()
 	s := newEndpoint(t)
 	dir := t.TempDir()
 	cfg := config(dir, s.URL, map[string]any{"max_parallel": 1})
 	cfg["store"] = map[string]any{"store": "files", "path": dir}
 	a := newApp(t, cfg)
-	at := time.Now().Add(-9 * time.Second)
-	b, _ := json.Marshal(map[string]time.Time{"created": at, "updated": at})
-	path := filepath.Join(dir, "locks", certmagic.StorageKeys.Safe(tokenstore.LockName(tokenstore.StorageKey("p", "stuck")))+".lock")
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, b, 0o600); err != nil {
+	other := tokenstore.NewStorageStore(&certmagic.FileStorage{Path: dir})
+	key := tokenstore.StorageKey("p", "stuck")
+	if err := other.Lock(t.Context(), key); err != nil {
 		t.Fatal(err)
 	}
 	stuck := make(chan error, 1)
@@ -239,6 +232,9 @@ func TestStaleLock(t *testing.T) {
 	case err := <-stuck:
 		t.Fatalf("the lock did not hold: %v", err)
 	default:
+	}
+	if err := other.Unlock(t.Context(), key); err != nil {
+		t.Fatal(err)
 	}
 	if err := <-stuck; err != nil {
 		t.Fatal(err)

@@ -21,15 +21,14 @@
 // that guest modules in oauth_tokens.stores implement, the store on Caddy's storage,
 // and Records, which reads and writes through one), seal.go (AES-256-GCM, bound to
 // the place: one account's record does not open in another's); then what makes it
-// quick: locks.go (certmagic's lock files, kept by one timer), recent.go (what needs
+// quick: locks.go (bytes of one file, locked through the system), recent.go (what needs
 // not be durable at once lies beside the record), rooms.go (disk that is held for
 // records to come).
 //
 // # Locks
 //
 // A store's lock of a record is its caller's to take; nothing here takes one. The
-// mutexes of fileLocks and Rooms are held for no call of a store but the one that
-// brings lock files up to date. A store that is a Swapper fences writes by number as well, for a lock can be lost.
+// mutexes of byteLocks and Rooms are held for no call of a store. A store that is a Swapper fences writes by number as well, for a lock can be lost.
 //
 // # What outlives a reload
 //

@@ -15,10 +15,7 @@ package tokenstore
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"io"
-	"io/fs"
+	"hash/fnv"
 	"os"
 	"path/filepath"
 	"sync"
@@ -27,167 +24,110 @@ import (
 	"github.com/caddyserver/certmagic"
 )
 
-// fileLocks takes the locks of a certmagic.FileStorage on a file system of this
-// machine. They are certmagic's own, so that programs which lock through it and
-// this one exclude each other: a file that exists, with the time in it, which is
-// brought up to date every lockFresh and is stale after twice that.
+// byteLocks takes the locks of records where the storage is a directory on a file
+// system of this machine: each is a byte of one file, locked through the system,
+// which lets go of it with the process.
 //
-// What certmagic does beside that is for file systems of other machines. It
-// syncs the file, which says nothing that has to outlive a crash of the system,
-// and leaves a goroutine asleep for each lock, for five seconds beyond its end.
-// Here one timer keeps all of them fresh. A lock that another holds is waited
-// for by certmagic.
-type fileLocks struct {
+// certmagic's own locks are made for file systems of other machines: a file each,
+// which is created, synced, written again every five seconds and removed, a
+// goroutine that is left asleep, and ten seconds after a kill in which no process
+// may refresh. A process that is stopped keeps its locks, and a refresh by another
+// waits for it: the token that it may have sent is not sent a second time.
+type byteLocks struct {
 	storage *certmagic.FileStorage
+	// open opens the file. It is a field so that systems without such locks have
+	// nothing here but a nil.
+	open func(name string) (lockedFile, error)
 
-	mu    sync.Mutex
-	held  map[string]*fileLock // by name
-	timer *time.Timer          // runs while held is not empty
+	mu   sync.Mutex
+	held map[int64]struct{}
+	// file is open while something is held, so that a directory that was replaced
+	// is noticed.
+	file lockedFile
 }
 
-// lockFresh is certmagic's.
-const lockFresh = 5 * time.Second
-
-type fileLock struct {
-	path    string
-	created time.Time
-	foreign bool // certmagic took it, and keeps it
+// lockedFile is a filelock.Bytes.
+type lockedFile interface {
+	Try(at int64, shared bool) (bool, error)
+	Free(at int64) error
+	Close() error
 }
 
-// lockContent is a lock file of certmagic.
-type lockContent struct {
-	Created time.Time `json:"created"`
-	Updated time.Time `json:"updated"`
-}
+// The first and the longest time between two looks at a lock that is held.
+const (
+	lookSoon = 2 * time.Millisecond
+	lookLate = 250 * time.Millisecond
+)
 
-func newFileLocks(s *certmagic.FileStorage) *fileLocks {
-	return &fileLocks{storage: s, held: map[string]*fileLock{}}
-}
-
-func (l *fileLocks) path(name string) string {
-	return filepath.Join(l.storage.Path, "locks", certmagic.StorageKeys.Safe(name)+".lock")
+// place is the byte of a lock. Two names of which it is the same take turns.
+func place(name string) int64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(name))
+	return int64(h.Sum64() >> 2) //nolint:gosec // 62 bits
 }
 
 // lock takes a lock. It waits no longer than ctx.
-func (l *fileLocks) lock(ctx context.Context, name string) error {
-	k := &fileLock{path: l.path(name), created: time.Now()}
-	err := k.create()
-	if errors.Is(err, fs.ErrExist) {
-		k.foreign = true
-		err = l.storage.Lock(ctx, name)
+func (l *byteLocks) lock(ctx context.Context, name string) error {
+	at := place(name)
+	for wait := lookSoon; ; wait = min(2*wait, lookLate) {
+		if ok, err := l.try(at); ok || err != nil {
+			return err
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		case <-timer.C:
+		}
 	}
-	if err != nil {
-		return err
-	}
+}
+
+func (l *byteLocks) try(at int64) (bool, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.timer == nil {
-		l.timer = time.AfterFunc(lockFresh, l.refresh)
+	if _, ok := l.held[at]; ok {
+		return false, nil // the system takes two locks of one open file for one
 	}
-	l.held[name] = k
-	return nil
+	if l.file == nil {
+		dir := filepath.Join(l.storage.Path, "locks")
+		f, err := l.open(filepath.Join(dir, "tokens.bytes"))
+		if os.IsNotExist(err) {
+			if err = os.MkdirAll(dir, 0o700); err == nil {
+				f, err = l.open(filepath.Join(dir, "tokens.bytes"))
+			}
+		}
+		if err != nil {
+			return false, err
+		}
+		l.file = f
+	}
+	ok, err := l.file.Try(at, false)
+	if ok {
+		l.held[at] = struct{}{}
+	}
+	l.rest()
+	return ok, err
 }
 
 // unlock gives it back.
-func (l *fileLocks) unlock(ctx context.Context, name string) error {
-	l.mu.Lock()
-	k := l.held[name]
-	delete(l.held, name)
-	if len(l.held) == 0 && l.timer != nil {
-		l.timer.Stop()
-		l.timer = nil
-	}
-	l.mu.Unlock()
-	if k == nil || k.foreign {
-		return l.storage.Unlock(ctx, name)
-	}
-	// A process that was stopped for long finds its lock broken; the file is
-	// another's then.
-	if f, c, err := k.open(); err == nil {
-		_ = f.Close()
-		if !c.Created.Equal(k.created) {
-			return nil
-		}
-	}
-	if err := os.Remove(k.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
-}
-
-// refresh brings the times in the files up to date.
-func (l *fileLocks) refresh() {
+func (l *byteLocks) unlock(name string) error {
+	at := place(name)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.timer == nil {
-		return
+	if _, ok := l.held[at]; !ok {
+		return nil
 	}
-	now := time.Now()
-	for _, k := range l.held {
-		if !k.foreign && now.Sub(k.created) >= lockFresh/2 {
-			k.keep(now)
-		}
-	}
-	l.timer.Reset(lockFresh)
-}
-
-// create makes the file, if there is none.
-func (k *fileLock) create() error {
-	f, err := os.OpenFile(k.path, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o644) //nolint:gosec // as certmagic does: it holds nothing but times
-	if errors.Is(err, fs.ErrNotExist) {
-		if err = os.MkdirAll(filepath.Dir(k.path), 0o700); err == nil {
-			f, err = os.OpenFile(k.path, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o644) //nolint:gosec // see above
-		}
-	}
-	if err != nil {
-		return err
-	}
-	err = k.write(f, k.created)
-	if err = errors.Join(err, f.Close()); err != nil {
-		_ = os.Remove(k.path)
-	}
+	delete(l.held, at)
+	err := l.file.Free(at)
+	l.rest()
 	return err
 }
 
-// write writes the file's content at once: it has the same length each time, and
-// who reads it never finds it empty.
-func (k *fileLock) write(f *os.File, now time.Time) error {
-	b, err := json.Marshal(lockContent{Created: k.created, Updated: now})
-	if err != nil {
-		return err
+// rest closes the file if nothing is held.
+func (l *byteLocks) rest() {
+	if len(l.held) == 0 {
+		_ = l.file.Close()
+		l.file = nil
 	}
-	const size = 128
-	padded := make([]byte, max(size, len(b)+1))
-	for i := copy(padded, b); i < len(padded)-1; i++ {
-		padded[i] = ' '
-	}
-	padded[len(padded)-1] = '\n'
-	_, err = f.WriteAt(padded, 0)
-	return err
-}
-
-// open reads the file at the lock's place.
-func (k *fileLock) open() (*os.File, lockContent, error) {
-	var c lockContent
-	f, err := os.OpenFile(k.path, os.O_RDWR, 0)
-	if err != nil {
-		return nil, c, err
-	}
-	if err := json.NewDecoder(io.LimitReader(f, 2048)).Decode(&c); err != nil {
-		_ = f.Close()
-		return nil, c, err
-	}
-	return f, c, nil
-}
-
-// keep brings the file up to date, if it is still this lock's.
-func (k *fileLock) keep(now time.Time) {
-	f, c, err := k.open()
-	if err != nil {
-		return
-	}
-	if c.Created.Equal(k.created) {
-		_ = k.write(f, now)
-	}
-	_ = f.Close()
 }

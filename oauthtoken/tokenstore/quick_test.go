@@ -14,8 +14,13 @@
 package tokenstore
 
 import (
+	"bufio"
 	"context"
+	"errors"
+	"fmt"
+	"io"
 	"os"
+	"os/exec"
 	"testing"
 	"time"
 
@@ -40,95 +45,107 @@ func within(t *testing.T, d time.Duration) context.Context {
 	return ctx
 }
 
-// A lock taken here keeps a program out that takes it through certmagic, and the
-// other way round.
-func TestLocksAreCertmagics(t *testing.T) {
+// A lock keeps out whatever else locks the record: the same store, the store of
+// another generation, another process.
+func TestLocksExclude(t *testing.T) {
 	s, fs := quick(t)
+	other := NewStorageStore(&certmagic.FileStorage{Path: fs.Path})
 	ctx := context.Background()
 	key := StorageKey("p", "alice")
 	if err := s.Lock(ctx, key); err != nil {
 		t.Fatal(err)
 	}
-	if ok, err := fs.TryLock(within(t, 100*time.Millisecond), LockName(key)); ok || err == nil {
-		t.Fatalf("certmagic has the lock too: %v %v", ok, err)
+	for _, store := range []*StorageStore{s, other} {
+		if err := store.Lock(within(t, 20*time.Millisecond), key); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("locked twice: %v", err)
+		}
+		if err := store.Lock(within(t, time.Minute), StorageKey("p", "bob")); err != nil {
+			t.Fatal(err)
+		}
+		if err := store.Unlock(ctx, StorageKey("p", "bob")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// What another has is not given back by this.
+	if err := other.Unlock(ctx, key); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Lock(within(t, 20*time.Millisecond), key); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("a store gave back the lock of another: %v", err)
+	}
+	got := make(chan error, 2)
+	for _, store := range []*StorageStore{s, other} {
+		go func() {
+			err := store.Lock(within(t, time.Minute), key)
+			if err == nil {
+				err = store.Unlock(ctx, key)
+			}
+			got <- err
+		}()
 	}
 	if err := s.Unlock(ctx, key); err != nil {
 		t.Fatal(err)
 	}
-	if err := fs.Lock(ctx, LockName(key)); err != nil {
-		t.Fatal(err)
+	for range 2 {
+		if err := <-got; err != nil {
+			t.Fatal(err)
+		}
 	}
-	if err := s.Lock(within(t, 100*time.Millisecond), key); err == nil {
-		t.Fatal("locked while certmagic has the lock")
-	}
-	got := make(chan error, 1)
-	go func() { got <- s.Lock(within(t, time.Minute), key) }()
-	if err := fs.Unlock(ctx, LockName(key)); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-got; err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Unlock(ctx, key); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(s.locks.path(LockName(key))); !os.IsNotExist(err) {
-		t.Fatalf("a lock file is left: %v", err)
-	}
-	if s.locks.timer != nil {
-		t.Fatal("a timer runs without a lock")
+	for _, store := range []*StorageStore{s, other} {
+		if store.locks.file != nil || len(store.locks.held) != 0 {
+			t.Errorf("something is left: %+v", store.locks)
+		}
 	}
 }
 
-// A lock that is held for long does not become stale to certmagic; the lock of a
-// process that was killed does.
-func TestLockIsKeptFresh(t *testing.T) {
-	s, fs := quick(t)
-	ctx := context.Background()
-	key := StorageKey("p", "alice")
-	if err := s.Lock(ctx, key); err != nil {
-		t.Fatal(err)
-	}
-	s.locks.mu.Lock()
-	k := s.locks.held[LockName(key)]
-	// It was taken a while ago.
-	k.created = k.created.Add(-time.Minute)
-	f, err := os.OpenFile(k.path, os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := k.write(f, k.created); err != nil {
-		t.Fatal(err)
-	}
-	_ = f.Close()
-	s.locks.mu.Unlock()
-	s.locks.refresh()
-	if ok, err := fs.TryLock(within(t, 100*time.Millisecond), LockName(key)); ok || err == nil {
-		t.Fatalf("a lock that is held counts as stale: %v %v", ok, err)
-	}
+// lockingProcess is in the environment of a process that locks a record of the
+// directory it names, says so, and waits to be killed.
+const lockingProcess = "MAILGATEWAY_TEST_LOCK"
 
-	// The process was killed: certmagic breaks the lock, and what this process
-	// believes to hold does not end the other's.
-	s.locks.mu.Lock()
-	f, err = os.OpenFile(k.path, os.O_RDWR, 0)
+// The lock of a process that is stopped is kept, that of one that was killed is
+// free at once.
+func TestLockEndsWithItsProcess(t *testing.T) {
+	key := StorageKey("p", "alice")
+	if dir := os.Getenv(lockingProcess); dir != "" {
+		if err := NewStorageStore(&certmagic.FileStorage{Path: dir}).Lock(context.Background(), key); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Println("locked")
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		return
+	}
+	s, fs := quick(t)
+	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$") //nolint:gosec // this test
+	cmd.Env = append(os.Environ(), lockingProcess+"="+fs.Path)
+	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := k.write(f, k.created); err != nil {
+	defer func() { _ = stdin.Close() }()
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
 		t.Fatal(err)
 	}
-	_ = f.Close()
-	s.locks.mu.Unlock()
-	if err := fs.Lock(within(t, 10*time.Second), LockName(key)); err != nil {
+	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Unlock(ctx, key); err != nil {
+	defer func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}()
+	if line, err := bufio.NewReader(stdout).ReadString('\n'); line != "locked\n" {
+		t.Fatal(line, err)
+	}
+	if err := s.Lock(within(t, 20*time.Millisecond), key); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("another process has it: %v", err)
+	}
+	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(k.path); err != nil {
-		t.Fatalf("the lock of another was ended: %v", err)
+	if err := s.Lock(within(t, time.Minute), key); err != nil {
+		t.Fatal(err)
 	}
-	if err := fs.Unlock(ctx, LockName(key)); err != nil {
+	if err := s.Unlock(context.Background(), key); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -82,15 +82,15 @@ type StorageStore struct {
 
 type storeState struct {
 	storage certmagic.Storage
-	locks   *fileLocks // nil: the storage's own, for it is not of this machine
+	locks   *byteLocks // nil: the storage's own, for it is not of this machine
 	seal    *Sealer
 }
 
 // use makes storage the one that the store is in.
 func (s *storeState) use(storage certmagic.Storage) {
 	s.storage = storage
-	if f, ok := storage.(*certmagic.FileStorage); ok && onThisMachine(f.Path) {
-		s.locks = newFileLocks(f)
+	if f, ok := storage.(*certmagic.FileStorage); ok {
+		s.locks = newByteLocks(f)
 	}
 }
 
@@ -167,7 +167,7 @@ func (s *StorageStore) Lock(ctx context.Context, key string) error {
 // Unlock implements Store.
 func (s *StorageStore) Unlock(ctx context.Context, key string) error {
 	if s.locks != nil {
-		return s.locks.unlock(ctx, LockName(key))
+		return s.locks.unlock(LockName(key))
 	}
 	return s.storage.Unlock(ctx, LockName(key))
 }
