@@ -174,6 +174,17 @@ type env struct {
 	files  uint64
 }
 
+// build builds the gateway.
+func (e *env) build(binary string, flags ...string) error {
+	cmd := exec.Command("go", append(append([]string{"build", "-o", binary}, flags...), "./xcaddy")...) //nolint:gosec // ours
+	cmd.Dir = e.root
+	system.DieWithParent(cmd)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("building the gateway failed: %w\n%s", err, bytes.TrimSpace(out))
+	}
+	return nil
+}
+
 func newEnv(o options) (_ *env, err error) {
 	e := &env{o: o, procs: make(map[*proc]struct{}), files: system.RaiseFileLimit(), runID: uint32(time.Now().Unix())}
 	defer func() {
@@ -199,12 +210,9 @@ func newEnv(o options) (_ *env, err error) {
 	if e.caddy = o.caddy; e.caddy == "" {
 		e.caddy = filepath.Join(e.dir, "caddy")
 		log.Print("building the gateway: go build ./xcaddy")
-		cmd := exec.Command("go", "build", "-o", e.caddy, "./xcaddy")
-		cmd.Dir = e.root
-		system.DieWithParent(cmd)
-		if out, err := cmd.CombinedOutput(); err != nil {
+		if err := e.build(e.caddy); err != nil {
 			// The rows without a gateway are still worth having.
-			log.Printf("building the gateway failed, its rows are left out: %v\n%s", err, bytes.TrimSpace(out))
+			log.Print("its rows are left out: ", err)
 			e.caddy = ""
 		}
 	} else if e.caddy, err = filepath.Abs(e.caddy); err != nil {

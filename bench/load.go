@@ -239,7 +239,9 @@ func (l *loader) client(w *worker) {
 		account := l.FirstAccount + n%l.Accounts
 		sick := l.SickEvery > 0 && account%l.SickEvery < 2
 		if l.Rate > 0 {
-			l.openConn(w, account, sick)
+			if !l.openConn(w, account, sick) {
+				return
+			}
 		} else {
 			l.closedConn(w, account, sick)
 		}
@@ -323,18 +325,18 @@ func (l *loader) closedConn(w *worker, account int, sick bool) {
 	c.Quit()
 }
 
-// openConn sends when it is time, and counts from that time on.
-func (l *loader) openConn(w *worker, account int, sick bool) {
+// openConn sends when it is time, and counts from that time on. It reports whether
+// there is more to send: who asked again to no end would load what is measured.
+func (l *loader) openConn(w *worker, account int, sick bool) (more bool) {
 	// The connection is made ahead of the message's time, as a client that
 	// has something to send would hold it.
 	c, err := l.connect(w, account)
+	more = true
 	for i := 0; i < l.PerConn; i++ {
 		seq, ok := l.take()
-		if !ok {
-			break
-		}
 		due := l.begin.Add(time.Duration(float64(seq) / l.Rate * float64(time.Second)))
-		if !due.Before(l.until) {
+		if !ok || !due.Before(l.until) {
+			more = false
 			break
 		}
 		if d := time.Until(due); d > 0 {
@@ -352,6 +354,7 @@ func (l *loader) openConn(w *worker, account int, sick bool) {
 	if c != nil {
 		c.Quit()
 	}
+	return more
 }
 
 // count notes one message's outcome.

@@ -20,6 +20,7 @@
 //	go run ./bench                    the speed rows
 //	go run ./bench -short             under two minutes, for CI
 //	go run ./bench -scale -tokens     the speed, scale and token rows
+//	go run ./bench -speed=false -ramp    more and more until the gateway can take no more
 //	go run ./bench -rows closed-4k    only the rows whose group or name matches
 package main
 
@@ -54,6 +55,7 @@ type options struct {
 	speed     bool
 	scale     bool
 	tokens    bool
+	ramp      bool
 	keep      bool
 	reps      int
 	window    time.Duration
@@ -85,12 +87,13 @@ func main() {
 	flag.StringVar(&o.caddy, "caddy", "", "use this Caddy `binary` and build none")
 	flag.StringVar(&o.before, "before", "", "run each gateway row with this Caddy `binary` too, in turn with the other")
 	flag.StringVar(&o.accessLog, "access-log", logFile, "where the gateway's log goes: file (each line at once, as by default), buffered (a file, many lines at a time) or discard")
-	flag.StringVar(&o.rows, "rows", "", "only rows whose group or name contains one of these `words` (comma-separated)")
+	flag.StringVar(&o.rows, "rows", "", "only rows whose group or name contains one of these `words` (comma-separated; one that ends in $ must end it)")
 	flag.StringVar(&o.profile, "profile", "", "write a CPU and an allocation profile of each gateway row into this `directory` (slows the row down)")
 	flag.BoolVar(&o.short, "short", false, "one repetition, small counts, under two minutes in all")
 	flag.BoolVar(&o.speed, "speed", true, "run the speed rows")
 	flag.BoolVar(&o.scale, "scale", false, "run the scale and isolation rows")
 	flag.BoolVar(&o.tokens, "tokens", false, "run the token rows")
+	flag.BoolVar(&o.ramp, "ramp", false, "raise the rate of one gateway until it can take no more; with -profile, record where goroutines wait just below that")
 	flag.BoolVar(&o.keep, "keep", false, "keep the working directory")
 	flag.IntVar(&o.reps, "reps", 3, "repetitions of each speed row, interleaved; the median is shown")
 	flag.DurationVar(&o.window, "window", 5*time.Second, "measured time of one repetition")
@@ -136,6 +139,7 @@ func runAll(ctx context.Context, o options) (err error) {
 		{o.speed, runSpeed},
 		{o.scale, runScale},
 		{o.tokens, runTokens},
+		{o.ramp, runRamp},
 	}
 	for _, r := range runs {
 		if !r.on || err != nil {
@@ -167,7 +171,7 @@ func (o *options) matches(group, name string) bool {
 			}
 			continue
 		}
-		if strings.Contains(group+"/"+name, w) {
+		if end, ok := strings.CutSuffix(w, "$"); ok && strings.HasSuffix(group+"/"+name, end) || !ok && strings.Contains(group+"/"+name, w) {
 			return true
 		}
 	}
