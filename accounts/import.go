@@ -122,6 +122,11 @@ func dryRecord(line []byte) (Record, error) {
 	if err == nil {
 		_, err = Compile(rec, "import")
 	}
+	if err == nil {
+		if bad := CheckNewName(rec.Name); bad != nil {
+			err = &FieldError{Account: rec.Name, Field: "name", Err: bad}
+		}
+	}
 	return rec, err
 }
 

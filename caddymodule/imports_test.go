@@ -136,6 +136,7 @@ var allowedImports = map[string][]string{
 	"caddymodule": {
 		"accounts",
 		"accounts/dynamic",
+		"accounts/password",
 		"accounts/sql",
 		"caddymodule/admin",
 		"caddymodule/command",
@@ -163,6 +164,7 @@ var allowedImports = map[string][]string{
 	},
 	"caddymodule/admin":       {"accounts", "connect", "explain", "grant", "internal/checkup", "limits", "messagelog", "oauthtoken", "oauthtoken/authserver", "operate", "smtpapp", "spool", "upstreamapp", "upstreampool"},
 	"caddymodule/command":     {"accounts", "accounts/password", "caddymodule/admin", "connect", "explain", "grant", "internal/checkup", "internal/nearest", "internal/printable", "internal/winservice", "messagelog", "operate", "operate/migrate", "operate/snippet", "sandbox", "setup", "spool", "storage/transfer"},
+	"caddymodule/precheck":    {"internal/nearest"},
 	"caddymodule/statuspage":  {"accounts", "explain", "oauthtoken", "operate", "relay", "smtpapp", "upstreamapp", "upstreampool"},
 	"caddymodule/logbuffer":   {},
 	"caddymodule/gatewaytest": {"accounts", "accounts/password", "caddymodule", "caddymodule/admin", "caddymodule/command", "internal/freeport", "sandbox"},

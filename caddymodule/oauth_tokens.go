@@ -70,9 +70,16 @@ func oauthTokensOptions(app *oauthtoken.App) options {
 				p := new(authserver.Provider)
 				if len(args) > 1 {
 					p.Kind = args[1]
+					if err := checkKind(p.Kind); err != nil {
+						return malformed(d, what, "provider", err)
+					}
 				}
+				line := d.Line()
 				if err := parseBlock(d, "provider", providerOptions(p)); err != nil {
 					return err
+				}
+				if p.ClientID == "" && p.Kind == "microsoft" && p.Grant != authserver.GrantExternal {
+					return malformedAt(d, line, what, "provider", errors.New("option 'client_id' is missing: the application's ID, as its registration shows it"))
 				}
 				if app.Providers == nil {
 					app.Providers = make(map[string]*authserver.Provider)
@@ -147,7 +154,7 @@ func parseTokenStore(d *caddyfile.Dispenser) (json.RawMessage, error) {
 func providerOptions(p *authserver.Provider) options {
 	const what = "provider"
 	return options{
-		"tenant":          text(&p.Tenant),
+		"tenant":          checked(text(&p.Tenant), checkTenant),
 		"cloud":           text(&p.Cloud),
 		"issuer":          text(&p.Issuer),
 		"token_url":       text(&p.TokenURL),
@@ -178,7 +185,7 @@ func providerOptions(p *authserver.Provider) options {
 		"service_account":             text(&p.ServiceAccount),
 		"iam_credentials_url":         text(&p.IAMCredentialsURL),
 		"external_token_file":         text(&p.ExternalTokenFile),
-		"secret_expires":              text(&p.SecretExpires),
+		"secret_expires":              checked(text(&p.SecretExpires), checkDate),
 		"grant":                       text(&p.Grant),
 		"trust_pool":                  module(what, "trust_pool", &p.CARaw, "tls.ca_pool.source", "provider"),
 		"network_proxy":               module(what, "network_proxy", &p.NetworkProxyRaw, "caddy.network_proxy", "from"),

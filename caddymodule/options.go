@@ -18,15 +18,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
-
-	"github.com/caddymail/mailgateway/internal/nearest"
 )
 
 // options are the options of one block by name.
@@ -69,10 +65,10 @@ func parseBlock(d *caddyfile.Dispenser, what string, opts options) error {
 		name := d.Val()
 		opt, ok := opts[name]
 		if !ok {
-			return d.Errf("unrecognized %s option '%s'%s", what, name, nearest.Hint(name, slices.Sorted(maps.Keys(opts))))
+			return unrecognized(d, what, name, opts.names())
 		}
 		if seen[name] && !opt.many {
-			return d.Errf("duplicate %s option '%s'", what, name)
+			return d.Errf("duplicate %s option '%s': it has one value; delete one of the lines", what, name)
 		}
 		seen[name] = true
 
@@ -86,7 +82,7 @@ func parseBlock(d *caddyfile.Dispenser, what string, opts options) error {
 			return malformed(d, what, name, err)
 		}
 		if d.NextBlock(nesting + 1) {
-			return malformed(d, what, name, errors.New("blocks are not supported"))
+			return malformed(d, what, name, errors.New("blocks are not supported: what stands in one belongs behind the option, on its line"))
 		}
 	}
 	return nil
@@ -95,6 +91,11 @@ func parseBlock(d *caddyfile.Dispenser, what string, opts options) error {
 // malformed says which option is wrong, and how.
 func malformed(d *caddyfile.Dispenser, what, name string, err error) error {
 	return d.Errf("malformed %s option '%s': %v", what, name, err)
+}
+
+// malformedAt is malformed for what is known when the block is left already.
+func malformedAt(d *caddyfile.Dispenser, line int, what, name string, err error) error {
+	return fmt.Errorf("malformed %s option '%s': %w, at %s:%d", what, name, err, d.File(), line)
 }
 
 // parseApp reads a global option that is one app. Several blocks of the same
@@ -128,7 +129,7 @@ func parseApp[T any](name string, opts func(app *T) options) func(d *caddyfile.D
 func parseNamed(d *caddyfile.Dispenser, what, kind string, max int, taken func(name string) bool) ([]string, error) {
 	args := d.RemainingArgs()
 	if len(args) == 0 {
-		return nil, malformed(d, what, kind, errors.New("a name is missing"))
+		return nil, malformed(d, what, kind, fmt.Errorf("a name is missing, as in '%s NAME'", kind))
 	}
 	if last := args[len(args)-1]; strings.HasSuffix(last, "{") && !strings.Contains(last, "{"+"$") {
 		return nil, malformed(d, what, kind, fmt.Errorf("a blank is missing before the { of '%s'", last))
@@ -137,7 +138,7 @@ func parseNamed(d *caddyfile.Dispenser, what, kind string, max int, taken func(n
 		return nil, malformed(d, what, kind, unexpectedArg(args[1+max]))
 	}
 	if taken(args[0]) {
-		return nil, d.Errf("duplicate %s %s '%s'", what, kind, args[0])
+		return nil, d.Errf("duplicate %s %s '%s': give one of the two another name, or delete it", what, kind, args[0])
 	}
 	return args, nil
 }

@@ -42,15 +42,15 @@ var blocks = []struct {
 	{"tracing", "smtp {\ntracing {", "}\n}", tracingOptions(new(smtpapp.Tracing))},
 	{"server", "smtp {\nserver s {", "}\n}", serverOptions(new(smtpapp.Server), new(bool))},
 	{"tls", "smtp {\nserver s {\ntls {", "}\n}\n}", serverTLSOptions(new(smtpapp.TLS))},
-	{"account", "smtp {\naccounts {\naccount a {", "}\n}\n}", accountOptions(new(accounts.Record))},
-	{"limits", "smtp {\naccounts {\naccount a {\nlimits {", "}\n}\n}\n}", limitsOptions(new(accounts.Limits))},
+	{"account", "smtp {\naccounts {\naccount a {", "UPSTREAM}\n}\n}", accountOptions(new(accounts.Record))},
+	{"limits", "smtp {\naccounts {\naccount a {\nlimits {", "}\nUPSTREAM}\n}\n}", limitsOptions(new(accounts.Limits))},
 	{"buffered log writer", "log {\noutput buffered {\noutput discard", "}\n}", bufferedLogOptions(new(logbuffer.Writer))},
 	{"smtp_sandbox", "smtp_sandbox {", "}", sandboxOptions(new(sandbox.App))},
 	{"fault", "smtp_sandbox {\nfault rcpt reply {", "}\n}", faultOptions(new(sandbox.Fault))},
 }
 
 // words are values, one of which every option takes.
-var words = []string{"", "7", "7m", "7/7m", "10.0.0.1", "key value"}
+var words = []string{"", "7", "7m", "7/7m", "10.0.0.1", "{env.VALUE}", "key value"}
 
 // TestEveryOption holds that each option that takes words names itself when it
 // is repeated, has too many words, has no word, or has a block.
@@ -61,8 +61,10 @@ func TestEveryOption(t *testing.T) {
 				continue // its own fixtures say
 			}
 			t.Run(b.what+"/"+name, func(t *testing.T) {
+				// An account names its upstream, whatever else it says.
+				after := strings.ReplaceAll(b.after, "UPSTREAM", map[bool]string{true: "", false: "upstream u\n"}[name == "upstream"])
 				run := func(line string) error {
-					_, err := adapt(t, "{\n"+b.before+"\n"+line+"\n"+b.after+"\n}\n")
+					_, err := adapt(t, "{\n"+b.before+"\n"+line+"\n"+after+"\n}\n")
 					return err
 				}
 				var line string

@@ -15,9 +15,6 @@
 package caddymodule
 
 import (
-	"fmt"
-	"strconv"
-
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
@@ -55,7 +52,7 @@ func init() {
 // Several blocks are combined.
 func smtpOptions(app *smtpapp.App) options {
 	return options{
-		"hostname":      text(&app.Hostname),
+		"hostname":      checked(text(&app.Hostname), checkHostname),
 		"drain_timeout": duration(&app.DrainTimeout),
 		"tracing": {
 			isSet: func() bool { return app.Tracing != nil },
@@ -93,9 +90,12 @@ func smtpOptions(app *smtpapp.App) options {
 				if err != nil {
 					return err
 				}
+				if err := checkServerName(args[0]); err != nil {
+					return malformed(d, "smtp", "server", err)
+				}
 				for _, address := range args[1:] {
-					if _, err := strconv.ParseUint(address, 10, 16); err == nil {
-						return malformed(d, "smtp", "server", fmt.Errorf("'%s' is a port without its colon; did you mean ':%s'?", address, address))
+					if err := checkListen(address); err != nil {
+						return malformed(d, "smtp", "server", err)
 					}
 				}
 				srv := &smtpapp.Server{Listen: args[1:]}

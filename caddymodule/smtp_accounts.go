@@ -65,10 +65,17 @@ func parseAccounts(d *caddyfile.Dispenser, sources *[]json.RawMessage) error {
 			if err != nil {
 				return err
 			}
+			if err := checkAccountName(args[0]); err != nil {
+				return malformed(d, what, "account", err)
+			}
 			names[args[0]] = true
+			line := d.Line()
 			rec := accounts.Record{Name: args[0]}
 			if err := parseBlock(d, "account", accountOptions(&rec)); err != nil {
 				return err
+			}
+			if err := checkAccount(&rec); err != nil {
+				return malformedAt(d, line, what, "account", err)
 			}
 			inline = append(inline, rec)
 
@@ -104,7 +111,7 @@ func parseAccounts(d *caddyfile.Dispenser, sources *[]json.RawMessage) error {
 		default:
 			// Another source, which reads its own words.
 			if _, err := caddy.GetModule("smtp.accounts." + name); err != nil {
-				return d.Errf("unrecognized %s option '%s'", what, name)
+				return unrecognized(d, what, name, accountSources())
 			}
 			flush()
 			raw, err := parseModule(d, "smtp", what, "smtp.accounts", "source")
@@ -168,7 +175,7 @@ func accountOptions(rec *accounts.Record) options {
 	return options{
 		"upstream":      text(&rec.Upstream),
 		"mailbox":       text(&rec.Mailbox),
-		"password_hash": list(&rec.PasswordHashes),
+		"password_hash": checked(list(&rec.PasswordHashes), checkHash),
 		"refresh_token": text(&rec.RefreshToken),
 		"secret":        text(&rec.Secret),
 		"senders":       list(&rec.Senders),
@@ -181,7 +188,7 @@ func accountOptions(rec *accounts.Record) options {
 				return parseBlock(d, "limits", limitsOptions(rec.Limits))
 			},
 		},
-		"source_ip": text(&rec.SourceIP),
+		"source_ip": checked(text(&rec.SourceIP), checkIP),
 		"spool":     spoolMode("account", &rec.Spool),
 		"reports":   text(&rec.Reports),
 		"paused":    boolean(&rec.Paused),

@@ -105,10 +105,10 @@ func serverOptions(srv *smtpapp.Server, legacy *bool) options {
 				return err
 			},
 		},
-		"bare_newline":      text(&srv.BareNewline),
+		"bare_newline":      oneOf(&srv.BareNewline, "reject", "normalize"),
 		"lf_only":           networks(&srv.LFOnly),
 		"strict":            boolean(&srv.Strict),
-		"envelope":          text(&srv.Envelope),
+		"envelope":          oneOf(&srv.Envelope, "faithful", "deferred"),
 		"spool":             spoolMode("server", &srv.Spool),
 		"command_timeout":   duration(&srv.CommandTimeout),
 		"login_timeout":     duration(&srv.LoginTimeout),
@@ -189,7 +189,7 @@ func checkTLSMode(mode string) error {
 	case "starttls", "implicit", "off":
 		return nil
 	}
-	return fmt.Errorf("'%s' is not starttls, implicit or off", mode)
+	return notTLSMode(mode)
 }
 
 // parseTrust reads who may send without logging in. Syntax:
@@ -207,7 +207,7 @@ func parseTrust(d *caddyfile.Dispenser) (*smtpapp.Trust, error) {
 		return nil, err
 	}
 	if t.Account == "" && !t.Submitter {
-		return nil, malformed(d, "server", "trust", errors.New("option 'account' is missing"))
+		return nil, malformed(d, "server", "trust", errors.New("option 'account' is missing: in whose name mail of these addresses leaves, as in 'account scanner@example.com'"))
 	}
 	return t, nil
 }
@@ -220,7 +220,7 @@ func parseAuthFailures(args []string) (*smtpapp.AuthFailures, error) {
 	}
 	n, err := strconv.Atoi(args[0])
 	if err != nil || n <= 0 {
-		return nil, fmt.Errorf("'%s' is not a positive whole number", args[0])
+		return nil, notNumber(args[0], "whole number")
 	}
 	a.Max = n
 	for args = args[1:]; len(args) > 0; args = args[2:] {
@@ -274,7 +274,7 @@ func networks(p *[]string) option {
 				continue
 			}
 			if _, err := netip.ParseAddr(arg); err != nil {
-				return fmt.Errorf("'%s' is not an IP address or prefix", arg)
+				return notNetwork(arg)
 			}
 		}
 		return add(args)

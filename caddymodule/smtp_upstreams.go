@@ -20,12 +20,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
-	"github.com/caddymail/mailgateway/internal/nearest"
 	"github.com/caddymail/mailgateway/upstreamapp"
 	"github.com/caddymail/mailgateway/upstreampool"
 	"github.com/caddymail/mailgateway/upstreampool/preset"
@@ -78,7 +78,7 @@ func smtpUpstreamsOptions(app *upstreamapp.App) options {
 				if err != nil {
 					return err
 				}
-				preset := ""
+				preset, line := "", d.Line()
 				if len(args) > 1 {
 					preset = args[1]
 				}
@@ -87,7 +87,7 @@ func smtpUpstreamsOptions(app *upstreamapp.App) options {
 					return err
 				}
 				if err := mistypedPreset(args, raw); err != nil {
-					return malformed(d, what, "upstream", err)
+					return malformedAt(d, line, what, "upstream", err)
 				}
 				if app.UpstreamsRaw == nil {
 					app.UpstreamsRaw = make(map[string]json.RawMessage)
@@ -113,9 +113,12 @@ func mistypedPreset(args []string, raw json.RawMessage) error {
 	if slices.Contains(presets, name) || len(args) == 1 && u.Dial != "" {
 		return nil
 	}
-	hint := nearest.Hint(name, presets)
+	hint := meantPreset(name, presets)
 	if len(args) == 1 && hint == "" {
 		return nil // it may be completed elsewhere, and lacks its address otherwise
+	}
+	if hint == "" {
+		hint = "; there are " + strings.Join(presets, ", ")
 	}
 	return fmt.Errorf("there is no preset '%s'%s", name, hint)
 }
@@ -214,7 +217,7 @@ func parseUpstream(d *caddyfile.Dispenser, preset string) (json.RawMessage, erro
 func upstreamOptions(u *upstreampool.SMTPTransport) options {
 	const what = "upstream"
 	return options{
-		"dial": text(&u.Dial),
+		"dial": checked(text(&u.Dial), checkDial),
 		"tls": {
 			nested: func(d *caddyfile.Dispenser) (err error) {
 				u.TLS, err = parseUpstreamTLS(d)
@@ -238,12 +241,12 @@ func upstreamOptions(u *upstreampool.SMTPTransport) options {
 		"rate_per_account":       rate(&u.RatePerAccount),
 		"messages_per_account":   rate(&u.MessagesPerAccount),
 		"recipients_per_account": rate(&u.RecipientsPerAccount),
-		"source_ip":              text(&u.SourceIP),
+		"source_ip":              checked(text(&u.SourceIP), checkIP),
 		"network_proxy":          module(what, "network_proxy", &u.NetworkProxyRaw, "caddy.network_proxy", "from"),
 		"dial_timeout":           duration(&u.DialTimeout),
 		"command_timeout":        duration(&u.CommandTimeout),
 		"data_timeout":           duration(&u.DataTimeout),
-		"framing":                text(&u.Framing),
+		"framing":                oneOf(&u.Framing, "auto", "data"),
 		"submitter":              boolean(&u.Submitter),
 	}
 }
@@ -300,6 +303,9 @@ func parseUpstreamAuth(d *caddyfile.Dispenser) (*upstreampool.UpstreamAuth, erro
 		a.Mechanism, a.Provider = args[0], args[1]
 	default:
 		return nil, malformed(d, "upstream", "auth", unexpectedArg(args[2]))
+	}
+	if err := checkMechanism(a.Mechanism); err != nil {
+		return nil, malformed(d, "upstream", "auth", err)
 	}
 	return a, parseBlock(d, "auth", options{
 		"force": boolean(&a.Force),

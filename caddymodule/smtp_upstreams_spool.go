@@ -84,7 +84,7 @@ func spoolOptions(t *spool.Transport) options {
 //	}
 func parseOwnSpool(d *caddyfile.Dispenser) (json.RawMessage, error) {
 	if args := d.RemainingArgs(); len(args) > 0 {
-		return nil, malformed(d, "smtp_upstreams", "spool", fmt.Errorf("%w: a spool in front of one upstream is `upstream NAME { transport spool %s }`", unexpectedArg(args[0]), args[0]))
+		return nil, malformed(d, "smtp_upstreams", "spool", fmt.Errorf("unexpected argument '%s': a spool in front of one upstream is `upstream NAME { transport spool %s }`", args[0], args[0]))
 	}
 	t := new(spool.Transport)
 	opts := spoolOptions(t)

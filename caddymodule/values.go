@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -35,9 +36,12 @@ func one(isSet func() bool, set func(arg string) error) option {
 		isSet: isSet,
 		args: func(args []string) error {
 			if len(args) == 0 {
-				return errors.New("a value is missing")
+				return errors.New("a value is missing; if it comes from an environment variable, that is empty")
 			}
 			if len(args) > 1 {
+				if args[0] == "=" || args[0] == ":" {
+					return unexpectedArg(args[0])
+				}
 				return unexpectedArg(args[1])
 			}
 			return set(args[0])
@@ -68,7 +72,7 @@ func integer(p *int) option {
 	return one(nonZero(p), func(arg string) error {
 		n, err := strconv.Atoi(arg)
 		if err != nil || n <= 0 {
-			return fmt.Errorf("'%s' is not a positive whole number", arg)
+			return notNumber(arg, "whole number")
 		}
 		*p = n
 		return nil
@@ -80,7 +84,7 @@ func number(p *float64) option {
 	return one(nonZero(p), func(arg string) error {
 		n, err := strconv.ParseFloat(arg, 64)
 		if err != nil || !(n > 0) || math.IsInf(n, 0) {
-			return fmt.Errorf("'%s' is not a positive number", arg)
+			return notNumber(arg, "number")
 		}
 		*p = n
 		return nil
@@ -91,8 +95,8 @@ func number(p *float64) option {
 func size(p *int64) option {
 	return one(nonZero(p), func(arg string) error {
 		n, err := humanize.ParseBytes(arg)
-		if err != nil || n == 0 || n > math.MaxInt64 {
-			return fmt.Errorf("'%s' is not a size, as in 25MiB", arg)
+		if err != nil || n == 0 || n > math.MaxInt64 || n < 1024 && strings.Trim(arg, "0123456789") == "" {
+			return notSize(arg)
 		}
 		*p = int64(n)
 		return nil
@@ -118,7 +122,7 @@ func durationOrOff(p *caddy.Duration) option {
 func setDuration(p *caddy.Duration, arg string) error {
 	d, err := caddy.ParseDuration(arg)
 	if err != nil || d <= 0 {
-		return fmt.Errorf("'%s' is not a positive duration, as in 90s or 10m", arg)
+		return notDuration(arg)
 	}
 	*p = caddy.Duration(d)
 	return nil
@@ -129,7 +133,7 @@ func rate(p *accounts.Rate) option {
 	return one(nonZero(p), func(arg string) error {
 		r, err := accounts.ParseRate(arg)
 		if err != nil {
-			return err
+			return notRate(arg, err)
 		}
 		*p = r
 		return nil
@@ -207,13 +211,12 @@ func parseModule(d *caddyfile.Dispenser, what, name, namespace, inlineKey string
 	modName := d.Val()
 	// Some modules read on without asking whether there is a word.
 	id := namespace + "." + modName
+	if err := unknownModule(namespace, modName); err != nil {
+		return nil, malformed(d, what, name, err)
+	}
 	unm, err := caddyfile.UnmarshalModule(d, id)
 	if err != nil {
 		return nil, malformed(d, what, name, err)
 	}
 	return caddyconfig.JSONModuleObject(unm, inlineKey, modName, nil), nil
-}
-
-func unexpectedArg(arg string) error {
-	return fmt.Errorf("unexpected argument '%s'", arg)
 }

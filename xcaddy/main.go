@@ -56,6 +56,7 @@ import (
 	_ "github.com/mholt/caddy-l4"
 
 	"github.com/caddymail/mailgateway"
+	"github.com/caddymail/mailgateway/caddymodule/precheck"
 	"github.com/caddymail/mailgateway/internal/firstrun"
 	"github.com/caddymail/mailgateway/internal/winservice"
 )
@@ -63,6 +64,10 @@ import (
 func main() {
 	winservice.ReportErrors()
 	if err := firstrun.Prepare(mailgateway.Example, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, "Error:", err)
+		os.Exit(1)
+	}
+	if err := precheck.Run(os.Args, os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, "Error:", err)
 		os.Exit(1)
 	}

@@ -15,7 +15,9 @@
 package authserver
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -137,6 +139,9 @@ var kinds = map[string]kind{
 	},
 }
 
+// Kinds returns the names of the kinds of providers, in order.
+func Kinds() []string { return slices.Sorted(maps.Keys(kinds)) }
+
 // applyKind fills in what the kind gives and the configuration doesn't.
 func (p *Provider) applyKind() error {
 	if p.Kind == "" {
@@ -150,24 +155,18 @@ func (p *Provider) applyKind() error {
 		return fmt.Errorf("unrecognized kind '%s'", p.Kind)
 	}
 	p.kind = k
-	if p.Grant == "" {
-		p.Grant = GrantRefreshToken
-	}
+	p.Grant = cmp.Or(p.Grant, GrantRefreshToken)
 	if !slices.Contains(k.grants, p.Grant) {
 		return fmt.Errorf("grant '%s' is not available with kind '%s'", p.Grant, p.Kind)
 	}
 	if p.Kind != "microsoft" && (p.Tenant != "" || p.Cloud != "") {
 		return fmt.Errorf("tenant and cloud need kind 'microsoft', not '%s'", p.Kind)
 	}
-	if p.Cloud == "" {
-		p.Cloud = "public"
-	}
+	p.Cloud = cmp.Or(p.Cloud, "public")
 	if _, ok := clouds[p.Cloud]; !ok {
 		return fmt.Errorf("unrecognized cloud '%s'", p.Cloud)
 	}
-	if p.Tenant == "" {
-		p.Tenant = "common"
-	}
+	p.Tenant = cmp.Or(p.Tenant, "common")
 	if strings.ContainsAny(p.Tenant, "/?#{}") {
 		return fmt.Errorf("malformed tenant '%s'", p.Tenant)
 	}
