@@ -30,7 +30,7 @@
 // counts as sent at the moment it is read. When the reservation is used up the
 // next message waits for the next write, and if that fails nothing is lent.
 //
-// Each process has a lane of its own (lane.go), and in it a file for each shard
+// Each process has a lane of its own (package lane), and in it a file for each shard
 // of the mailboxes. A reservation is taken under the shard's lock, after
 // the files of the other lanes have been read: their stamps and reservations
 // count against the same limits. What a lane left whose process is gone is
@@ -47,7 +47,7 @@
 //
 // window.go (the invariant), layer.go, mailbox.go and slot.go (memory, the way
 // of a message), reserve.go (how much to store ahead), record.go, shard.go and
-// lane.go (the disk), places.go (connections).
+// package lane (the disk), places.go (connections).
 //
 // # Locks
 //

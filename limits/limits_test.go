@@ -22,6 +22,7 @@ import (
 	"io/fs"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,6 +31,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/limits/lane"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -125,7 +127,24 @@ func process(st certmagic.Storage, l accounts.Limits) *Local {
 	if l.MaxConns == 0 {
 		l.MaxConns = 10
 	}
+	if m, ok := st.(*memory); ok {
+		st = &mortal{memory: m}
+	}
 	return NewLocal("up", Config{Limits: l, Storage: st})
+}
+
+// mortal is the storage as one process sees it, which writes no more when it has
+// ended.
+type mortal struct {
+	*memory
+	dead atomic.Bool
+}
+
+func (m *mortal) Store(ctx context.Context, key string, value []byte) error {
+	if m.dead.Load() {
+		return errors.New("the process has ended")
+	}
+	return m.memory.Store(ctx, key, value)
 }
 
 func stop(l *Local) {
@@ -210,13 +229,11 @@ func kill(l *Local) {
 	l.writers.Wait()
 	l.laneMu.Lock()
 	defer l.laneMu.Unlock()
-	switch v := l.lanes.(type) {
-	case nil:
-	case *beatLanes:
-		close(v.end)
-		v.beats.Wait()
-	default: // the system lets go of files' locks with the process
-		v.release()
+	if m, ok := l.current().Storage.(*mortal); ok {
+		m.dead.Store(true)
+	}
+	if l.lanes != nil {
+		l.lanes.Release() // as the system lets go of files' locks with the process
 	}
 	l.lanes = nil
 }
@@ -259,7 +276,7 @@ func TestNothingBeyondTheStore(t *testing.T) {
 		}
 		sent += more
 		after := process(m.copy(), set)
-		time.Sleep(2 * deadAfter)
+		time.Sleep(2 * lane.DeadAfter)
 		if n := spend(t, after, "m", "a", nil, 1000); sent+n > 1000 {
 			t.Errorf("%d and %d messages", sent, n)
 		}

@@ -32,6 +32,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/limits/lane"
 )
 
 const (
@@ -69,7 +70,7 @@ type Local struct {
 	shards [shardCount]shard
 
 	laneMu sync.Mutex
-	lanes  lanes
+	lanes  lane.Lanes
 	lane   int
 
 	sharing sharing
@@ -190,7 +191,7 @@ func (l *Local) leave() {
 		l.shards[i].unload(false)
 	}
 	if lanes != nil {
-		lanes.release()
+		lanes.Release()
 	}
 }
 
@@ -216,13 +217,13 @@ func place(s certmagic.Storage) string {
 }
 
 // claim takes a lane, once.
-func (l *Local) claim(ctx context.Context) (lanes, int, error) {
+func (l *Local) claim(ctx context.Context) (lane.Lanes, int, error) {
 	l.laneMu.Lock()
 	defer l.laneMu.Unlock()
 	if l.lanes != nil && l.until.Load() != math.MaxInt64 && !l.valid(Now()) {
 		// Another process may have taken this one for dead and its counts
 		// for what it left.
-		l.lanes.release()
+		l.lanes.Release()
 		l.lanes = nil
 		for i := range l.shards {
 			l.shards[i].unload(false)
@@ -239,12 +240,12 @@ func (l *Local) claim(ctx context.Context) (lanes, int, error) {
 		}
 		l.legacy.Store(&old)
 	}
-	lanes, lane, err := openLanes(ctx, set.Storage, l.dir(), &l.until)
+	lanes, n, err := lane.Open(ctx, set.Storage, l.dir(), Now, &l.until)
 	if err != nil {
 		return nil, 0, err
 	}
-	l.lanes, l.lane = lanes, lane
-	return lanes, lane, nil
+	l.lanes, l.lane = lanes, n
+	return lanes, n, nil
 }
 
 func (l *Local) dir() string {

@@ -20,6 +20,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/caddymail/mailgateway/limits/lane"
 )
 
 // shard is a part of the mailboxes, with one file in each lane.
@@ -196,24 +198,24 @@ func (sh *shard) flush(l *Local, final bool) (more bool, err error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 	defer cancel()
-	lanes, lane, err := l.claim(ctx)
+	lanes, mine, err := l.claim(ctx)
 	if err != nil {
 		return false, err
 	}
-	unlock, err := lanes.lock(ctx, sh.i)
+	unlock, err := lanes.Lock(ctx, sh.i)
 	if err != nil {
 		return false, err
 	}
 	defer unlock()
 	dir := path.Join(l.dir(), strconv.Itoa(sh.i))
-	left, err := sh.read(ctx, l, lanes, lane, dir)
+	left, err := sh.read(ctx, l, lanes, mine, dir)
 	if err != nil {
 		return false, err
 	}
 	out, grown, changed, more := sh.collect(final)
 	if changed || len(left) > 0 || sh.unwritten {
 		sh.unwritten = true
-		if err := l.write(ctx, path.Join(dir, strconv.Itoa(lane)+".json"), out); err != nil {
+		if err := l.write(ctx, path.Join(dir, strconv.Itoa(mine)+".json"), out); err != nil {
 			return false, err
 		}
 		sh.unwritten = false
@@ -236,7 +238,7 @@ func (sh *shard) flush(l *Local, final bool) (more bool, err error) {
 // read takes over what is stored of the shard: what this process's lane held
 // when it began, what ended processes left, and what living ones count. left are
 // the files of ended processes.
-func (sh *shard) read(ctx context.Context, l *Local, lanes lanes, lane int, dir string) (left []string, err error) {
+func (sh *shard) read(ctx context.Context, l *Local, lanes lane.Lanes, mine int, dir string) (left []string, err error) {
 	keys, err := listKeys(ctx, l.current().Storage, dir)
 	if err != nil {
 		return nil, err
@@ -245,12 +247,12 @@ func (sh *shard) read(ctx context.Context, l *Local, lanes lanes, lane int, dir 
 	ended, living := make(map[string]*record), make(map[string]*record)
 	for _, key := range keys {
 		n := laneOf(key)
-		if n < 0 || n == lane && loaded {
+		if n < 0 || n == mine && loaded {
 			continue
 		}
 		into := ended
-		if n != lane {
-			dead, err := lanes.dead(ctx, n)
+		if n != mine {
+			dead, err := lanes.Dead(ctx, n)
 			if err != nil {
 				return nil, err
 			}

@@ -14,9 +14,9 @@
 
 //go:build !(darwin || dragonfly || freebsd || linux || netbsd || openbsd)
 
-package limits
+package lane
 
 import "errors"
 
 // openFlock is for systems that have no flock: signs of life do.
-func openFlock(string) (lanes, int, error) { return nil, 0, errors.ErrUnsupported }
+func openFlock(string) (Lanes, int, error) { return nil, 0, errors.ErrUnsupported }

@@ -14,7 +14,7 @@
 
 //go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
 
-package limits
+package lane
 
 import (
 	"context"
@@ -34,12 +34,12 @@ type flockLanes struct {
 	mine *os.File
 }
 
-func openFlock(dir string) (lanes, int, error) {
+func openFlock(dir string) (Lanes, int, error) {
 	l := &flockLanes{dir: dir}
 	if err := os.MkdirAll(filepath.Join(dir, "lanes"), 0o700); err != nil {
 		return nil, 0, err
 	}
-	for n := range maxLanes {
+	for n := range most {
 		f, err := filelock.Try(l.lane(n))
 		if err != nil {
 			return nil, 0, err
@@ -49,14 +49,14 @@ func openFlock(dir string) (lanes, int, error) {
 			return l, n, nil
 		}
 	}
-	return nil, 0, fmt.Errorf("%d processes share %s", maxLanes, dir)
+	return nil, 0, fmt.Errorf("%d processes share %s", most, dir)
 }
 
 func (l *flockLanes) lane(n int) string {
 	return filepath.Join(l.dir, "lanes", strconv.Itoa(n)+".lock")
 }
 
-func (l *flockLanes) lock(ctx context.Context, shard int) (func(), error) {
+func (l *flockLanes) Lock(ctx context.Context, shard int) (func(), error) {
 	name := filepath.Join(l.dir, strconv.Itoa(shard))
 	if err := os.MkdirAll(name, 0o700); err != nil {
 		return nil, err
@@ -78,7 +78,7 @@ func (l *flockLanes) lock(ctx context.Context, shard int) (func(), error) {
 	}
 }
 
-func (l *flockLanes) dead(_ context.Context, n int) (bool, error) {
+func (l *flockLanes) Dead(_ context.Context, n int) (bool, error) {
 	f, err := filelock.Try(l.lane(n))
 	if err != nil || f == nil {
 		return false, err
@@ -86,4 +86,4 @@ func (l *flockLanes) dead(_ context.Context, n int) (bool, error) {
 	return true, f.Close()
 }
 
-func (l *flockLanes) release() { _ = l.mine.Close() }
+func (l *flockLanes) Release() { _ = l.mine.Close() }

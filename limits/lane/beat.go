@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package limits
+package lane
 
 import (
 	"context"
@@ -21,7 +21,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"path"
 	"strconv"
 	"sync"
@@ -31,49 +30,14 @@ import (
 	"github.com/caddyserver/certmagic"
 )
 
-// lanes are the processes that share a storage. Each has a number, and writes
-// the files of that number only.
-type lanes interface {
-	// lock makes processes take turns at a shard.
-	lock(ctx context.Context, shard int) (unlock func(), err error)
-	// dead reports whether the process of another lane has ended. The caller
-	// holds a shard's lock: a process that takes the lane in this moment has
-	// not read the shard yet.
-	dead(ctx context.Context, lane int) (bool, error)
-	// release gives the lane back.
-	release()
-}
-
-const maxLanes = 1000
-
-// openLanes takes the lowest lane that is free. until is kept at the time up to
-// which the others believe that this process lives.
-func openLanes(ctx context.Context, st certmagic.Storage, dir string, until *atomic.Int64) (lanes, int, error) {
-	if f, ok := st.(*certmagic.FileStorage); ok {
-		l, n, err := openFlock(f.Filename(dir))
-		if err == nil {
-			until.Store(math.MaxInt64)
-			return l, n, nil
-		}
-		if !errors.Is(err, errors.ErrUnsupported) {
-			return nil, 0, err
-		}
-	}
-	l := &beatLanes{st: st, dir: dir, id: rand.Text(), until: until, seen: make(map[int]sighting), end: make(chan struct{})}
-	n, err := l.claim(ctx)
-	if err != nil {
-		return nil, 0, err
-	}
-	l.beats.Go(l.run)
-	return l, n, nil
-}
+// DeadAfter is how long a process waits for another's next sign of life, by its own
+// clock, where the storage does not say that a process has ended.
+const DeadAfter = 30 * time.Second
 
 const (
 	beatEvery = 10 * time.Second
-	// trustFor is how long a process trusts its own last sign of life, and
-	// deadAfter how long the others wait for the next one, each by its own clock.
-	trustFor  = 25 * time.Second
-	deadAfter = 30 * time.Second
+	// trustFor is how long a process trusts its own last sign of life.
+	trustFor = 25 * time.Second
 	// abandonedAfter is when a lane may be taken by a process that has not seen it
 	// die, whatever their clocks say.
 	abandonedAfter = time.Hour
@@ -86,6 +50,7 @@ type beatLanes struct {
 	dir   string
 	id    string
 	n     int
+	now   func() int64
 	until *atomic.Int64
 
 	mu   sync.Mutex
@@ -107,6 +72,16 @@ type beat struct {
 type sighting struct {
 	beat beat
 	at   int64
+}
+
+func openBeat(ctx context.Context, st certmagic.Storage, dir string, now func() int64, until *atomic.Int64) (Lanes, int, error) {
+	l := &beatLanes{st: st, dir: dir, id: rand.Text(), now: now, until: until, seen: make(map[int]sighting), end: make(chan struct{})}
+	n, err := l.claim(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	l.beats.Go(l.run)
+	return l, n, nil
 }
 
 func (b *beatLanes) key(n int) string { return path.Join(b.dir, "lanes", strconv.Itoa(n)+".json") }
@@ -140,7 +115,7 @@ func (b *beatLanes) claim(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	defer func() { _ = b.st.Unlock(context.WithoutCancel(ctx), name) }()
-	for b.n = 0; b.n < maxLanes; b.n++ {
+	for b.n = 0; b.n < most; b.n++ {
 		v, err := b.load(ctx, b.n)
 		if err != nil {
 			return 0, err
@@ -149,12 +124,12 @@ func (b *beatLanes) claim(ctx context.Context) (int, error) {
 			return b.n, b.show(ctx)
 		}
 	}
-	return 0, fmt.Errorf("%d processes share %s", maxLanes, b.dir)
+	return 0, fmt.Errorf("%d processes share %s", most, b.dir)
 }
 
 // show gives a sign of life.
 func (b *beatLanes) show(ctx context.Context) error {
-	now := Now()
+	now := b.now()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.beat = beat{Holder: b.id, Beat: b.beat.Beat + 1, At: time.Now().Unix()}
@@ -177,7 +152,7 @@ func (b *beatLanes) run() {
 		ctx, cancel := context.WithTimeout(context.Background(), beatEvery)
 		v, err := b.load(ctx, b.n)
 		switch {
-		case err == nil && v.Holder != b.id, b.until.Load() <= Now():
+		case err == nil && v.Holder != b.id, b.until.Load() <= b.now():
 			// Too late: the next write begins again in another lane.
 			b.until.Store(1)
 			cancel()
@@ -189,7 +164,7 @@ func (b *beatLanes) run() {
 	}
 }
 
-func (b *beatLanes) lock(ctx context.Context, shard int) (func(), error) {
+func (b *beatLanes) Lock(ctx context.Context, shard int) (func(), error) {
 	name := path.Join(b.dir, strconv.Itoa(shard))
 	if err := b.st.Lock(ctx, name); err != nil {
 		return nil, err
@@ -197,22 +172,22 @@ func (b *beatLanes) lock(ctx context.Context, shard int) (func(), error) {
 	return func() { _ = b.st.Unlock(context.WithoutCancel(ctx), name) }, nil
 }
 
-func (b *beatLanes) dead(ctx context.Context, n int) (bool, error) {
+func (b *beatLanes) Dead(ctx context.Context, n int) (bool, error) {
 	v, err := b.load(ctx, n)
 	if err != nil || v.Holder == "" {
 		return err == nil, err
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	now := Now()
+	now := b.now()
 	if s, ok := b.seen[n]; ok && s.beat == v {
-		return now-s.at > int64(deadAfter), nil
+		return now-s.at > int64(DeadAfter), nil
 	}
 	b.seen[n] = sighting{v, now}
 	return false, nil
 }
 
-func (b *beatLanes) release() {
+func (b *beatLanes) Release() {
 	close(b.end)
 	b.beats.Wait()
 	ctx, cancel := context.WithTimeout(context.Background(), beatEvery)
