@@ -118,6 +118,6 @@ func LostReply(err error) *relay.Reply {
 
 // timedOut reports whether err is a deadline's.
 func timedOut(err error) bool {
-	var ne net.Error
-	return errors.As(err, &ne) && ne.Timeout()
+	ne, ok := errors.AsType[net.Error](err)
+	return ok && ne.Timeout()
 }
