@@ -42,7 +42,7 @@ var allowedImports = map[string][]string{
 	"upstreamapp":  {"accounts", "internal/checkup", "internal/printable", "limits", "relay"},
 	"upstreampool": {"accounts", "explain", "grant", "internal/breaker", "internal/checkup", "internal/generation", "internal/nearest", "internal/printable", "limits", "relay", "upstreampool/pace", "upstreampool/preset", "upstreampool/smtpclient"},
 	"oauthtoken":   {"explain", "grant", "internal/breaker", "internal/generation", "internal/printable", "internal/seal", "oauthtoken/authserver", "oauthtoken/gate", "oauthtoken/tokenstore"},
-	"sandbox":      {"internal/printable", "sandbox/webapi"},
+	"sandbox":      {"internal/printable", "sandbox/authority", "sandbox/fault", "sandbox/webapi"},
 
 	// Caddy's storage in PostgreSQL, and what reaches a database.
 	"internal/pgdb":    {"internal/checkup"},
@@ -67,7 +67,9 @@ var allowedImports = map[string][]string{
 	"oauthtoken/tokenstore": {"internal/filelock", "internal/printable", "internal/seal", "oauthtoken/authserver"},
 
 	// A provider's HTTP side, in whose parser no transport may have a part.
-	"sandbox/webapi": {},
+	"sandbox/authority": {},
+	"sandbox/fault":     {},
+	"sandbox/webapi":    {},
 
 	// Kinds of upstreams beside SMTP.
 	"transports/graph":             {"accounts", "grant", "internal/printable", "relay", "transports/internal/envelope", "transports/internal/mailapi"},

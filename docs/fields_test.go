@@ -107,7 +107,7 @@ func TestDefaultsAreDocumented(t *testing.T) {
 		"../transports/graph/config.go",
 		"../smtpapp/config.go",
 		"../sandbox/config.go",
-		"../sandbox/fault.go",
+		"../sandbox/fault/fault.go",
 		"../transports/gmail/config.go",
 		"../accounts/account.go",
 		"../accounts/dynamic/dynamic.go",

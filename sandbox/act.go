@@ -19,12 +19,14 @@ import (
 	"io"
 	"strings"
 	"time"
+
+	"github.com/caddymail/mailgateway/sandbox/fault"
 )
 
-func (c *conn) event(nth int) faultEvent {
-	ev := faultEvent{nth: nth, messages: c.messages}
+func (c *conn) event(nth int) fault.Event {
+	ev := fault.Event{Nth: nth, Messages: c.messages}
 	if c.box != nil {
-		ev.mailbox = c.box.name
+		ev.Mailbox = c.box.name
 	}
 	return ev
 }
@@ -33,7 +35,7 @@ func (c *conn) event(nth int) faultEvent {
 // that of a reply that was given in place of the usual one; an error ends the
 // connection.
 func (c *conn) fault(stage string, nth int) (code int, err error) {
-	f, ok := c.s.faults.take(stage, c.event(nth))
+	f, ok := c.s.faults.Take(stage, c.event(nth))
 	if !ok {
 		return 0, nil
 	}

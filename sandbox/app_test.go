@@ -154,7 +154,7 @@ func TestReload(t *testing.T) {
 		t.Fatal("another sandbox")
 	}
 	one("451")
-	if s.oauth.check(token, "a@example.com") != "ok" {
+	if s.oauth.Check(token, "a@example.com") != "ok" {
 		t.Error("the token is gone")
 	}
 	if err := load(t, config(`, "recipients_per_day": 1`)); err != nil {

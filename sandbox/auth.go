@@ -123,7 +123,7 @@ func (c *conn) authBearer(ir []byte, hasIR, rfc7628 bool) error {
 	if done, err := c.authFault(box); done {
 		return err
 	}
-	result := c.s.oauth.check(token, user)
+	result := c.s.oauth.Check(token, user)
 	if result == "ok" {
 		return c.login(box)
 	}
@@ -252,8 +252,8 @@ func (c *conn) password(user string, pass []byte) error {
 // authFault lets happen what is to happen once the mailbox is known.
 func (c *conn) authFault(box *mailbox) (done bool, err error) {
 	ev := c.event(0)
-	ev.mailbox = box.name
-	f, ok := c.s.faults.take("auth", ev)
+	ev.Mailbox = box.name
+	f, ok := c.s.faults.Take("auth", ev)
 	if !ok {
 		return false, nil
 	}

@@ -48,7 +48,7 @@ func (b *body) begin(c *conn) {
 	}
 	h.Reset()
 	*b = body{h: h, max: c.st.maxSize, hashed: !c.st.app.NoHash, keep: c.st.app.KeepBodies}
-	b.fault, b.faulted = c.s.faults.take("body", c.event(0))
+	b.fault, b.faulted = c.s.faults.Take("body", c.event(0))
 }
 
 func (b *body) write(p []byte) {
@@ -317,7 +317,7 @@ func (c *conn) readChunk(n int64) error {
 // end answers a whole message.
 func (c *conn) end(framing string) error {
 	defer c.reset()
-	f, faulted := c.s.faults.take("end", c.event(0))
+	f, faulted := c.s.faults.Take("end", c.event(0))
 	if faulted && f.Action != "delay" {
 		return c.endFault(f, framing)
 	}

@@ -296,7 +296,7 @@ func (c *conn) starttls(arg []byte) error {
 
 func (c *conn) handshake() error {
 	cfg := c.s.certs.good
-	if f, ok := c.s.faults.take("tls", c.event(0)); ok {
+	if f, ok := c.s.faults.Take("tls", c.event(0)); ok {
 		if f.Action == "wrong_certificate" {
 			cfg = c.s.certs.wrong
 		} else if code, err := c.act(f, "tls"); err != nil {

@@ -188,7 +188,7 @@ func TestFaultValidation(t *testing.T) {
 		"unrecognized conn 'x'":   {Stage: "mail", Action: "close", Conn: "x"},
 		"must not be negative":    {Stage: "mail", Action: "close", Nth: -1},
 	} {
-		if err := f.validate(); err == nil || !strings.Contains(err.Error(), want) {
+		if err := f.Validate(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
 		}
 		if _, err := Start(&App{Faults: []Fault{f}}, nil); err == nil || !strings.Contains(err.Error(), "fault 0: ") {

@@ -15,34 +15,18 @@
 package sandbox
 
 import (
-	"encoding/hex"
 	"encoding/json"
 	"io"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // handler is the OAuth endpoints, the inspection API and the control API.
 func (s *Sandbox) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /token", s.token)
-	mux.HandleFunc("POST /{tenant}/oauth2/v2.0/token", s.token)
-	mux.HandleFunc("GET /authorize", s.authorize)
-	mux.HandleFunc("GET /{tenant}/oauth2/v2.0/authorize", s.authorize)
-	mux.HandleFunc("GET /{tenant}/v2.0/adminconsent", func(w http.ResponseWriter, r *http.Request) {
-		s.oauth.consentAnswer().ServeAdmin(w, r)
-	})
-	mux.HandleFunc("POST /device", s.deviceStart)
-	mux.HandleFunc("GET /device", s.devicePage)
-	mux.HandleFunc("GET /introspect", s.introspect)
-	mux.HandleFunc("POST /introspect", s.introspect)
-	mux.HandleFunc("GET /userinfo", s.introspect)
-	mux.HandleFunc("GET /keys", s.idTokenKeys)
-	mux.HandleFunc("GET /.well-known/openid-configuration", s.discovery)
+	s.oauth.Register(mux)
 
 	mux.Handle("GET /reports", s.webAPI)
 
@@ -234,140 +218,4 @@ func (s *Sandbox) control(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.WriteHeader(http.StatusNoContent)
-}
-
-// authorize is the authorization endpoint. It asks nobody: the mailbox of
-// `login_hint` consents.
-func (s *Sandbox) authorize(w http.ResponseWriter, r *http.Request) {
-	st := s.settings.Load()
-	q := r.URL.Query()
-	redirect, err := url.Parse(q.Get("redirect_uri"))
-	if _, known := st.clients[q.Get("client_id")]; !known || err != nil || !redirect.IsAbs() {
-		// RFC 6749 section 4.1.2.1: such errors are not redirected.
-		writeError(w, http.StatusBadRequest, "client_id or redirect_uri is wrong")
-		return
-	}
-	back := redirect.Query()
-	back.Set("state", q.Get("state"))
-	back.Set("iss", s.HTTPURL()) // RFC 9207
-	method := q.Get("code_challenge_method")
-	answer := s.oauth.consentAnswer()
-	if answer.Error != "" {
-		back.Set("error", answer.Error)
-		back.Set("error_description", answer.Description)
-	} else if q.Get("response_type") != "code" || (method != "" && method != "S256") {
-		back.Set("error", "invalid_request")
-	} else {
-		code := random()
-		s.oauth.mu.Lock()
-		s.oauth.grants[code] = &grant{
-			client: q.Get("client_id"), mailbox: answer.As(hint(q)), answer: answer, redirect: q.Get("redirect_uri"),
-			challenge: q.Get("code_challenge"), scope: q.Get("scope"), nonce: q.Get("nonce"), expires: time.Now().Add(10 * time.Minute),
-		}
-		s.oauth.mu.Unlock()
-		back.Set("code", code)
-	}
-	redirect.RawQuery = back.Encode()
-	http.Redirect(w, r, redirect.String(), http.StatusFound)
-}
-
-func hint(q url.Values) string {
-	if m := q.Get("login_hint"); m != "" {
-		return m
-	}
-	return "user@example.com"
-}
-
-// deviceStart is the device authorization endpoint (RFC 8628 section 3.1).
-func (s *Sandbox) deviceStart(w http.ResponseWriter, r *http.Request) {
-	st := s.settings.Load()
-	_ = r.ParseForm()
-	if _, known := st.clients[r.PostForm.Get("client_id")]; !known {
-		s.tokenError(w, st, http.StatusUnauthorized, "invalid_client", "Unknown client.")
-		return
-	}
-	code := random()
-	user := strings.ToUpper(hex.EncodeToString([]byte(code[:4])))
-	s.oauth.mu.Lock()
-	s.oauth.grants[code] = &grant{
-		device: true, client: r.PostForm.Get("client_id"), mailbox: hint(r.PostForm), userCode: user,
-		scope: r.PostForm.Get("scope"), expires: time.Now().Add(15 * time.Minute),
-	}
-	s.oauth.mu.Unlock()
-	writeJSON(w, http.StatusOK, map[string]any{
-		"device_code": code, "user_code": user, "verification_uri": s.HTTPURL() + "/device",
-		"verification_uri_complete": s.HTTPURL() + "/device?user_code=" + user,
-		"expires_in":                900, "interval": 1,
-	})
-}
-
-// devicePage is where the owner of a mailbox would answer: `user_code`, and
-// `login_hint` for a mailbox other than the one asked for.
-func (s *Sandbox) devicePage(w http.ResponseWriter, r *http.Request) {
-	q := r.URL.Query()
-	s.oauth.mu.Lock()
-	defer s.oauth.mu.Unlock()
-	for _, g := range s.oauth.grants {
-		if g.device && g.userCode == q.Get("user_code") {
-			if m := q.Get("login_hint"); m != "" {
-				g.mailbox = m
-			}
-			writeJSON(w, http.StatusOK, map[string]string{"approved": g.mailbox})
-			return
-		}
-	}
-	writeError(w, http.StatusNotFound, "unknown user_code")
-}
-
-// introspect is RFC 7662 by POST, and token info by GET with `access_token` or
-// `token` or a bearer token, as Dovecot's oauth2 passdb asks.
-func (s *Sandbox) introspect(w http.ResponseWriter, r *http.Request) {
-	_ = r.ParseForm()
-	token := r.Form.Get("token")
-	if token == "" {
-		token = r.Form.Get("access_token")
-	}
-	if b, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok && token == "" {
-		token = b
-	}
-	a, result := s.oauth.lookup(token)
-	if result != "ok" {
-		if r.Method == http.MethodPost {
-			writeJSON(w, http.StatusOK, map[string]any{"active": false})
-			return
-		}
-		writeJSON(w, http.StatusUnauthorized, map[string]any{
-			"active": false, "error": "invalid_token", "error_description": "Invalid Value",
-		})
-		return
-	}
-	out := map[string]any{
-		"active": true, "client_id": a.client, "token_type": "Bearer", "scope": "smtp", "exp": a.expires.Unix(),
-		"expires_in": int64(time.Until(a.expires).Seconds()), "sub": a.client,
-	}
-	if a.mailbox != "" {
-		out["username"], out["email"], out["sub"] = a.mailbox, a.mailbox, a.mailbox
-	}
-	writeJSON(w, http.StatusOK, out)
-}
-
-func (s *Sandbox) discovery(w http.ResponseWriter, _ *http.Request) {
-	u := s.HTTPURL()
-	writeJSON(w, http.StatusOK, map[string]any{
-		"issuer":                                         u,
-		"authorization_endpoint":                         u + "/authorize",
-		"token_endpoint":                                 u + "/token",
-		"device_authorization_endpoint":                  u + "/device",
-		"introspection_endpoint":                         u + "/introspect",
-		"jwks_uri":                                       u + "/keys",
-		"id_token_signing_alg_values_supported":          []string{"ES256"},
-		"userinfo_endpoint":                              u + "/userinfo",
-		"grant_types_supported":                          []string{grantRefresh, grantClient, grantCode, grantJWT, grantDevice},
-		"response_types_supported":                       []string{"code"},
-		"code_challenge_methods_supported":               []string{"S256"},
-		"token_endpoint_auth_methods_supported":          []string{"client_secret_post", "client_secret_basic", "private_key_jwt"},
-		"subject_types_supported":                        []string{"public"},
-		"scopes_supported":                               []string{"smtp", "openid", "email", "offline_access"},
-		"authorization_response_iss_parameter_supported": true,
-	})
 }

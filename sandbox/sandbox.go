@@ -26,6 +26,8 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddymail/mailgateway/sandbox/authority"
+	"github.com/caddymail/mailgateway/sandbox/fault"
 	"github.com/caddymail/mailgateway/sandbox/webapi"
 )
 
@@ -33,10 +35,10 @@ import (
 type Sandbox struct {
 	settings atomic.Pointer[settings]
 	logger   *zap.Logger
-	faults   faults
+	faults   fault.Table
 	rec      recorder
 	certs    certificates
-	oauth    oauth
+	oauth    *authority.Server
 	web      *http.Server
 	webAPI   *webapi.Server
 
@@ -95,7 +97,7 @@ func newSandbox(cfg *App, logger *zap.Logger) (*Sandbox, error) {
 	}
 	s.webAPI = webapi.New(webHost{s})
 	s.rec.init(st.keep)
-	s.oauth.init()
+	s.oauth = authority.New(oauthHost{s})
 	if err := s.certs.init(cfg.sign); err != nil {
 		return nil, err
 	}
@@ -108,10 +110,10 @@ func newSandbox(cfg *App, logger *zap.Logger) (*Sandbox, error) {
 // apply makes settings the current ones. Connections and messages stay.
 func (s *Sandbox) apply(st *settings) error {
 	s.settings.Store(st)
-	s.oauth.seed(st.app.Mailboxes)
-	s.faults.remove(func(f *activeFault) bool { return !f.config })
+	s.oauth.Seed(st.app.Mailboxes)
+	s.faults.ClearConfigured()
 	for _, f := range st.app.Faults {
-		if _, err := s.faults.add(f, true); err != nil {
+		if _, err := s.faults.Add(f, true); err != nil {
 			return err
 		}
 	}

@@ -120,7 +120,7 @@ func newSettings(a *App) (*settings, error) {
 		st.keys[issuer] = key
 	}
 	for i := range a.Faults {
-		if err := a.Faults[i].validate(); err != nil {
+		if err := a.Faults[i].Validate(); err != nil {
 			return nil, fmt.Errorf("fault %d: %v", i, err)
 		}
 	}

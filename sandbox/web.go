@@ -19,6 +19,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddymail/mailgateway/sandbox/fault"
 	"github.com/caddymail/mailgateway/sandbox/webapi"
 )
 
@@ -32,16 +33,15 @@ type webHost struct{ s *Sandbox }
 
 // Token implements webapi.Host.
 func (h webHost) Token(bearer string) (webapi.Token, string) {
-	a, result := h.s.oauth.lookup(bearer)
-	if result == "ok" && a.mailbox != "" {
-		result = h.s.oauth.check(bearer, a.mailbox)
-	}
-	return webapi.Token{Mailbox: a.mailbox, Client: a.client, Scope: a.scope}, result
+	var t webapi.Token
+	var result string
+	t.Mailbox, t.Client, t.Scope, result = h.s.oauth.Token(bearer)
+	return t, result
 }
 
 // Fault implements webapi.Host.
 func (h webHost) Fault(stage, mailbox string) (webapi.Fault, bool) {
-	f, ok := h.s.faults.take(stage, faultEvent{mailbox: mailbox})
+	f, ok := h.s.faults.Take(stage, fault.Event{Mailbox: mailbox})
 	return webapi.Fault{Action: f.Action, Reply: f.Reply, RetryAfter: f.RetryAfter, Delay: time.Duration(f.Delay)}, ok
 }
 

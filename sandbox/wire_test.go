@@ -338,7 +338,7 @@ func TestAuth(t *testing.T) {
 		"unknown":              "C: AUTH CRAM-MD5\nS: 504",
 		"too long a response":  "C: AUTH XOAUTH2\nS: 334\nC: " + strings.Repeat("A", 20000) + "\nS: 500",
 		"too long a command":   "C: NOOP " + strings.Repeat("A", 3000) + "\nS: 500\nC: NOOP\nS: 250",
-		"application's token":  "C: AUTH XOAUTH2\nS: 334\nC: " + blob("any@example.com", s.oauth.issue(s.settings.Load(), "", "app", "")) + "\nS: 235",
+		"application's token":  "C: AUTH XOAUTH2\nS: 334\nC: " + blob("any@example.com", s.oauth.Issue("", "app", "")) + "\nS: 235",
 	} {
 		t.Run(name, func(t *testing.T) {
 			hello(t).script(script)

@@ -12,23 +12,18 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package sandbox
-
-import "github.com/caddymail/mailgateway/sandbox/webapi"
-
-// ConsentAnswer is what people answer at the authorization endpoint.
-type ConsentAnswer = webapi.ConsentAnswer
-
-// AnswerConsents makes all that is answered from now on be this; the zero value
-// is the default.
-func (s *Sandbox) AnswerConsents(a ConsentAnswer) {
-	s.oauth.mu.Lock()
-	defer s.oauth.mu.Unlock()
-	s.oauth.answer = a
-}
-
-func (o *oauth) consentAnswer() ConsentAnswer {
-	o.mu.RLock()
-	defer o.mu.RUnlock()
-	return o.answer
-}
+// Package authority is the sandbox's authorization server: the token endpoint with
+// its grants, consents by code and device, introspection and ID tokens, and the
+// failures of them that a test asks for. It knows no SMTP; what it needs of the
+// sandbox is a Host.
+//
+// # Reading order
+//
+// host.go (what it is told), state.go (tokens and their families), token.go (RFC
+// 6749, 7523, 8628), pages.go (the other endpoints), consent.go (what people
+// answer), idtoken.go.
+//
+// # Locks
+//
+// Server.mu is a leaf.
+package authority

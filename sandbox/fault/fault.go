@@ -12,7 +12,9 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package sandbox
+// Package fault is the sandbox's table of what goes wrong on purpose. It knows stages
+// and actions by name; what they do is the sandbox's. Table.mu is a leaf.
+package fault
 
 import (
 	"fmt"
@@ -74,31 +76,32 @@ type Fault struct {
 	Times int `json:"times,omitempty"`
 }
 
-// FaultStatus is a fault with its number and how often it has happened.
-type FaultStatus struct {
+// Status is a fault with its number and how often it has happened.
+type Status struct {
 	ID   uint64 `json:"id"`
 	Hits int    `json:"hits"`
 	Fault
 }
 
 var (
-	faultStages = []string{
+	stages = []string{
 		"connect", "banner", "ehlo", "starttls", "tls", "auth", "ready", "mail", "rcpt", "data", "bdat", "body", "end",
 		"rset", "noop", "quit", "api_head", "api", "api_end",
 	}
-	apiActions   = []string{"reply", "delay", "hang", "close", "reset"}
-	faultActions = []string{
+	apiActions = []string{"reply", "delay", "hang", "close", "reset"}
+	actions    = []string{
 		"refuse", "hang", "close", "reset", "reply", "garbage", "endless_multiline", "long_line", "delay",
 		"wrong_certificate", "drop_after_accept",
 	}
 )
 
-func (f *Fault) validate() error {
-	if !slices.Contains(faultStages, f.Stage) {
-		return fmt.Errorf("unrecognized stage '%s': want one of %s", f.Stage, strings.Join(faultStages, ", "))
+// Validate reports what is wrong with a fault.
+func (f *Fault) Validate() error {
+	if !slices.Contains(stages, f.Stage) {
+		return fmt.Errorf("unrecognized stage '%s': want one of %s", f.Stage, strings.Join(stages, ", "))
 	}
-	if !slices.Contains(faultActions, f.Action) {
-		return fmt.Errorf("unrecognized action '%s': want one of %s", f.Action, strings.Join(faultActions, ", "))
+	if !slices.Contains(actions, f.Action) {
+		return fmt.Errorf("unrecognized action '%s': want one of %s", f.Action, strings.Join(actions, ", "))
 	}
 	switch {
 	case f.Action == "reply" && !validReply(f.Reply):
@@ -135,24 +138,26 @@ func validReply(s string) bool {
 	return len(s) == 3 || s[3] == ' ' || s[3] == '-'
 }
 
-// faultEvent is what a fault is matched against.
-type faultEvent struct {
-	mailbox  string
-	nth      int
-	messages int
+// Event is what a fault is matched against.
+type Event struct {
+	Mailbox string
+	// Nth is which RCPT or BDAT it is.
+	Nth int
+	// Messages is what the connection has carried.
+	Messages int
 }
 
-// faults is the table of faults. Looking into an empty one is one atomic load,
+// Table is a table of faults. Looking into an empty one is one atomic load,
 // since it happens at every command.
-type faults struct {
+type Table struct {
 	n  atomic.Int32
 	mu sync.Mutex
 
 	next uint64
-	list []*activeFault
+	list []*active
 }
 
-type activeFault struct {
+type active struct {
 	Fault
 	id     uint64
 	seen   int
@@ -160,50 +165,61 @@ type activeFault struct {
 	config bool
 }
 
-func (fs *faults) add(f Fault, config bool) (uint64, error) {
-	if err := f.validate(); err != nil {
+// Add adds a fault and returns its number. config says that the configuration has it.
+func (t *Table) Add(f Fault, config bool) (uint64, error) {
+	if err := f.Validate(); err != nil {
 		return 0, err
 	}
-	fs.mu.Lock()
-	defer fs.mu.Unlock()
-	fs.next++
-	fs.list = append(fs.list, &activeFault{Fault: f, id: fs.next, config: config})
-	fs.n.Store(int32(len(fs.list)))
-	return fs.next, nil
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.next++
+	t.list = append(t.list, &active{Fault: f, id: t.next, config: config})
+	t.n.Store(int32(len(t.list)))
+	return t.next, nil
 }
 
-func (fs *faults) remove(keep func(*activeFault) bool) {
-	fs.mu.Lock()
-	defer fs.mu.Unlock()
-	fs.list = slices.DeleteFunc(slices.Clone(fs.list), func(f *activeFault) bool { return !keep(f) })
-	fs.n.Store(int32(len(fs.list)))
+// Remove ends one fault.
+func (t *Table) Remove(id uint64) { t.remove(func(f *active) bool { return f.id == id }) }
+
+// Clear ends all faults.
+func (t *Table) Clear() { t.remove(func(*active) bool { return true }) }
+
+// ClearConfigured ends those that the configuration had.
+func (t *Table) ClearConfigured() { t.remove(func(f *active) bool { return f.config }) }
+
+func (t *Table) remove(which func(*active) bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.list = slices.DeleteFunc(slices.Clone(t.list), which)
+	t.n.Store(int32(len(t.list)))
 }
 
-func (fs *faults) status() []FaultStatus {
-	fs.mu.Lock()
-	defer fs.mu.Unlock()
-	out := make([]FaultStatus, 0, len(fs.list))
-	for _, f := range fs.list {
-		out = append(out, FaultStatus{ID: f.id, Hits: f.hits, Fault: f.Fault})
+// List returns the faults and how often each has happened.
+func (t *Table) List() []Status {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	out := make([]Status, 0, len(t.list))
+	for _, f := range t.list {
+		out = append(out, Status{ID: f.id, Hits: f.hits, Fault: f.Fault})
 	}
 	return out
 }
 
-// take finds the fault for an event and counts it.
-func (fs *faults) take(stage string, ev faultEvent) (Fault, bool) {
-	if fs.n.Load() == 0 {
+// Take finds the fault for an event and counts it.
+func (t *Table) Take(stage string, ev Event) (Fault, bool) {
+	if t.n.Load() == 0 {
 		return Fault{}, false
 	}
-	fs.mu.Lock()
-	defer fs.mu.Unlock()
-	for _, f := range fs.list {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, f := range t.list {
 		switch {
 		case f.Stage != stage,
-			f.Mailbox != "" && !strings.EqualFold(f.Mailbox, ev.mailbox),
-			f.Nth != 0 && f.Nth != ev.nth,
-			f.Conn == "fresh" && ev.messages > 0,
-			f.Conn == "pooled" && ev.messages == 0,
-			ev.messages < f.AfterMessages,
+			f.Mailbox != "" && !strings.EqualFold(f.Mailbox, ev.Mailbox),
+			f.Nth != 0 && f.Nth != ev.Nth,
+			f.Conn == "fresh" && ev.Messages > 0,
+			f.Conn == "pooled" && ev.Messages == 0,
+			ev.Messages < f.AfterMessages,
 			f.Times != 0 && f.hits >= f.Times:
 			continue
 		}
@@ -215,17 +231,3 @@ func (fs *faults) take(stage string, ev faultEvent) (Fault, bool) {
 	}
 	return Fault{}, false
 }
-
-// AddFault makes something go wrong from now on and returns its number.
-func (s *Sandbox) AddFault(f Fault) (uint64, error) { return s.faults.add(f, false) }
-
-// ClearFaults ends all faults.
-func (s *Sandbox) ClearFaults() { s.faults.remove(func(*activeFault) bool { return false }) }
-
-// RemoveFault ends one fault.
-func (s *Sandbox) RemoveFault(id uint64) {
-	s.faults.remove(func(f *activeFault) bool { return f.id != id })
-}
-
-// Faults lists the faults and how often each has happened.
-func (s *Sandbox) Faults() []FaultStatus { return s.faults.status() }

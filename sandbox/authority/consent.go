@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package webapi
+package authority
 
 import (
 	"cmp"
@@ -68,4 +68,18 @@ func (a ConsentAnswer) ServeAdmin(w http.ResponseWriter, r *http.Request) {
 	}
 	redirect.RawQuery = back.Encode()
 	http.Redirect(w, r, redirect.String(), http.StatusFound)
+}
+
+// AnswerConsents makes all that is answered from now on be this; the zero value
+// is the default.
+func (s *Server) AnswerConsents(a ConsentAnswer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.people = a
+}
+
+func (s *Server) consentAnswer() ConsentAnswer {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.people
 }

@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package sandbox
+package authority
 
 import (
 	"crypto/ecdsa"
@@ -36,16 +36,16 @@ var idTokenKey = sync.OnceValue(func() jose.JSONWebKey {
 })
 
 // idTokenKeys answers GET /keys with the public half (RFC 7517 section 5).
-func (s *Sandbox) idTokenKeys(w http.ResponseWriter, _ *http.Request) {
+func (s *Server) idTokenKeys(w http.ResponseWriter, _ *http.Request) {
 	k := idTokenKey()
 	writeJSON(w, http.StatusOK, jose.JSONWebKeySet{Keys: []jose.JSONWebKey{k.Public()}})
 }
 
 // idToken says who has consented: the mailbox (OpenID Connect Core section 2).
-func (s *Sandbox) idToken(g *grant) (string, error) {
+func (s *Server) idToken(g *grant) (string, error) {
 	now := time.Now()
 	claims := map[string]any{
-		"iss": s.HTTPURL(), "aud": g.client, "sub": g.mailbox, "email": g.mailbox, "email_verified": true,
+		"iss": s.host.URL(), "aud": g.client, "sub": g.mailbox, "email": g.mailbox, "email_verified": true,
 		"preferred_username": g.mailbox, "iat": now.Unix(), "exp": now.Add(time.Hour).Unix(),
 	}
 	if g.nonce != "" {

@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package sandbox
+package authority
 
 import (
 	"crypto/sha256"
@@ -44,8 +44,8 @@ const (
 var assertionAlgs = []jose.SignatureAlgorithm{jose.RS256, jose.PS256, jose.ES256, jose.RS384, jose.RS512, jose.PS384, jose.PS512, jose.ES384, jose.EdDSA}
 
 // token is the token endpoint (RFC 6749 section 3.2).
-func (s *Sandbox) token(w http.ResponseWriter, r *http.Request) {
-	st := s.settings.Load()
+func (s *Server) token(w http.ResponseWriter, r *http.Request) {
+	st := s.host.Settings()
 	r.Body = http.MaxBytesReader(w, r.Body, 1<<20)
 	if err := r.ParseForm(); err != nil {
 		s.tokenError(w, st, http.StatusBadRequest, "invalid_request", "The request body is not a form.")
@@ -56,18 +56,18 @@ func (s *Sandbox) token(w http.ResponseWriter, r *http.Request) {
 	mailbox := ""
 	switch grantType {
 	case grantRefresh:
-		mailbox = s.oauth.owner(form.Get("refresh_token"))
+		mailbox = s.owner(form.Get("refresh_token"))
 	case grantJWT:
 		if c, err := peekClaims(form.Get("assertion")); err == nil {
 			mailbox = c.Subject
 		}
 	}
-	s.rec.tokenPost(mailbox, grantType)
-	if !s.sleep(time.Duration(st.app.TokenDelay)) {
+	s.host.Posted(mailbox, grantType)
+	if !s.host.Sleep(st.TokenDelay) {
 		return
 	}
-	if f, ok := s.oauth.failure(mailbox); ok {
-		if !s.sleep(time.Duration(f.Delay)) {
+	if f, ok := s.failure(mailbox); ok {
+		if !s.host.Sleep(time.Duration(f.Delay)) {
 			return
 		}
 		if f.Status != http.StatusOK {
@@ -83,7 +83,7 @@ func (s *Sandbox) token(w http.ResponseWriter, r *http.Request) {
 	case grantRefresh:
 		s.grantRefresh(w, st, client, form)
 	case grantClient:
-		s.answer(w, st, map[string]any{}, s.oauth.issue(st, "", client, form.Get("scope")))
+		s.answer(w, st, map[string]any{}, s.Issue("", client, form.Get("scope")))
 	case grantCode:
 		s.grantCode(w, st, client, form)
 	case grantDevice:
@@ -95,11 +95,11 @@ func (s *Sandbox) token(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (s *Sandbox) failToken(w http.ResponseWriter, r *http.Request, st *settings, f TokenFailure) {
+func (s *Server) failToken(w http.ResponseWriter, r *http.Request, st Settings, f TokenFailure) {
 	if f.Hang {
 		select {
 		case <-r.Context().Done():
-		case <-s.done:
+		case <-s.host.Done():
 		}
 		return
 	}
@@ -124,7 +124,7 @@ func (s *Sandbox) failToken(w http.ResponseWriter, r *http.Request, st *settings
 }
 
 // client authenticates the client (RFC 6749 section 2.3, RFC 7523 section 2.2).
-func (s *Sandbox) client(w http.ResponseWriter, r *http.Request, st *settings, grantType string) (string, bool) {
+func (s *Server) client(w http.ResponseWriter, r *http.Request, st Settings, grantType string) (string, bool) {
 	if grantType == grantJWT {
 		return "", true // the assertion speaks for itself
 	}
@@ -148,7 +148,7 @@ func (s *Sandbox) client(w http.ResponseWriter, r *http.Request, st *settings, g
 			err = fmt.Errorf("issuer and subject must be the client")
 		}
 		if err == nil {
-			if _, known := st.clients[claims.Subject]; !known {
+			if _, known := st.Clients[claims.Subject]; !known {
 				err = fmt.Errorf("unknown client")
 			}
 		}
@@ -158,7 +158,7 @@ func (s *Sandbox) client(w http.ResponseWriter, r *http.Request, st *settings, g
 		}
 		return claims.Subject, true
 	}
-	want, known := st.clients[id]
+	want, known := st.Clients[id]
 	if !known || subtle.ConstantTimeCompare([]byte(want), []byte(secret)) != 1 {
 		s.tokenError(w, st, http.StatusUnauthorized, "invalid_client", "The provided client secret is invalid.")
 		return "", false
@@ -182,12 +182,12 @@ func peekClaims(raw string) (jwt.Claims, error) {
 
 // assertion checks a JWT: its signature where the issuer's key is configured,
 // its audience, which is this endpoint, and its times (RFC 7523 section 3).
-func (s *Sandbox) assertion(r *http.Request, st *settings, raw string) (jwt.Claims, error) {
+func (s *Server) assertion(r *http.Request, st Settings, raw string) (jwt.Claims, error) {
 	c, err := peekClaims(raw)
 	if err != nil {
 		return c, err
 	}
-	if key := st.keys[c.Issuer]; key != nil {
+	if key := st.Keys[c.Issuer]; key != nil {
 		t, err := jwt.ParseSigned(raw, assertionAlgs)
 		if err != nil {
 			return c, err
@@ -212,8 +212,8 @@ func (s *Sandbox) assertion(r *http.Request, st *settings, raw string) (jwt.Clai
 	return c, nil
 }
 
-func (s *Sandbox) grantRefresh(w http.ResponseWriter, st *settings, client string, form url.Values) {
-	mailbox, next, problem := s.oauth.redeem(st, form.Get("refresh_token"), client)
+func (s *Server) grantRefresh(w http.ResponseWriter, st Settings, client string, form url.Values) {
+	mailbox, next, problem := s.redeem(st, form.Get("refresh_token"), client)
 	if problem != "" {
 		s.tokenError(w, st, http.StatusBadRequest, "invalid_grant", "Token has been expired or revoked.")
 		return
@@ -225,15 +225,15 @@ func (s *Sandbox) grantRefresh(w http.ResponseWriter, st *settings, client strin
 	if scope := form.Get("scope"); scope != "" {
 		extra["scope"] = scope
 	}
-	s.answer(w, st, extra, s.oauth.issue(st, mailbox, client, form.Get("scope")))
+	s.answer(w, st, extra, s.Issue(mailbox, client, form.Get("scope")))
 }
 
-func (s *Sandbox) grantCode(w http.ResponseWriter, st *settings, client string, form url.Values) {
+func (s *Server) grantCode(w http.ResponseWriter, st Settings, client string, form url.Values) {
 	code := form.Get("code")
-	s.oauth.mu.Lock()
-	g := s.oauth.grants[code]
-	delete(s.oauth.grants, code) // RFC 6749 section 4.1.2: once only
-	s.oauth.mu.Unlock()
+	s.mu.Lock()
+	g := s.grants[code]
+	delete(s.grants, code) // RFC 6749 section 4.1.2: once only
+	s.mu.Unlock()
 	switch {
 	case g == nil || g.device || time.Now().After(g.expires) || g.client != client:
 		s.tokenError(w, st, http.StatusBadRequest, "invalid_grant", "Malformed auth code.")
@@ -252,18 +252,18 @@ func (s *Sandbox) grantCode(w http.ResponseWriter, st *settings, client string, 
 	s.answerConsent(w, st, g)
 }
 
-func (s *Sandbox) grantDevice(w http.ResponseWriter, st *settings, client string, form url.Values) {
-	s.oauth.mu.Lock()
-	g := s.oauth.grants[form.Get("device_code")]
+func (s *Server) grantDevice(w http.ResponseWriter, st Settings, client string, form url.Values) {
+	s.mu.Lock()
+	g := s.grants[form.Get("device_code")]
 	pending := false
 	if g != nil {
 		pending = g.polls == 0
 		g.polls++
 		if !pending {
-			delete(s.oauth.grants, form.Get("device_code"))
+			delete(s.grants, form.Get("device_code"))
 		}
 	}
-	s.oauth.mu.Unlock()
+	s.mu.Unlock()
 	switch {
 	case g == nil || !g.device || g.client != client:
 		s.tokenError(w, st, http.StatusBadRequest, "invalid_grant", "Malformed device code.")
@@ -276,11 +276,11 @@ func (s *Sandbox) grantDevice(w http.ResponseWriter, st *settings, client string
 	}
 }
 
-func (s *Sandbox) answerConsent(w http.ResponseWriter, st *settings, g *grant) {
+func (s *Server) answerConsent(w http.ResponseWriter, st Settings, g *grant) {
 	g.scope = g.answer.Granted(g.scope)
 	extra := map[string]any{"scope": g.scope}
 	if !g.answer.NoRefreshToken {
-		extra["refresh_token"] = s.oauth.consent(g.mailbox, g.client)
+		extra["refresh_token"] = s.consent(g.mailbox, g.client)
 	}
 	if slices.Contains(strings.Fields(g.scope), "openid") && !g.answer.NoIDToken {
 		t, err := s.idToken(g)
@@ -290,31 +290,31 @@ func (s *Sandbox) answerConsent(w http.ResponseWriter, st *settings, g *grant) {
 		}
 		extra["id_token"] = t
 	}
-	s.answer(w, st, extra, s.oauth.issue(st, g.mailbox, g.client, g.scope))
+	s.answer(w, st, extra, s.Issue(g.mailbox, g.client, g.scope))
 }
 
-func (s *Sandbox) grantJWT(w http.ResponseWriter, r *http.Request, st *settings, form url.Values) {
+func (s *Server) grantJWT(w http.ResponseWriter, r *http.Request, st Settings, form url.Values) {
 	c, err := s.assertion(r, st, form.Get("assertion"))
 	if err != nil {
 		s.tokenError(w, st, http.StatusBadRequest, "invalid_grant", "Invalid JWT: "+err.Error())
 		return
 	}
-	s.oauth.mu.RLock()
-	revoked := s.oauth.revoked[strings.ToLower(c.Subject)]
-	s.oauth.mu.RUnlock()
+	s.mu.RLock()
+	revoked := s.revoked[strings.ToLower(c.Subject)]
+	s.mu.RUnlock()
 	if revoked || c.Subject == "" {
 		s.tokenError(w, st, http.StatusUnauthorized, "unauthorized_client",
 			"Client is unauthorized to retrieve access tokens using this method, or client not authorized for any of the scopes requested.")
 		return
 	}
-	s.answer(w, st, map[string]any{}, s.oauth.issue(st, c.Subject, c.Issuer, ""))
+	s.answer(w, st, map[string]any{}, s.Issue(c.Subject, c.Issuer, ""))
 }
 
-func (s *Sandbox) answer(w http.ResponseWriter, st *settings, extra map[string]any, access string) {
+func (s *Server) answer(w http.ResponseWriter, st Settings, extra map[string]any, access string) {
 	extra["access_token"] = access
 	extra["token_type"] = "Bearer"
-	extra["expires_in"] = int64((st.tokenLifetime + time.Second - 1) / time.Second)
-	if st.profile.name == "microsoft" {
+	extra["expires_in"] = int64((st.TokenLifetime + time.Second - 1) / time.Second)
+	if st.Microsoft {
 		extra["ext_expires_in"] = extra["expires_in"]
 	}
 	w.Header().Set("Cache-Control", "no-store")
@@ -328,9 +328,9 @@ var aadsts = map[string]int{
 	"expired_token": 70020, "temporarily_unavailable": 90033,
 }
 
-func (s *Sandbox) tokenError(w http.ResponseWriter, st *settings, status int, code, text string) {
+func (s *Server) tokenError(w http.ResponseWriter, st Settings, status int, code, text string) {
 	body := map[string]any{"error": code, "error_description": text}
-	if st.profile.name == "microsoft" {
+	if st.Microsoft {
 		n := aadsts[code]
 		body["error_description"] = fmt.Sprintf("AADSTS%d: %s Trace ID: 00000000-0000-0000-0000-000000000000 Correlation ID: 00000000-0000-0000-0000-000000000000 Timestamp: %s",
 			n, text, time.Now().UTC().Format("2006-01-02 15:04:05Z"))
