@@ -42,7 +42,7 @@ var allowedImports = map[string][]string{
 	"upstreamapp":  {"accounts", "internal/checkup", "internal/printable", "limits", "relay"},
 	"upstreampool": {"accounts", "explain", "grant", "internal/breaker", "internal/checkup", "internal/generation", "internal/nearest", "internal/printable", "limits", "relay", "upstreampool/pace", "upstreampool/preset", "upstreampool/smtpclient"},
 	"oauthtoken":   {"explain", "grant", "internal/breaker", "internal/generation", "internal/printable", "internal/seal", "oauthtoken/authserver", "oauthtoken/gate", "oauthtoken/tokenstore"},
-	"sandbox":      {"internal/printable", "sandbox/authority", "sandbox/fault", "sandbox/webapi"},
+	"sandbox":      {"internal/printable", "sandbox/authority", "sandbox/fault", "sandbox/record", "sandbox/webapi"},
 
 	// Caddy's storage in PostgreSQL, and what reaches a database.
 	"internal/pgdb":    {"internal/checkup"},
@@ -69,6 +69,7 @@ var allowedImports = map[string][]string{
 	// A provider's HTTP side, in whose parser no transport may have a part.
 	"sandbox/authority": {},
 	"sandbox/fault":     {},
+	"sandbox/record":    {},
 	"sandbox/webapi":    {},
 
 	// Kinds of upstreams beside SMTP.

@@ -31,7 +31,6 @@ const (
 // overlong are the files and packages that are longer yet, with their lines. An
 // entry may only become smaller, and goes when what it names is short enough.
 var overlong = map[string]int{
-	"sandbox":      3908,
 	"spool":        3551,
 	"upstreampool": 3551,
 }

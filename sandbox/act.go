@@ -26,7 +26,7 @@ import (
 func (c *conn) event(nth int) fault.Event {
 	ev := fault.Event{Nth: nth, Messages: c.messages}
 	if c.box != nil {
-		ev.Mailbox = c.box.name
+		ev.Mailbox = c.box.Name
 	}
 	return ev
 }

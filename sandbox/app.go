@@ -143,7 +143,7 @@ func (s *Sandbox) adopt(st *settings) error {
 			return err
 		}
 	}
-	s.rec.resize(st.keep)
+	s.rec.Resize(st.keep)
 	if err := s.certs.writeCA(st.app.CAFile); err != nil {
 		return err
 	}

@@ -18,7 +18,8 @@ import (
 	"bytes"
 	"crypto/subtle"
 	"encoding/base64"
-	"time"
+
+	"github.com/caddymail/mailgateway/sandbox/record"
 )
 
 // auth is RFC 4954: AUTH mechanism [initial-response].
@@ -59,7 +60,7 @@ func (c *conn) response() (p []byte, ok bool, err error) {
 	switch err {
 	case nil:
 	case errTooLong:
-		c.s.rec.auth(nil, "too_long")
+		c.s.rec.Auth(nil, "too_long")
 		c.reply(c.st.profile.tooLong)
 		return nil, false, nil
 	case errNotCRLF:
@@ -68,7 +69,7 @@ func (c *conn) response() (p []byte, ok bool, err error) {
 		return nil, false, err
 	}
 	if len(line) == 1 && line[0] == '*' {
-		c.s.rec.auth(nil, "cancelled")
+		c.s.rec.Auth(nil, "cancelled")
 		c.reply("501 5.7.0 Authentication cancelled")
 		return nil, false, nil
 	}
@@ -85,7 +86,7 @@ func (c *conn) decode(line []byte) (p []byte, ok bool, err error) {
 }
 
 func (c *conn) malformed() ([]byte, bool, error) {
-	c.s.rec.auth(nil, "malformed")
+	c.s.rec.Auth(nil, "malformed")
 	c.reply("501 5.5.2 Cannot decode response")
 	return nil, false, nil
 }
@@ -119,7 +120,7 @@ func (c *conn) authBearer(ir []byte, hasIR, rfc7628 bool) error {
 		_, _, err = c.malformed()
 		return err
 	}
-	box := c.s.rec.mailbox(user)
+	box := c.s.rec.Mailbox(user)
 	if done, err := c.authFault(box); done {
 		return err
 	}
@@ -127,7 +128,7 @@ func (c *conn) authBearer(ir []byte, hasIR, rfc7628 bool) error {
 	if result == "ok" {
 		return c.login(box)
 	}
-	c.s.rec.auth(box, result)
+	c.s.rec.Auth(box, result)
 	if !rfc7628 && !c.st.profile.challenge {
 		c.reply(c.st.profile.authFailed)
 		return nil
@@ -142,7 +143,7 @@ func (c *conn) authBearer(ir []byte, hasIR, rfc7628 bool) error {
 		want = "AQ==" // RFC 7628 section 3.2.3: a single ^A
 	}
 	if string(line) != want && string(line) != "*" {
-		c.s.rec.auth(nil, "malformed")
+		c.s.rec.Auth(nil, "malformed")
 		c.reply("501 5.5.2 Expected '" + want + "' to end the failed exchange")
 		return nil
 	}
@@ -236,13 +237,13 @@ func (c *conn) authLogin(ir []byte, hasIR bool) error {
 }
 
 func (c *conn) password(user string, pass []byte) error {
-	box := c.s.rec.mailbox(user)
+	box := c.s.rec.Mailbox(user)
 	if done, err := c.authFault(box); done {
 		return err
 	}
 	want := c.st.app.Password
 	if want == "" || subtle.ConstantTimeCompare([]byte(want), pass) != 1 {
-		c.s.rec.auth(box, "bad_password")
+		c.s.rec.Auth(box, "bad_password")
 		c.reply(c.st.profile.authFailed)
 		return nil
 	}
@@ -250,16 +251,16 @@ func (c *conn) password(user string, pass []byte) error {
 }
 
 // authFault lets happen what is to happen once the mailbox is known.
-func (c *conn) authFault(box *mailbox) (done bool, err error) {
+func (c *conn) authFault(box *record.Box) (done bool, err error) {
 	ev := c.event(0)
-	ev.Mailbox = box.name
+	ev.Mailbox = box.Name
 	f, ok := c.s.faults.Take("auth", ev)
 	if !ok {
 		return false, nil
 	}
 	if f.Action == "reply" && f.Reply[:3] == "334" {
 		// A challenge: the client completes it and hears the refusal.
-		c.s.rec.auth(box, "fault")
+		c.s.rec.Auth(box, "fault")
 		c.reply(f.Reply)
 		if _, err := c.readLine(); err != nil {
 			return true, err
@@ -269,23 +270,21 @@ func (c *conn) authFault(box *mailbox) (done bool, err error) {
 	}
 	code, err := c.act(f, "auth")
 	if err == nil && code == 235 {
-		box.mu.Lock()
-		box.join()
-		box.mu.Unlock()
+		box.Join()
 		c.enter(box)
 		return true, nil
 	}
 	if code != 0 || err != nil {
-		c.s.rec.auth(box, "fault")
+		c.s.rec.Auth(box, "fault")
 		return true, err
 	}
 	return false, nil
 }
 
 // login applies the mailbox's limits to a connection that may log in.
-func (c *conn) login(box *mailbox) error {
+func (c *conn) login(box *record.Box) error {
 	if limited := c.limited(box); limited != "" {
-		c.s.rec.auth(box, "limited")
+		c.s.rec.Auth(box, "limited")
 		c.reply(limited)
 		return nil
 	}
@@ -299,33 +298,22 @@ const replyLogins = "454-4.7.0 Too many login attempts, please try again later. 
 
 // limited says what stands against a login; if nothing, the connection counts
 // as the mailbox's from here on.
-func (c *conn) limited(box *mailbox) string {
-	now := time.Now().UnixNano()
-	box.mu.Lock()
-	defer box.mu.Unlock()
-	if n := c.st.app.LoginsPerMinute; n > 0 {
-		box.logins.expire(now)
-		if box.logins.len() >= n {
-			return replyLogins
-		}
-		box.logins.add(now)
+func (c *conn) limited(box *record.Box) string {
+	conns := c.st.maxConns
+	if c.st.limitAtData {
+		conns = 0
 	}
-	if c.st.maxConns > 0 && !c.st.limitAtData && box.stats.Conns >= c.st.maxConns {
+	switch box.Login(c.st.app.LoginsPerMinute, conns) {
+	case record.TooManyLogins:
+		return replyLogins
+	case record.TooManyConns:
 		return replyConns
 	}
-	box.join()
 	return ""
 }
 
-// join counts one more connection; the caller holds the lock.
-func (m *mailbox) join() {
-	m.stats.Conns++
-	m.stats.ConnsTotal++
-	m.stats.ConnsPeak = max(m.stats.ConnsPeak, m.stats.Conns)
-}
-
 // enter makes the connection, which has been counted, the mailbox's.
-func (c *conn) enter(box *mailbox) {
-	c.s.rec.auth(box, "ok")
+func (c *conn) enter(box *record.Box) {
+	c.s.rec.Auth(box, "ok")
 	c.box = box
 }

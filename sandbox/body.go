@@ -122,19 +122,8 @@ func (c *conn) early() string {
 
 const replyConns = "432 4.3.2 Concurrent connections limit exceeded. Visit https://aka.ms/concurrent_sending for more information."
 
-// over tells whether the mailbox has too many connections.
-func (c *conn) over() bool {
-	if c.st.maxConns <= 0 {
-		return false
-	}
-	c.box.mu.Lock()
-	defer c.box.mu.Unlock()
-	if c.box.stats.Conns <= c.st.maxConns {
-		return false
-	}
-	c.box.stats.Limited++
-	return true
-}
+// over reports whether the mailbox has too many connections.
+func (c *conn) over() bool { return c.st.maxConns > 0 && c.box.Over(c.st.maxConns) }
 
 func (c *conn) data(arg []byte) error {
 	if len(arg) > 0 {
@@ -364,41 +353,22 @@ func (c *conn) endFault(f Fault, framing string) error {
 
 func (c *conn) quotaUsed() bool {
 	limit := c.st.app.RecipientsPerDay
-	if limit <= 0 {
-		return false
-	}
-	c.box.mu.Lock()
-	defer c.box.mu.Unlock()
-	if c.box.stats.Recipients+uint64(len(c.tx.rcpts)) <= uint64(limit) {
-		return false
-	}
-	c.box.stats.Limited++
-	return true
+	return limit > 0 && c.box.Exceeds(len(c.tx.rcpts), limit)
 }
 
 // throttle delays a message that comes too soon after others, as Microsoft
 // does with what exceeds 30 in a minute.
 func (c *conn) throttle() bool {
-	limit := c.st.perMinute
-	if limit <= 0 {
-		return true
-	}
-	for {
-		now := time.Now().UnixNano()
-		c.box.mu.Lock()
-		w := &c.box.recent
-		w.expire(now)
-		if w.len() < limit {
-			c.box.mu.Unlock()
-			return true
+	for c.st.perMinute > 0 {
+		wait := c.box.Throttle(c.st.perMinute)
+		if wait == 0 {
+			break
 		}
-		wait := time.Duration(w.times[len(w.times)-limit] + int64(time.Minute) - now)
-		c.box.stats.Limited++
-		c.box.mu.Unlock()
 		if !c.s.sleep(wait + time.Millisecond) {
 			return false
 		}
 	}
+	return true
 }
 
 // accept makes the message one that the provider has.
@@ -406,7 +376,7 @@ func (c *conn) accept(framing string) uint64 {
 	m := Message{
 		Time:       time.Now(),
 		Conn:       c.id,
-		Mailbox:    c.box.name,
+		Mailbox:    c.box.Name,
 		From:       c.tx.from,
 		Params:     c.tx.params,
 		Rcpts:      slices.Clip(c.tx.rcpts),
@@ -418,12 +388,12 @@ func (c *conn) accept(framing string) uint64 {
 		BareLF:     c.tx.body.bareLF,
 		BareCR:     c.tx.body.bareCR || c.tx.body.last == '\r',
 		Body:       c.tx.body.kept,
-		hashed:     c.tx.body.hashed,
+		Hashed:     c.tx.body.hashed,
 	}
-	if m.hashed {
-		c.tx.body.h.Sum(m.sum[:0])
+	if m.Hashed {
+		c.tx.body.h.Sum(m.Sum[:0])
 	}
-	c.s.rec.add(&m, c.box)
+	c.s.rec.Add(&m, c.box)
 	c.messages++
 	return m.ID
 }

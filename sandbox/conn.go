@@ -23,6 +23,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/caddymail/mailgateway/sandbox/record"
 )
 
 // conn is one SMTP connection. Its own goroutine owns all of it but raw, which
@@ -43,7 +45,7 @@ type conn struct {
 
 	secure   bool
 	greeted  bool
-	box      *mailbox
+	box      *record.Box
 	messages int
 
 	tx transaction
@@ -111,9 +113,7 @@ func (c *conn) serve() {
 		err = errGraceful
 	}
 	if c.box != nil {
-		c.box.mu.Lock()
-		c.box.stats.Conns--
-		c.box.mu.Unlock()
+		c.box.Leave()
 	}
 	if errors.Is(err, errGraceful) {
 		c.linger()
@@ -153,10 +153,10 @@ func (c *conn) run() error {
 			return err
 		}
 		v, arg := parseVerb(line)
-		c.s.rec.commands[v].Add(1)
+		c.s.rec.Command(int(v))
 		if v == verbAUTH {
 			if len(line)+2 > maxAuthLine {
-				c.s.rec.auth(nil, "too_long")
+				c.s.rec.Auth(nil, "too_long")
 				c.reply(c.st.profile.tooLong)
 				continue
 			}
@@ -279,7 +279,7 @@ func (c *conn) starttls(arg []byte) error {
 	if n := c.br.Buffered(); n > 0 {
 		// RFC 3207 section 4.2: what came in plaintext is not part of the
 		// session. A gateway that forwards such is noticed here.
-		c.s.rec.injected.Add(1)
+		c.s.rec.Injected()
 		_, _ = c.br.Discard(n)
 	}
 	if err := c.flush(); err != nil {
@@ -308,14 +308,11 @@ func (c *conn) handshake() error {
 	tc := tls.Server(c.base, cfg)
 	_ = tc.SetDeadline(time.Now().Add(time.Minute))
 	if err := tc.Handshake(); err != nil {
-		c.s.rec.handshakeFailed.Add(1)
+		c.s.rec.Handshake(false, false)
 		return err
 	}
 	_ = tc.SetDeadline(time.Time{})
-	c.s.rec.handshakes.Add(1)
-	if tc.ConnectionState().DidResume {
-		c.s.rec.resumed.Add(1)
-	}
+	c.s.rec.Handshake(true, tc.ConnectionState().DidResume)
 	c.nc = tc
 	c.secure = true
 	c.br.Reset(input{c})
@@ -423,11 +420,9 @@ func (c *conn) rcpt(arg []byte) error {
 }
 
 // leave takes the connection out of its mailbox's count.
-func (c *conn) leave() *mailbox {
+func (c *conn) leave() *record.Box {
 	if c.box != nil {
-		c.box.mu.Lock()
-		c.box.stats.Conns--
-		c.box.mu.Unlock()
+		c.box.Leave()
 	}
 	return nil
 }

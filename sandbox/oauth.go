@@ -43,7 +43,7 @@ func (h oauthHost) Settings() authority.Settings {
 func (h oauthHost) URL() string { return h.s.HTTPURL() }
 
 // Posted implements authority.Host.
-func (h oauthHost) Posted(mailbox, grantType string) { h.s.rec.tokenPost(mailbox, grantType) }
+func (h oauthHost) Posted(mailbox, grantType string) { h.s.rec.TokenPost(mailbox, grantType) }
 
 // Sleep implements authority.Host.
 func (h oauthHost) Sleep(d time.Duration) bool { return h.s.sleep(d) }

@@ -28,6 +28,7 @@ import (
 
 	"github.com/caddymail/mailgateway/sandbox/authority"
 	"github.com/caddymail/mailgateway/sandbox/fault"
+	"github.com/caddymail/mailgateway/sandbox/record"
 	"github.com/caddymail/mailgateway/sandbox/webapi"
 )
 
@@ -36,7 +37,7 @@ type Sandbox struct {
 	settings atomic.Pointer[settings]
 	logger   *zap.Logger
 	faults   fault.Table
-	rec      recorder
+	rec      *record.Recorder
 	certs    certificates
 	oauth    *authority.Server
 	web      *http.Server
@@ -96,7 +97,7 @@ func newSandbox(cfg *App, logger *zap.Logger) (*Sandbox, error) {
 		conns:  make(map[*conn]struct{}),
 	}
 	s.webAPI = webapi.New(webHost{s})
-	s.rec.init(st.keep)
+	s.rec = record.New(st.keep, verbNames[:])
 	s.oauth = authority.New(oauthHost{s})
 	if err := s.certs.init(cfg.sign); err != nil {
 		return nil, err
@@ -185,8 +186,7 @@ func (s *Sandbox) accept(ln net.Listener, implicit bool) {
 // adopted counts a connection in; the caller holds the lock.
 func (s *Sandbox) adopted(c *conn) {
 	s.conns[c] = struct{}{}
-	s.rec.connsPeak.Store(max(s.rec.connsPeak.Load(), int64(len(s.conns))))
-	s.rec.connsTotal.Add(1)
+	s.rec.Conn(len(s.conns))
 }
 
 func (s *Sandbox) forget(c *conn) {
@@ -302,7 +302,7 @@ func (s *Sandbox) sleep(d time.Duration) bool {
 // WaitMessages waits until n messages have been accepted since the start or
 // the last DeleteMessages.
 func (s *Sandbox) WaitMessages(ctx context.Context, n uint64) error {
-	return s.rec.wait(ctx, func() bool { return s.rec.count() >= n })
+	return s.rec.Wait(ctx, func() bool { return s.rec.Count() >= n })
 }
 
 // WaitNoConns waits until no SMTP connection is left.

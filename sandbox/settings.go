@@ -47,7 +47,6 @@ type settings struct {
 const (
 	defaultKeepMessages = 10000
 	maxTokenSize        = 8192
-	maxKeptBodies       = 64 << 20
 )
 
 func newSettings(a *App) (*settings, error) {

@@ -47,18 +47,18 @@ func (h webHost) Fault(stage, mailbox string) (webapi.Fault, bool) {
 
 // Accept implements webapi.Host.
 func (h webHost) Accept(m webapi.Message) {
-	box := h.s.rec.mailbox(strings.ToLower(m.Mailbox))
+	box := h.s.rec.Mailbox(strings.ToLower(m.Mailbox))
 	st := h.s.settings.Load()
 	msg := Message{
-		Time: time.Now(), Mailbox: box.name, From: m.From, Rcpts: m.Rcpts, Size: int64(len(m.Body)), Framing: m.API,
+		Time: time.Now(), Mailbox: box.Name, From: m.From, Rcpts: m.Rcpts, Size: int64(len(m.Body)), Framing: m.API,
 	}
 	if !st.app.NoHash {
-		msg.sum, msg.hashed = sha256.Sum256(m.Body), true
+		msg.Sum, msg.Hashed = sha256.Sum256(m.Body), true
 	}
 	if st.app.KeepBodies {
 		msg.Body = m.Body
 	}
-	h.s.rec.add(&msg, box)
+	h.s.rec.Add(&msg, box)
 }
 
 // Sleep implements webapi.Host.

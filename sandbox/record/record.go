@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package sandbox
+package record
 
 import (
 	"context"
@@ -48,14 +48,15 @@ type Message struct {
 	// Framing is `DATA` or `BDAT`; Chunks is the number of BDAT commands.
 	Framing string `json:"framing"`
 	Chunks  int    `json:"chunks,omitempty"`
-	// BareCR and BareLF tell whether a CR or LF stood alone in it.
+	// BareCR and BareLF report whether a CR or LF stood alone in it.
 	BareCR bool `json:"bare_cr,omitempty"`
 	BareLF bool `json:"bare_lf,omitempty"`
 	// Body is kept under keep_bodies.
 	Body []byte `json:"-"`
 
-	sum    [32]byte
-	hashed bool
+	// Sum is the SHA-256 if Hashed.
+	Sum    [32]byte `json:"-"`
+	Hashed bool     `json:"-"`
 }
 
 // MailboxStats is what the provider saw of one mailbox.
@@ -105,49 +106,17 @@ type Stats struct {
 	Mailboxes map[string]MailboxStats `json:"mailboxes"`
 }
 
-const maxWindow = 1 << 16
+// maxKeptBodies bounds the bodies that are kept, in octets.
+const maxKeptBodies = 64 << 20
 
-// mailbox is one mailbox's account of itself, behind its own lock.
-type mailbox struct {
-	name string
-
-	mu     sync.Mutex
-	stats  MailboxStats
-	recent window // messages accepted in the last minute
-	logins window
-}
-
-// window is the times of events within the last minute, oldest first.
-type window struct {
-	times []int64 // unix nanoseconds
-	head  int
-}
-
-func (w *window) expire(now int64) {
-	for w.head < len(w.times) && now-w.times[w.head] >= int64(time.Minute) {
-		w.head++
-	}
-	if w.head > 64 && w.head*2 > len(w.times) {
-		w.times = append(w.times[:0], w.times[w.head:]...)
-		w.head = 0
-	}
-}
-
-func (w *window) len() int { return len(w.times) - w.head }
-
-func (w *window) add(now int64) {
-	if w.len() < maxWindow {
-		w.times = append(w.times, now)
-	}
-}
-
-// recorder keeps what was received. The one lock that all messages share is
+// Recorder keeps what was received. The one lock that all messages share is
 // held for a copy of a struct.
-type recorder struct {
+type Recorder struct {
 	connsTotal, injected                 atomic.Uint64
 	handshakes, resumed, handshakeFailed atomic.Uint64
 	connsPeak                            atomic.Int64
-	commands                             [numVerbs]atomic.Uint64
+	verbs                                []string
+	commands                             []atomic.Uint64 // by verb
 
 	mu        sync.Mutex
 	ring      []Message // a ring of keep messages
@@ -161,17 +130,49 @@ type recorder struct {
 	tokenBy   map[string]uint64
 
 	boxMu sync.RWMutex
-	boxes map[string]*mailbox
+	boxes map[string]*Box
 }
 
-func (r *recorder) init(keep int) {
-	r.keep = keep
-	r.boxes = make(map[string]*mailbox)
-	r.authBy = make(map[string]uint64)
-	r.tokenBy = make(map[string]uint64)
+// New returns a recorder that keeps a number of messages, and counts commands of
+// these verbs.
+func New(keep int, verbs []string) *Recorder {
+	return &Recorder{
+		verbs: verbs, commands: make([]atomic.Uint64, len(verbs)), keep: keep,
+		boxes: make(map[string]*Box), authBy: make(map[string]uint64), tokenBy: make(map[string]uint64),
+	}
 }
 
-func (r *recorder) mailbox(name string) *mailbox {
+// Command counts a command.
+func (r *Recorder) Command(verb int) { r.commands[verb].Add(1) }
+
+// Conn counts a connection, of which so many are open with it.
+func (r *Recorder) Conn(open int) {
+	for {
+		peak := r.connsPeak.Load()
+		if int64(open) <= peak || r.connsPeak.CompareAndSwap(peak, int64(open)) {
+			break
+		}
+	}
+	r.connsTotal.Add(1)
+}
+
+// Injected counts a connection with plaintext behind STARTTLS.
+func (r *Recorder) Injected() { r.injected.Add(1) }
+
+// Handshake counts a TLS handshake.
+func (r *Recorder) Handshake(ok, resumed bool) {
+	switch {
+	case !ok:
+		r.handshakeFailed.Add(1)
+		return
+	case resumed:
+		r.resumed.Add(1)
+	}
+	r.handshakes.Add(1)
+}
+
+// Mailbox returns a mailbox's account of itself.
+func (r *Recorder) Mailbox(name string) *Box {
 	r.boxMu.RLock()
 	m := r.boxes[name]
 	r.boxMu.RUnlock()
@@ -181,15 +182,15 @@ func (r *recorder) mailbox(name string) *mailbox {
 	r.boxMu.Lock()
 	defer r.boxMu.Unlock()
 	if m = r.boxes[name]; m == nil {
-		m = &mailbox{name: name}
+		m = &Box{Name: name}
 		r.boxes[name] = m
 	}
 	return m
 }
 
-// add makes a message an accepted one. From here on it counts, whatever
+// Add makes a message an accepted one. From here on it counts, whatever
 // becomes of the reply.
-func (r *recorder) add(m *Message, box *mailbox) {
+func (r *Recorder) Add(m *Message, box *Box) {
 	now := m.Time.UnixNano()
 	if box != nil {
 		box.mu.Lock()
@@ -223,7 +224,7 @@ func (r *recorder) add(m *Message, box *mailbox) {
 }
 
 // evict drops the oldest bodies while there are too many bytes of them.
-func (r *recorder) evict(last uint64) {
+func (r *Recorder) evict(last uint64) {
 	if r.bodyBytes <= maxKeptBodies {
 		return
 	}
@@ -234,13 +235,15 @@ func (r *recorder) evict(last uint64) {
 	}
 }
 
-func (r *recorder) count() uint64 {
+// Count is the number of messages since the start or the last Clear.
+func (r *Recorder) Count() uint64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.total - r.first
 }
 
-func (r *recorder) wait(ctx context.Context, done func() bool) error {
+// Wait waits until done reports true; it asks at each message.
+func (r *Recorder) Wait(ctx context.Context, done func() bool) error {
 	for {
 		r.mu.Lock()
 		if r.waiters == nil {
@@ -259,7 +262,8 @@ func (r *recorder) wait(ctx context.Context, done func() bool) error {
 	}
 }
 
-func (r *recorder) auth(box *mailbox, result string) {
+// Auth counts the result of AUTH.
+func (r *Recorder) Auth(box *Box, result string) {
 	r.mu.Lock()
 	r.authBy[result]++
 	r.mu.Unlock()
@@ -278,14 +282,15 @@ func (r *recorder) auth(box *mailbox, result string) {
 	box.mu.Unlock()
 }
 
-func (r *recorder) tokenPost(mailbox, grant string) {
+// TokenPost counts a request to the token endpoint.
+func (r *Recorder) TokenPost(mailbox, grant string) {
 	r.mu.Lock()
 	r.tokenBy[grant]++
 	r.mu.Unlock()
 	if mailbox == "" {
 		return
 	}
-	box := r.mailbox(mailbox)
+	box := r.Mailbox(mailbox)
 	box.mu.Lock()
 	if box.stats.TokenPosts == nil {
 		box.stats.TokenPosts = make(map[string]uint64)
@@ -294,8 +299,8 @@ func (r *recorder) tokenPost(mailbox, grant string) {
 	box.mu.Unlock()
 }
 
-// messages copies what is kept of the IDs after `after`, at most limit.
-func (r *recorder) messages(after uint64, limit int) []Message {
+// Messages copies what is kept of the IDs after `after`, at most limit.
+func (r *Recorder) Messages(after uint64, limit int) []Message {
 	r.mu.Lock()
 	out := []Message{}
 	oldest := max(r.total-uint64(len(r.ring)), r.first)
@@ -306,15 +311,15 @@ func (r *recorder) messages(after uint64, limit int) []Message {
 	}
 	r.mu.Unlock()
 	for i := range out {
-		if out[i].hashed {
-			out[i].SHA256 = hex.EncodeToString(out[i].sum[:])
+		if out[i].Hashed {
+			out[i].SHA256 = hex.EncodeToString(out[i].Sum[:])
 		}
 	}
 	return out
 }
 
-// resize changes how many messages are kept.
-func (r *recorder) resize(keep int) {
+// Resize changes how many messages are kept.
+func (r *Recorder) Resize(keep int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if keep == r.keep {
@@ -334,8 +339,8 @@ func (r *recorder) resize(keep int) {
 	}
 }
 
-// clear forgets all messages; IDs go on.
-func (r *recorder) clear() {
+// Clear forgets all messages; IDs go on.
+func (r *Recorder) Clear() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.first = r.total
@@ -345,42 +350,21 @@ func (r *recorder) clear() {
 	r.bodyBytes, r.bytes = 0, 0
 }
 
-// MessageCount is the number of messages accepted since the start or the last
-// DeleteMessages.
-func (s *Sandbox) MessageCount() uint64 { return s.rec.count() }
-
-// Messages are the kept messages, oldest first.
-func (s *Sandbox) Messages() []Message { return s.rec.messages(0, int(^uint(0)>>1)) }
-
-// MessagesAfter are at most limit of the kept messages whose ID is greater.
-func (s *Sandbox) MessagesAfter(id uint64, limit int) []Message { return s.rec.messages(id, limit) }
-
-// DeleteMessages forgets all messages. The counts of the mailboxes go on.
-func (s *Sandbox) DeleteMessages() { s.rec.clear() }
-
-// Mailbox is what the provider saw of one mailbox.
-func (s *Sandbox) Mailbox(name string) MailboxStats {
-	s.rec.boxMu.RLock()
-	box := s.rec.boxes[name]
-	s.rec.boxMu.RUnlock()
+// Box is what the provider saw of one mailbox.
+func (r *Recorder) Box(name string) MailboxStats {
+	r.boxMu.RLock()
+	box := r.boxes[name]
+	r.boxMu.RUnlock()
 	if box == nil {
 		return MailboxStats{}
 	}
 	return box.snapshot()
 }
 
-func (m *mailbox) snapshot() MailboxStats {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	st := m.stats
-	st.TokenPosts = maps.Clone(st.TokenPosts)
-	return st
-}
-
-// Stats is what the provider saw in all.
-func (s *Sandbox) Stats() Stats {
-	r := &s.rec
+// Stats is what the provider saw in all; so many connections are open.
+func (r *Recorder) Stats(open int) Stats {
 	st := Stats{
+		Conns:         open,
 		ConnsTotal:    r.connsTotal.Load(),
 		ConnsPeak:     int(r.connsPeak.Load()),
 		TLSHandshakes: r.handshakes.Load(),
@@ -392,12 +376,9 @@ func (s *Sandbox) Stats() Stats {
 		TokenPosts:    make(map[string]uint64),
 		Mailboxes:     make(map[string]MailboxStats),
 	}
-	s.mu.Lock()
-	st.Conns = len(s.conns)
-	s.mu.Unlock()
 	for v := range r.commands {
 		if n := r.commands[v].Load(); n > 0 {
-			st.Commands[verbNames[v]] = n
+			st.Commands[r.verbs[v]] = n
 		}
 	}
 	r.mu.Lock()
@@ -406,7 +387,7 @@ func (s *Sandbox) Stats() Stats {
 	maps.Copy(st.TokenPosts, r.tokenBy)
 	r.mu.Unlock()
 	r.boxMu.RLock()
-	boxes := make([]*mailbox, 0, len(r.boxes))
+	boxes := make([]*Box, 0, len(r.boxes))
 	for _, b := range r.boxes {
 		boxes = append(boxes, b)
 	}
@@ -414,7 +395,7 @@ func (s *Sandbox) Stats() Stats {
 	for _, b := range boxes {
 		ms := b.snapshot()
 		st.Authenticated += ms.Conns
-		st.Mailboxes[b.name] = ms
+		st.Mailboxes[b.Name] = ms
 	}
 	return st
 }
