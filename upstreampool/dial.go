@@ -31,6 +31,7 @@ import (
 var dialResults = [...]string{
 	smtpclient.FailConnect: "connect_error", smtpclient.FailDown: "breaker_open", smtpclient.FailLocal: "local_error",
 	smtpclient.FailLost: "connect_error", smtpclient.FailToken: "token_error", smtpclient.FailLogin: "auth_refused", smtpclient.FailThrottled: "throttled", smtpclient.FailBusy: "busy",
+	smtpclient.FailLimits: "not_lent",
 }
 
 // dial opens a connection for the account and logs in. A refused token is
@@ -59,10 +60,17 @@ func (u *upstream) dial(ctx context.Context, s *settings, ac *account, id creden
 			}
 		}
 		opening.Dial = time.Now()
+		if derr := ac.dials(); derr != nil {
+			u.breaker.Done(clock(), breaker.Neither, probe)
+			u.metrics.dial(dialResults[derr.Class])
+			return nil, derr
+		}
 		sc, err := smtpclient.Dial(ctx, &s.Config, id.sourceIP, nil)
 		if err == nil {
 			u.breaker.Done(clock(), breaker.Up, probe)
-			err = sc.Login(id.login(token))
+			if err = ac.dials(); err == nil {
+				err = sc.Login(id.login(token))
+			}
 		} else {
 			outcome := breaker.Neither
 			if err.Class == smtpclient.FailConnect && id.sourceIP == "" {
@@ -104,6 +112,18 @@ func (u *upstream) dial(ctx context.Context, s *settings, ac *account, id creden
 		return nil, err
 	}
 }
+
+// dials says why a connection that was taken may not be opened any more. Providers
+// count those that are logged in, so it is asked before the login too: dialing may
+// take longer than other nodes wait, and a process may be paused.
+func (ac *account) dials() *smtpclient.Error {
+	if ac.lim.Dials() {
+		return nil
+	}
+	return &smtpclient.Error{Class: smtpclient.FailLimits, Stage: "limits", Reply: relay.ReplyLimitsNotStored, Err: errNotLent}
+}
+
+var errNotLent = errors.New("this node may not use the mailbox's connections for the moment, other nodes may have them")
 
 var errBreakerOpen = errors.New("too many connect failures lately, not tried")
 

@@ -76,6 +76,9 @@ func (t *SMTPTransport) Verify(ctx context.Context, a *accounts.Account, from st
 		}
 	}
 	var token *oauth2.Token
+	if derr := ac.dials(); derr != nil {
+		return derr
+	}
 	c, derr := smtpclient.Dial(ctx, &s.Config, id.sourceIP, tr.done)
 	if derr != nil {
 		return derr
@@ -93,6 +96,9 @@ func (t *SMTPTransport) Verify(ctx context.Context, a *accounts.Account, from st
 			said = "expires " + token.Expiry.UTC().Format(time.RFC3339)
 		}
 		tr.done("token", said, nil)
+	}
+	if derr = ac.dials(); derr != nil {
+		return derr
 	}
 	if derr = c.Login(id.login(token)); derr != nil {
 		if derr.Class == smtpclient.FailLogin && token != nil {

@@ -34,6 +34,7 @@ const (
 	FailLogin                  // the provider refused the credentials
 	FailThrottled              // the provider limits logins: 421, 454
 	FailBusy                   // the provider limits connections: 432
+	FailLimits                 // the caller may not open it any more: others may have its place
 )
 
 // Error says why a connection could not be opened: to the log, and to the
