@@ -27,13 +27,6 @@ import (
 	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
 )
 
-// dialResults are the values of the metric's label, by class.
-var dialResults = [...]string{
-	smtpclient.FailConnect: "connect_error", smtpclient.FailDown: "breaker_open", smtpclient.FailLocal: "local_error",
-	smtpclient.FailLost: "connect_error", smtpclient.FailToken: "token_error", smtpclient.FailLogin: "auth_refused", smtpclient.FailThrottled: "throttled", smtpclient.FailBusy: "busy",
-	smtpclient.FailLimits: "not_lent",
-}
-
 // dial opens a connection for the account and logs in. A refused token is
 // replaced once, on a new connection.
 func (u *upstream) dial(ctx context.Context, s *settings, ac *account, id credentials) (*conn, *smtpclient.Error) {
@@ -44,7 +37,7 @@ func (u *upstream) dial(ctx context.Context, s *settings, ac *account, id creden
 	for attempt := 0; ; attempt++ {
 		_, ok, probe := u.breaker.Allow(clock())
 		if !ok {
-			u.metrics.dial(dialResults[smtpclient.FailDown])
+			u.metrics.dial(smtpclient.FailDown.String())
 			return nil, &smtpclient.Error{Class: smtpclient.FailDown, Stage: "breaker", Reply: relay.ReplyUpstreamDown, Err: errBreakerOpen}
 		}
 		if s.OAuth() {
@@ -55,14 +48,14 @@ func (u *upstream) dial(ctx context.Context, s *settings, ac *account, id creden
 			opening.Token = t0
 			if derr != nil {
 				u.breaker.Done(clock(), breaker.Neither, probe)
-				u.metrics.dial(dialResults[derr.Class])
+				u.metrics.dial(derr.Class.String())
 				return nil, derr
 			}
 		}
 		opening.Dial = time.Now()
 		if derr := ac.dials(); derr != nil {
 			u.breaker.Done(clock(), breaker.Neither, probe)
-			u.metrics.dial(dialResults[derr.Class])
+			u.metrics.dial(derr.Class.String())
 			return nil, derr
 		}
 		sc, err := smtpclient.Dial(ctx, &s.Config, id.sourceIP, nil)
@@ -102,7 +95,7 @@ func (u *upstream) dial(ctx context.Context, s *settings, ac *account, id creden
 		if sc != nil {
 			sc.Abandon()
 		}
-		u.metrics.dial(dialResults[err.Class])
+		u.metrics.dial(err.Class.String())
 		if err.Class == smtpclient.FailLogin && token != nil {
 			s.tokens.Reject(id.grant(s.provider), token)
 			if attempt == 0 {
@@ -113,9 +106,8 @@ func (u *upstream) dial(ctx context.Context, s *settings, ac *account, id creden
 	}
 }
 
-// dials says why a connection that was taken may not be opened any more. Providers
-// count those that are logged in, so it is asked before the login too: dialing may
-// take longer than other nodes wait, and a process may be paused.
+// dials says why a connection that was taken may not be opened any more. It is asked
+// before the login too: that is what providers count, and dialing takes time.
 func (ac *account) dials() *smtpclient.Error {
 	if ac.lim.Dials() {
 		return nil
@@ -124,7 +116,6 @@ func (ac *account) dials() *smtpclient.Error {
 }
 
 var errNotLent = errors.New("this node may not use the mailbox's connections for the moment, other nodes may have them")
-
 var errBreakerOpen = errors.New("too many connect failures lately, not tried")
 
 // tokenFunc is a method of a token source.
