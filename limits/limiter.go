@@ -65,6 +65,10 @@ type Account interface {
 	// is called when one may be, on a goroutine of its own. It is called too
 	// when there is something to Yield.
 	TakeConn(wake func()) bool
+	// Dials reports whether a connection that was taken may still be opened:
+	// the right to it may have ended meanwhile. It is asked right before the
+	// connection is dialed, and again before it logs in.
+	Dials() bool
 	// FreeConn gives a connection back that is closed.
 	FreeConn()
 	// OnRecall has f called, on a goroutine of its own, when other nodes need

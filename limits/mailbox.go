@@ -40,6 +40,9 @@ type mailbox struct {
 	conns     conns
 	connShare int64 // of those that all nodes may have, if there are others
 	lacksConn bool  // one was asked for, and others have it
+	// Connections that were taken before the right to lend ended: those that
+	// are not open yet may have been given to others since.
+	stray int
 
 	nWait  int
 	order  uint64 // of the last message that began to wait
@@ -197,6 +200,15 @@ func (a *account) TakeConn(wake func()) bool {
 	return taken
 }
 
+// Dials implements Account.
+func (a *account) Dials() bool {
+	m := a.m
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.refresh()
+	return m.set.Lender == nil || m.ofShare(Now())
+}
+
 // FreeConn implements Account.
 func (a *account) FreeConn() {
 	m := a.m
@@ -204,6 +216,7 @@ func (a *account) FreeConn() {
 	defer m.mu.Unlock()
 	// It may have been taken as a place before a reload brought shares.
 	m.freePlace(Now())
+	m.stray = max(0, m.stray-1)
 	m.lacksConn = false
 	m.wakeConns(false)
 }

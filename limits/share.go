@@ -137,7 +137,7 @@ func (l *Local) Forget(lender Lender) {
 		defer m.mu.Unlock()
 		m.forgetCounts()
 		m.answer(nil)
-		m.connShare = 0
+		m.connShare, m.stray = 0, m.conns.n
 		m.windows(func(_ string, w *window, _ int64, _ bool) { w.share = 0 })
 		m.recall(0)
 	})
@@ -155,6 +155,19 @@ func (l *Local) Recall(keep int) {
 
 // Mailboxes calls f with the name of every mailbox.
 func (l *Local) Mailboxes(f func(name string)) { l.each(func(m *mailbox) { f(m.name) }) }
+
+// InUse calls f with the name of every mailbox that has connections or messages
+// under way.
+func (l *Local) InUse(f func(name string)) {
+	l.each(func(m *mailbox) {
+		m.mu.Lock()
+		used := m.conns.n > 0 || m.all.heldMsgs > 0
+		m.mu.Unlock()
+		if used {
+			f(m.name)
+		}
+	})
+}
 
 // OnRecall implements Account.
 func (a *account) OnRecall(f func(keep int)) {
@@ -329,6 +342,19 @@ func (m *mailbox) takeShare(now int64) bool {
 		return false
 	}
 	m.conns.n++
-	m.lacksConn = false
+	m.lacksConn, m.stray = false, 0
 	return true
+}
+
+// ofShare reports whether the connections that are taken are this node's to open.
+// Those that the lender has lowered the share by are until they are closed, those
+// of a right that has ended are not.
+func (m *mailbox) ofShare(now int64) bool {
+	if !m.local.valid(now) {
+		return false
+	}
+	if int64(m.conns.n) <= m.connShare {
+		m.stray = 0
+	}
+	return m.stray == 0
 }

@@ -27,12 +27,6 @@ import (
 	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
 )
 
-// dialResults are the values of the metric's label, by class.
-var dialResults = [...]string{
-	smtpclient.FailConnect: "connect_error", smtpclient.FailDown: "breaker_open", smtpclient.FailLocal: "local_error",
-	smtpclient.FailLost: "connect_error", smtpclient.FailToken: "token_error", smtpclient.FailLogin: "auth_refused", smtpclient.FailThrottled: "throttled", smtpclient.FailBusy: "busy",
-}
-
 // dial opens a connection for the account and logs in. A refused token is
 // replaced once, on a new connection.
 func (u *upstream) dial(ctx context.Context, s *settings, ac *account, id credentials) (*conn, *smtpclient.Error) {
@@ -43,7 +37,7 @@ func (u *upstream) dial(ctx context.Context, s *settings, ac *account, id creden
 	for attempt := 0; ; attempt++ {
 		_, ok, probe := u.breaker.Allow(clock())
 		if !ok {
-			u.metrics.dial(dialResults[smtpclient.FailDown])
+			u.metrics.dial(smtpclient.FailDown.String())
 			return nil, &smtpclient.Error{Class: smtpclient.FailDown, Stage: "breaker", Reply: relay.ReplyUpstreamDown, Err: errBreakerOpen}
 		}
 		if s.OAuth() {
@@ -54,15 +48,22 @@ func (u *upstream) dial(ctx context.Context, s *settings, ac *account, id creden
 			opening.Token = t0
 			if derr != nil {
 				u.breaker.Done(clock(), breaker.Neither, probe)
-				u.metrics.dial(dialResults[derr.Class])
+				u.metrics.dial(derr.Class.String())
 				return nil, derr
 			}
 		}
 		opening.Dial = time.Now()
+		if derr := ac.dials(); derr != nil {
+			u.breaker.Done(clock(), breaker.Neither, probe)
+			u.metrics.dial(derr.Class.String())
+			return nil, derr
+		}
 		sc, err := smtpclient.Dial(ctx, &s.Config, id.sourceIP, nil)
 		if err == nil {
 			u.breaker.Done(clock(), breaker.Up, probe)
-			err = sc.Login(id.login(token))
+			if err = ac.dials(); err == nil {
+				err = sc.Login(id.login(token))
+			}
 		} else {
 			outcome := breaker.Neither
 			if err.Class == smtpclient.FailConnect && id.sourceIP == "" {
@@ -94,7 +95,7 @@ func (u *upstream) dial(ctx context.Context, s *settings, ac *account, id creden
 		if sc != nil {
 			sc.Abandon()
 		}
-		u.metrics.dial(dialResults[err.Class])
+		u.metrics.dial(err.Class.String())
 		if err.Class == smtpclient.FailLogin && token != nil {
 			s.tokens.Reject(id.grant(s.provider), token)
 			if attempt == 0 {
@@ -105,6 +106,16 @@ func (u *upstream) dial(ctx context.Context, s *settings, ac *account, id creden
 	}
 }
 
+// dials says why a connection that was taken may not be opened any more. It is asked
+// before the login too: that is what providers count, and dialing takes time.
+func (ac *account) dials() *smtpclient.Error {
+	if ac.lim.Dials() {
+		return nil
+	}
+	return &smtpclient.Error{Class: smtpclient.FailLimits, Stage: "limits", Reply: relay.ReplyLimitsNotStored, Err: errNotLent}
+}
+
+var errNotLent = errors.New("this node may not use the mailbox's connections for the moment, other nodes may have them")
 var errBreakerOpen = errors.New("too many connect failures lately, not tried")
 
 // tokenFunc is a method of a token source.

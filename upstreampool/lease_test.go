@@ -15,14 +15,21 @@
 package upstreampool
 
 import (
+	"context"
 	"errors"
 	"math"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"golang.org/x/oauth2"
+
+	oauthgrant "github.com/caddymail/mailgateway/grant"
 	"github.com/caddymail/mailgateway/limits"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
 )
 
 // lender lets everything be lent until its lease ends.
@@ -96,4 +103,56 @@ func TestLeaseEnds(t *testing.T) {
 	if err := deliver(u, a, "Subject: x\r\n\r\n"); err != nil {
 		t.Errorf("with another share: %v", err)
 	}
+}
+
+// TestLeaseEndsWhileDialing has the right to a connection end after it was taken:
+// it is not dialed, and one that is up does not log in.
+func TestLeaseEndsWhileDialing(t *testing.T) {
+	for _, step := range []string{"token", "EHLO"} {
+		t.Run(step, func(t *testing.T) {
+			l := new(lender)
+			l.until.Store(math.MaxInt64)
+			ends := sync.OnceFunc(func() { l.until.Store(0) })
+			p := newProvider(t, func(p *provider) {
+				p.hook = func(_ *serverConn, line string) string {
+					if step == "EHLO" && strings.HasPrefix(line, step) {
+						ends()
+					}
+					return ""
+				}
+			})
+			k := &leasedTokens{ended: ends, now: step == "token"}
+			s := oauthSettings(t, p, &k.tokens, smtpclient.XOAUTH2)
+			s.tokens, s.lender = k, l
+			u := start(t, s)
+			a := testAccount("a@example.com")
+			if err := deliver(u, a, "Subject: x\r\n\r\n"); !errors.Is(err, relay.ReplyLimitsNotStored) {
+				t.Errorf("the lease ended before the login: %v", err)
+			}
+			if n := p.count("AUTH"); n != 0 {
+				t.Errorf("%d logins without a lease", n)
+			}
+			if n := p.count("EHLO"); step == "token" && n != 0 {
+				t.Errorf("%d connections without a lease", n)
+			}
+			l.until.Store(math.MaxInt64)
+			if err := deliver(u, a, "Subject: x\r\n\r\n"); err != nil {
+				t.Errorf("with a lease again: %v", err)
+			}
+		})
+	}
+}
+
+// leasedTokens takes as long for a token as the lease lasts.
+type leasedTokens struct {
+	tokens
+	ended func()
+	now   bool
+}
+
+func (k *leasedTokens) Token(ctx context.Context, r oauthgrant.Request) (*oauth2.Token, error) {
+	if k.now {
+		k.ended()
+	}
+	return k.tokens.Token(ctx, r)
 }

@@ -18,6 +18,8 @@ import (
 	"errors"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
 )
 
 // Values of the label of limited_total.
@@ -99,8 +101,8 @@ func newUpstreamMetrics(name string) *upstreamMetrics {
 		limit: make(map[string]prometheus.Counter),
 	}
 	m.dials["ok"] = dialsTotal.WithLabelValues(name, "ok")
-	for _, r := range dialResults {
-		m.dials[r] = dialsTotal.WithLabelValues(name, r)
+	for c := range smtpclient.Classes {
+		m.dials[c.String()] = dialsTotal.WithLabelValues(name, c.String())
 	}
 	for _, r := range []string{limitedWaited, limitedRefused, limitedQueueFull, limitedBackoff} {
 		m.limit[r] = limitedTotal.WithLabelValues(name, r)

@@ -18,10 +18,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/oauth2"
@@ -70,12 +67,13 @@ func (t *SMTPTransport) Verify(ctx context.Context, a *accounts.Account, from st
 	id := ac.credentials()
 
 	tr := &tracer{step: step, begin: time.Now()}
-	if s.Proxy == nil {
-		if err := resolveHost(ctx, s, tr); err != nil {
-			return err
-		}
+	if err := smtpclient.Resolve(ctx, &s.Config, tr.done); err != nil {
+		return err
 	}
 	var token *oauth2.Token
+	if derr := ac.dials(); derr != nil {
+		return derr
+	}
 	c, derr := smtpclient.Dial(ctx, &s.Config, id.sourceIP, tr.done)
 	if derr != nil {
 		return derr
@@ -93,6 +91,9 @@ func (t *SMTPTransport) Verify(ctx context.Context, a *accounts.Account, from st
 			said = "expires " + token.Expiry.UTC().Format(time.RFC3339)
 		}
 		tr.done("token", said, nil)
+	}
+	if derr = ac.dials(); derr != nil {
+		return derr
 	}
 	if derr = c.Login(id.login(token)); derr != nil {
 		if derr.Class == smtpclient.FailLogin && token != nil {
@@ -159,21 +160,6 @@ func (ac *account) place(ctx context.Context, s *settings) *relay.Reply {
 func (p *pool) leave() {
 	p.up.unreserve()
 	p.left()
-}
-
-func resolveHost(ctx context.Context, s *settings, tr *tracer) error {
-	if _, err := netip.ParseAddr(s.Host); err == nil {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, s.DialTimeout)
-	defer cancel()
-	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", s.Host)
-	var list []string
-	for _, a := range addrs {
-		list = append(list, a.Unmap().String())
-	}
-	tr.done("dns", strings.Join(list, ", "), err)
-	return err
 }
 
 // Interface guard

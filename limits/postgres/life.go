@@ -111,6 +111,9 @@ func (n *node) rejoin(ctx context.Context) error {
 	n.id = id
 	n.mu.Unlock()
 	n.renewed(began, now)
+	// What is open and under way from before is this life's too, and has to be
+	// known as that before the last one's is given to others.
+	n.each(func(g *guest, l *limits.Local) { l.InUse(g.Lacks) })
 	n.tell()
 	return nil
 }

@@ -269,8 +269,9 @@ func (p *simProcess) send(mailbox string) {
 			c = nil
 		}
 		if c == nil && p.take(acct) {
+			time.Sleep(time.Duration(p.s.number(1000)) * time.Millisecond) // a token, a name
 			p.freeze()
-			if acct.Lends(&slot) && !p.dead.Load() {
+			if acct.Dials() && !p.dead.Load() {
 				c = p.s.prov.open(mailbox)
 			} else {
 				acct.FreeConn()

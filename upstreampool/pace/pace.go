@@ -113,9 +113,9 @@ func (p *Pace) Dialed(int64) {
 // Failed notes a failed dial while n connections are open.
 func (p *Pace) Failed(err *smtpclient.Error, n int, now int64) {
 	p.last, p.lastAt = err.Reply, now
-	if err.Class == smtpclient.FailToken {
+	if err.Class == smtpclient.FailToken || err.Class == smtpclient.FailLimits {
 		// The source of tokens keeps a pace of its own, and knows at
-		// once when a human has consented.
+		// once when a human has consented. So does who lends connections.
 		return
 	}
 	limit := connectCap

@@ -36,6 +36,23 @@ func (t Trace) done(step, said string, err error) {
 	}
 }
 
+// Resolve looks the provider's name up, so that a trace tells it from the connection.
+// Behind a proxy that is the proxy's affair.
+func Resolve(ctx context.Context, cfg *Config, trace Trace) error {
+	if _, err := netip.ParseAddr(cfg.Host); err == nil || cfg.Proxy != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, cfg.DialTimeout)
+	defer cancel()
+	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", cfg.Host)
+	var list []string
+	for _, a := range addrs {
+		list = append(list, a.Unmap().String())
+	}
+	trace.done("dns", strings.Join(list, ", "), err)
+	return err
+}
+
 // Dial opens a connection up to the reply to EHLO, encrypted as configured.
 // sourceIP is the local address if it is not empty.
 func Dial(ctx context.Context, cfg *Config, sourceIP string, trace Trace) (*Conn, *Error) {

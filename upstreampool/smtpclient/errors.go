@@ -34,7 +34,31 @@ const (
 	FailLogin                  // the provider refused the credentials
 	FailThrottled              // the provider limits logins: 421, 454
 	FailBusy                   // the provider limits connections: 432
+	FailLimits                 // the caller may not open it any more: others may have its place
+	// Classes is the number of them.
+	Classes
 )
+
+// String returns the class as the metric of dials has it.
+func (c Class) String() string {
+	switch c {
+	case FailDown:
+		return "breaker_open"
+	case FailLocal:
+		return "local_error"
+	case FailToken:
+		return "token_error"
+	case FailLogin:
+		return "auth_refused"
+	case FailThrottled:
+		return "throttled"
+	case FailBusy:
+		return "busy"
+	case FailLimits:
+		return "not_lent"
+	}
+	return "connect_error"
+}
 
 // Error says why a connection could not be opened: to the log, and to the
 // client in the words of Reply.
