@@ -38,6 +38,7 @@ import (
 	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/smtpapp"
+	"github.com/caddymail/mailgateway/spool"
 	"github.com/caddymail/mailgateway/upstreamapp"
 )
 
@@ -60,7 +61,7 @@ func Examine(ctx context.Context) []checkup.Finding {
 			out = append(out, examineLogins(upstreams, smtp.Directory())...)
 		}
 	}
-	return out
+	return append(out, examineSpools(spool.Statuses())...)
 }
 
 // lowRoom and noRoom are shares of a file system that are free.

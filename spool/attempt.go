@@ -273,6 +273,7 @@ func (e *engine) giveUp(rec *record, bodyOf record, t *Transport, m *message, lo
 		}
 	}
 	last := m.reply
+	e.gaveUp[m.env.Account] = time.Now()
 	e.mu.Unlock()
 	log.Error("spooled message given up", zap.Time("created", m.env.Created), zap.Int("recipients", len(left)), zap.String("reply", last))
 	e.count("given_up")

@@ -65,6 +65,7 @@ type engine struct {
 	alone    bool
 	draining *Draining // nil: it is not
 	results  map[string]int64
+	gaveUp   map[string]time.Time // by account: when a message was last given up
 }
 
 // lane is the messages of one account, in the order in which they came.
@@ -80,7 +81,7 @@ func newEngine(fs disk.FS, dir string) *engine {
 		store: newStore(fs, dir),
 		kick:  make(chan struct{}, 1),
 		lanes: make(map[string]*lane), all: make(map[string]*message),
-		results: make(map[string]int64),
+		results: make(map[string]int64), gaveUp: make(map[string]time.Time),
 	}
 }
 

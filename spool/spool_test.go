@@ -248,7 +248,7 @@ func TestFull(t *testing.T) {
 		ok      int // messages that are kept
 	}{
 		"messages": {func(tr *Transport) { tr.MaxMessages = 2 }, 100, 2},
-		"octets":   {func(tr *Transport) { tr.MaxSize = 10 }, 100, 2},
+		"octets":   {func(tr *Transport) { tr.MaxSize = 8 }, 100, 2},
 		"disk":     {func(tr *Transport) { tr.MinFree = 20 }, 15, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -262,6 +262,9 @@ func TestFull(t *testing.T) {
 				if kept := err == nil; kept != (i < tc.ok) || !kept && !errors.Is(err, relay.ReplySpoolFull) {
 					t.Errorf("message %d: %v", i, err)
 				}
+			}
+			if st := tr.engine.status(); !st.Full || len(st.GaveUp) > 0 {
+				t.Errorf("status %+v", st)
 			}
 			p.set(false)
 			if _, err := send(tr, "b", "other"); err != nil || p.count("other") != 1 {
@@ -464,7 +467,14 @@ func TestGivenUp(t *testing.T) {
 	}
 	// Its report is given up as well, without another.
 	await(t, tr)
-	if res := tr.engine.status().Results; res["given_up"] != 2 {
-		t.Errorf("results %v", res)
+	st := tr.engine.status()
+	if st.Results["given_up"] != 2 || st.Full || len(st.GaveUp) != 1 || time.Since(st.GaveUp["a"]) > time.Hour {
+		t.Errorf("status %+v", st)
+	}
+	tr.engine.mu.Lock()
+	tr.engine.gaveUp["a"] = time.Now().Add(-time.Hour - time.Second)
+	tr.engine.mu.Unlock()
+	if st := tr.engine.status(); len(st.GaveUp) > 0 {
+		t.Errorf("an hour later: %v", st.GaveUp)
 	}
 }

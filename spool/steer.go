@@ -52,6 +52,10 @@ type Status struct {
 	// Results counts what came of messages since the process started:
 	// accepted, sent, refused, deferred, handed_over, given_up, held, deleted.
 	Results map[string]int64 `json:"results"`
+	// Full is set while nothing further is kept, for want of room.
+	Full bool `json:"full,omitempty"`
+	// GaveUp has the accounts that a message was given up of within an hour.
+	GaveUp map[string]time.Time `json:"gave_up,omitempty"`
 	// LeftAlone are files of the directory that are damaged or none of ours.
 	LeftAlone []Oddity `json:"left_alone,omitempty"`
 }
@@ -111,12 +115,13 @@ func Statuses() []Status {
 }
 
 func (e *engine) status() Status {
-	ill := e.store.illness()
+	ill, full := e.store.illness(), errors.Is(e.store.mayGrow(), errFull)
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	maps.DeleteFunc(e.gaveUp, func(_ string, at time.Time) bool { return time.Since(at) > time.Hour })
 	st := Status{
 		Upstream: e.name(), Directory: e.store.dir, Ready: e.ready, Messages: len(e.all), Accounts: len(e.lanes),
-		Results: maps.Clone(e.results), LeftAlone: e.odd, Draining: e.draining,
+		Results: maps.Clone(e.results), LeftAlone: e.odd, Draining: e.draining, Full: full, GaveUp: maps.Clone(e.gaveUp),
 	}
 	if ill != nil {
 		st.Error = ill.Error()
