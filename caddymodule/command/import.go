@@ -15,6 +15,7 @@
 package command
 
 import (
+	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -86,11 +87,17 @@ each account that does not exist yet, and printed.`,
 				defer file.Close()
 				in = file
 				if convert == nil {
-					if im.total, err = countLines(file); err != nil {
+					if im.total, err = migrate.CountLines(file); err != nil {
 						return err
 					}
 				}
 			}
+			whole := bufio.NewReaderSize(in, migrate.HeadSize)
+			head, _ := whole.Peek(migrate.HeadSize)
+			if err := migrate.CheckFormat(format, head); err != nil {
+				return err
+			}
+			in = whole
 			if convert != nil {
 				foreign, err := convert(in)
 				if err != nil {

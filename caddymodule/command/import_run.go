@@ -21,7 +21,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -44,41 +43,6 @@ type importRun struct {
 	unusable int
 	// total is the number of lines, 0 where it is not known before they end.
 	total int
-}
-
-// countLines counts the lines of a file that are not empty, and goes back to
-// its beginning. It is 0 for what cannot be read twice, such as a pipe.
-func countLines(file *os.File) (int, error) {
-	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
-		return 0, err
-	}
-	n, empty := 0, true
-	buf := make([]byte, 64<<10)
-	for {
-		read, err := file.Read(buf)
-		for _, o := range buf[:read] {
-			switch {
-			case o == '\n' || o == '\r':
-				if !empty {
-					n++
-				}
-				empty = true
-			case o > ' ':
-				empty = false
-			}
-		}
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return 0, err
-		}
-	}
-	if !empty {
-		n++
-	}
-	_, err := file.Seek(0, io.SeekStart)
-	return n, err
 }
 
 // progress says how far an import is, and how long it will take at the pace

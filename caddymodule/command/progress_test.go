@@ -20,6 +20,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/caddymail/mailgateway/operate/migrate"
 )
 
 func TestProgress(t *testing.T) {
@@ -55,7 +57,7 @@ func TestCountLines(t *testing.T) {
 		if _, err := file.Seek(0, io.SeekStart); err != nil {
 			t.Fatal(err)
 		}
-		got, err := countLines(file)
+		got, err := migrate.CountLines(file)
 		if again, _ := io.ReadAll(file); err != nil || got != want || string(again) != content {
 			t.Errorf("%q: %d, %v, then %q", content, got, err, again)
 		}
