@@ -142,8 +142,9 @@ func (l *Local) openPlaces() *places {
 	return p
 }
 
-// movePlaces takes the connections that are open along to another storage. Where
-// all places are taken there, they are beyond its limit until they are closed.
+// movePlaces takes the connections that are open along to another storage, also
+// those that were opened by a share of many nodes'. Where all places are taken
+// there, they are beyond its limit until they are closed.
 func (l *Local) movePlaces() {
 	s := &l.sharing
 	s.openMu.Lock()
@@ -154,12 +155,10 @@ func (l *Local) movePlaces() {
 	l.each(func(m *mailbox) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		n := len(m.conns.held)
 		m.conns.held, m.conns.wants = nil, false
-		for ; p != nil && n > 0; n-- {
-			if ok, _ := m.lockPlace(p); !ok {
-				break
-			}
+		if p != nil && m.conns.n > 0 {
+			_, _ = m.cover(p) // tried again when one is taken, or looked for
+			s.add(l, m)
 		}
 	})
 	if old != nil {
@@ -186,6 +185,16 @@ func (m *mailbox) lockPlace(p *places) (bool, error) {
 	return false, nil
 }
 
+// cover takes the places that open connections lack. It reports whether each has one.
+func (m *mailbox) cover(p *places) (bool, error) {
+	for len(m.conns.held) < m.conns.n {
+		if ok, err := m.lockPlace(p); !ok {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
 // takePlace takes a place for a connection. If that fails, wake is called when it
 // is worth another try.
 func (m *mailbox) takePlace(now int64) bool {
@@ -201,7 +210,10 @@ func (m *mailbox) takePlace(now int64) bool {
 	ok := false
 	if p != nil && now >= c.makeWay {
 		var err error
-		if ok, err = m.lockPlace(p); err != nil {
+		if ok, err = m.cover(p); ok {
+			ok, err = m.lockPlace(p)
+		}
+		if err != nil {
 			m.local.complain(err)
 		}
 	}
@@ -244,8 +256,8 @@ func (m *mailbox) freePlace(now int64) {
 		c.owes, c.makeWay = false, now+int64(makeWay)
 	}
 	last := len(c.held) - 1
-	if last < 0 {
-		return
+	if last < c.n {
+		return // what is open lacks places as it is
 	}
 	if p := m.local.sharing.file.Load(); p != nil {
 		if err := p.file.Free(c.held[last]); err != nil {
@@ -325,6 +337,9 @@ func (m *mailbox) share(p *places, wanted bool) {
 		delete(s.mailboxes, m)
 		s.mu.Unlock()
 		return
+	}
+	if p != nil && len(c.held) < c.n {
+		_, _ = m.cover(p)
 	}
 	if !wanted || p == nil || c.n == 0 || c.owes || now < c.keepUntil {
 		return

@@ -142,3 +142,111 @@ func TestConnectionsTakenAlong(t *testing.T) {
 	b.FreeConn()
 	c.FreeConn()
 }
+
+// TestSharesBecomePlaces holds that connections which other nodes had let be opened
+// are places when a reload leaves the processes of one storage to themselves.
+func TestSharesBecomePlaces(t *testing.T) {
+	st := &certmagic.FileStorage{Path: t.TempDir()}
+	f := new(fakeLender)
+	f.lives(true)
+	set := accounts.Limits{MaxConns: 3}
+	l := NewLocal("up", Config{Limits: set, Lender: f})
+	a := &user{l.Account("m", "a", nil), make(chan struct{}, 1)}
+	defer stop(l)
+	defer a.Close()
+	other := process(st, set)
+	b := &user{other.Account("m", "b", nil), make(chan struct{}, 1)}
+	defer stop(other)
+	defer b.Close()
+	allow(l, 3)
+	if !a.take() || !a.take() || !a.take() || !b.take() {
+		t.Fatal("no connection, though none is in use there")
+	}
+	// One is beyond the limit of the two, until it is closed.
+	l.Configure(Config{Limits: set, Storage: st})
+	if a.take() || b.take() {
+		t.Fatal("a fifth connection")
+	}
+	a.FreeConn()
+	if a.take() || b.take() {
+		t.Fatal("a fourth connection")
+	}
+	b.FreeConn()
+	b.wait(t, b.take)
+	if a.take() || b.take() {
+		t.Fatal("a fourth connection")
+	}
+	for range 2 {
+		a.FreeConn()
+		b.wait(t, b.take)
+	}
+	if a.take() || b.take() {
+		t.Fatal("a fourth connection")
+	}
+	for range 3 {
+		b.FreeConn()
+	}
+}
+
+// TestForgottenWant holds that a mailbox that was forgotten while it waited for a
+// place takes nothing along that its successor waits by.
+func TestForgottenWant(t *testing.T) {
+	st := &certmagic.FileStorage{Path: t.TempDir()}
+	_, a := newUser(t, st, 1)
+	l := process(st, accounts.Limits{MaxConns: 1})
+	defer stop(l)
+	if !a.take() {
+		t.Fatal("no connection, though none is in use")
+	}
+	first := &user{l.Account("m@a.test", "a", nil), make(chan struct{}, 1)}
+	if first.take() {
+		t.Fatal("a second connection")
+	}
+	forgotten := l.shard("m@a.test").list()[0]
+	first.Close()
+	if !forgotten.dead {
+		t.Fatal("the mailbox was not forgotten")
+	}
+	b := &user{l.Account("m@a.test", "a", nil), make(chan struct{}, 1)}
+	defer b.Close()
+	if b.take() {
+		t.Fatal("a second connection")
+	}
+	// The time of the forgotten one's want is over; the other is wanted on.
+	forgotten.mu.Lock()
+	forgotten.conns.wantUntil = min(forgotten.conns.wantUntil, 1)
+	forgotten.mu.Unlock()
+	for {
+		l.sharing.mu.Lock()
+		_, there := l.sharing.mailboxes[forgotten]
+		l.sharing.mu.Unlock()
+		if !there {
+			break
+		}
+		if b.take() {
+			t.Fatal("a second connection")
+		}
+		select {
+		case <-b.woken:
+		case <-t.Context().Done():
+			t.Fatal("the forgotten mailbox is looked after for ever")
+		}
+	}
+	for looks := 0; !a.yields(); looks++ {
+		if b.take() {
+			t.Fatal("a second connection")
+		}
+		if looks == 200 {
+			t.Fatal("no process was asked to give a connection up")
+		}
+		select { // as a pool that is woken while it waits, b asks again
+		case <-a.woken:
+		case <-b.woken:
+		case <-t.Context().Done():
+			t.Fatal("no process was woken")
+		}
+	}
+	a.FreeConn()
+	b.wait(t, b.take)
+	b.FreeConn()
+}

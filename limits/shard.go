@@ -76,6 +76,9 @@ func (sh *shard) forget(m *mailbox) {
 	case m.empty(now):
 		m.dead = true
 		m.stopTimer()
+		// From here on the byte is the next one's of this name.
+		m.conns.wantUntil = 0
+		m.unwant(m.local.sharing.file.Load())
 		delete(sh.mailboxes, m.name)
 		if m.set.Lender != nil {
 			m.set.Lender.Dropped(m.name)
