@@ -165,31 +165,6 @@ func Compile(r Record, source string) (*Account, error) {
 // CheckName reports what is wrong with the name of an account, if anything is.
 func CheckName(name string) error { return checkText(name, maxNameLen, true) }
 
-// CheckNewName reports what is wrong with the name of an account that is about
-// to be made. It is stricter than CheckName, which holds for what is stored
-// already: a blank, an invisible character or a bracket in a name is a slip of
-// the hand, and a device cannot type it.
-func CheckNewName(name string) error {
-	if err := CheckName(name); err != nil {
-		return err
-	}
-	for _, r := range name {
-		switch {
-		case unicode.IsSpace(r):
-			return errors.New("a name holds no blank")
-		case strings.ContainsRune(`<>"“”„,;`, r):
-			return fmt.Errorf("a name holds no %c; the address alone is wanted, as in scanner@example.com", r)
-		case unicode.Is(unicode.Cf, r):
-			return fmt.Errorf("a name holds no invisible character (%U): type it anew", r)
-		}
-	}
-	local, domain, isAddress := strings.Cut(name, "@")
-	if isAddress && (local == "" || domain == "" || strings.Contains(domain, "@")) {
-		return errors.New("an address has one @ between its name and its domain, as in scanner@example.com")
-	}
-	return nil
-}
-
 func checkText(s string, limit int, required bool) error {
 	switch {
 	case s == "" && required:

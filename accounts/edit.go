@@ -125,7 +125,7 @@ func (d *Directory) checked(e Edit) Edit {
 			return r, err
 		}
 		if old == nil {
-			if err := checkNewName(r.Name); err != nil {
+			if err := CheckNewName(r.Name); err != nil {
 				return nil, &FieldError{Field: "name", Err: err}
 			}
 		}
@@ -139,11 +139,22 @@ func (d *Directory) checked(e Edit) Edit {
 	return e
 }
 
-// checkNewName refuses what no client can have as its login and no provider as
-// a mailbox. Accounts of earlier versions keep such names.
-func checkNewName(name string) error {
-	if strings.ContainsFunc(name, unicode.IsSpace) {
-		return errors.New("must not hold a blank")
+// CheckNewName refuses what no client can have as its login and no provider as
+// a mailbox, and the slips of a hand: an address with its brackets, an invisible
+// character. Accounts of earlier versions keep such names.
+func CheckNewName(name string) error {
+	if err := CheckName(name); err != nil {
+		return err
+	}
+	for _, r := range name {
+		switch {
+		case unicode.IsSpace(r):
+			return errors.New("must not hold a blank")
+		case strings.ContainsRune(`<>"“”„,;`, r):
+			return fmt.Errorf("must not hold %c: the address alone is wanted, as in scanner@example.com", r)
+		case unicode.Is(unicode.Cf, r):
+			return fmt.Errorf("holds the invisible character %U: type it anew", r)
+		}
 	}
 	local, domain, ok := cutLast(name, '@')
 	if !ok {

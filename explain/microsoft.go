@@ -140,6 +140,8 @@ var microsoftRows = []row{
 	smtpRow("ms_address_blocked", final, "5.7.606 5.7.607 5.7.608 5.7.609 5.7.610 5.7.611 5.7.612 5.7.613 5.7.614 5.7.615 5.7.616 5.7.617 5.7.618 5.7.619 5.7.620 5.7.621 5.7.622 5.7.623 5.7.624 5.7.625 5.7.626 5.7.627 5.7.628 5.7.629 5.7.630 5.7.631 5.7.632 5.7.633 5.7.634 5.7.635 5.7.636 5.7.637 5.7.638 5.7.639 5.7.640 5.7.641 5.7.642 5.7.643 5.7.644 5.7.645 5.7.646 5.7.647 5.7.648 5.7.649", "",
 		"Microsoft has blocked this IP address of the gateway.", "Ask for its removal at https://sender.office.com, or send from another address (`source_ip`)."),
 	smtpRow("ms_address_throttled", passes, "4.7.500 4.7.501 4.7.502 4.7.550 4.7.650 4.7.651", "", "Microsoft slows this IP address down: too much, too new or suspicious.", "Wait, and send more slowly; it passes within hours."),
+	smtpRow("ms_no_relay", final, "5.7.54", "", "Microsoft takes no mail for others here: the recipient is in another organization, and the session is not logged in as far as Microsoft sees.",
+		"Send through `smtp.office365.com` with a login (preset microsoft365), or through a connector that knows the gateway's address (preset connector)."),
 	smtpRow("ms_tenant_attribution", final, "5.7.64", "", "Microsoft finds no connector for this sender: the sending address or the certificate belongs to no tenant.",
 		"An administrator checks the inbound connector: the gateway's public address, or the name in its client certificate."),
 	smtpRow("ms_direct_send", final, "5.7.68", "", "The organization rejects Direct Send: mail in its own name without a login.",

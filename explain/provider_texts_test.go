@@ -45,6 +45,7 @@ var providerTexts = []struct{ text, cause, remedy, code string }{
 	{"550 5.7.705 Access denied, tenant has exceeded threshold. AS(7200)", "whole organization", "support", "550 5.7.705"},
 	{"550 5.7.708 Service unavailable. Access denied, traffic not accepted from this IP. AS(7230) [AM0PR10CA0001.EURPRD10.PROD.OUTLOOK.COM]", "IP address", "support", "550 5.7.708"},
 	{"550 5.7.750 Service unavailable. Client blocked from sending from unregistered domains.", "accepted domains", "adds the sender's domain", "550 5.7.750"},
+	{"550 5.7.54 SMTP; Unable to relay recipient in non-accepted domain", "not logged in", "preset microsoft365", "550 5.7.54"},
 	{"550 5.7.64 TenantAttribution; Relay Access Denied [ValidationStatus of '' is EmptyCertificate]", "no connector", "inbound connector", "550 5.7.64"},
 	{"550 5.7.68 TenantInboundAttribution; Direct Send not allowed for this organization from unauthorized sources", "Direct Send", "OAuth", "550 5.7.68"},
 	{"550 5.7.606 Access denied, banned sending IP [192.0.2.1]. To request removal from this list please visit https://sender.office.com/", "blocked this IP address", "sender.office.com", "550 5.7.606"},

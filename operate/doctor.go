@@ -38,8 +38,8 @@ type DoctorReport struct {
 
 // Doctor looks at the gateway from within, and asks over the network what can
 // only be known so: its own listeners, the upstreams' ports, the providers' clocks.
-func Doctor(ctx context.Context) *DoctorReport {
-	checks := []func() []checkup.Finding{func() []checkup.Finding { return Examine(ctx) }}
+func Doctor(ctx context.Context, more ...func() []checkup.Finding) *DoctorReport {
+	checks := append([]func() []checkup.Finding{func() []checkup.Finding { return Examine(ctx) }}, more...)
 	if app, err := App[*smtpapp.App]("smtp"); err != nil {
 		checks = append(checks, func() []checkup.Finding {
 			return []checkup.Finding{{

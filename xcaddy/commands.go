@@ -27,16 +27,40 @@ import (
 // init answers the commands of Caddy's that mean something else here. They are
 // registered within Caddy and cannot be replaced there.
 func init() {
-	if len(os.Args) > 1 {
-		if code, ok := answer(os.Args[1], os.Stdout, os.Stderr); ok {
-			os.Exit(code)
-		}
+	if len(os.Args) < 2 || len(os.Args) > 2 && helps(os.Args[1]) {
+		return // main's, and help on another command
+	}
+	if code, ok := answer(os.Args[1], os.Stdout, os.Stderr); ok {
+		os.Exit(code)
 	}
 }
+
+// overview is shown in place of Caddy's own, which tells of web servers.
+const overview = `Mailgateway is an SMTP gateway for mailboxes that want OAuth. It is built on Caddy.
+
+  mailgateway run                      the sandbox, on this machine alone, to try it: it delivers nothing
+  mailgateway smtp setup               from nothing to a first test mail, step by step
+  mailgateway run --config FILE        the gateway, until Ctrl-C
+  mailgateway validate --config FILE   says what is wrong with a Caddyfile, and where
+  mailgateway reload --config FILE     takes a changed file into use, without an interruption
+  mailgateway smtp doctor              what is wrong with the running gateway, and what to do
+  mailgateway smtp test ACCOUNT        whether an account can send, and why not
+  mailgateway smtp --help              all commands for accounts, consent, messages and the spool
+  mailgateway hash-password            a password's hash for the configuration
+  mailgateway version                  the version of the gateway and of Caddy
+
+Each takes --help. Manual: https://github.com/caddymail/mailgateway/tree/main/docs
+`
+
+// helps reports whether a word asks for help.
+func helps(word string) bool { return word == "help" || word == "--help" || word == "-h" }
 
 // answer runs a command and returns its exit code, if it is one of ours.
 func answer(command string, stdout, stderr io.Writer) (code int, ok bool) {
 	switch command {
+	case "", "help", "--help", "-h":
+		_, _ = fmt.Fprint(stdout, overview)
+		return 0, true
 	case "version":
 		_, _ = fmt.Fprintln(stdout, version())
 		return 0, true

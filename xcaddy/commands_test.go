@@ -17,6 +17,8 @@ package main
 import (
 	"strings"
 	"testing"
+
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 )
 
 // TestAnswer holds that Caddy's commands that cannot work say what to do
@@ -39,6 +41,26 @@ func TestAnswer(t *testing.T) {
 		code, ok := answer(tc.command, &out, &errOut)
 		if code != tc.code || ok != tc.ours || !strings.Contains(out.String(), tc.out) || !strings.Contains(errOut.String(), tc.error) {
 			t.Errorf("%s: %d, %t, %q, %q", tc.command, code, ok, out.String(), errOut.String())
+		}
+	}
+}
+
+// TestOverview holds that who types the binary's name alone reads of the gateway,
+// and that the commands named there exist.
+func TestOverview(t *testing.T) {
+	for _, word := range []string{"", "help", "--help", "-h"} {
+		var out, errs strings.Builder
+		if code, ok := answer(word, &out, &errs); code != 0 || !ok || out.String() != overview || errs.Len() > 0 {
+			t.Errorf("%q: %d, %t, %s%s", word, code, ok, &out, &errs)
+		}
+	}
+	for line := range strings.Lines(overview) {
+		words := strings.Fields(line)
+		if len(words) < 2 || words[0] != "mailgateway" {
+			continue
+		}
+		if _, ok := caddycmd.Commands()[words[1]]; !ok && words[1] != "version" {
+			t.Errorf("there is no command %s", words[1])
 		}
 	}
 }

@@ -63,6 +63,10 @@ import (
 
 func main() {
 	winservice.ReportErrors()
+	if len(os.Args) == 1 {
+		fmt.Print(overview)
+		return
+	}
 	if err := firstrun.Prepare(mailgateway.Example, os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, "Error:", err)
 		os.Exit(1)

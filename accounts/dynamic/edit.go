@@ -173,11 +173,6 @@ func (s *state) change(ctx context.Context, e accounts.Edit) accounts.Change {
 	if accounts.FoldName(updated.Name) != accounts.FoldName(e.Name) {
 		return fail(&accounts.FieldError{Account: e.Name, Field: "name", Err: errors.New("cannot be changed: add another account and delete this one")})
 	}
-	if old == nil {
-		if err := accounts.CheckNewName(updated.Name); err != nil {
-			return fail(&accounts.FieldError{Account: e.Name, Field: "name", Err: err})
-		}
-	}
 	a, err := accounts.Compile(*updated, "dynamic")
 	if err != nil {
 		return fail(err)

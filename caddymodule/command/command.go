@@ -20,6 +20,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -75,6 +77,18 @@ func Setup(cmd *cobra.Command) {
 		serviceCommand(),
 	)
 	refuseUnknown(cmd)
+	// Caddy's own template ends with a page that has none of these commands, and
+	// calls the binary caddy whatever it is called.
+	cmd.SetHelpTemplate(new(cobra.Command).HelpTemplate() + "\nManual: https://github.com/caddymail/mailgateway/tree/main/docs\n")
+	cmd.SetHelpFunc(func(c *cobra.Command, args []string) {
+		if root := c.Root(); root != c && strings.HasPrefix(filepath.Base(os.Args[0]), "mailgateway") {
+			if root.Annotations == nil {
+				root.Annotations = make(map[string]string)
+			}
+			root.Annotations[cobra.CommandDisplayNameAnnotation] = "mailgateway"
+		}
+		new(cobra.Command).HelpFunc()(c, args)
+	})
 }
 
 // refuseUnknown makes commands that only hold others fail on a name that none

@@ -113,3 +113,27 @@ func TestMistypedCommand(t *testing.T) {
 		t.Errorf("help: %v, %s", err, out.String())
 	}
 }
+
+// TestHelpNamesTheManual holds that help leads to these commands' pages, under
+// the name that the binary has.
+func TestHelpNamesTheManual(t *testing.T) {
+	args := os.Args
+	t.Cleanup(func() { os.Args = args })
+	for binary, want := range map[string]string{"/usr/bin/mailgateway": "mailgateway smtp account add", "/usr/bin/caddy": "caddy smtp account add"} {
+		os.Args = []string{binary}
+		root := &cobra.Command{Use: "caddy"}
+		root.SetHelpTemplate(root.HelpTemplate() + "\nFull documentation is available at:\nhttps://caddyserver.com/docs/command-line\n")
+		cmd := &cobra.Command{Use: "smtp"}
+		command.Setup(cmd)
+		root.AddCommand(cmd)
+		var out strings.Builder
+		root.SetOut(&out)
+		root.SetArgs([]string{"smtp", "account", "add", "--help"})
+		if err := root.Execute(); err != nil {
+			t.Fatal(err)
+		}
+		if text := out.String(); !strings.Contains(text, want) || !strings.Contains(text, "caddymail/mailgateway/tree/main/docs") || strings.Contains(text, "caddyserver.com") {
+			t.Errorf("%s: %s", binary, text)
+		}
+	}
+}

@@ -186,7 +186,7 @@ var mistakes = []struct {
 
 	// Names.
 	{"account with a blank", "account scanner@contoso.example", "account scanner room 2", lineAccount, []string{"unexpected argument 'room'"}},
-	{"account with a quoted blank", "account scanner@contoso.example", "account \"scanner room 2\"", lineAccount, []string{"a name holds no blank"}},
+	{"account with a quoted blank", "account scanner@contoso.example", "account \"scanner room 2\"", lineAccount, []string{"must not hold a blank"}},
 	{"account in brackets", "account scanner@contoso.example", "account <scanner@contoso.example>", lineAccount, []string{"the address alone is wanted"}},
 	{"account without name", "account scanner@contoso.example", "account", lineAccount, []string{"'account NAME'"}},
 
