@@ -157,7 +157,7 @@ func (l *Local) movePlaces() {
 		defer m.mu.Unlock()
 		m.conns.held, m.conns.wants = nil, false
 		if p != nil && m.conns.n > 0 {
-			_, _ = m.cover(p) // tried again when one is taken, or looked for
+			_, _ = m.cover(p, m.conns.n) // tried again when one is taken, or looked for
 			s.add(l, m)
 		}
 	})
@@ -166,10 +166,12 @@ func (l *Local) movePlaces() {
 	}
 }
 
-// lockPlace takes a place of those that all processes have together.
-func (m *mailbox) lockPlace(p *places) (bool, error) {
+// cover takes places, of those that all processes have together, until the mailbox
+// has n. It reports whether it does: what is open may have none of its own, if they
+// were all taken when a reload brought it here.
+func (m *mailbox) cover(p *places, n int) (bool, error) {
 	from, limit := placeOf(m.name), int64(min(m.maxConns(), maxPlaces))
-	for at := from; at < from+limit; at++ {
+	for at := from; at < from+limit && len(m.conns.held) < n; at++ {
 		if slices.Contains(m.conns.held, at) {
 			continue
 		}
@@ -179,20 +181,9 @@ func (m *mailbox) lockPlace(p *places) (bool, error) {
 		}
 		if ok {
 			m.conns.held = append(m.conns.held, at)
-			return true, nil
 		}
 	}
-	return false, nil
-}
-
-// cover takes the places that open connections lack. It reports whether each has one.
-func (m *mailbox) cover(p *places) (bool, error) {
-	for len(m.conns.held) < m.conns.n {
-		if ok, err := m.lockPlace(p); !ok {
-			return false, err
-		}
-	}
-	return true, nil
+	return len(m.conns.held) >= n, nil
 }
 
 // takePlace takes a place for a connection. If that fails, wake is called when it
@@ -210,10 +201,7 @@ func (m *mailbox) takePlace(now int64) bool {
 	ok := false
 	if p != nil && now >= c.makeWay {
 		var err error
-		if ok, err = m.cover(p); ok {
-			ok, err = m.lockPlace(p)
-		}
-		if err != nil {
+		if ok, err = m.cover(p, c.n+1); err != nil {
 			m.local.complain(err)
 		}
 	}
@@ -339,7 +327,7 @@ func (m *mailbox) share(p *places, wanted bool) {
 		return
 	}
 	if p != nil && len(c.held) < c.n {
-		_, _ = m.cover(p)
+		_, _ = m.cover(p, c.n)
 	}
 	if !wanted || p == nil || c.n == 0 || c.owes || now < c.keepUntil {
 		return
