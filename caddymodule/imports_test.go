@@ -40,7 +40,7 @@ var allowedImports = map[string][]string{
 	"relay":        {"accounts"},
 	"smtpapp":      {"accounts", "accounts/password", "internal/front", "internal/nearest", "internal/printable", "internal/servertls", "messagelog", "relay", "smtpapp/legacyrsa", "smtpapp/smtpserver"},
 	"upstreamapp":  {"accounts", "internal/checkup", "internal/printable", "limits", "relay"},
-	"upstreampool": {"accounts", "explain", "grant", "internal/breaker", "internal/checkup", "internal/generation", "internal/nearest", "internal/printable", "limits", "relay", "upstreampool/pace", "upstreampool/preset", "upstreampool/smtpclient"},
+	"upstreampool": {"accounts", "explain", "grant", "internal/breaker", "internal/checkup", "internal/generation", "internal/nearest", "internal/printable", "internal/tally", "limits", "relay", "upstreampool/pace", "upstreampool/preset", "upstreampool/smtpclient"},
 	"oauthtoken":   {"explain", "grant", "internal/breaker", "internal/generation", "internal/printable", "internal/seal", "oauthtoken/authserver", "oauthtoken/gate", "oauthtoken/tokenstore"},
 	"sandbox":      {"internal/printable", "sandbox/authority", "sandbox/fault", "sandbox/record", "sandbox/webapi"},
 
@@ -81,7 +81,8 @@ var allowedImports = map[string][]string{
 	"transports/internal/mailapi":  {"accounts", "grant", "internal/generation", "limits", "relay", "transports/internal/envelope"},
 
 	// An upstream in front of another.
-	"spool":               {"accounts", "internal/filelock", "internal/generation", "internal/printable", "internal/seal", "relay", "spool/internal/disk"},
+	"spool":               {"accounts", "internal/filelock", "internal/generation", "internal/printable", "internal/seal", "relay", "spool/dsn", "spool/internal/disk"},
+	"spool/dsn":           {"relay"},
 	"spool/internal/disk": {"internal/filelock"},
 
 	// Sockets, generations and admission: for SMTP today, for IMAP next.
@@ -99,6 +100,7 @@ var allowedImports = map[string][]string{
 
 	// What exists once and is used by several rooms.
 	"internal/breaker":    {},
+	"internal/tally":      {},
 	"internal/cookie":     {"internal/seal"},
 	"internal/site":       {},
 	"internal/checkup":    {},

@@ -32,7 +32,7 @@
 //   - store.go: the directory of these files; internal/disk is the seam beneath it
 //   - engine.go: what outlives a configuration: the queue and its bounds
 //   - attempt.go: one attempt to deliver, and what it is followed by
-//   - report.go: what is said of a message that was given up
+//   - report.go: what is said of a message that was given up; package dsn writes it
 //   - steer.go, drain.go, metrics.go: what operators see and do
 //
 // Lock order: Transport.mu, enginesMu, engine.mu, store.mu. The last two are

@@ -234,7 +234,7 @@ func TestReload(t *testing.T) {
 		t.Fatal("the upstream is not among the live ones")
 	}
 	u := live()[i]
-	u.closing.wait()
+	u.closing.Wait()
 	if err := send(two); err != nil {
 		t.Error(err)
 	}
@@ -272,7 +272,7 @@ func TestReload(t *testing.T) {
 	}
 
 	stopTwo()
-	u.closing.wait()
+	u.closing.Wait()
 	u.limits.Wait()
 	if n := p.count("QUIT"); n != 2 {
 		t.Errorf("%d QUITs", n)
@@ -315,7 +315,7 @@ func TestVerify(t *testing.T) {
 	}
 	defer func() {
 		_ = tr.Detach()
-		tr.upstream.closing.wait()
+		tr.upstream.closing.Wait()
 		tr.upstream.limits.Wait()
 	}()
 	a := testAccount("a@a.test")
@@ -386,7 +386,7 @@ func TestQuotaInRealStorage(t *testing.T) {
 			err = deliver(u, testAccount("a@a.test"), "x")
 		}
 		u.detach(s)
-		u.closing.wait()
+		u.closing.Wait()
 		u.limits.Wait()
 	}
 	if err == nil || len(p.got()) != 5 {

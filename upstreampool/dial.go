@@ -115,8 +115,10 @@ func (ac *account) dials() *smtpclient.Error {
 	return &smtpclient.Error{Class: smtpclient.FailLimits, Stage: "limits", Reply: relay.ReplyLimitsNotStored, Err: errNotLent}
 }
 
-var errNotLent = errors.New("this node may not use the mailbox's connections for the moment, other nodes may have them")
-var errBreakerOpen = errors.New("too many connect failures lately, not tried")
+var (
+	errNotLent     = errors.New("this node may not use the mailbox's connections for the moment, other nodes may have them")
+	errBreakerOpen = errors.New("too many connect failures lately, not tried")
+)
 
 // tokenFunc is a method of a token source.
 type tokenFunc func(context.Context, oauthgrant.Request) (*oauth2.Token, error)

@@ -34,7 +34,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // slot was given back.
 func settled(t *testing.T, u *upstream, name string) {
 	t.Helper()
-	u.closing.wait()
+	u.closing.Wait()
 	if n, counted := u.count(), u.conns.Load(); int64(n.Idle+n.Busy+n.Opening) != counted {
 		t.Errorf("%d connections are counted, there are %+v", counted, n)
 	}
@@ -175,7 +175,7 @@ func testFault(t *testing.T, framing string, pooled bool, way, stage, fault, bod
 	}
 	settled(t, u, a.Name)
 	u.detach(&patient)
-	u.closing.wait()
+	u.closing.Wait()
 	u.limits.Wait()
 	p.stop() // and all that the provider still had to say to itself
 	if n := p.holds("after" + body); n != 1 {

@@ -67,7 +67,7 @@ func start(t *testing.T, s *settings) *upstream {
 	u := attach(s)
 	t.Cleanup(func() {
 		u.detach(s)
-		u.closing.wait()
+		u.closing.Wait()
 		u.limits.Wait()
 	})
 	return u

@@ -68,7 +68,7 @@ func limited(t *testing.T, mod ...func(*settings)) (*upstream, *settings) {
 
 func endUpstream(u *upstream) {
 	u.detach(u.current.Load())
-	u.closing.wait()
+	u.closing.Wait()
 	u.limits.Wait()
 }
 
@@ -387,7 +387,7 @@ func TestLimitsSurviveReload(t *testing.T) {
 		s3.identity = "another"
 		u.attach(&s3)
 		u.detach(s1)
-		u.closing.wait()
+		u.closing.Wait()
 		u.limits.Wait()
 		if n := u.count(); n.Idle != 0 {
 			t.Errorf("%+v: a connection of another identity is kept", n)
@@ -396,7 +396,7 @@ func TestLimitsSurviveReload(t *testing.T) {
 			t.Error(err)
 		}
 		u.detach(&s3)
-		u.closing.wait()
+		u.closing.Wait()
 		u.limits.Wait()
 		if err := use(); !errors.Is(err, relay.ReplyShuttingDown) {
 			t.Error(err)

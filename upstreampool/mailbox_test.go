@@ -120,7 +120,7 @@ func TestVerifyTakesAPlace(t *testing.T) {
 	}
 	defer func() {
 		_ = tr.Detach()
-		tr.upstream.closing.wait()
+		tr.upstream.closing.Wait()
 		tr.upstream.limits.Wait()
 	}()
 	a := testAccount("a@a.test")

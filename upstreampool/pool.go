@@ -234,11 +234,11 @@ func (p *pool) dropIdle(match func(*conn) bool) {
 // free when the provider has nothing left to count.
 func (p *pool) retire(c *conn) {
 	u := p.up
-	u.closing.begin()
+	u.closing.Begin()
 	select {
 	case u.quits <- struct{}{}:
 		go func() {
-			defer u.closing.end()
+			defer u.closing.End()
 			c.Quit(u.quitWithin())
 			<-u.quits
 			p.closed(c)
@@ -246,7 +246,7 @@ func (p *pool) retire(c *conn) {
 	default:
 		// Too many wait for their 221: this one goes without.
 		go func() {
-			defer u.closing.end()
+			defer u.closing.End()
 			c.Abandon()
 			p.closed(c)
 		}()

@@ -26,6 +26,7 @@ import (
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/internal/breaker"
 	"github.com/caddymail/mailgateway/internal/generation"
+	"github.com/caddymail/mailgateway/internal/tally"
 	"github.com/caddymail/mailgateway/limits"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
@@ -78,7 +79,7 @@ type upstream struct {
 
 	quits   chan struct{} // semaphore
 	warming chan struct{} // semaphore
-	closing tally         // connections
+	closing tally.Count   // connections
 
 	metrics *upstreamMetrics
 	limits  limits.Limiter // since the first generation
@@ -208,7 +209,7 @@ func (u *upstream) close(last *settings) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		u.closing.wait()
+		u.closing.Wait()
 	}()
 	t := time.NewTimer(2 * quitTimeout)
 	defer t.Stop()

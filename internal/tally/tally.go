@@ -12,27 +12,28 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package upstreampool
+// Package tally counts goroutines.
+package tally
 
 import "sync"
 
-// tally counts goroutines like a sync.WaitGroup, but new ones may begin while
+// Count counts goroutines like a sync.WaitGroup, but new ones may begin while
 // someone waits.
-type tally struct {
+type Count struct {
 	mu   sync.Mutex
 	n    int
-	zero chan struct{} // closed when n becomes 0; nil if nobody waits
+	zero chan struct{} // closed when n becomes 0; nil if none waits
 }
 
-// begin counts one more.
-func (t *tally) begin() {
+// Begin counts one more.
+func (t *Count) Begin() {
 	t.mu.Lock()
 	t.n++
 	t.mu.Unlock()
 }
 
-// end counts one less.
-func (t *tally) end() {
+// End counts one less.
+func (t *Count) End() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.n--; t.n == 0 && t.zero != nil {
@@ -41,8 +42,8 @@ func (t *tally) end() {
 	}
 }
 
-// wait returns when there is none.
-func (t *tally) wait() {
+// Wait returns when there is none.
+func (t *Count) Wait() {
 	t.mu.Lock()
 	if t.n == 0 {
 		t.mu.Unlock()

@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package spool
+package dsn
 
 import (
 	"bufio"
@@ -35,24 +35,22 @@ import (
 // for each recipient (RFC 3464 section 2), whatever the provider's words were.
 func TestReportIsParsed(t *testing.T) {
 	now := time.Now()
-	m := replay(stored{env: &envelope{
-		ID: newID(now), Account: "scanner@example.com", From: "scanner@example.com", Created: now.Add(-time.Hour),
-		Opts: smtp.MailOptions{EnvelopeID: "env-1"},
-		Rcpts: []relay.Recipient{
-			{To: "one@example.org", Opts: smtp.RcptOptions{OriginalRecipientType: smtp.DSNAddressTypeRFC822, OriginalRecipient: "first@example.org"}},
-			{To: "delivered@example.org"},
-			{To: "two@example.org"},
+	n := &Notification{
+		ID: "1abc-2", Hostname: "mail.example.com", From: "scanner@example.com", To: "it@example.com", Created: now,
+		Message: Message{
+			ID: "1abc-1", Account: "scanner@example.com", EnvelopeID: "env-1", Created: now.Add(-time.Hour), Attempts: 3,
+			Header: []byte("Subject: scan\r\nX-Odd: \xff\n folded\r\n"),
 		},
-	}})
-	env := &envelope{ID: newID(now), Created: now, Hostname: "mail.example.com", Fallback: "scanner@example.com", Rcpts: []relay.Recipient{{To: "it@example.com"}}}
-	replies := map[int]string{
-		0: "550 5.1.1 No such user\r\nAction: delivered\r\n\r\nFinal-Recipient: rfc822; else@example.org",
-		2: "451 4.7.1 Busy",
+		Failed: []Failed{
+			{
+				relay.Recipient{To: "one@example.org", Opts: smtp.RcptOptions{OriginalRecipientType: smtp.DSNAddressTypeRFC822, OriginalRecipient: "first@example.org"}},
+				"550 5.1.1 No such user\r\nAction: delivered\r\n\r\nFinal-Recipient: rfc822; else@example.org",
+			},
+			{relay.Recipient{To: "two@example.org"}, "451 4.7.1 Busy"},
+		},
 	}
-	header := "Subject: scan\r\nX-Odd: \xff\n folded\r\n"
-	text := reportText(env, m, []int{0, 2}, replies, []byte(header))
 
-	msg, err := mail.ReadMessage(bytes.NewReader(text))
+	msg, err := mail.ReadMessage(bytes.NewReader(n.Bytes()))
 	if err != nil {
 		t.Fatal(err)
 	}
