@@ -63,7 +63,7 @@ func runRamp(ctx context.Context, e *env, rep *report) error {
 		},
 		Text: []string{
 			fmt.Sprintf("Open loop, 4 KiB, %d accounts, %d clients, 100 messages a client connection, one gateway for all rates, latency from the intended start. The knee is the first rate", e.o.accounts, rampClients),
-			fmt.Sprintf("of which less than %.0f %% is taken, or whose p95 is more than %.0f ms over that of the load straight to the sink.", 100*rampShare, rampAdded),
+			fmt.Sprintf("of which less than %.0f %% is taken, or whose p95 is more than %.0f ms over that of the load straight to the sink, twice in a row.", 100*rampShare, rampAdded),
 		},
 	}
 	rates := slices.Clone(rampRates)
@@ -85,6 +85,12 @@ func runRamp(ctx context.Context, e *env, rep *report) error {
 			s, err := e.rampStep(ctx, rates[i], gw)
 			if err != nil {
 				return err
+			}
+			if s.beyondKnee() && !s.gateway.Failed {
+				// Once may be the machine: the second look decides.
+				if s, err = e.rampStep(ctx, rates[i], gw); err != nil {
+					return err
+				}
 			}
 			t.Rows, t.Failed = append(t.Rows, s.row()), t.Failed || s.gateway.Failed
 			log.Printf("ramp: %d a minute: %.0f taken, p95 %.2f ms, DIRECT's %.2f%s", s.perMinute, s.gateway.Rate*60, s.gateway.Latency.P95, s.own.Latency.P95, failedMark(s.gateway.Failed))
