@@ -13,7 +13,7 @@
 // limitations under the License.
 
 // Package lint checks what is shipped around the gateway: the image, the
-// compose file, the Kubernetes manifest, the systemd unit and the Debian
+// compose file, the Helm chart, the systemd unit and the Debian
 // package, with the parsers and linters of those who read them, and with the
 // gateway itself. It is a module of its own: its dependencies are not the
 // gateway's.
