@@ -16,6 +16,7 @@ package interop
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -24,6 +25,7 @@ import (
 	"net/textproto"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -163,6 +165,23 @@ func accountBlock(name, mailbox, more string) string {
 		name, mailbox, sha256hex([]byte(password)), fmt.Sprintf(refreshTokenOf, mailbox), more)
 }
 
+// accountsFile is a file of accounts with one, with its mailbox at the sandbox.
+func accountsFile(t *testing.T, name, mailbox string) string {
+	t.Helper()
+	line, err := json.Marshal(map[string]any{
+		"name": name, "mailbox": mailbox, "upstream": "provider", "refresh_token": fmt.Sprintf(refreshTokenOf, mailbox),
+		"password_hashes": []string{"sha256:" + sha256hex([]byte(password))},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "accounts.jsonl")
+	if err := os.WriteFile(file, append(line, '\n'), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return "\n\t\t\tfile " + file
+}
+
 func sandboxMailbox(mailbox string) string {
 	return fmt.Sprintf("\n\t\tmailbox %s %s", mailbox, fmt.Sprintf(refreshTokenOf, mailbox))
 }
@@ -176,7 +195,8 @@ func TestStatusPage(t *testing.T) {
 	)
 	g := startGateway(t, gatewayOptions{
 		sandbox: sandboxMailbox("evil@provider.test") + sandboxMailbox("near@provider.test") + sandboxMailbox("full@provider.test"),
-		accounts: accountBlock(evil, "evil@provider.test", "") +
+		// A Caddyfile takes no such name; a file that another program writes may have it.
+		accounts: accountsFile(t, evil, "evil@provider.test") +
 			accountBlock("near@example.com", "near@provider.test", "limits {\nmessages 10/1h\n}") +
 			accountBlock("full@example.com", "full@provider.test", "limits {\nmessages 3/1h\n}"),
 	}, "works@example.com", "gone@example.com")
