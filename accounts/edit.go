@@ -40,6 +40,9 @@ type Edit struct {
 	// Update returns the new record for the old one, which is nil if there
 	// is none; a nil record deletes. It may be called more than once.
 	Update func(old *Record) (*Record, error)
+	// Dry makes everything but the change: its Change says what would come of
+	// it.
+	Dry bool
 }
 
 // Change is what came of an Edit.

@@ -48,8 +48,19 @@ type ImportResult struct {
 // results are taken, in batches. Importing the same lines again changes
 // nothing.
 func (d *Directory) Import(ctx context.Context, r io.Reader) iter.Seq[ImportResult] {
+	return d.imports(ctx, r, false)
+}
+
+// CheckImport yields what Import would, and changes nothing. Each line is
+// compared with what is stored, not with the lines before it: the second line
+// of a name that is new is `created`, too.
+func (d *Directory) CheckImport(ctx context.Context, r io.Reader) iter.Seq[ImportResult] {
+	return d.imports(ctx, r, true)
+}
+
+func (d *Directory) imports(ctx context.Context, r io.Reader, dry bool) iter.Seq[ImportResult] {
 	return func(yield func(ImportResult) bool) {
-		im := importer{d: d, ctx: ctx, names: make(map[string]bool)}
+		im := importer{d: d, ctx: ctx, dry: dry, names: make(map[string]bool)}
 		lr := NewLineReader(r)
 		for {
 			line, n, err := lr.Next()
@@ -78,8 +89,9 @@ func (d *Directory) Import(ctx context.Context, r io.Reader) iter.Seq[ImportResu
 }
 
 // DryRun reads records as Import does and puts none: it yields each with what
-// is wrong with it, if anything is. What only a directory knows, such as which
-// source keeps an account, is not looked at.
+// is wrong with it, if anything is. What only a directory knows, such as the
+// upstreams and which source keeps an account, is not looked at: CheckImport
+// does.
 func DryRun(r io.Reader) iter.Seq2[Record, ImportResult] {
 	return func(yield func(Record, ImportResult) bool) {
 		lr := NewLineReader(r)
@@ -134,6 +146,7 @@ func dryRecord(line []byte) (Record, error) {
 type importer struct {
 	d       *Directory
 	ctx     context.Context
+	dry     bool
 	names   map[string]bool
 	results []ImportResult // of all lines, those of edits to be filled in
 	edits   []Edit
@@ -142,7 +155,7 @@ type importer struct {
 }
 
 func (im *importer) add(line []byte, n int, err error, yield func(ImportResult) bool) bool {
-	var e Edit
+	e := Edit{Dry: im.dry}
 	var ed Editor
 	if err == nil {
 		// The line's buffer is reused; what is decoded is not in it.

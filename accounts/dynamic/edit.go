@@ -82,7 +82,7 @@ func (s *state) edit(ctx context.Context, edits []accounts.Edit) []accounts.Chan
 
 	var keys []string
 	for i := range changes {
-		if changes[i].Changed {
+		if changes[i].Changed && !edits[i].Dry {
 			keys = append(keys, strings.TrimPrefix(storageKey(edits[i].Name), prefix+"/"))
 		}
 	}
@@ -163,6 +163,10 @@ func (s *state) change(ctx context.Context, e accounts.Edit) accounts.Change {
 		if old == nil {
 			return c
 		}
+		if e.Dry {
+			c.Changed = true
+			return c
+		}
 		if err := s.store().Delete(ctx, key); err != nil {
 			return fail(fmt.Errorf("%w: %w", accounts.ErrUnavailable, err))
 		}
@@ -186,6 +190,10 @@ func (s *state) change(ctx context.Context, e accounts.Edit) accounts.Change {
 			c.Account = a.Stored(oldAccount.Revision())
 			return c
 		}
+	}
+	if e.Dry {
+		c.Account, c.Changed, c.Created = a, true, old == nil
+		return c
 	}
 	a = a.Stored(newRevision())
 	sealed, err := s.seal.seal(key, a.Revision(), data)

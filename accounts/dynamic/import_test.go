@@ -110,15 +110,21 @@ func TestDryRunAgreesWithImport(t *testing.T) {
 				name, field string
 				err         string
 			}
-			var dry, real []result
+			var dry, asked, real []result
 			for _, r := range accounts.DryRun(strings.NewReader(raw)) {
 				dry = append(dry, result{r.Line, r.Name, r.Field, r.Error})
+			}
+			for r := range d.CheckImport(t.Context(), strings.NewReader(raw)) {
+				asked = append(asked, result{r.Line, r.Name, r.Field, r.Error})
+			}
+			if _, ok := d.Lookup("a@example.com"); ok {
+				t.Error("the check changes the directory")
 			}
 			for r := range d.Import(t.Context(), strings.NewReader(raw)) {
 				real = append(real, result{r.Line, r.Name, r.Field, r.Error})
 			}
-			if !slices.Equal(dry, real) || len(dry) < 8 {
-				t.Errorf("dry run:\n%+v\nimport:\n%+v", dry, real)
+			if !slices.Equal(dry, real) || !slices.Equal(asked, real) || len(dry) < 8 {
+				t.Errorf("dry run:\n%+v\ncheck:\n%+v\nimport:\n%+v", dry, asked, real)
 			}
 		})
 	}

@@ -20,6 +20,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"iter"
 	"net/http"
 	"net/url"
 	"slices"
@@ -259,9 +260,18 @@ func writeAccount(w http.ResponseWriter, status int, a *accounts.Account, full b
 	}{view, operate.StatusOf(a)})
 }
 
-// importAccounts answers POST /smtp/accounts/import. The results leave while
-// lines still come in.
-func importAccounts(w http.ResponseWriter, r *http.Request) error {
+// importing is an import, or what would come of it.
+type importing func(*accounts.Directory, context.Context, io.Reader) iter.Seq[accounts.ImportResult]
+
+// importAccounts answers POST /smtp/accounts/import and
+// /smtp/accounts/import/check. The results leave while lines still come in.
+func importAccounts(do importing) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		return streamImport(w, r, do)
+	}
+}
+
+func streamImport(w http.ResponseWriter, r *http.Request, do importing) error {
 	dir, err := operate.Directory()
 	if err != nil {
 		return err
@@ -281,7 +291,7 @@ func importAccounts(w http.ResponseWriter, r *http.Request) error {
 	w.WriteHeader(http.StatusOK)
 	enc := json.NewEncoder(w)
 	n := 0
-	for result := range dir.Import(r.Context(), r.Body) {
+	for result := range do(dir, r.Context(), r.Body) {
 		if err := enc.Encode(result); err != nil {
 			return nil // the client is gone
 		}

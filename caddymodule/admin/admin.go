@@ -62,7 +62,9 @@ func (API) Routes() []caddy.AdminRoute {
 		handler func(w http.ResponseWriter, r *http.Request) error
 	}{
 		{"GET /smtp/accounts", listAccounts},
-		{"POST /smtp/accounts/import", importAccounts},
+		{"POST /smtp/accounts/import", importAccounts((*accounts.Directory).Import)},
+		// A path and not a query: a gateway that does not know it imports nothing.
+		{"POST /smtp/accounts/import/check", importAccounts((*accounts.Directory).CheckImport)},
 		{"GET /smtp/accounts/{name}", getAccount},
 		{"PUT /smtp/accounts/{name}", putAccount},
 		{"PATCH /smtp/accounts/{name}", patchAccount},

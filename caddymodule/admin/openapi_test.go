@@ -308,6 +308,7 @@ func TestOpenAPIAnswers(t *testing.T) {
 	}
 	check("GET", "/smtp/accounts", "/smtp/accounts?limit=1", "", 200)
 	check("GET", "/smtp/accounts", "/smtp/accounts?limit=x", "", 400)
+	check("POST", "/smtp/accounts/import/check", "/smtp/accounts/import/check", `{"name":"i@example.com","upstream":"oauth"}`+"\n{}\n", 200)
 	check("POST", "/smtp/accounts/import", "/smtp/accounts/import", `{"name":"i@example.com","upstream":"oauth"}`+"\n{}\n", 200)
 
 	login := check("POST", one+"/login", path+"/login", "", 201)

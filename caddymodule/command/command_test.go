@@ -132,6 +132,20 @@ func TestImportExportCommands(t *testing.T) {
 	if out := g.MustRun(t, lines, "account", "import", "--dry-run"); strings.Contains(out, "planted") || !strings.Contains(out, `"has_secret":true`) {
 		t.Errorf("dry run: %s", out)
 	}
+	// What only the gateway knows is in the dry run, too.
+	const wrong = `{"name":"d@example.com","upstream":"sandbx"}` + "\n"
+	for _, args := range [][]string{{"account", "import", "--dry-run"}, {"account", "import"}} {
+		_, stderr, err := g.Run(t, wrong, args...)
+		if err == nil || !strings.Contains(stderr, "line 1: d@example.com: field 'upstream': there is no upstream 'sandbx'") {
+			t.Errorf("%v of an unknown upstream: %v, %q", args, err, stderr)
+		}
+	}
+	const fresh = `{"name":"e@example.com","upstream":"oauth"}` + "\n"
+	g.MustRun(t, fresh, "account", "import", "--dry-run")
+	g.Do(t, "GET", admin.AccountPath("e@example.com"), "").Want(http.StatusNotFound)
+	if _, stderr, err := (&gatewaytest.Gateway{Admin: gatewaytest.FreeAddress(t)}).Run(t, fresh, "account", "import", "--dry-run"); err != nil || !strings.Contains(stderr, "not checked: whether the upstreams exist") {
+		t.Errorf("no gateway: %v, %q", err, stderr)
+	}
 	if _, stderr, err := g.Run(t, "", "account", "import", "--format", "xml"); err == nil || !strings.Contains(stderr, "jsonl") {
 		t.Errorf("unknown format: %v, %q", err, stderr)
 	}

@@ -16,10 +16,12 @@ package command
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -121,15 +123,56 @@ each account that does not exist yet, and printed.`,
 	}
 	cmd.Flags().StringVar(&format, "format", "jsonl", "Format of the file: "+strings.Join(formatNames(), ", "))
 	pw.register(cmd)
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "Show the accounts, without their secrets, and import nothing")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "Show the accounts, without their secrets, and what the gateway would refuse; import nothing")
 	return cmd
 }
 
-// dryRun shows what would be imported, and what is wrong with the rest.
+// check asks the gateway what it would say to the lines, by line.
+func (im *importRun) check(lines []byte) (map[int]accounts.ImportResult, error) {
+	c, err := newAdminClient(im.cmd)
+	if err != nil {
+		return nil, err
+	}
+	header := http.Header{"Content-Type": {"application/x-ndjson"}}
+	resp, err := c.request(http.MethodPost, "/smtp/accounts/import/check", header, bytes.NewReader(lines))
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	said := make(map[int]accounts.ImportResult)
+	dec := json.NewDecoder(resp.Body)
+	for {
+		var res accounts.ImportResult
+		switch err := dec.Decode(&res); {
+		case errors.Is(err, io.EOF):
+			return said, nil
+		case err != nil:
+			return said, err
+		}
+		if res.Result == "error" {
+			res.Err = errors.New(res.Error)
+		}
+		said[res.Line] = res
+	}
+}
+
+// dryRun shows what would be imported, and what is wrong with the rest: by the
+// word of the gateway, and where none runs by what the file alone tells.
 func (im *importRun) dryRun(lines io.Reader) error {
+	text, err := io.ReadAll(lines)
+	if err != nil {
+		return err
+	}
+	said, err := im.check(text)
+	if err != nil {
+		fmt.Fprintf(im.cmd.ErrOrStderr(), "note: not checked: whether the upstreams exist, and which accounts cannot be changed; only the gateway knows (%v)\n", err)
+	}
 	total, bad := 0, 0
-	for rec, res := range accounts.DryRun(lines) {
+	for rec, res := range accounts.DryRun(bytes.NewReader(text)) {
 		total++
+		if s, ok := said[res.Line]; ok {
+			res = s
+		}
 		if i := res.Line - 1; i >= 0 && i < len(im.origins) {
 			res.Line = im.origins[i]
 		}
