@@ -17,6 +17,7 @@ package accounts
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"iter"
@@ -226,4 +227,25 @@ func importFailure(line int, name string, err error) ImportResult {
 		}
 	}
 	return r
+}
+
+// ImportResults reads results that were written as JSON, until they end or
+// reading fails.
+func ImportResults(r io.Reader) iter.Seq2[ImportResult, error] {
+	return func(yield func(ImportResult, error) bool) {
+		dec := json.NewDecoder(r)
+		for {
+			var res ImportResult
+			err := dec.Decode(&res)
+			if errors.Is(err, io.EOF) {
+				return
+			}
+			if res.Result == "error" {
+				res.Err = errors.New(res.Error)
+			}
+			if !yield(res, err) || err != nil {
+				return
+			}
+		}
+	}
 }

@@ -140,20 +140,13 @@ func (im *importRun) check(lines []byte) (map[int]accounts.ImportResult, error) 
 	}
 	defer resp.Body.Close()
 	said := make(map[int]accounts.ImportResult)
-	dec := json.NewDecoder(resp.Body)
-	for {
-		var res accounts.ImportResult
-		switch err := dec.Decode(&res); {
-		case errors.Is(err, io.EOF):
-			return said, nil
-		case err != nil:
+	for res, err := range accounts.ImportResults(resp.Body) {
+		if err != nil {
 			return said, err
-		}
-		if res.Result == "error" {
-			res.Err = errors.New(res.Error)
 		}
 		said[res.Line] = res
 	}
+	return said, nil
 }
 
 // dryRun shows what would be imported, and what is wrong with the rest: by the

@@ -45,20 +45,6 @@ type importRun struct {
 	total int
 }
 
-// progress says how far an import is, and how long it will take at the pace
-// that it has had.
-func progress(done, total int, elapsed time.Duration) string {
-	if total < done || total == 0 {
-		return fmt.Sprintf("%d accounts so far", done)
-	}
-	text := fmt.Sprintf("%d of %d accounts", done, total)
-	if done > 0 && done < total {
-		left := time.Duration(float64(elapsed) / float64(done) * float64(total-done))
-		text += fmt.Sprintf(", about %s left", max(left.Round(time.Second), time.Second))
-	}
-	return text
-}
-
 // fromForeign makes lines of another program's accounts, and reports what was
 // not carried over. Accounts that are new get a password.
 func (im *importRun) fromForeign(f *migrate.Foreign, dryRun bool) (io.Reader, error) {
@@ -145,16 +131,11 @@ func (im *importRun) run(lines io.Reader) error {
 	counts := make(map[string]int)
 	total, began := 0, time.Now()
 	shown := began
-	dec := json.NewDecoder(resp.Body)
-	for {
-		var line importedLine
-		err := dec.Decode(&line.ImportResult)
-		if errors.Is(err, io.EOF) {
-			break
-		}
+	for res, err := range accounts.ImportResults(resp.Body) {
 		if err != nil {
 			return fmt.Errorf("after %d accounts: %w", total, err)
 		}
+		line := importedLine{ImportResult: res}
 		if i := line.Line - 1; i >= 0 && i < len(im.origins) {
 			line.Line = im.origins[i]
 		}
@@ -168,7 +149,7 @@ func (im *importRun) run(lines io.Reader) error {
 		}
 		if time.Since(shown) > time.Second {
 			shown = time.Now()
-			fmt.Fprintln(im.cmd.ErrOrStderr(), progress(total, im.total, shown.Sub(began)))
+			fmt.Fprintln(im.cmd.ErrOrStderr(), migrate.Progress(total, im.total, shown.Sub(began)))
 		}
 	}
 	if !wantsJSON(im.cmd) {

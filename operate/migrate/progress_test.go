@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package command
+package migrate
 
 import (
 	"io"
@@ -20,8 +20,6 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
-
-	"github.com/caddymail/mailgateway/operate/migrate"
 )
 
 func TestProgress(t *testing.T) {
@@ -36,7 +34,7 @@ func TestProgress(t *testing.T) {
 		{7, 0, time.Second, "7 accounts so far"},
 		{7, 5, time.Second, "7 accounts so far"}, // the file grew
 	} {
-		if got := progress(tc.done, tc.total, tc.elapsed); got != tc.want {
+		if got := Progress(tc.done, tc.total, tc.elapsed); got != tc.want {
 			t.Errorf("%d of %d in %s: %q, want %q", tc.done, tc.total, tc.elapsed, got, tc.want)
 		}
 	}
@@ -57,7 +55,7 @@ func TestCountLines(t *testing.T) {
 		if _, err := file.Seek(0, io.SeekStart); err != nil {
 			t.Fatal(err)
 		}
-		got, err := migrate.CountLines(file)
+		got, err := CountLines(file)
 		if again, _ := io.ReadAll(file); err != nil || got != want || string(again) != content {
 			t.Errorf("%q: %d, %v, then %q", content, got, err, again)
 		}
