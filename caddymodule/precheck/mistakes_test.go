@@ -276,6 +276,8 @@ func TestTaken(t *testing.T) {
 		"upstream from a file":   strings.Replace(good, "upstream office\n", "upstream {env.UPSTREAM}\n", 1),
 		"accounts from a source": strings.Replace(good, "tls starttls", "trust 10.0.0.0/8 {\n\t\t\t\taccount a@b.example\n\t\t\t}", 1) + "",
 		"a site of Caddy's":      "example.com {\n\trespond \"{ok\"\n}\n",
+		"a snippet's argument":   "(secret) {\n\tclient_secret {args[0]}\n}\n" + good,
+		"a snippet's block":      "(secret) {\n\tclient_secret {block}\n}\n" + good,
 		"a snippet":              "(x) {\n\trespond ok\n}\nexample.com {\n\timport x\n}\n",
 		"two sites":              good + "example.com {\n\trespond ok\n}\n",
 	} {

@@ -298,7 +298,7 @@ func checkSecrets(file string, body []byte) (advice []string, err error) {
 			continue
 		}
 		switch value := words[1]; {
-		case strings.HasPrefix(value, "{") && strings.HasSuffix(value, "}") && len(value) > 2 && !strings.ContainsAny(value, ".$"):
+		case strings.HasPrefix(value, "{") && strings.HasSuffix(value, "}") && len(value) > 2 && !strings.ContainsAny(value, ".$") && !ofSnippet(value):
 			return advice, fmt.Errorf(`%s:%d: '%s' is read as a placeholder, and there is none of this name: a variable is {env.NAME}, a file {file./path}, and a brace of the secret itself is written \{`, file, n+1, value)
 		case len(words) > 2 && strings.HasPrefix(words[2], "#") && !strings.HasPrefix(words[2], "##") && len(words[2]) > 1 && !strings.HasPrefix(value, "{"):
 			advice = append(advice, fmt.Sprintf("%s:%d: what follows # is a comment; a value of %s that holds it stands in quotes", file, n+1, words[0]))
@@ -308,6 +308,12 @@ func checkSecrets(file string, body []byte) (advice []string, err error) {
 		}
 	}
 	return advice, nil
+}
+
+// ofSnippet reports whether a placeholder is one that Caddy fills in where a snippet
+// is imported.
+func ofSnippet(value string) bool {
+	return strings.HasPrefix(value, "{args[") || value == "{block}" || strings.HasPrefix(value, "{blocks.")
 }
 
 // config is what names look each other up in.
