@@ -66,9 +66,8 @@ func FuzzRecord(f *testing.F) {
 	}
 	whole := written(f, nil, "Subject: x\r\n\r\ntext\r\n", line{Event: eventTry, Next: time.Unix(1, 0)}, line{Event: eventSent, Sent: []int{0}})
 	sealed := written(f, keys, "Subject: x\r\n\r\n"+strings.Repeat("sealed ", 20), line{Event: eventHold, Why: "w"})
-	// The room at the end is zeros, which the fuzzer need not carry: an input of
-	// 96 KiB is tried some dozen times a second, one of 400 octets a hundred times
-	// as often.
+	// The room at the end is zeros, which the fuzzer need not carry: what it changes
+	// in 400 octets is part of a frame, in 96 KiB hardly ever.
 	frames := func(b []byte) []byte { return bytes.TrimRight(b, "\x00") }
 	whole, sealed = frames(whole), frames(sealed)
 	for _, b := range [][]byte{whole, sealed, whole[:40], sealed[:len(sealed)/2], []byte(magic), nil} {
