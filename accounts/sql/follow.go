@@ -19,7 +19,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/accounts/ondemand"
@@ -30,8 +29,8 @@ const (
 	// now() is when a transaction began. What lasts longer is seen when the
 	// account is read again.
 	overlap = 30 * time.Second
-	// silence is how long a connection may say nothing before it is asked.
-	silence = 30 * time.Second
+	// listened is how long a connection has to last for the next failure to be told.
+	listened = 30 * time.Second
 	// retryMost is the longest pause after the database failed.
 	retryMost = 10 * time.Second
 )
@@ -124,11 +123,17 @@ func (f *follow) listening(ctx context.Context) {
 	pause := time.Second
 	for failing := false; ctx.Err() == nil; {
 		began := time.Now()
-		err := f.listen(ctx)
+		err := f.read.db.Listen(ctx, f.channel, f.cache.ChangedAll, func(name string) {
+			if name == "" {
+				f.cache.ChangedAll()
+			} else {
+				f.cache.Changed(name)
+			}
+		})
 		if ctx.Err() != nil {
 			return
 		}
-		if time.Since(began) > silence {
+		if time.Since(began) > listened {
 			pause, failing = time.Second, false
 		}
 		if !failing {
@@ -143,41 +148,5 @@ func (f *follow) listening(ctx context.Context) {
 			return
 		}
 		pause = min(2*pause, retryMost)
-	}
-}
-
-func (f *follow) listen(ctx context.Context) error {
-	dial, cancel := context.WithTimeout(ctx, f.read.db.Timeout())
-	defer cancel()
-	conn, err := f.read.db.Connect(dial)
-	if err != nil {
-		return err
-	}
-	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // nothing depends on the farewell
-	if _, err := conn.Exec(dial, "LISTEN "+pgx.Identifier{f.channel}.Sanitize()); err != nil {
-		return err
-	}
-	f.cache.ChangedAll() // what came before
-	for {
-		wait, cancel := context.WithTimeout(ctx, silence)
-		n, err := conn.WaitForNotification(wait)
-		quiet := err != nil && wait.Err() != nil && ctx.Err() == nil
-		cancel()
-		switch {
-		case quiet:
-			// A connection that was cut says nothing either.
-			ask, cancel := context.WithTimeout(ctx, f.read.db.Timeout())
-			err := conn.Ping(ask)
-			cancel()
-			if err != nil {
-				return err
-			}
-		case err != nil:
-			return err
-		case n.Payload == "":
-			f.cache.ChangedAll()
-		default:
-			f.cache.Changed(n.Payload)
-		}
 	}
 }

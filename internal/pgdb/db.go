@@ -90,7 +90,7 @@ func (d *DB) once(ctx context.Context, f func(ctx context.Context, q Querier) er
 			return err
 		}
 	}
-	conn, err := d.Connect(ctx)
+	conn, err := d.connect(ctx)
 	if err != nil {
 		return err
 	}
@@ -110,9 +110,9 @@ func (d *DB) open() (*pgxpool.Pool, error) {
 	return d.pool, err
 }
 
-// Connect makes a connection beside the pool, for who wants to LISTEN. The
+// connect makes a connection beside the pool, for who wants to LISTEN. The
 // caller closes it.
-func (d *DB) Connect(ctx context.Context) (*pgx.Conn, error) {
+func (d *DB) connect(ctx context.Context) (*pgx.Conn, error) {
 	return pgx.ConnectConfig(ctx, d.set.ConnConfig.Copy())
 }
 

@@ -20,9 +20,9 @@
 // changes nothing in the database; [DB.Migrate] brings the tables of one room
 // to the version that this binary knows, under an advisory lock, and refuses
 // tables that are newer. Each room has its own list of migrations; a migration
-// that was released is never changed.
+// that was released is never changed. [DB.Listen] hears what others tell.
 //
-// Reading order: config.go, db.go, migrate.go. Nothing here outlives a reload
+// Reading order: config.go, db.go, migrate.go, listen.go. Nothing here outlives a reload
 // by itself; the rooms that use it say what does. The package imports nothing
 // of ours but internal/checkup.
 package pgdb

@@ -300,24 +300,11 @@ func (e *pgEngine) recalled(ctx context.Context, id string) ([]key, error) {
 }
 
 func (e *pgEngine) listen(ctx context.Context, id string, wake func()) error {
-	conn, err := e.db.Connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // nothing depends on the farewell
-	if _, err := conn.Exec(ctx, "LISTEN "+pgx.Identifier{e.channel}.Sanitize()); err != nil {
-		return err
-	}
-	wake() // for what came before
-	for {
-		n, err := conn.WaitForNotification(ctx)
-		if err != nil {
-			return err
-		}
-		if n.Payload == id {
+	return e.db.Listen(ctx, e.channel, wake, func(told string) {
+		if told == id {
 			wake()
 		}
-	}
+	})
 }
 
 // Interface guards
