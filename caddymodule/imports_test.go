@@ -42,7 +42,7 @@ var allowedImports = map[string][]string{
 	"upstreamapp":  {"accounts", "internal/checkup", "internal/printable", "limits", "relay"},
 	"upstreampool": {"accounts", "explain", "grant", "internal/breaker", "internal/checkup", "internal/generation", "internal/nearest", "internal/printable", "internal/tally", "limits", "relay", "upstreampool/pace", "upstreampool/preset", "upstreampool/smtpclient"},
 	"oauthtoken":   {"explain", "grant", "internal/breaker", "internal/generation", "internal/printable", "internal/seal", "oauthtoken/authserver", "oauthtoken/gate", "oauthtoken/tokenstore"},
-	"sandbox":      {"internal/printable", "sandbox/authority", "sandbox/fault", "sandbox/record", "sandbox/webapi"},
+	"sandbox":      {"internal/printable", "sandbox/authority", "sandbox/fault", "sandbox/internal/answer", "sandbox/record", "sandbox/webapi"},
 
 	// Caddy's storage in PostgreSQL, and what reaches a database.
 	"internal/pgdb":    {"internal/checkup"},
@@ -67,10 +67,11 @@ var allowedImports = map[string][]string{
 	"oauthtoken/tokenstore": {"internal/filelock", "internal/printable", "internal/seal", "oauthtoken/authserver"},
 
 	// A provider's HTTP side, in whose parser no transport may have a part.
-	"sandbox/authority": {},
-	"sandbox/fault":     {},
-	"sandbox/record":    {},
-	"sandbox/webapi":    {},
+	"sandbox/authority":       {"sandbox/internal/answer"},
+	"sandbox/internal/answer": {},
+	"sandbox/fault":           {},
+	"sandbox/record":          {},
+	"sandbox/webapi":          {},
 
 	// Kinds of upstreams beside SMTP.
 	"transports/graph":             {"accounts", "grant", "internal/printable", "relay", "transports/internal/envelope", "transports/internal/mailapi"},

@@ -21,6 +21,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/caddymail/mailgateway/sandbox/internal/answer"
 )
 
 // handler is the OAuth endpoints, the inspection API and the control API.
@@ -37,7 +39,7 @@ func (s *Sandbox) handler() http.Handler {
 	})
 	mux.HandleFunc("GET /messages/{id}/body", s.messageBody)
 	mux.HandleFunc("GET /stats", func(w http.ResponseWriter, _ *http.Request) {
-		writeJSON(w, http.StatusOK, s.Stats())
+		answer.JSON(w, http.StatusOK, s.Stats())
 	})
 	mux.HandleFunc("GET /ca.pem", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/x-pem-file")
@@ -45,7 +47,7 @@ func (s *Sandbox) handler() http.Handler {
 	})
 
 	mux.HandleFunc("GET /faults", func(w http.ResponseWriter, _ *http.Request) {
-		writeJSON(w, http.StatusOK, s.Faults())
+		answer.JSON(w, http.StatusOK, s.Faults())
 	})
 	mux.HandleFunc("POST /faults", s.postFault)
 	mux.HandleFunc("DELETE /faults", func(w http.ResponseWriter, _ *http.Request) {
@@ -67,18 +69,6 @@ func hasAnyPrefix(s string, prefixes ...string) bool {
 	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(s, p) })
 }
 
-func writeJSON(w http.ResponseWriter, status int, v any) {
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	w.WriteHeader(status)
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	_ = enc.Encode(v)
-}
-
-func writeError(w http.ResponseWriter, status int, text string) {
-	writeJSON(w, status, map[string]string{"error": text})
-}
-
 // messageList is the answer to GET /messages.
 type messageList struct {
 	// Count is how many were accepted, kept or not.
@@ -92,12 +82,12 @@ type messageList struct {
 func (s *Sandbox) listMessages(w http.ResponseWriter, r *http.Request) {
 	after, err := strconv.ParseUint(orZero(r.FormValue("after")), 10, 64)
 	if err != nil {
-		writeError(w, http.StatusBadRequest, "after: want the id of a message")
+		answer.Error(w, http.StatusBadRequest, "after: want the id of a message")
 		return
 	}
 	limit, err := strconv.Atoi(orZero(r.FormValue("limit")))
 	if err != nil || limit < 0 || limit > 10000 {
-		writeError(w, http.StatusBadRequest, "limit: want a number up to 10000")
+		answer.Error(w, http.StatusBadRequest, "limit: want a number up to 10000")
 		return
 	}
 	if limit == 0 {
@@ -107,7 +97,7 @@ func (s *Sandbox) listMessages(w http.ResponseWriter, r *http.Request) {
 	if len(list.Messages) == limit {
 		list.Next = list.Messages[limit-1].ID
 	}
-	writeJSON(w, http.StatusOK, list)
+	answer.JSON(w, http.StatusOK, list)
 }
 
 func orZero(v string) string {
@@ -120,12 +110,12 @@ func orZero(v string) string {
 func (s *Sandbox) messageBody(w http.ResponseWriter, r *http.Request) {
 	id, err := strconv.ParseUint(r.PathValue("id"), 10, 64)
 	if err != nil || id == 0 {
-		writeError(w, http.StatusBadRequest, "id: want a number")
+		answer.Error(w, http.StatusBadRequest, "id: want a number")
 		return
 	}
 	body, ok := s.Body(id)
 	if !ok {
-		writeError(w, http.StatusNotFound, "no such message, or its body is not kept (keep_bodies)")
+		answer.Error(w, http.StatusNotFound, "no such message, or its body is not kept (keep_bodies)")
 		return
 	}
 	w.Header().Set("Content-Type", "message/rfc822")
@@ -148,17 +138,17 @@ func (s *Sandbox) postFault(w http.ResponseWriter, r *http.Request) {
 	}
 	id, err := s.AddFault(f)
 	if err != nil {
-		writeError(w, http.StatusBadRequest, err.Error())
+		answer.Error(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	writeJSON(w, http.StatusCreated, map[string]uint64{"id": id})
+	answer.JSON(w, http.StatusCreated, map[string]uint64{"id": id})
 }
 
 func readJSON(w http.ResponseWriter, r *http.Request, v any) bool {
 	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(v); err != nil && err != io.EOF {
-		writeError(w, http.StatusBadRequest, err.Error())
+		answer.Error(w, http.StatusBadRequest, err.Error())
 		return false
 	}
 	return true
@@ -202,7 +192,7 @@ func (s *Sandbox) control(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		if err := s.SetListening(in.On); err != nil {
-			writeError(w, http.StatusInternalServerError, err.Error())
+			answer.Error(w, http.StatusInternalServerError, err.Error())
 			return
 		}
 	case "drop":
@@ -214,7 +204,7 @@ func (s *Sandbox) control(w http.ResponseWriter, r *http.Request) {
 		}
 		s.DropConns(in.Reset)
 	default:
-		writeError(w, http.StatusNotFound, "want revoke, restore, expire, fail_tokens, consents, listen or drop")
+		answer.Error(w, http.StatusNotFound, "want revoke, restore, expire, fail_tokens, consents, listen or drop")
 		return
 	}
 	w.WriteHeader(http.StatusNoContent)

@@ -24,6 +24,8 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+
+	"github.com/caddymail/mailgateway/sandbox/internal/answer"
 )
 
 // idTokenKey signs the ID tokens of this process.
@@ -38,7 +40,7 @@ var idTokenKey = sync.OnceValue(func() jose.JSONWebKey {
 // idTokenKeys answers GET /keys with the public half (RFC 7517 section 5).
 func (s *Server) idTokenKeys(w http.ResponseWriter, _ *http.Request) {
 	k := idTokenKey()
-	writeJSON(w, http.StatusOK, jose.JSONWebKeySet{Keys: []jose.JSONWebKey{k.Public()}})
+	answer.JSON(w, http.StatusOK, jose.JSONWebKeySet{Keys: []jose.JSONWebKey{k.Public()}})
 }
 
 // idToken says who has consented: the mailbox (OpenID Connect Core section 2).

@@ -16,11 +16,12 @@ package authority
 
 import (
 	"encoding/hex"
-	"encoding/json"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/caddymail/mailgateway/sandbox/internal/answer"
 )
 
 // Register adds the endpoints.
@@ -41,18 +42,6 @@ func (s *Server) Register(mux *http.ServeMux) {
 	mux.HandleFunc("GET /.well-known/openid-configuration", s.discovery)
 }
 
-func writeJSON(w http.ResponseWriter, status int, v any) {
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	w.WriteHeader(status)
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	_ = enc.Encode(v)
-}
-
-func writeError(w http.ResponseWriter, status int, text string) {
-	writeJSON(w, status, map[string]string{"error": text})
-}
-
 // authorize is the authorization endpoint. There is no page: the
 // mailbox of `login_hint` consents.
 func (s *Server) authorize(w http.ResponseWriter, r *http.Request) {
@@ -61,24 +50,24 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) {
 	redirect, err := url.Parse(q.Get("redirect_uri"))
 	if _, known := st.Clients[q.Get("client_id")]; !known || err != nil || !redirect.IsAbs() {
 		// RFC 6749 section 4.1.2.1: such errors are not redirected.
-		writeError(w, http.StatusBadRequest, "client_id or redirect_uri is wrong")
+		answer.Error(w, http.StatusBadRequest, "client_id or redirect_uri is wrong")
 		return
 	}
 	back := redirect.Query()
 	back.Set("state", q.Get("state"))
 	back.Set("iss", s.host.URL()) // RFC 9207
 	method := q.Get("code_challenge_method")
-	answer := s.consentAnswer()
-	if answer.Error != "" {
-		back.Set("error", answer.Error)
-		back.Set("error_description", answer.Description)
+	people := s.consentAnswer()
+	if people.Error != "" {
+		back.Set("error", people.Error)
+		back.Set("error_description", people.Description)
 	} else if q.Get("response_type") != "code" || (method != "" && method != "S256") {
 		back.Set("error", "invalid_request")
 	} else {
 		code := random()
 		s.mu.Lock()
 		s.grants[code] = &grant{
-			client: q.Get("client_id"), mailbox: answer.As(hint(q)), answer: answer, redirect: q.Get("redirect_uri"),
+			client: q.Get("client_id"), mailbox: people.As(hint(q)), answer: people, redirect: q.Get("redirect_uri"),
 			challenge: q.Get("code_challenge"), scope: q.Get("scope"), nonce: q.Get("nonce"), expires: time.Now().Add(10 * time.Minute),
 		}
 		s.mu.Unlock()
@@ -111,7 +100,7 @@ func (s *Server) deviceStart(w http.ResponseWriter, r *http.Request) {
 		scope: r.PostForm.Get("scope"), expires: time.Now().Add(15 * time.Minute),
 	}
 	s.mu.Unlock()
-	writeJSON(w, http.StatusOK, map[string]any{
+	answer.JSON(w, http.StatusOK, map[string]any{
 		"device_code": code, "user_code": user, "verification_uri": s.host.URL() + "/device",
 		"verification_uri_complete": s.host.URL() + "/device?user_code=" + user,
 		"expires_in":                900, "interval": 1,
@@ -129,11 +118,11 @@ func (s *Server) devicePage(w http.ResponseWriter, r *http.Request) {
 			if m := q.Get("login_hint"); m != "" {
 				g.mailbox = m
 			}
-			writeJSON(w, http.StatusOK, map[string]string{"approved": g.mailbox})
+			answer.JSON(w, http.StatusOK, map[string]string{"approved": g.mailbox})
 			return
 		}
 	}
-	writeError(w, http.StatusNotFound, "unknown user_code")
+	answer.Error(w, http.StatusNotFound, "unknown user_code")
 }
 
 // introspect is RFC 7662 by POST, and token info by GET with `access_token` or
@@ -150,10 +139,10 @@ func (s *Server) introspect(w http.ResponseWriter, r *http.Request) {
 	a, result := s.lookup(token)
 	if result != "ok" {
 		if r.Method == http.MethodPost {
-			writeJSON(w, http.StatusOK, map[string]any{"active": false})
+			answer.JSON(w, http.StatusOK, map[string]any{"active": false})
 			return
 		}
-		writeJSON(w, http.StatusUnauthorized, map[string]any{
+		answer.JSON(w, http.StatusUnauthorized, map[string]any{
 			"active": false, "error": "invalid_token", "error_description": "Invalid Value",
 		})
 		return
@@ -165,12 +154,12 @@ func (s *Server) introspect(w http.ResponseWriter, r *http.Request) {
 	if a.mailbox != "" {
 		out["username"], out["email"], out["sub"] = a.mailbox, a.mailbox, a.mailbox
 	}
-	writeJSON(w, http.StatusOK, out)
+	answer.JSON(w, http.StatusOK, out)
 }
 
 func (s *Server) discovery(w http.ResponseWriter, _ *http.Request) {
 	u := s.host.URL()
-	writeJSON(w, http.StatusOK, map[string]any{
+	answer.JSON(w, http.StatusOK, map[string]any{
 		"issuer":                                         u,
 		"authorization_endpoint":                         u + "/authorize",
 		"token_endpoint":                                 u + "/token",

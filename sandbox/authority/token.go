@@ -28,6 +28,8 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
+
+	"github.com/caddymail/mailgateway/sandbox/internal/answer"
 )
 
 // Grant types (RFC 6749, 7523, 8628).
@@ -318,7 +320,7 @@ func (s *Server) answer(w http.ResponseWriter, st Settings, extra map[string]any
 		extra["ext_expires_in"] = extra["expires_in"]
 	}
 	w.Header().Set("Cache-Control", "no-store")
-	writeJSON(w, http.StatusOK, extra)
+	answer.JSON(w, http.StatusOK, extra)
 }
 
 // aadsts are Microsoft's numbers for the common errors.
@@ -338,5 +340,5 @@ func (s *Server) tokenError(w http.ResponseWriter, st Settings, status int, code
 		body["error_uri"] = "https://login.microsoftonline.com/error?code=" + strconv.Itoa(n)
 	}
 	w.Header().Set("Cache-Control", "no-store")
-	writeJSON(w, status, body)
+	answer.JSON(w, status, body)
 }
