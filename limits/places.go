@@ -17,12 +17,15 @@ package limits
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/certmagic"
+
+	"github.com/caddymail/mailgateway/internal/filelock"
 )
 
 // A mailbox's connections are places, and a place is a byte of a file that all
@@ -46,16 +49,8 @@ const (
 	wantFor = 3 * lookEvery
 )
 
-// bytes are the locks of a file's bytes; package filelock says how they work.
-type bytes interface {
-	Try(at int64, shared bool) (bool, error)
-	Free(at int64) error
-	Held(at, n int64) (bool, error)
-	Close() error
-}
-
 // places is the file of an upstream's connections.
-type places struct{ file bytes }
+type places struct{ file *filelock.Bytes }
 
 const (
 	placeBits = 16 // connections of one mailbox
@@ -108,7 +103,18 @@ type sharing struct {
 // storage.
 func sharesPlaces(st certmagic.Storage) (*certmagic.FileStorage, bool) {
 	f, ok := st.(*certmagic.FileStorage)
-	return f, ok && placesSupported
+	return f, ok && filelock.HasBytes
+}
+
+func openPlaces(dir string) (*places, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	b, err := filelock.OpenBytes(filepath.Join(dir, "connections.lock"))
+	if err != nil {
+		return nil, err
+	}
+	return &places{b}, nil
 }
 
 // openPlaces opens the file of the connections, if there is to be one. One that

@@ -26,6 +26,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// HasBytes reports whether bytes can be locked here.
+const HasBytes = true
+
 // Bytes locks single bytes of a file, which may lie beyond its end. As with the
 // lock of a whole file, the system lets go of a process's with the process.
 // It may be closed while others use it, for whom it is os.ErrClosed from then on.

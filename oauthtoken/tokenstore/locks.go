@@ -22,6 +22,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/certmagic"
+
+	"github.com/caddymail/mailgateway/internal/filelock"
 )
 
 // byteLocks takes the locks of records where the storage is a directory on a file
@@ -35,22 +37,20 @@ import (
 // waits for it: the token that it may have sent is not sent a second time.
 type byteLocks struct {
 	storage *certmagic.FileStorage
-	// open opens the file. It is a field so that systems without such locks have
-	// nothing here but a nil.
-	open func(name string) (lockedFile, error)
 
 	mu   sync.Mutex
 	held map[int64]struct{}
 	// file is open while something is held, so that a directory that was replaced
 	// is noticed.
-	file lockedFile
+	file *filelock.Bytes
 }
 
-// lockedFile is a filelock.Bytes.
-type lockedFile interface {
-	Try(at int64, shared bool) (bool, error)
-	Free(at int64) error
-	Close() error
+// newByteLocks returns nil where the storage is not known to be this machine's.
+func newByteLocks(s *certmagic.FileStorage) *byteLocks {
+	if !filelock.HasBytes || !onThisMachine(s.Path) {
+		return nil
+	}
+	return &byteLocks{storage: s, held: make(map[int64]struct{})}
 }
 
 // The first and the longest time between two looks at a lock that is held.
@@ -91,10 +91,10 @@ func (l *byteLocks) try(at int64) (bool, error) {
 	}
 	if l.file == nil {
 		dir := filepath.Join(l.storage.Path, "locks")
-		f, err := l.open(filepath.Join(dir, "tokens.bytes"))
+		f, err := filelock.OpenBytes(filepath.Join(dir, "tokens.bytes"))
 		if os.IsNotExist(err) {
 			if err = os.MkdirAll(dir, 0o700); err == nil {
-				f, err = l.open(filepath.Join(dir, "tokens.bytes"))
+				f, err = filelock.OpenBytes(filepath.Join(dir, "tokens.bytes"))
 			}
 		}
 		if err != nil {

@@ -20,21 +20,8 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/caddyserver/certmagic"
 	"golang.org/x/sys/unix"
-
-	"github.com/caddymail/mailgateway/internal/filelock"
 )
-
-// newByteLocks returns nil where the storage is not known to be this machine's.
-func newByteLocks(s *certmagic.FileStorage) *byteLocks {
-	if !onThisMachine(s.Path) {
-		return nil
-	}
-	return &byteLocks{storage: s, held: make(map[int64]struct{}), open: func(name string) (lockedFile, error) {
-		return filelock.OpenBytes(name)
-	}}
-}
 
 // onThisMachine reports whether a directory, which need not exist yet, is on a
 // file system that no other machine writes to and that gives O_EXCL, rename and

@@ -14,11 +14,27 @@
 
 //go:build !(darwin || dragonfly || freebsd || linux || netbsd || openbsd)
 
-package limits
+package filelock
 
 import "errors"
 
-// Without locks of bytes each process has the mailbox's connections to itself.
-const placesSupported = false
+// HasBytes reports whether bytes can be locked here.
+const HasBytes = false
 
-func openPlaces(string) (*places, error) { return nil, errors.ErrUnsupported }
+// Bytes are not locked here.
+type Bytes struct{}
+
+// OpenBytes returns errors.ErrUnsupported.
+func OpenBytes(string) (*Bytes, error) { return nil, errors.ErrUnsupported }
+
+// Try returns errors.ErrUnsupported.
+func (*Bytes) Try(int64, bool) (bool, error) { return false, errors.ErrUnsupported }
+
+// Free returns errors.ErrUnsupported.
+func (*Bytes) Free(int64) error { return errors.ErrUnsupported }
+
+// Held returns errors.ErrUnsupported.
+func (*Bytes) Held(int64, int64) (bool, error) { return false, errors.ErrUnsupported }
+
+// Close does nothing.
+func (*Bytes) Close() error { return nil }
