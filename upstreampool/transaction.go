@@ -354,7 +354,7 @@ func (t *transaction) finish(sound bool) {
 		c.messages++
 	}
 	// A reply that answers nothing would answer the next message.
-	sound = sound && !c.Leftover()
+	sound = !c.Unasked() && sound
 	t.ac.release(c, use, sound)
 }
 

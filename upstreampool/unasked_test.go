@@ -23,6 +23,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
@@ -116,6 +117,9 @@ func testUnasked(t *testing.T, encrypted bool, caps []string, place, stray, body
 				return ""
 			}
 			if verb == "<end>" {
+				// A provider looks at a message before it refuses it: nothing
+				// follows the reply too many for a while.
+				time.Sleep(5 * time.Millisecond)
 				refusedOn.Store(int64(s.n))
 			}
 			r := usual[verb]

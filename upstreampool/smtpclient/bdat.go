@@ -43,6 +43,7 @@ type Outcome struct {
 	Final bool         // Reply answers the end of data
 	Err   error        // instead of Reply
 	Sound bool         // the connection can carry another message
+	Reset bool         // the transaction is over, refused or not
 
 	Accepted    bool // the recipient was, of Single
 	Untouched   bool // the provider can't have accepted anything, and the Body is as it was
@@ -69,7 +70,7 @@ func (c *Conn) Conclude(out *Outcome) {
 	if out.Final {
 		// After a refused chunk the transaction is open until RSET
 		// (RFC 3030 section 2).
-		c.needReset = !out.Reply.Positive()
+		c.needReset = !out.Reply.Positive() && !out.Reset
 	}
 	if !out.Reply.Positive() {
 		c.suspect = true
@@ -112,7 +113,7 @@ func (c *Conn) bdat(ctx context.Context, buf *Body, eof bool, body io.Reader) Ou
 		}
 		proved := c.cfg.Learned.BDAT.Load()
 		if eof {
-			out := c.finalReply()
+			out := c.finalReply(false)
 			out.check(first && !proved, &c.cfg.Learned.BDAT)
 			return out
 		}
@@ -167,24 +168,40 @@ func (c *Conn) chunkReply() (Outcome, bool) {
 	return Outcome{}, true
 }
 
-// finalReply reads the reply to the end of data.
-func (c *Conn) finalReply() Outcome {
+// finalReply reads the reply to the end of data. With tail, RSET was sent behind
+// it.
+func (c *Conn) finalReply(tail bool) Outcome {
 	code, err := c.replies.Read()
 	if err == nil && unknownVerb(code) && !c.cfg.Learned.BDAT.Load() {
 		// A refusal for each line of the chunk follows.
 		return Outcome{Reply: c.Said(), Final: true}
 	}
-	if err != nil || code < 400 && code/10 != 25 || c.doubtful() {
+	if err != nil || code < 400 && code/10 != 25 {
 		return Lost(true)
 	}
 	r := c.Said()
-	if r.Positive() {
-		if c.outOfStep(r) {
+	if r.Positive() && c.outOfStep(r) {
+		c.cfg.Learned.Stutters.Store(true)
+		return Lost(true)
+	}
+	out := Outcome{Reply: r, Final: true, Sound: true}
+	switch {
+	case tail && code != 421, r.Positive() && c.cfg.Learned.Stutters.Load():
+		switch c.settle(tail) {
+		case settled:
+			out.Reset = true
+		case ended:
+			out.Sound = false
+		case outOfOrder:
 			return Lost(true)
 		}
+	case c.doubtful():
+		return Lost(true)
+	}
+	if r.Positive() {
 		c.ended = subject(r)
 	}
-	return Outcome{Reply: r, Final: true, Sound: true}
+	return out
 }
 
 // lastWords is what follows a failed write: the provider may have said why it

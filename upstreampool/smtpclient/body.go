@@ -28,6 +28,8 @@ const (
 	SmallBody = 256 << 10
 	// headRoom is kept free in front of a body for the commands before it.
 	headRoom = 1 << 10
+	// tailRoom is kept free behind it for the command after it.
+	tailRoom = len(reset)
 	// earlyReply is how long a provider that stopped reading gets to say why.
 	earlyReply = time.Second
 )
@@ -38,7 +40,7 @@ var bodySizes = [...]int{16 << 10, 64 << 10, SmallBody}
 var bodyPools [len(bodySizes)]sync.Pool
 
 // Body is what has been read of a message: the whole or, of a large one, a part
-// at a time. It holds headRoom free bytes and then the octets.
+// at a time. It holds headRoom free bytes, the octets, and tailRoom at the end.
 type Body struct {
 	class int
 	b     []byte // the whole buffer
@@ -51,7 +53,7 @@ func newBody(class int) *Body {
 		buf.n = 0
 		return buf
 	}
-	return &Body{class: class, b: make([]byte, headRoom+bodySizes[class])}
+	return &Body{class: class, b: make([]byte, headRoom+bodySizes[class]+tailRoom)}
 }
 
 // Free gives the buffer back.
@@ -59,6 +61,9 @@ func (b *Body) Free() { bodyPools[b.class].Put(b) }
 
 // Bytes are the octets that have been read.
 func (b *Body) Bytes() []byte { return b.b[headRoom : headRoom+b.n] }
+
+// room is what can still be filled.
+func (b *Body) room() []byte { return b.b[headRoom+b.n : len(b.b)-tailRoom] }
 
 // grow returns a buffer of the next size with the same body.
 func (b *Body) grow() *Body {
@@ -75,11 +80,20 @@ func (b *Body) with(head []byte) []byte {
 	return b.b[start : headRoom+b.n]
 }
 
+// within returns the body with a command in front and, with tail, RSET behind it.
+func (b *Body) within(head []byte, tail bool) []byte {
+	all := b.with(head)
+	if tail {
+		all = append(all, reset...) // into tailRoom
+	}
+	return all
+}
+
 // ReadBody reads until the body ends or SmallBody is full.
 func ReadBody(body io.Reader) (buf *Body, eof bool, err error) {
 	buf = newBody(0)
 	for {
-		if headRoom+buf.n == len(buf.b) {
+		if len(buf.room()) == 0 {
 			if buf.class == len(bodySizes)-1 {
 				return buf, false, nil
 			}
@@ -93,8 +107,8 @@ func ReadBody(body io.Reader) (buf *Body, eof bool, err error) {
 
 // fill reads until the buffer is full.
 func (b *Body) fill(body io.Reader) (eof bool, err error) {
-	for idle := 0; headRoom+b.n < len(b.b); {
-		n, err := body.Read(b.b[headRoom+b.n:])
+	for idle := 0; len(b.room()) > 0; {
+		n, err := body.Read(b.room())
 		b.n += n
 		switch {
 		case err == io.EOF: //nolint:errorlint // a wrapped EOF is a broken body

@@ -93,6 +93,10 @@ type Login struct {
 type Learned struct {
 	NoBDAT, NoPipelining atomic.Bool
 	BDAT, Pipelining     atomic.Bool // have worked
+
+	// Stutters is a provider that has sent replies to nothing. NoTail is one
+	// that did not answer the RSET behind a message that was sent with it.
+	Stutters, NoTail atomic.Bool
 }
 
 // apply takes from what a provider announces what it can't do.

@@ -207,5 +207,5 @@ func (c *Conn) TryMail(from string) error {
 	if code >= 300 {
 		return reply
 	}
-	return c.write([]byte("RSET\r\n")) // QUIT follows; nothing depends on its reply and this one's
+	return c.write([]byte(reset)) // QUIT follows; nothing depends on its reply and this one's
 }

@@ -16,6 +16,7 @@ package smtpclient
 
 import (
 	"bufio"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -31,7 +32,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // play is a provider that says the lines after `S:` and wants to hear those
-// after `C:`; it returns the connection to it, logged in as the script has it.
+// after `C:`, and closes at `END`; it returns the connection to it, logged in as the script has it.
 func play(t *testing.T, cfg *Config, login Login, script string) *Conn {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -54,6 +55,8 @@ func play(t *testing.T, cfg *Config, login Login, script string) *Conn {
 		for line := range strings.Lines(script) {
 			who, text, ok := strings.Cut(strings.TrimSpace(line), ": ")
 			switch {
+			case !ok && strings.TrimSpace(line) == "END":
+				return
 			case !ok:
 			case who == "S":
 				_, _ = io.WriteString(nc, text+"\r\n")
@@ -142,46 +145,172 @@ func TestTwoFlights(t *testing.T) {
 	c.Quit(time.Second)
 }
 
-// TestOneFlight is a message that leaves in one write. A refusal of its sender
-// is the answer, and the next message begins with RSET.
+// TestOneFlight is a message that leaves in one write, with RSET behind it so
+// that its replies can be counted. A refusal of its sender is the answer.
 func TestOneFlight(t *testing.T) {
 	c := play(t, &Config{Mechanism: AuthPlain, BDAT: true}, login, opening+`
 		C: MAIL FROM:<a@a.test>
 		C: RCPT TO:<one@b.test>
 		C: BDAT 3 LAST
 		C: x
+		C: RSET
 		S: 550 5.7.1 not you
 		S: 503 5.5.1 no sender
 		S: 503 5.5.1 no recipient
-		C: RSET
+		S: 250 2.0.0 reset
 		C: MAIL FROM:<>
 		C: RCPT TO:<one@b.test>
 		C: BDAT 3 LAST
 		C: x
-		S: 250 2.0.0 reset
+		C: RSET
 		S: 250 2.1.0 sender
 		S: 250 2.1.5 one
 		S: 250 2.0.0 queued
+		S: 250 2.0.0 reset
 	`)
-	send := func(from string) Outcome {
-		t.Helper()
-		buf, eof, err := ReadBody(strings.NewReader("x\r\n"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer buf.Free()
-		out, ok := c.Single(t.Context(), &Envelope{From: from}, &relay.Recipient{To: "one@b.test"}, buf, eof)
-		if !ok {
-			t.Fatal("not in one flight")
-		}
-		c.Conclude(&out)
-		return out
-	}
-	if out := send("a@a.test"); out.Reply == nil || out.Reply.Code != 550 || out.Final || out.Accepted || !out.Sound {
+	if out := sendSingle(t, c, "a@a.test"); out.Reply == nil || out.Reply.Code != 550 || out.Final || out.Accepted || !out.Sound {
 		t.Errorf("outcome %+v", out)
 	}
-	if out := send(""); out.Reply == nil || out.Reply.Code != 250 || !out.Final || !out.Accepted || !out.Sound {
+	if out := sendSingle(t, c, ""); out.Reply == nil || out.Reply.Code != 250 || !out.Final || !out.Accepted || !out.Sound {
 		t.Errorf("outcome %+v", out)
+	}
+}
+
+// sendSingle sends a message in one flight.
+func sendSingle(t *testing.T, c *Conn, from string) Outcome {
+	t.Helper()
+	buf, eof, err := ReadBody(strings.NewReader("x\r\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer buf.Free()
+	out, ok := c.Single(t.Context(), &Envelope{From: from}, &relay.Recipient{To: "one@b.test"}, buf, eof)
+	if !ok {
+		t.Fatal("not in one flight")
+	}
+	c.Conclude(&out)
+	return out
+}
+
+// TestRepliesCounted is what a flight's replies mean by their number: the RSET
+// behind the message ends the count.
+func TestRepliesCounted(t *testing.T) {
+	const flight = `
+		C: MAIL FROM:<a@a.test>
+		C: RCPT TO:<one@b.test>
+		C: BDAT 3 LAST
+		C: x
+		C: RSET
+	`
+	for name, test := range map[string]struct {
+		replies          string
+		want             string // of the outcome
+		sound            bool
+		stutters, noTail bool // what has been learned
+	}{
+		"in order": {replies: `
+			S: 250 2.1.0 sender
+			S: 250 2.1.5 one
+			S: 250 2.0.0 queued
+			S: 250 2.0.0 reset`, want: "250 2.0.0 queued", sound: true},
+		"refused": {replies: `
+			S: 250 2.1.0 sender
+			S: 250 2.1.5 one
+			S: 554 5.7.1 spam
+			S: 250 2.0.0 reset`, want: "554 5.7.1 spam", sound: true},
+		"one too many, then refused": {replies: `
+			S: 250 2.1.0 sender
+			S: 250 2.1.5 one
+			S: 250 2.0.0 stray
+			S: 554 5.7.1 spam
+			S: 250 2.0.0 reset`, want: relay.ReplyDeliveryUnknown.Error(), stutters: true},
+		"one too many without enhanced codes, first of all": {replies: `
+			S: 250 stray
+			S: 250 sender
+			S: 250 one
+			S: 554 spam
+			S: 250 reset`, want: relay.ReplyDeliveryUnknown.Error(), stutters: true},
+		"one too many, then accepted": {replies: `
+			S: 250 2.1.0 sender
+			S: 250 2.1.5 one
+			S: 250 2.0.0 stray
+			S: 250 2.0.0 queued
+			S: 250 2.0.0 reset`, want: relay.ReplyDeliveryUnknown.Error(), stutters: true},
+		"a goodbye": {replies: `
+			S: 250 2.1.0 sender
+			S: 250 2.1.5 one
+			S: 250 2.0.0 queued
+			S: 421 4.3.2 enough`, want: "250 2.0.0 queued"},
+		"refused with a goodbye": {replies: `
+			S: 250 2.1.0 sender
+			S: 250 2.1.5 one
+			S: 421 4.3.2 not now`, want: "421 4.3.2 not now"},
+		"closed behind the message": {replies: `
+			S: 250 2.1.0 sender
+			S: 250 2.1.5 one
+			S: 250 2.0.0 queued
+			END`, want: "250 2.0.0 queued"},
+		"RSET not known": {replies: `
+			S: 250 2.1.0 sender
+			S: 250 2.1.5 one
+			S: 250 2.0.0 queued
+			S: 502 5.5.1 what`, want: relay.ReplyDeliveryUnknown.Error(), stutters: true, noTail: true},
+		"RSET not heard": {replies: `
+			S: 250 2.1.0 sender
+			S: 250 2.1.5 one
+			S: 250 2.0.0 queued`, want: "250 2.0.0 queued", noTail: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := play(t, &Config{Mechanism: AuthPlain, BDAT: true}, login, opening+flight+test.replies)
+			if name == "RSET not heard" {
+				c.cfg.CommandTimeout = 50 * time.Millisecond
+			}
+			out := sendSingle(t, c, "a@a.test")
+			got := fmt.Sprint(out.Err)
+			if out.Reply != nil {
+				got = out.Reply.Error()
+			}
+			if got != test.want || out.Sound != test.sound {
+				t.Errorf("outcome %q, sound %v: want %q, %v", got, out.Sound, test.want, test.sound)
+			}
+			if l := c.cfg.Learned; l.Stutters.Load() != test.stutters || l.NoTail.Load() != test.noTail {
+				t.Errorf("learned: stutters %v, no tail %v", l.Stutters.Load(), l.NoTail.Load())
+			}
+		})
+	}
+}
+
+// TestStutters: at a provider that has sent replies to nothing, each good end of
+// a message is counted too, by a RSET of its own.
+func TestStutters(t *testing.T) {
+	for name, test := range map[string]struct{ replies, want string }{
+		"in order":                    {"S: 250 2.0.0 queued\nC: RSET\nS: 250 2.0.0 reset\n", "250 2.0.0 queued"},
+		"late, then refused":          {"S: 250 2.0.0 of the message before\nC: RSET\nS: 554 5.7.1 spam\nS: 250 2.0.0 reset\n", relay.ReplyDeliveryUnknown.Error()},
+		"late, then the end of it":    {"S: 250 2.0.0 of the message before\nC: RSET\n", relay.ReplyDeliveryUnknown.Error()},
+		"refused, which needs no aid": {"S: 554 5.7.1 spam\n", "554 5.7.1 spam"},
+	} {
+		for framing, lines := range map[string]string{"BDAT": "C: BDAT 3 LAST\nC: x\n", "DATA": "C: DATA\nS: 354 go\nC: x\nC: .\n"} {
+			t.Run(framing+"/"+name, func(t *testing.T) {
+				t.Parallel()
+				c := play(t, &Config{Mechanism: AuthPlain, BDAT: framing == "BDAT"}, login, opening+lines+test.replies)
+				c.cfg.Learned.Stutters.Store(true)
+				buf, eof, err := ReadBody(strings.NewReader("x\r\n"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer buf.Free()
+				out := c.Transfer(t.Context(), &Envelope{}, buf, eof, nil)
+				c.Conclude(&out)
+				got := fmt.Sprint(out.Err)
+				if out.Reply != nil {
+					got = out.Reply.Error()
+				}
+				if got != test.want {
+					t.Errorf("outcome %q, want %q", got, test.want)
+				}
+			})
+		}
 	}
 }
 

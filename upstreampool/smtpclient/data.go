@@ -74,7 +74,7 @@ func (c *Conn) TransferData(ctx context.Context, buf *Body, eof bool, body io.Re
 			return c.lastWords()
 		}
 		if eof {
-			return c.finalReply()
+			return c.finalReply(false)
 		}
 		buf.n = 0
 		if eof, err = buf.fill(body); err != nil {

@@ -53,9 +53,9 @@ func (c *Conn) Flight(ctx context.Context, e *Envelope, rcpts []relay.Recipient,
 		return c.stepwise(e, rcpts, errs, mail)
 	}
 	b := c.wbuf[:0]
-	reset := mail && c.needReset
-	if reset {
-		b = append(b, "RSET\r\n"...)
+	fresh := !mail || !c.needReset
+	if !fresh {
+		b = append(b, reset...)
 	}
 	if mail {
 		b = appendMail(b, &c.caps, e)
@@ -70,7 +70,7 @@ func (c *Conn) Flight(ctx context.Context, e *Envelope, rcpts []relay.Recipient,
 		return &FlightError{Err: err}
 	}
 	seen := 0
-	if reset {
+	if !fresh {
 		if err := c.expectReset(); err != nil {
 			return err
 		}
@@ -99,7 +99,7 @@ func (c *Conn) Flight(ctx context.Context, e *Envelope, rcpts []relay.Recipient,
 // stepwise is Flight for a provider without PIPELINING.
 func (c *Conn) stepwise(e *Envelope, rcpts []relay.Recipient, errs []error, mail bool) error {
 	if mail && c.needReset {
-		if err := c.write([]byte("RSET\r\n")); err != nil {
+		if err := c.write([]byte(reset)); err != nil {
 			return &FlightError{Err: err}
 		}
 		if err := c.expectReset(); err != nil {

@@ -31,9 +31,9 @@ func (c *Conn) Single(ctx context.Context, e *Envelope, to *relay.Recipient, buf
 		return Outcome{}, false
 	}
 	b := c.wbuf[:0]
-	reset := c.needReset
-	if reset {
-		b = append(b, "RSET\r\n"...)
+	fresh, tail := !c.needReset, !c.cfg.Learned.NoTail.Load()
+	if !fresh {
+		b = append(b, reset...)
 	}
 	b = appendMail(b, &c.caps, e)
 	b = appendRcpt(b, &c.caps, to.To, &to.Opts)
@@ -52,38 +52,38 @@ func (c *Conn) Single(ctx context.Context, e *Envelope, to *relay.Recipient, buf
 		out.Untouched = true
 		return out, true
 	}
-	if err := c.write(buf.with(b)); err != nil {
+	if err := c.write(buf.within(b, tail)); err != nil {
 		// A part of the flight never reached the system, so the chunk can't be
 		// complete at the provider: nothing can have been accepted.
 		out := c.lastWords()
 		out.Untouched = out.Reply == nil || out.Reply.Code == 421
 		return out, true
 	}
-	return c.readSingle(e, reset), true
+	return c.readSingle(e, fresh, tail), true
 }
 
 // readSingle reads the replies to MAIL, RCPT and BDAT. The provider had all of
 // the message before the first of them, so a connection that ends without a
 // word leaves it in doubt: sending again could deliver twice.
-func (c *Conn) readSingle(e *Envelope, reset bool) Outcome {
-	if reset {
+func (c *Conn) readSingle(e *Envelope, fresh, tail bool) Outcome {
+	if !fresh {
 		if err := c.expectReset(); err != nil {
-			return c.outOf(err, 3)
+			return c.outOf(err, 3, tail)
 		}
 	}
 	if err := c.readMail(e); err != nil {
-		return c.outOf(err, 2)
+		return c.outOf(err, 2, tail)
 	}
 	var rcpt error
 	if err := c.readRcpt(e, &rcpt, 1); err != nil {
 		if !c.cfg.Learned.Pipelining.Load() {
 			c.cfg.Learned.NoPipelining.Store(true)
 		}
-		return c.outOf(err, 1)
+		return c.outOf(err, 1, tail)
 	}
 	c.cfg.Learned.Pipelining.Store(true)
 	if rcpt == nil {
-		out := c.finalReply()
+		out := c.finalReply(tail)
 		out.Accepted = true
 		out.check(!c.cfg.Learned.BDAT.Load(), &c.cfg.Learned.BDAT)
 		return out
@@ -98,14 +98,14 @@ func (c *Conn) readSingle(e *Envelope, reset bool) Outcome {
 		// the socket is asked before the next message.
 		c.suspect = true
 		c.needReset = true
-		out.Sound = true
+		out.Sound = !tail || c.settle(true) == settled
 	}
 	return out
 }
 
 // outOf is the outcome of a flight whose replies ended early, when due were
 // outstanding.
-func (c *Conn) outOf(err error, due int) Outcome {
+func (c *Conn) outOf(err error, due int, tail bool) Outcome {
 	fe, ok := errors.AsType[*FlightError](err)
 	if ok && fe.Forgot {
 		// Only if the chunk was refused too is it certain that nothing was
@@ -116,6 +116,9 @@ func (c *Conn) outOf(err error, due int) Outcome {
 			if code, err = c.replies.Read(); err != nil {
 				return Outcome{Err: relay.ReplyDeliveryUnknown}
 			}
+		}
+		if tail {
+			_, _ = c.replies.Read() // whatever a forgotten session answers to RSET
 		}
 		if code < 400 || c.doubtful() {
 			return Outcome{Err: relay.ReplyDeliveryUnknown}

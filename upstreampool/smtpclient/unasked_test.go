@@ -52,6 +52,7 @@ func ticketed(t *testing.T) (c *Conn, half *halfConn, peer *tls.Conn) {
 	ticketed := make(chan error, 1)
 	go func() { ticketed <- peer.Handshake() }() // writes the tickets at its end
 	c = New(tcp, &Config{
+		Learned:     new(Learned),
 		DialTimeout: time.Minute,
 		TLS:         &tls.Config{InsecureSkipVerify: true, ClientSessionCache: tls.NewLRUClientSessionCache(1)}, //nolint:gosec // whose certificate it is matters not
 	})
