@@ -318,7 +318,7 @@ func TestWhatTheProviderLacks(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := strings.Join(p.commands()[3:], "\n")
-	if want := "MAIL FROM:<f@a.test>\nRCPT TO:<t@b.test>\nDATA\n<body>\n<end>"; got != want {
+	if want := "MAIL FROM:<f@a.test>\nRCPT TO:<t@b.test>\nDATA\n<body>\n<end>\nRSET"; got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 	settled(t, u, a.Name)

@@ -70,7 +70,7 @@ func TestWire(t *testing.T) {
 		"MAIL FROM:<from@a.test> SIZE=10 BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=a+2Bb",
 		"RCPT TO:<one@b.test> NOTIFY=FAILURE,DELAY",
 		`RCPT TO:<"th ree"@b.test> ORCPT=rfc822;x+3Dy@b.test`,
-		"BDAT 1 LAST", "<body>", "<end>",
+		"BDAT 1 LAST", "<body>", "<end>", "RSET",
 	}
 	if got := strings.Join(p.commands(), "\n"); got != strings.Join(want, "\n") {
 		t.Errorf("got:\n%s\nwant:\n%s", got, strings.Join(want, "\n"))

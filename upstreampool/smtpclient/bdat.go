@@ -105,7 +105,8 @@ func (c *Conn) bdat(ctx context.Context, buf *Body, eof bool, body io.Reader) Ou
 			out.Untouched = first
 			return out
 		}
-		if err := c.write(buf.with(h)); err != nil {
+		tail := eof && c.tail()
+		if err := c.write(buf.within(h, tail)); err != nil {
 			// The chunk can't be complete at the provider.
 			out := c.lastWords()
 			out.Untouched = first && (out.Reply == nil || out.Reply.Code == 421)
@@ -113,7 +114,7 @@ func (c *Conn) bdat(ctx context.Context, buf *Body, eof bool, body io.Reader) Ou
 		}
 		proved := c.cfg.Learned.BDAT.Load()
 		if eof {
-			out := c.finalReply(false)
+			out := c.finalReply(tail)
 			out.check(first && !proved, &c.cfg.Learned.BDAT)
 			return out
 		}
@@ -185,17 +186,20 @@ func (c *Conn) finalReply(tail bool) Outcome {
 		return Lost(true)
 	}
 	out := Outcome{Reply: r, Final: true, Sound: true}
+	s := settled
 	switch {
-	case tail && code != 421, r.Positive() && c.cfg.Learned.Stutters.Load():
-		switch c.settle(tail) {
-		case settled:
-			out.Reset = true
-		case ended:
-			out.Sound = false
-		case outOfOrder:
-			return Lost(true)
-		}
+	case tail && code != 421:
+		s = c.settle(r.Positive())
+		out.Reset = true
+	case r.Positive() && (c.doubtful() || c.cfg.Learned.Stutters.Load()):
+		s = c.ask()
 	case c.doubtful():
+		s = outOfOrder
+	}
+	switch s {
+	case ended:
+		out.Sound = false
+	case outOfOrder:
 		return Lost(true)
 	}
 	if r.Positive() {

@@ -82,11 +82,10 @@ func (b *Body) with(head []byte) []byte {
 
 // within returns the body with a command in front and, with tail, RSET behind it.
 func (b *Body) within(head []byte, tail bool) []byte {
-	all := b.with(head)
 	if tail {
-		all = append(all, reset...) // into tailRoom
+		return append(b.with(head), reset...) // into tailRoom
 	}
-	return all
+	return b.with(head)
 }
 
 // ReadBody reads until the body ends or SmallBody is full.

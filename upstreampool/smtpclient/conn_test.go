@@ -32,7 +32,8 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // play is a provider that says the lines after `S:` and wants to hear those
-// after `C:`, and closes at `END`; it returns the connection to it, logged in as the script has it.
+// after `C:`, and closes at `END`. What it says in a row leaves together. play
+// returns the connection to it, logged in as the script has it.
 func play(t *testing.T, cfg *Config, login Login, script string) *Conn {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -51,16 +52,19 @@ func play(t *testing.T, cfg *Config, login Login, script string) *Conn {
 		if nc.SetDeadline(time.Now().Add(10*time.Second)) != nil {
 			return
 		}
-		br := bufio.NewReader(nc)
+		br, said := bufio.NewReader(nc), ""
 		for line := range strings.Lines(script) {
 			who, text, ok := strings.Cut(strings.TrimSpace(line), ": ")
 			switch {
 			case !ok && strings.TrimSpace(line) == "END":
+				_, _ = io.WriteString(nc, said)
 				return
 			case !ok:
 			case who == "S":
-				_, _ = io.WriteString(nc, text+"\r\n")
+				said += text + "\r\n"
 			default:
+				_, _ = io.WriteString(nc, said)
+				said = ""
 				got, err := br.ReadString('\n')
 				if strings.TrimSuffix(got, "\r\n") != text {
 					t.Errorf("the provider got %q, %v, want %q", got, err, text)
@@ -68,6 +72,7 @@ func play(t *testing.T, cfg *Config, login Login, script string) *Conn {
 				}
 			}
 		}
+		_, _ = io.WriteString(nc, said)
 		if rest, err := io.ReadAll(br); err == nil && len(rest) > 0 {
 			t.Errorf("the provider got %q at the end", rest)
 		}
@@ -117,7 +122,9 @@ func TestTwoFlights(t *testing.T) {
 		S: 550 5.1.1 no such user
 		C: BDAT 7 LAST
 		C: hello
+		C: RSET
 		S: 250 2.0.0 queued
+		S: 250 2.0.0 reset
 		C: QUIT
 		S: 221 2.0.0 bye
 	`)
@@ -235,7 +242,18 @@ func TestRepliesCounted(t *testing.T) {
 			S: 250 2.1.5 one
 			S: 250 2.0.0 stray
 			S: 250 2.0.0 queued
-			S: 250 2.0.0 reset`, want: relay.ReplyDeliveryUnknown.Error(), stutters: true},
+			S: 250 2.0.0 reset
+			C: EHLO gateway.test
+			S: 250-provider.test
+			S: 250 PIPELINING`, want: "250 2.0.0 stray", sound: true, stutters: true},
+		"one too many, then refused at last": {replies: `
+			S: 250 2.1.0 sender
+			S: 250 2.1.5 one
+			S: 250 2.0.0 stray
+			S: 250 2.0.0 stray
+			S: 250 2.0.0 stray
+			C: EHLO gateway.test
+			S: 554 5.7.1 spam`, want: relay.ReplyDeliveryUnknown.Error(), stutters: true},
 		"a goodbye": {replies: `
 			S: 250 2.1.0 sender
 			S: 250 2.1.5 one
@@ -258,14 +276,20 @@ func TestRepliesCounted(t *testing.T) {
 		"RSET not heard": {replies: `
 			S: 250 2.1.0 sender
 			S: 250 2.1.5 one
-			S: 250 2.0.0 queued`, want: "250 2.0.0 queued", noTail: true},
+			S: 250 2.0.0 queued
+			C: EHLO gateway.test
+			S: 250-provider.test
+			S: 250 PIPELINING`, want: "250 2.0.0 queued", sound: true, noTail: true},
+		"RSET not heard, and the message refused in the end": {replies: `
+			S: 250 2.1.0 sender
+			S: 250 2.1.5 one
+			S: 250 2.0.0 stray
+			C: EHLO gateway.test
+			S: 554 5.7.1 spam`, want: relay.ReplyDeliveryUnknown.Error()},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := play(t, &Config{Mechanism: AuthPlain, BDAT: true}, login, opening+flight+test.replies)
-			if name == "RSET not heard" {
-				c.cfg.CommandTimeout = 50 * time.Millisecond
-			}
 			out := sendSingle(t, c, "a@a.test")
 			got := fmt.Sprint(out.Err)
 			if out.Reply != nil {
@@ -281,36 +305,62 @@ func TestRepliesCounted(t *testing.T) {
 	}
 }
 
-// TestStutters: at a provider that has sent replies to nothing, each good end of
-// a message is counted too, by a RSET of its own.
+// TestTwoAnswers is a provider that answers the end of each message twice: its
+// messages are accepted all the same, and a refusal in between is not lost.
+func TestTwoAnswers(t *testing.T) {
+	for framing, lines := range map[string]string{"BDAT": "C: BDAT 3 LAST\nC: x\nC: RSET\n", "DATA": "C: DATA\nS: 354 go\nC: x\nC: .\nC: RSET\n"} {
+		for name, test := range map[string]struct{ replies, want string }{
+			"accepted": {"S: 250 2.0.0 queued\nS: 250 2.0.0 queued\nS: 250 reset\nC: EHLO gateway.test\nS: 250-provider.test\nS: 250 SIZE 1\n", "250 2.0.0 queued"},
+			"refused":  {"S: 554 5.7.1 spam\nS: 554 5.7.1 spam\nS: 250 reset\n", relay.ReplyDeliveryUnknown.Error()},
+			"late":     {"S: 250 2.0.0 of the message before\nS: 554 5.7.1 spam\nS: 250 reset\n", relay.ReplyDeliveryUnknown.Error()},
+		} {
+			t.Run(framing+"/"+name, func(t *testing.T) {
+				t.Parallel()
+				c := play(t, &Config{Mechanism: AuthPlain, BDAT: framing == "BDAT"}, login, opening+lines+test.replies)
+				checkTransfer(t, c, test.want)
+			})
+		}
+	}
+}
+
+// TestStutters: without PIPELINING nothing can be sent behind a message; at a
+// provider that has sent replies to nothing EHLO asks.
 func TestStutters(t *testing.T) {
 	for name, test := range map[string]struct{ replies, want string }{
-		"in order":                    {"S: 250 2.0.0 queued\nC: RSET\nS: 250 2.0.0 reset\n", "250 2.0.0 queued"},
-		"late, then refused":          {"S: 250 2.0.0 of the message before\nC: RSET\nS: 554 5.7.1 spam\nS: 250 2.0.0 reset\n", relay.ReplyDeliveryUnknown.Error()},
-		"late, then the end of it":    {"S: 250 2.0.0 of the message before\nC: RSET\n", relay.ReplyDeliveryUnknown.Error()},
+		"in order":                    {"S: 250 2.0.0 queued\nC: EHLO gateway.test\nS: 250-provider.test\nS: 250 SIZE 1\n", "250 2.0.0 queued"},
+		"late, then refused":          {"S: 250 2.0.0 of the message before\nC: EHLO gateway.test\nS: 554 5.7.1 spam\n", relay.ReplyDeliveryUnknown.Error()},
+		"late, then the end of it":    {"S: 250 2.0.0 of the message before\nC: EHLO gateway.test\nEND\n", relay.ReplyDeliveryUnknown.Error()},
+		"late, then accepted":         {"S: 250 of the message before\nC: EHLO gateway.test\nS: 250 queued\nS: 250-provider.test\nS: 250 SIZE 1\n", "250 of the message before"},
 		"refused, which needs no aid": {"S: 554 5.7.1 spam\n", "554 5.7.1 spam"},
 	} {
 		for framing, lines := range map[string]string{"BDAT": "C: BDAT 3 LAST\nC: x\n", "DATA": "C: DATA\nS: 354 go\nC: x\nC: .\n"} {
 			t.Run(framing+"/"+name, func(t *testing.T) {
 				t.Parallel()
 				c := play(t, &Config{Mechanism: AuthPlain, BDAT: framing == "BDAT"}, login, opening+lines+test.replies)
+				c.OneByOne()
 				c.cfg.Learned.Stutters.Store(true)
-				buf, eof, err := ReadBody(strings.NewReader("x\r\n"))
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer buf.Free()
-				out := c.Transfer(t.Context(), &Envelope{}, buf, eof, nil)
-				c.Conclude(&out)
-				got := fmt.Sprint(out.Err)
-				if out.Reply != nil {
-					got = out.Reply.Error()
-				}
-				if got != test.want {
-					t.Errorf("outcome %q, want %q", got, test.want)
-				}
+				checkTransfer(t, c, test.want)
 			})
 		}
+	}
+}
+
+// checkTransfer sends a body and wants an outcome.
+func checkTransfer(t *testing.T, c *Conn, want string) {
+	t.Helper()
+	buf, eof, err := ReadBody(strings.NewReader("x\r\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer buf.Free()
+	out := c.Transfer(t.Context(), &Envelope{}, buf, eof, nil)
+	c.Conclude(&out)
+	got := fmt.Sprint(out.Err)
+	if out.Reply != nil {
+		got = out.Reply.Error()
+	}
+	if got != want {
+		t.Errorf("outcome %q, want %q", got, want)
 	}
 }
 

@@ -44,6 +44,7 @@ func (c *Conn) TransferData(ctx context.Context, buf *Body, eof bool, body io.Re
 	if !ok {
 		return Outcome{Err: relay.ReplyBareNewline, Sound: true}
 	}
+	tail := c.tail()
 
 	if !c.Silent() {
 		out := c.unasked()
@@ -70,11 +71,14 @@ func (c *Conn) TransferData(ctx context.Context, buf *Body, eof bool, body io.Re
 		if err := c.armContext(ctx, c.cfg.DataTimeout); err != nil {
 			return Lost(false)
 		}
+		if eof && tail {
+			wire = append(wire, reset...)
+		}
 		if err := c.write(wire); err != nil {
 			return c.lastWords()
 		}
 		if eof {
-			return c.finalReply(false)
+			return c.finalReply(tail)
 		}
 		buf.n = 0
 		if eof, err = buf.fill(body); err != nil {

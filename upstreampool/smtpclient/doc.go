@@ -37,7 +37,7 @@
 // config.go, dial.go, proxy.go, ehlo.go and auth.go (how a connection is made),
 // conn.go and deadline.go (what it is), params.go and flight.go (MAIL and RCPT),
 // body.go, bdat.go and data.go (the message), single.go (all of it in one
-// flight), unasked.go, forgotten.go and needs.go (what can be wrong with a
+// flight), settle.go, unasked.go, forgotten.go and needs.go (what can be wrong with a
 // session or a provider), secrets.go (what must not get out of a reply).
 //
 // # Locks

@@ -31,7 +31,7 @@ func (c *Conn) Single(ctx context.Context, e *Envelope, to *relay.Recipient, buf
 		return Outcome{}, false
 	}
 	b := c.wbuf[:0]
-	fresh, tail := !c.needReset, !c.cfg.Learned.NoTail.Load()
+	fresh, tail := !c.needReset, c.tail()
 	if !fresh {
 		b = append(b, reset...)
 	}
@@ -98,7 +98,7 @@ func (c *Conn) readSingle(e *Envelope, fresh, tail bool) Outcome {
 		// the socket is asked before the next message.
 		c.suspect = true
 		c.needReset = true
-		out.Sound = !tail || c.settle(true) == settled
+		out.Sound = !tail || c.settle(false) == settled
 	}
 	return out
 }

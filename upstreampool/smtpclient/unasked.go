@@ -142,61 +142,6 @@ func (c *Conn) doubtful() bool {
 	return true
 }
 
-// reset is the command behind a message by whose reply the others are counted.
-const reset = "RSET\r\n"
-
-// resetTimeout is how long its reply is awaited behind that to a message.
-const resetTimeout = 10 * time.Second
-
-// settlement is what the reply to RSET says of those before it.
-type settlement int
-
-const (
-	settled    settlement = iota // each answers what it seemed to
-	ended                        // the connection is over, and nothing contradicts them
-	outOfOrder                   // one of them answers something else
-)
-
-// settle reads the reply to the RSET behind a message. In a flight that carries
-// all of a message, a reply too many stands where the message's is expected,
-// and the provider's refusal comes when it has looked at the message: nothing but
-// the count of replies tells, and the count needs an end. RSET may follow a
-// message in its flight (RFC 2920 section 3.1). Where none was sent with it, at
-// a provider that has been seen to send replies to nothing, RSET is sent now.
-func (c *Conn) settle(sent bool) settlement {
-	learned := c.cfg.Learned
-	if !sent {
-		if c.doubtful() || c.write([]byte(reset)) != nil {
-			return outOfOrder
-		}
-	}
-	if !c.Leftover() && c.arm(min(resetTimeout, c.cfg.CommandTimeout)) != nil {
-		return outOfOrder
-	}
-	code, err := c.replies.Read()
-	switch {
-	case err == nil && code == 250:
-		if c.doubtful() {
-			return outOfOrder
-		}
-		c.needReset = false
-		return settled
-	case err == nil && code == 421:
-		return ended
-	case err == nil:
-		if unknownVerb(code) {
-			learned.NoTail.Store(true) // perhaps it was RSET's: not again
-		}
-		learned.Stutters.Store(true)
-		return outOfOrder
-	case errors.Is(err, relay.ErrReply), learned.Stutters.Load():
-		return outOfOrder
-	case timedOut(err):
-		learned.NoTail.Store(true)
-	}
-	return ended
-}
-
 // outOfStep reports whether a good reply to a body, or to a part of it, speaks
 // of an address (RFC 3463 section 3.2: X.1.X), as those to MAIL and RCPT do,
 // where the ends of messages before it did not. It is the answer to a RCPT,

@@ -1,0 +1,135 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package smtpclient
+
+import (
+	"errors"
+	"time"
+
+	"github.com/caddymail/mailgateway/relay"
+)
+
+// A reply too many can come when the end of a message has left and is not yet
+// answered. It stands where the message's reply is expected, and the provider's
+// own follows when it has looked at the message. Only the count of replies tells
+// one from the other, and a count needs an end: RSET leaves behind the message in
+// the same write, which RFC 2920 section 3.1 allows, and the message is confirmed
+// when RSET is answered too.
+
+// reset is the command behind a message.
+const reset = "RSET\r\n"
+
+// resetTimeout is how long its reply is awaited behind that to the message,
+// before EHLO asks whether the provider has heard it.
+const resetTimeout = 2 * time.Second
+
+// maxUnasked bounds the replies that are read to find EHLO's.
+const maxUnasked = 16
+
+// settlement is what the reply to RSET says of the one before it.
+type settlement int
+
+const (
+	settled    settlement = iota // it answers the message
+	ended                        // the connection is over, and nothing contradicts it
+	outOfOrder                   // it may answer something else
+)
+
+// tail reports whether RSET goes out behind a message.
+func (c *Conn) tail() bool { return c.caps.pipelining && !c.cfg.Learned.NoTail.Load() }
+
+// settle reads the reply to the RSET that was sent behind a message, which got a
+// good reply or not.
+func (c *Conn) settle(good bool) settlement {
+	if !c.Leftover() && c.arm(min(resetTimeout, c.cfg.CommandTimeout)) != nil {
+		return c.broken()
+	}
+	code, err := c.replies.Read()
+	switch {
+	case err == nil && code == 250:
+		if !c.doubtful() {
+			c.needReset = false
+			return settled
+		}
+		if good {
+			return c.ask()
+		}
+		return outOfOrder
+	case err == nil && code == 421:
+		return ended
+	case err == nil:
+		if unknownVerb(code) {
+			c.cfg.Learned.NoTail.Store(true) // perhaps it was RSET's: not again
+		}
+		c.cfg.Learned.Stutters.Store(true)
+		return outOfOrder
+	case good && timedOut(err):
+		return c.ask()
+	case errors.Is(err, relay.ErrReply):
+		return outOfOrder
+	}
+	return c.broken()
+}
+
+// ask finds out by EHLO, whose reply is like no other, what the replies before it
+// are worth: if all of them are good, the message's is, whichever it was.
+func (c *Conn) ask() settlement {
+	if c.arm(c.cfg.CommandTimeout) != nil || c.write([]byte("EHLO "+c.helloName()+"\r\n")) != nil {
+		return c.broken()
+	}
+	for n := range maxUnasked {
+		code, err := c.replies.Read()
+		switch {
+		case err != nil && errors.Is(err, relay.ErrReply), err == nil && code/100 != 2 && code != 421:
+			return outOfOrder
+		case err != nil:
+			return c.broken()
+		case code == 421:
+			return ended
+		case !c.introduced():
+			continue
+		}
+		if n == 0 && !c.cfg.Learned.Stutters.Load() {
+			c.cfg.Learned.NoTail.Store(true) // RSET was lost on the way
+		}
+		if c.doubtful() {
+			return ended
+		}
+		c.needReset = false
+		return settled
+	}
+	return outOfOrder
+}
+
+// introduced reports whether the reply is one to EHLO.
+func (c *Conn) introduced() bool {
+	var announced caps
+	n := 0
+	c.replies.Lines(func(text []byte) {
+		if n++; n > 1 {
+			announced.line(text)
+		}
+	})
+	return announced != caps{}
+}
+
+// broken is what a connection that ended is worth: where replies have come that
+// answer nothing, the last of them is not believed.
+func (c *Conn) broken() settlement {
+	if c.cfg.Learned.Stutters.Load() {
+		return outOfOrder
+	}
+	return ended
+}
