@@ -51,16 +51,26 @@ type siege struct {
 	until           string // what the devices send until
 }
 
-// newSiege returns the short form, or the one with MAILGATEWAY_KILLS kills.
-func newSiege(t *testing.T) *siege {
+// kills returns how often a process is killed: few times, or as often as
+// MAILGATEWAY_KILLS says, which is the long form.
+func kills(t *testing.T) (n int, long bool) {
 	t.Helper()
 	s := os.Getenv("MAILGATEWAY_KILLS")
 	if s == "" {
-		return &siege{kills: 4, day: limitDay, until: " used up"}
+		return 4, false
 	}
 	n, err := strconv.Atoi(s)
 	if err != nil {
 		t.Fatalf("MAILGATEWAY_KILLS: %v", err)
+	}
+	return n, true
+}
+
+func newSiege(t *testing.T) *siege {
+	t.Helper()
+	n, long := kills(t)
+	if !long {
+		return &siege{kills: n, day: limitDay, until: " used up"}
 	}
 	// A kill costs what was sent and what was stored ahead, at most a quarter of
 	// a minute's messages: the quota outlasts them all.

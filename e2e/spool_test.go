@@ -155,7 +155,7 @@ func spoolCommand(t *testing.T, admin string, args ...string) (string, error) {
 // process died between the provider's word and the journal's line. It is killed
 // MAILGATEWAY_KILLS times.
 func TestSpoolKilled(t *testing.T) {
-	rounds := newSiege(t).kills
+	rounds, _ := kills(t)
 	w, admin := spoolWorld(t)
 	p := &promises{all: make(map[string]bool)}
 	troubles := []sandbox.Fault{
