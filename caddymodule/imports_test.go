@@ -88,7 +88,7 @@ var allowedImports = map[string][]string{
 
 	// Sockets, generations and admission: for SMTP today, for IMAP next.
 	"internal/front":    {"internal/generation", "internal/printable"},
-	"internal/freeport": {},
+	"internal/freeport": {"internal/filelock"},
 	"internal/firstrun": {},
 
 	"internal/winservice/stdio": {},

@@ -17,7 +17,11 @@
 package limits
 
 import (
+	"context"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/certmagic"
 
@@ -249,4 +253,58 @@ func TestForgottenWant(t *testing.T) {
 	a.FreeConn()
 	b.wait(t, b.take)
 	b.FreeConn()
+}
+
+// TestProcessesTakeTurns holds that of two processes on one storage that always
+// have something to send neither starves: with one connection between them each
+// has it again and again, and never both at once.
+func TestProcessesTakeTurns(t *testing.T) {
+	st := &certmagic.FileStorage{Path: t.TempDir()}
+	_, a := newUser(t, st, 1)
+	_, b := newUser(t, st, 1)
+	var open atomic.Int32
+	var both atomic.Bool
+	var turns [2]atomic.Int32
+	const each = 3
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // a starved one fails
+	defer cancel()
+	var g sync.WaitGroup
+	for i, u := range []*user{a, b} {
+		g.Go(func() {
+			// It gives up what it has only when it is asked to, as a busy pool does,
+			// and asks for a connection of its own again at once.
+			for turns[0].Load() < each || turns[1].Load() < each {
+				if !u.take() {
+					select {
+					case <-u.woken:
+					case <-ctx.Done():
+						return
+					}
+					continue
+				}
+				if open.Add(1) > 1 {
+					both.Store(true)
+				}
+				turns[i].Add(1)
+				for !u.yields() && (turns[0].Load() < each || turns[1].Load() < each) {
+					select {
+					case <-u.woken:
+					case <-ctx.Done():
+						return
+					}
+				}
+				open.Add(-1)
+				u.FreeConn()
+			}
+		})
+	}
+	g.Wait()
+	one, two := turns[0].Load(), turns[1].Load()
+	if both.Load() {
+		t.Error("two connections at once: 1 is allowed")
+	}
+	if one < each || two < each {
+		t.Errorf("one process had the connection %d times and the other %d times", one, two)
+	}
+	t.Logf("turns: %d and %d", one, two)
 }

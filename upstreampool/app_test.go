@@ -160,11 +160,12 @@ func TestPresets(t *testing.T) {
 // alone changes nothing, and that the end of the last one closes with QUIT.
 func TestReload(t *testing.T) {
 	p := newProvider(t)
+	name := ofRun(t, "reload")
 	config := func(more string) string {
-		return fmt.Sprintf(`{"reload":{"dial":%q,"tls":{"mode":"off"},"auth":{"mechanism":"plain"},"hostname":"gw.test"%s},"gmail":null}`, p.ln.Addr(), more)
+		return fmt.Sprintf(`{%q:{"dial":%q,"tls":{"mode":"off"},"auth":{"mechanism":"plain"},"hostname":"gw.test"%s},"gmail":null}`, name, p.ln.Addr(), more)
 	}
 	a := testAccount("a@a.test")
-	a.Upstream = "reload"
+	a.Upstream = name
 	send := func(app *upstreamapp.App) error {
 		tx, err := app.Begin(t.Context(), a, "from@a.test", nil)
 		if err != nil {
@@ -223,13 +224,13 @@ func TestReload(t *testing.T) {
 	if err != nil || st.MaxConns != 2 || st.Connections.Idle != 1 || len(st.Limits) != 1 || st.Limits[0].Remaining != 1 {
 		t.Errorf("%+v, %v", st, err)
 	}
-	if list := two.Status(); len(list) != 2 || list[1].Name != "reload" || list[1].Connections.Idle != 1 || list[1].Breaker != "closed" {
+	if list := two.Status(); len(list) != 2 || list[1].Name != name || list[1].Connections.Idle != 1 || list[1].Breaker != "closed" {
 		t.Errorf("%+v", list)
 	}
-	if err := two.Drain("reload"); err != nil {
+	if err := two.Drain(name); err != nil {
 		t.Error(err)
 	}
-	i := slices.IndexFunc(live(), func(u *upstream) bool { return u.name == "reload" })
+	i := slices.IndexFunc(live(), func(u *upstream) bool { return u.name == name })
 	if i < 0 {
 		t.Fatal("the upstream is not among the live ones")
 	}
@@ -250,7 +251,7 @@ func TestReload(t *testing.T) {
 		t.Error(err)
 	}
 	if reply, info, err := two.Send(t.Context(), a, "", nil, relay.Recipient{To: "x@b.test"}, strings.NewReader("y")); err == nil ||
-		info.Upstream != "reload" || reply.Code != 0 || !strings.Contains(err.Error(), "Message quota used up") {
+		info.Upstream != name || reply.Code != 0 || !strings.Contains(err.Error(), "Message quota used up") {
 		t.Error(reply, info, err)
 	}
 
@@ -261,11 +262,12 @@ func TestReload(t *testing.T) {
 	w := httptest.NewRecorder()
 	promhttp.HandlerFor(reg, promhttp.HandlerOpts{}).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	for _, line := range []string{
-		`caddy_smtp_upstream_connections{state="idle",upstream="reload"} 1`,
-		`caddy_smtp_upstream_dials_total{result="ok",upstream="reload"} 2`,
-		`caddy_smtp_upstream_wait_seconds_count{upstream="reload"} 4`,
-		`caddy_smtp_limited_total{result="refused",upstream="reload"} 1`,
+		`caddy_smtp_upstream_connections{state="idle",upstream=%q} 1`,
+		`caddy_smtp_upstream_dials_total{result="ok",upstream=%q} 2`,
+		`caddy_smtp_upstream_wait_seconds_count{upstream=%q} 4`,
+		`caddy_smtp_limited_total{result="refused",upstream=%q} 1`,
 	} {
+		line = fmt.Sprintf(line, name)
 		if !strings.Contains(w.Body.String(), line) {
 			t.Errorf("missing %s in\n%s", line, w.Body.String())
 		}

@@ -122,7 +122,10 @@ func testFault(t *testing.T, framing string, pooled bool, way, stage, fault, bod
 		s.GreetingTimeout = s.DialTimeout
 	}
 	s.name += fmt.Sprintf("-%p", p)
-	u := attach(s)
+	patient := *s
+	patient.DialTimeout, patient.CommandTimeout, patient.DataTimeout = 10*time.Second, 10*time.Second, 10*time.Second
+	patient.GreetingTimeout = patient.DialTimeout
+	u := attach(&patient) // what precedes and follows the fault has no hurry
 	a := testAccount("a@a.test")
 	send := func(tag string) error {
 		if way == "one" {
@@ -135,6 +138,8 @@ func testFault(t *testing.T, framing string, pooled bool, way, stage, fault, bod
 			t.Fatalf("%s %.20q: warming: %v", stage, fault, err)
 		}
 	}
+	u.attach(s)
+	u.detach(&patient)
 	armed <- true
 	err := send("broken")
 	where := fmt.Sprintf("stage %s, fault %.20q: %v", stage, fault, err)
@@ -166,8 +171,6 @@ func testFault(t *testing.T, framing string, pooled bool, way, stage, fault, bod
 		ac.adapt.Forgive() // the pause after a refused login is another test's
 		ac.mu.Unlock()
 	}
-	patient := *s
-	patient.DialTimeout, patient.CommandTimeout, patient.DataTimeout = 10*time.Second, 10*time.Second, 10*time.Second
 	u.attach(&patient)
 	u.detach(s)
 	if err := send("after"); err != nil {

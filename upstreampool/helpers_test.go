@@ -19,9 +19,11 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -50,7 +52,7 @@ func testSettings(t testing.TB, p *provider, mod ...func(*SMTPTransport)) *setti
 	for _, m := range mod {
 		m(tr)
 	}
-	s, err := tr.resolve(strings.ReplaceAll(t.Name(), "/", "-"))
+	s, err := tr.resolve(ofRun(t, strings.ReplaceAll(t.Name(), "/", "-")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,6 +61,22 @@ func testSettings(t testing.TB, p *provider, mod ...func(*SMTPTransport)) *setti
 	s.CommandTimeout = 5 * time.Second
 	s.DataTimeout = 5 * time.Second
 	return s
+}
+
+var (
+	runs   atomic.Int64
+	runsOf sync.Map // testing.TB to its number in runs
+)
+
+// ofRun returns the name of an upstream that this run of a test has alone. What a
+// mailbox has used up, and what was counted, outlives the upstream, as it must
+// across a reload: under one name a second run (-count) would begin with it.
+func ofRun(t testing.TB, name string) string {
+	n, known := runsOf.LoadOrStore(t, runs.Add(1))
+	if !known {
+		t.Cleanup(func() { runsOf.Delete(t) })
+	}
+	return fmt.Sprintf("%s-%d", name, n)
 }
 
 // start attaches s for the time of the test.

@@ -108,7 +108,7 @@ func TestMistypedCommand(t *testing.T) {
 	command.Setup(cmd)
 	var out strings.Builder
 	cmd.SetOut(&out)
-	cmd.SetArgs(nil)
+	cmd.SetArgs([]string{}) // nil stands for the arguments of the test itself
 	if err := cmd.Execute(); err != nil || !strings.Contains(out.String(), "account") {
 		t.Errorf("help: %v, %s", err, out.String())
 	}

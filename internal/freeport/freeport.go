@@ -19,8 +19,12 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net"
+	"os"
+	"path/filepath"
 	"strconv"
 	"sync"
+
+	"github.com/caddymail/mailgateway/internal/filelock"
 )
 
 // The ports are below those that systems give to outgoing connections (Linux
@@ -33,9 +37,23 @@ var (
 	taken = make(map[int]bool)
 )
 
-// Loopback returns an address on 127.0.0.1 that nobody listens on, and never
-// the same one twice.
-func Loopback() (string, error) {
+// between has a byte for each port, which the process that was given the port
+// holds until it ends: the tests of several packages run at once, and what one
+// found free the other would find free too until a program listens there. It is
+// nil where bytes cannot be locked.
+var between = sync.OnceValue(func() *filelock.Bytes {
+	b, err := filelock.OpenBytes(filepath.Join(os.TempDir(), "mailgateway-ports.lock"))
+	if err != nil {
+		return nil
+	}
+	return b
+})
+
+// Loopback returns an address on 127.0.0.1 that nothing listens on, and never
+// the same one twice, nor one that another process was given and may still use.
+func Loopback() (string, error) { return loopback(first, last) }
+
+func loopback(first, last int) (string, error) {
 	mu.Lock()
 	defer mu.Unlock()
 	for range 1000 {
@@ -43,12 +61,17 @@ func Loopback() (string, error) {
 		if taken[port] {
 			continue
 		}
+		if b := between(); b != nil {
+			if ours, err := b.Try(int64(port), false); err == nil && !ours {
+				continue
+			}
+		}
+		taken[port] = true // free or not: the byte stays held
 		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 		ln, err := net.Listen("tcp", addr)
 		if err != nil {
 			continue
 		}
-		taken[port] = true
 		return addr, ln.Close()
 	}
 	return "", errors.New("no free port on 127.0.0.1")
