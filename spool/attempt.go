@@ -27,6 +27,7 @@ import (
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/spool/internal/disk"
+	"github.com/caddymail/mailgateway/spool/internal/record"
 )
 
 // poisonous is how many attempts in a row a process may die of.
@@ -63,13 +64,13 @@ func delayAfter(attempts int, asked time.Duration) time.Duration {
 func (e *engine) attempt(ctx context.Context, t *Transport, m *message) (until time.Time) {
 	now := time.Now()
 	log := t.logger.With(zap.String("id", m.env.ID), zap.String("account", m.env.Account))
-	rec, bodyOf, err := e.store.openJournal(m.env.ID)
+	rec, err := e.store.openJournal(m.env.ID)
 	if err != nil {
 		return e.unreadable(m, err, log)
 	}
-	defer rec.f.Close()
+	defer rec.Close()
 	if now.Sub(m.env.Created) >= time.Duration(t.GiveUpAfter) {
-		e.giveUp(rec, bodyOf, t, m, log)
+		e.giveUp(rec, t, m, log)
 		return time.Time{}
 	}
 	acct, next, handOver, why := e.sender(t, m)
@@ -87,11 +88,11 @@ func (e *engine) attempt(ctx context.Context, t *Transport, m *message) (until t
 		ctx = relay.Behind(ctx)
 	}
 	// Written before it is tried: what kills the process is not tried for ever.
-	if err := e.note(rec, m, &line{At: now, Event: eventTry, Next: now.Add(delayAfter(m.tries()+1, 0)), Peer: peer}); err != nil {
+	if err := e.note(rec, m, &record.Line{At: now, Event: record.EventTry, Next: now.Add(delayAfter(m.tries()+1, 0)), Peer: peer}); err != nil {
 		log.Error("spooled message not tried: its file cannot be written", zap.Error(err))
 		return now.Add(time.Minute)
 	}
-	res := deliver(ctx, next, acct, m, &bodyOf)
+	res := deliver(ctx, next, acct, m, rec)
 	if handOver {
 		res.peer = peer
 		res.handedOver()
@@ -99,7 +100,7 @@ func (e *engine) attempt(ctx context.Context, t *Transport, m *message) (until t
 	if ctx.Err() != nil && res.temporary() {
 		res.interrupted = true
 	}
-	return e.conclude(rec, bodyOf, t, m, res, log)
+	return e.conclude(rec, t, m, res, log)
 }
 
 // delivery is what came of one attempt.
@@ -119,7 +120,7 @@ func (d *delivery) temporary() bool { return len(d.sent) == 0 && len(d.refused) 
 // deliver sends a message to the recipients that are not settled. Providers that
 // know mailboxes only refuse the null sender, which a report should have (RFC
 // 3464 section 2): it goes out as the mailbox then.
-func deliver(ctx context.Context, next relay.Upstream, acct *accounts.Account, m *message, rec *record) delivery {
+func deliver(ctx context.Context, next relay.Upstream, acct *accounts.Account, m *message, rec *record.File) delivery {
 	d := deliverFrom(ctx, next, acct, m, m.env.From, rec)
 	if m.env.Fallback != "" && len(d.refused) > 0 && len(d.sent) == 0 && d.damaged == nil {
 		return deliverFrom(ctx, next, acct, m, m.env.Fallback, rec)
@@ -127,12 +128,12 @@ func deliver(ctx context.Context, next relay.Upstream, acct *accounts.Account, m
 	return d
 }
 
-func deliverFrom(ctx context.Context, next relay.Upstream, acct *accounts.Account, m *message, from string, rec *record) (d delivery) {
+func deliverFrom(ctx context.Context, next relay.Upstream, acct *accounts.Account, m *message, from string, rec *record.File) (d delivery) {
 	start := time.Now()
 	defer func() { d.took = time.Since(start) }()
 	d.replies = make(map[int]string)
 	opts := m.env.Opts
-	head := m.env.received()
+	head := m.env.Received()
 	if opts.Size > 0 {
 		opts.Size += int64(len(head))
 	}
@@ -158,10 +159,9 @@ func deliverFrom(ctx context.Context, next relay.Upstream, acct *accounts.Accoun
 	if len(taken) == 0 {
 		return d
 	}
-	b := rec.body(head)
+	b := rec.Body(head)
 	reply, err := tx.Data(ctx, b)
-	if b.err != nil && errors.Is(b.err, errDamaged) {
-		d.damaged = b.err
+	if d.damaged = b.Damaged(); d.damaged != nil {
 		return d
 	}
 	if err != nil {
@@ -201,7 +201,7 @@ func replyOf(err error) *relay.Reply {
 }
 
 // conclude notes what came of an attempt, and removes a message that is settled.
-func (e *engine) conclude(rec *record, bodyOf record, t *Transport, m *message, d delivery, log *zap.Logger) (until time.Time) {
+func (e *engine) conclude(rec *record.File, t *Transport, m *message, d delivery, log *zap.Logger) (until time.Time) {
 	now := time.Now()
 	if d.damaged != nil {
 		e.hold(rec, m, d.damaged.Error(), log)
@@ -213,13 +213,13 @@ func (e *engine) conclude(rec *record, bodyOf record, t *Transport, m *message, 
 		words = d.reply.Error()
 		asked = d.reply.After
 	}
-	l := &line{At: now, Event: eventResult, Sent: d.sent, Refused: d.refused, Replies: d.replies, Peer: d.peer}
+	l := &record.Line{At: now, Event: record.EventResult, Sent: d.sent, Refused: d.refused, Replies: d.replies, Peer: d.peer}
 	l.Replies[-1] = words
 	if asked > 0 {
 		l.Asked = now.Add(asked)
 	}
 	if len(d.sent) > 0 {
-		l.Event = eventSent
+		l.Event = record.EventSent
 	}
 	e.mu.Lock()
 	attempts, tries := m.attempts, m.tries()
@@ -251,7 +251,7 @@ func (e *engine) conclude(rec *record, bodyOf record, t *Transport, m *message, 
 		e.count("deferred")
 	}
 	if len(d.refused) > 0 {
-		t.report(e, bodyOf, m, d.refused, log)
+		t.report(e, rec, m, d.refused, log)
 	}
 	if finished {
 		e.drop(m, log)
@@ -264,7 +264,7 @@ func (e *engine) conclude(rec *record, bodyOf record, t *Transport, m *message, 
 }
 
 // giveUp settles what is left of a message that is too old.
-func (e *engine) giveUp(rec *record, bodyOf record, t *Transport, m *message, log *zap.Logger) {
+func (e *engine) giveUp(rec *record.File, t *Transport, m *message, log *zap.Logger) {
 	var left []int
 	e.mu.Lock()
 	for i := range m.env.Rcpts {
@@ -279,8 +279,8 @@ func (e *engine) giveUp(rec *record, bodyOf record, t *Transport, m *message, lo
 	e.count("given_up")
 	// The report first: if the process dies in between there are two of them,
 	// and never none.
-	t.report(e, bodyOf, m, left, log)
-	if err := e.note(rec, m, &line{At: time.Now(), Event: eventResult, Refused: left}); err != nil {
+	t.report(e, rec, m, left, log)
+	if err := e.note(rec, m, &record.Line{At: time.Now(), Event: record.EventResult, Refused: left}); err != nil {
 		log.Error("spooled message given up, but its file cannot be written", zap.Error(err))
 		return
 	}
@@ -288,11 +288,11 @@ func (e *engine) giveUp(rec *record, bodyOf record, t *Transport, m *message, lo
 }
 
 // note writes a line and then takes it into account.
-func (e *engine) note(rec *record, m *message, l *line) error {
+func (e *engine) note(rec *record.File, m *message, l *record.Line) error {
 	if err := e.store.illness(); err != nil {
 		return errIll
 	}
-	if err := rec.append(l); err != nil {
+	if err := rec.Append(l); err != nil {
 		if disk.IsFull(err) {
 			return err
 		}
@@ -300,7 +300,7 @@ func (e *engine) note(rec *record, m *message, l *line) error {
 	}
 	// No failure of a sync is to be believed a second time, a full disk's neither:
 	// what was to be written may be gone from memory as well.
-	if err := rec.f.Sync(); err != nil {
+	if err := rec.Sync(); err != nil {
 		return e.store.fail(fmt.Errorf("syncing a journal: %w", err))
 	}
 	e.mu.Lock()
@@ -312,7 +312,7 @@ func (e *engine) note(rec *record, m *message, l *line) error {
 // unnoted is what follows when the result of an attempt cannot be written. The
 // provider may have the message and the disk does not say so: this process does
 // not send it again, the next one may.
-func (e *engine) unnoted(m *message, l *line, err error, log *zap.Logger) time.Time {
+func (e *engine) unnoted(m *message, l *record.Line, err error, log *zap.Logger) time.Time {
 	e.mu.Lock()
 	m.apply(l)
 	finished := m.finished()
@@ -357,7 +357,7 @@ func (e *engine) unreadable(m *message, err error, log *zap.Logger) time.Time {
 		m.gone = true
 		e.mu.Unlock()
 		return time.Time{}
-	case errors.Is(err, errDamaged):
+	case errors.Is(err, record.ErrDamaged):
 		e.hold(nil, m, err.Error(), log)
 		return time.Time{}
 	}
@@ -368,10 +368,10 @@ func (e *engine) unreadable(m *message, err error, log *zap.Logger) time.Time {
 
 // hold keeps a message from being tried. Without a record it is held for as
 // long as the process lives.
-func (e *engine) hold(rec *record, m *message, why string, log *zap.Logger) {
+func (e *engine) hold(rec *record.File, m *message, why string, log *zap.Logger) {
 	log.Error("spooled message held", zap.String("reason", why))
 	e.count("held")
-	if rec != nil && e.note(rec, m, &line{At: time.Now(), Event: eventHold, Why: why}) == nil {
+	if rec != nil && e.note(rec, m, &record.Line{At: time.Now(), Event: record.EventHold, Why: why}) == nil {
 		return
 	}
 	e.mu.Lock()

@@ -28,8 +28,8 @@
 //   - transport.go: the module, and what of it is the upstream's behind it
 //   - transaction.go: the way of a fresh message, first synchronous, then kept
 //   - keeper.go: the copy of a body while nobody knows yet whether it is needed
-//   - record.go: how a message and its history lie in one file
-//   - store.go: the directory of these files; internal/disk is the seam beneath it
+//   - store.go: the directory of the messages' files; internal/record is how a
+//     message and its history lie in one, internal/disk the seam beneath
 //   - engine.go: what outlives a configuration: the queue and its bounds
 //   - attempt.go: one attempt to deliver, and what it is followed by
 //   - report.go: what is said of a message that was given up; package dsn writes it

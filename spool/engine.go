@@ -27,6 +27,7 @@ import (
 
 	"github.com/caddymail/mailgateway/internal/generation"
 	"github.com/caddymail/mailgateway/spool/internal/disk"
+	"github.com/caddymail/mailgateway/spool/internal/record"
 )
 
 const (
@@ -201,7 +202,7 @@ func (e *engine) add(m *message) {
 }
 
 // take queues a message that has become durable.
-func (e *engine) take(env *envelope, size int64) {
+func (e *engine) take(env *record.Envelope, size int64) {
 	e.mu.Lock()
 	e.add(replay(stored{env: env, size: size}))
 	e.mu.Unlock()

@@ -18,31 +18,33 @@ import (
 	"errors"
 	"io"
 	"sync"
+
+	"github.com/caddymail/mailgateway/spool/internal/record"
 )
 
 // keepInMemory is how much of a body is kept in memory before a file is written:
 // most messages cost no file while the provider answers.
 const keepInMemory = 256 << 10
 
-var chunks = sync.Pool{New: func() any { b := make([]byte, 0, chunkSize); return &b }}
+var chunks = sync.Pool{New: func() any { b := make([]byte, 0, record.ChunkSize); return &b }}
 
 // keeper reads a body for the provider and keeps what it has read. Nothing of it
 // is synced until commit.
 type keeper struct {
 	store *store
-	env   *envelope
+	env   *record.Envelope
 	src   io.Reader
 
 	mem     []*[]byte
 	size    int64
-	rec     *record // once it is written to a file
+	rec     *record.File // once it is written to a file
 	path    string
 	over    bool  // the body was read to its end
 	readErr error // of the client's body
 	err     error // of keeping it: the message goes on without
 }
 
-func newKeeper(s *store, env *envelope, src io.Reader) *keeper {
+func newKeeper(s *store, env *record.Envelope, src io.Reader) *keeper {
 	return &keeper{store: s, env: env, src: src}
 }
 
@@ -70,7 +72,7 @@ func (k *keeper) rest() error {
 	buf := chunks.Get().(*[]byte) //nolint:forcetypeassert // what the pool makes
 	defer chunks.Put(buf)
 	for !k.over && k.readErr == nil {
-		_, _ = k.Read((*buf)[:chunkSize])
+		_, _ = k.Read((*buf)[:record.ChunkSize])
 	}
 	return k.readErr
 }
@@ -78,8 +80,8 @@ func (k *keeper) rest() error {
 func (k *keeper) keep(p []byte) {
 	for len(p) > 0 && k.err == nil {
 		last := len(k.mem) - 1
-		if last < 0 || len(*k.mem[last]) == chunkSize {
-			if len(k.mem) == keepInMemory/chunkSize {
+		if last < 0 || len(*k.mem[last]) == record.ChunkSize {
+			if len(k.mem) == keepInMemory/record.ChunkSize {
 				k.err = k.spill()
 				continue
 			}
@@ -89,7 +91,7 @@ func (k *keeper) keep(p []byte) {
 			continue
 		}
 		c := k.mem[last]
-		n := copy((*c)[len(*c):chunkSize], p)
+		n := copy((*c)[len(*c):record.ChunkSize], p)
 		*c = (*c)[:len(*c)+n]
 		p = p[n:]
 	}
@@ -109,7 +111,7 @@ func (k *keeper) spill() error {
 		k.rec, k.path = rec, path
 	}
 	for _, c := range k.mem {
-		if err := k.rec.write(frameBody, *c); err != nil {
+		if err := k.rec.WriteBody(*c); err != nil {
 			return err
 		}
 	}

@@ -34,6 +34,7 @@ import (
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/spool/internal/disk"
+	"github.com/caddymail/mailgateway/spool/internal/record"
 )
 
 // sink is a provider that reads messages and keeps nothing.
@@ -180,7 +181,7 @@ func BenchmarkDurable(b *testing.B) {
 				for range writers {
 					wg.Go(func() {
 						for left.Add(-1) >= 0 {
-							env := &envelope{ID: newID(time.Now()), Account: "a", Rcpts: []relay.Recipient{{To: "to@example.org"}}}
+							env := &record.Envelope{ID: newID(time.Now()), Account: "a", Rcpts: []relay.Recipient{{To: "to@example.org"}}}
 							k := newKeeper(s, env, bytes.NewReader(body))
 							if err := k.rest(); err != nil {
 								b.Error(err)

@@ -16,11 +16,13 @@ package spool
 
 import (
 	"time"
+
+	"github.com/caddymail/mailgateway/spool/internal/record"
 )
 
 // message is what is remembered of a message while it lies on the disk.
 type message struct {
-	env      *envelope
+	env      *record.Envelope
 	size     int64
 	attempts int
 	next     time.Time
@@ -60,11 +62,11 @@ func replay(st stored) *message {
 }
 
 // apply takes a line of the journal into account.
-func (m *message) apply(l *line) {
+func (m *message) apply(l *record.Line) {
 	if !l.Next.IsZero() {
 		m.next = l.Next
 	}
-	if l.Event != eventTry {
+	if l.Event != record.EventTry {
 		m.asked = l.Asked
 	}
 	for _, i := range l.Sent {
@@ -81,15 +83,15 @@ func (m *message) apply(l *line) {
 		m.replies[i] = r
 	}
 	m.open++
-	if l.Event != eventTry {
+	if l.Event != record.EventTry {
 		m.open = 0
 	}
 	switch l.Event {
-	case eventTry:
+	case record.EventTry:
 		m.attempts++
-	case eventHold:
+	case record.EventHold:
 		m.held = l.Why
-	case eventRelease:
+	case record.EventRelease:
 		m.held = ""
 	}
 }

@@ -28,6 +28,7 @@ import (
 	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/spool/dsn"
+	"github.com/caddymail/mailgateway/spool/internal/record"
 )
 
 // eventFailed is emitted for each message that could not be delivered to some
@@ -43,7 +44,7 @@ type emitter interface {
 // as an event, and by mail (RFC 3464) through the same upstream. There is no
 // mail about a report, and none about a message with the null sender, which must
 // never be answered (RFC 5321 section 4.5.5).
-func (t *Transport) report(e *engine, rec record, m *message, failed []int, log *zap.Logger) {
+func (t *Transport) report(e *engine, rec *record.File, m *message, failed []int, log *zap.Logger) {
 	e.mu.Lock()
 	replies := make(map[int]string, len(failed))
 	for _, i := range failed {
@@ -63,7 +64,7 @@ func (t *Transport) report(e *engine, rec record, m *message, failed []int, log 
 		return
 	}
 	now := time.Now()
-	env := &envelope{
+	env := &record.Envelope{
 		ID: newID(now), Account: m.env.Account, Created: now, Hostname: t.hostname(), Report: true, First: now, Fallback: mailbox,
 		Rcpts: []relay.Recipient{{To: to, Opts: smtp.RcptOptions{Notify: []smtp.DSNNotify{smtp.DSNNotifyNever}}}},
 		Opts:  smtp.MailOptions{UTF8: m.env.Opts.UTF8 && !dsn.ASCII(to)},
@@ -72,7 +73,7 @@ func (t *Transport) report(e *engine, rec record, m *message, failed []int, log 
 		ID: env.ID, Hostname: env.Hostname, From: mailbox, To: to, Created: now,
 		Message: dsn.Message{
 			ID: m.env.ID, Account: m.env.Account, EnvelopeID: m.env.Opts.EnvelopeID, Created: m.env.Created, Attempts: m.attempts,
-			Header: dsn.Header(rec.body("")),
+			Header: dsn.Header(rec.Body("")),
 		},
 	}
 	for _, i := range failed {

@@ -35,6 +35,7 @@ import (
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/spool/internal/disk"
+	"github.com/caddymail/mailgateway/spool/internal/record"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -317,11 +318,11 @@ func TestPoison(t *testing.T) {
 	id := Messages("", "")[0].ID
 	stop(tr)
 	for range poisonous {
-		rec, _, err := tr.engine.store.openJournal(id)
+		rec, err := tr.engine.store.openJournal(id)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := rec.append(&line{At: time.Now(), Event: eventTry}); err != nil {
+		if err := rec.Append(&record.Line{At: time.Now(), Event: record.EventTry}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -360,10 +361,10 @@ func TestOddities(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b[len(magic)+frameHead+3] ^= 1 // within the envelope
+	b[len(record.Magic)+12] ^= 1 // within the envelope
 	foreign := filepath.Join(dir, "README")
 	unsure := strings.TrimSuffix(tr.engine.store.path(list[1].ID, messageExt), messageExt) + unsureExt
-	for path, content := range map[string][]byte{damaged: b, foreign: []byte("x"), unsure: []byte(magic)} {
+	for path, content := range map[string][]byte{damaged: b, foreign: []byte("x"), unsure: []byte(record.Magic)} {
 		if err := os.WriteFile(path, content, 0o600); err != nil {
 			t.Fatal(err)
 		}

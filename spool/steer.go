@@ -22,6 +22,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/spool/internal/record"
 )
 
 // Reasons for which an operator's wish is not followed.
@@ -208,16 +210,16 @@ func (m *message) view(upstream string) Message {
 
 // Hold keeps a message from being sent until it is released.
 func Hold(id string) error {
-	return steer(id, func(e *engine, rec *record, m *message) error {
-		return e.note(rec, m, &line{At: time.Now(), Event: eventHold, Why: "held by an operator"})
+	return steer(id, func(e *engine, rec *record.File, m *message) error {
+		return e.note(rec, m, &record.Line{At: time.Now(), Event: record.EventHold, Why: "held by an operator"})
 	})
 }
 
 // Release lets a held message go on, and is due at once.
 func Release(id string) error {
-	return steer(id, func(e *engine, rec *record, m *message) error {
+	return steer(id, func(e *engine, rec *record.File, m *message) error {
 		now := time.Now()
-		if err := e.note(rec, m, &line{At: now, Event: eventRelease, Next: now}); err != nil {
+		if err := e.note(rec, m, &record.Line{At: now, Event: record.EventRelease, Next: now}); err != nil {
 			return err
 		}
 		e.mu.Lock()
@@ -231,7 +233,7 @@ func Release(id string) error {
 
 // Delete removes a message without a report.
 func Delete(id string) error {
-	return steer(id, func(e *engine, rec *record, m *message) error {
+	return steer(id, func(e *engine, rec *record.File, m *message) error {
 		var left []int
 		e.mu.Lock()
 		for i := range m.env.Rcpts {
@@ -240,7 +242,7 @@ func Delete(id string) error {
 			}
 		}
 		e.mu.Unlock()
-		if err := e.note(rec, m, &line{At: time.Now(), Event: eventResult, Refused: left}); err != nil {
+		if err := e.note(rec, m, &record.Line{At: time.Now(), Event: record.EventResult, Refused: left}); err != nil {
 			return err
 		}
 		e.count("deleted")
@@ -251,7 +253,7 @@ func Delete(id string) error {
 }
 
 // steer changes one message, which is not sent meanwhile.
-func steer(id string, change func(e *engine, rec *record, m *message) error) error {
+func steer(id string, change func(e *engine, rec *record.File, m *message) error) error {
 	for _, e := range running() {
 		e.mu.Lock()
 		m, ok := e.all[id]
@@ -278,11 +280,11 @@ func steer(id string, change func(e *engine, rec *record, m *message) error) err
 	return ErrNotFound
 }
 
-func (e *engine) change(id string, m *message, change func(e *engine, rec *record, m *message) error) error {
-	rec, _, err := e.store.openJournal(id)
+func (e *engine) change(id string, m *message, change func(e *engine, rec *record.File, m *message) error) error {
+	rec, err := e.store.openJournal(id)
 	if err != nil {
 		return err
 	}
-	defer rec.f.Close()
+	defer rec.Close()
 	return change(e, rec, m)
 }

@@ -29,6 +29,7 @@ import (
 
 	"github.com/caddymail/mailgateway/internal/seal"
 	"github.com/caddymail/mailgateway/spool/internal/disk"
+	"github.com/caddymail/mailgateway/spool/internal/record"
 )
 
 const (
@@ -156,7 +157,7 @@ func (s *store) lowSpace() bool {
 }
 
 // create begins the file of a message. It is not there for good until commit.
-func (s *store) create(env *envelope) (*record, string, error) {
+func (s *store) create(env *record.Envelope) (*record.File, string, error) {
 	shard := shardOf(env.ID)
 	s.mu.Lock()
 	known, keys := s.shards[shard], s.keys
@@ -174,8 +175,8 @@ func (s *store) create(env *envelope) (*record, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	rec := &record{f: f, id: env.ID, keys: keys}
-	if err := rec.begin(env); err != nil {
+	rec := record.New(f, env.ID, keys)
+	if err := rec.Begin(env); err != nil {
 		s.discard(rec)
 		return nil, "", err
 	}
@@ -184,27 +185,27 @@ func (s *store) create(env *envelope) (*record, string, error) {
 
 // commit makes a message durable: the file, then its name. It closes the file
 // in any case.
-func (s *store) commit(rec *record, size int64) error {
+func (s *store) commit(rec *record.File, size int64) error {
 	if err := s.admit(size); err != nil {
 		s.discard(rec)
 		return err
 	}
-	err := rec.finish(size)
+	err := rec.Finish(size)
 	if err != nil {
 		s.release(size)
 		s.discard(rec)
 		return err
 	}
-	if err := rec.f.Sync(); err != nil {
+	if err := rec.Sync(); err != nil {
 		s.release(size)
 		s.discard(rec)
 		return s.fail(fmt.Errorf("syncing a message: %w", err))
 	}
-	closed := rec.f.Close()
-	path := s.path(rec.id, messageExt)
-	if err := errors.Join(closed, s.fs.Rename(s.path(rec.id, unsureExt), path)); err != nil {
+	closed := rec.Close()
+	path := s.path(rec.ID(), messageExt)
+	if err := errors.Join(closed, s.fs.Rename(s.path(rec.ID(), unsureExt), path)); err != nil {
 		s.release(size)
-		_ = s.fs.Remove(s.path(rec.id, unsureExt))
+		_ = s.fs.Remove(s.path(rec.ID(), unsureExt))
 		return err
 	}
 	if err := s.fs.SyncDir(filepath.Dir(path)); err != nil {
@@ -239,27 +240,26 @@ func (s *store) release(size int64) {
 }
 
 // discard removes a file for which nothing was promised.
-func (s *store) discard(rec *record) {
-	_ = rec.f.Close()
-	_ = s.fs.Remove(s.path(rec.id, unsureExt))
+func (s *store) discard(rec *record.File) {
+	_ = rec.Close()
+	_ = s.fs.Remove(s.path(rec.ID(), unsureExt))
 }
 
 // openJournal opens a message, and stands where the next line of its journal
-// goes. Its body is at the position that is returned.
-func (s *store) openJournal(id string) (rec *record, at record, err error) {
-	rec, _, err = s.open(id)
+// goes.
+func (s *store) openJournal(id string) (*record.File, error) {
+	rec, _, err := s.open(id)
 	if err != nil {
-		return nil, record{}, err
+		return nil, err
 	}
-	at = *rec
-	if _, err = rec.skipBody(); err == nil {
-		_, err = rec.journal()
+	if _, err = rec.SkipBody(); err == nil {
+		_, err = rec.Journal()
 	}
 	if err != nil {
-		_ = rec.f.Close()
-		return nil, record{}, err
+		_ = rec.Close()
+		return nil, err
 	}
-	return rec, at, nil
+	return rec, nil
 }
 
 // remove removes a message that is settled. Its journal says so already, so a
@@ -274,7 +274,7 @@ func (s *store) remove(id string, size int64) error {
 }
 
 // open opens a message and reads its envelope.
-func (s *store) open(id string) (*record, *envelope, error) {
+func (s *store) open(id string) (*record.File, *record.Envelope, error) {
 	f, err := s.fs.Open(s.path(id, messageExt))
 	if err != nil {
 		return nil, nil, err
@@ -282,8 +282,8 @@ func (s *store) open(id string) (*record, *envelope, error) {
 	s.mu.Lock()
 	keys := s.keys
 	s.mu.Unlock()
-	rec := &record{f: f, id: id, keys: keys}
-	env, err := rec.start()
+	rec := record.New(f, id, keys)
+	env, err := rec.Start()
 	if err != nil {
 		_ = f.Close()
 		return nil, nil, err
@@ -299,9 +299,9 @@ type Oddity struct {
 
 // stored is a message that was found.
 type stored struct {
-	env   *envelope
+	env   *record.Envelope
 	size  int64
-	lines []line
+	lines []record.Line
 }
 
 // load takes the directory and returns what is in it.
@@ -406,11 +406,11 @@ func (s *store) read(id string) (stored, error) {
 	if err != nil {
 		return stored{}, err
 	}
-	defer rec.f.Close()
-	size, err := rec.skipBody()
+	defer rec.Close()
+	size, err := rec.SkipBody()
 	if err != nil {
 		return stored{}, err
 	}
-	lines, err := rec.journal()
+	lines, err := rec.Journal()
 	return stored{env, size, lines}, err
 }

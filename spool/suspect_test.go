@@ -27,6 +27,7 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/spool/internal/record"
 )
 
 // crowded is a provider that knows how many messages are with it at a time.
@@ -71,13 +72,13 @@ func TestSuspects(t *testing.T) {
 	list := Messages("", "")
 	stop(tr)
 	for _, m := range list {
-		rec, _, err := tr.engine.store.openJournal(m.ID)
+		rec, err := tr.engine.store.openJournal(m.ID)
 		if err != nil {
 			t.Fatal(err)
 		}
 		// Twice: the third time, all would be held.
 		for range poisonous - 1 {
-			if err := rec.append(&line{At: time.Now(), Event: eventTry, Next: time.Now()}); err != nil {
+			if err := rec.Append(&record.Line{At: time.Now(), Event: record.EventTry, Next: time.Now()}); err != nil {
 				t.Fatal(err)
 			}
 		}

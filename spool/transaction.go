@@ -27,6 +27,7 @@ import (
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/spool/internal/disk"
+	"github.com/caddymail/mailgateway/spool/internal/record"
 )
 
 // transaction is a fresh message: on its way to the provider as if there were no
@@ -223,7 +224,7 @@ func (tr *transaction) Data(ctx context.Context, src io.Reader) (relay.Reply, er
 
 // afterRefusal keeps a message that the upstream behind did not take, if that may
 // be otherwise later.
-func (tr *transaction) afterRefusal(ctx context.Context, k *keeper, env *envelope, reply relay.Reply, err error) (relay.Reply, error) {
+func (tr *transaction) afterRefusal(ctx context.Context, k *keeper, env *record.Envelope, reply relay.Reply, err error) (relay.Reply, error) {
 	if k.readErr != nil {
 		return reply, err // the client's fault: there is no message
 	}
@@ -237,7 +238,7 @@ func (tr *transaction) afterRefusal(ctx context.Context, k *keeper, env *envelop
 }
 
 // spool makes the message durable, and answers for it.
-func (tr *transaction) spool(k *keeper, env *envelope) (relay.Reply, error) {
+func (tr *transaction) spool(k *keeper, env *record.Envelope) (relay.Reply, error) {
 	if err := k.rest(); err != nil {
 		return relay.Reply{}, err
 	}
@@ -248,16 +249,16 @@ func (tr *transaction) spool(k *keeper, env *envelope) (relay.Reply, error) {
 	return *relay.ReplySpooled(env.ID), nil
 }
 
-func (tr *transaction) envelope() *envelope {
+func (tr *transaction) envelope() *record.Envelope {
 	now := time.Now()
-	return &envelope{
+	return &record.Envelope{
 		ID: newID(now), Account: tr.acct.Name, From: tr.from, Opts: tr.opts, Rcpts: tr.rcpts,
 		Created: now, Hostname: tr.t.hostname(), First: now.Add(delayAfter(1, 0)),
 	}
 }
 
 // keep makes the message durable and hands it to the queue.
-func (tr *transaction) keep(k *keeper, env *envelope) error {
+func (tr *transaction) keep(k *keeper, env *record.Envelope) error {
 	words := ""
 	var said error
 	if tr.why == nil {
