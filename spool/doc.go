@@ -32,6 +32,7 @@
 //     message and its history lie in one, internal/disk the seam beneath
 //   - engine.go: what outlives a configuration: the queue and its bounds
 //   - attempt.go: one attempt to deliver, and what it is followed by
+//   - age.go: how long a message waits, and whose clock says so
 //   - report.go: what is said of a message that was given up; package dsn writes it
 //   - steer.go, drain.go, metrics.go: what operators see and do
 //

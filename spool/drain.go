@@ -106,6 +106,7 @@ func (e *engine) drain(handOver bool) {
 			// What a provider asked for is no business of the peer's.
 			if m.next = now; peer == "" && m.asked.After(now) {
 				m.next = m.asked
+				e.trim(m, now)
 			}
 		}
 	}

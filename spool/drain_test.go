@@ -28,6 +28,7 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/spool/internal/record"
 )
 
 // TestIDs holds that ids have the order in which they were made, however fast.
@@ -200,4 +201,9 @@ func TestHandOver(t *testing.T) {
 			t.Errorf("results %v", res)
 		}
 	})
+}
+
+// resultAt is a temporary refusal as a journal has it.
+func resultAt(at, next, asked time.Time) *record.Line {
+	return &record.Line{At: at, Event: record.EventResult, Next: next, Asked: asked}
 }

@@ -53,13 +53,15 @@ type engine struct {
 	stop context.CancelFunc
 	done chan struct{} // closed when nothing runs any more
 
-	mu      sync.Mutex
-	ready   bool // the directory is this process's, and read
-	closing bool
-	lanes   map[string]*lane
-	all     map[string]*message
-	odd     []Oddity
-	running int
+	mu          sync.Mutex
+	ready       bool // the directory is this process's, and read
+	started     time.Time
+	giveUpAfter time.Duration
+	closing     bool
+	lanes       map[string]*lane
+	all         map[string]*message
+	odd         []Oddity
+	running     int
 	// suspects is a lane whose next message may have killed the process; alone
 	// says that it is at work, and nothing else.
 	suspects *lane
@@ -105,7 +107,7 @@ func detachEngine(e *engine, t *Transport) {
 	defer enginesMu.Unlock()
 	e.gens.Detach(t, func(now *Transport, last bool) {
 		if !last {
-			e.store.configure(now.keys, now.bounds())
+			e.configure(now)
 			return
 		}
 		e.end()
@@ -115,7 +117,7 @@ func detachEngine(e *engine, t *Transport) {
 
 func (e *engine) attach(t *Transport) {
 	e.gens.Attach(t, func(first bool) {
-		e.store.configure(t.keys, t.bounds())
+		e.configure(t)
 		if first {
 			e.logger = t.logger
 			e.begin()
@@ -124,6 +126,12 @@ func (e *engine) attach(t *Transport) {
 		e.lookAgain()
 	})
 	e.wake()
+}
+
+// configure puts in force what is the spool's own of a configuration.
+func (e *engine) configure(t *Transport) {
+	e.store.configure(t.keys, t.bounds())
+	e.trimAll(time.Duration(t.GiveUpAfter))
 }
 
 // begin reads the directory and starts the loop. Where another process still
@@ -152,12 +160,13 @@ func (e *engine) open() (io.Closer, error) {
 	slices.SortFunc(found, func(a, b stored) int { return strings.Compare(a.env.ID, b.env.ID) })
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.odd = odd
+	now := time.Now()
+	e.odd, e.started = odd, now
 	for _, st := range found {
-		m := replay(st)
-		if m.finished() {
+		m := replay(st, now)
+		if m.over() {
 			// The provider has it; the process died before the removal.
-			_ = e.store.remove(m.env.ID, m.size)
+			_ = e.store.remove(m.env, m.size)
 			continue
 		}
 		if m.held != "" {
@@ -181,9 +190,10 @@ func (e *engine) lookAgain() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.odd = left
+	now := time.Now()
 	for _, st := range found {
-		if m := replay(st); m.finished() {
-			_ = e.store.remove(m.env.ID, m.size)
+		if m := replay(st, now); m.over() {
+			_ = e.store.remove(m.env, m.size)
 		} else {
 			e.add(m)
 		}
@@ -199,12 +209,13 @@ func (e *engine) add(m *message) {
 		e.lanes[m.env.Account] = l
 	}
 	l.queue = append(l.queue, m)
+	e.trim(m, time.Now())
 }
 
 // take queues a message that has become durable.
 func (e *engine) take(env *record.Envelope, size int64) {
 	e.mu.Lock()
-	e.add(replay(stored{env: env, size: size}))
+	e.add(replay(stored{env: env, size: size}, time.Now()))
 	e.mu.Unlock()
 	e.wake()
 }
@@ -292,7 +303,7 @@ func (e *engine) due(now time.Time) (due []*lane, wait time.Duration) {
 			delete(e.lanes, name)
 			continue
 		}
-		m, at := l.first()
+		m, at := e.first(l)
 		switch {
 		case m == nil:
 		case at.After(now):
@@ -316,30 +327,39 @@ func (e *engine) suspect(now time.Time) *lane {
 		if l.busy {
 			continue
 		}
-		if m, at := l.first(); m != nil && m.open > 0 && !at.After(now) {
+		if m, at := e.first(l); m != nil && m.open > 0 && !at.After(now) {
 			return l
 		}
 	}
 	return nil
 }
 
-// first returns the lane's next message, and when it is due.
-func (l *lane) first() (first *message, at time.Time) {
+// first returns the lane's next message, and when it is due. The lock is held.
+func (e *engine) first(l *lane) (first *message, at time.Time) {
 	for _, m := range l.queue {
 		if m.held != "" || m.gone || m.trying {
 			continue
 		}
-		if first == nil || m.next.Before(at) {
-			first, at = m, m.next
+		if due := e.dueIn(l, m); first == nil || due.Before(at) {
+			first, at = m, due
 		}
 		if !at.After(l.until) {
 			break // nothing is earlier, and those in front go first
 		}
 	}
-	if first != nil && at.Before(l.until) {
-		at = l.until
-	}
 	return first, at
+}
+
+// dueIn is when a message of a lane is due. The account's trouble makes it wait, but
+// not past the time at which it is given up.
+func (e *engine) dueIn(l *lane, m *message) time.Time {
+	due := m.due()
+	if end := e.expiry(m); l.until.After(due) && (l.until.Before(end) || due.After(end)) {
+		return l.until
+	} else if l.until.After(due) {
+		return end
+	}
+	return due
 }
 
 // serve tries what is due of one lane, one message after the other.
@@ -360,7 +380,7 @@ func (e *engine) serve(ctx context.Context, l *lane) {
 			return
 		}
 		e.mu.Lock()
-		m, at := l.first()
+		m, at := e.first(l)
 		if m == nil || at.After(time.Now()) || e.closing || !first && (e.suspects != nil || m.open > 0) {
 			e.mu.Unlock()
 			return

@@ -90,7 +90,7 @@ func FuzzRecord(f *testing.F) {
 		if err != nil {
 			return
 		}
-		m := replay(st)
+		m := replay(st, time.Now())
 		_ = m.finished()
 		_ = m.view("u")
 		rec, err := s.openJournal(fuzzedID)

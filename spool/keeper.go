@@ -100,7 +100,7 @@ func (k *keeper) keep(p []byte) {
 // spill writes what is in memory to the file, which it makes.
 func (k *keeper) spill() error {
 	// Asked for each part: many bodies that come at once fill a disk too.
-	if err := k.store.mayGrow(); err != nil {
+	if err := k.store.mayKeep(k.env); err != nil {
 		return err
 	}
 	if k.rec == nil {
@@ -132,7 +132,7 @@ func (k *keeper) commit() error {
 		k.err = k.spill()
 	}
 	if k.err == nil {
-		k.err = k.store.commit(k.rec, k.size)
+		k.err = k.store.commit(k.rec, k.env, k.size)
 		k.rec = nil
 	}
 	return k.err

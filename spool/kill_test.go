@@ -232,7 +232,7 @@ func TestKilledChild(t *testing.T) {
 			t.Errorf("%s: %v", path, err)
 			continue
 		}
-		if replay(st).finished() {
+		if replay(st, time.Now()).finished() {
 			if err := c.say("noted", id); err != nil {
 				t.Fatal(err)
 			}

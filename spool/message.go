@@ -25,6 +25,7 @@ type message struct {
 	env      *record.Envelope
 	size     int64
 	attempts int
+	since    time.Time // by this process's clock
 	next     time.Time
 	asked    time.Time // the provider wants none before
 	held     string    // why; empty: it is not
@@ -32,7 +33,10 @@ type message struct {
 	settled  map[int]bool
 	sent     map[int]bool
 	replies  map[int]string
-	open     int // attempts in a row that the process did not survive
+	owed     map[int]bool // refused recipients that no report speaks of yet
+	told     bool         // the event of these was emitted
+	reportAt time.Time    // when that is tried again
+	open     int          // attempts in a row that the process did not survive
 	trying   bool
 	gone     bool
 }
@@ -47,14 +51,17 @@ func (m *message) tries() int {
 }
 
 // replay is what a message's journal says.
-func replay(st stored) *message {
+func replay(st stored, now time.Time) *message {
 	m := &message{
 		env: st.env, size: st.size, next: st.env.First, asked: st.env.Asked, reply: st.env.Reply,
-		settled: make(map[int]bool), sent: make(map[int]bool), replies: make(map[int]string),
+		settled: make(map[int]bool), sent: make(map[int]bool), replies: make(map[int]string), owed: make(map[int]bool),
 	}
+	written := st.env.Created
 	for i := range st.lines {
 		m.apply(&st.lines[i])
+		written = st.lines[i].At
 	}
+	m.relate(written, now)
 	if m.open >= poisonous && m.held == "" {
 		m.held = heldPoison
 	}
@@ -66,7 +73,8 @@ func (m *message) apply(l *record.Line) {
 	if !l.Next.IsZero() {
 		m.next = l.Next
 	}
-	if l.Event != record.EventTry {
+	switch l.Event {
+	case record.EventResult, record.EventSent, record.EventRelease:
 		m.asked = l.Asked
 	}
 	for _, i := range l.Sent {
@@ -74,6 +82,13 @@ func (m *message) apply(l *record.Line) {
 	}
 	for _, i := range l.Refused {
 		m.settled[i] = true
+	}
+	for _, i := range l.Owed {
+		m.owed[i] = true
+	}
+	for _, i := range l.Reported {
+		delete(m.owed, i)
+		m.told = false
 	}
 	for i, r := range l.Replies {
 		if i < 0 {
@@ -98,3 +113,24 @@ func (m *message) apply(l *record.Line) {
 
 // finished reports whether nothing is left to send.
 func (m *message) finished() bool { return len(m.settled) >= len(m.env.Rcpts) }
+
+// over reports whether nothing is left to send or to say: its file can go.
+func (m *message) over() bool { return m.finished() && len(m.owed) == 0 }
+
+// left returns the recipients that have no result yet.
+func (m *message) left() (left []int) {
+	for i := range m.env.Rcpts {
+		if !m.settled[i] {
+			left = append(left, i)
+		}
+	}
+	return left
+}
+
+// due is when the message is to be looked at next: for an attempt, or for a report.
+func (m *message) due() time.Time {
+	if len(m.owed) > 0 && (m.finished() || m.reportAt.Before(m.next)) {
+		return m.reportAt
+	}
+	return m.next
+}

@@ -17,6 +17,7 @@ package spool
 import (
 	"bytes"
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -40,11 +41,41 @@ type emitter interface {
 	Emit(ctx caddy.Context, eventName string, data map[string]any) caddy.Event
 }
 
-// report says that a message could not be delivered to some of its recipients:
-// as an event, and by mail (RFC 3464) through the same upstream. There is no
-// mail about a report, and none about a message with the null sender, which must
-// never be answered (RFC 5321 section 4.5.5).
-func (t *Transport) report(e *engine, rec *record.File, m *message, failed []int, log *zap.Logger) {
+// report says what is owed of a message: that it could not be delivered to some of
+// its recipients. What cannot be said now stays owed.
+func (e *engine) report(rec *record.File, t *Transport, m *message, log *zap.Logger) {
+	now := time.Now()
+	e.mu.Lock()
+	failed := slices.Sorted(maps.Keys(m.owed))
+	finished := m.finished()
+	e.mu.Unlock()
+	made, err := t.report(e, rec, m, failed, log)
+	l := &record.Line{At: now, Event: record.EventReported, Reported: failed}
+	switch {
+	case err != nil:
+		log.Error("no report of a failed message could be made yet", zap.Error(err))
+		e.mu.Lock()
+		m.reportAt, m.told = now.Add(reportPause), true
+		e.mu.Unlock()
+		return
+	case !made && finished:
+		// Nothing was written, and the file goes at once.
+	default:
+		if err = e.note(rec, m, l); err == nil {
+			return
+		}
+		log.Error("that a failed message was reported cannot be written: a restart may report it again", zap.Error(err))
+	}
+	e.mu.Lock()
+	m.apply(l)
+	e.mu.Unlock()
+}
+
+// report emits the event of a failed message, and keeps the mail that tells of it
+// (RFC 3464), which goes through the same upstream; made reports whether there is
+// one. There is no mail about a report, and none about a message with the null
+// sender, which must never be answered (RFC 5321 section 4.5.5).
+func (t *Transport) report(e *engine, rec *record.File, m *message, failed []int, log *zap.Logger) (made bool, err error) {
 	e.mu.Lock()
 	replies := make(map[int]string, len(failed))
 	for _, i := range failed {
@@ -52,8 +83,9 @@ func (t *Transport) report(e *engine, rec *record.File, m *message, failed []int
 			replies[i] = m.reply
 		}
 	}
+	attempts, told := m.attempts, m.told
 	e.mu.Unlock()
-	if t.events != nil {
+	if t.events != nil && !told {
 		t.events.Emit(t.ctx, eventFailed, printable.Event(map[string]any{
 			"upstream": t.name, "id": m.env.ID, "account": m.env.Account, "recipients": len(failed),
 			"reply": replies[failed[0]], "created": m.env.Created,
@@ -61,7 +93,7 @@ func (t *Transport) report(e *engine, rec *record.File, m *message, failed []int
 	}
 	to, mailbox := t.reportsTo(m)
 	if m.env.Report || m.env.From == "" || to == "" || never(m, failed) {
-		return
+		return false, nil
 	}
 	now := time.Now()
 	env := &record.Envelope{
@@ -72,7 +104,7 @@ func (t *Transport) report(e *engine, rec *record.File, m *message, failed []int
 	n := &dsn.Notification{
 		ID: env.ID, Hostname: env.Hostname, From: mailbox, To: to, Created: now,
 		Message: dsn.Message{
-			ID: m.env.ID, Account: m.env.Account, EnvelopeID: m.env.Opts.EnvelopeID, Created: m.env.Created, Attempts: m.attempts,
+			ID: m.env.ID, Account: m.env.Account, EnvelopeID: m.env.Opts.EnvelopeID, Created: m.env.Created, Attempts: attempts,
 			Header: dsn.Header(rec.Body("")),
 		},
 	}
@@ -81,15 +113,15 @@ func (t *Transport) report(e *engine, rec *record.File, m *message, failed []int
 	}
 	k := newKeeper(e.store, env, bytes.NewReader(n.Bytes()))
 	defer k.drop()
-	if err := k.rest(); err == nil {
-		err = k.commit()
-		if err != nil {
-			log.Error("no report of a failed message could be made", zap.Error(err))
-			return
-		}
+	if err := k.rest(); err != nil {
+		return false, err
+	}
+	if err := k.commit(); err != nil {
+		return false, err
 	}
 	e.take(env, k.size)
 	log.Info("report of a failed message spooled", zap.String("report", env.ID))
+	return true, nil
 }
 
 // reportsTo returns who is told of an account's messages, and the sender that the

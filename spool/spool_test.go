@@ -50,6 +50,7 @@ type provider struct {
 	got   map[string]int
 	order []string
 	reply *relay.Reply // to the message; nil: accepted
+	judge func(text string) *relay.Reply
 }
 
 func newProvider() *provider { return &provider{got: make(map[string]int)} }
@@ -89,6 +90,11 @@ func (tx *providerTx) Data(_ context.Context, r io.Reader) (relay.Reply, error) 
 	if strings.HasPrefix(text, "Received: ") {
 		_, text, _ = strings.Cut(text, "\r\n\t")
 		_, text, _ = strings.Cut(text, "\r\n")
+	}
+	if tx.p.judge != nil {
+		if reply := tx.p.judge(text); reply != nil {
+			return relay.Reply{}, reply
+		}
 	}
 	tx.p.mu.Lock()
 	defer tx.p.mu.Unlock()

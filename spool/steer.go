@@ -17,12 +17,14 @@ package spool
 import (
 	"cmp"
 	"errors"
+	"io/fs"
 	"maps"
 	"slices"
 	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/caddymail/mailgateway/spool/internal/disk"
 	"github.com/caddymail/mailgateway/spool/internal/record"
 )
 
@@ -223,6 +225,7 @@ func Release(id string) error {
 			return err
 		}
 		e.mu.Lock()
+		m.reportAt = time.Time{}
 		if l, ok := e.lanes[m.env.Account]; ok {
 			l.until = time.Time{}
 		}
@@ -234,20 +237,20 @@ func Release(id string) error {
 // Delete removes a message without a report.
 func Delete(id string) error {
 	return steer(id, func(e *engine, rec *record.File, m *message) error {
-		var left []int
 		e.mu.Lock()
-		for i := range m.env.Rcpts {
-			if !m.settled[i] {
-				left = append(left, i)
-			}
-		}
+		left := m.left()
+		l := &record.Line{At: time.Now(), Event: record.EventResult, Refused: left, Reported: slices.Sorted(maps.Keys(m.owed))}
 		e.mu.Unlock()
-		if err := e.note(rec, m, &record.Line{At: time.Now(), Event: record.EventResult, Refused: left}); err != nil {
+		switch err := e.note(rec, m, l); {
+		case disk.IsFull(err) && e.store.illness() == nil:
+			// It makes room: what cannot be noted for want of it is removed without.
+			e.mu.Lock()
+			m.apply(l)
+			e.mu.Unlock()
+		case err != nil:
 			return err
 		}
 		e.count("deleted")
-		e.drop(m, e.logger)
-		e.unlink(m)
 		return nil
 	})
 }
@@ -270,7 +273,11 @@ func steer(id string, change func(e *engine, rec *record.File, m *message) error
 		err := e.change(id, m, change)
 		e.mu.Lock()
 		m.trying = false
+		gone := m.gone
 		e.mu.Unlock()
+		if gone {
+			e.unlink(m)
+		}
 		e.wake()
 		if err == nil {
 			e.logger.Info("spooled message changed by an operator", zap.String("id", id), zap.String("account", m.env.Account))
@@ -282,9 +289,17 @@ func steer(id string, change func(e *engine, rec *record.File, m *message) error
 
 func (e *engine) change(id string, m *message, change func(e *engine, rec *record.File, m *message) error) error {
 	rec, err := e.store.openJournal(id)
+	if errors.Is(err, fs.ErrNotExist) {
+		e.unreadable(m, err, e.logger.With(zap.String("id", id), zap.String("account", m.env.Account)))
+		return ErrNotFound
+	}
 	if err != nil {
 		return err
 	}
-	defer rec.Close()
-	return change(e, rec, m)
+	err = change(e, rec, m)
+	_ = rec.Close()
+	if err == nil {
+		e.dropOver(m, e.logger)
+	}
+	return err
 }

@@ -56,23 +56,43 @@ type store struct {
 	fs  disk.FS
 	dir string
 
-	mu     sync.Mutex
-	keys   *seal.Keys
-	bounds bounds
-	shards map[string]bool // that are there
-	count  int             // of messages
-	octets int64
-	ill    error // what failed when it must not; the first is believed for good
+	mu      sync.Mutex
+	keys    *seal.Keys
+	bounds  bounds
+	shards  map[string]bool // that are there
+	kept    room            // messages
+	reports room            // about them, beside the bounds: what is full must say so
+	ill     error           // what failed when it must not; the first is believed for good
 
 	spaceAt    time.Time
 	spaceIsLow bool
 }
 
-// bounds are the most that is kept.
+// bounds are the most that is kept. As many reports may lie beside the messages,
+// and on what is left free of the disk.
 type bounds struct {
 	messages int
 	octets   int64
 	minFree  float64 // share of the disk
+}
+
+// room is what is taken.
+type room struct {
+	count  int
+	octets int64
+}
+
+func (r *room) add(count int, octets int64) {
+	r.count += count
+	r.octets += octets
+}
+
+// of returns the room that a message is in.
+func (s *store) of(env *record.Envelope) *room {
+	if env.Report {
+		return &s.reports
+	}
+	return &s.kept
 }
 
 func newStore(fs disk.FS, dir string) *store {
@@ -136,10 +156,24 @@ func (s *store) illness() error {
 func (s *store) mayGrow() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ill != nil {
+	return s.fits(&s.kept, 1)
+}
+
+// mayKeep is mayGrow for what a message is.
+func (s *store) mayKeep(env *record.Envelope) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fits(s.of(env), 1)
+}
+
+// fits reports whether so many octets more may be kept. The lock is held.
+func (s *store) fits(r *room, octets int64) error {
+	switch {
+	case s.ill != nil:
 		return errIll
-	}
-	if s.count >= s.bounds.messages || s.octets >= s.bounds.octets || s.lowSpace() {
+	case r.count >= s.bounds.messages:
+		return errFull
+	case r == &s.kept && (r.octets+octets > s.bounds.octets || s.lowSpace()):
 		return errFull
 	}
 	return nil
@@ -185,31 +219,31 @@ func (s *store) create(env *record.Envelope) (*record.File, string, error) {
 
 // commit makes a message durable: the file, then its name. It closes the file
 // in any case.
-func (s *store) commit(rec *record.File, size int64) error {
-	if err := s.admit(size); err != nil {
+func (s *store) commit(rec *record.File, env *record.Envelope, size int64) error {
+	if err := s.admit(env, size); err != nil {
 		s.discard(rec)
 		return err
 	}
 	err := rec.Finish(size)
 	if err != nil {
-		s.release(size)
+		s.release(env, size)
 		s.discard(rec)
 		return err
 	}
 	if err := rec.Sync(); err != nil {
-		s.release(size)
+		s.release(env, size)
 		s.discard(rec)
 		return s.fail(fmt.Errorf("syncing a message: %w", err))
 	}
 	closed := rec.Close()
 	path := s.path(rec.ID(), messageExt)
 	if err := errors.Join(closed, s.fs.Rename(s.path(rec.ID(), unsureExt), path)); err != nil {
-		s.release(size)
+		s.release(env, size)
 		_ = s.fs.Remove(s.path(rec.ID(), unsureExt))
 		return err
 	}
 	if err := s.fs.SyncDir(filepath.Dir(path)); err != nil {
-		s.release(size)
+		s.release(env, size)
 		// The client hears 451 and may send it again.
 		_ = s.fs.Remove(path)
 		return s.fail(fmt.Errorf("syncing a directory: %w", err))
@@ -218,25 +252,20 @@ func (s *store) commit(rec *record.File, size int64) error {
 }
 
 // admit counts a message against the bounds.
-func (s *store) admit(size int64) error {
+func (s *store) admit(env *record.Envelope, size int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ill != nil {
-		return errIll
+	if err := s.fits(s.of(env), size); err != nil {
+		return err
 	}
-	if s.count >= s.bounds.messages || s.octets+size > s.bounds.octets || s.lowSpace() {
-		return errFull
-	}
-	s.count++
-	s.octets += size
+	s.of(env).add(1, size)
 	return nil
 }
 
-func (s *store) release(size int64) {
+func (s *store) release(env *record.Envelope, size int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.count--
-	s.octets -= size
+	s.of(env).add(-1, -size)
 }
 
 // discard removes a file for which nothing was promised.
@@ -264,12 +293,12 @@ func (s *store) openJournal(id string) (*record.File, error) {
 
 // remove removes a message that is settled. Its journal says so already, so a
 // removal that a crash undoes is repeated at the next start.
-func (s *store) remove(id string, size int64) error {
-	path := s.path(id, messageExt)
+func (s *store) remove(env *record.Envelope, size int64) error {
+	path := s.path(env.ID, messageExt)
 	if err := s.fs.Remove(path); err != nil {
 		return s.fail(fmt.Errorf("removing a message: %w", err))
 	}
-	s.release(size)
+	s.release(env, size)
 	return nil
 }
 
@@ -337,9 +366,9 @@ func (s *store) load() (lock io.Closer, found []stored, odd []Oddity, err error)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.count, s.octets = len(found), 0
+	s.kept, s.reports = room{}, room{}
 	for _, m := range found {
-		s.octets += m.size
+		s.of(m.env).add(1, m.size)
 	}
 	return lock, found, odd, nil
 }
@@ -393,9 +422,8 @@ func (s *store) reread(odd []Oddity) (found []stored, left []Oddity) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.count += len(found)
 	for _, m := range found {
-		s.octets += m.size
+		s.of(m.env).add(1, m.size)
 	}
 	return found, left
 }

@@ -106,11 +106,12 @@ func (e *Envelope) Received() string {
 type Event string
 
 const (
-	EventTry     Event = "try"     // written before the attempt
-	EventResult  Event = "result"  // of an attempt
-	EventSent    Event = "sent"    // the provider said 250
-	EventHold    Event = "hold"    // nothing is tried until it is released
-	EventRelease Event = "release" // by an operator: held or not, it is due at once
+	EventTry      Event = "try"      // written before the attempt
+	EventResult   Event = "result"   // of an attempt
+	EventSent     Event = "sent"     // the provider said 250
+	EventHold     Event = "hold"     // nothing is tried until it is released
+	EventRelease  Event = "release"  // by an operator: held or not, it is due at once
+	EventReported Event = "reported" // what was owed is said
 )
 
 // Line is one line of the journal.
@@ -127,6 +128,10 @@ type Line struct {
 	// Sent and Refused are recipients that are settled, by their index.
 	Sent    []int `json:"sent,omitempty"`
 	Refused []int `json:"refused,omitempty"`
+	// Owed are refused recipients of whom a report is to be made, Reported those of
+	// whom it was made: what is owed when the process dies is made by the next one.
+	Owed     []int `json:"owed,omitempty"`
+	Reported []int `json:"reported,omitempty"`
 	// Replies are the provider's words, to recipients by index; -1 is the
 	// message's.
 	Replies map[int]string `json:"replies,omitempty"`
