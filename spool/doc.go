@@ -30,7 +30,9 @@
 //   - keeper.go: the copy of a body while nobody knows yet whether it is needed
 //   - store.go: the directory of the messages' files; internal/record is how a
 //     message and its history lie in one, internal/disk the seam beneath
+//   - load.go: what is found in it at the start
 //   - engine.go: what outlives a configuration: the queue and its bounds
+//   - lane.go: whose turn it is
 //   - attempt.go: one attempt to deliver, and what it is followed by
 //   - age.go: how long a message waits, and whose clock says so
 //   - report.go: what is said of a message that was given up; package dsn writes it

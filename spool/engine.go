@@ -62,6 +62,10 @@ type engine struct {
 	all         map[string]*message
 	odd         []Oddity
 	running     int
+	keeping     int // messages that are on their way to the disk
+	// hands are those who write in the directory beside the attempts: it is not
+	// given away before they end. None comes once closing is set.
+	hands sync.WaitGroup
 	// suspects is a lane whose next message may have killed the process; alone
 	// says that it is at work, and nothing else.
 	suspects *lane
@@ -71,17 +75,11 @@ type engine struct {
 	gaveUp   map[string]time.Time // by account: when a message was last given up
 }
 
-// lane is the messages of one account, in the order in which they came.
-type lane struct {
-	account string
-	queue   []*message
-	busy    bool
-	until   time.Time // nothing is tried before: it was the account's trouble
-}
-
-func newEngine(fs disk.FS, dir string) *engine {
+func newEngine(fsys disk.FS, dir string) *engine {
+	s := newStore(fsys, dir)
+	s.away = true // until it is read
 	return &engine{
-		store: newStore(fs, dir),
+		store: s,
 		kick:  make(chan struct{}, 1),
 		lanes: make(map[string]*lane), all: make(map[string]*message),
 		results: make(map[string]int64), gaveUp: make(map[string]time.Time),
@@ -223,15 +221,45 @@ func (e *engine) take(env *record.Envelope, size int64) {
 // mayKeep reports whether another message can be kept now.
 func (e *engine) mayKeep() error {
 	e.mu.Lock()
-	ready, draining := e.ready && !e.closing, e.draining != nil
+	err := e.accepts()
 	e.mu.Unlock()
-	switch {
-	case !ready:
-		return errAway
-	case draining:
-		return errDraining
+	if err != nil {
+		return err
 	}
 	return e.store.mayGrow()
+}
+
+// accepts reports whether messages are taken at all. The lock is held.
+func (e *engine) accepts() error {
+	switch {
+	case !e.ready || e.closing:
+		return errAway
+	case e.draining != nil:
+		return errDraining
+	}
+	return nil
+}
+
+// keep makes a message durable and queues it. Neither the end of the process nor
+// that of a drain passes it by meanwhile.
+func (e *engine) keep(k *keeper) error {
+	e.mu.Lock()
+	if err := e.accepts(); err != nil {
+		e.mu.Unlock()
+		return err
+	}
+	e.keeping++
+	e.hands.Add(1)
+	e.mu.Unlock()
+	defer e.hands.Done()
+	err := k.commit()
+	if err == nil {
+		e.take(k.env, k.size)
+	}
+	e.mu.Lock()
+	e.keeping--
+	e.mu.Unlock()
+	return err
 }
 
 func (e *engine) wake() {
@@ -247,6 +275,8 @@ func (e *engine) run(ctx context.Context, lock io.Closer) {
 	defer close(e.done)
 	defer func() {
 		attempts.Wait()
+		e.hands.Wait()
+		e.store.leave()
 		if lock != nil {
 			_ = lock.Close()
 		}
@@ -275,131 +305,6 @@ func (e *engine) run(ctx context.Context, lock io.Closer) {
 			})
 		}
 		timer.Reset(wait)
-	}
-}
-
-// due returns the lanes to serve now, marked as busy, and when to look again.
-func (e *engine) due(now time.Time) (due []*lane, wait time.Duration) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	wait = time.Hour
-	if e.closing || e.store.illness() != nil || e.alone {
-		return nil, wait
-	}
-	if e.suspects = e.suspect(now); e.suspects != nil {
-		// The lanes at work end after their message.
-		if e.running == 0 {
-			e.suspects.busy, e.alone = true, true
-			e.running++
-			due = append(due, e.suspects)
-		}
-		return due, wait
-	}
-	for name, l := range e.lanes {
-		if l.busy {
-			continue
-		}
-		if len(l.queue) == 0 {
-			delete(e.lanes, name)
-			continue
-		}
-		m, at := e.first(l)
-		switch {
-		case m == nil:
-		case at.After(now):
-			wait = min(wait, at.Sub(now))
-		case e.running >= maxAttempts:
-			// The lane that ends next wakes the loop.
-		default:
-			l.busy = true
-			e.running++
-			due = append(due, l)
-		}
-	}
-	return due, wait
-}
-
-// suspect returns a lane whose next message was under way when a process ended. It
-// is tried alone, so that what dies of it is known: messages that were only under
-// way beside it are not to be held for that.
-func (e *engine) suspect(now time.Time) *lane {
-	for _, l := range e.lanes {
-		if l.busy {
-			continue
-		}
-		if m, at := e.first(l); m != nil && m.open > 0 && !at.After(now) {
-			return l
-		}
-	}
-	return nil
-}
-
-// first returns the lane's next message, and when it is due. The lock is held.
-func (e *engine) first(l *lane) (first *message, at time.Time) {
-	for _, m := range l.queue {
-		if m.held != "" || m.gone || m.trying {
-			continue
-		}
-		if due := e.dueIn(l, m); first == nil || due.Before(at) {
-			first, at = m, due
-		}
-		if !at.After(l.until) {
-			break // nothing is earlier, and those in front go first
-		}
-	}
-	return first, at
-}
-
-// dueIn is when a message of a lane is due. The account's trouble makes it wait, but
-// not past the time at which it is given up.
-func (e *engine) dueIn(l *lane, m *message) time.Time {
-	due := m.due()
-	if end := e.expiry(m); l.until.After(due) && (l.until.Before(end) || due.After(end)) {
-		return l.until
-	} else if l.until.After(due) {
-		return end
-	}
-	return due
-}
-
-// serve tries what is due of one lane, one message after the other.
-func (e *engine) serve(ctx context.Context, l *lane) {
-	defer func() {
-		e.mu.Lock()
-		l.busy = false
-		e.running--
-		if e.suspects == l {
-			e.suspects, e.alone = nil, false
-		}
-		e.mu.Unlock()
-		e.wake()
-	}()
-	for first := true; ctx.Err() == nil; first = false {
-		t, ok := e.gens.Current()
-		if !ok {
-			return
-		}
-		e.mu.Lock()
-		m, at := e.first(l)
-		if m == nil || at.After(time.Now()) || e.closing || !first && (e.suspects != nil || m.open > 0) {
-			e.mu.Unlock()
-			return
-		}
-		m.trying = true
-		e.mu.Unlock()
-		until := e.attempt(ctx, t, m)
-		e.mu.Lock()
-		m.trying = false
-		if until.After(l.until) {
-			l.until = until
-		}
-		e.mu.Unlock()
-		if m.gone {
-			e.unlink(m)
-		}
-		if e.store.illness() != nil {
-			return
-		}
 	}
 }
 
@@ -441,7 +346,7 @@ func (e *engine) end() {
 func (e *engine) busy() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.running > 0
+	return e.running > 0 || e.keeping > 0
 }
 
 // results are the values that count is called with.

@@ -38,10 +38,9 @@ type keeper struct {
 	mem     []*[]byte
 	size    int64
 	rec     *record.File // once it is written to a file
-	path    string
-	over    bool  // the body was read to its end
-	readErr error // of the client's body
-	err     error // of keeping it: the message goes on without
+	over    bool         // the body was read to its end
+	readErr error        // of the client's body
+	err     error        // of keeping it: the message goes on without
 }
 
 func newKeeper(s *store, env *record.Envelope, src io.Reader) *keeper {
@@ -104,11 +103,11 @@ func (k *keeper) spill() error {
 		return err
 	}
 	if k.rec == nil {
-		rec, path, err := k.store.create(k.env)
+		rec, err := k.store.create(k.env)
 		if err != nil {
 			return err
 		}
-		k.rec, k.path = rec, path
+		k.rec = rec
 	}
 	for _, c := range k.mem {
 		if err := k.rec.WriteBody(*c); err != nil {

@@ -44,8 +44,11 @@ type Status struct {
 	// Ready is false while another process has the directory.
 	Ready bool `json:"ready"`
 	// Error is what failed on the disk: nothing is accepted until a restart.
-	Error    string     `json:"error,omitempty"`
-	Messages int        `json:"messages"`
+	Error    string `json:"error,omitempty"`
+	Messages int    `json:"messages"`
+	// Keeping are messages that are being written: their clients have heard nothing
+	// yet.
+	Keeping  int        `json:"keeping,omitempty"`
 	Octets   int64      `json:"octets"`
 	Held     int        `json:"held"`
 	Sending  int        `json:"sending"`
@@ -124,7 +127,7 @@ func (e *engine) status() Status {
 	defer e.mu.Unlock()
 	maps.DeleteFunc(e.gaveUp, func(_ string, at time.Time) bool { return time.Since(at) > time.Hour })
 	st := Status{
-		Upstream: e.name(), Directory: e.store.dir, Ready: e.ready, Messages: len(e.all), Accounts: len(e.lanes),
+		Upstream: e.name(), Directory: e.store.dir, Ready: e.ready, Messages: len(e.all), Keeping: e.keeping, Accounts: len(e.lanes),
 		Results: maps.Clone(e.results), LeftAlone: e.odd, Draining: e.draining, Full: full, GaveUp: maps.Clone(e.gaveUp),
 	}
 	if ill != nil {
@@ -264,11 +267,12 @@ func steer(id string, change func(e *engine, rec *record.File, m *message) error
 			e.mu.Unlock()
 			continue
 		}
-		if m.trying {
+		if m.trying || e.closing {
 			e.mu.Unlock()
 			return ErrBusy
 		}
 		m.trying = true
+		e.hands.Add(1)
 		e.mu.Unlock()
 		err := e.change(id, m, change)
 		e.mu.Lock()
@@ -278,6 +282,7 @@ func steer(id string, change func(e *engine, rec *record.File, m *message) error
 		if gone {
 			e.unlink(m)
 		}
+		e.hands.Done()
 		e.wake()
 		if err == nil {
 			e.logger.Info("spooled message changed by an operator", zap.String("id", id), zap.String("account", m.env.Account))

@@ -20,7 +20,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
+	"io/fs"
 	"path/filepath"
 	"regexp"
 	"sync"
@@ -53,13 +53,15 @@ var (
 
 // store is the directory of the messages: a file each, in shards.
 type store struct {
-	fs  disk.FS
-	dir string
+	disk disk.FS
+	dir  string
 
 	mu      sync.Mutex
 	keys    *seal.Keys
 	bounds  bounds
+	away    bool            // the directory is not this process's
 	shards  map[string]bool // that are there
+	foreign map[string]bool // names of shards that something else has
 	kept    room            // messages
 	reports room            // about them, beside the bounds: what is full must say so
 	ill     error           // what failed when it must not; the first is believed for good
@@ -95,8 +97,8 @@ func (s *store) of(env *record.Envelope) *room {
 	return &s.kept
 }
 
-func newStore(fs disk.FS, dir string) *store {
-	return &store{fs: fs, dir: dir, shards: make(map[string]bool)}
+func newStore(fsys disk.FS, dir string) *store {
+	return &store{disk: fsys, dir: dir, shards: make(map[string]bool), foreign: make(map[string]bool)}
 }
 
 func (s *store) configure(keys *seal.Keys, b bounds) {
@@ -145,6 +147,13 @@ func (s *store) fail(err error) error {
 	return fmt.Errorf("%w: %w", errIll, err)
 }
 
+// leave notes that the directory is given away: nothing is written in it any more.
+func (s *store) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.away = true
+}
+
 // illness returns what failed.
 func (s *store) illness() error {
 	s.mu.Lock()
@@ -169,6 +178,8 @@ func (s *store) mayKeep(env *record.Envelope) error {
 // fits reports whether so many octets more may be kept. The lock is held.
 func (s *store) fits(r *room, octets int64) error {
 	switch {
+	case s.away:
+		return errAway
 	case s.ill != nil:
 		return errIll
 	case r.count >= s.bounds.messages:
@@ -183,38 +194,73 @@ func (s *store) fits(r *room, octets int64) error {
 func (s *store) lowSpace() bool {
 	now := time.Now()
 	if now.Sub(s.spaceAt) >= time.Second || now.Before(s.spaceAt) {
-		free, total, err := s.fs.Space(s.dir)
+		free, total, err := s.disk.Space(s.dir)
 		s.spaceAt = now
 		s.spaceIsLow = err == nil && float64(free) < s.bounds.minFree*float64(total)
 	}
 	return s.spaceIsLow
 }
 
-// create begins the file of a message. It is not there for good until commit.
-func (s *store) create(env *record.Envelope) (*record.File, string, error) {
-	shard := shardOf(env.ID)
+// create begins the file of a message. It is not there for good until commit. Where
+// something of others has the shard's name, the message gets another id.
+func (s *store) create(env *record.Envelope) (rec *record.File, err error) {
+	var f disk.File
+	for range 3 {
+		f, err = s.createFile(env)
+		if err == nil || !s.misplaced(shardOf(env.ID), err) {
+			break
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
 	s.mu.Lock()
-	known, keys := s.shards[shard], s.keys
+	keys := s.keys
+	s.mu.Unlock()
+	rec = record.New(f, env.ID, keys)
+	if err := rec.Begin(env); err != nil {
+		s.discard(rec)
+		return nil, err
+	}
+	return rec, nil
+}
+
+func (s *store) createFile(env *record.Envelope) (disk.File, error) {
+	s.mu.Lock()
+	for range 1000 {
+		if !s.foreign[shardOf(env.ID)] {
+			break
+		}
+		env.ID = newID(env.Created)
+	}
+	shard := shardOf(env.ID)
+	known := s.shards[shard]
 	s.mu.Unlock()
 	if !known {
-		if err := s.fs.Mkdir(filepath.Join(s.dir, shard)); err != nil {
-			return nil, "", err
+		if err := s.disk.Mkdir(filepath.Join(s.dir, shard)); err != nil {
+			return nil, err
 		}
 		s.mu.Lock()
 		s.shards[shard] = true
 		s.mu.Unlock()
 	}
-	path := s.path(env.ID, unsureExt)
-	f, err := s.fs.Create(path)
-	if err != nil {
-		return nil, "", err
+	return s.disk.Create(s.path(env.ID, unsureExt))
+}
+
+// misplaced reports whether another attempt to make a file may find a place: an
+// operator removed the shard, or it is none.
+func (s *store) misplaced(shard string, err error) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		delete(s.shards, shard)
+	case disk.IsForeign(err):
+		s.foreign[shard] = true
+	default:
+		return false
 	}
-	rec := record.New(f, env.ID, keys)
-	if err := rec.Begin(env); err != nil {
-		s.discard(rec)
-		return nil, "", err
-	}
-	return rec, path, nil
+	return true
 }
 
 // commit makes a message durable: the file, then its name. It closes the file
@@ -235,17 +281,22 @@ func (s *store) commit(rec *record.File, env *record.Envelope, size int64) error
 		s.discard(rec)
 		return s.fail(fmt.Errorf("syncing a message: %w", err))
 	}
-	closed := rec.Close()
-	path := s.path(rec.ID(), messageExt)
-	if err := errors.Join(closed, s.fs.Rename(s.path(rec.ID(), unsureExt), path)); err != nil {
+	unsure, path := s.path(rec.ID(), unsureExt), s.path(rec.ID(), messageExt)
+	if err := rec.Close(); err != nil {
 		s.release(env, size)
-		_ = s.fs.Remove(s.path(rec.ID(), unsureExt))
+		_ = s.disk.Remove(unsure)
 		return err
 	}
-	if err := s.fs.SyncDir(filepath.Dir(path)); err != nil {
+	if err := s.disk.Rename(unsure, path); err != nil {
+		s.release(env, size)
+		_ = s.disk.Remove(unsure)
+		_ = s.disk.Remove(path) // it may have got its name even so
+		return err
+	}
+	if err := s.disk.SyncDir(filepath.Dir(path)); err != nil {
 		s.release(env, size)
 		// The client hears 451 and may send it again.
-		_ = s.fs.Remove(path)
+		_ = s.disk.Remove(path)
 		return s.fail(fmt.Errorf("syncing a directory: %w", err))
 	}
 	return nil
@@ -271,7 +322,7 @@ func (s *store) release(env *record.Envelope, size int64) {
 // discard removes a file for which nothing was promised.
 func (s *store) discard(rec *record.File) {
 	_ = rec.Close()
-	_ = s.fs.Remove(s.path(rec.ID(), unsureExt))
+	_ = s.disk.Remove(s.path(rec.ID(), unsureExt))
 }
 
 // openJournal opens a message, and stands where the next line of its journal
@@ -295,7 +346,8 @@ func (s *store) openJournal(id string) (*record.File, error) {
 // removal that a crash undoes is repeated at the next start.
 func (s *store) remove(env *record.Envelope, size int64) error {
 	path := s.path(env.ID, messageExt)
-	if err := s.fs.Remove(path); err != nil {
+	// What an operator removed meanwhile is no failure of the disk.
+	if err := s.disk.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return s.fail(fmt.Errorf("removing a message: %w", err))
 	}
 	s.release(env, size)
@@ -304,7 +356,7 @@ func (s *store) remove(env *record.Envelope, size int64) error {
 
 // open opens a message and reads its envelope.
 func (s *store) open(id string) (*record.File, *record.Envelope, error) {
-	f, err := s.fs.Open(s.path(id, messageExt))
+	f, err := s.disk.Open(s.path(id, messageExt))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -318,127 +370,4 @@ func (s *store) open(id string) (*record.File, *record.Envelope, error) {
 		return nil, nil, err
 	}
 	return rec, env, nil
-}
-
-// Oddity is a file in the directory that is left alone.
-type Oddity struct {
-	Path string `json:"path"`
-	Why  string `json:"why"`
-}
-
-// stored is a message that was found.
-type stored struct {
-	env   *record.Envelope
-	size  int64
-	lines []record.Line
-}
-
-// load takes the directory and returns what is in it.
-func (s *store) load() (lock io.Closer, found []stored, odd []Oddity, err error) {
-	if err := s.fs.Mkdir(s.dir); err != nil {
-		return nil, nil, nil, err
-	}
-	lock, err = s.fs.Lock(s.dir)
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	defer func() {
-		if err != nil {
-			_ = lock.Close()
-		}
-	}()
-	names, err := s.fs.List(s.dir)
-	if err != nil {
-		return lock, nil, nil, err
-	}
-	for _, shard := range names {
-		switch {
-		case shard == disk.LockName:
-		case !shardPattern.MatchString(shard):
-			odd = append(odd, Oddity{shard, "not of the spool"})
-		default:
-			f, o, err := s.loadShard(shard)
-			if err != nil {
-				return lock, nil, nil, err
-			}
-			found, odd = append(found, f...), append(odd, o...)
-		}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.kept, s.reports = room{}, room{}
-	for _, m := range found {
-		s.of(m.env).add(1, m.size)
-	}
-	return lock, found, odd, nil
-}
-
-func (s *store) loadShard(shard string) (found []stored, odd []Oddity, err error) {
-	dir := filepath.Join(s.dir, shard)
-	names, err := s.fs.List(dir)
-	if err != nil {
-		return nil, nil, err
-	}
-	s.mu.Lock()
-	s.shards[shard] = true
-	s.mu.Unlock()
-	for _, name := range names {
-		m := namePattern.FindStringSubmatch(name)
-		path := filepath.Join(shard, name)
-		switch {
-		case m == nil || shardOf(m[1]) != shard:
-			odd = append(odd, Oddity{path, "not of the spool"})
-			continue
-		case m[2] == unsureExt:
-			_ = s.fs.Remove(filepath.Join(dir, name))
-			continue
-		}
-		st, err := s.read(m[1])
-		switch {
-		case err != nil:
-			odd = append(odd, Oddity{path, err.Error()})
-		default:
-			found = append(found, st)
-		}
-	}
-	return found, odd, nil
-}
-
-// reread reads messages that could not be read before, and returns what is still
-// left alone.
-func (s *store) reread(odd []Oddity) (found []stored, left []Oddity) {
-	for _, o := range odd {
-		m := namePattern.FindStringSubmatch(filepath.Base(o.Path))
-		if m == nil || m[2] != messageExt || filepath.Dir(o.Path) != shardOf(m[1]) {
-			left = append(left, o)
-			continue
-		}
-		st, err := s.read(m[1])
-		if err != nil {
-			left = append(left, Oddity{o.Path, err.Error()})
-			continue
-		}
-		found = append(found, st)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, m := range found {
-		s.of(m.env).add(1, m.size)
-	}
-	return found, left
-}
-
-// read reads all of a message but its body.
-func (s *store) read(id string) (stored, error) {
-	rec, env, err := s.open(id)
-	if err != nil {
-		return stored{}, err
-	}
-	defer rec.Close()
-	size, err := rec.SkipBody()
-	if err != nil {
-		return stored{}, err
-	}
-	lines, err := rec.Journal()
-	return stored{env, size, lines}, err
 }

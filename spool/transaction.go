@@ -271,17 +271,12 @@ func (tr *transaction) keep(k *keeper, env *record.Envelope) error {
 		}
 	}
 	env.Reply = words
-	err := tr.e.mayKeep()
-	if err == nil {
-		err = k.commit()
-	}
-	if err != nil {
+	if err := tr.e.keep(k); err != nil {
 		if c := tr.t.logger.Check(zap.ErrorLevel, "message not spooled"); c != nil {
 			c.Write(zap.String("id", env.ID), zap.String("account", env.Account), zap.Error(err), zap.String("reply", words))
 		}
 		return replyNotKept(err, said)
 	}
-	tr.e.take(env, k.size)
 	tr.e.count("accepted")
 	if c := tr.t.logger.Check(zap.InfoLevel, "message spooled"); c != nil {
 		c.Write(zap.String("id", env.ID), zap.String("account", env.Account),
