@@ -178,7 +178,7 @@ func TestClockSetBack(t *testing.T) {
 		}
 		stop(tr)
 		year := time.Now().Add(365 * 24 * time.Hour)
-		rec, err := tr.engine.store.openJournal(idOf(reply))
+		rec, err := tr.engine.store.OpenJournal(idOf(reply))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -28,6 +28,7 @@ import (
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/spool/internal/disk"
 	"github.com/caddymail/mailgateway/spool/internal/record"
+	"github.com/caddymail/mailgateway/spool/internal/store"
 )
 
 // poisonous is how many attempts in a row a process may die of.
@@ -70,7 +71,7 @@ func delayAfter(attempts int, asked time.Duration) time.Duration {
 // returns is when the account may be tried again; zero if it has no trouble.
 func (e *engine) attempt(ctx context.Context, t *Transport, m *message) (until time.Time) {
 	log := t.logger.With(zap.String("id", m.env.ID), zap.String("account", m.env.Account))
-	rec, err := e.store.openJournal(m.env.ID)
+	rec, err := e.store.OpenJournal(m.env.ID)
 	if err != nil {
 		return e.unreadable(m, err, log)
 	}
@@ -84,6 +85,10 @@ func (e *engine) attempt(ctx context.Context, t *Transport, m *message) (until t
 // advance does what a message is due for: what is owed is said first.
 func (e *engine) advance(ctx context.Context, t *Transport, m *message, rec *record.File, log *zap.Logger) (until time.Time) {
 	now := time.Now()
+	if why := e.disowned(t, m); why != "" {
+		e.hold(rec, m, why, log)
+		return time.Time{}
+	}
 	e.mu.Lock()
 	owes, early := len(m.owed) > 0 && !m.reportAt.After(now), m.finished() || m.next.After(now)
 	e.mu.Unlock()
@@ -218,7 +223,7 @@ func (d *delivery) refuseAll(m *message, r *relay.Reply) {
 
 func (d *delivery) refuse(i int, r *relay.Reply) {
 	d.reply = r
-	d.replies[i] = r.Error()
+	d.replies[i] = wordsOf(r)
 	if !r.Temporary() {
 		d.refused = append(d.refused, i)
 	}
@@ -242,10 +247,15 @@ func (e *engine) conclude(rec *record.File, t *Transport, m *message, d delivery
 	var asked time.Duration
 	words := ""
 	if d.reply != nil {
-		words = d.reply.Error()
+		words = wordsOf(d.reply)
 		asked = d.reply.After
 	}
 	l := &record.Line{At: now, Event: record.EventResult, Sent: d.sent, Refused: d.refused, Owed: d.refused, Replies: d.replies, Peer: d.peer}
+	for i, r := range l.Replies {
+		if r == words {
+			l.Replies[i] = "" // the same to many recipients is noted once
+		}
+	}
 	l.Replies[-1] = words
 	if asked > 0 {
 		l.Asked = now.Add(asked)
@@ -317,19 +327,19 @@ func (e *engine) giveUp(rec *record.File, t *Transport, m *message, log *zap.Log
 
 // note writes a line and then takes it into account.
 func (e *engine) note(rec *record.File, m *message, l *record.Line) error {
-	if err := e.store.illness(); err != nil {
-		return errIll
+	if err := e.store.Illness(); err != nil {
+		return store.ErrIll
 	}
 	if err := rec.Append(l); err != nil {
 		if disk.IsFull(err) {
 			return err
 		}
-		return e.store.fail(err)
+		return e.store.Fail(err)
 	}
 	// No failure of a sync is to be believed a second time, a full disk's neither:
 	// what was to be written may be gone from memory as well.
 	if err := rec.Sync(); err != nil {
-		return e.store.fail(fmt.Errorf("syncing a journal: %w", err))
+		return e.store.Fail(fmt.Errorf("syncing a journal: %w", err))
 	}
 	e.mu.Lock()
 	m.apply(l)
@@ -345,7 +355,7 @@ func (e *engine) unnoted(rec *record.File, t *Transport, m *message, l *record.L
 	e.mu.Lock()
 	m.apply(l)
 	e.trim(m, l.At)
-	finished, ill := m.finished(), e.store.illness() != nil
+	finished, ill := m.finished(), e.store.Illness() != nil
 	switch {
 	case finished && ill:
 		m.held = "settled, and its file cannot be written"
@@ -381,7 +391,7 @@ func (e *engine) unreadable(m *message, err error, log *zap.Logger) time.Time {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		log.Error("spooled message forgotten: its file is gone")
-		e.store.release(m.env, m.size)
+		e.store.Release(m.env, m.size)
 		e.mu.Lock()
 		m.gone = true
 		e.mu.Unlock()
@@ -412,7 +422,7 @@ func (e *engine) hold(rec *record.File, m *message, why string, log *zap.Logger)
 // what it has.
 func (e *engine) dropOver(m *message, log *zap.Logger) {
 	e.mu.Lock()
-	over := m.over() && !m.gone && e.store.illness() == nil
+	over := m.over() && !m.gone && e.store.Illness() == nil
 	e.mu.Unlock()
 	if over {
 		e.drop(m, log)
@@ -421,7 +431,7 @@ func (e *engine) dropOver(m *message, log *zap.Logger) {
 
 // drop removes a message that is settled.
 func (e *engine) drop(m *message, log *zap.Logger) {
-	if err := e.store.remove(m.env, m.size); err != nil {
+	if err := e.store.Remove(m.env, m.size); err != nil {
 		log.Error("settled message not removed from the spool", zap.Error(err))
 	}
 	e.mu.Lock()

@@ -28,6 +28,7 @@ import (
 	"github.com/caddymail/mailgateway/internal/generation"
 	"github.com/caddymail/mailgateway/spool/internal/disk"
 	"github.com/caddymail/mailgateway/spool/internal/record"
+	"github.com/caddymail/mailgateway/spool/internal/store"
 )
 
 const (
@@ -45,7 +46,7 @@ var (
 
 // engine is one spool: its directory, and what is due when.
 type engine struct {
-	store  *store
+	store  *store.Store
 	gens   generation.Stack[*Transport]
 	logger *zap.Logger // of the first generation; each attempt has its own
 
@@ -60,7 +61,7 @@ type engine struct {
 	closing     bool
 	lanes       map[string]*lane
 	all         map[string]*message
-	odd         []Oddity
+	odd         []store.Oddity
 	running     int
 	keeping     int // messages that are on their way to the disk
 	// hands are those who write in the directory beside the attempts: it is not
@@ -76,8 +77,8 @@ type engine struct {
 }
 
 func newEngine(fsys disk.FS, dir string) *engine {
-	s := newStore(fsys, dir)
-	s.away = true // until it is read
+	s := store.New(fsys, dir)
+	s.Leave() // it is another's until it is read
 	return &engine{
 		store: s,
 		kick:  make(chan struct{}, 1),
@@ -128,7 +129,7 @@ func (e *engine) attach(t *Transport) {
 
 // configure puts in force what is the spool's own of a configuration.
 func (e *engine) configure(t *Transport) {
-	e.store.configure(t.keys, t.bounds())
+	e.store.Configure(t.keys, t.bounds())
 	e.trimAll(time.Duration(t.GiveUpAfter))
 }
 
@@ -140,22 +141,22 @@ func (e *engine) begin() {
 	e.stop, e.done = cancel, make(chan struct{})
 	lock, err := e.open()
 	if err != nil {
-		e.logger.Warn("spool not ready", zap.String("dir", e.store.dir), zap.Error(err))
+		e.logger.Warn("spool not ready", zap.String("dir", e.store.Dir()), zap.Error(err))
 	}
 	go e.run(ctx, lock)
 }
 
 // open takes and reads the directory.
 func (e *engine) open() (io.Closer, error) {
-	lock, found, odd, err := e.store.load()
+	lock, found, odd, err := e.store.Load()
 	if err != nil {
 		return nil, err
 	}
 	for _, o := range odd {
 		e.logger.Error("file in the spool's directory left alone",
-			zap.String("dir", e.store.dir), zap.String("file", o.Path), zap.String("reason", o.Why))
+			zap.String("dir", e.store.Dir()), zap.String("file", o.Path), zap.String("reason", o.Why))
 	}
-	slices.SortFunc(found, func(a, b stored) int { return strings.Compare(a.env.ID, b.env.ID) })
+	slices.SortFunc(found, func(a, b store.Found) int { return strings.Compare(a.Env.ID, b.Env.ID) })
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	now := time.Now()
@@ -164,7 +165,7 @@ func (e *engine) open() (io.Closer, error) {
 		m := replay(st, now)
 		if m.over() {
 			// The provider has it; the process died before the removal.
-			_ = e.store.remove(m.env, m.size)
+			_ = e.store.Remove(m.env, m.size)
 			continue
 		}
 		if m.held != "" {
@@ -184,14 +185,14 @@ func (e *engine) lookAgain() {
 	if len(odd) == 0 {
 		return
 	}
-	found, left := e.store.reread(odd)
+	found, left := e.store.Reread(odd)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.odd = left
 	now := time.Now()
 	for _, st := range found {
 		if m := replay(st, now); m.over() {
-			_ = e.store.remove(m.env, m.size)
+			_ = e.store.Remove(m.env, m.size)
 		} else {
 			e.add(m)
 		}
@@ -213,7 +214,7 @@ func (e *engine) add(m *message) {
 // take queues a message that has become durable.
 func (e *engine) take(env *record.Envelope, size int64) {
 	e.mu.Lock()
-	e.add(replay(stored{env: env, size: size}, time.Now()))
+	e.add(replay(store.Found{Env: env, Size: size}, time.Now()))
 	e.mu.Unlock()
 	e.wake()
 }
@@ -226,14 +227,14 @@ func (e *engine) mayKeep() error {
 	if err != nil {
 		return err
 	}
-	return e.store.mayGrow()
+	return e.store.MayGrow()
 }
 
 // accepts reports whether messages are taken at all. The lock is held.
 func (e *engine) accepts() error {
 	switch {
 	case !e.ready || e.closing:
-		return errAway
+		return store.ErrAway
 	case e.draining != nil:
 		return errDraining
 	}
@@ -242,7 +243,7 @@ func (e *engine) accepts() error {
 
 // keep makes a message durable and queues it. Neither the end of the process nor
 // that of a drain passes it by meanwhile.
-func (e *engine) keep(k *keeper) error {
+func (e *engine) keep(k *store.Keeper) error {
 	e.mu.Lock()
 	if err := e.accepts(); err != nil {
 		e.mu.Unlock()
@@ -252,9 +253,9 @@ func (e *engine) keep(k *keeper) error {
 	e.hands.Add(1)
 	e.mu.Unlock()
 	defer e.hands.Done()
-	err := k.commit()
+	err := k.Commit()
 	if err == nil {
-		e.take(k.env, k.size)
+		e.take(k.Env, k.Size)
 	}
 	e.mu.Lock()
 	e.keeping--
@@ -276,7 +277,7 @@ func (e *engine) run(ctx context.Context, lock io.Closer) {
 	defer func() {
 		attempts.Wait()
 		e.hands.Wait()
-		e.store.leave()
+		e.store.Leave()
 		if lock != nil {
 			_ = lock.Close()
 		}
@@ -296,7 +297,7 @@ func (e *engine) run(ctx context.Context, lock io.Closer) {
 				timer.Reset(lockInterval)
 				continue
 			}
-			e.logger.Info("spool ready", zap.String("dir", e.store.dir))
+			e.logger.Info("spool ready", zap.String("dir", e.store.Dir()))
 		}
 		due, wait := e.due(time.Now())
 		for _, l := range due {
@@ -317,7 +318,7 @@ func (e *engine) end() {
 	n := len(e.all)
 	e.mu.Unlock()
 	if n > 0 {
-		e.logger.Info("spool closed with messages", zap.String("dir", e.store.dir), zap.Int("messages", n))
+		e.logger.Info("spool closed with messages", zap.String("dir", e.store.Dir()), zap.Int("messages", n))
 	}
 	finished := make(chan struct{})
 	go func() {

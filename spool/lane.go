@@ -32,7 +32,7 @@ func (e *engine) due(now time.Time) (due []*lane, wait time.Duration) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	wait = time.Hour
-	if e.closing || e.store.illness() != nil || e.alone {
+	if e.closing || e.store.Illness() != nil || e.alone {
 		return nil, wait
 	}
 	if e.suspects = e.suspect(now); e.suspects != nil {
@@ -146,7 +146,7 @@ func (e *engine) serve(ctx context.Context, l *lane) {
 		if m.gone {
 			e.unlink(m)
 		}
-		if e.store.illness() != nil {
+		if e.store.Illness() != nil {
 			return
 		}
 	}

@@ -15,9 +15,11 @@
 package spool
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/caddymail/mailgateway/spool/internal/record"
+	"github.com/caddymail/mailgateway/spool/internal/store"
 )
 
 // message is what is remembered of a message while it lies on the disk.
@@ -25,6 +27,7 @@ type message struct {
 	env      *record.Envelope
 	size     int64
 	attempts int
+	mailbox  string    // whose it is; empty if nothing says so
 	since    time.Time // by this process's clock
 	next     time.Time
 	asked    time.Time // the provider wants none before
@@ -51,15 +54,15 @@ func (m *message) tries() int {
 }
 
 // replay is what a message's journal says.
-func replay(st stored, now time.Time) *message {
+func replay(st store.Found, now time.Time) *message {
 	m := &message{
-		env: st.env, size: st.size, next: st.env.First, asked: st.env.Asked, reply: st.env.Reply,
+		env: st.Env, size: st.Size, mailbox: st.Env.Mailbox, next: st.Env.First, asked: st.Env.Asked, reply: st.Env.Reply,
 		settled: make(map[int]bool), sent: make(map[int]bool), replies: make(map[int]string), owed: make(map[int]bool),
 	}
-	written := st.env.Created
-	for i := range st.lines {
-		m.apply(&st.lines[i])
-		written = st.lines[i].At
+	written := st.Env.Created
+	for i := range st.Lines {
+		m.apply(&st.Lines[i])
+		written = st.Lines[i].At
 	}
 	m.relate(written, now)
 	if m.open >= poisonous && m.held == "" {
@@ -91,6 +94,9 @@ func (m *message) apply(l *record.Line) {
 		m.told = false
 	}
 	for i, r := range l.Replies {
+		if r == "" {
+			r = l.Replies[-1]
+		}
 		if i < 0 {
 			m.reply = r
 			continue
@@ -108,6 +114,7 @@ func (m *message) apply(l *record.Line) {
 		m.held = l.Why
 	case record.EventRelease:
 		m.held = ""
+		m.mailbox = cmp.Or(l.Mailbox, m.mailbox)
 	}
 }
 

@@ -159,7 +159,7 @@ func TestReportsHaveRoom(t *testing.T) {
 			fsys.mu.Lock()
 			fsys.free = 10 // by now
 			fsys.mu.Unlock()
-			tr.engine.store.configure(nil, tr.bounds())
+			tr.engine.store.Configure(nil, tr.bounds())
 			p.set(false)
 			if err := Release(idOf(reply)); err != nil {
 				t.Fatal(err)

@@ -30,6 +30,7 @@ import (
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/spool/dsn"
 	"github.com/caddymail/mailgateway/spool/internal/record"
+	"github.com/caddymail/mailgateway/spool/internal/store"
 )
 
 // eventFailed is emitted for each message that could not be delivered to some
@@ -83,7 +84,7 @@ func (t *Transport) report(e *engine, rec *record.File, m *message, failed []int
 			replies[i] = m.reply
 		}
 	}
-	attempts, told := m.attempts, m.told
+	attempts, told, owner := m.attempts, m.told, m.mailbox
 	e.mu.Unlock()
 	if t.events != nil && !told {
 		t.events.Emit(t.ctx, eventFailed, printable.Event(map[string]any{
@@ -97,9 +98,8 @@ func (t *Transport) report(e *engine, rec *record.File, m *message, failed []int
 	}
 	now := time.Now()
 	env := &record.Envelope{
-		ID: newID(now), Account: m.env.Account, Created: now, Hostname: t.hostname(), Report: true, First: now, Fallback: mailbox,
+		ID: store.NewID(now), Account: m.env.Account, Mailbox: owner, Created: now, Hostname: t.hostname(), Report: true, First: now, Fallback: mailbox,
 		Rcpts: []relay.Recipient{{To: to, Opts: smtp.RcptOptions{Notify: []smtp.DSNNotify{smtp.DSNNotifyNever}}}},
-		Opts:  smtp.MailOptions{UTF8: m.env.Opts.UTF8 && !dsn.ASCII(to)},
 	}
 	n := &dsn.Notification{
 		ID: env.ID, Hostname: env.Hostname, From: mailbox, To: to, Created: now,
@@ -111,15 +111,18 @@ func (t *Transport) report(e *engine, rec *record.File, m *message, failed []int
 	for _, i := range failed {
 		n.Failed = append(n.Failed, dsn.Failed{Recipient: m.env.Rcpts[i], Reply: replies[i]})
 	}
-	k := newKeeper(e.store, env, bytes.NewReader(n.Bytes()))
-	defer k.drop()
-	if err := k.rest(); err != nil {
+	if n.UTF8() {
+		env.Opts = smtp.MailOptions{UTF8: true, Body: smtp.Body8BitMIME}
+	}
+	k := store.NewKeeper(e.store, env, bytes.NewReader(n.Bytes()))
+	defer k.Drop()
+	if err := k.Rest(); err != nil {
 		return false, err
 	}
-	if err := k.commit(); err != nil {
+	if err := k.Commit(); err != nil {
 		return false, err
 	}
-	e.take(env, k.size)
+	e.take(env, k.Size)
 	log.Info("report of a failed message spooled", zap.String("report", env.ID))
 	return true, nil
 }

@@ -26,6 +26,7 @@ import (
 
 	"github.com/caddymail/mailgateway/spool/internal/disk"
 	"github.com/caddymail/mailgateway/spool/internal/record"
+	"github.com/caddymail/mailgateway/spool/internal/store"
 )
 
 // Reasons for which an operator's wish is not followed.
@@ -66,6 +67,9 @@ type Status struct {
 	// LeftAlone are files of the directory that are damaged or none of ours.
 	LeftAlone []Oddity `json:"left_alone,omitempty"`
 }
+
+// Oddity is a file in the directory that is left alone.
+type Oddity = store.Oddity
 
 // Message is the state of one kept message.
 type Message struct {
@@ -122,12 +126,12 @@ func Statuses() []Status {
 }
 
 func (e *engine) status() Status {
-	ill, full := e.store.illness(), errors.Is(e.store.mayGrow(), errFull)
+	ill, full := e.store.Illness(), errors.Is(e.store.MayGrow(), store.ErrFull)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	maps.DeleteFunc(e.gaveUp, func(_ string, at time.Time) bool { return time.Since(at) > time.Hour })
 	st := Status{
-		Upstream: e.name(), Directory: e.store.dir, Ready: e.ready, Messages: len(e.all), Keeping: e.keeping, Accounts: len(e.lanes),
+		Upstream: e.name(), Directory: e.store.Dir(), Ready: e.ready, Messages: len(e.all), Keeping: e.keeping, Accounts: len(e.lanes),
 		Results: maps.Clone(e.results), LeftAlone: e.odd, Draining: e.draining, Full: full, GaveUp: maps.Clone(e.gaveUp),
 	}
 	if ill != nil {
@@ -224,7 +228,8 @@ func Hold(id string) error {
 func Release(id string) error {
 	return steer(id, func(e *engine, rec *record.File, m *message) error {
 		now := time.Now()
-		if err := e.note(rec, m, &record.Line{At: now, Event: record.EventRelease, Next: now}); err != nil {
+		// It is the mailbox's that the account has now, if it was another's.
+		if err := e.note(rec, m, &record.Line{At: now, Event: record.EventRelease, Next: now, Mailbox: e.mailboxNow(m)}); err != nil {
 			return err
 		}
 		e.mu.Lock()
@@ -245,7 +250,7 @@ func Delete(id string) error {
 		l := &record.Line{At: time.Now(), Event: record.EventResult, Refused: left, Reported: slices.Sorted(maps.Keys(m.owed))}
 		e.mu.Unlock()
 		switch err := e.note(rec, m, l); {
-		case disk.IsFull(err) && e.store.illness() == nil:
+		case disk.IsFull(err) && e.store.Illness() == nil:
 			// It makes room: what cannot be noted for want of it is removed without.
 			e.mu.Lock()
 			m.apply(l)
@@ -293,7 +298,7 @@ func steer(id string, change func(e *engine, rec *record.File, m *message) error
 }
 
 func (e *engine) change(id string, m *message, change func(e *engine, rec *record.File, m *message) error) error {
-	rec, err := e.store.openJournal(id)
+	rec, err := e.store.OpenJournal(id)
 	if errors.Is(err, fs.ErrNotExist) {
 		e.unreadable(m, err, e.logger.With(zap.String("id", id), zap.String("account", m.env.Account)))
 		return ErrNotFound

@@ -32,6 +32,7 @@ import (
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/spool/internal/disk"
 	"github.com/caddymail/mailgateway/spool/internal/record"
+	"github.com/caddymail/mailgateway/spool/internal/store"
 )
 
 // TestForeignShard holds that something of others where a shard would be is named
@@ -59,13 +60,13 @@ func TestForeignShard(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, shard := range []string{"ab", "cd", "cd"} {
-		env := &record.Envelope{ID: newID(time.Now())[:22] + shard, Account: "a", Created: time.Now(), Rcpts: []relay.Recipient{{To: "to@example.org"}}}
-		k := newKeeper(tr.engine.store, env, strings.NewReader("text"))
-		if err := errors.Join(k.rest(), k.commit()); err != nil {
+		env := &record.Envelope{ID: store.NewID(time.Now())[:22] + shard, Account: "a", Created: time.Now(), Rcpts: []relay.Recipient{{To: "to@example.org"}}}
+		k := store.NewKeeper(tr.engine.store, env, strings.NewReader("text"))
+		if err := errors.Join(k.Rest(), k.Commit()); err != nil {
 			t.Errorf("a message of shard %s: %v", shard, err)
 			continue
 		}
-		if _, err := tr.engine.store.read(env.ID); err != nil {
+		if _, err := tr.engine.store.Read(env.ID); err != nil {
 			t.Error(err)
 		}
 	}
@@ -86,12 +87,12 @@ func TestShardGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	id := idOf(reply)
-	if err := os.RemoveAll(filepath.Join(dir, shardOf(id))); err != nil {
+	if err := os.RemoveAll(filepath.Join(dir, store.ShardOf(id))); err != nil {
 		t.Fatal(err)
 	}
-	env := &record.Envelope{ID: newID(time.Now())[:22] + shardOf(id), Account: "a", Created: time.Now(), Rcpts: []relay.Recipient{{To: "to@example.org"}}}
-	k := newKeeper(tr.engine.store, env, strings.NewReader("text"))
-	if err := errors.Join(k.rest(), k.commit()); err != nil {
+	env := &record.Envelope{ID: store.NewID(time.Now())[:22] + store.ShardOf(id), Account: "a", Created: time.Now(), Rcpts: []relay.Recipient{{To: "to@example.org"}}}
+	k := store.NewKeeper(tr.engine.store, env, strings.NewReader("text"))
+	if err := errors.Join(k.Rest(), k.Commit()); err != nil {
 		t.Errorf("where the shard was: %v", err)
 	}
 	// What was in it is gone for whoever asks, and is forgotten.
@@ -111,7 +112,7 @@ type thief struct {
 
 func (p *thief) Begin(ctx context.Context, a *accounts.Account, from string, opts *smtp.MailOptions) (relay.Transaction, error) {
 	tx, err := p.provider.Begin(ctx, a, from, opts)
-	for _, name := range p.fsys.files(messageExt) {
+	for _, name := range p.fsys.files(store.MessageExt) {
 		_ = p.fsys.Remove(name)
 	}
 	return tx, err
@@ -252,7 +253,7 @@ func TestNothingWhileAway(t *testing.T) {
 		return nil
 	}
 	fsys.mu.Unlock()
-	large := strings.Repeat("x", 4*keepInMemory)
+	large := strings.Repeat("x", 4*store.KeepInMemory)
 	if _, err := send(tr, "a", large); err != nil || p.count(large) != 1 {
 		t.Errorf("a message that the provider takes: %v", err)
 	}

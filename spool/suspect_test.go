@@ -28,6 +28,7 @@ import (
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/spool/internal/record"
+	"github.com/caddymail/mailgateway/spool/internal/store"
 )
 
 // crowded is a provider that knows how many messages are with it at a time.
@@ -72,7 +73,7 @@ func TestSuspects(t *testing.T) {
 	list := Messages("", "")
 	stop(tr)
 	for _, m := range list {
-		rec, err := tr.engine.store.openJournal(m.ID)
+		rec, err := tr.engine.store.OpenJournal(m.ID)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -134,7 +135,7 @@ func TestFileGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	id := Messages("", "")[0].ID
-	if err := fsys.Remove(tr.engine.store.path(id, messageExt)); err != nil {
+	if err := fsys.Remove(tr.engine.store.Path(id, store.MessageExt)); err != nil {
 		t.Fatal(err)
 	}
 	tr.engine.mu.Lock()

@@ -73,8 +73,11 @@ var ErrDamaged = errors.New("the file is damaged")
 
 // Envelope is what a message is besides its body.
 type Envelope struct {
-	ID       string            `json:"id"`
-	Account  string            `json:"account"`
+	ID      string `json:"id"`
+	Account string `json:"account"`
+	// Mailbox is the account's when the message was kept: an account of that name may
+	// be another's later.
+	Mailbox  string            `json:"mailbox,omitempty"`
 	From     string            `json:"from"`
 	Opts     smtp.MailOptions  `json:"opts"`
 	Rcpts    []relay.Recipient `json:"rcpts"`
@@ -133,10 +136,12 @@ type Line struct {
 	Owed     []int `json:"owed,omitempty"`
 	Reported []int `json:"reported,omitempty"`
 	// Replies are the provider's words, to recipients by index; -1 is the
-	// message's.
+	// message's, which an empty one repeats.
 	Replies map[int]string `json:"replies,omitempty"`
 	// Why says why it is held.
 	Why string `json:"why,omitempty"`
+	// Mailbox is whose the message is from a release on.
+	Mailbox string `json:"mailbox,omitempty"`
 }
 
 // File is one open file.

@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package spool
+package store
 
 import (
 	"io"
@@ -28,15 +28,15 @@ type Oddity struct {
 	Why  string `json:"why"`
 }
 
-// stored is a message that was found.
-type stored struct {
-	env   *record.Envelope
-	size  int64
-	lines []record.Line
+// Found is a message that was found.
+type Found struct {
+	Env   *record.Envelope
+	Size  int64
+	Lines []record.Line
 }
 
-// load takes the directory and returns what is in it.
-func (s *store) load() (lock io.Closer, found []stored, odd []Oddity, err error) {
+// Load takes the directory and returns what is in it.
+func (s *Store) Load() (lock io.Closer, found []Found, odd []Oddity, err error) {
 	if err := s.disk.Mkdir(s.dir); err != nil {
 		return nil, nil, nil, err
 	}
@@ -75,12 +75,12 @@ func (s *store) load() (lock io.Closer, found []stored, odd []Oddity, err error)
 	defer s.mu.Unlock()
 	s.kept, s.reports, s.away = room{}, room{}, false
 	for _, m := range found {
-		s.of(m.env).add(1, m.size)
+		s.of(m.Env).add(1, m.Size)
 	}
 	return lock, found, odd, nil
 }
 
-func (s *store) loadShard(shard string) (found []stored, odd []Oddity, err error) {
+func (s *Store) loadShard(shard string) (found []Found, odd []Oddity, err error) {
 	dir := filepath.Join(s.dir, shard)
 	names, err := s.disk.List(dir)
 	if err != nil {
@@ -93,14 +93,14 @@ func (s *store) loadShard(shard string) (found []stored, odd []Oddity, err error
 		m := namePattern.FindStringSubmatch(name)
 		path := filepath.Join(shard, name)
 		switch {
-		case m == nil || shardOf(m[1]) != shard:
+		case m == nil || ShardOf(m[1]) != shard:
 			odd = append(odd, Oddity{path, "not of the spool"})
 			continue
-		case m[2] == unsureExt:
+		case m[2] == UnsureExt:
 			_ = s.disk.Remove(filepath.Join(dir, name))
 			continue
 		}
-		st, err := s.read(m[1])
+		st, err := s.Read(m[1])
 		switch {
 		case err != nil:
 			odd = append(odd, Oddity{path, err.Error()})
@@ -111,16 +111,16 @@ func (s *store) loadShard(shard string) (found []stored, odd []Oddity, err error
 	return found, odd, nil
 }
 
-// reread reads messages that could not be read before, and returns what is still
+// Reread reads messages that could not be read before, and returns what is still
 // left alone.
-func (s *store) reread(odd []Oddity) (found []stored, left []Oddity) {
+func (s *Store) Reread(odd []Oddity) (found []Found, left []Oddity) {
 	for _, o := range odd {
 		m := namePattern.FindStringSubmatch(filepath.Base(o.Path))
-		if m == nil || m[2] != messageExt || filepath.Dir(o.Path) != shardOf(m[1]) {
+		if m == nil || m[2] != MessageExt || filepath.Dir(o.Path) != ShardOf(m[1]) {
 			left = append(left, o)
 			continue
 		}
-		st, err := s.read(m[1])
+		st, err := s.Read(m[1])
 		if err != nil {
 			left = append(left, Oddity{o.Path, err.Error()})
 			continue
@@ -130,22 +130,22 @@ func (s *store) reread(odd []Oddity) (found []stored, left []Oddity) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, m := range found {
-		s.of(m.env).add(1, m.size)
+		s.of(m.Env).add(1, m.Size)
 	}
 	return found, left
 }
 
-// read reads all of a message but its body.
-func (s *store) read(id string) (stored, error) {
+// Read reads all of a message but its body.
+func (s *Store) Read(id string) (Found, error) {
 	rec, env, err := s.open(id)
 	if err != nil {
-		return stored{}, err
+		return Found{}, err
 	}
 	defer rec.Close()
 	size, err := rec.SkipBody()
 	if err != nil {
-		return stored{}, err
+		return Found{}, err
 	}
 	lines, err := rec.Journal()
-	return stored{env, size, lines}, err
+	return Found{env, size, lines}, err
 }

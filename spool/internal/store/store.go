@@ -12,7 +12,11 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package spool
+// Package store is the directory of a spool: a file each message, in shards, within
+// bounds, durable when Commit says so; and the Keeper, which copies a body while
+// nothing says yet whether it is needed. It knows no queue and no time of delivery.
+// Nothing of it outlives the spool. It imports internal/seal and the rooms beside it.
+package store
 
 import (
 	"crypto/rand"
@@ -33,8 +37,8 @@ import (
 )
 
 const (
-	messageExt = ".msg"
-	unsureExt  = ".tmp" // nothing was promised for it
+	MessageExt = ".msg"
+	UnsureExt  = ".tmp" // nothing was promised for it
 )
 
 var (
@@ -44,21 +48,19 @@ var (
 
 // Reasons for which a message is not kept.
 var (
-	errFull = errors.New("the spool is full")
-	errIll  = errors.New("the spool's disk has failed, and nothing is accepted until a restart")
-	errAway = errors.New("the spool's directory is not this process's yet")
-
-	errDraining = errors.New("the spool is being drained")
+	ErrFull = errors.New("the spool is full")
+	ErrIll  = errors.New("the spool's disk has failed, and nothing is accepted until a restart")
+	ErrAway = errors.New("the spool's directory is not this process's yet")
 )
 
-// store is the directory of the messages: a file each, in shards.
-type store struct {
+// Store is the directory of the messages: a file each, in shards.
+type Store struct {
 	disk disk.FS
 	dir  string
 
 	mu      sync.Mutex
 	keys    *seal.Keys
-	bounds  bounds
+	bounds  Bounds
 	away    bool            // the directory is not this process's
 	shards  map[string]bool // that are there
 	foreign map[string]bool // names of shards that something else has
@@ -70,12 +72,12 @@ type store struct {
 	spaceIsLow bool
 }
 
-// bounds are the most that is kept. As many reports may lie beside the messages,
+// Bounds are the most that is kept. As many reports may lie beside the messages,
 // and on what is left free of the disk.
-type bounds struct {
-	messages int
-	octets   int64
-	minFree  float64 // share of the disk
+type Bounds struct {
+	Messages int
+	Octets   int64
+	MinFree  float64 // share of the disk
 }
 
 // room is what is taken.
@@ -90,18 +92,21 @@ func (r *room) add(count int, octets int64) {
 }
 
 // of returns the room that a message is in.
-func (s *store) of(env *record.Envelope) *room {
+func (s *Store) of(env *record.Envelope) *room {
 	if env.Report {
 		return &s.reports
 	}
 	return &s.kept
 }
 
-func newStore(fsys disk.FS, dir string) *store {
-	return &store{disk: fsys, dir: dir, shards: make(map[string]bool), foreign: make(map[string]bool)}
+// New returns the store of a directory. It is not read before Load; who uses it
+// before must have the directory for itself.
+func New(fsys disk.FS, dir string) *Store {
+	return &Store{disk: fsys, dir: dir, shards: make(map[string]bool), foreign: make(map[string]bool)}
 }
 
-func (s *store) configure(keys *seal.Keys, b bounds) {
+// Configure puts keys and bounds in force.
+func (s *Store) Configure(keys *seal.Keys, b Bounds) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.keys, s.bounds, s.spaceAt = keys, b, time.Time{}
@@ -110,9 +115,9 @@ func (s *store) configure(keys *seal.Keys, b bounds) {
 // lastID is the time of the last id, in microseconds.
 var lastID atomic.Int64
 
-// newID makes an id that sorts by time, also within one microsecond: after a
+// NewID makes an id that sorts by time, also within one microsecond: after a
 // restart the order of an account's mail is that of the ids.
-func newID(now time.Time) string {
+func NewID(now time.Time) string {
 	at := now.UnixMicro()
 	for last := lastID.Load(); ; last = lastID.Load() {
 		// A clock that was set back by more than a second is believed.
@@ -129,85 +134,89 @@ func newID(now time.Time) string {
 	return hex.EncodeToString(b[:])
 }
 
-func shardOf(id string) string { return id[len(id)-2:] }
+func ShardOf(id string) string { return id[len(id)-2:] }
 
-func (s *store) path(id, ext string) string {
-	return filepath.Join(s.dir, shardOf(id), id+ext)
+// Dir is the directory.
+func (s *Store) Dir() string { return s.dir }
+
+// Path is where a message lies.
+func (s *Store) Path(id, ext string) string {
+	return filepath.Join(s.dir, ShardOf(id), id+ext)
 }
 
-// fail notes that a sync or a removal failed. What the disk says after that
+// Fail notes that a sync or a removal failed. What the disk says after that
 // about what it was given before cannot be believed (a second fsync reports
 // success), so nothing is accepted any more.
-func (s *store) fail(err error) error {
+func (s *Store) Fail(err error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ill == nil {
 		s.ill = err
 	}
-	return fmt.Errorf("%w: %w", errIll, err)
+	return fmt.Errorf("%w: %w", ErrIll, err)
 }
 
-// leave notes that the directory is given away: nothing is written in it any more.
-func (s *store) leave() {
+// Leave notes that the directory is given away: nothing is written in it any more.
+func (s *Store) Leave() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.away = true
 }
 
-// illness returns what failed.
-func (s *store) illness() error {
+// Illness returns what failed.
+func (s *Store) Illness() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.ill
 }
 
-// mayGrow reports whether another message may be kept.
-func (s *store) mayGrow() error {
+// MayGrow reports whether another message may be kept.
+func (s *Store) MayGrow() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.fits(&s.kept, 1)
 }
 
 // mayKeep is mayGrow for what a message is.
-func (s *store) mayKeep(env *record.Envelope) error {
+func (s *Store) mayKeep(env *record.Envelope) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.fits(s.of(env), 1)
 }
 
 // fits reports whether so many octets more may be kept. The lock is held.
-func (s *store) fits(r *room, octets int64) error {
+func (s *Store) fits(r *room, octets int64) error {
 	switch {
 	case s.away:
-		return errAway
+		return ErrAway
 	case s.ill != nil:
-		return errIll
-	case r.count >= s.bounds.messages:
-		return errFull
-	case r == &s.kept && (r.octets+octets > s.bounds.octets || s.lowSpace()):
-		return errFull
+		return ErrIll
+	case r.count >= s.bounds.Messages:
+		return ErrFull
+	case r == &s.kept && (r.octets+octets > s.bounds.Octets || s.lowSpace()):
+		return ErrFull
 	}
 	return nil
 }
 
 // lowSpace asks the disk at most once a second.
-func (s *store) lowSpace() bool {
+func (s *Store) lowSpace() bool {
 	now := time.Now()
 	if now.Sub(s.spaceAt) >= time.Second || now.Before(s.spaceAt) {
 		free, total, err := s.disk.Space(s.dir)
 		s.spaceAt = now
-		s.spaceIsLow = err == nil && float64(free) < s.bounds.minFree*float64(total)
+		s.spaceIsLow = err == nil && float64(free) < s.bounds.MinFree*float64(total)
 	}
 	return s.spaceIsLow
 }
 
 // create begins the file of a message. It is not there for good until commit. Where
 // something of others has the shard's name, the message gets another id.
-func (s *store) create(env *record.Envelope) (rec *record.File, err error) {
+func (s *Store) create(env *record.Envelope) (rec *record.File, err error) {
 	var f disk.File
 	for range 3 {
 		f, err = s.createFile(env)
-		if err == nil || !s.misplaced(shardOf(env.ID), err) {
+		if err == nil || !s.misplaced(ShardOf(env.ID), err) {
 			break
 		}
 	}
@@ -225,15 +234,15 @@ func (s *store) create(env *record.Envelope) (rec *record.File, err error) {
 	return rec, nil
 }
 
-func (s *store) createFile(env *record.Envelope) (disk.File, error) {
+func (s *Store) createFile(env *record.Envelope) (disk.File, error) {
 	s.mu.Lock()
 	for range 1000 {
-		if !s.foreign[shardOf(env.ID)] {
+		if !s.foreign[ShardOf(env.ID)] {
 			break
 		}
-		env.ID = newID(env.Created)
+		env.ID = NewID(env.Created)
 	}
-	shard := shardOf(env.ID)
+	shard := ShardOf(env.ID)
 	known := s.shards[shard]
 	s.mu.Unlock()
 	if !known {
@@ -244,12 +253,12 @@ func (s *store) createFile(env *record.Envelope) (disk.File, error) {
 		s.shards[shard] = true
 		s.mu.Unlock()
 	}
-	return s.disk.Create(s.path(env.ID, unsureExt))
+	return s.disk.Create(s.Path(env.ID, UnsureExt))
 }
 
 // misplaced reports whether another attempt to make a file may find a place: an
 // operator removed the shard, or it is none.
-func (s *store) misplaced(shard string, err error) bool {
+func (s *Store) misplaced(shard string, err error) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -263,47 +272,47 @@ func (s *store) misplaced(shard string, err error) bool {
 	return true
 }
 
-// commit makes a message durable: the file, then its name. It closes the file
+// Commit makes a message durable: the file, then its name. It closes the file
 // in any case.
-func (s *store) commit(rec *record.File, env *record.Envelope, size int64) error {
+func (s *Store) commit(rec *record.File, env *record.Envelope, size int64) error {
 	if err := s.admit(env, size); err != nil {
 		s.discard(rec)
 		return err
 	}
 	err := rec.Finish(size)
 	if err != nil {
-		s.release(env, size)
+		s.Release(env, size)
 		s.discard(rec)
 		return err
 	}
 	if err := rec.Sync(); err != nil {
-		s.release(env, size)
+		s.Release(env, size)
 		s.discard(rec)
-		return s.fail(fmt.Errorf("syncing a message: %w", err))
+		return s.Fail(fmt.Errorf("syncing a message: %w", err))
 	}
-	unsure, path := s.path(rec.ID(), unsureExt), s.path(rec.ID(), messageExt)
+	unsure, path := s.Path(rec.ID(), UnsureExt), s.Path(rec.ID(), MessageExt)
 	if err := rec.Close(); err != nil {
-		s.release(env, size)
+		s.Release(env, size)
 		_ = s.disk.Remove(unsure)
 		return err
 	}
 	if err := s.disk.Rename(unsure, path); err != nil {
-		s.release(env, size)
+		s.Release(env, size)
 		_ = s.disk.Remove(unsure)
 		_ = s.disk.Remove(path) // it may have got its name even so
 		return err
 	}
 	if err := s.disk.SyncDir(filepath.Dir(path)); err != nil {
-		s.release(env, size)
+		s.Release(env, size)
 		// The client hears 451 and may send it again.
 		_ = s.disk.Remove(path)
-		return s.fail(fmt.Errorf("syncing a directory: %w", err))
+		return s.Fail(fmt.Errorf("syncing a directory: %w", err))
 	}
 	return nil
 }
 
 // admit counts a message against the bounds.
-func (s *store) admit(env *record.Envelope, size int64) error {
+func (s *Store) admit(env *record.Envelope, size int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.fits(s.of(env), size); err != nil {
@@ -313,21 +322,22 @@ func (s *store) admit(env *record.Envelope, size int64) error {
 	return nil
 }
 
-func (s *store) release(env *record.Envelope, size int64) {
+// Release gives back the room of a message whose file is gone.
+func (s *Store) Release(env *record.Envelope, size int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.of(env).add(-1, -size)
 }
 
 // discard removes a file for which nothing was promised.
-func (s *store) discard(rec *record.File) {
+func (s *Store) discard(rec *record.File) {
 	_ = rec.Close()
-	_ = s.disk.Remove(s.path(rec.ID(), unsureExt))
+	_ = s.disk.Remove(s.Path(rec.ID(), UnsureExt))
 }
 
-// openJournal opens a message, and stands where the next line of its journal
+// OpenJournal opens a message, and stands where the next line of its journal
 // goes.
-func (s *store) openJournal(id string) (*record.File, error) {
+func (s *Store) OpenJournal(id string) (*record.File, error) {
 	rec, _, err := s.open(id)
 	if err != nil {
 		return nil, err
@@ -342,21 +352,21 @@ func (s *store) openJournal(id string) (*record.File, error) {
 	return rec, nil
 }
 
-// remove removes a message that is settled. Its journal says so already, so a
+// Remove removes a message that is settled. Its journal says so already, so a
 // removal that a crash undoes is repeated at the next start.
-func (s *store) remove(env *record.Envelope, size int64) error {
-	path := s.path(env.ID, messageExt)
+func (s *Store) Remove(env *record.Envelope, size int64) error {
+	path := s.Path(env.ID, MessageExt)
 	// What an operator removed meanwhile is no failure of the disk.
 	if err := s.disk.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return s.fail(fmt.Errorf("removing a message: %w", err))
+		return s.Fail(fmt.Errorf("removing a message: %w", err))
 	}
-	s.release(env, size)
+	s.Release(env, size)
 	return nil
 }
 
 // open opens a message and reads its envelope.
-func (s *store) open(id string) (*record.File, *record.Envelope, error) {
-	f, err := s.disk.Open(s.path(id, messageExt))
+func (s *Store) open(id string) (*record.File, *record.Envelope, error) {
+	f, err := s.disk.Open(s.Path(id, MessageExt))
 	if err != nil {
 		return nil, nil, err
 	}
