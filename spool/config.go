@@ -93,7 +93,6 @@ type Transport struct {
 
 	name     string
 	siblings map[string]relay.Transport // without an upstream of its own
-	wanted   bool                       // it is configured, and begins with the process
 	dir      string
 	fs       disk.FS
 	keys     *seal.Keys

@@ -63,7 +63,8 @@ type engine struct {
 	all         map[string]*message
 	odd         []store.Oddity
 	running     int
-	keeping     int // messages that are on their way to the disk
+	crowded     bool // lanes wait for a place among those that run
+	keeping     int  // messages that are on their way to the disk
 	// hands are those who write in the directory beside the attempts: it is not
 	// given away before they end. None comes once closing is set.
 	hands sync.WaitGroup

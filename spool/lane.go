@@ -16,6 +16,7 @@ package spool
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -24,6 +25,7 @@ type lane struct {
 	account string
 	queue   []*message
 	busy    bool
+	last    time.Time // the end of its last turn
 	until   time.Time // nothing is tried before: it was the account's trouble
 }
 
@@ -44,6 +46,7 @@ func (e *engine) due(now time.Time) (due []*lane, wait time.Duration) {
 		}
 		return due, wait
 	}
+	var waiting []*lane
 	for name, l := range e.lanes {
 		if l.busy {
 			continue
@@ -52,20 +55,23 @@ func (e *engine) due(now time.Time) (due []*lane, wait time.Duration) {
 			delete(e.lanes, name)
 			continue
 		}
-		m, at := e.first(l)
-		switch {
+		switch m, at := e.first(l); {
 		case m == nil:
 		case at.After(now):
 			wait = min(wait, at.Sub(now))
-		case e.running >= maxAttempts:
-			// The lane that ends next wakes the loop.
 		default:
-			l.busy = true
-			e.running++
-			due = append(due, l)
+			waiting = append(waiting, l)
 		}
 	}
-	return due, wait
+	// Whose last turn is longest ago is next; the lane that ends wakes the loop.
+	slices.SortFunc(waiting, func(a, b *lane) int { return a.last.Compare(b.last) })
+	n := min(len(waiting), maxAttempts-e.running)
+	e.crowded = len(waiting) > n
+	for _, l := range waiting[:n] {
+		l.busy = true
+		e.running++
+	}
+	return append(due, waiting[:n]...), wait
 }
 
 // suspect returns a lane whose next message was under way when a process ended. It
@@ -111,11 +117,12 @@ func (e *engine) dueIn(l *lane, m *message) time.Time {
 	return due
 }
 
-// serve tries what is due of one lane, one message after the other.
+// serve tries what is due of one lane, one message after the other, until others
+// wait for the place.
 func (e *engine) serve(ctx context.Context, l *lane) {
 	defer func() {
 		e.mu.Lock()
-		l.busy = false
+		l.busy, l.last = false, time.Now()
 		e.running--
 		if e.suspects == l {
 			e.suspects, e.alone = nil, false
@@ -130,7 +137,7 @@ func (e *engine) serve(ctx context.Context, l *lane) {
 		}
 		e.mu.Lock()
 		m, at := e.first(l)
-		if m == nil || at.After(time.Now()) || e.closing || !first && (e.suspects != nil || m.open > 0) {
+		if m == nil || at.After(time.Now()) || e.closing || !first && (e.suspects != nil || e.crowded || m.open > 0) {
 			e.mu.Unlock()
 			return
 		}

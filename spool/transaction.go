@@ -109,7 +109,8 @@ func (t *Transport) Send(ctx context.Context, a *accounts.Account, from string, 
 	env := tr.envelope()
 	k := store.NewKeeper(e.store, env, body)
 	defer k.Drop()
-	reply, info, err := sf.Send(ctx, a, from, opts, to, k)
+	// The wait alone is bounded: ctx is the delivery's as well.
+	reply, info, err := sf.Send(relay.WithMaxWait(ctx, time.Duration(t.MaxWait)), a, from, opts, to, k)
 	tr.info = info
 	if err == nil {
 		return reply, info, nil
