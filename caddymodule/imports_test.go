@@ -82,9 +82,11 @@ var allowedImports = map[string][]string{
 	"transports/internal/mailapi":  {"accounts", "grant", "internal/generation", "limits", "relay", "transports/internal/envelope"},
 
 	// An upstream in front of another.
-	"spool":               {"accounts", "internal/filelock", "internal/generation", "internal/printable", "internal/seal", "relay", "spool/dsn", "spool/internal/disk"},
-	"spool/dsn":           {"relay"},
-	"spool/internal/disk": {"internal/filelock"},
+	"spool":                 {"accounts", "internal/filelock", "internal/generation", "internal/printable", "internal/seal", "relay", "spool/dsn", "spool/internal/disk", "spool/internal/record", "spool/internal/store"},
+	"spool/dsn":             {"relay"},
+	"spool/internal/disk":   {"internal/filelock"},
+	"spool/internal/store":  {"internal/seal", "spool/internal/disk", "spool/internal/record"},
+	"spool/internal/record": {"internal/seal", "relay", "spool/internal/disk"},
 
 	// Sockets, generations and admission: for SMTP today, for IMAP next.
 	"internal/front":    {"internal/generation", "internal/printable"},

@@ -42,7 +42,7 @@ func examineSpools(statuses []spool.Status) (out []checkup.Finding) {
 			f.Remedy = "Make room on the disk of " + st.Directory + ", or find out why the messages do not leave: `caddy smtp spool list`."
 		case st.Held > 0:
 			f.State, f.Said = checkup.Warning, fmt.Sprintf("%d messages are held", st.Held)
-			f.Cause = "Messages are held that the gateway will not send by itself: sent in part, damaged, or the process died while it sent them."
+			f.Cause = "Messages are held that the gateway will not send by itself: sent in part, damaged, the process died while it sent them, or their account's name has another mailbox now."
 			f.Remedy = "`caddy smtp spool list --state held` says why; then `caddy smtp spool release ID` or `caddy smtp spool delete ID`."
 		}
 		out = append(out, f)

@@ -17,6 +17,7 @@ package relay
 import (
 	"context"
 	"io"
+	"time"
 
 	"github.com/emersion/go-smtp"
 
@@ -160,6 +161,23 @@ type Spooler interface {
 type Spool interface {
 	Transport
 	Always() Upstream
+}
+
+type maxWaitKey struct{}
+
+// WithMaxWait marks what waits no longer than this for a connection and its slots,
+// though what it does with them may take its time.
+func WithMaxWait(ctx context.Context, d time.Duration) context.Context {
+	return context.WithValue(ctx, maxWaitKey{}, d)
+}
+
+// MaxWait returns how long a message waits that may wait as long as own by its
+// upstream.
+func MaxWait(ctx context.Context, own time.Duration) time.Duration {
+	if d, ok := ctx.Value(maxWaitKey{}).(time.Duration); ok {
+		return min(d, own)
+	}
+	return own
 }
 
 type behindKey struct{}

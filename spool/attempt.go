@@ -27,12 +27,21 @@ import (
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/spool/internal/disk"
+	"github.com/caddymail/mailgateway/spool/internal/record"
+	"github.com/caddymail/mailgateway/spool/internal/store"
 )
 
 // poisonous is how many attempts in a row a process may die of.
 const poisonous = 3
 
 const heldPoison = "the process has died three times while it was sent"
+
+// notePause is the time until a file that cannot be written is tried again, and
+// reportPause until a report that could not be made is.
+const (
+	notePause   = time.Minute
+	reportPause = 5 * time.Minute
+)
 
 // delays are those between attempts; the last goes on.
 var delays = []time.Duration{
@@ -61,23 +70,52 @@ func delayAfter(attempts int, asked time.Duration) time.Duration {
 // attempt tries to deliver one message, and notes what came of it. The time it
 // returns is when the account may be tried again; zero if it has no trouble.
 func (e *engine) attempt(ctx context.Context, t *Transport, m *message) (until time.Time) {
-	now := time.Now()
 	log := t.logger.With(zap.String("id", m.env.ID), zap.String("account", m.env.Account))
-	rec, bodyOf, err := e.store.openJournal(m.env.ID)
+	rec, err := e.store.OpenJournal(m.env.ID)
 	if err != nil {
 		return e.unreadable(m, err, log)
 	}
-	defer rec.f.Close()
-	if now.Sub(m.env.Created) >= time.Duration(t.GiveUpAfter) {
-		e.giveUp(rec, bodyOf, t, m, log)
+	until = e.advance(ctx, t, m, rec, log)
+	// First closed, then removed: not every system removes what is open.
+	_ = rec.Close()
+	e.dropOver(m, log)
+	return until
+}
+
+// advance does what a message is due for: what is owed is said first.
+func (e *engine) advance(ctx context.Context, t *Transport, m *message, rec *record.File, log *zap.Logger) (until time.Time) {
+	now := time.Now()
+	if why := e.disowned(t, m); why != "" {
+		e.hold(rec, m, why, log)
 		return time.Time{}
 	}
+	e.mu.Lock()
+	owes, early := len(m.owed) > 0 && !m.reportAt.After(now), m.finished() || m.next.After(now)
+	e.mu.Unlock()
+	if owes {
+		e.report(rec, t, m, log)
+	}
+	if early {
+		return time.Time{} // it was due for the report alone
+	}
+	expired := e.expired(m, now)
 	acct, next, handOver, why := e.sender(t, m)
+	e.mu.Lock()
+	asked := m.asked
+	e.mu.Unlock()
+	tooEarly := !handOver && asked.After(now)
 	switch {
+	case expired && (why != "" || tooEarly):
+		// There is nothing to try, and it cannot wait.
+		e.giveUp(rec, t, m, log)
+		return time.Time{}
 	case why != "":
 		// No attempt, and no line: there is nothing to note.
 		return e.postpone(m, now.Add(delayAfter(1, 0)), why)
-	case !handOver && freshWaits(next, acct):
+	case tooEarly:
+		e.postpone(m, asked, "")
+		return time.Time{}
+	case !handOver && !expired && freshWaits(next, acct):
 		return e.postpone(m, now.Add(freshPause), "")
 	}
 	peer := ""
@@ -87,11 +125,11 @@ func (e *engine) attempt(ctx context.Context, t *Transport, m *message) (until t
 		ctx = relay.Behind(ctx)
 	}
 	// Written before it is tried: what kills the process is not tried for ever.
-	if err := e.note(rec, m, &line{At: now, Event: eventTry, Next: now.Add(delayAfter(m.tries()+1, 0)), Peer: peer}); err != nil {
+	if err := e.note(rec, m, &record.Line{At: now, Event: record.EventTry, Next: now.Add(delayAfter(m.tries()+1, 0)), Peer: peer}); err != nil {
 		log.Error("spooled message not tried: its file cannot be written", zap.Error(err))
-		return now.Add(time.Minute)
+		return e.postpone(m, now.Add(notePause), "")
 	}
-	res := deliver(ctx, next, acct, m, &bodyOf)
+	res := deliver(ctx, next, acct, m, rec)
 	if handOver {
 		res.peer = peer
 		res.handedOver()
@@ -99,7 +137,7 @@ func (e *engine) attempt(ctx context.Context, t *Transport, m *message) (until t
 	if ctx.Err() != nil && res.temporary() {
 		res.interrupted = true
 	}
-	return e.conclude(rec, bodyOf, t, m, res, log)
+	return e.conclude(rec, t, m, res, log)
 }
 
 // delivery is what came of one attempt.
@@ -119,7 +157,7 @@ func (d *delivery) temporary() bool { return len(d.sent) == 0 && len(d.refused) 
 // deliver sends a message to the recipients that are not settled. Providers that
 // know mailboxes only refuse the null sender, which a report should have (RFC
 // 3464 section 2): it goes out as the mailbox then.
-func deliver(ctx context.Context, next relay.Upstream, acct *accounts.Account, m *message, rec *record) delivery {
+func deliver(ctx context.Context, next relay.Upstream, acct *accounts.Account, m *message, rec *record.File) delivery {
 	d := deliverFrom(ctx, next, acct, m, m.env.From, rec)
 	if m.env.Fallback != "" && len(d.refused) > 0 && len(d.sent) == 0 && d.damaged == nil {
 		return deliverFrom(ctx, next, acct, m, m.env.Fallback, rec)
@@ -127,12 +165,12 @@ func deliver(ctx context.Context, next relay.Upstream, acct *accounts.Account, m
 	return d
 }
 
-func deliverFrom(ctx context.Context, next relay.Upstream, acct *accounts.Account, m *message, from string, rec *record) (d delivery) {
+func deliverFrom(ctx context.Context, next relay.Upstream, acct *accounts.Account, m *message, from string, rec *record.File) (d delivery) {
 	start := time.Now()
 	defer func() { d.took = time.Since(start) }()
 	d.replies = make(map[int]string)
 	opts := m.env.Opts
-	head := m.env.received()
+	head := m.env.Received()
 	if opts.Size > 0 {
 		opts.Size += int64(len(head))
 	}
@@ -158,10 +196,9 @@ func deliverFrom(ctx context.Context, next relay.Upstream, acct *accounts.Accoun
 	if len(taken) == 0 {
 		return d
 	}
-	b := rec.body(head)
+	b := rec.Body(head)
 	reply, err := tx.Data(ctx, b)
-	if b.err != nil && errors.Is(b.err, errDamaged) {
-		d.damaged = b.err
+	if d.damaged = b.Damaged(); d.damaged != nil {
 		return d
 	}
 	if err != nil {
@@ -186,7 +223,7 @@ func (d *delivery) refuseAll(m *message, r *relay.Reply) {
 
 func (d *delivery) refuse(i int, r *relay.Reply) {
 	d.reply = r
-	d.replies[i] = r.Error()
+	d.replies[i] = wordsOf(r)
 	if !r.Temporary() {
 		d.refused = append(d.refused, i)
 	}
@@ -201,7 +238,7 @@ func replyOf(err error) *relay.Reply {
 }
 
 // conclude notes what came of an attempt, and removes a message that is settled.
-func (e *engine) conclude(rec *record, bodyOf record, t *Transport, m *message, d delivery, log *zap.Logger) (until time.Time) {
+func (e *engine) conclude(rec *record.File, t *Transport, m *message, d delivery, log *zap.Logger) (until time.Time) {
 	now := time.Now()
 	if d.damaged != nil {
 		e.hold(rec, m, d.damaged.Error(), log)
@@ -210,16 +247,21 @@ func (e *engine) conclude(rec *record, bodyOf record, t *Transport, m *message, 
 	var asked time.Duration
 	words := ""
 	if d.reply != nil {
-		words = d.reply.Error()
+		words = wordsOf(d.reply)
 		asked = d.reply.After
 	}
-	l := &line{At: now, Event: eventResult, Sent: d.sent, Refused: d.refused, Replies: d.replies, Peer: d.peer}
+	l := &record.Line{At: now, Event: record.EventResult, Sent: d.sent, Refused: d.refused, Owed: d.refused, Replies: d.replies, Peer: d.peer}
+	for i, r := range l.Replies {
+		if r == words {
+			l.Replies[i] = "" // the same to many recipients is noted once
+		}
+	}
 	l.Replies[-1] = words
 	if asked > 0 {
 		l.Asked = now.Add(asked)
 	}
 	if len(d.sent) > 0 {
-		l.Event = eventSent
+		l.Event = record.EventSent
 	}
 	e.mu.Lock()
 	attempts, tries := m.attempts, m.tries()
@@ -238,7 +280,7 @@ func (e *engine) conclude(rec *record, bodyOf record, t *Transport, m *message, 
 	log.Info("spooled message tried", zap.Int("attempt", attempts), zap.Int("sent", len(d.sent)), zap.Int("refused", len(d.refused)),
 		zap.Int("recipients", len(m.env.Rcpts)), zap.Duration("duration", d.took), zap.String("reply", words), zap.String("peer", d.peer), zap.Bool("settled", finished))
 	if err != nil {
-		return e.unnoted(m, l, err, log)
+		return e.unnoted(rec, t, m, l, err, log)
 	}
 	switch {
 	case len(d.sent) > 0 && d.peer != "":
@@ -251,60 +293,57 @@ func (e *engine) conclude(rec *record, bodyOf record, t *Transport, m *message, 
 		e.count("deferred")
 	}
 	if len(d.refused) > 0 {
-		t.report(e, bodyOf, m, d.refused, log)
+		e.report(rec, t, m, log)
 	}
-	if finished {
-		e.drop(m, log)
+	if !finished && !d.interrupted && e.expired(m, now) {
+		e.giveUp(rec, t, m, log)
 		return time.Time{}
 	}
-	if (d.account || d.peer != "") && !d.interrupted {
+	if !finished && (d.account || d.peer != "") && !d.interrupted {
 		return l.Next
 	}
 	return time.Time{}
 }
 
 // giveUp settles what is left of a message that is too old.
-func (e *engine) giveUp(rec *record, bodyOf record, t *Transport, m *message, log *zap.Logger) {
-	var left []int
+func (e *engine) giveUp(rec *record.File, t *Transport, m *message, log *zap.Logger) {
+	now := time.Now()
 	e.mu.Lock()
-	for i := range m.env.Rcpts {
-		if !m.settled[i] {
-			left = append(left, i)
-		}
-	}
-	last := m.reply
-	e.gaveUp[m.env.Account] = time.Now()
+	left, last := m.left(), m.reply
 	e.mu.Unlock()
-	log.Error("spooled message given up", zap.Time("created", m.env.Created), zap.Int("recipients", len(left)), zap.String("reply", last))
-	e.count("given_up")
-	// The report first: if the process dies in between there are two of them,
-	// and never none.
-	t.report(e, bodyOf, m, left, log)
-	if err := e.note(rec, m, &line{At: time.Now(), Event: eventResult, Refused: left}); err != nil {
-		log.Error("spooled message given up, but its file cannot be written", zap.Error(err))
+	if err := e.note(rec, m, &record.Line{At: now, Event: record.EventResult, Refused: left, Owed: left}); err != nil {
+		// Not without the line: what is not noted would be reported again and again.
+		log.Error("spooled message not given up yet: its file cannot be written", zap.Error(err))
+		e.postpone(m, now.Add(notePause), "")
 		return
 	}
-	e.drop(m, log)
+	log.Error("spooled message given up", zap.Time("created", m.env.Created), zap.Int("recipients", len(left)), zap.String("reply", last))
+	e.count("given_up")
+	e.mu.Lock()
+	e.gaveUp[m.env.Account] = now
+	e.mu.Unlock()
+	e.report(rec, t, m, log)
 }
 
 // note writes a line and then takes it into account.
-func (e *engine) note(rec *record, m *message, l *line) error {
-	if err := e.store.illness(); err != nil {
-		return errIll
+func (e *engine) note(rec *record.File, m *message, l *record.Line) error {
+	if err := e.store.Illness(); err != nil {
+		return store.ErrIll
 	}
-	if err := rec.append(l); err != nil {
+	if err := rec.Append(l); err != nil {
 		if disk.IsFull(err) {
 			return err
 		}
-		return e.store.fail(err)
+		return e.store.Fail(err)
 	}
 	// No failure of a sync is to be believed a second time, a full disk's neither:
 	// what was to be written may be gone from memory as well.
-	if err := rec.f.Sync(); err != nil {
-		return e.store.fail(fmt.Errorf("syncing a journal: %w", err))
+	if err := rec.Sync(); err != nil {
+		return e.store.Fail(fmt.Errorf("syncing a journal: %w", err))
 	}
 	e.mu.Lock()
 	m.apply(l)
+	e.trim(m, l.At)
 	e.mu.Unlock()
 	return nil
 }
@@ -312,27 +351,26 @@ func (e *engine) note(rec *record, m *message, l *line) error {
 // unnoted is what follows when the result of an attempt cannot be written. The
 // provider may have the message and the disk does not say so: this process does
 // not send it again, the next one may.
-func (e *engine) unnoted(m *message, l *line, err error, log *zap.Logger) time.Time {
+func (e *engine) unnoted(rec *record.File, t *Transport, m *message, l *record.Line, err error, log *zap.Logger) time.Time {
 	e.mu.Lock()
 	m.apply(l)
-	finished := m.finished()
-	if !finished && len(l.Sent) > 0 {
+	e.trim(m, l.At)
+	finished, ill := m.finished(), e.store.Illness() != nil
+	switch {
+	case finished && ill:
+		m.held = "settled, and its file cannot be written"
+	case !finished && len(l.Sent) > 0:
 		m.held = "sent in part, and its file cannot be written"
 	}
 	e.mu.Unlock()
-	if finished && e.store.illness() == nil {
+	if finished && !ill {
 		// There is no room for the line. The removal needs none.
 		log.Warn("the result of a spooled message could not be written, and it is removed without", zap.Error(err))
-		e.drop(m, log)
+		e.report(rec, t, m, log)
 		return time.Time{}
 	}
 	log.Error("the result of a spooled message cannot be written: a restart may send it again", zap.Error(err))
-	if finished {
-		e.mu.Lock()
-		m.held = "settled, and its file cannot be written"
-		e.mu.Unlock()
-	}
-	return time.Now().Add(time.Minute)
+	return time.Now().Add(notePause)
 }
 
 // postpone looks at a message again later without an attempt, and so without a
@@ -341,6 +379,7 @@ func (e *engine) postpone(m *message, next time.Time, why string) time.Time {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	m.next = next
+	e.trim(m, time.Now())
 	if why != "" {
 		m.reply = why
 	}
@@ -352,12 +391,12 @@ func (e *engine) unreadable(m *message, err error, log *zap.Logger) time.Time {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		log.Error("spooled message forgotten: its file is gone")
-		e.store.release(m.size)
+		e.store.Release(m.env, m.size)
 		e.mu.Lock()
 		m.gone = true
 		e.mu.Unlock()
 		return time.Time{}
-	case errors.Is(err, errDamaged):
+	case errors.Is(err, record.ErrDamaged):
 		e.hold(nil, m, err.Error(), log)
 		return time.Time{}
 	}
@@ -368,10 +407,10 @@ func (e *engine) unreadable(m *message, err error, log *zap.Logger) time.Time {
 
 // hold keeps a message from being tried. Without a record it is held for as
 // long as the process lives.
-func (e *engine) hold(rec *record, m *message, why string, log *zap.Logger) {
+func (e *engine) hold(rec *record.File, m *message, why string, log *zap.Logger) {
 	log.Error("spooled message held", zap.String("reason", why))
 	e.count("held")
-	if rec != nil && e.note(rec, m, &line{At: time.Now(), Event: eventHold, Why: why}) == nil {
+	if rec != nil && e.note(rec, m, &record.Line{At: time.Now(), Event: record.EventHold, Why: why}) == nil {
 		return
 	}
 	e.mu.Lock()
@@ -379,9 +418,20 @@ func (e *engine) hold(rec *record, m *message, why string, log *zap.Logger) {
 	e.mu.Unlock()
 }
 
+// dropOver removes a message of which nothing is left to do. A failed disk keeps
+// what it has.
+func (e *engine) dropOver(m *message, log *zap.Logger) {
+	e.mu.Lock()
+	over := m.over() && !m.gone && e.store.Illness() == nil
+	e.mu.Unlock()
+	if over {
+		e.drop(m, log)
+	}
+}
+
 // drop removes a message that is settled.
 func (e *engine) drop(m *message, log *zap.Logger) {
-	if err := e.store.remove(m.env.ID, m.size); err != nil {
+	if err := e.store.Remove(m.env, m.size); err != nil {
 		log.Error("settled message not removed from the spool", zap.Error(err))
 	}
 	e.mu.Lock()

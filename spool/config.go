@@ -30,6 +30,7 @@ import (
 	"github.com/caddymail/mailgateway/internal/seal"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/spool/internal/disk"
+	"github.com/caddymail/mailgateway/spool/internal/store"
 )
 
 func init() {
@@ -92,7 +93,6 @@ type Transport struct {
 
 	name     string
 	siblings map[string]relay.Transport // without an upstream of its own
-	wanted   bool                       // it is configured, and begins with the process
 	dir      string
 	fs       disk.FS
 	keys     *seal.Keys
@@ -250,8 +250,8 @@ func (t *Transport) resolve(name string) error {
 	return nil
 }
 
-func (t *Transport) bounds() bounds {
-	return bounds{messages: t.MaxMessages, octets: t.MaxSize, minFree: t.MinFree / 100}
+func (t *Transport) bounds() store.Bounds {
+	return store.Bounds{Messages: t.MaxMessages, Octets: t.MaxSize, MinFree: t.MinFree / 100}
 }
 
 // accountLookup finds an account by its name.

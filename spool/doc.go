@@ -27,15 +27,19 @@
 //
 //   - transport.go: the module, and what of it is the upstream's behind it
 //   - transaction.go: the way of a fresh message, first synchronous, then kept
-//   - keeper.go: the copy of a body while nobody knows yet whether it is needed
-//   - record.go: how a message and its history lie in one file
-//   - store.go: the directory of these files; internal/disk is the seam beneath it
+//   - internal/store: the directory of the messages' files, and the copy of a body
+//     while nothing says yet whether it is needed; internal/record is how a message
+//     and its history lie in one file, internal/disk the seam beneath
 //   - engine.go: what outlives a configuration: the queue and its bounds
+//   - lane.go: whose turn it is
 //   - attempt.go: one attempt to deliver, and what it is followed by
+//   - owner.go: whose a message is, when accounts change
+//   - words.go: what is kept of a reply
+//   - age.go: how long a message waits, and whose clock says so
 //   - report.go: what is said of a message that was given up; package dsn writes it
 //   - steer.go, drain.go, metrics.go: what operators see and do
 //
-// Lock order: Transport.mu, enginesMu, engine.mu, store.mu. The last two are
+// Lock order: Transport.mu, enginesMu, engine.mu, the store's. The last two are
 // never held while the disk is asked, but for the share that is free.
 //
 // Engines outlive configurations: a reload hands the directory, the queue and the

@@ -33,6 +33,9 @@ const handOverPause = 15 * time.Second
 // ErrNoPeer says that a spool is to hand its mail over and has no peer.
 var ErrNoPeer = errors.New("the spool has no `peer` to hand its messages over to")
 
+// errDraining is why a spool that is being emptied keeps nothing.
+var errDraining = errors.New("the spool is being drained")
+
 // Draining is the state of a spool that is being emptied: it keeps nothing new,
 // and what it has is due at once. It lasts until EndDrain, or until the process
 // ends: what an attempt has settled is in the journals, so a new drain goes on
@@ -76,7 +79,7 @@ func EndDrain() {
 		e.draining = nil
 		e.mu.Unlock()
 		if was != nil {
-			e.logger.Info("spool is drained no longer", zap.String("dir", e.store.dir))
+			e.logger.Info("spool is drained no longer", zap.String("dir", e.store.Dir()))
 		}
 		e.wake()
 	}
@@ -99,13 +102,14 @@ func (e *engine) drain(handOver bool) {
 		return
 	}
 	e.draining = &Draining{Since: now, Peer: peer}
-	e.logger.Info("spool is drained", zap.String("dir", e.store.dir), zap.Int("messages", len(e.all)), zap.String("peer", peer))
+	e.logger.Info("spool is drained", zap.String("dir", e.store.Dir()), zap.Int("messages", len(e.all)), zap.String("peer", peer))
 	for _, l := range e.lanes {
 		l.until = time.Time{}
 		for _, m := range l.queue {
 			// What a provider asked for is no business of the peer's.
 			if m.next = now; peer == "" && m.asked.After(now) {
 				m.next = m.asked
+				e.trim(m, now)
 			}
 		}
 	}

@@ -28,13 +28,15 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/spool/internal/record"
+	"github.com/caddymail/mailgateway/spool/internal/store"
 )
 
 // TestIDs holds that ids have the order in which they were made, however fast.
 func TestIDs(t *testing.T) {
 	now, last := time.Now(), ""
 	for range 10_000 {
-		id := newID(now)
+		id := store.NewID(now)
 		if id <= last {
 			t.Fatalf("%s after %s", id, last)
 		}
@@ -200,4 +202,9 @@ func TestHandOver(t *testing.T) {
 			t.Errorf("results %v", res)
 		}
 	})
+}
+
+// resultAt is a temporary refusal as a journal has it.
+func resultAt(at, next, asked time.Time) *record.Line {
+	return &record.Line{At: at, Event: record.EventResult, Next: next, Asked: asked}
 }

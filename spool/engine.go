@@ -27,6 +27,8 @@ import (
 
 	"github.com/caddymail/mailgateway/internal/generation"
 	"github.com/caddymail/mailgateway/spool/internal/disk"
+	"github.com/caddymail/mailgateway/spool/internal/record"
+	"github.com/caddymail/mailgateway/spool/internal/store"
 )
 
 const (
@@ -44,7 +46,7 @@ var (
 
 // engine is one spool: its directory, and what is due when.
 type engine struct {
-	store  *store
+	store  *store.Store
 	gens   generation.Stack[*Transport]
 	logger *zap.Logger // of the first generation; each attempt has its own
 
@@ -52,13 +54,20 @@ type engine struct {
 	stop context.CancelFunc
 	done chan struct{} // closed when nothing runs any more
 
-	mu      sync.Mutex
-	ready   bool // the directory is this process's, and read
-	closing bool
-	lanes   map[string]*lane
-	all     map[string]*message
-	odd     []Oddity
-	running int
+	mu          sync.Mutex
+	ready       bool // the directory is this process's, and read
+	started     time.Time
+	giveUpAfter time.Duration
+	closing     bool
+	lanes       map[string]*lane
+	all         map[string]*message
+	odd         []store.Oddity
+	running     int
+	crowded     bool // lanes wait for a place among those that run
+	keeping     int  // messages that are on their way to the disk
+	// hands are those who write in the directory beside the attempts: it is not
+	// given away before they end. None comes once closing is set.
+	hands sync.WaitGroup
 	// suspects is a lane whose next message may have killed the process; alone
 	// says that it is at work, and nothing else.
 	suspects *lane
@@ -68,17 +77,11 @@ type engine struct {
 	gaveUp   map[string]time.Time // by account: when a message was last given up
 }
 
-// lane is the messages of one account, in the order in which they came.
-type lane struct {
-	account string
-	queue   []*message
-	busy    bool
-	until   time.Time // nothing is tried before: it was the account's trouble
-}
-
-func newEngine(fs disk.FS, dir string) *engine {
+func newEngine(fsys disk.FS, dir string) *engine {
+	s := store.New(fsys, dir)
+	s.Leave() // it is another's until it is read
 	return &engine{
-		store: newStore(fs, dir),
+		store: s,
 		kick:  make(chan struct{}, 1),
 		lanes: make(map[string]*lane), all: make(map[string]*message),
 		results: make(map[string]int64), gaveUp: make(map[string]time.Time),
@@ -104,7 +107,7 @@ func detachEngine(e *engine, t *Transport) {
 	defer enginesMu.Unlock()
 	e.gens.Detach(t, func(now *Transport, last bool) {
 		if !last {
-			e.store.configure(now.keys, now.bounds())
+			e.configure(now)
 			return
 		}
 		e.end()
@@ -114,7 +117,7 @@ func detachEngine(e *engine, t *Transport) {
 
 func (e *engine) attach(t *Transport) {
 	e.gens.Attach(t, func(first bool) {
-		e.store.configure(t.keys, t.bounds())
+		e.configure(t)
 		if first {
 			e.logger = t.logger
 			e.begin()
@@ -125,6 +128,12 @@ func (e *engine) attach(t *Transport) {
 	e.wake()
 }
 
+// configure puts in force what is the spool's own of a configuration.
+func (e *engine) configure(t *Transport) {
+	e.store.Configure(t.keys, t.bounds())
+	e.trimAll(time.Duration(t.GiveUpAfter))
+}
+
 // begin reads the directory and starts the loop. Where another process still
 // has the directory (an upgrade that starts the new one first), it waits for it
 // and accepts nothing until then.
@@ -133,30 +142,31 @@ func (e *engine) begin() {
 	e.stop, e.done = cancel, make(chan struct{})
 	lock, err := e.open()
 	if err != nil {
-		e.logger.Warn("spool not ready", zap.String("dir", e.store.dir), zap.Error(err))
+		e.logger.Warn("spool not ready", zap.String("dir", e.store.Dir()), zap.Error(err))
 	}
 	go e.run(ctx, lock)
 }
 
 // open takes and reads the directory.
 func (e *engine) open() (io.Closer, error) {
-	lock, found, odd, err := e.store.load()
+	lock, found, odd, err := e.store.Load()
 	if err != nil {
 		return nil, err
 	}
 	for _, o := range odd {
 		e.logger.Error("file in the spool's directory left alone",
-			zap.String("dir", e.store.dir), zap.String("file", o.Path), zap.String("reason", o.Why))
+			zap.String("dir", e.store.Dir()), zap.String("file", o.Path), zap.String("reason", o.Why))
 	}
-	slices.SortFunc(found, func(a, b stored) int { return strings.Compare(a.env.ID, b.env.ID) })
+	slices.SortFunc(found, func(a, b store.Found) int { return strings.Compare(a.Env.ID, b.Env.ID) })
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.odd = odd
+	now := time.Now()
+	e.odd, e.started = odd, now
 	for _, st := range found {
-		m := replay(st)
-		if m.finished() {
+		m := replay(st, now)
+		if m.over() {
 			// The provider has it; the process died before the removal.
-			_ = e.store.remove(m.env.ID, m.size)
+			_ = e.store.Remove(m.env, m.size)
 			continue
 		}
 		if m.held != "" {
@@ -176,13 +186,14 @@ func (e *engine) lookAgain() {
 	if len(odd) == 0 {
 		return
 	}
-	found, left := e.store.reread(odd)
+	found, left := e.store.Reread(odd)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.odd = left
+	now := time.Now()
 	for _, st := range found {
-		if m := replay(st); m.finished() {
-			_ = e.store.remove(m.env.ID, m.size)
+		if m := replay(st, now); m.over() {
+			_ = e.store.Remove(m.env, m.size)
 		} else {
 			e.add(m)
 		}
@@ -198,12 +209,13 @@ func (e *engine) add(m *message) {
 		e.lanes[m.env.Account] = l
 	}
 	l.queue = append(l.queue, m)
+	e.trim(m, time.Now())
 }
 
 // take queues a message that has become durable.
-func (e *engine) take(env *envelope, size int64) {
+func (e *engine) take(env *record.Envelope, size int64) {
 	e.mu.Lock()
-	e.add(replay(stored{env: env, size: size}))
+	e.add(replay(store.Found{Env: env, Size: size}, time.Now()))
 	e.mu.Unlock()
 	e.wake()
 }
@@ -211,15 +223,45 @@ func (e *engine) take(env *envelope, size int64) {
 // mayKeep reports whether another message can be kept now.
 func (e *engine) mayKeep() error {
 	e.mu.Lock()
-	ready, draining := e.ready && !e.closing, e.draining != nil
+	err := e.accepts()
 	e.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return e.store.MayGrow()
+}
+
+// accepts reports whether messages are taken at all. The lock is held.
+func (e *engine) accepts() error {
 	switch {
-	case !ready:
-		return errAway
-	case draining:
+	case !e.ready || e.closing:
+		return store.ErrAway
+	case e.draining != nil:
 		return errDraining
 	}
-	return e.store.mayGrow()
+	return nil
+}
+
+// keep makes a message durable and queues it. Neither the end of the process nor
+// that of a drain passes it by meanwhile.
+func (e *engine) keep(k *store.Keeper) error {
+	e.mu.Lock()
+	if err := e.accepts(); err != nil {
+		e.mu.Unlock()
+		return err
+	}
+	e.keeping++
+	e.hands.Add(1)
+	e.mu.Unlock()
+	defer e.hands.Done()
+	err := k.Commit()
+	if err == nil {
+		e.take(k.Env, k.Size)
+	}
+	e.mu.Lock()
+	e.keeping--
+	e.mu.Unlock()
+	return err
 }
 
 func (e *engine) wake() {
@@ -235,6 +277,8 @@ func (e *engine) run(ctx context.Context, lock io.Closer) {
 	defer close(e.done)
 	defer func() {
 		attempts.Wait()
+		e.hands.Wait()
+		e.store.Leave()
 		if lock != nil {
 			_ = lock.Close()
 		}
@@ -254,7 +298,7 @@ func (e *engine) run(ctx context.Context, lock io.Closer) {
 				timer.Reset(lockInterval)
 				continue
 			}
-			e.logger.Info("spool ready", zap.String("dir", e.store.dir))
+			e.logger.Info("spool ready", zap.String("dir", e.store.Dir()))
 		}
 		due, wait := e.due(time.Now())
 		for _, l := range due {
@@ -263,122 +307,6 @@ func (e *engine) run(ctx context.Context, lock io.Closer) {
 			})
 		}
 		timer.Reset(wait)
-	}
-}
-
-// due returns the lanes to serve now, marked as busy, and when to look again.
-func (e *engine) due(now time.Time) (due []*lane, wait time.Duration) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	wait = time.Hour
-	if e.closing || e.store.illness() != nil || e.alone {
-		return nil, wait
-	}
-	if e.suspects = e.suspect(now); e.suspects != nil {
-		// The lanes at work end after their message.
-		if e.running == 0 {
-			e.suspects.busy, e.alone = true, true
-			e.running++
-			due = append(due, e.suspects)
-		}
-		return due, wait
-	}
-	for name, l := range e.lanes {
-		if l.busy {
-			continue
-		}
-		if len(l.queue) == 0 {
-			delete(e.lanes, name)
-			continue
-		}
-		m, at := l.first()
-		switch {
-		case m == nil:
-		case at.After(now):
-			wait = min(wait, at.Sub(now))
-		case e.running >= maxAttempts:
-			// The lane that ends next wakes the loop.
-		default:
-			l.busy = true
-			e.running++
-			due = append(due, l)
-		}
-	}
-	return due, wait
-}
-
-// suspect returns a lane whose next message was under way when a process ended. It
-// is tried alone, so that what dies of it is known: messages that were only under
-// way beside it are not to be held for that.
-func (e *engine) suspect(now time.Time) *lane {
-	for _, l := range e.lanes {
-		if l.busy {
-			continue
-		}
-		if m, at := l.first(); m != nil && m.open > 0 && !at.After(now) {
-			return l
-		}
-	}
-	return nil
-}
-
-// first returns the lane's next message, and when it is due.
-func (l *lane) first() (first *message, at time.Time) {
-	for _, m := range l.queue {
-		if m.held != "" || m.gone || m.trying {
-			continue
-		}
-		if first == nil || m.next.Before(at) {
-			first, at = m, m.next
-		}
-		if !at.After(l.until) {
-			break // nothing is earlier, and those in front go first
-		}
-	}
-	if first != nil && at.Before(l.until) {
-		at = l.until
-	}
-	return first, at
-}
-
-// serve tries what is due of one lane, one message after the other.
-func (e *engine) serve(ctx context.Context, l *lane) {
-	defer func() {
-		e.mu.Lock()
-		l.busy = false
-		e.running--
-		if e.suspects == l {
-			e.suspects, e.alone = nil, false
-		}
-		e.mu.Unlock()
-		e.wake()
-	}()
-	for first := true; ctx.Err() == nil; first = false {
-		t, ok := e.gens.Current()
-		if !ok {
-			return
-		}
-		e.mu.Lock()
-		m, at := l.first()
-		if m == nil || at.After(time.Now()) || e.closing || !first && (e.suspects != nil || m.open > 0) {
-			e.mu.Unlock()
-			return
-		}
-		m.trying = true
-		e.mu.Unlock()
-		until := e.attempt(ctx, t, m)
-		e.mu.Lock()
-		m.trying = false
-		if until.After(l.until) {
-			l.until = until
-		}
-		e.mu.Unlock()
-		if m.gone {
-			e.unlink(m)
-		}
-		if e.store.illness() != nil {
-			return
-		}
 	}
 }
 
@@ -391,7 +319,7 @@ func (e *engine) end() {
 	n := len(e.all)
 	e.mu.Unlock()
 	if n > 0 {
-		e.logger.Info("spool closed with messages", zap.String("dir", e.store.dir), zap.Int("messages", n))
+		e.logger.Info("spool closed with messages", zap.String("dir", e.store.Dir()), zap.Int("messages", n))
 	}
 	finished := make(chan struct{})
 	go func() {
@@ -420,7 +348,7 @@ func (e *engine) end() {
 func (e *engine) busy() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.running > 0
+	return e.running > 0 || e.keeping > 0
 }
 
 // results are the values that count is called with.

@@ -41,6 +41,7 @@ import (
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/spool/internal/disk"
+	"github.com/caddymail/mailgateway/spool/internal/store"
 )
 
 // The process that is killed is this test's program, started anew with these.
@@ -223,16 +224,16 @@ func TestKilledChild(t *testing.T) {
 	k.nth.Store(int64(nth))
 	dir := os.Getenv(envDir)
 	// What the journals say before anything is tried.
-	look := newStore(disk.OS{}, dir)
-	files, _ := filepath.Glob(filepath.Join(dir, "*", "*"+messageExt))
+	look := store.New(disk.OS{}, dir)
+	files, _ := filepath.Glob(filepath.Join(dir, "*", "*"+store.MessageExt))
 	for _, path := range files {
-		id := strings.TrimSuffix(filepath.Base(path), messageExt)
-		st, err := look.read(id)
+		id := strings.TrimSuffix(filepath.Base(path), store.MessageExt)
+		st, err := look.Read(id)
 		if err != nil {
 			t.Errorf("%s: %v", path, err)
 			continue
 		}
-		if replay(st).finished() {
+		if replay(st, time.Now()).finished() {
 			if err := c.say("noted", id); err != nil {
 				t.Fatal(err)
 			}

@@ -34,6 +34,8 @@ import (
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/spool/internal/disk"
+	"github.com/caddymail/mailgateway/spool/internal/record"
+	"github.com/caddymail/mailgateway/spool/internal/store"
 )
 
 // sink is a provider that reads messages and keeps nothing.
@@ -166,11 +168,11 @@ func BenchmarkDurable(b *testing.B) {
 	for _, size := range []int{4 << 10, 100 << 10} {
 		for _, writers := range []int{1, 32} {
 			b.Run(fmt.Sprintf("%dKiB/%dwriters", size>>10, writers), func(b *testing.B) {
-				fsys, s := disk.OS{}, newStore(disk.OS{}, filepath.Join(b.TempDir(), "d"))
-				if err := fsys.Mkdir(s.dir); err != nil {
+				fsys, s := disk.OS{}, store.New(disk.OS{}, filepath.Join(b.TempDir(), "d"))
+				if err := fsys.Mkdir(s.Dir()); err != nil {
 					b.Fatal(err)
 				}
-				s.configure(nil, bounds{messages: 1 << 30, octets: 1 << 50})
+				s.Configure(nil, store.Bounds{Messages: 1 << 30, Octets: 1 << 50})
 				body := bytes.Repeat([]byte("x"), size)
 				var left atomic.Int64
 				left.Store(int64(b.N))
@@ -180,12 +182,12 @@ func BenchmarkDurable(b *testing.B) {
 				for range writers {
 					wg.Go(func() {
 						for left.Add(-1) >= 0 {
-							env := &envelope{ID: newID(time.Now()), Account: "a", Rcpts: []relay.Recipient{{To: "to@example.org"}}}
-							k := newKeeper(s, env, bytes.NewReader(body))
-							if err := k.rest(); err != nil {
+							env := &record.Envelope{ID: store.NewID(time.Now()), Account: "a", Rcpts: []relay.Recipient{{To: "to@example.org"}}}
+							k := store.NewKeeper(s, env, bytes.NewReader(body))
+							if err := k.Rest(); err != nil {
 								b.Error(err)
 							}
-							if err := k.commit(); err != nil {
+							if err := k.Commit(); err != nil {
 								b.Error(err)
 							}
 						}

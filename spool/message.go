@@ -15,14 +15,20 @@
 package spool
 
 import (
+	"cmp"
 	"time"
+
+	"github.com/caddymail/mailgateway/spool/internal/record"
+	"github.com/caddymail/mailgateway/spool/internal/store"
 )
 
 // message is what is remembered of a message while it lies on the disk.
 type message struct {
-	env      *envelope
+	env      *record.Envelope
 	size     int64
 	attempts int
+	mailbox  string    // whose it is; empty if nothing says so
+	since    time.Time // by this process's clock
 	next     time.Time
 	asked    time.Time // the provider wants none before
 	held     string    // why; empty: it is not
@@ -30,7 +36,10 @@ type message struct {
 	settled  map[int]bool
 	sent     map[int]bool
 	replies  map[int]string
-	open     int // attempts in a row that the process did not survive
+	owed     map[int]bool // refused recipients that no report speaks of yet
+	told     bool         // the event of these was emitted
+	reportAt time.Time    // when that is tried again
+	open     int          // attempts in a row that the process did not survive
 	trying   bool
 	gone     bool
 }
@@ -45,14 +54,17 @@ func (m *message) tries() int {
 }
 
 // replay is what a message's journal says.
-func replay(st stored) *message {
+func replay(st store.Found, now time.Time) *message {
 	m := &message{
-		env: st.env, size: st.size, next: st.env.First, asked: st.env.Asked, reply: st.env.Reply,
-		settled: make(map[int]bool), sent: make(map[int]bool), replies: make(map[int]string),
+		env: st.Env, size: st.Size, mailbox: st.Env.Mailbox, next: st.Env.First, asked: st.Env.Asked, reply: st.Env.Reply,
+		settled: make(map[int]bool), sent: make(map[int]bool), replies: make(map[int]string), owed: make(map[int]bool),
 	}
-	for i := range st.lines {
-		m.apply(&st.lines[i])
+	written := st.Env.Created
+	for i := range st.Lines {
+		m.apply(&st.Lines[i])
+		written = st.Lines[i].At
 	}
+	m.relate(written, now)
 	if m.open >= poisonous && m.held == "" {
 		m.held = heldPoison
 	}
@@ -60,11 +72,12 @@ func replay(st stored) *message {
 }
 
 // apply takes a line of the journal into account.
-func (m *message) apply(l *line) {
+func (m *message) apply(l *record.Line) {
 	if !l.Next.IsZero() {
 		m.next = l.Next
 	}
-	if l.Event != eventTry {
+	switch l.Event {
+	case record.EventResult, record.EventSent, record.EventRelease:
 		m.asked = l.Asked
 	}
 	for _, i := range l.Sent {
@@ -73,7 +86,17 @@ func (m *message) apply(l *line) {
 	for _, i := range l.Refused {
 		m.settled[i] = true
 	}
+	for _, i := range l.Owed {
+		m.owed[i] = true
+	}
+	for _, i := range l.Reported {
+		delete(m.owed, i)
+		m.told = false
+	}
 	for i, r := range l.Replies {
+		if r == "" {
+			r = l.Replies[-1]
+		}
 		if i < 0 {
 			m.reply = r
 			continue
@@ -81,18 +104,40 @@ func (m *message) apply(l *line) {
 		m.replies[i] = r
 	}
 	m.open++
-	if l.Event != eventTry {
+	if l.Event != record.EventTry {
 		m.open = 0
 	}
 	switch l.Event {
-	case eventTry:
+	case record.EventTry:
 		m.attempts++
-	case eventHold:
+	case record.EventHold:
 		m.held = l.Why
-	case eventRelease:
+	case record.EventRelease:
 		m.held = ""
+		m.mailbox = cmp.Or(l.Mailbox, m.mailbox)
 	}
 }
 
 // finished reports whether nothing is left to send.
 func (m *message) finished() bool { return len(m.settled) >= len(m.env.Rcpts) }
+
+// over reports whether nothing is left to send or to say: its file can go.
+func (m *message) over() bool { return m.finished() && len(m.owed) == 0 }
+
+// left returns the recipients that have no result yet.
+func (m *message) left() (left []int) {
+	for i := range m.env.Rcpts {
+		if !m.settled[i] {
+			left = append(left, i)
+		}
+	}
+	return left
+}
+
+// due is when the message is to be looked at next: for an attempt, or for a report.
+func (m *message) due() time.Time {
+	if len(m.owed) > 0 && (m.finished() || m.reportAt.Before(m.next)) {
+		return m.reportAt
+	}
+	return m.next
+}

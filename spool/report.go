@@ -17,6 +17,7 @@ package spool
 import (
 	"bytes"
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -28,6 +29,8 @@ import (
 	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/spool/dsn"
+	"github.com/caddymail/mailgateway/spool/internal/record"
+	"github.com/caddymail/mailgateway/spool/internal/store"
 )
 
 // eventFailed is emitted for each message that could not be delivered to some
@@ -39,11 +42,41 @@ type emitter interface {
 	Emit(ctx caddy.Context, eventName string, data map[string]any) caddy.Event
 }
 
-// report says that a message could not be delivered to some of its recipients:
-// as an event, and by mail (RFC 3464) through the same upstream. There is no
-// mail about a report, and none about a message with the null sender, which must
-// never be answered (RFC 5321 section 4.5.5).
-func (t *Transport) report(e *engine, rec record, m *message, failed []int, log *zap.Logger) {
+// report says what is owed of a message: that it could not be delivered to some of
+// its recipients. What cannot be said now stays owed.
+func (e *engine) report(rec *record.File, t *Transport, m *message, log *zap.Logger) {
+	now := time.Now()
+	e.mu.Lock()
+	failed := slices.Sorted(maps.Keys(m.owed))
+	finished := m.finished()
+	e.mu.Unlock()
+	made, err := t.report(e, rec, m, failed, log)
+	l := &record.Line{At: now, Event: record.EventReported, Reported: failed}
+	switch {
+	case err != nil:
+		log.Error("no report of a failed message could be made yet", zap.Error(err))
+		e.mu.Lock()
+		m.reportAt, m.told = now.Add(reportPause), true
+		e.mu.Unlock()
+		return
+	case !made && finished:
+		// Nothing was written, and the file goes at once.
+	default:
+		if err = e.note(rec, m, l); err == nil {
+			return
+		}
+		log.Error("that a failed message was reported cannot be written: a restart may report it again", zap.Error(err))
+	}
+	e.mu.Lock()
+	m.apply(l)
+	e.mu.Unlock()
+}
+
+// report emits the event of a failed message, and keeps the mail that tells of it
+// (RFC 3464), which goes through the same upstream; made reports whether there is
+// one. There is no mail about a report, and none about a message with the null
+// sender, which must never be answered (RFC 5321 section 4.5.5).
+func (t *Transport) report(e *engine, rec *record.File, m *message, failed []int, log *zap.Logger) (made bool, err error) {
 	e.mu.Lock()
 	replies := make(map[int]string, len(failed))
 	for _, i := range failed {
@@ -51,8 +84,9 @@ func (t *Transport) report(e *engine, rec record, m *message, failed []int, log 
 			replies[i] = m.reply
 		}
 	}
+	attempts, told, owner := m.attempts, m.told, m.mailbox
 	e.mu.Unlock()
-	if t.events != nil {
+	if t.events != nil && !told {
 		t.events.Emit(t.ctx, eventFailed, printable.Event(map[string]any{
 			"upstream": t.name, "id": m.env.ID, "account": m.env.Account, "recipients": len(failed),
 			"reply": replies[failed[0]], "created": m.env.Created,
@@ -60,35 +94,37 @@ func (t *Transport) report(e *engine, rec record, m *message, failed []int, log 
 	}
 	to, mailbox := t.reportsTo(m)
 	if m.env.Report || m.env.From == "" || to == "" || never(m, failed) {
-		return
+		return false, nil
 	}
 	now := time.Now()
-	env := &envelope{
-		ID: newID(now), Account: m.env.Account, Created: now, Hostname: t.hostname(), Report: true, First: now, Fallback: mailbox,
+	env := &record.Envelope{
+		ID: store.NewID(now), Account: m.env.Account, Mailbox: owner, Created: now, Hostname: t.hostname(), Report: true, First: now, Fallback: mailbox,
 		Rcpts: []relay.Recipient{{To: to, Opts: smtp.RcptOptions{Notify: []smtp.DSNNotify{smtp.DSNNotifyNever}}}},
-		Opts:  smtp.MailOptions{UTF8: m.env.Opts.UTF8 && !dsn.ASCII(to)},
 	}
 	n := &dsn.Notification{
 		ID: env.ID, Hostname: env.Hostname, From: mailbox, To: to, Created: now,
 		Message: dsn.Message{
-			ID: m.env.ID, Account: m.env.Account, EnvelopeID: m.env.Opts.EnvelopeID, Created: m.env.Created, Attempts: m.attempts,
-			Header: dsn.Header(rec.body("")),
+			ID: m.env.ID, Account: m.env.Account, EnvelopeID: m.env.Opts.EnvelopeID, Created: m.env.Created, Attempts: attempts,
+			Header: dsn.Header(rec.Body("")),
 		},
 	}
 	for _, i := range failed {
 		n.Failed = append(n.Failed, dsn.Failed{Recipient: m.env.Rcpts[i], Reply: replies[i]})
 	}
-	k := newKeeper(e.store, env, bytes.NewReader(n.Bytes()))
-	defer k.drop()
-	if err := k.rest(); err == nil {
-		err = k.commit()
-		if err != nil {
-			log.Error("no report of a failed message could be made", zap.Error(err))
-			return
-		}
+	if n.UTF8() {
+		env.Opts = smtp.MailOptions{UTF8: true, Body: smtp.Body8BitMIME}
 	}
-	e.take(env, k.size)
+	k := store.NewKeeper(e.store, env, bytes.NewReader(n.Bytes()))
+	defer k.Drop()
+	if err := k.Rest(); err != nil {
+		return false, err
+	}
+	if err := k.Commit(); err != nil {
+		return false, err
+	}
+	e.take(env, k.Size)
 	log.Info("report of a failed message spooled", zap.String("report", env.ID))
+	return true, nil
 }
 
 // reportsTo returns who is told of an account's messages, and the sender that the

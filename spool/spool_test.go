@@ -35,6 +35,8 @@ import (
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/spool/internal/disk"
+	"github.com/caddymail/mailgateway/spool/internal/record"
+	"github.com/caddymail/mailgateway/spool/internal/store"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -49,6 +51,7 @@ type provider struct {
 	got   map[string]int
 	order []string
 	reply *relay.Reply // to the message; nil: accepted
+	judge func(text string) *relay.Reply
 }
 
 func newProvider() *provider { return &provider{got: make(map[string]int)} }
@@ -66,6 +69,12 @@ func (p *provider) set(down bool) {
 	p.mu.Lock()
 	p.down = down
 	p.mu.Unlock()
+}
+
+func (p *provider) setJudge(judge func(text string) *relay.Reply) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.judge = judge
 }
 
 func (p *provider) count(text string) int {
@@ -88,6 +97,14 @@ func (tx *providerTx) Data(_ context.Context, r io.Reader) (relay.Reply, error) 
 	if strings.HasPrefix(text, "Received: ") {
 		_, text, _ = strings.Cut(text, "\r\n\t")
 		_, text, _ = strings.Cut(text, "\r\n")
+	}
+	tx.p.mu.Lock()
+	judge := tx.p.judge
+	tx.p.mu.Unlock()
+	if judge != nil {
+		if reply := judge(text); reply != nil {
+			return relay.Reply{}, reply
+		}
 	}
 	tx.p.mu.Lock()
 	defer tx.p.mu.Unlock()
@@ -317,11 +334,11 @@ func TestPoison(t *testing.T) {
 	id := Messages("", "")[0].ID
 	stop(tr)
 	for range poisonous {
-		rec, _, err := tr.engine.store.openJournal(id)
+		rec, err := tr.engine.store.OpenJournal(id)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := rec.append(&line{At: time.Now(), Event: eventTry}); err != nil {
+		if err := rec.Append(&record.Line{At: time.Now(), Event: record.EventTry}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -355,15 +372,15 @@ func TestOddities(t *testing.T) {
 	}
 	list := Messages("", "")
 	stop(tr)
-	damaged := tr.engine.store.path(list[0].ID, messageExt)
+	damaged := tr.engine.store.Path(list[0].ID, store.MessageExt)
 	b, err := os.ReadFile(damaged)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b[len(magic)+frameHead+3] ^= 1 // within the envelope
+	b[len(record.Magic)+12] ^= 1 // within the envelope
 	foreign := filepath.Join(dir, "README")
-	unsure := strings.TrimSuffix(tr.engine.store.path(list[1].ID, messageExt), messageExt) + unsureExt
-	for path, content := range map[string][]byte{damaged: b, foreign: []byte("x"), unsure: []byte(magic)} {
+	unsure := strings.TrimSuffix(tr.engine.store.Path(list[1].ID, store.MessageExt), store.MessageExt) + store.UnsureExt
+	for path, content := range map[string][]byte{damaged: b, foreign: []byte("x"), unsure: []byte(record.Magic)} {
 		if err := os.WriteFile(path, content, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -404,7 +421,7 @@ func TestSealed(t *testing.T) {
 	}
 	id := Messages("", "")[0].ID
 	stop(tr)
-	for _, name := range fsys.files(messageExt) {
+	for _, name := range fsys.files(store.MessageExt) {
 		for _, word := range []string{"secret", "example", "to@"} {
 			if strings.Contains(string(fsys.names[name].data), word) {
 				t.Errorf("%q can be read in the file", word)

@@ -17,11 +17,16 @@ package spool
 import (
 	"cmp"
 	"errors"
+	"io/fs"
 	"maps"
 	"slices"
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/spool/internal/disk"
+	"github.com/caddymail/mailgateway/spool/internal/record"
+	"github.com/caddymail/mailgateway/spool/internal/store"
 )
 
 // Reasons for which an operator's wish is not followed.
@@ -40,8 +45,11 @@ type Status struct {
 	// Ready is false while another process has the directory.
 	Ready bool `json:"ready"`
 	// Error is what failed on the disk: nothing is accepted until a restart.
-	Error    string     `json:"error,omitempty"`
-	Messages int        `json:"messages"`
+	Error    string `json:"error,omitempty"`
+	Messages int    `json:"messages"`
+	// Keeping are messages that are being written: their clients have heard nothing
+	// yet.
+	Keeping  int        `json:"keeping,omitempty"`
 	Octets   int64      `json:"octets"`
 	Held     int        `json:"held"`
 	Sending  int        `json:"sending"`
@@ -59,6 +67,9 @@ type Status struct {
 	// LeftAlone are files of the directory that are damaged or none of ours.
 	LeftAlone []Oddity `json:"left_alone,omitempty"`
 }
+
+// Oddity is a file in the directory that is left alone.
+type Oddity = store.Oddity
 
 // Message is the state of one kept message.
 type Message struct {
@@ -115,12 +126,12 @@ func Statuses() []Status {
 }
 
 func (e *engine) status() Status {
-	ill, full := e.store.illness(), errors.Is(e.store.mayGrow(), errFull)
+	ill, full := e.store.Illness(), errors.Is(e.store.MayGrow(), store.ErrFull)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	maps.DeleteFunc(e.gaveUp, func(_ string, at time.Time) bool { return time.Since(at) > time.Hour })
 	st := Status{
-		Upstream: e.name(), Directory: e.store.dir, Ready: e.ready, Messages: len(e.all), Accounts: len(e.lanes),
+		Upstream: e.name(), Directory: e.store.Dir(), Ready: e.ready, Messages: len(e.all), Keeping: e.keeping, Accounts: len(e.lanes),
 		Results: maps.Clone(e.results), LeftAlone: e.odd, Draining: e.draining, Full: full, GaveUp: maps.Clone(e.gaveUp),
 	}
 	if ill != nil {
@@ -208,19 +219,21 @@ func (m *message) view(upstream string) Message {
 
 // Hold keeps a message from being sent until it is released.
 func Hold(id string) error {
-	return steer(id, func(e *engine, rec *record, m *message) error {
-		return e.note(rec, m, &line{At: time.Now(), Event: eventHold, Why: "held by an operator"})
+	return steer(id, func(e *engine, rec *record.File, m *message) error {
+		return e.note(rec, m, &record.Line{At: time.Now(), Event: record.EventHold, Why: "held by an operator"})
 	})
 }
 
 // Release lets a held message go on, and is due at once.
 func Release(id string) error {
-	return steer(id, func(e *engine, rec *record, m *message) error {
+	return steer(id, func(e *engine, rec *record.File, m *message) error {
 		now := time.Now()
-		if err := e.note(rec, m, &line{At: now, Event: eventRelease, Next: now}); err != nil {
+		// It is the mailbox's that the account has now, if it was another's.
+		if err := e.note(rec, m, &record.Line{At: now, Event: record.EventRelease, Next: now, Mailbox: e.mailboxNow(m)}); err != nil {
 			return err
 		}
 		e.mu.Lock()
+		m.reportAt = time.Time{}
 		if l, ok := e.lanes[m.env.Account]; ok {
 			l.until = time.Time{}
 		}
@@ -231,27 +244,27 @@ func Release(id string) error {
 
 // Delete removes a message without a report.
 func Delete(id string) error {
-	return steer(id, func(e *engine, rec *record, m *message) error {
-		var left []int
+	return steer(id, func(e *engine, rec *record.File, m *message) error {
 		e.mu.Lock()
-		for i := range m.env.Rcpts {
-			if !m.settled[i] {
-				left = append(left, i)
-			}
-		}
+		left := m.left()
+		l := &record.Line{At: time.Now(), Event: record.EventResult, Refused: left, Reported: slices.Sorted(maps.Keys(m.owed))}
 		e.mu.Unlock()
-		if err := e.note(rec, m, &line{At: time.Now(), Event: eventResult, Refused: left}); err != nil {
+		switch err := e.note(rec, m, l); {
+		case disk.IsFull(err) && e.store.Illness() == nil:
+			// It makes room: what cannot be noted for want of it is removed without.
+			e.mu.Lock()
+			m.apply(l)
+			e.mu.Unlock()
+		case err != nil:
 			return err
 		}
 		e.count("deleted")
-		e.drop(m, e.logger)
-		e.unlink(m)
 		return nil
 	})
 }
 
 // steer changes one message, which is not sent meanwhile.
-func steer(id string, change func(e *engine, rec *record, m *message) error) error {
+func steer(id string, change func(e *engine, rec *record.File, m *message) error) error {
 	for _, e := range running() {
 		e.mu.Lock()
 		m, ok := e.all[id]
@@ -259,16 +272,22 @@ func steer(id string, change func(e *engine, rec *record, m *message) error) err
 			e.mu.Unlock()
 			continue
 		}
-		if m.trying {
+		if m.trying || e.closing {
 			e.mu.Unlock()
 			return ErrBusy
 		}
 		m.trying = true
+		e.hands.Add(1)
 		e.mu.Unlock()
 		err := e.change(id, m, change)
 		e.mu.Lock()
 		m.trying = false
+		gone := m.gone
 		e.mu.Unlock()
+		if gone {
+			e.unlink(m)
+		}
+		e.hands.Done()
 		e.wake()
 		if err == nil {
 			e.logger.Info("spooled message changed by an operator", zap.String("id", id), zap.String("account", m.env.Account))
@@ -278,11 +297,19 @@ func steer(id string, change func(e *engine, rec *record, m *message) error) err
 	return ErrNotFound
 }
 
-func (e *engine) change(id string, m *message, change func(e *engine, rec *record, m *message) error) error {
-	rec, _, err := e.store.openJournal(id)
+func (e *engine) change(id string, m *message, change func(e *engine, rec *record.File, m *message) error) error {
+	rec, err := e.store.OpenJournal(id)
+	if errors.Is(err, fs.ErrNotExist) {
+		e.unreadable(m, err, e.logger.With(zap.String("id", id), zap.String("account", m.env.Account)))
+		return ErrNotFound
+	}
 	if err != nil {
 		return err
 	}
-	defer rec.f.Close()
-	return change(e, rec, m)
+	err = change(e, rec, m)
+	_ = rec.Close()
+	if err == nil {
+		e.dropOver(m, e.logger)
+	}
+	return err
 }

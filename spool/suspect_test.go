@@ -27,6 +27,8 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/spool/internal/record"
+	"github.com/caddymail/mailgateway/spool/internal/store"
 )
 
 // crowded is a provider that knows how many messages are with it at a time.
@@ -71,13 +73,13 @@ func TestSuspects(t *testing.T) {
 	list := Messages("", "")
 	stop(tr)
 	for _, m := range list {
-		rec, _, err := tr.engine.store.openJournal(m.ID)
+		rec, err := tr.engine.store.OpenJournal(m.ID)
 		if err != nil {
 			t.Fatal(err)
 		}
 		// Twice: the third time, all would be held.
 		for range poisonous - 1 {
-			if err := rec.append(&line{At: time.Now(), Event: eventTry, Next: time.Now()}); err != nil {
+			if err := rec.Append(&record.Line{At: time.Now(), Event: record.EventTry, Next: time.Now()}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -133,7 +135,7 @@ func TestFileGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	id := Messages("", "")[0].ID
-	if err := fsys.Remove(tr.engine.store.path(id, messageExt)); err != nil {
+	if err := fsys.Remove(tr.engine.store.Path(id, store.MessageExt)); err != nil {
 		t.Fatal(err)
 	}
 	tr.engine.mu.Lock()

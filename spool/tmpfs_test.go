@@ -23,10 +23,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/spool/internal/disk"
+	"github.com/caddymail/mailgateway/spool/internal/store"
 )
 
 // smallDisk mounts a file system of so many MiB. That needs root; where the tests
@@ -70,9 +70,7 @@ func TestSmallDisk(t *testing.T) {
 					break
 				}
 				// The disk is asked once a second.
-				tr.engine.store.mu.Lock()
-				tr.engine.store.spaceAt = time.Time{}
-				tr.engine.store.mu.Unlock()
+				tr.engine.store.Configure(nil, tr.bounds())
 			}
 			if !errors.Is(err, relay.ReplySpoolFull) || kept < 5 {
 				t.Fatalf("after %d messages: %v, want 452", kept, err)
@@ -110,13 +108,11 @@ func TestSmallDisk(t *testing.T) {
 				t.Fatal(err)
 			}
 			s.down.Store(true)
-			tr.engine.store.mu.Lock()
-			tr.engine.store.spaceAt = time.Time{}
-			tr.engine.store.mu.Unlock()
+			tr.engine.store.Configure(nil, tr.bounds())
 			if err := give(tr, "a", strings.NewReader("again")); err != nil {
 				t.Errorf("with room again: %v", err)
 			}
-			if left, _ := filepath.Glob(filepath.Join(dir, "d", "*", "*"+unsureExt)); len(left) > 0 {
+			if left, _ := filepath.Glob(filepath.Join(dir, "d", "*", "*"+store.UnsureExt)); len(left) > 0 {
 				t.Errorf("left behind: %v", left)
 			}
 			for _, m := range Messages("", "") {

@@ -27,6 +27,8 @@ import (
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/spool/internal/disk"
+	"github.com/caddymail/mailgateway/spool/internal/record"
+	"github.com/caddymail/mailgateway/spool/internal/store"
 )
 
 // transaction is a fresh message: on its way to the provider as if there were no
@@ -105,9 +107,10 @@ func (t *Transport) Send(ctx context.Context, a *accounts.Account, from string, 
 	tr := t.transaction(e, a, from, opts)
 	tr.rcpts = []relay.Recipient{to}
 	env := tr.envelope()
-	k := newKeeper(e.store, env, body)
-	defer k.drop()
-	reply, info, err := sf.Send(ctx, a, from, opts, to, k)
+	k := store.NewKeeper(e.store, env, body)
+	defer k.Drop()
+	// The wait alone is bounded: ctx is the delivery's as well.
+	reply, info, err := sf.Send(relay.WithMaxWait(ctx, time.Duration(t.MaxWait)), a, from, opts, to, k)
 	tr.info = info
 	if err == nil {
 		return reply, info, nil
@@ -151,9 +154,9 @@ func (tr *transaction) fallBack(ctx context.Context, err error) error {
 // provider said is told if the spool is not at fault.
 func replyNotKept(why, said error) error {
 	switch {
-	case errors.Is(why, errFull), disk.IsFull(why):
+	case errors.Is(why, store.ErrFull), disk.IsFull(why):
 		return relay.ReplySpoolFull
-	case (errors.Is(why, errAway) || errors.Is(why, errDraining)) && said != nil:
+	case (errors.Is(why, store.ErrAway) || errors.Is(why, errDraining)) && said != nil:
 		return said
 	}
 	return relay.ReplySpoolFailed
@@ -208,8 +211,8 @@ func (tr *transaction) RcptBatch(ctx context.Context, rcpts []relay.Recipient) [
 // Data implements relay.Transaction.
 func (tr *transaction) Data(ctx context.Context, src io.Reader) (relay.Reply, error) {
 	env := tr.envelope()
-	k := newKeeper(tr.e.store, env, src)
-	defer k.drop()
+	k := store.NewKeeper(tr.e.store, env, src)
+	defer k.Drop()
 	if tr.tx != nil {
 		reply, err := tr.tx.Data(ctx, k)
 		tr.describe()
@@ -223,8 +226,8 @@ func (tr *transaction) Data(ctx context.Context, src io.Reader) (relay.Reply, er
 
 // afterRefusal keeps a message that the upstream behind did not take, if that may
 // be otherwise later.
-func (tr *transaction) afterRefusal(ctx context.Context, k *keeper, env *envelope, reply relay.Reply, err error) (relay.Reply, error) {
-	if k.readErr != nil {
+func (tr *transaction) afterRefusal(ctx context.Context, k *store.Keeper, env *record.Envelope, reply relay.Reply, err error) (relay.Reply, error) {
+	if k.ReadErr != nil {
 		return reply, err // the client's fault: there is no message
 	}
 	// A connection that was lost after the end of data is among these:
@@ -237,8 +240,8 @@ func (tr *transaction) afterRefusal(ctx context.Context, k *keeper, env *envelop
 }
 
 // spool makes the message durable, and answers for it.
-func (tr *transaction) spool(k *keeper, env *envelope) (relay.Reply, error) {
-	if err := k.rest(); err != nil {
+func (tr *transaction) spool(k *store.Keeper, env *record.Envelope) (relay.Reply, error) {
+	if err := k.Rest(); err != nil {
 		return relay.Reply{}, err
 	}
 	if err := tr.keep(k, env); err != nil {
@@ -248,43 +251,38 @@ func (tr *transaction) spool(k *keeper, env *envelope) (relay.Reply, error) {
 	return *relay.ReplySpooled(env.ID), nil
 }
 
-func (tr *transaction) envelope() *envelope {
+func (tr *transaction) envelope() *record.Envelope {
 	now := time.Now()
-	return &envelope{
-		ID: newID(now), Account: tr.acct.Name, From: tr.from, Opts: tr.opts, Rcpts: tr.rcpts,
+	return &record.Envelope{
+		ID: store.NewID(now), Account: tr.acct.Name, Mailbox: mailboxOf(tr.acct), From: tr.from, Opts: tr.opts, Rcpts: tr.rcpts,
 		Created: now, Hostname: tr.t.hostname(), First: now.Add(delayAfter(1, 0)),
 	}
 }
 
 // keep makes the message durable and hands it to the queue.
-func (tr *transaction) keep(k *keeper, env *envelope) error {
+func (tr *transaction) keep(k *store.Keeper, env *record.Envelope) error {
 	words := ""
 	var said error
 	if tr.why == nil {
 		env.First = env.Created
 	} else {
-		words, said = tr.why.Error(), tr.why
+		words, said = wordsOf(tr.why), tr.why
 		env.First = env.Created.Add(delayAfter(1, tr.why.After))
 		if tr.why.After > 0 {
 			env.Asked = env.Created.Add(tr.why.After)
 		}
 	}
 	env.Reply = words
-	err := tr.e.mayKeep()
-	if err == nil {
-		err = k.commit()
-	}
-	if err != nil {
+	if err := tr.e.keep(k); err != nil {
 		if c := tr.t.logger.Check(zap.ErrorLevel, "message not spooled"); c != nil {
 			c.Write(zap.String("id", env.ID), zap.String("account", env.Account), zap.Error(err), zap.String("reply", words))
 		}
 		return replyNotKept(err, said)
 	}
-	tr.e.take(env, k.size)
 	tr.e.count("accepted")
 	if c := tr.t.logger.Check(zap.InfoLevel, "message spooled"); c != nil {
 		c.Write(zap.String("id", env.ID), zap.String("account", env.Account),
-			zap.Int("recipients", len(env.Rcpts)), zap.Int64("size", k.size), zap.String("reply", words))
+			zap.Int("recipients", len(env.Rcpts)), zap.Int64("size", k.Size), zap.String("reply", words))
 	}
 	return nil
 }

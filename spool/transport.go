@@ -86,7 +86,7 @@ func (t *Transport) behind(a *accounts.Account) (relay.Transport, bool) {
 func (t *Transport) Attach() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.Upstream != "" || t.wanted || t.fs.Exists(t.dir) {
+	if t.Upstream != "" || t.fs.Exists(t.dir) {
 		t.engine = attachEngine(t)
 	}
 	close(t.started)

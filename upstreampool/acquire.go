@@ -111,7 +111,7 @@ func (u *upstream) acquire(ctx context.Context, a *accounts.Account, forced bool
 	}
 	ac := u.account(a, s)
 	began := clock()
-	wait := s.maxWait
+	wait := relay.MaxWait(ctx, s.maxWait)
 	if relay.IsBehind(ctx) {
 		wait = 0 // a slot that it waited for would be taken from fresh mail
 	}
@@ -209,7 +209,7 @@ func (ac *account) wait(ctx context.Context, s *settings, began int64, forced bo
 	if reply != nil {
 		return nil, reply
 	}
-	timeout := time.NewTimer(time.Duration(began + int64(s.maxWait) - now))
+	timeout := time.NewTimer(time.Duration(began + int64(relay.MaxWait(ctx, s.maxWait)) - now))
 	defer timeout.Stop()
 	renewed, late := false, false
 	for {

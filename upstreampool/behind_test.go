@@ -80,3 +80,29 @@ func TestBehindTakesNoSlot(t *testing.T) {
 		t.Errorf("with the rate used up: %v, to come back after %v", err, reply.After)
 	}
 }
+
+// TestMaxWaitOfCaller holds that a caller may wait for less than the upstream's
+// max_wait, for a slot and for a connection.
+func TestMaxWaitOfCaller(t *testing.T) {
+	p := newProvider(t)
+	u := start(t, testSettings(t, p, func(st *SMTPTransport) {
+		st.MaxConnsPerAccount = 1
+		st.MaxWait = caddy.Duration(time.Hour)
+	}))
+	a := testAccount("a@example.com")
+	held, err := u.begin(context.Background(), a, "a@example.com", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Abort()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	tx, err := u.begin(relay.WithMaxWait(ctx, 10*time.Millisecond), a, "a@example.com", nil)
+	if err == nil {
+		tx.Abort()
+		t.Fatal("a second connection where one is allowed")
+	}
+	if ctx.Err() != nil || !errors.Is(err, relay.ReplyNoConnection) {
+		t.Errorf("without a connection: %v after %v", err, ctx.Err())
+	}
+}

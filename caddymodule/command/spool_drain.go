@@ -102,7 +102,7 @@ func leftInSpools(page *admin.SpoolPage, upstream string) (l leftovers) {
 		if upstream != "" && s.Upstream != upstream {
 			continue
 		}
-		l.messages += s.Messages
+		l.messages += s.Messages + s.Keeping
 		l.held += s.Held
 		switch {
 		case s.Error != "":

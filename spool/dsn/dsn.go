@@ -16,6 +16,10 @@
 // (RFC 6522): what an account hears of mail that the spool gave up. It knows no spool
 // and keeps nothing, so that nothing outlives a reload; it imports relay, for what a
 // recipient is. Text of others never ends a line of ours.
+//
+// A notification is ASCII alone, whatever it tells, so that any provider takes it,
+// unless its own sender or recipient is not: then it needs SMTPUTF8, and has the
+// internationalized parts of RFC 6533.
 package dsn
 
 import (
@@ -23,15 +27,21 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"mime/quotedprintable"
 	"regexp"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/caddymail/mailgateway/relay"
 )
 
 // maxHeader bounds what a notification repeats of the message.
 const maxHeader = 16 << 10
+
+// maxLine is the longest line that is written as it is, with its end (RFC 5322 section
+// 2.1.1 allows 1000).
+const maxLine = 900
 
 // Notification says that a message could not be delivered to some recipients.
 type Notification struct {
@@ -61,6 +71,9 @@ type Failed struct {
 	Reply string
 }
 
+// UTF8 reports whether the notification can travel with SMTPUTF8 only.
+func (n *Notification) UTF8() bool { return !ASCII(n.From) || !ASCII(n.To) }
+
 // ASCII reports whether a text has no other characters.
 func ASCII(s string) bool {
 	for i := range len(s) {
@@ -84,72 +97,167 @@ func Header(r io.Reader) []byte {
 	}
 }
 
+// writer writes lines of a header and of parts.
+type writer struct{ bytes.Buffer }
+
+func (w *writer) line(format string, args ...any) { fmt.Fprintf(w, format+"\r\n", args...) }
+
 // Bytes returns the notification as a message.
 func (n *Notification) Bytes() []byte {
-	var b bytes.Buffer
+	var w writer
 	boundary := "=_" + n.ID
-	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\r\n", args...) }
-	date := n.Created.Format("Mon, 2 Jan 2006 15:04:05 -0700")
-	line("From: Mail Delivery System <%s>", n.From)
-	line("To: <%s>", n.To)
-	line("Subject: Undelivered mail: message %s", n.Message.ID)
-	line("Date: %s", date)
-	line("Message-ID: <%s@%s>", n.ID, n.Hostname)
-	line("Auto-Submitted: auto-replied") // RFC 3834 section 5
-	line("MIME-Version: 1.0")
-	line("Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary=\"%s\"", boundary)
-	line("")
-	line("--%s", boundary)
-	line("Content-Type: text/plain; charset=utf-8")
-	line("Content-Transfer-Encoding: 8bit")
-	line("")
-	line("A message that account %s gave to %s could not be delivered", oneLine(n.Message.Account), n.Hostname)
-	line("to the recipients below. It is not tried again.")
-	line("")
-	line("Message: %s, of %s", n.Message.ID, n.Message.Created.Format(time.RFC1123Z))
-	line("Attempts: %d", n.Message.Attempts)
-	for _, f := range n.Failed {
-		line("")
-		line("<%s>", oneLine(f.To))
-		line("    %s", oneLine(f.Reply))
+	w.line("From: Mail Delivery System <%s>", n.From)
+	w.line("To: <%s>", n.To)
+	w.line("Subject: Undelivered mail: message %s", n.Message.ID)
+	w.line("Date: %s", date(n.Created))
+	w.line("Message-ID: <%s@%s>", n.ID, n.Hostname)
+	w.line("Auto-Submitted: auto-replied") // RFC 3834 section 5
+	w.line("MIME-Version: 1.0")
+	w.line("Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary=\"%s\"", boundary)
+	w.line("")
+	w.line("--%s", boundary)
+	w.text("text/plain; charset=utf-8", n.explanation())
+	w.line("--%s", boundary)
+	if n.UTF8() {
+		w.line("Content-Type: message/global-delivery-status") // RFC 6533 section 4
+		w.line("Content-Transfer-Encoding: 8bit")
+	} else {
+		w.line("Content-Type: message/delivery-status")
 	}
-	line("")
-	line("--%s", boundary)
-	line("Content-Type: message/delivery-status")
-	line("")
-	line("Reporting-MTA: dns; %s", n.Hostname)
+	w.line("")
+	n.status(&w)
+	w.line("")
+	w.line("--%s", boundary)
+	header := bytes.ReplaceAll(bytes.ReplaceAll(n.Message.Header, []byte("\r\n"), []byte("\n")), []byte("\n"), []byte("\r\n"))
+	if n.UTF8() && !ASCII(string(header)) && utf8.Valid(header) {
+		w.line("Content-Type: message/global-headers")
+		w.line("Content-Transfer-Encoding: 8bit")
+		w.line("")
+		w.Write(header)
+		w.line("")
+	} else {
+		w.text("text/rfc822-headers", header)
+	}
+	w.line("--%s--", boundary)
+	return w.Bytes()
+}
+
+// text writes a part that ends any line in time and has only ASCII: what it says is
+// encoded if it does not.
+func (w *writer) text(kind string, text []byte) {
+	w.line("Content-Type: %s", kind)
+	plain := ASCII(string(text))
+	for line := range bytes.Lines(text) {
+		plain = plain && len(line) <= maxLine
+	}
+	if plain {
+		w.line("")
+		w.Write(text)
+	} else {
+		w.line("Content-Transfer-Encoding: quoted-printable")
+		w.line("")
+		q := quotedprintable.NewWriter(w)
+		_, _ = q.Write(text) // a buffer takes everything
+		_ = q.Close()
+	}
+	w.line("")
+}
+
+// explanation is what a human reads.
+func (n *Notification) explanation() []byte {
+	var w writer
+	w.line("A message that account %s gave to %s could not be delivered", oneLine(n.Message.Account), n.Hostname)
+	w.line("to the recipients below. It is not tried again.")
+	w.line("")
+	w.line("Message: %s, of %s", n.Message.ID, n.Message.Created.Format(time.RFC1123Z))
+	w.line("Attempts: %d", n.Message.Attempts)
+	for _, f := range n.Failed {
+		w.line("")
+		w.line("<%s>", oneLine(f.To))
+		w.line("    %s", oneLine(f.Reply))
+	}
+	return w.Bytes()
+}
+
+// status is what a machine reads.
+func (n *Notification) status(w *writer) {
+	w.line("Reporting-MTA: dns; %s", n.Hostname)
 	if id := n.Message.EnvelopeID; id != "" {
-		line("Original-Envelope-Id: %s", oneLine(id))
+		w.line("Original-Envelope-Id: %s", n.word(id))
 	}
-	line("Arrival-Date: %s", n.Message.Created.Format("Mon, 2 Jan 2006 15:04:05 -0700"))
+	w.line("Arrival-Date: %s", date(n.Message.Created))
 	for _, f := range n.Failed {
-		line("")
+		w.line("")
 		if o := f.Opts; o.OriginalRecipient != "" {
-			line("Original-Recipient: %s; %s", o.OriginalRecipientType, oneLine(o.OriginalRecipient))
+			w.line("Original-Recipient: %s; %s", o.OriginalRecipientType, n.address(o.OriginalRecipient))
 		}
 		kind := "rfc822"
 		if !ASCII(f.To) {
-			kind = "utf-8" // RFC 6533
+			kind = "utf-8" // RFC 6533 section 3
 		}
-		line("Final-Recipient: %s; %s", kind, oneLine(f.To))
-		line("Action: failed")
-		line("Status: %s", statusOf(f.Reply))
-		if r := oneLine(f.Reply); r != "" {
-			line("Diagnostic-Code: smtp; %s", r)
+		w.line("Final-Recipient: %s; %s", kind, n.address(f.To))
+		w.line("Action: failed")
+		w.line("Status: %s", statusOf(f.Reply))
+		if f.Reply != "" {
+			w.line("%s", fold("Diagnostic-Code: smtp; "+n.word(f.Reply)))
 		}
-		line("Last-Attempt-Date: %s", date)
+		w.line("Last-Attempt-Date: %s", date(n.Created))
 	}
-	line("")
-	line("--%s", boundary)
-	line("Content-Type: text/rfc822-headers")
-	if !ASCII(string(n.Message.Header)) {
-		line("Content-Transfer-Encoding: 8bit")
+}
+
+func date(t time.Time) string { return t.Format("Mon, 2 Jan 2006 15:04:05 -0700") }
+
+// address is an address in a field: one with other characters than ASCII has the
+// form utf-8-addr-xtext where the notification must not have them (RFC 6533 section
+// 3).
+func (n *Notification) address(s string) string {
+	if ASCII(s) || n.UTF8() {
+		return oneLine(s)
 	}
-	line("")
-	b.Write(bytes.ReplaceAll(bytes.ReplaceAll(n.Message.Header, []byte("\r\n"), []byte("\n")), []byte("\n"), []byte("\r\n")))
-	line("")
-	line("--%s--", boundary)
-	return b.Bytes()
+	return escape(s, " +=\\")
+}
+
+// word is text of others in a field.
+func (n *Notification) word(s string) string {
+	if n.UTF8() {
+		return oneLine(s)
+	}
+	return escape(oneLine(s), "")
+}
+
+// escape writes what is no printable ASCII, and what is named besides, as the
+// EmbeddedUnicodeChar of RFC 6533.
+func escape(s, besides string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if r < ' ' || r > '~' || strings.ContainsRune(besides, r) {
+			fmt.Fprintf(&b, "\\x{%02X}", r)
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+// fold breaks a field at its blanks where its lines would be too long (RFC 5322
+// section 2.2.3).
+func fold(s string) string {
+	const width = 76
+	var b strings.Builder
+	column := 0
+	for i, word := range strings.Split(s, " ") {
+		if i > 0 {
+			if column > 0 && column+1+len(word) > width {
+				b.WriteString("\r\n")
+				column = 0
+			}
+			b.WriteByte(' ')
+			column++
+		}
+		b.WriteString(word)
+		column += len(word)
+	}
+	return b.String()
 }
 
 // statusCode is an enhanced status code behind a reply's code.

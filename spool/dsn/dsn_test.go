@@ -22,6 +22,8 @@ import (
 	"mime/multipart"
 	"net/mail"
 	"net/textproto"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -64,23 +66,7 @@ func TestReportIsParsed(t *testing.T) {
 	if _, err := msg.Header.Date(); err != nil {
 		t.Error(err)
 	}
-	var kinds []string
-	var parts []string
-	for r := multipart.NewReader(msg.Body, params["boundary"]); ; {
-		p, err := r.NextPart()
-		if err == io.EOF { //nolint:errorlint // what the reader returns
-			break
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		b, err := io.ReadAll(p)
-		if err != nil {
-			t.Fatal(err)
-		}
-		kind, _, _ := mime.ParseMediaType(p.Header.Get("Content-Type"))
-		kinds, parts = append(kinds, kind), append(parts, string(b))
-	}
+	kinds, parts := partsOf(t, msg.Body, params["boundary"])
 	if len(kinds) != 3 || kinds[0] != "text/plain" || kinds[1] != "message/delivery-status" || kinds[2] != "text/rfc822-headers" {
 		t.Fatalf("parts %v", kinds)
 	}
@@ -105,5 +91,85 @@ func TestReportIsParsed(t *testing.T) {
 	}
 	if h, err := mail.ReadMessage(bytes.NewReader([]byte(parts[2] + "\r\n\r\n"))); err != nil || h.Header.Get("Subject") != "scan" {
 		t.Errorf("the message's header: %v", err)
+	}
+}
+
+// partsOf reads the parts of a notification, decoded.
+func partsOf(t *testing.T, body io.Reader, boundary string) (kinds, parts []string) {
+	t.Helper()
+	for r := multipart.NewReader(body, boundary); ; {
+		p, err := r.NextPart()
+		if err == io.EOF { //nolint:errorlint // what the reader returns
+			return kinds, parts
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kind, _, _ := mime.ParseMediaType(p.Header.Get("Content-Type"))
+		kinds, parts = append(kinds, kind), append(parts, string(b))
+	}
+}
+
+// TestInternationalized holds that a notification is ASCII whatever it tells, with
+// lines that any provider takes, unless its own addresses are not (RFC 6533).
+func TestInternationalized(t *testing.T) {
+	long := "550 5.7.1 " + strings.Repeat("gro\u00df ", 120) + "Ende"
+	for to, ascii := range map[string]bool{"it@example.com": true, "it@b\u00fccher.example": false} {
+		n := &Notification{
+			ID: "1abc-2", Hostname: "mail.example.com", From: "scanner@example.com", To: to, Created: time.Now(),
+			Message: Message{ID: "1abc-1", Account: "j\u00f6rg", Created: time.Now(), Header: []byte("Subject: gr\u00fc\u00dfe\r\n")},
+			Failed: []Failed{{relay.Recipient{To: "j\u00f6rg+x@example.org", Opts: smtp.RcptOptions{
+				OriginalRecipientType: smtp.DSNAddressTypeUTF8, OriginalRecipient: "j\u00f6rg=y@example.org",
+			}}, long}},
+		}
+		if n.UTF8() == ascii {
+			t.Errorf("to %s: needs SMTPUTF8: %v", to, n.UTF8())
+		}
+		b := n.Bytes()
+		if ASCII(string(b)) != ascii {
+			t.Errorf("to %s: ASCII: %v", to, !ascii)
+		}
+		for line := range bytes.Lines(b) {
+			if len(line) > 1000 || !bytes.HasSuffix(line, []byte("\r\n")) {
+				t.Errorf("to %s: a line of %d octets, ending in %q", to, len(line), line[len(line)-2:])
+			}
+		}
+		msg, err := mail.ReadMessage(bytes.NewReader(b))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, params, err := mime.ParseMediaType(msg.Header.Get("Content-Type"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		kinds, parts := partsOf(t, msg.Body, params["boundary"])
+		want := map[bool][]string{
+			true: {
+				"text/plain", "message/delivery-status", "text/rfc822-headers",
+				"Final-Recipient: utf-8; j\\x{F6}rg\\x{2B}x@example.org\r\n", "Original-Recipient: UTF-8; j\\x{F6}rg\\x{3D}y@example.org\r\n", "gro\\x{DF} gro",
+			},
+			false: {
+				"text/plain", "message/global-delivery-status", "message/global-headers",
+				"Final-Recipient: utf-8; j\u00f6rg+x@example.org\r\n", "Original-Recipient: UTF-8; j\u00f6rg=y@example.org\r\n", "gro\u00df gro",
+			},
+		}[ascii]
+		if !slices.Equal(kinds, want[:3]) {
+			t.Fatalf("to %s: parts %v", to, kinds)
+		}
+		for _, text := range want[3:] {
+			if !strings.Contains(parts[1], text) {
+				t.Errorf("to %s: the status lacks %q:\n%s", to, text, parts[1])
+			}
+		}
+		if !strings.Contains(parts[0], "<j\u00f6rg+x@example.org>\r\n    "+long+"\r\n") || !strings.Contains(parts[0], "account j\u00f6rg gave") {
+			t.Errorf("to %s: the explanation is\n%s", to, parts[0])
+		}
+		if !strings.HasPrefix(parts[2], "Subject: gr\u00fc\u00dfe\r\n") {
+			t.Errorf("to %s: the header is %q", to, parts[2])
+		}
 	}
 }

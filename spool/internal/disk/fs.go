@@ -98,17 +98,7 @@ func asFile(f *os.File, err error) (File, error) {
 	return f, nil
 }
 
-func (OS) Rename(from, to string) error { return os.Rename(from, to) }
-func (OS) Remove(path string) error     { return os.Remove(path) }
-
-func (OS) SyncDir(path string) error {
-	d, err := os.Open(path) //nolint:gosec // a path of ours
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
-}
+func (OS) Remove(path string) error { return os.Remove(path) }
 
 func (OS) Exists(path string) bool {
 	_, err := os.Stat(path)
@@ -126,7 +116,13 @@ func (OS) List(path string) ([]string, error) {
 
 // IsFull reports whether an error means that there is no room left.
 func IsFull(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || isFull(err)
+}
+
+// IsForeign reports whether an error means that what has a directory's name is none,
+// or one that is closed to this process.
+func IsForeign(err error) bool {
+	return errors.Is(err, syscall.ENOTDIR) || errors.Is(err, fs.ErrPermission)
 }
 
 // Interface guards

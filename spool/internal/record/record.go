@@ -12,7 +12,11 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package spool
+// Package record is how a kept message and its history lie in one file. It knows
+// no queue and no directory: a File is opened by the store, and what its journal
+// says is the engine's to judge. Nothing of it outlives the file. It imports relay,
+// for what a recipient is, internal/seal and the seam of the spool's files.
+package record
 
 import (
 	"encoding/binary"
@@ -40,9 +44,11 @@ import (
 // Everything before the end of the body is written and synced before the file
 // gets its name, so a file that has one lacks nothing.
 const (
-	magic     = "mgspool1"
+	// Magic is what every file begins with.
+	Magic     = "mgspool1"
 	frameHead = 9
-	chunkSize = 64 << 10
+	// ChunkSize is the most that one part of the body has.
+	ChunkSize = 64 << 10
 	// maxFrame bounds a frame: a chunk with its seal, or an envelope of as
 	// many recipients as a server may allow.
 	maxFrame = 4 << 20
@@ -62,13 +68,16 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// errDamaged says that a file is not as it was written.
-var errDamaged = errors.New("the file is damaged")
+// ErrDamaged says that a file is not as it was written.
+var ErrDamaged = errors.New("the file is damaged")
 
-// envelope is what a message is besides its body.
-type envelope struct {
-	ID       string            `json:"id"`
-	Account  string            `json:"account"`
+// Envelope is what a message is besides its body.
+type Envelope struct {
+	ID      string `json:"id"`
+	Account string `json:"account"`
+	// Mailbox is the account's when the message was kept: an account of that name may
+	// be another's later.
+	Mailbox  string            `json:"mailbox,omitempty"`
 	From     string            `json:"from"`
 	Opts     smtp.MailOptions  `json:"opts"`
 	Rcpts    []relay.Recipient `json:"rcpts"`
@@ -86,8 +95,8 @@ type envelope struct {
 	Asked time.Time `json:"asked,omitzero"`
 }
 
-// received is the trace line in front of the body (RFC 5321 section 4.4).
-func (e *envelope) received() string {
+// Received is the trace line in front of the body (RFC 5321 section 4.4).
+func (e *Envelope) Received() string {
 	with := "ESMTPA"
 	if e.Opts.UTF8 {
 		with = "UTF8SMTPA" // RFC 6531 section 4.3
@@ -96,20 +105,22 @@ func (e *envelope) received() string {
 		e.Created.Format("Mon, 2 Jan 2006 15:04:05 -0700") + "\r\n"
 }
 
-type event string
+// Event is what a line of the journal tells.
+type Event string
 
 const (
-	eventTry     event = "try"     // written before the attempt
-	eventResult  event = "result"  // of an attempt
-	eventSent    event = "sent"    // the provider said 250
-	eventHold    event = "hold"    // nothing is tried until it is released
-	eventRelease event = "release" // by an operator: held or not, it is due at once
+	EventTry      Event = "try"      // written before the attempt
+	EventResult   Event = "result"   // of an attempt
+	EventSent     Event = "sent"     // the provider said 250
+	EventHold     Event = "hold"     // nothing is tried until it is released
+	EventRelease  Event = "release"  // by an operator: held or not, it is due at once
+	EventReported Event = "reported" // what was owed is said
 )
 
-// line is one line of the journal.
-type line struct {
+// Line is one line of the journal.
+type Line struct {
 	At    time.Time `json:"at"`
-	Event event     `json:"event"`
+	Event Event     `json:"event"`
 	// Next is when the next attempt is due.
 	Next time.Time `json:"next,omitzero"`
 	// Asked is the time before which the provider wants no other attempt.
@@ -120,35 +131,63 @@ type line struct {
 	// Sent and Refused are recipients that are settled, by their index.
 	Sent    []int `json:"sent,omitempty"`
 	Refused []int `json:"refused,omitempty"`
+	// Owed are refused recipients of whom a report is to be made, Reported those of
+	// whom it was made: what is owed when the process dies is made by the next one.
+	Owed     []int `json:"owed,omitempty"`
+	Reported []int `json:"reported,omitempty"`
 	// Replies are the provider's words, to recipients by index; -1 is the
-	// message's.
+	// message's, which an empty one repeats.
 	Replies map[int]string `json:"replies,omitempty"`
 	// Why says why it is held.
 	Why string `json:"why,omitempty"`
+	// Mailbox is whose the message is from a release on.
+	Mailbox string `json:"mailbox,omitempty"`
 }
 
-// record is one open file.
-type record struct {
+// File is one open file.
+type File struct {
 	f     disk.File
 	id    string
 	keys  *seal.Keys
 	keyID string // empty: not sealed
 
-	off   int64 // of the next frame to read or write
-	index int   // of it: what binds a sealed frame to its place
-	buf   []byte
+	at     place // of the next frame to read or write
+	bodyAt place // of the body's first frame, once Start has found it
+	buf    []byte
 }
 
-func (r *record) place(kind frameKind) []byte {
-	return append(strconv.AppendInt(append([]byte(r.id), ' ', byte(kind), ' '), int64(r.index), 10), " spool"...)
+// place is where a frame stands. Its number binds a sealed frame to it.
+type place struct {
+	off   int64
+	index int
 }
 
-// begin writes what stands in front of the body.
-func (r *record) begin(env *envelope) error {
-	if _, err := r.f.WriteAt([]byte(magic), 0); err != nil {
+// New returns the record of a message in a file, which it closes with Close. The
+// keys seal a new record and open one that is sealed.
+func New(f disk.File, id string, keys *seal.Keys) *File {
+	return &File{f: f, id: id, keys: keys}
+}
+
+// ID is the message's.
+func (r *File) ID() string { return r.id }
+
+// Sync makes durable what was written.
+func (r *File) Sync() error { return r.f.Sync() }
+
+// Close closes the file.
+func (r *File) Close() error { return r.f.Close() }
+
+// bound is what a sealed frame is bound to.
+func (r *File) bound(kind frameKind) []byte {
+	return append(strconv.AppendInt(append([]byte(r.id), ' ', byte(kind), ' '), int64(r.at.index), 10), " spool"...)
+}
+
+// Begin writes what stands in front of the body.
+func (r *File) Begin(env *Envelope) error {
+	if _, err := r.f.WriteAt([]byte(Magic), 0); err != nil {
 		return err
 	}
-	r.off = int64(len(magic))
+	r.at.off = int64(len(Magic))
 	if !r.keys.Empty() {
 		id := r.keys.ID()
 		if err := r.write(frameKey, []byte(id)); err != nil {
@@ -167,10 +206,10 @@ func (r *record) begin(env *envelope) error {
 }
 
 // write appends a frame.
-func (r *record) write(kind frameKind, payload []byte) error {
+func (r *File) write(kind frameKind, payload []byte) error {
 	b := append(r.buf[:0], make([]byte, frameHead)...)
 	if r.keyID != "" {
-		_, nonce, data := r.keys.Seal(payload, r.place(kind))
+		_, nonce, data := r.keys.Seal(payload, r.bound(kind))
 		b = append(append(b, nonce...), data...)
 	} else {
 		b = append(b, payload...)
@@ -179,25 +218,28 @@ func (r *record) write(kind frameKind, payload []byte) error {
 	b[4] = byte(kind)
 	binary.BigEndian.PutUint32(b[5:], crc32.Update(crc32.Checksum(b[4:5], castagnoli), castagnoli, b[frameHead:]))
 	r.buf = b
-	if _, err := r.f.WriteAt(b, r.off); err != nil {
+	if _, err := r.f.WriteAt(b, r.at.off); err != nil {
 		return err
 	}
-	r.off += int64(len(b))
-	r.index++
+	r.at.off += int64(len(b))
+	r.at.index++
 	return nil
 }
 
-// finish writes the body's end and the journal's room.
-func (r *record) finish(size int64) error {
+// WriteBody appends a part of the body, of at most ChunkSize octets.
+func (r *File) WriteBody(p []byte) error { return r.write(frameBody, p) }
+
+// Finish writes the body's end and the journal's room.
+func (r *File) Finish(size int64) error {
 	if err := r.write(frameEnd, strconv.AppendInt(nil, size, 10)); err != nil {
 		return err
 	}
-	_, err := r.f.WriteAt(make([]byte, journalRoom), r.off)
+	_, err := r.f.WriteAt(make([]byte, journalRoom), r.at.off)
 	return err
 }
 
-// append adds a line to the journal. It is durable after a sync.
-func (r *record) append(l *line) error {
+// Append adds a line to the journal. It is durable after a sync.
+func (r *File) Append(l *Line) error {
 	b, err := json.Marshal(l)
 	if err != nil {
 		return err
@@ -206,14 +248,14 @@ func (r *record) append(l *line) error {
 		return err
 	}
 	// What stood there before a torn line must not be taken for the next.
-	_, _ = r.f.WriteAt(make([]byte, 4), r.off)
+	_, _ = r.f.WriteAt(make([]byte, 4), r.at.off)
 	return nil
 }
 
 // head reads the head of the next frame; kind is 0 at the end.
-func (r *record) head() (kind frameKind, length int, sum uint32, err error) {
+func (r *File) head() (kind frameKind, length int, sum uint32, err error) {
 	var h [frameHead]byte
-	n, err := r.f.ReadAt(h[:], r.off)
+	n, err := r.f.ReadAt(h[:], r.at.off)
 	if n < frameHead {
 		if err == nil || errors.Is(err, io.EOF) {
 			return 0, 0, 0, nil
@@ -225,14 +267,14 @@ func (r *record) head() (kind frameKind, length int, sum uint32, err error) {
 		return 0, 0, 0, nil
 	}
 	if length > maxFrame {
-		return 0, 0, 0, errDamaged
+		return 0, 0, 0, ErrDamaged
 	}
 	return frameKind(h[4]), length, binary.BigEndian.Uint32(h[5:]), nil
 }
 
 // read reads the next frame. The payload is valid until the next call. An error
-// that wraps errDamaged is the file's, others are the disk's or the key's.
-func (r *record) read() (kind frameKind, payload []byte, err error) {
+// that wraps ErrDamaged is the file's, others are the disk's or the key's.
+func (r *File) read() (kind frameKind, payload []byte, err error) {
 	kind, length, sum, err := r.head()
 	if err != nil || kind == 0 {
 		return kind, nil, err
@@ -241,42 +283,42 @@ func (r *record) read() (kind frameKind, payload []byte, err error) {
 		r.buf = make([]byte, length)
 	}
 	b := r.buf[:length]
-	if n, err := r.f.ReadAt(b, r.off+frameHead); n < length {
+	if n, err := r.f.ReadAt(b, r.at.off+frameHead); n < length {
 		if err == nil || errors.Is(err, io.EOF) {
-			return 0, nil, fmt.Errorf("%w: it ends within a frame", errDamaged)
+			return 0, nil, fmt.Errorf("%w: it ends within a frame", ErrDamaged)
 		}
 		return 0, nil, err
 	}
 	if crc32.Update(crc32.Checksum([]byte{byte(kind)}, castagnoli), castagnoli, b) != sum {
-		return 0, nil, fmt.Errorf("%w: wrong checksum", errDamaged)
+		return 0, nil, fmt.Errorf("%w: wrong checksum", ErrDamaged)
 	}
 	if r.keyID != "" {
 		if len(b) < seal.NonceSize {
-			return 0, nil, fmt.Errorf("%w: a frame is too short", errDamaged)
+			return 0, nil, fmt.Errorf("%w: a frame is too short", ErrDamaged)
 		}
-		b, err = r.keys.Open(r.keyID, b[:seal.NonceSize], b[seal.NonceSize:], r.place(kind))
+		b, err = r.keys.Open(r.keyID, b[:seal.NonceSize], b[seal.NonceSize:], r.bound(kind))
 		if errors.Is(err, seal.ErrAltered) {
-			return 0, nil, fmt.Errorf("%w: %w", errDamaged, err)
+			return 0, nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 		}
 		if err != nil {
 			return 0, nil, err
 		}
 	}
-	r.off += frameHead + int64(length)
-	r.index++
+	r.at.off += frameHead + int64(length)
+	r.at.index++
 	return kind, b, nil
 }
 
-// start reads what stands in front of the body.
-func (r *record) start() (*envelope, error) {
-	var m [len(magic)]byte
+// Start reads what stands in front of the body.
+func (r *File) Start() (*Envelope, error) {
+	var m [len(Magic)]byte
 	if n, err := r.f.ReadAt(m[:], 0); n < len(m) && err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
-	if string(m[:]) != magic {
-		return nil, fmt.Errorf("%w: it does not begin as a spooled message does", errDamaged)
+	if string(m[:]) != Magic {
+		return nil, fmt.Errorf("%w: it does not begin as a spooled message does", ErrDamaged)
 	}
-	r.off, r.index, r.keyID = int64(len(magic)), 0, ""
+	r.at, r.keyID = place{off: int64(len(Magic))}, ""
 	kind, b, err := r.read()
 	if err == nil && kind == frameKey {
 		r.keyID = string(b)
@@ -285,86 +327,97 @@ func (r *record) start() (*envelope, error) {
 	if err != nil {
 		return nil, err
 	}
-	env := new(envelope)
+	env := new(Envelope)
 	if kind != frameEnvelope {
-		return nil, fmt.Errorf("%w: no envelope", errDamaged)
+		return nil, fmt.Errorf("%w: no envelope", ErrDamaged)
 	}
 	if err := json.Unmarshal(b, env); err != nil {
-		return nil, fmt.Errorf("%w: malformed envelope", errDamaged)
+		return nil, fmt.Errorf("%w: malformed envelope", ErrDamaged)
 	}
 	if env.ID != r.id || len(env.Rcpts) == 0 {
-		return nil, fmt.Errorf("%w: the envelope is another message's", errDamaged)
+		return nil, fmt.Errorf("%w: the envelope is another message's", ErrDamaged)
 	}
+	r.bodyAt = r.at
 	return env, nil
 }
 
-// skipBody goes to the end of the body without reading it.
-func (r *record) skipBody() (size int64, err error) {
+// SkipBody goes to the end of the body without reading it.
+func (r *File) SkipBody() (size int64, err error) {
 	for {
 		kind, length, _, err := r.head()
 		if err != nil {
 			return 0, err
 		}
 		if kind == frameBody {
-			r.off += frameHead + int64(length)
-			r.index++
+			r.at.off += frameHead + int64(length)
+			r.at.index++
 			continue
 		}
 		return r.bodyEnd()
 	}
 }
 
-func (r *record) bodyEnd() (int64, error) {
+func (r *File) bodyEnd() (int64, error) {
 	kind, b, err := r.read()
 	if err != nil {
 		return 0, err
 	}
 	size, err := strconv.ParseInt(string(b), 10, 64)
 	if kind != frameEnd || err != nil {
-		return 0, fmt.Errorf("%w: the body has no end", errDamaged)
+		return 0, fmt.Errorf("%w: the body has no end", ErrDamaged)
 	}
 	return size, nil
 }
 
-// journal reads the journal and stands at its end, where the next line goes.
-func (r *record) journal() ([]line, error) {
-	var lines []line
+// Journal reads the journal and stands at its end, where the next line goes.
+func (r *File) Journal() ([]Line, error) {
+	var lines []Line
 	for {
 		kind, b, err := r.read()
 		switch {
-		case errors.Is(err, errDamaged):
+		case errors.Is(err, ErrDamaged):
 			return lines, nil // torn: it was never believed
 		case err != nil:
 			return nil, err
 		case kind != frameJournal:
 			return lines, nil
 		}
-		var l line
+		var l Line
 		if err := json.Unmarshal(b, &l); err != nil {
-			return nil, fmt.Errorf("%w: malformed journal", errDamaged)
+			return nil, fmt.Errorf("%w: malformed journal", ErrDamaged)
 		}
 		lines = append(lines, l)
 	}
 }
 
-// body reads the body from where start left off. It uses the file beside the
-// record's own position, so that the journal may be written meanwhile.
-type body struct {
-	r    record
+// Body is the body of a message whose record was started, behind what is put in
+// front of it. It uses the file beside the record's own position, so that the
+// journal may be written meanwhile.
+type Body struct {
+	r    File
 	head string
 	rest []byte
 	size int64
 	err  error
 }
 
-func (r *record) body(head string) *body {
+// Body begins to read the body.
+func (r *File) Body(head string) *Body {
 	own := *r
-	own.buf = nil
-	return &body{r: own, head: head}
+	own.buf, own.at = nil, r.bodyAt
+	return &Body{r: own, head: head}
+}
+
+// Damaged returns what was found wrong with the file while the body was read.
+func (b *Body) Damaged() error {
+	if errors.Is(b.err, ErrDamaged) {
+		return b.err
+	}
+	return nil
 }
 
 // Read implements io.Reader.
-func (b *body) Read(p []byte) (int, error) {
+func (b *Body) Read(p []byte) (int, error) {
 	if b.head != "" {
 		n := copy(p, b.head)
 		b.head = b.head[n:]
@@ -381,7 +434,7 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-func (b *body) next() error {
+func (b *Body) next() error {
 	kind, _, _, err := b.r.head()
 	if err != nil {
 		return err
@@ -396,7 +449,7 @@ func (b *body) next() error {
 	case err != nil:
 		return err
 	case size != b.size:
-		return fmt.Errorf("%w: the body has %d octets in place of %d", errDamaged, b.size, size)
+		return fmt.Errorf("%w: the body has %d octets in place of %d", ErrDamaged, b.size, size)
 	}
 	return io.EOF
 }

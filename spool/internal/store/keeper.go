@@ -12,74 +12,75 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package spool
+package store
 
 import (
 	"errors"
 	"io"
 	"sync"
+
+	"github.com/caddymail/mailgateway/spool/internal/record"
 )
 
-// keepInMemory is how much of a body is kept in memory before a file is written:
+// KeepInMemory is how much of a body is kept in memory before a file is written:
 // most messages cost no file while the provider answers.
-const keepInMemory = 256 << 10
+const KeepInMemory = 256 << 10
 
-var chunks = sync.Pool{New: func() any { b := make([]byte, 0, chunkSize); return &b }}
+var chunks = sync.Pool{New: func() any { b := make([]byte, 0, record.ChunkSize); return &b }}
 
-// keeper reads a body for the provider and keeps what it has read. Nothing of it
+// Keeper reads a body for the provider and keeps what it has read. Nothing of it
 // is synced until commit.
-type keeper struct {
-	store *store
-	env   *envelope
+type Keeper struct {
+	store *Store
+	Env   *record.Envelope
 	src   io.Reader
 
 	mem     []*[]byte
-	size    int64
-	rec     *record // once it is written to a file
-	path    string
-	over    bool  // the body was read to its end
-	readErr error // of the client's body
-	err     error // of keeping it: the message goes on without
+	Size    int64
+	rec     *record.File // once it is written to a file
+	over    bool         // the body was read to its end
+	ReadErr error        // of the client's body
+	err     error        // of keeping it: the message goes on without
 }
 
-func newKeeper(s *store, env *envelope, src io.Reader) *keeper {
-	return &keeper{store: s, env: env, src: src}
+func NewKeeper(s *Store, env *record.Envelope, src io.Reader) *Keeper {
+	return &Keeper{store: s, Env: env, src: src}
 }
 
 // Read implements io.Reader.
-func (k *keeper) Read(p []byte) (int, error) {
+func (k *Keeper) Read(p []byte) (int, error) {
 	n, err := k.src.Read(p)
 	if n > 0 {
-		k.size += int64(n)
+		k.Size += int64(n)
 		k.keep(p[:n])
 	}
 	switch {
 	case errors.Is(err, io.EOF):
 		k.over = true
 	case err != nil:
-		k.readErr = err
+		k.ReadErr = err
 	}
 	return n, err
 }
 
-// rest reads what nobody has read yet. The error is the client's.
-func (k *keeper) rest() error {
-	if k.over || k.readErr != nil {
-		return k.readErr
+// Rest reads what nobody has read yet. The error is the client's.
+func (k *Keeper) Rest() error {
+	if k.over || k.ReadErr != nil {
+		return k.ReadErr
 	}
 	buf := chunks.Get().(*[]byte) //nolint:forcetypeassert // what the pool makes
 	defer chunks.Put(buf)
-	for !k.over && k.readErr == nil {
-		_, _ = k.Read((*buf)[:chunkSize])
+	for !k.over && k.ReadErr == nil {
+		_, _ = k.Read((*buf)[:record.ChunkSize])
 	}
-	return k.readErr
+	return k.ReadErr
 }
 
-func (k *keeper) keep(p []byte) {
+func (k *Keeper) keep(p []byte) {
 	for len(p) > 0 && k.err == nil {
 		last := len(k.mem) - 1
-		if last < 0 || len(*k.mem[last]) == chunkSize {
-			if len(k.mem) == keepInMemory/chunkSize {
+		if last < 0 || len(*k.mem[last]) == record.ChunkSize {
+			if len(k.mem) == KeepInMemory/record.ChunkSize {
 				k.err = k.spill()
 				continue
 			}
@@ -89,27 +90,27 @@ func (k *keeper) keep(p []byte) {
 			continue
 		}
 		c := k.mem[last]
-		n := copy((*c)[len(*c):chunkSize], p)
+		n := copy((*c)[len(*c):record.ChunkSize], p)
 		*c = (*c)[:len(*c)+n]
 		p = p[n:]
 	}
 }
 
 // spill writes what is in memory to the file, which it makes.
-func (k *keeper) spill() error {
+func (k *Keeper) spill() error {
 	// Asked for each part: many bodies that come at once fill a disk too.
-	if err := k.store.mayGrow(); err != nil {
+	if err := k.store.mayKeep(k.Env); err != nil {
 		return err
 	}
 	if k.rec == nil {
-		rec, path, err := k.store.create(k.env)
+		rec, err := k.store.create(k.Env)
 		if err != nil {
 			return err
 		}
-		k.rec, k.path = rec, path
+		k.rec = rec
 	}
 	for _, c := range k.mem {
-		if err := k.rec.write(frameBody, *c); err != nil {
+		if err := k.rec.WriteBody(*c); err != nil {
 			return err
 		}
 	}
@@ -117,27 +118,27 @@ func (k *keeper) spill() error {
 	return nil
 }
 
-func (k *keeper) freeMemory() {
+func (k *Keeper) freeMemory() {
 	for _, c := range k.mem {
 		chunks.Put(c)
 	}
 	k.mem = k.mem[:0]
 }
 
-// commit makes the message durable. The body must have been read to its end.
-func (k *keeper) commit() error {
+// Commit makes the message durable. The body must have been read to its end.
+func (k *Keeper) Commit() error {
 	if k.err == nil {
 		k.err = k.spill()
 	}
 	if k.err == nil {
-		k.err = k.store.commit(k.rec, k.size)
+		k.err = k.store.commit(k.rec, k.Env, k.Size)
 		k.rec = nil
 	}
 	return k.err
 }
 
-// drop forgets what was kept.
-func (k *keeper) drop() {
+// Drop forgets what was kept.
+func (k *Keeper) Drop() {
 	k.freeMemory()
 	if k.rec != nil {
 		k.store.discard(k.rec)

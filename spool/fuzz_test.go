@@ -25,34 +25,36 @@ import (
 
 	"github.com/caddymail/mailgateway/internal/seal"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/spool/internal/record"
+	"github.com/caddymail/mailgateway/spool/internal/store"
 )
 
 const fuzzedID = "0123456789abcdef01234567"
 
 // written returns a message's file as the store writes it.
-func written(tb testing.TB, keys *seal.Keys, text string, lines ...line) []byte {
+func written(tb testing.TB, keys *seal.Keys, text string, lines ...record.Line) []byte {
 	tb.Helper()
 	fsys := newMemFS()
-	s := newStore(fsys, "/s")
-	s.configure(keys, bounds{messages: 9, octets: 1 << 30})
-	env := &envelope{ID: fuzzedID, Account: "a", Rcpts: []relay.Recipient{{To: "to@example.org"}}}
-	k := newKeeper(s, env, strings.NewReader(text))
-	if err := k.rest(); err != nil {
+	s := store.New(fsys, "/s")
+	s.Configure(keys, store.Bounds{Messages: 9, Octets: 1 << 30})
+	env := &record.Envelope{ID: fuzzedID, Account: "a", Rcpts: []relay.Recipient{{To: "to@example.org"}}}
+	k := store.NewKeeper(s, env, strings.NewReader(text))
+	if err := k.Rest(); err != nil {
 		tb.Fatal(err)
 	}
-	if err := k.commit(); err != nil {
+	if err := k.Commit(); err != nil {
 		tb.Fatal(err)
 	}
-	rec, _, err := s.openJournal(fuzzedID)
+	rec, err := s.OpenJournal(fuzzedID)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	for i := range lines {
-		if err := rec.append(&lines[i]); err != nil {
+		if err := rec.Append(&lines[i]); err != nil {
 			tb.Fatal(err)
 		}
 	}
-	return fsys.names[s.path(fuzzedID, messageExt)].data
+	return fsys.names[s.Path(fuzzedID, store.MessageExt)].data
 }
 
 // FuzzRecord reads files that may be anything. Whatever they hold, reading ends
@@ -64,13 +66,13 @@ func FuzzRecord(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	whole := written(f, nil, "Subject: x\r\n\r\ntext\r\n", line{Event: eventTry, Next: time.Unix(1, 0)}, line{Event: eventSent, Sent: []int{0}})
-	sealed := written(f, keys, "Subject: x\r\n\r\n"+strings.Repeat("sealed ", 20), line{Event: eventHold, Why: "w"})
+	whole := written(f, nil, "Subject: x\r\n\r\ntext\r\n", record.Line{Event: record.EventTry, Next: time.Unix(1, 0)}, record.Line{Event: record.EventSent, Sent: []int{0}})
+	sealed := written(f, keys, "Subject: x\r\n\r\n"+strings.Repeat("sealed ", 20), record.Line{Event: record.EventHold, Why: "w"})
 	// The room at the end is zeros, which the fuzzer need not carry: what it changes
 	// in 400 octets is part of a frame, in 96 KiB hardly ever.
 	frames := func(b []byte) []byte { return bytes.TrimRight(b, "\x00") }
 	whole, sealed = frames(whole), frames(sealed)
-	for _, b := range [][]byte{whole, sealed, whole[:40], sealed[:len(sealed)/2], []byte(magic), nil} {
+	for _, b := range [][]byte{whole, sealed, whole[:40], sealed[:len(sealed)/2], []byte(record.Magic), nil} {
 		f.Add(b, uint16(0))
 		f.Add(b, uint16(4096))
 	}
@@ -82,36 +84,36 @@ func FuzzRecord(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte, room uint16) {
 		data = append(append([]byte(nil), data...), make([]byte, room)...)
 		fsys := newMemFS()
-		s := newStore(fsys, "/s")
-		s.configure(keys, bounds{})
-		fsys.names[s.path(fuzzedID, messageExt)] = &memFile{fs: fsys, data: data}
-		st, err := s.read(fuzzedID)
+		s := store.New(fsys, "/s")
+		s.Configure(keys, store.Bounds{})
+		fsys.names[s.Path(fuzzedID, store.MessageExt)] = &memFile{fs: fsys, data: data}
+		st, err := s.Read(fuzzedID)
 		if err != nil {
 			return
 		}
-		m := replay(st)
+		m := replay(st, time.Now())
 		_ = m.finished()
 		_ = m.view("u")
-		rec, at, err := s.openJournal(fuzzedID)
+		rec, err := s.OpenJournal(fuzzedID)
 		if err != nil {
 			t.Fatalf("read, and then not opened: %v", err)
 		}
-		n, err := io.Copy(io.Discard, at.body(""))
+		n, err := io.Copy(io.Discard, rec.Body(""))
 		switch {
-		case err == nil && n != st.size:
-			t.Fatalf("a body of %d octets, and %d were announced", n, st.size)
-		case err != nil && !errors.Is(err, errDamaged):
+		case err == nil && n != st.Size:
+			t.Fatalf("a body of %d octets, and %d were announced", n, st.Size)
+		case err != nil && !errors.Is(err, record.ErrDamaged):
 			t.Fatalf("the body ends with %v", err)
 		}
-		if err := rec.append(&line{Event: eventHold, Why: "fuzzed"}); err != nil {
+		if err := rec.Append(&record.Line{Event: record.EventHold, Why: "fuzzed"}); err != nil {
 			t.Fatal(err)
 		}
-		again, err := s.read(fuzzedID)
+		again, err := s.Read(fuzzedID)
 		if err != nil {
 			t.Fatalf("after a line was added: %v", err)
 		}
-		if len(again.lines) != len(st.lines)+1 || again.lines[len(st.lines)].Why != "fuzzed" {
-			t.Fatalf("%d lines, and %d after one was added", len(st.lines), len(again.lines))
+		if len(again.Lines) != len(st.Lines)+1 || again.Lines[len(st.Lines)].Why != "fuzzed" {
+			t.Fatalf("%d lines, and %d after one was added", len(st.Lines), len(again.Lines))
 		}
 	})
 }

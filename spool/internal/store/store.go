@@ -1,0 +1,383 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+// Package store is the directory of a spool: a file each message, in shards, within
+// bounds, durable when Commit says so; and the Keeper, which copies a body while
+// nothing says yet whether it is needed. It knows no queue and no time of delivery.
+// Nothing of it outlives the spool. It imports internal/seal and the rooms beside it.
+package store
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"regexp"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddymail/mailgateway/internal/seal"
+	"github.com/caddymail/mailgateway/spool/internal/disk"
+	"github.com/caddymail/mailgateway/spool/internal/record"
+)
+
+const (
+	MessageExt = ".msg"
+	UnsureExt  = ".tmp" // nothing was promised for it
+)
+
+var (
+	shardPattern = regexp.MustCompile(`^[0-9a-f]{2}$`)
+	namePattern  = regexp.MustCompile(`^([0-9a-f]{24})(\.msg|\.tmp)$`)
+)
+
+// Reasons for which a message is not kept.
+var (
+	ErrFull = errors.New("the spool is full")
+	ErrIll  = errors.New("the spool's disk has failed, and nothing is accepted until a restart")
+	ErrAway = errors.New("the spool's directory is not this process's yet")
+)
+
+// Store is the directory of the messages: a file each, in shards.
+type Store struct {
+	disk disk.FS
+	dir  string
+
+	mu      sync.Mutex
+	keys    *seal.Keys
+	bounds  Bounds
+	away    bool            // the directory is not this process's
+	shards  map[string]bool // that are there
+	foreign map[string]bool // names of shards that something else has
+	kept    room            // messages
+	reports room            // about them, beside the bounds: what is full must say so
+	ill     error           // what failed when it must not; the first is believed for good
+
+	spaceAt    time.Time
+	spaceIsLow bool
+}
+
+// Bounds are the most that is kept. As many reports may lie beside the messages,
+// and on what is left free of the disk.
+type Bounds struct {
+	Messages int
+	Octets   int64
+	MinFree  float64 // share of the disk
+}
+
+// room is what is taken.
+type room struct {
+	count  int
+	octets int64
+}
+
+func (r *room) add(count int, octets int64) {
+	r.count += count
+	r.octets += octets
+}
+
+// of returns the room that a message is in.
+func (s *Store) of(env *record.Envelope) *room {
+	if env.Report {
+		return &s.reports
+	}
+	return &s.kept
+}
+
+// New returns the store of a directory. It is not read before Load; who uses it
+// before must have the directory for itself.
+func New(fsys disk.FS, dir string) *Store {
+	return &Store{disk: fsys, dir: dir, shards: make(map[string]bool), foreign: make(map[string]bool)}
+}
+
+// Configure puts keys and bounds in force.
+func (s *Store) Configure(keys *seal.Keys, b Bounds) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keys, s.bounds, s.spaceAt = keys, b, time.Time{}
+}
+
+// lastID is the time of the last id, in microseconds.
+var lastID atomic.Int64
+
+// NewID makes an id that sorts by time, also within one microsecond: after a
+// restart the order of an account's mail is that of the ids.
+func NewID(now time.Time) string {
+	at := now.UnixMicro()
+	for last := lastID.Load(); ; last = lastID.Load() {
+		// A clock that was set back by more than a second is believed.
+		if last >= at && last-at < int64(time.Second/time.Microsecond) {
+			at = last + 1
+		}
+		if lastID.CompareAndSwap(last, at) {
+			break
+		}
+	}
+	var b [12]byte
+	binary.BigEndian.PutUint64(b[:], uint64(at)<<8) //nolint:gosec // after 1970
+	_, _ = rand.Read(b[7:])                         // never fails
+	return hex.EncodeToString(b[:])
+}
+
+func ShardOf(id string) string { return id[len(id)-2:] }
+
+// Dir is the directory.
+func (s *Store) Dir() string { return s.dir }
+
+// Path is where a message lies.
+func (s *Store) Path(id, ext string) string {
+	return filepath.Join(s.dir, ShardOf(id), id+ext)
+}
+
+// Fail notes that a sync or a removal failed. What the disk says after that
+// about what it was given before cannot be believed (a second fsync reports
+// success), so nothing is accepted any more.
+func (s *Store) Fail(err error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ill == nil {
+		s.ill = err
+	}
+	return fmt.Errorf("%w: %w", ErrIll, err)
+}
+
+// Leave notes that the directory is given away: nothing is written in it any more.
+func (s *Store) Leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.away = true
+}
+
+// Illness returns what failed.
+func (s *Store) Illness() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ill
+}
+
+// MayGrow reports whether another message may be kept.
+func (s *Store) MayGrow() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fits(&s.kept, 1)
+}
+
+// mayKeep is mayGrow for what a message is.
+func (s *Store) mayKeep(env *record.Envelope) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fits(s.of(env), 1)
+}
+
+// fits reports whether so many octets more may be kept. The lock is held.
+func (s *Store) fits(r *room, octets int64) error {
+	switch {
+	case s.away:
+		return ErrAway
+	case s.ill != nil:
+		return ErrIll
+	case r.count >= s.bounds.Messages:
+		return ErrFull
+	case r == &s.kept && (r.octets+octets > s.bounds.Octets || s.lowSpace()):
+		return ErrFull
+	}
+	return nil
+}
+
+// lowSpace asks the disk at most once a second.
+func (s *Store) lowSpace() bool {
+	now := time.Now()
+	if now.Sub(s.spaceAt) >= time.Second || now.Before(s.spaceAt) {
+		free, total, err := s.disk.Space(s.dir)
+		s.spaceAt = now
+		s.spaceIsLow = err == nil && float64(free) < s.bounds.MinFree*float64(total)
+	}
+	return s.spaceIsLow
+}
+
+// create begins the file of a message. It is not there for good until commit. Where
+// something of others has the shard's name, the message gets another id.
+func (s *Store) create(env *record.Envelope) (rec *record.File, err error) {
+	var f disk.File
+	for range 3 {
+		f, err = s.createFile(env)
+		if err == nil || !s.misplaced(ShardOf(env.ID), err) {
+			break
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	keys := s.keys
+	s.mu.Unlock()
+	rec = record.New(f, env.ID, keys)
+	if err := rec.Begin(env); err != nil {
+		s.discard(rec)
+		return nil, err
+	}
+	return rec, nil
+}
+
+func (s *Store) createFile(env *record.Envelope) (disk.File, error) {
+	s.mu.Lock()
+	for range 1000 {
+		if !s.foreign[ShardOf(env.ID)] {
+			break
+		}
+		env.ID = NewID(env.Created)
+	}
+	shard := ShardOf(env.ID)
+	known := s.shards[shard]
+	s.mu.Unlock()
+	if !known {
+		if err := s.disk.Mkdir(filepath.Join(s.dir, shard)); err != nil {
+			return nil, err
+		}
+		s.mu.Lock()
+		s.shards[shard] = true
+		s.mu.Unlock()
+	}
+	return s.disk.Create(s.Path(env.ID, UnsureExt))
+}
+
+// misplaced reports whether another attempt to make a file may find a place: an
+// operator removed the shard, or it is none.
+func (s *Store) misplaced(shard string, err error) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		delete(s.shards, shard)
+	case disk.IsForeign(err):
+		s.foreign[shard] = true
+	default:
+		return false
+	}
+	return true
+}
+
+// Commit makes a message durable: the file, then its name. It closes the file
+// in any case.
+func (s *Store) commit(rec *record.File, env *record.Envelope, size int64) error {
+	if err := s.admit(env, size); err != nil {
+		s.discard(rec)
+		return err
+	}
+	err := rec.Finish(size)
+	if err != nil {
+		s.Release(env, size)
+		s.discard(rec)
+		return err
+	}
+	if err := rec.Sync(); err != nil {
+		s.Release(env, size)
+		s.discard(rec)
+		return s.Fail(fmt.Errorf("syncing a message: %w", err))
+	}
+	unsure, path := s.Path(rec.ID(), UnsureExt), s.Path(rec.ID(), MessageExt)
+	if err := rec.Close(); err != nil {
+		s.Release(env, size)
+		_ = s.disk.Remove(unsure)
+		return err
+	}
+	if err := s.disk.Rename(unsure, path); err != nil {
+		s.Release(env, size)
+		_ = s.disk.Remove(unsure)
+		_ = s.disk.Remove(path) // it may have got its name even so
+		return err
+	}
+	if err := s.disk.SyncDir(filepath.Dir(path)); err != nil {
+		s.Release(env, size)
+		// The client hears 451 and may send it again.
+		_ = s.disk.Remove(path)
+		return s.Fail(fmt.Errorf("syncing a directory: %w", err))
+	}
+	return nil
+}
+
+// admit counts a message against the bounds.
+func (s *Store) admit(env *record.Envelope, size int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.fits(s.of(env), size); err != nil {
+		return err
+	}
+	s.of(env).add(1, size)
+	return nil
+}
+
+// Release gives back the room of a message whose file is gone.
+func (s *Store) Release(env *record.Envelope, size int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.of(env).add(-1, -size)
+}
+
+// discard removes a file for which nothing was promised.
+func (s *Store) discard(rec *record.File) {
+	_ = rec.Close()
+	_ = s.disk.Remove(s.Path(rec.ID(), UnsureExt))
+}
+
+// OpenJournal opens a message, and stands where the next line of its journal
+// goes.
+func (s *Store) OpenJournal(id string) (*record.File, error) {
+	rec, _, err := s.open(id)
+	if err != nil {
+		return nil, err
+	}
+	if _, err = rec.SkipBody(); err == nil {
+		_, err = rec.Journal()
+	}
+	if err != nil {
+		_ = rec.Close()
+		return nil, err
+	}
+	return rec, nil
+}
+
+// Remove removes a message that is settled. Its journal says so already, so a
+// removal that a crash undoes is repeated at the next start.
+func (s *Store) Remove(env *record.Envelope, size int64) error {
+	path := s.Path(env.ID, MessageExt)
+	// What an operator removed meanwhile is no failure of the disk.
+	if err := s.disk.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return s.Fail(fmt.Errorf("removing a message: %w", err))
+	}
+	s.Release(env, size)
+	return nil
+}
+
+// open opens a message and reads its envelope.
+func (s *Store) open(id string) (*record.File, *record.Envelope, error) {
+	f, err := s.disk.Open(s.Path(id, MessageExt))
+	if err != nil {
+		return nil, nil, err
+	}
+	s.mu.Lock()
+	keys := s.keys
+	s.mu.Unlock()
+	rec := record.New(f, id, keys)
+	env, err := rec.Start()
+	if err != nil {
+		_ = f.Close()
+		return nil, nil, err
+	}
+	return rec, env, nil
+}
