@@ -169,12 +169,14 @@ var allowedImports = map[string][]string{
 		"upstreampool",
 		"upstreampool/preset",
 	},
-	"caddymodule/admin":       {"accounts", "connect", "explain", "grant", "internal/checkup", "limits", "messagelog", "oauthtoken", "oauthtoken/authserver", "operate", "smtpapp", "spool", "upstreamapp", "upstreampool"},
-	"caddymodule/command":     {"accounts", "accounts/password", "caddymodule/admin", "connect", "explain", "grant", "internal/checkup", "internal/nearest", "internal/printable", "internal/winservice", "messagelog", "operate", "operate/migrate", "operate/snippet", "sandbox", "setup", "spool", "storage/transfer"},
-	"caddymodule/precheck":    {"internal/nearest"},
-	"caddymodule/statuspage":  {"accounts", "explain", "oauthtoken", "operate", "relay", "smtpapp", "upstreamapp", "upstreampool"},
-	"caddymodule/logbuffer":   {},
-	"caddymodule/gatewaytest": {"accounts", "accounts/password", "caddymodule", "caddymodule/admin", "caddymodule/command", "internal/freeport", "sandbox"},
+	"caddymodule/admin":           {"accounts", "connect", "explain", "grant", "internal/checkup", "limits", "messagelog", "oauthtoken", "oauthtoken/authserver", "operate", "smtpapp", "spool", "upstreamapp", "upstreampool"},
+	"caddymodule/command":         {"accounts", "accounts/password", "caddymodule/admin", "caddymodule/command/output", "caddymodule/command/service", "connect", "explain", "grant", "internal/checkup", "internal/nearest", "internal/printable", "internal/winservice", "messagelog", "operate", "operate/migrate", "operate/snippet", "sandbox", "setup", "spool", "storage/transfer"},
+	"caddymodule/command/output":  {},
+	"caddymodule/command/service": {"caddymodule/command/output", "internal/winservice"},
+	"caddymodule/precheck":        {"internal/nearest"},
+	"caddymodule/statuspage":      {"accounts", "explain", "oauthtoken", "operate", "relay", "smtpapp", "upstreamapp", "upstreampool"},
+	"caddymodule/logbuffer":       {},
+	"caddymodule/gatewaytest":     {"accounts", "accounts/password", "caddymodule", "caddymodule/admin", "caddymodule/command", "internal/freeport", "sandbox"},
 }
 
 // testImports are what tests of any room may import as well.

@@ -28,8 +28,9 @@ type key struct{ Upstream, Mailbox string }
 type engine interface {
 	// join makes a node, whose lease ends ttl from now.
 	join(ctx context.Context, id, name string, ttl time.Duration) (now int64, err error)
-	// beat renews the lease of a node, unless it has ended: alive.
-	beat(ctx context.Context, id string, ttl time.Duration) (now int64, alive bool, err error)
+	// beat renews the lease of a node, unless it has ended: alive. For people it
+	// notes whether the node gives back what it holds.
+	beat(ctx context.Context, id string, ttl time.Duration, draining bool) (now int64, alive bool, err error)
 	// leave ends a node that has given everything back.
 	leave(ctx context.Context, id string) error
 	// change reads documents, has f change them, and writes them, in one

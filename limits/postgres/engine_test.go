@@ -53,7 +53,7 @@ func (e *memEngine) join(_ context.Context, id, _ string, ttl time.Duration) (in
 	return e.now(), nil
 }
 
-func (e *memEngine) beat(_ context.Context, id string, ttl time.Duration) (int64, bool, error) {
+func (e *memEngine) beat(_ context.Context, id string, ttl time.Duration, _ bool) (int64, bool, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.calls++
@@ -193,8 +193,8 @@ func (w wire) join(ctx context.Context, id, name string, ttl time.Duration) (now
 	return now, err
 }
 
-func (w wire) beat(ctx context.Context, id string, ttl time.Duration) (now int64, alive bool, err error) {
-	err = w.call(ctx, func() (err error) { now, alive, err = w.engine.beat(ctx, id, ttl); return err })
+func (w wire) beat(ctx context.Context, id string, ttl time.Duration, draining bool) (now int64, alive bool, err error) {
+	err = w.call(ctx, func() (err error) { now, alive, err = w.engine.beat(ctx, id, ttl, draining); return err })
 	return now, alive, err
 }
 

@@ -32,6 +32,8 @@ func (n *node) beats(ctx context.Context) {
 		case <-ctx.Done():
 			t.Stop()
 			return
+		case <-n.poke:
+			t.Stop()
 		case <-t.C:
 		}
 		err := n.beat(ctx)
@@ -66,7 +68,7 @@ func (n *node) beat(ctx context.Context) error {
 	n.mu.Unlock()
 	began := limits.Now()
 	if id != "" {
-		now, alive, err := n.eng.beat(ctx, id, n.lease)
+		now, alive, err := n.eng.beat(ctx, id, n.lease, n.draining.Load())
 		if err != nil {
 			return err
 		}

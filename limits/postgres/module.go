@@ -135,8 +135,17 @@ func (m *Module) Nodes(ctx context.Context) ([]limits.Node, error) {
 	m.node.mu.Lock()
 	id := m.node.id
 	m.node.mu.Unlock()
-	return e.list(ctx, id)
+	nodes, err := e.list(ctx, id)
+	for i := range nodes {
+		if nodes[i].Self {
+			nodes[i].Draining = m.node.draining.Load() // what is stored is a heartbeat old
+		}
+	}
+	return nodes, err
 }
+
+// Drain implements limits.Sharing.
+func (m *Module) Drain(on bool) { m.node.drain(on) }
 
 // Examine implements checkup.Examiner.
 func (m *Module) Examine(ctx context.Context) []checkup.Finding {

@@ -395,6 +395,10 @@ func simulate(seed int64) *sim {
 			s.cut.Store(true)
 			time.Sleep(time.Duration(s.number(30)) * time.Second)
 			s.cut.Store(false)
+		case 5:
+			p.n.drain(true)
+			time.Sleep(time.Duration(s.number(60)) * time.Second)
+			p.n.drain(false)
 		}
 	}
 	s.over.Store(true)

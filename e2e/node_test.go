@@ -1,0 +1,263 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package e2e
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"net/textproto"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caddymail/mailgateway/internal/testpg"
+	"github.com/caddymail/mailgateway/sandbox"
+)
+
+// node is a gateway among several that count together.
+type node struct {
+	*process
+	world       *world
+	addr, admin string
+}
+
+// runNode starts a gateway with addresses of its own.
+func (w *world) runNode(name string) *node {
+	w.t.Helper()
+	n := &node{world: w, addr: freeAddr(w.t), admin: freeAddr(w.t)}
+	w.config["admin"] = object{"listen": n.admin}
+	w.app("smtp_upstreams")["limits"].(object)["node"] = name
+	n.process = w.runAt(n.addr)
+	return n
+}
+
+// at returns the world whose gateway is the node.
+func (n *node) at() *world {
+	w := *n.world
+	w.addr = n.addr
+	return &w
+}
+
+// smtp runs a command for the node.
+func (n *node) smtp(args ...string) (string, error) {
+	out, err := exec.Command(n.cmd.Path, append(append([]string{"smtp"}, args...), "--address", n.admin)...).CombinedOutput() //nolint:gosec // this test
+	return string(out), err
+}
+
+// greeting returns the first line that a client hears.
+func (n *node) greeting() string {
+	n.t.Helper()
+	c, err := net.Dial("tcp", n.addr)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	defer c.Close()
+	line, err := textproto.NewConn(c).ReadLine()
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return line
+}
+
+// roamers are clients that send as fast as they can, and go to the other node when
+// one says 421: what a balancer does for them.
+type roamers struct {
+	nodes    [2]*node
+	mu       sync.Mutex
+	accepted map[int]int // by the number of the message
+	last     int
+	wrong    []error
+	wg       sync.WaitGroup
+	stop     chan struct{}
+}
+
+func (r *roamers) run() {
+	for at := 0; ; {
+		select {
+		case <-r.stop:
+			return
+		default:
+		}
+		err := r.session(r.nodes[at])
+		refused, ok := errors.AsType[*textproto.Error](err)
+		switch {
+		case err == nil:
+			return
+		case ok && refused.Code == 421:
+			at = 1 - at
+		case ok && refused.Code == 451:
+			// The other node has what this mailbox may use, for now.
+		default:
+			r.mu.Lock()
+			r.wrong = append(r.wrong, err)
+			r.mu.Unlock()
+			return
+		}
+	}
+}
+
+// session sends until something is said that is no success.
+func (r *roamers) session(n *node) error {
+	c, err := textproto.Dial("tcp", n.addr)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if _, _, err := c.ReadResponse(220); err != nil {
+		return err
+	}
+	for _, step := range []string{"EHLO client.test", "AUTH PLAIN " + plain(testUser, testPassword)} {
+		if err := tryCommand(c, 2, step); err != nil {
+			return err
+		}
+	}
+	for {
+		select {
+		case <-r.stop:
+			return nil
+		default:
+		}
+		r.mu.Lock()
+		r.last++
+		number := r.last
+		r.mu.Unlock()
+		if err := tryMessage(c, testUser, number); err != nil {
+			return err
+		}
+		r.mu.Lock()
+		r.accepted[number]++
+		r.mu.Unlock()
+	}
+}
+
+// more waits until n more messages were accepted.
+func (r *roamers) more(t *testing.T, n int) {
+	t.Helper()
+	count := func() int {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return len(r.accepted)
+	}
+	from, deadline := count(), time.Now().Add(time.Minute)
+	for count() < from+n {
+		if time.Now().After(deadline) {
+			t.Fatalf("no more than %d messages are accepted", count())
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// TestDrainedNode takes one of two nodes out of service while clients send: they
+// hear 421 and go to the other one, what is under way ends in order, and the
+// other node gets all that the mailbox may use. No message is lost or there twice.
+func TestDrainedNode(t *testing.T) {
+	const conns = 4
+	pg := testpg.Start(t)
+	w := newProcessWorld(t,
+		withSandbox(func(sb *sandbox.App) { sb.MaxConnsPerMailbox, sb.KeepMessages = conns, 100_000 }),
+		withUpstream("max_conns_per_account", conns),
+		withUpstream("messages_per_account", "1000000/24h"),
+		withUpstream("max_wait", "20s"),
+		func(w *world, _ *sandbox.App) {
+			w.app("smtp_upstreams")["limits"] = object{"kind": "postgres", "dsn": pg.DSN(), "lease": "10s"}
+		})
+	r := &roamers{accepted: make(map[int]int), stop: make(chan struct{})}
+	r.nodes = [2]*node{w.runNode("one"), w.runNode("two")}
+	one, two := r.nodes[0], r.nodes[1]
+	idle := one.at().login()
+	for range conns - 1 {
+		r.wg.Go(r.run)
+	}
+	r.more(t, 50)
+	busy := one.at().login()
+	busy.cmd("MAIL FROM:<"+testUser+">", 250)
+	busy.cmd("RCPT TO:<someone@example.net>", 250)
+	busy.cmd("DATA", 354)
+	busy.write("Subject: under way\r\n")
+
+	out, err := one.smtp("node", "drain", "--timeout", "0s")
+	if err == nil || !strings.Contains(out, "the node is still being drained") {
+		t.Errorf("smtp node drain with a message under way: %v\n%s", err, out)
+	}
+	idle.expect(421)
+	if line := one.greeting(); !strings.HasPrefix(line, "421 4.3.2 ") {
+		t.Errorf("a new client hears %q", line)
+	}
+	r.more(t, 50)
+	if out, err := two.smtp("node", "list"); err != nil || !strings.Contains(out, "this one") {
+		t.Errorf("smtp node list: %v\n%s", err, out)
+	}
+	busy.write("\r\nbye\r\n.\r\n")
+	busy.expect(250)
+	busy.expect(421)
+	if out, err := one.smtp("node", "drain", "--timeout", "1m"); err != nil || !strings.Contains(out, "nothing is left") {
+		t.Fatalf("smtp node drain: %v\n%s", err, out)
+	}
+	if out, err := one.smtp("node", "list"); err != nil || !strings.Contains(out, "this one, being drained") {
+		t.Errorf("smtp node list: %v\n%s", err, out)
+	}
+
+	r.more(t, 50)
+	close(r.stop)
+	r.wg.Wait()
+	// All connections of the mailbox are the other node's.
+	var held [conns]*client
+	for i := range held {
+		held[i] = two.at().login()
+		held[i].cmd("MAIL FROM:<"+testUser+">", 250)
+		held[i].cmd("RCPT TO:<someone@example.net>", 250)
+	}
+	for _, c := range held {
+		c.cmd("QUIT", 221)
+	}
+
+	if out, err := one.smtp("node", "resume"); err != nil {
+		t.Fatalf("smtp node resume: %v\n%s", err, out)
+	}
+	again := one.at().login()
+	if rep := again.send("Subject: again\r\n\r\nback\r\n"); rep.code != 250 {
+		t.Errorf("after the drain: %s", rep)
+	}
+
+	for _, err := range r.wrong {
+		t.Errorf("a client: %v", err)
+	}
+	times := make(map[string]int)
+	for _, m := range w.sandbox.Messages() {
+		body, _ := w.sandbox.Body(m.ID)
+		subject, _, _ := bytes.Cut(body, []byte("\r\n"))
+		times[string(subject)]++
+	}
+	for number := range r.accepted {
+		if subject := fmt.Sprintf("Subject: %d", number); times[subject] == 0 {
+			t.Errorf("%s: accepted, and not at the provider", subject)
+		}
+	}
+	for subject, n := range times {
+		if n > 1 {
+			t.Errorf("%s: %d times at the provider", subject, n)
+		}
+	}
+	if want := len(r.accepted) + 2; len(times) != want {
+		t.Errorf("the provider has %d messages, %d were accepted", len(times), want)
+	}
+	if peak := w.sandbox.Mailbox(testUser).ConnsPeak; peak > conns {
+		t.Errorf("%d connections at a time", peak)
+	}
+}
