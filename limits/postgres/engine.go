@@ -42,9 +42,9 @@ type engine interface {
 	// recalled returns, once, the mailboxes of which others want what the
 	// node has.
 	recalled(ctx context.Context, id string) ([]key, error)
-	// listen calls wake when the node is told to look, and returns when it no
-	// longer can.
-	listen(ctx context.Context, id string, wake func()) error
+	// listen calls told with each node that is told to look, and began when it
+	// hears that, for what came before. It returns when it no longer can.
+	listen(ctx context.Context, began func(), told func(id string)) error
 }
 
 // errEnded says that the node's lease had ended: nothing was written.

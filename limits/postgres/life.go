@@ -123,12 +123,15 @@ func (n *node) rejoin(ctx context.Context) error {
 // listen makes recalls known at once. Without it the worker's look finds them.
 func (n *node) listen(ctx context.Context) {
 	for ctx.Err() == nil {
-		n.mu.Lock()
-		id := n.id
-		n.mu.Unlock()
-		if id != "" {
-			_ = n.eng.listen(ctx, id, n.tell)
-		}
+		_ = n.eng.listen(ctx, n.tell, func(id string) {
+			// The connection outlives a life, whose id ends with its lease.
+			n.mu.Lock()
+			mine := n.id
+			n.mu.Unlock()
+			if id == mine {
+				n.tell()
+			}
+		})
 		t := time.NewTimer(lookEvery)
 		select {
 		case <-ctx.Done():

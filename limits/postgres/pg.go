@@ -301,12 +301,8 @@ func (e *pgEngine) recalled(ctx context.Context, id string) ([]key, error) {
 	return keys, err
 }
 
-func (e *pgEngine) listen(ctx context.Context, id string, wake func()) error {
-	return e.db.Listen(ctx, e.channel, wake, func(told string) {
-		if told == id {
-			wake()
-		}
-	})
+func (e *pgEngine) listen(ctx context.Context, began func(), told func(id string)) error {
+	return e.db.Listen(ctx, e.channel, began, told)
 }
 
 // Interface guards

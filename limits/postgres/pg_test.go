@@ -46,7 +46,12 @@ func TestEngine(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = e.listen(listening, "b", func() { woken <- struct{}{} })
+		wake := func() { woken <- struct{}{} }
+		_ = e.listen(listening, wake, func(id string) {
+			if id == "b" {
+				wake()
+			}
+		})
 	}()
 	t.Cleanup(func() { cancel(); <-ended })
 	<-woken // it listens
