@@ -26,6 +26,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
+
 	"github.com/caddymail/mailgateway/internal/testpg"
 	"github.com/caddymail/mailgateway/sandbox"
 )
@@ -259,5 +261,39 @@ func TestDrainedNode(t *testing.T) {
 	}
 	if peak := w.sandbox.Mailbox(testUser).ConnsPeak; peak > conns {
 		t.Errorf("%d connections at a time", peak)
+	}
+}
+
+// TestDatabaseGoneUnderWay has the database go for good while the provider takes
+// its time for the end of a message: the connection is closed before the place may
+// be another node's, and the client hears that it is not known what became of it.
+func TestDatabaseGoneUnderWay(t *testing.T) {
+	pg := testpg.Start(t)
+	w := newProcessWorld(t,
+		withUpstream("max_conns_per_account", 1),
+		func(w *world, _ *sandbox.App) {
+			w.app("smtp_upstreams")["limits"] = object{"kind": "postgres", "dsn": pg.DSN(), "lease": "5s", "grace": "1s"}
+		})
+	n := w.runNode("one")
+	if rep := n.at().login().send("Subject: before\r\n\r\nx\r\n"); rep.code != 250 {
+		t.Fatalf("before: %s", rep)
+	}
+	// Longer than the client waits for its reply.
+	if _, err := w.sandbox.AddFault(sandbox.Fault{Stage: "end", Action: "delay", Delay: caddy.Duration(time.Hour)}); err != nil {
+		t.Fatal(err)
+	}
+	reply := make(chan reply, 1)
+	c := n.at().login()
+	c.cmd("MAIL FROM:<"+testUser+">", 250)
+	c.cmd("RCPT TO:<someone@example.net>", 250)
+	go func() { reply <- c.data([]byte("Subject: slow\r\n\r\nx\r\n")) }()
+	for deadline := time.Now().Add(30 * time.Second); w.sandbox.Faults()[0].Hits == 0; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the message does not come to its end")
+		}
+	}
+	pg.Kill()
+	if rep := <-reply; rep.code != 451 {
+		t.Errorf("the message under way: %s", rep)
 	}
 }

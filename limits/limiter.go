@@ -73,8 +73,10 @@ type Account interface {
 	FreeConn()
 	// OnRecall has f called, on a goroutine of its own, when other nodes need
 	// connections: idle ones are to be closed until no more than keep are
-	// open. A negative number takes that back.
-	OnRecall(f func(keep int))
+	// open. A negative number takes that back. It has end called, on one too,
+	// when other nodes may use all of the mailbox's connections: those that
+	// carry a message have to be closed as well.
+	OnRecall(f func(keep int), end func())
 	// MaxConns returns the number of connections that the mailbox may have.
 	MaxConns() int
 

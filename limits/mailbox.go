@@ -67,6 +67,7 @@ type account struct {
 	wake  func()
 	waits bool
 	keep  func(n int) // closes connections
+	cut   func()      // closes all, those in use too
 	layer
 
 	head, tail *waiter

@@ -62,6 +62,7 @@ func (u *upstream) dial(ctx context.Context, s *settings, ac *account, id creden
 		if err == nil {
 			u.breaker.Done(clock(), breaker.Up, probe)
 			if err = ac.dials(); err == nil {
+				sc.Join(&ac.live)
 				err = sc.Login(id.login(token))
 			}
 		} else {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/caddymail/mailgateway/limits"
 	"github.com/caddymail/mailgateway/upstreampool/pace"
+	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
 )
 
 // pool holds the connections of one mailbox at one upstream, what was learned
@@ -44,6 +45,7 @@ type pool struct {
 	idleHead, idleTail *conn
 	nIdle              int
 	conns              int // open, opening and closing
+	live               smtpclient.Live
 	dialing            int
 	renewed            int64 // connections opened until then are not lent again
 
@@ -108,7 +110,7 @@ func (p *pool) keep(ac *account) {
 	switch {
 	case p.only == nil:
 		p.only, p.lim = ac, ac.lim
-		ac.lim.OnRecall(p.recall)
+		ac.lim.OnRecall(p.recall, p.live.Cut)
 	case p.more == nil:
 		p.more = map[string]*account{ac.name: ac}
 	default:

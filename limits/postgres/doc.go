@@ -35,7 +35,9 @@
 //
 // A node that is gone is marked as ended by whoever sees that its lease is over,
 // in a way that a renewal cannot cross. What it held is free when it cannot be
-// in use any more: after the lease, the grace and the window's period.
+// in use any more: after the lease, the grace and the window's period. A node that
+// lives and is cut off sees to it: connections that carry a message longer than
+// that are closed, unless a later life has written them as its own.
 //
 // # Reading order
 //

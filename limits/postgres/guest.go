@@ -146,6 +146,9 @@ func (g *guest) made(k key, p *pending, early int64) {
 		// by the engine.
 		local.Look(k.Mailbox, (*limits.Book).Forget)
 	}
+	g.n.mu.Lock()
+	delete(g.n.strays, k) // what is in use is written as this life's
+	g.n.mu.Unlock()
 	lacks := !p.left && g.apply(k, p, early)
 	g.n.mu.Lock()
 	defer g.n.mu.Unlock()

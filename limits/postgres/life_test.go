@@ -22,6 +22,9 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/limits"
 )
 
 // lookingEngine counts how often a node looks for recalls.
@@ -68,4 +71,98 @@ func TestToldInLaterLives(t *testing.T) {
 			n.mu.Unlock()
 		}
 	})
+}
+
+// awayEngine can be away, or refuse to write.
+type awayEngine struct {
+	*memEngine
+	away, full atomic.Bool
+}
+
+func (e *awayEngine) beat(ctx context.Context, id string, ttl time.Duration, draining bool) (int64, bool, error) {
+	if e.away.Load() {
+		return 0, false, errCut
+	}
+	return e.memEngine.beat(ctx, id, ttl, draining)
+}
+
+func (e *awayEngine) join(ctx context.Context, id, name string, ttl time.Duration) (int64, error) {
+	if e.away.Load() {
+		return 0, errCut
+	}
+	return e.memEngine.join(ctx, id, name, ttl)
+}
+
+func (e *awayEngine) change(ctx context.Context, id string, keys []key, f func(view, map[key]*doc) (map[key][]string, []string)) error {
+	if e.away.Load() || e.full.Load() {
+		return errCut
+	}
+	return e.memEngine.change(ctx, id, keys, f)
+}
+
+// TestUnderWayBeyondGrace has a message take longer than lease and grace while
+// the engine is away, or while it takes no writes from the next life: its connection
+// is closed before another node gets its place. One that is back in time and knows
+// of it lets the message go on.
+func TestUnderWayBeyondGrace(t *testing.T) {
+	for name, tt := range map[string]struct {
+		awayFor time.Duration
+		full    bool
+		ends    bool
+	}{
+		"away":            {awayFor: time.Hour, ends: true},
+		"back":            {awayFor: simLease + simGrace/2},
+		"back and not":    {awayFor: simLease + simGrace/2, full: true, ends: true},
+		"back beforehand": {awayFor: simLease / 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				mem := newMemEngine()
+				eng := &awayEngine{memEngine: mem}
+				lim := accounts.Limits{MaxConns: 1}
+				one, two := newNode(eng, "one", simLease, simGrace, zap.NewNop()), newNode(mem, "two", simLease, simGrace, zap.NewNop())
+				var accts [2]limits.Account
+				for i, n := range []*node{one, two} {
+					n.start()
+					defer n.stop()
+					local := limits.NewLocal("up", limits.Config{Limits: lim, Lender: n.guest("up")})
+					accts[i] = local.Account("m", "m", nil)
+					defer accts[i].Close()
+				}
+				var ended atomic.Bool
+				closed := func() { // as a pool does
+					if !ended.Swap(true) {
+						accts[0].FreeConn()
+					}
+				}
+				accts[0].OnRecall(func(int) {}, closed)
+				take := func(i int, most time.Duration) bool {
+					for end := time.Now().Add(most); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+						if accts[i].TakeConn(func() {}) {
+							return true
+						}
+					}
+					return false
+				}
+				if !take(0, time.Minute) {
+					t.Fatal("no connection")
+				}
+				eng.full.Store(tt.full)
+				eng.away.Store(true)
+				back := time.AfterFunc(tt.awayFor, func() { eng.away.Store(false) })
+				defer back.Stop()
+				got := take(1, 10*time.Minute)
+				if ended.Load() != tt.ends {
+					t.Errorf("the connection was closed: %v", ended.Load())
+				}
+				if got && !ended.Load() {
+					t.Error("two nodes have the mailbox's one connection")
+				}
+				if !got && tt.ends {
+					t.Error("neither has the connection")
+				}
+				closed()
+			})
+		})
+	}
 }

@@ -49,7 +49,8 @@ type Module struct {
 	// 30s.
 	Lease caddy.Duration `json:"lease,omitempty"`
 	// Grace is how long after its end a dead node's connections, and a message
-	// on its way, may be in use at the provider. Default: 1m.
+	// on its way, may be in use at the provider. A node that lives closes what is
+	// in use still. Default: 1m.
 	Grace caddy.Duration `json:"grace,omitempty"`
 
 	node *node

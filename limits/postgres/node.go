@@ -63,6 +63,10 @@ type node struct {
 	last   map[key]time.Time // of looks, lately
 	told   bool              // to look for recalls
 	warned time.Time
+	// strays are mailboxes with something under way that an earlier life began,
+	// and which this one has not written yet: until when it may be in use, on
+	// the scale of limits.Now.
+	strays map[key]int64
 
 	kick  chan struct{}
 	poke  chan struct{} // has the heart beat now
@@ -73,7 +77,7 @@ type node struct {
 func newNode(eng engine, name string, lease, grace time.Duration, logger *zap.Logger) *node {
 	return &node{
 		eng: eng, name: name, lease: lease, grace: grace, logger: logger,
-		guests: make(map[string]*guest), due: make(map[key]time.Time), pause: make(map[key]time.Duration), last: make(map[key]time.Time),
+		guests: make(map[string]*guest), due: make(map[key]time.Time), pause: make(map[key]time.Duration), last: make(map[key]time.Time), strays: make(map[key]int64),
 		kick: make(chan struct{}, 1), poke: make(chan struct{}, 1), life: make(chan struct{}, 1),
 	}
 }
@@ -86,6 +90,7 @@ func (n *node) start() {
 	n.loops.Go(func() { n.beats(ctx) })
 	n.loops.Go(func() { n.work(ctx) })
 	n.loops.Go(func() { n.listen(ctx) })
+	n.loops.Go(func() { n.ends(ctx) })
 }
 
 // stop ends the node. What it had was given back before, or is free when its

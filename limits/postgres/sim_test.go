@@ -243,7 +243,7 @@ func (p *simProcess) send(mailbox string) {
 		if closes = keep >= 0; closes {
 			drop()
 		}
-	})
+	}, func() {})
 	defer func() {
 		mu.Lock()
 		defer mu.Unlock()
