@@ -51,6 +51,14 @@ func owner(tb testing.TB, dir string) *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
 }
 
+// give gives a file to the user that the server runs as.
+func give(tb testing.TB, file string, as *syscall.SysProcAttr) {
+	tb.Helper()
+	if err := os.Chown(file, int(as.Credential.Uid), int(as.Credential.Gid)); err != nil {
+		tb.Fatal(err)
+	}
+}
+
 // watchdog waits for a line or for the end of its input. The line is the test's
 // farewell. The end without one is the test's death: SIGQUIT is PostgreSQL's
 // immediate shutdown, and nothing else would remove the directory.
