@@ -23,6 +23,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -295,5 +296,99 @@ func TestDatabaseGoneUnderWay(t *testing.T) {
 	pg.Kill()
 	if rep := <-reply; rep.code != 451 {
 		t.Errorf("the message under way: %s", rep)
+	}
+}
+
+// TestFailover kills the primary of two databases while two nodes send for many
+// mailboxes whose provider gives a new refresh token at each use, and ends a
+// consent when a used one comes back: no write that was acknowledged is lost, so
+// that each mailbox still sends afterwards, by either node, and no limit is passed.
+func TestFailover(t *testing.T) {
+	const (
+		mailboxes = 25
+		conns     = 2
+		minute    = 300
+	)
+	rotations := 150
+	if _, long := kills(t); long {
+		rotations = 500
+	}
+	pg := testpg.StartPair(t)
+	opts := []option{
+		withSandbox(func(sb *sandbox.App) {
+			sb.RotateRefreshTokens, sb.RotationGrace, sb.KeepBodies = true, false, false
+			sb.TokenLifetime = caddy.Duration(time.Second)
+		}),
+		withUpstream("max_messages_per_conn", 1), // each message needs a token
+		withUpstream("max_conns_per_account", conns),
+		withUpstream("rate_per_account", fmt.Sprintf("%d/1m", minute)),
+		withUpstream("max_wait", "5s"),
+		func(w *world, _ *sandbox.App) {
+			w.config["storage"] = object{"module": "postgres", "dsn": pg.DSN(), "timeout": "5s"}
+			w.app("smtp_upstreams")["limits"] = object{"kind": "postgres", "dsn": pg.DSN(), "lease": "15s", "grace": "2s", "timeout": "5s"}
+		},
+	}
+	user := func(i int) string { return fmt.Sprintf("box%d@example.com", i) }
+	for i := range mailboxes {
+		opts = append(opts, withAccount(account(user(i), user(i))))
+	}
+	w := newProcessWorld(t, opts...)
+	nodes := [2]*node{w.runNode("one"), w.runNode("two")}
+	posts := func() int { return int(w.sandbox.Stats().TokenPosts["refresh_token"]) } //nolint:gosec // few
+	var (
+		wg             sync.WaitGroup
+		stop           atomic.Bool
+		sent, deferred atomic.Int64
+	)
+	for i := range mailboxes {
+		wg.Go(func() {
+			for n := 0; !stop.Load(); n++ {
+				err := trySend(nodes[(i+n/5)%2].addr, user(i), n)
+				refused, ok := errors.AsType[*textproto.Error](err)
+				switch {
+				case err == nil:
+					sent.Add(1)
+				case ok && refused.Code/100 == 4:
+					deferred.Add(1)
+					time.Sleep(100 * time.Millisecond) // as a client comes back later
+				default:
+					t.Errorf("%s: %v", user(i), err)
+					return
+				}
+			}
+		})
+	}
+	reach := func(goal int) {
+		for deadline := time.Now().Add(3 * time.Minute); posts() < goal && !t.Failed(); time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Errorf("%d rotations, want %d", posts(), goal)
+			}
+		}
+	}
+	reach(rotations / 2)
+	pg.Failover()
+	at := posts()
+	reach(max(rotations, at+rotations/4))
+	stop.Store(true)
+	wg.Wait()
+	// Each mailbox works, and no owner had to consent again.
+	for i := range mailboxes {
+		for _, n := range nodes {
+			err := trySend(n.addr, user(i), 0)
+			for end := time.Now().Add(time.Minute); err != nil && time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
+				err = trySend(n.addr, user(i), 0)
+			}
+			if err != nil {
+				t.Errorf("%s after all: %v", user(i), err)
+			}
+		}
+		box := w.sandbox.Mailbox(user(i))
+		if box.ConnsPeak > conns || box.MaxPerMinute > minute {
+			t.Errorf("%s: %d connections at a time, %d messages within a minute", user(i), box.ConnsPeak, box.MaxPerMinute)
+		}
+	}
+	t.Logf("%d rotations, %d messages, %d deferred", posts(), sent.Load(), deferred.Load())
+	if got := int64(w.sandbox.MessageCount()); got < sent.Load() { //nolint:gosec // few
+		t.Errorf("the provider has %d messages, %d were accepted", got, sent.Load())
 	}
 }

@@ -53,7 +53,7 @@ func StartTLS(tb testing.TB, chain, key []byte) *Server {
 	s := create(tb)
 	s.write("server.crt", chain)
 	s.write("server.key", key)
-	s.write("pg_hba.conf", []byte("hostssl all all 127.0.0.1/32 trust\n"))
+	s.write("pg_hba.conf", []byte("hostssl all gateway 127.0.0.1/32 trust\n"))
 	s.options += " -c ssl=on"
 	s.guard()
 	return s
