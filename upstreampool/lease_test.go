@@ -26,6 +26,7 @@ import (
 
 	"golang.org/x/oauth2"
 
+	"github.com/caddymail/mailgateway/accounts"
 	oauthgrant "github.com/caddymail/mailgateway/grant"
 	"github.com/caddymail/mailgateway/limits"
 	"github.com/caddymail/mailgateway/relay"
@@ -93,7 +94,7 @@ func TestLeaseEnds(t *testing.T) {
 		t.Error(err)
 	}
 
-	l.allow(foldName(a.Name), 0)
+	l.allow(accounts.FoldName(a.Name), 0)
 	for i := 0; u.count().Idle != 0; i++ {
 		if i == 10_000 {
 			t.Fatal("a connection that others need stays open")
@@ -183,7 +184,7 @@ func TestLeaseEndsWhileWaiting(t *testing.T) {
 	go func() { result <- deliver(u, a, "Subject: x\r\n\r\n") }()
 	<-waits
 	l.until.Store(0)
-	l.local.Load().End(foldName(a.Name))
+	l.local.Load().End(accounts.FoldName(a.Name))
 	var reply *relay.Reply
 	if err := <-result; !errors.As(err, &reply) || reply.Code != 451 {
 		t.Errorf("the message: %v", err)
