@@ -124,6 +124,7 @@ type box struct {
 	busy      int
 	reserving int       // messages that ask the limiter
 	held      time.Time // nothing is sent until then
+	strikes   int       // how often in a row that was not told
 	queue     []*waiter // in the order of arrival
 }
 
@@ -304,19 +305,39 @@ func (p *place) recipient(ctx context.Context) *relay.Reply {
 // lends reports whether the message may be sent yet.
 func (p *place) lends() bool { return p.acct.Lends(&p.slot) }
 
-// leave gives the place back. A message that was not sent does not count.
-func (p *place) leave(out Outcome) {
+// strikes is what Answer.Strikes says.
+func (p *place) strikes() int {
+	p.l.mu.Lock()
+	defer p.l.mu.Unlock()
+	return p.b.strikes
+}
+
+// learn takes note of what an answer says of the mailbox.
+func (p *place) learn(out Outcome) {
+	p.l.mu.Lock()
+	defer p.l.mu.Unlock()
+	now := time.Now()
+	switch {
+	case out.Sent:
+		p.b.strikes = 0
+	case out.Strike && !p.b.held.After(now):
+		// Requests that were under way together are refused together.
+		p.b.strikes++
+	}
 	if out.Hold > 0 {
-		p.l.mu.Lock()
 		held := &p.b.held
 		if out.HoldAll {
 			held = &p.l.held
 		}
-		if until := time.Now().Add(out.Hold); until.After(*held) {
+		if until := now.Add(out.Hold); until.After(*held) {
 			*held = until
 		}
-		p.l.mu.Unlock()
 	}
+}
+
+// leave gives the place back. A message that was not sent does not count.
+func (p *place) leave(out Outcome) {
+	p.learn(out)
 	if out.Unknown {
 		// The provider may count it until then.
 		time.AfterFunc(lingering, func() { p.end(true) })

@@ -88,7 +88,7 @@ func (tx *transaction) send(ctx context.Context, body io.Reader) (*relay.Reply, 
 	if !tx.place.lends() {
 		return relay.ReplyLimitsNotStored, Outcome{}
 	}
-	return tx.u.send(ctx, tx.acct, b, &tx.info)
+	return tx.u.send(ctx, tx.place, tx.acct, b, &tx.info)
 }
 
 // Abort implements relay.Transaction.
