@@ -169,21 +169,6 @@ func (l *Local) InUse(f func(name string)) {
 	})
 }
 
-// OnRecall implements Account.
-func (a *account) OnRecall(f func(keep int)) {
-	a.m.mu.Lock()
-	defer a.m.mu.Unlock()
-	a.keep = f
-}
-
-func (m *mailbox) recall(n int) {
-	for _, a := range m.list {
-		if a.keep != nil {
-			go a.keep(n)
-		}
-	}
-}
-
 // kick has somebody look what the mailbox needs.
 func (m *mailbox) kick() {
 	if lender := m.set.Lender; lender != nil {

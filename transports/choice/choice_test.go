@@ -15,11 +15,13 @@
 package choice_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/smtp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -130,6 +132,36 @@ func TestClosedWay(t *testing.T) {
 	}
 	if err := send(g, box, password, ""); err == nil || !strings.Contains(err.Error(), "null sender") {
 		t.Errorf("a null sender where only Graph is left: %v", err)
+	}
+}
+
+// TestConnectionsShared holds that Graph's requests are connections of the mailbox
+// that SMTP counts: where it may have one, an idle one is closed before a request
+// leaves.
+func TestConnectionsShared(t *testing.T) {
+	g := gatewaytest.New(t)
+	g.Load(t, strings.NewReplacer("max_wait 2s", "max_wait 1m", "messages_per_account 5/24h", "max_conns_per_account 1").Replace(upstreams(g)))
+	box := "shared@example.com"
+	add := func(upstream string) string {
+		out := g.MustRun(t, "rt-"+box, "account", "add", upstream+"-"+box, "--mailbox", box, "--upstream", upstream, "--refresh-token-file", "-")
+		_, rest, _ := strings.Cut(out, "assword:")
+		return strings.TrimSpace(strings.SplitN(rest, "\n", 2)[0])
+	}
+	throughSMTP, throughGraph := add("smtp"), add("graph")
+	for _, u := range []struct{ name, password string }{{"smtp", throughSMTP}, {"graph", throughGraph}} {
+		auth := smtp.PlainAuth("", u.name+"-"+box, u.password, "127.0.0.1")
+		if err := smtp.SendMail(g.SMTP, auth, box, []string{"to@example.org"}, []byte(msg)); err != nil {
+			t.Fatal(u.name, err)
+		}
+	}
+	if got := ways(g); got != "smtp graph" {
+		t.Errorf("the messages took %s", got)
+	}
+	// By itself it is closed after 55 s.
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if err := g.Sandbox.WaitNoConns(ctx); err != nil {
+		t.Error("the idle connection of SMTP stayed open beside a request")
 	}
 }
 

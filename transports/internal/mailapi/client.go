@@ -122,6 +122,10 @@ func (u *Upstream) send(ctx context.Context, p *place, a *accounts.Account, body
 		if reply != nil {
 			return reply, Outcome{}
 		}
+		if !p.lends() {
+			// A token may have taken its time.
+			return relay.ReplyLimitsNotStored, Outcome{}
+		}
 		ans, sent := u.post(ctx, a, token, body)
 		if err := body.failure(); err != nil && ans == nil {
 			// The client's doing: the request broke off before its end.
