@@ -154,6 +154,9 @@ func (s *Server) gmailSend(w http.ResponseWriter, r *http.Request, limit int64, 
 		gmailRefuse(w, "units", at.UTC().Format("2006-01-02T15:04:05.000Z"))
 		return
 	}
+	if s.fault(w, r, "api_body", mailbox, gmailFail) {
+		return
+	}
 	body, tooBig, err := readAll(r.Context(), r.Body, limit)
 	switch {
 	case tooBig:
@@ -175,7 +178,7 @@ func (s *Server) gmailSend(w http.ResponseWriter, r *http.Request, limit int64, 
 		return
 	}
 	fields, rest := split(msg)
-	rcpts := recipients(fields)
+	rcpts := recipients(fields, s.host.Limits().Resent)
 	if len(rcpts) == 0 {
 		gmailRefuse(w, "rcpts")
 		return
