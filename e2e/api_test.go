@@ -15,6 +15,7 @@
 package e2e
 
 import (
+	"crypto/rand"
 	"fmt"
 	"net/textproto"
 	"slices"
@@ -86,12 +87,15 @@ func apiFaults(t *testing.T, kind string, cases []apiCase) {
 	profile := map[string]string{"graph": "microsoft", "gmail": "google"}[kind]
 	deferredAddr := freeAddr(t)
 	opts := []option{withSandbox(func(sb *sandbox.App) { sb.Profile = profile })}
+	// What a mailbox was told to wait outlives the upstream, and so a test that is
+	// run again.
+	upstream := kind + rand.Text()
 	user := func(i int, order string) string { return fmt.Sprintf("%s%d@example.com", order, i) }
 	orders := []string{"immediate", "deferred"}
 	for i := range cases {
 		for _, order := range orders {
 			a := account(user(i, order), user(i, order))
-			a["upstream"] = "api"
+			a["upstream"] = upstream
 			opts = append(opts, withAccount(a))
 		}
 	}
@@ -101,7 +105,7 @@ func apiFaults(t *testing.T, kind string, cases []apiCase) {
 	if kind == "gmail" {
 		api["userinfo_url"] = w.sandbox.HTTPURL() + "/userinfo"
 	}
-	w.app("smtp_upstreams")["upstreams"].(object)["api"] = api
+	w.app("smtp_upstreams")["upstreams"].(object)[upstream] = api
 	w.app("smtp")["servers"].(object)["deferred"] = object{
 		"listen": []string{deferredAddr}, "tls": object{"mode": "off"}, "envelope": "deferred",
 	}
