@@ -181,30 +181,15 @@ func (l *Local) InUse(f func(name string)) {
 	})
 }
 
-// OnRecall implements Account.
-func (a *account) OnRecall(f func(keep int), end func()) {
-	a.m.mu.Lock()
-	defer a.m.mu.Unlock()
-	a.keep, a.cut = f, end
-}
-
 // End has the connections of a mailbox closed, whatever they carry.
 func (l *Local) End(name string) {
 	l.Look(name, func(b *Book) {
-		for _, a := range b.m.list {
-			if a.cut != nil {
-				go a.cut()
+		for _, h := range b.m.holders {
+			if h.end != nil {
+				go h.end()
 			}
 		}
 	})
-}
-
-func (m *mailbox) recall(n int) {
-	for _, a := range m.list {
-		if a.keep != nil {
-			go a.keep(n)
-		}
-	}
 }
 
 // kick has somebody look what the mailbox needs.

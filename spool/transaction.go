@@ -314,9 +314,16 @@ func (tr *transaction) Describe() relay.Info {
 	return tr.info
 }
 
+// Wanted implements relay.Holder: what the transaction behind holds.
+func (tr *transaction) Wanted() bool {
+	h, ok := tr.tx.(relay.Holder)
+	return ok && h.Wanted()
+}
+
 // Interface guards
 var (
 	_ relay.Transaction = (*transaction)(nil)
 	_ relay.RcptBatcher = (*transaction)(nil)
 	_ relay.Describer   = (*transaction)(nil)
+	_ relay.Holder      = (*transaction)(nil)
 )

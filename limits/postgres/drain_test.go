@@ -71,7 +71,8 @@ func TestDrain(t *testing.T) {
 			return d.Nodes[nodes[i].id] != nil
 		}
 		send(0, 5)
-		for !accts[0].TakeConn(func() {}) {
+		conns := accts[0].Holder()
+		for !conns.Take(func() {}) {
 			time.Sleep(100 * time.Millisecond)
 		}
 		under := reserve(0)
@@ -84,7 +85,8 @@ func TestDrain(t *testing.T) {
 			t.Error("a message under way may not go")
 		}
 		accts[0].Commit(under, 1)
-		accts[0].FreeConn()
+		conns.Free()
+		conns.Close()
 		time.Sleep(4 * time.Second)
 		if holds(0) {
 			t.Error("a node that is drained holds what it does not use")

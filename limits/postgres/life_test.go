@@ -121,24 +121,26 @@ func TestUnderWayBeyondGrace(t *testing.T) {
 				eng := &awayEngine{memEngine: mem}
 				lim := accounts.Limits{MaxConns: 1}
 				one, two := newNode(eng, "one", simLease, simGrace, zap.NewNop()), newNode(mem, "two", simLease, simGrace, zap.NewNop())
-				var accts [2]limits.Account
+				var held [2]limits.Holder
 				for i, n := range []*node{one, two} {
 					n.start()
 					defer n.stop()
 					local := limits.NewLocal("up", limits.Config{Limits: lim, Lender: n.guest("up")})
-					accts[i] = local.Account("m", "m", nil)
-					defer accts[i].Close()
+					acct := local.Account("m", "m", nil)
+					defer acct.Close()
+					held[i] = acct.Holder()
+					defer held[i].Close()
 				}
 				var ended atomic.Bool
 				closed := func() { // as a pool does
 					if !ended.Swap(true) {
-						accts[0].FreeConn()
+						held[0].Free()
 					}
 				}
-				accts[0].OnRecall(func(int) {}, closed)
+				held[0].OnEnd(closed)
 				take := func(i int, most time.Duration) bool {
 					for end := time.Now().Add(most); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
-						if accts[i].TakeConn(func() {}) {
+						if held[i].Take(func() {}) {
 							return true
 						}
 					}

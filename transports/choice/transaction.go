@@ -16,6 +16,7 @@ package choice
 
 import (
 	"context"
+	"io"
 
 	"github.com/emersion/go-smtp"
 
@@ -37,8 +38,8 @@ type transaction struct {
 	from string
 	opts *smtp.MailOptions
 
-	settled bool // a recipient was answered
-	ended   bool
+	settled bool  // a recipient was answered
+	lost    error // no way was left: the answer to everything
 }
 
 // begin opens the first of the ways that is not closed.
@@ -68,37 +69,31 @@ func (tx *transaction) closes(err error) bool {
 	return true
 }
 
-// move takes the next way instead of one that turned out to be closed.
+// move takes the next way instead of one that turned out to be closed. Why there
+// is none stands for the rest of the message: it may be a limit or an outage of
+// the next way, which passes.
 func (tx *transaction) move(ctx context.Context) error {
 	tx.Transaction.Abort()
-	if err := tx.begin(ctx); err != nil {
-		tx.ended = true
-		return err
-	}
-	return nil
+	tx.lost = tx.begin(ctx)
+	return tx.lost
 }
 
 // Rcpt implements relay.Transaction.
 func (tx *transaction) Rcpt(ctx context.Context, to string, opts *smtp.RcptOptions) error {
-	if tx.ended {
-		return refusal(tx.not)
-	}
-	for {
+	for tx.lost == nil {
 		err := tx.Transaction.Rcpt(ctx, to, opts)
 		if tx.settled || !tx.closes(err) {
 			tx.settled = true
 			return err
 		}
-		if err := tx.move(ctx); err != nil {
-			return err
-		}
+		_ = tx.move(ctx) // kept in lost
 	}
+	return tx.lost
 }
 
 // RcptBatch implements relay.RcptBatcher.
 func (tx *transaction) RcptBatch(ctx context.Context, rcpts []relay.Recipient) []error {
-	errs := make([]error, 0, len(rcpts))
-	for !tx.ended {
+	for tx.lost == nil {
 		b, ok := tx.Transaction.(relay.RcptBatcher)
 		if !ok {
 			break
@@ -108,14 +103,27 @@ func (tx *transaction) RcptBatch(ctx context.Context, rcpts []relay.Recipient) [
 			tx.settled = true
 			return errs
 		}
-		if err := tx.move(ctx); err != nil {
-			break
-		}
+		_ = tx.move(ctx) // kept in lost
 	}
-	for _, r := range rcpts {
-		errs = append(errs, tx.Rcpt(ctx, r.To, &r.Opts))
+	errs := make([]error, len(rcpts))
+	for i := range rcpts {
+		errs[i] = tx.Rcpt(ctx, rcpts[i].To, &rcpts[i].Opts)
 	}
 	return errs
+}
+
+// Data implements relay.Transaction.
+func (tx *transaction) Data(ctx context.Context, body io.Reader) (relay.Reply, error) {
+	if tx.lost != nil {
+		return relay.Reply{}, tx.lost
+	}
+	return tx.Transaction.Data(ctx, body)
+}
+
+// Wanted implements relay.Holder.
+func (tx *transaction) Wanted() bool {
+	h, ok := tx.Transaction.(relay.Holder)
+	return ok && tx.lost == nil && h.Wanted()
 }
 
 // Describe implements relay.Describer.
@@ -131,4 +139,5 @@ var (
 	_ relay.Transaction = (*transaction)(nil)
 	_ relay.RcptBatcher = (*transaction)(nil)
 	_ relay.Describer   = (*transaction)(nil)
+	_ relay.Holder      = (*transaction)(nil)
 )
