@@ -31,18 +31,20 @@ import (
 // a line is a room of its own, which the room above has to list as well.
 // decisions.md says why relay is one of them.
 var allowedImports = map[string][]string{
-	"accounts":     {"accounts/password", "internal/generation", "internal/printable"},
-	"explain":      {},
-	"grant":        {},
-	"limits":       {"accounts", "internal/filelock", "limits/lane"},
-	"limits/lane":  {"internal/filelock"},
-	"messagelog":   {"internal/filelock", "internal/generation"},
-	"relay":        {"accounts"},
-	"smtpapp":      {"accounts", "accounts/password", "internal/front", "internal/nearest", "internal/printable", "internal/servertls", "messagelog", "relay", "smtpapp/legacyrsa", "smtpapp/smtpserver"},
-	"upstreamapp":  {"accounts", "internal/checkup", "internal/printable", "limits", "relay"},
-	"upstreampool": {"accounts", "explain", "grant", "internal/breaker", "internal/checkup", "internal/generation", "internal/nearest", "internal/printable", "internal/tally", "limits", "relay", "upstreampool/pace", "upstreampool/preset", "upstreampool/smtpclient"},
-	"oauthtoken":   {"explain", "grant", "internal/breaker", "internal/generation", "internal/printable", "internal/seal", "oauthtoken/authserver", "oauthtoken/gate", "oauthtoken/tokenstore"},
-	"sandbox":      {"internal/printable", "sandbox/authority", "sandbox/fault", "sandbox/internal/answer", "sandbox/record", "sandbox/webapi"},
+	"accounts":      {"accounts/password", "internal/generation", "internal/printable"},
+	"explain":       {},
+	"grant":         {},
+	"limits":        {"accounts", "limits/lane", "limits/legacy", "limits/place"},
+	"limits/lane":   {"internal/filelock"},
+	"limits/legacy": {},
+	"limits/place":  {"internal/filelock"},
+	"messagelog":    {"internal/filelock", "internal/generation"},
+	"relay":         {"accounts"},
+	"smtpapp":       {"accounts", "accounts/password", "internal/front", "internal/nearest", "internal/printable", "internal/servertls", "messagelog", "relay", "smtpapp/legacyrsa", "smtpapp/smtpserver"},
+	"upstreamapp":   {"accounts", "internal/checkup", "internal/printable", "limits", "relay"},
+	"upstreampool":  {"accounts", "explain", "grant", "internal/breaker", "internal/checkup", "internal/generation", "internal/nearest", "internal/printable", "internal/tally", "limits", "relay", "upstreampool/pace", "upstreampool/preset", "upstreampool/smtpclient"},
+	"oauthtoken":    {"explain", "grant", "internal/breaker", "internal/generation", "internal/printable", "internal/seal", "oauthtoken/authserver", "oauthtoken/gate", "oauthtoken/tokenstore"},
+	"sandbox":       {"internal/printable", "sandbox/authority", "sandbox/fault", "sandbox/internal/answer", "sandbox/record", "sandbox/webapi"},
 
 	// Caddy's storage in PostgreSQL, and what reaches a database.
 	"internal/pgdb":    {"internal/checkup"},
@@ -171,12 +173,14 @@ var allowedImports = map[string][]string{
 		"upstreampool",
 		"upstreampool/preset",
 	},
-	"caddymodule/admin":       {"accounts", "connect", "explain", "grant", "internal/checkup", "limits", "messagelog", "oauthtoken", "oauthtoken/authserver", "operate", "smtpapp", "spool", "upstreamapp", "upstreampool"},
-	"caddymodule/command":     {"accounts", "accounts/password", "caddymodule/admin", "connect", "explain", "grant", "internal/checkup", "internal/nearest", "internal/printable", "internal/winservice", "messagelog", "operate", "operate/migrate", "operate/snippet", "sandbox", "setup", "spool", "storage/transfer"},
-	"caddymodule/precheck":    {"internal/nearest"},
-	"caddymodule/statuspage":  {"accounts", "explain", "oauthtoken", "operate", "relay", "smtpapp", "upstreamapp", "upstreampool"},
-	"caddymodule/logbuffer":   {},
-	"caddymodule/gatewaytest": {"accounts", "accounts/password", "caddymodule", "caddymodule/admin", "caddymodule/command", "internal/freeport", "sandbox"},
+	"caddymodule/admin":           {"accounts", "connect", "explain", "grant", "internal/checkup", "limits", "messagelog", "oauthtoken", "oauthtoken/authserver", "operate", "smtpapp", "spool", "upstreamapp", "upstreampool"},
+	"caddymodule/command":         {"accounts", "accounts/password", "caddymodule/admin", "caddymodule/command/output", "caddymodule/command/service", "connect", "explain", "grant", "internal/checkup", "internal/nearest", "internal/printable", "internal/winservice", "messagelog", "operate", "operate/migrate", "operate/snippet", "sandbox", "setup", "spool", "storage/transfer"},
+	"caddymodule/command/output":  {},
+	"caddymodule/command/service": {"caddymodule/command/output", "internal/winservice"},
+	"caddymodule/precheck":        {"internal/nearest"},
+	"caddymodule/statuspage":      {"accounts", "explain", "oauthtoken", "operate", "relay", "smtpapp", "upstreamapp", "upstreampool"},
+	"caddymodule/logbuffer":       {},
+	"caddymodule/gatewaytest":     {"accounts", "accounts/password", "caddymodule", "caddymodule/admin", "caddymodule/command", "internal/freeport", "sandbox"},
 }
 
 // testImports are what tests of any room may import as well.

@@ -50,6 +50,7 @@ func init() {
 //		logins_per_minute     <number>
 //		recipients_per_day    <number>
 //		gmail_units_per_minute <number>
+//		api_resent
 //		gmail_rewrap
 //		max_size              <size>
 //		idle_timeout          <duration>
@@ -100,6 +101,7 @@ func sandboxOptions(app *sandbox.App) options {
 		"conn_limit_at":          text(&app.ConnLimitAt),
 		"recipients_per_day":     integer(&app.RecipientsPerDay),
 		"gmail_units_per_minute": integer(&app.GmailUnitsPerMinute),
+		"api_resent":             boolean(&app.APIResent),
 		"gmail_rewrap":           boolean(&app.GmailRewrap),
 		"max_size":               size(&app.MaxSize),
 		"idle_timeout":           duration(&app.IdleTimeout),

@@ -38,16 +38,19 @@
 //
 // # Connections
 //
-// Where storages are files, the connections of a mailbox are places that the
-// processes on one storage share (places.go): each is a byte of a file, locked by
-// the process that has the connection, and free when the process has ended. Other
-// storages have no such lock; there each process has its own.
+// A mailbox's connections are shared by its holders (holder.go): the pool of SMTP,
+// and the requests of an API that counts with it. Where storages are files, they are
+// places that the processes on one storage share (places.go, package place): each is
+// a byte of a file, locked by the process that has the connection, and free when the
+// process has ended. Other storages have no such lock; there each process has its
+// own.
 //
 // # Reading order
 //
 // window.go (the invariant), layer.go, mailbox.go and slot.go (memory, the way
 // of a message), reserve.go (how much to store ahead), record.go, shard.go and
-// package lane (the disk), places.go (connections).
+// package lane (the disk), holder.go and
+// places.go (connections).
 //
 // # Locks
 //

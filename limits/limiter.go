@@ -61,20 +61,9 @@ type Account interface {
 	// Cancel gives the slots of a message back that was never sent.
 	Cancel(s Slot)
 
-	// TakeConn takes one of the mailbox's connections. If none is free, wake
-	// is called when one may be, on a goroutine of its own. It is called too
-	// when there is something to Yield.
-	TakeConn(wake func()) bool
-	// Dials reports whether a connection that was taken may still be opened:
-	// the right to it may have ended meanwhile. It is asked right before the
-	// connection is dialed, and again before it logs in.
-	Dials() bool
-	// FreeConn gives a connection back that is closed.
-	FreeConn()
-	// OnRecall has f called, on a goroutine of its own, when other nodes need
-	// connections: idle ones are to be closed until no more than keep are
-	// open. A negative number takes that back.
-	OnRecall(f func(keep int))
+	// Holder returns a user of the mailbox's connections. The caller closes it
+	// when it has given all of them back, and before the account.
+	Holder() Holder
 	// MaxConns returns the number of connections that the mailbox may have.
 	MaxConns() int
 
@@ -86,13 +75,48 @@ type Account interface {
 	Close()
 }
 
-// Yielder is an Account whose mailbox is shared with other processes.
-type Yielder interface {
-	// Yield reports whether another process waits for a connection and has
-	// none. The caller then owes one: it closes an idle one, or the next that
-	// comes back.
-	Yield() bool
+// Holder is one user of a mailbox's connections: a pool of them, or an API's
+// requests, which are counted as connections. All holders of a mailbox share them.
+// One that has none gets one of another's.
+type Holder interface {
+	// Take takes one of the mailbox's connections. If none is free, wake is
+	// called when one may be, on a goroutine of its own. It is called too when
+	// there is something to Yield.
+	Take(wake func()) bool
+	// Dials reports whether a connection that was taken may still be opened:
+	// the right to it may have ended meanwhile. It is asked right before the
+	// connection is dialed, and again before it logs in.
+	Dials() bool
+	// Free gives a connection back that is closed.
+	Free()
+	// Yield says what others want of what is held.
+	Yield() Debt
+	// Wanted reports whether others wait for a connection and have none.
+	Wanted() bool
+	// OnRecall has f called, on a goroutine of its own, when other nodes need
+	// connections: idle ones are to be closed until no more than keep are
+	// open. A negative number takes that back.
+	OnRecall(f func(keep int))
+	// OnEnd has f called, on a goroutine of its own, when other nodes may use
+	// all of the mailbox's connections: those that carry a message have to be
+	// closed as well.
+	OnEnd(f func())
+	// Close gives the handle back.
+	Close()
 }
+
+// Debt is what a holder owes to others, here or in other processes.
+type Debt int
+
+const (
+	NoDebt Debt = iota
+	// OwesIdle is a connection that is idle, if there is one: others could use
+	// more than they have.
+	OwesIdle
+	// OwesOne is an idle connection, or else the next that comes back: others
+	// have none.
+	OwesOne
+)
 
 // Request is what a message asks for.
 type Request struct {

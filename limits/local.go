@@ -33,6 +33,7 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/limits/lane"
+	"github.com/caddymail/mailgateway/limits/legacy"
 )
 
 const (
@@ -66,7 +67,7 @@ type Local struct {
 	closed atomic.Bool
 	epoch  atomic.Uint64 // of the right to lend: Forget begins the next
 	until  atomic.Int64  // slots are lent until then
-	legacy atomic.Pointer[map[string]counts]
+	legacy atomic.Pointer[map[string]legacy.Counts]
 	shards [shardCount]shard
 
 	laneMu sync.Mutex
@@ -110,7 +111,7 @@ func (l *Local) Configure(c Config) {
 	if c.Lender != nil {
 		c.Lender.Adopt(l)
 	}
-	if prev != nil && place(prev.Storage) != place(c.Storage) {
+	if prev != nil && directory(prev.Storage) != directory(c.Storage) {
 		l.move()
 	}
 	l.each(func(m *mailbox) {
@@ -204,9 +205,9 @@ func (l *Local) move() {
 	}
 }
 
-// place tells storages apart. What is not known to be another place is taken
+// directory tells storages apart. What is not known to be another place is taken
 // for the same: each configuration has a value of its own.
-func place(s certmagic.Storage) string {
+func directory(s certmagic.Storage) string {
 	if f, ok := s.(*certmagic.FileStorage); ok {
 		return f.Path
 	}
@@ -234,7 +235,7 @@ func (l *Local) claim(ctx context.Context) (lane.Lanes, int, error) {
 	}
 	set := l.current()
 	if l.legacy.Load() == nil {
-		old, err := readLegacy(ctx, set, l.name)
+		old, err := legacy.Read(ctx, set.Storage, set.Logger, l.name)
 		if err != nil {
 			return nil, 0, err
 		}

@@ -37,6 +37,7 @@ type mailbox struct {
 	all    layer
 	list   []*account
 
+	holders   []*holder
 	conns     conns
 	connShare int64 // of those that all nodes may have, if there are others
 	lacksConn bool  // one was asked for, and others have it
@@ -63,10 +64,6 @@ type account struct {
 	refs int
 	max  int // messages at a time; 0: no limit of its own
 	busy int
-	// Of the user of connections; waits reports whether it found none free.
-	wake  func()
-	waits bool
-	keep  func(n int) // closes connections
 	layer
 
 	head, tail *waiter
@@ -183,44 +180,6 @@ func (a *account) MaxConns() int {
 	return a.m.maxConns()
 }
 
-// TakeConn implements Account.
-func (a *account) TakeConn(wake func()) bool {
-	m := a.m
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.refresh()
-	a.wake = wake
-	var taken bool
-	if m.set.Lender != nil {
-		taken = m.takeShare(Now())
-	} else {
-		taken = m.takePlace(Now())
-	}
-	a.waits = !taken
-	return taken
-}
-
-// Dials implements Account.
-func (a *account) Dials() bool {
-	m := a.m
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.refresh()
-	return m.set.Lender == nil || m.ofShare(Now())
-}
-
-// FreeConn implements Account.
-func (a *account) FreeConn() {
-	m := a.m
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	// It may have been taken as a place before a reload brought shares.
-	m.freePlace(Now())
-	m.stray = max(0, m.stray-1)
-	m.lacksConn = false
-	m.wakeConns(false)
-}
-
 // Status implements Account.
 func (a *account) Status(ctx context.Context) Status {
 	m := a.m
@@ -261,9 +220,6 @@ func (a *account) Close() {
 	m.mu.Lock()
 	a.refs--
 	m.refs--
-	if a.refs == 0 {
-		a.wake, a.waits = nil, false
-	}
 	if a.refs == 0 && a.busy == 0 && len(a.msgs)+len(a.rcpts) == 0 {
 		m.remove(a)
 	}

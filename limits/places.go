@@ -17,25 +17,17 @@ package limits
 import (
 	"errors"
 	"os"
-	"path/filepath"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/caddyserver/certmagic"
-
-	"github.com/caddymail/mailgateway/internal/filelock"
+	"github.com/caddymail/mailgateway/limits/place"
 )
 
-// A mailbox's connections are places, and a place is a byte of a file that all
-// processes on one storage of files have open: the process that has a connection
-// holds the lock of its byte. The system lets go of it with the process, so that
-// a killed one leaves its places free. To take a place is no I/O but a call into
-// the system's memory, and is done under the mailbox's lock.
-//
-// A process that has no place and needs one holds a second byte, which says so.
-// Those that have some look for it from time to time (share) and give one up.
+// Where storages are files, a mailbox's connections are places (package place) that
+// the processes on one storage share. They are taken under the mailbox's lock.
+// Processes that have some look from time to time (share) for those that have none
+// and give one up.
 
 const (
 	// lookEvery is how often processes look for each other.
@@ -48,27 +40,6 @@ const (
 	// wantFor is how long a place is wanted for after it was asked for.
 	wantFor = 3 * lookEvery
 )
-
-// places is the file of an upstream's connections.
-type places struct{ file *filelock.Bytes }
-
-const (
-	placeBits = 16 // connections of one mailbox
-	maxPlaces = 1 << placeBits
-	wantsFrom = int64(1) << 61
-)
-
-// placeOf returns where a mailbox's places begin. Mailboxes that have it in
-// common, one pair in many millions, share their places.
-func placeOf(mailbox string) int64 {
-	h := uint64(14695981039346656037) // FNV-1a
-	for i := range len(mailbox) {
-		h = (h ^ uint64(mailbox[i])) * 1099511628211
-	}
-	return int64(h>>20) << placeBits //nolint:gosec // 60 bits
-}
-
-func wantOf(mailbox string) int64 { return wantsFrom + placeOf(mailbox)>>placeBits }
 
 // conns is what a mailbox holds of its connections. Its lock is the mailbox's.
 type conns struct {
@@ -87,7 +58,7 @@ type conns struct {
 
 // sharing is what a Local knows of the places.
 type sharing struct {
-	file atomic.Pointer[places]
+	file atomic.Pointer[place.File]
 
 	openMu sync.Mutex
 	tried  int64
@@ -99,31 +70,13 @@ type sharing struct {
 	armed     bool
 }
 
-// sharesPlaces reports whether connections are shared by the processes on a
-// storage.
-func sharesPlaces(st certmagic.Storage) (*certmagic.FileStorage, bool) {
-	f, ok := st.(*certmagic.FileStorage)
-	return f, ok && filelock.HasBytes
-}
-
-func openPlaces(dir string) (*places, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
-	}
-	b, err := filelock.OpenBytes(filepath.Join(dir, "connections.lock"))
-	if err != nil {
-		return nil, err
-	}
-	return &places{b}, nil
-}
-
 // openPlaces opens the file of the connections, if there is to be one. One that
 // cannot be opened is tried again at most once in a retryAfter.
-func (l *Local) openPlaces() *places {
+func (l *Local) openPlaces() *place.File {
 	if p := l.sharing.file.Load(); p != nil {
 		return p
 	}
-	st, ok := sharesPlaces(l.current().Storage)
+	st, ok := place.Shared(l.current().Storage)
 	if !ok {
 		return nil
 	}
@@ -138,7 +91,7 @@ func (l *Local) openPlaces() *places {
 		return nil
 	}
 	s.tried = now
-	p, err := openPlaces(st.Filename(l.dir()))
+	p, err := place.Open(st.Filename(l.dir()))
 	if err != nil {
 		l.complain(err)
 		return nil
@@ -168,38 +121,27 @@ func (l *Local) movePlaces() {
 		}
 	})
 	if old != nil {
-		_ = old.file.Close()
+		_ = old.Close()
 	}
 }
 
 // cover takes places, of those that all processes have together, until the mailbox
 // has n. It reports whether it does: what is open may have none of its own, if they
 // were all taken when a reload brought it here.
-func (m *mailbox) cover(p *places, n int) (bool, error) {
-	from, limit := placeOf(m.name), int64(min(m.maxConns(), maxPlaces))
-	for at := from; at < from+limit && len(m.conns.held) < n; at++ {
-		if slices.Contains(m.conns.held, at) {
-			continue
-		}
-		ok, err := p.file.Try(at, false)
-		if err != nil {
-			return false, err
-		}
-		if ok {
-			m.conns.held = append(m.conns.held, at)
-		}
-	}
-	return len(m.conns.held) >= n, nil
+func (m *mailbox) cover(p *place.File, n int) (bool, error) {
+	held, err := p.Take(m.name, m.conns.held, n, m.maxConns())
+	m.conns.held = held
+	return len(held) >= n, err
 }
 
-// takePlace takes a place for a connection. If that fails, wake is called when it
-// is worth another try.
+// takePlace takes a place for a connection. If that fails, the holders are woken
+// when it is worth another try.
 func (m *mailbox) takePlace(now int64) bool {
 	c := &m.conns
 	if c.n >= m.maxConns() {
 		return false
 	}
-	if _, ok := sharesPlaces(m.set.Storage); !ok {
+	if _, ok := place.Shared(m.set.Storage); !ok {
 		c.n++
 		return true
 	}
@@ -226,18 +168,18 @@ func (m *mailbox) takePlace(now int64) bool {
 }
 
 // wantPlace lets other processes see that this one has no connection.
-func (m *mailbox) wantPlace(p *places, now int64) {
+func (m *mailbox) wantPlace(p *place.File, now int64) {
 	c := &m.conns
 	c.wantUntil = now + int64(wantFor)
 	if p != nil && c.n == 0 && !c.wants {
-		c.wants, _ = p.file.Try(wantOf(m.name), true)
+		c.wants = p.Want(m.name)
 	}
 	m.local.sharing.add(m.local, m)
 }
 
-func (m *mailbox) unwant(p *places) {
+func (m *mailbox) unwant(p *place.File) {
 	if m.conns.wants && p != nil {
-		_ = p.file.Free(wantOf(m.name))
+		p.Unwant(m.name)
 	}
 	m.conns.wants = false
 }
@@ -254,7 +196,7 @@ func (m *mailbox) freePlace(now int64) {
 		return // what is open lacks places as it is
 	}
 	if p := m.local.sharing.file.Load(); p != nil {
-		if err := p.file.Free(c.held[last]); err != nil {
+		if err := p.Free(c.held[last]); err != nil {
 			m.local.complain(err)
 		}
 	}
@@ -299,7 +241,7 @@ func (l *Local) share() {
 	if p != nil {
 		var err error
 		// Closed, the storage is another's now: the next look is there.
-		if wanted, err = p.file.Held(wantsFrom, 0); err != nil && !errors.Is(err, os.ErrClosed) {
+		if wanted, err = p.AnyWanted(); err != nil && !errors.Is(err, os.ErrClosed) {
 			l.complain(err)
 		}
 	}
@@ -314,7 +256,7 @@ func (l *Local) share() {
 	}
 }
 
-func (m *mailbox) share(p *places, wanted bool) {
+func (m *mailbox) share(p *place.File, wanted bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now, c := Now(), &m.conns
@@ -325,7 +267,7 @@ func (m *mailbox) share(p *places, wanted bool) {
 			m.unwant(p)
 		}
 		m.wakeConns(false)
-	case c.n == 0:
+	case c.n == 0 || p == nil:
 		s := &m.local.sharing
 		s.mu.Lock()
 		delete(s.mailboxes, m)
@@ -338,35 +280,8 @@ func (m *mailbox) share(p *places, wanted bool) {
 	if !wanted || p == nil || c.n == 0 || c.owes || now < c.keepUntil {
 		return
 	}
-	if held, err := p.file.Held(wantOf(m.name), 1); err != nil || !held {
-		return
-	}
-	c.yield = true
-	m.wakeConns(true)
-}
-
-// wakeConns has those looked for that found no connection free, or all.
-func (m *mailbox) wakeConns(all bool) {
-	for _, a := range m.list {
-		if a.wake != nil && (a.waits || all) {
-			go a.wake()
-			a.waits = false
-		}
+	if p.Wanted(m.name) {
+		c.yield = true
+		m.wakeConns(true)
 	}
 }
-
-// Yield implements Yielder.
-func (a *account) Yield() bool {
-	a.m.mu.Lock()
-	defer a.m.mu.Unlock()
-	c := &a.m.conns
-	if !c.yield || c.n == 0 {
-		c.yield = false
-		return false
-	}
-	c.yield, c.owes = false, true
-	return true
-}
-
-// Interface guard
-var _ Yielder = (*account)(nil)

@@ -30,14 +30,25 @@ import (
 
 // user is a pool as the limiter knows it.
 type user struct {
-	Account
+	Holder
+	acct  Account
 	woken chan struct{}
+}
+
+func userOf(l *Local, mailbox, name string) *user {
+	acct := l.Account(mailbox, name, nil)
+	return &user{acct.Holder(), acct, make(chan struct{}, 1)}
+}
+
+func (u *user) Close() {
+	u.Holder.Close()
+	u.acct.Close()
 }
 
 func newUser(t *testing.T, st certmagic.Storage, most int) (*Local, *user) {
 	t.Helper()
 	l := process(st, accounts.Limits{MaxConns: most})
-	u := &user{l.Account("m@a.test", "a", nil), make(chan struct{}, 1)}
+	u := userOf(l, "m@a.test", "a")
 	t.Cleanup(func() {
 		u.Close()
 		stop(l)
@@ -46,7 +57,7 @@ func newUser(t *testing.T, st certmagic.Storage, most int) (*Local, *user) {
 }
 
 func (u *user) take() bool {
-	return u.TakeConn(func() {
+	return u.Take(func() {
 		select {
 		case u.woken <- struct{}{}:
 		default:
@@ -66,7 +77,7 @@ func (u *user) wait(t *testing.T, try func() bool) {
 	}
 }
 
-func (u *user) yields() bool { return u.Account.(Yielder).Yield() }
+func (u *user) yields() bool { return u.Yield() == OwesOne }
 
 // TestConnectionsOfProcesses holds that two processes on one storage have no
 // more connections of a mailbox than its limit, that one without gets one, and
@@ -98,7 +109,7 @@ func TestConnectionsOfProcesses(t *testing.T) {
 	if a.yields() {
 		t.Error("two connections for one process that waits")
 	}
-	a.FreeConn()
+	a.Free()
 	if a.take() {
 		t.Error("what was given up was taken back at once")
 	}
@@ -107,7 +118,7 @@ func TestConnectionsOfProcesses(t *testing.T) {
 		t.Error("a fourth connection")
 	}
 	// The system lets go of a killed process's places.
-	if err := la.sharing.file.Load().file.Close(); err != nil {
+	if err := la.sharing.file.Load().Close(); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
@@ -117,13 +128,13 @@ func TestConnectionsOfProcesses(t *testing.T) {
 		t.Error("a fourth connection")
 	}
 	for range 3 {
-		b.FreeConn()
+		b.Free()
 	}
 	_, c := newUser(t, st, 3)
 	if !c.take() {
 		t.Error("a connection that was closed is not free")
 	}
-	c.FreeConn()
+	c.Free()
 }
 
 // TestConnectionsTakenAlong holds that a reload to another storage counts there
@@ -141,10 +152,10 @@ func TestConnectionsTakenAlong(t *testing.T) {
 		t.Error("a second connection on the storage that it moved to")
 	}
 	c.wait(t, c.take)
-	a.FreeConn()
+	a.Free()
 	b.wait(t, b.take)
-	b.FreeConn()
-	c.FreeConn()
+	b.Free()
+	c.Free()
 }
 
 // TestSharesBecomePlaces holds that connections which other nodes had let be opened
@@ -155,11 +166,11 @@ func TestSharesBecomePlaces(t *testing.T) {
 	f.lives(true)
 	set := accounts.Limits{MaxConns: 3}
 	l := NewLocal("up", Config{Limits: set, Lender: f})
-	a := &user{l.Account("m", "a", nil), make(chan struct{}, 1)}
+	a := userOf(l, "m", "a")
 	defer stop(l)
 	defer a.Close()
 	other := process(st, set)
-	b := &user{other.Account("m", "b", nil), make(chan struct{}, 1)}
+	b := userOf(other, "m", "b")
 	defer stop(other)
 	defer b.Close()
 	allow(l, 3)
@@ -171,24 +182,24 @@ func TestSharesBecomePlaces(t *testing.T) {
 	if a.take() || b.take() {
 		t.Fatal("a fifth connection")
 	}
-	a.FreeConn()
+	a.Free()
 	if a.take() || b.take() {
 		t.Fatal("a fourth connection")
 	}
-	b.FreeConn()
+	b.Free()
 	b.wait(t, b.take)
 	if a.take() || b.take() {
 		t.Fatal("a fourth connection")
 	}
 	for range 2 {
-		a.FreeConn()
+		a.Free()
 		b.wait(t, b.take)
 	}
 	if a.take() || b.take() {
 		t.Fatal("a fourth connection")
 	}
 	for range 3 {
-		b.FreeConn()
+		b.Free()
 	}
 }
 
@@ -202,7 +213,7 @@ func TestForgottenWant(t *testing.T) {
 	if !a.take() {
 		t.Fatal("no connection, though none is in use")
 	}
-	first := &user{l.Account("m@a.test", "a", nil), make(chan struct{}, 1)}
+	first := userOf(l, "m@a.test", "a")
 	if first.take() {
 		t.Fatal("a second connection")
 	}
@@ -211,7 +222,7 @@ func TestForgottenWant(t *testing.T) {
 	if !forgotten.dead {
 		t.Fatal("the mailbox was not forgotten")
 	}
-	b := &user{l.Account("m@a.test", "a", nil), make(chan struct{}, 1)}
+	b := userOf(l, "m@a.test", "a")
 	defer b.Close()
 	if b.take() {
 		t.Fatal("a second connection")
@@ -250,9 +261,9 @@ func TestForgottenWant(t *testing.T) {
 			t.Fatal("no process was woken")
 		}
 	}
-	a.FreeConn()
+	a.Free()
 	b.wait(t, b.take)
-	b.FreeConn()
+	b.Free()
 }
 
 // TestProcessesTakeTurns holds that of two processes on one storage that always

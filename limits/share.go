@@ -28,6 +28,9 @@ type Sharing interface {
 	Lender(upstream string) Lender
 	// Nodes returns the nodes that share limits, and those that did lately.
 	Nodes(ctx context.Context) ([]Node, error)
+	// Drain has this node give back what is not in use, and take nothing that
+	// no message waits for, until it is called with false.
+	Drain(on bool)
 }
 
 // Node is a process among those that share limits.
@@ -44,6 +47,8 @@ type Node struct {
 	Self bool `json:"self"`
 	// Mailboxes is the number of mailboxes of which it holds something.
 	Mailboxes int64 `json:"mailboxes"`
+	// Draining reports whether it gives back what it holds.
+	Draining bool `json:"draining"`
 }
 
 // Lender says what a process may lend where other nodes lend for the same
@@ -135,13 +140,20 @@ func (l *Local) Forget(lender Lender) {
 	l.each(func(m *mailbox) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		m.forgetCounts()
-		m.answer(nil)
-		m.connShare, m.stray = 0, m.conns.n
-		m.windows(func(_ string, w *window, _ int64, _ bool) { w.share = 0 })
+		m.forget()
 		m.recall(0)
 	})
 }
+
+func (m *mailbox) forget() {
+	m.forgetCounts()
+	m.answer(nil)
+	m.connShare, m.stray = 0, m.conns.n
+	m.windows(func(_ string, w *window, _ int64, _ bool) { w.share = 0 })
+}
+
+// Forget is Local.Forget for one mailbox, of which nothing is under way.
+func (b *Book) Forget() { b.m.forget() }
 
 // Recall has idle connections closed until no more than keep of each mailbox are
 // open. A negative number takes that back.
@@ -169,19 +181,15 @@ func (l *Local) InUse(f func(name string)) {
 	})
 }
 
-// OnRecall implements Account.
-func (a *account) OnRecall(f func(keep int)) {
-	a.m.mu.Lock()
-	defer a.m.mu.Unlock()
-	a.keep = f
-}
-
-func (m *mailbox) recall(n int) {
-	for _, a := range m.list {
-		if a.keep != nil {
-			go a.keep(n)
+// End has the connections of a mailbox closed, whatever they carry.
+func (l *Local) End(name string) {
+	l.Look(name, func(b *Book) {
+		for _, h := range b.m.holders {
+			if h.end != nil {
+				go h.end()
+			}
 		}
-	}
+	})
 }
 
 // kick has somebody look what the mailbox needs.

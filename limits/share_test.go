@@ -42,12 +42,14 @@ func TestDials(t *testing.T) {
 	f := new(fakeLender)
 	l := NewLocal("up", Config{Limits: accounts.Limits{MaxConns: 3}, Lender: f})
 	defer stop(l)
-	a := l.Account("m", "a", nil)
+	acct := l.Account("m", "a", nil)
+	defer acct.Close()
+	a := acct.Holder()
 	defer a.Close()
 	f.lives(true)
 	allow(l, 2)
 	for range 2 {
-		if !a.TakeConn(f.wake) {
+		if !a.Take(f.wake) {
 			t.Fatal("no connection of those that may be used")
 		}
 	}
@@ -67,21 +69,21 @@ func TestDials(t *testing.T) {
 	if allow(l, 1); a.Dials() {
 		t.Error("allowed with a share of one, when two are taken")
 	}
-	if a.FreeConn(); !a.Dials() {
+	if a.Free(); !a.Dials() {
 		t.Error("refused with a share of the one that is left")
 	}
 	if l.Forget(f); a.Dials() {
 		t.Error("allowed after another lease's end")
 	}
-	a.FreeConn()
-	if a.TakeConn(f.wake) {
+	a.Free()
+	if a.Take(f.wake) {
 		t.Error("a connection was lent without a share")
 	}
 	allow(l, 1)
-	if !a.TakeConn(f.wake) || !a.Dials() {
+	if !a.Take(f.wake) || !a.Dials() {
 		t.Error("refused with a share")
 	}
-	a.FreeConn()
+	a.Free()
 	n := 0
 	l.InUse(func(string) { n++ })
 	if n != 0 {

@@ -40,10 +40,13 @@ type VerifyStep struct {
 
 // VerifyResult is what came of a verification.
 type VerifyResult struct {
-	Account  string       `json:"account"`
-	Upstream string       `json:"upstream"`
-	OK       bool         `json:"ok"`
-	Steps    []VerifyStep `json:"steps"`
+	Account  string `json:"account"`
+	Upstream string `json:"upstream"`
+	// Way is the upstream that messages leave through, where the account has
+	// several.
+	Way   string       `json:"way,omitempty"`
+	OK    bool         `json:"ok"`
+	Steps []VerifyStep `json:"steps"`
 	// Error is that of the step that failed, or why there was none.
 	Error       string               `json:"error,omitempty"`
 	Explanation *explain.Explanation `json:"explanation,omitempty"`
@@ -84,6 +87,9 @@ func VerifyEach(ctx context.Context, a *accounts.Account, from string, each func
 		}
 		each(step)
 		result.Steps = append(result.Steps, step)
+		if s.Name == "choice" {
+			result.Way = s.Way // of the last one: its choice
+		}
 	})
 	if errors.Is(err, upstreamapp.ErrNoUpstream) || errors.Is(err, upstreamapp.ErrUnsupported) {
 		return nil, err

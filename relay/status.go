@@ -62,6 +62,18 @@ type AccountStatus struct {
 	// LastError is the last reply that kept a connection from being opened.
 	LastError string        `json:"last_error,omitempty"`
 	Limits    []LimitStatus `json:"limits,omitempty"`
+	// Ways are the upstreams of an account that has several, in the order in
+	// which they are preferred; the counts are those of the one that is taken.
+	Ways []WayStatus `json:"ways,omitempty"`
+}
+
+// WayStatus is one of an account's upstreams.
+type WayStatus struct {
+	Upstream string `json:"upstream"`
+	// Taken reports whether messages leave through it now.
+	Taken bool `json:"taken"`
+	// Closed is what the provider said when it closed the way to the mailbox.
+	Closed string `json:"closed,omitempty"`
 }
 
 // LimitStatus is one counted limit.
@@ -82,6 +94,9 @@ type VerifyStep struct {
 	// and `api`, and where several ways are there `choice` names the one that is
 	// tried next.
 	Name string `json:"name"`
+	// Way is the upstream that the step was taken at, where an account has
+	// several; of the last step, `choice`, the one that messages leave through.
+	Way string `json:"way,omitempty"`
 	// Took is how long it took, in nanoseconds.
 	Took time.Duration `json:"took"`
 	// Said is what the other side said, or what was learned of it. It holds

@@ -95,6 +95,9 @@ type App struct {
 	// GmailUnitsPerMinute is the quota units of a mailbox at the Gmail API, of
 	// which a message costs 100; -1 is no limit. Default: 6000.
 	GmailUnitsPerMinute int `json:"gmail_units_per_minute,omitempty"`
+	// APIResent delivers what comes through an API to the addresses in
+	// Resent-To, Resent-Cc and Resent-Bcc too, as a provider may. Default: false.
+	APIResent bool `json:"api_resent,omitempty"`
 	// GmailRewrap wraps the lines of text/plain messages again that come
 	// through the Gmail API, as Gmail does. Default: false.
 	GmailRewrap bool `json:"gmail_rewrap,omitempty"`

@@ -19,7 +19,10 @@ import (
 	"slices"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/front"
 )
 
 // SessionInfo is one client session, as an operator may see it.
@@ -71,6 +74,15 @@ type SessionFilter struct {
 func (f SessionFilter) matches(i SessionInfo) bool {
 	return (f.ID == "" || f.ID == i.ID) && (f.Server == "" || f.Server == i.Server) &&
 		(f.Account == "" || accounts.FoldName(f.Account) == accounts.FoldName(i.Account))
+}
+
+// HandOn has clients connect again, to another node if a balancer is in front:
+// sessions end with 421 as front.HandOn says, and new ones hear it in place of the
+// greeting.
+func (a *App) HandOn(on bool) {
+	if front.HandOn(on, a.attachments()) {
+		a.logger.Info("handing sessions on to other nodes", zap.Bool("on", on))
+	}
 }
 
 // EndSessions ends sessions and returns them as they were: at their next

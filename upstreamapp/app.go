@@ -163,6 +163,9 @@ func (a *App) IntroduceAs(hostname string) {
 
 // Start makes the configuration effective.
 func (a *App) Start() error {
+	if a.sharing != nil && nodeDrains.Load() {
+		a.sharing.Drain(true) // it may be another one than before
+	}
 	all := a.all()
 	for i, t := range all {
 		if err := t.Attach(); err != nil {

@@ -18,6 +18,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/internal/checkup"
@@ -122,6 +123,19 @@ func (a *App) Nodes(ctx context.Context) ([]limits.Node, error) {
 		return nil, nil
 	}
 	return a.sharing.Nodes(ctx)
+}
+
+// nodeDrains reports whether this node gives back what it holds of shared limits.
+// It is the process's: a reload changes nothing about it.
+var nodeDrains atomic.Bool
+
+// DrainNode has this node give back what it holds of shared limits, until it is
+// called with false. Where nothing is shared there is nothing to do.
+func (a *App) DrainNode(on bool) {
+	nodeDrains.Store(on)
+	if a.sharing != nil {
+		a.sharing.Drain(on)
+	}
 }
 
 // ViaProxy reports whether an upstream is reached through a proxy, so that a

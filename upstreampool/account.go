@@ -77,9 +77,9 @@ func credentialsOf(a *accounts.Account) credentials {
 // poolKey is the name of the pool that an account belongs to.
 func poolKey(a *accounts.Account) string {
 	if a.Mailbox != "" {
-		return foldName(a.Mailbox)
+		return accounts.FoldName(a.Mailbox)
 	}
-	return foldName(a.Name)
+	return accounts.FoldName(a.Name)
 }
 
 // refresh takes over another version of the record. The pool is locked.

@@ -62,6 +62,7 @@ func (u *upstream) dial(ctx context.Context, s *settings, ac *account, id creden
 		if err == nil {
 			u.breaker.Done(clock(), breaker.Up, probe)
 			if err = ac.dials(); err == nil {
+				sc.Join(&ac.live)
 				err = sc.Login(id.login(token))
 			}
 		} else {
@@ -109,7 +110,7 @@ func (u *upstream) dial(ctx context.Context, s *settings, ac *account, id creden
 // dials says why a connection that was taken may not be opened any more. It is asked
 // before the login too: that is what providers count, and dialing takes time.
 func (ac *account) dials() *smtpclient.Error {
-	if ac.lim.Dials() {
+	if ac.holder.Dials() {
 		return nil
 	}
 	return &smtpclient.Error{Class: smtpclient.FailLimits, Stage: "limits", Reply: relay.ReplyLimitsNotStored, Err: errNotLent}

@@ -85,7 +85,7 @@ func (p *pool) takePlace(s *settings) bool {
 	if !p.up.reserve(p, s.maxConns) {
 		return false
 	}
-	if !p.lim.TakeConn(p.wake) {
+	if !p.holder.Take(p.wake) {
 		go p.up.unreserve() // which may look at this pool again
 		return false
 	}
@@ -147,7 +147,7 @@ func (ac *account) open(s *settings) {
 		c.Write(fields...)
 	}
 	u.unreserve()
-	ac.lim.FreeConn()
+	ac.holder.Free()
 	ac.mu.Lock()
 	ac.dialing--
 	ac.conns--

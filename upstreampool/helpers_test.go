@@ -169,7 +169,7 @@ func testTLS(t testing.TB) (*tls.Config, *x509.CertPool) {
 
 // peek returns the state of an account if there is one, not locked.
 func (u *upstream) peek(name string) *account {
-	name = foldName(name)
+	name = accounts.FoldName(name)
 	sh := u.shard(name)
 	sh.mu.RLock()
 	defer sh.mu.RUnlock()

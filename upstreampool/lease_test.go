@@ -26,6 +26,7 @@ import (
 
 	"golang.org/x/oauth2"
 
+	"github.com/caddymail/mailgateway/accounts"
 	oauthgrant "github.com/caddymail/mailgateway/grant"
 	"github.com/caddymail/mailgateway/limits"
 	"github.com/caddymail/mailgateway/relay"
@@ -93,7 +94,7 @@ func TestLeaseEnds(t *testing.T) {
 		t.Error(err)
 	}
 
-	l.allow(foldName(a.Name), 0)
+	l.allow(accounts.FoldName(a.Name), 0)
 	for i := 0; u.count().Idle != 0; i++ {
 		if i == 10_000 {
 			t.Fatal("a connection that others need stays open")
@@ -155,4 +156,50 @@ func (k *leasedTokens) Token(ctx context.Context, r oauthgrant.Request) (*oauth2
 		k.ended()
 	}
 	return k.tokens.Token(ctx, r)
+}
+
+// TestLeaseEndsWhileWaiting has other nodes get all of a mailbox's connections
+// while the provider takes its time for the end of a message: the connection is
+// closed, the client hears that it is not known what became of the message, and it
+// is sent by no other connection.
+func TestLeaseEndsWhileWaiting(t *testing.T) {
+	waits := make(chan struct{}, 1)
+	p := newProvider(t, func(p *provider) {
+		p.caps = []string{"AUTH PLAIN"}
+		p.hook = func(s *serverConn, line string) string {
+			if line == "<end>" && s.n == 1 {
+				waits <- struct{}{}
+				return "<hang>"
+			}
+			return ""
+		}
+	})
+	s := testSettings(t, p)
+	l := new(lender)
+	l.until.Store(math.MaxInt64)
+	s.lender = l
+	u := start(t, s)
+	a := testAccount("a@example.com")
+	result := make(chan error, 1)
+	go func() { result <- deliver(u, a, "Subject: x\r\n\r\n") }()
+	<-waits
+	l.until.Store(0)
+	l.local.Load().End(accounts.FoldName(a.Name))
+	var reply *relay.Reply
+	if err := <-result; !errors.As(err, &reply) || reply.Code != 451 {
+		t.Errorf("the message: %v", err)
+	}
+	if n := p.count("MAIL"); n != 1 {
+		t.Errorf("%d MAIL, of one message", n)
+	}
+	for i := 0; u.count() != (relay.ConnCounts{}); i++ {
+		if i == 10_000 {
+			t.Fatalf("%+v: the connection is still counted", u.count())
+		}
+		time.Sleep(time.Millisecond)
+	}
+	l.until.Store(math.MaxInt64)
+	if err := deliver(u, a, "Subject: x\r\n\r\n"); err != nil {
+		t.Errorf("with a lease again: %v", err)
+	}
 }

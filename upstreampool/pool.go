@@ -20,6 +20,7 @@ import (
 
 	"github.com/caddymail/mailgateway/limits"
 	"github.com/caddymail/mailgateway/upstreampool/pace"
+	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
 )
 
 // pool holds the connections of one mailbox at one upstream, what was learned
@@ -30,7 +31,9 @@ import (
 type pool struct {
 	up  *upstream
 	key string // the mailbox, folded
-	lim limits.Account
+
+	lim    limits.Account
+	holder limits.Holder
 
 	mu   sync.Mutex
 	dead bool // dropped from the shard; look it up again
@@ -44,6 +47,7 @@ type pool struct {
 	idleHead, idleTail *conn
 	nIdle              int
 	conns              int // open, opening and closing
+	live               smtpclient.Live
 	dialing            int
 	renewed            int64 // connections opened until then are not lent again
 
@@ -51,7 +55,7 @@ type pool struct {
 	nWait              int
 	places             []*waiter // who will open a connection itself
 	making             int       // connections that close for those
-	owed               bool      // the next that comes back is another process's
+	owed               bool      // the next that comes back is another's
 
 	adapt    pace.Pace
 	starving bool // in the upstream's starved list
@@ -108,7 +112,9 @@ func (p *pool) keep(ac *account) {
 	switch {
 	case p.only == nil:
 		p.only, p.lim = ac, ac.lim
-		ac.lim.OnRecall(p.recall)
+		p.holder = ac.lim.Holder()
+		p.holder.OnRecall(p.recall)
+		p.holder.OnEnd(p.live.Cut)
 	case p.more == nil:
 		p.more = map[string]*account{ac.name: ac}
 	default:
@@ -157,6 +163,7 @@ func (p *pool) empty(now int64) bool {
 func (p *pool) close() {
 	p.stopTimer()
 	if p.only != nil {
+		p.holder.Close()
 		p.only.lim.Close()
 	}
 	for _, ac := range p.more {
@@ -266,11 +273,11 @@ func (p *pool) closed(c *conn) {
 	p.left()
 }
 
-// yield closes a connection for another process that has none, as soon as there
-// is one that no message needs.
+// yield closes a connection for others of the mailbox, here or in another process,
+// as soon as there is one that no message needs.
 func (p *pool) yield() {
-	y, ok := p.lim.(limits.Yielder)
-	if !ok || !y.Yield() {
+	debt := p.holder.Yield()
+	if debt == limits.NoDebt {
 		return
 	}
 	if c := p.idleTail; c != nil {
@@ -278,12 +285,12 @@ func (p *pool) yield() {
 		p.retire(c)
 		return
 	}
-	p.owed = true
+	p.owed = p.owed || debt == limits.OwesOne
 }
 
 // left gives back the place of a connection that is closed.
 func (p *pool) left() {
-	p.lim.FreeConn()
+	p.holder.Free()
 	p.mu.Lock()
 	p.conns--
 	p.making = max(0, p.making-1)

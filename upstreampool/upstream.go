@@ -251,7 +251,7 @@ func shardOf(name string) int {
 // account returns the state of a's account, made on first use. It is kept until
 // done.
 func (u *upstream) account(a *accounts.Account, s *settings) *account {
-	key, name := poolKey(a), foldName(a.Name)
+	key, name := poolKey(a), accounts.FoldName(a.Name)
 	for {
 		if ac := u.pool(key).use(a, name, s); ac != nil {
 			return ac
@@ -315,23 +315,6 @@ func (u *upstream) forget(p *pool) {
 	case p.unused():
 		p.wakeAt(now+int64(time.Minute), now) // and look again
 	}
-}
-
-// foldName folds ASCII case, as names are compared. A name that is folded
-// already, the common case, is returned as it is.
-func foldName(name string) string {
-	for i := 0; i < len(name); i++ {
-		if c := name[i]; c >= 'A' && c <= 'Z' {
-			b := []byte(name)
-			for ; i < len(b); i++ {
-				if b[i] >= 'A' && b[i] <= 'Z' {
-					b[i] += 'a' - 'A'
-				}
-			}
-			return string(b)
-		}
-	}
-	return name
 }
 
 // reserve takes one connection of the upstream's total for p. If there is

@@ -19,7 +19,7 @@
 // # Reading order
 //
 // dynamic.go (the module), state.go (what is known of the records), loop.go
-// (following the changes of other processes by a journal), edit.go (changes),
+// and watch.go (following the changes of other processes), edit.go (changes),
 // seal.go (a record as it lies in the storage).
 //
 // # What outlives a reload

@@ -108,6 +108,9 @@ func (s *state) writeJournal(ctx context.Context, j journal, keys []string) {
 	if err == nil {
 		err = s.store().Store(ctx, journalKey, blob)
 	}
+	if err == nil {
+		err = s.announce(ctx)
+	}
 	if err != nil {
 		s.logger.Load().Error("telling other processes of changed accounts: " + err.Error())
 		return

@@ -29,6 +29,8 @@ const (
 	// journalPoll is how often other processes' changes are looked for:
 	// one read of one key, whatever the number of accounts.
 	journalPoll = 15 * time.Second
+	// toldInterval is how often others' word causes one.
+	toldInterval = 100 * time.Millisecond
 	// pokeInterval is how often an unknown name may cause one more look.
 	pokeInterval = 2 * time.Second
 	// rescanInterval is how often all records are read again, for what
@@ -104,6 +106,9 @@ func (s *state) loop(ctx context.Context, done chan<- struct{}) {
 		pause = min(2*pause, retryMax)
 	}
 
+	var watching sync.WaitGroup
+	watching.Go(func() { s.watch(ctx) })
+	defer watching.Wait()
 	ticker := time.NewTicker(journalPoll)
 	defer ticker.Stop()
 	scanned, polled, failing := time.Now(), time.Time{}, false
@@ -115,6 +120,10 @@ func (s *state) loop(ctx context.Context, done chan<- struct{}) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
+		case <-s.told:
+			if wait := toldInterval - time.Since(polled); wait > 0 && !sleep(ctx, wait) {
+				return
+			}
 		case <-s.poke:
 			if wait := pokeInterval - time.Since(polled); wait > 0 && !sleep(ctx, wait) {
 				return

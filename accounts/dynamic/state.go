@@ -76,6 +76,7 @@ type state struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 	poke   chan struct{}
+	told   chan struct{} // others have changed something
 }
 
 type knownRecord struct {
@@ -92,6 +93,7 @@ func newState(logger *zap.Logger, storage certmagic.Storage, seal sealer) *state
 		bad:    make(map[string]accounts.Problem),
 		absent: make(map[string]struct{}),
 		poke:   make(chan struct{}, 1),
+		told:   make(chan struct{}, 1),
 	}
 	for i := range s.stripes {
 		s.stripes[i] = make(chan struct{}, 1)

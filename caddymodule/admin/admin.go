@@ -97,6 +97,8 @@ func (API) Routes() []caddy.AdminRoute {
 		{"POST /smtp/spool/{id}/release", steerSpooled(spool.Release)},
 		{"POST /smtp/spool/{id}/retry", steerSpooled(spool.Release)},
 		{"GET /smtp/nodes", listNodes},
+		{"POST /smtp/nodes/drain", drainNode},
+		{"DELETE /smtp/nodes/drain", resumeNode},
 		{"GET /smtp/doctor", runDoctor},
 		{"GET /oauth_tokens", listTokens},
 		{"GET /smtp/openapi.json", func(w http.ResponseWriter, _ *http.Request) error {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/caddymail/mailgateway/limits"
 	"github.com/caddymail/mailgateway/operate"
+	"github.com/caddymail/mailgateway/smtpapp"
 	"github.com/caddymail/mailgateway/upstreamapp"
 )
 
@@ -44,4 +45,65 @@ func listNodes(w http.ResponseWriter, r *http.Request) error {
 		nodes = []limits.Node{}
 	}
 	return writeJSON(w, http.StatusOK, NodesPage{nodes})
+}
+
+// NodeDrain is the answer of POST /smtp/nodes/drain: what is left on the node that
+// was asked.
+type NodeDrain struct {
+	// Sessions is the number of clients' sessions that have not ended.
+	Sessions int `json:"sessions"`
+	// Mailboxes is the number of mailboxes of which it holds something that other
+	// nodes could use. It is 0 where limits are not shared.
+	Mailboxes int64 `json:"mailboxes"`
+	// Error is why the number of mailboxes is not known.
+	Error string `json:"error,omitempty"`
+}
+
+// drainNode answers POST /smtp/nodes/drain. It begins, and says how far it is.
+func drainNode(w http.ResponseWriter, r *http.Request) error {
+	if err := onlyQuery(r); err != nil {
+		return err
+	}
+	smtp, upstreams, err := nodeApps()
+	if err != nil {
+		return err
+	}
+	// Clients first: what they still begin would take shares again.
+	smtp.HandOn(true)
+	upstreams.DrainNode(true)
+	left := NodeDrain{Sessions: len(smtp.Sessions())}
+	// A database that is away keeps no client here.
+	nodes, err := upstreams.Nodes(r.Context())
+	if err != nil {
+		left.Error = err.Error()
+	}
+	for _, n := range nodes {
+		if n.Self {
+			left.Mailboxes = n.Mailboxes
+		}
+	}
+	return writeJSON(w, http.StatusOK, left)
+}
+
+// resumeNode answers DELETE /smtp/nodes/drain.
+func resumeNode(w http.ResponseWriter, r *http.Request) error {
+	if err := onlyQuery(r); err != nil {
+		return err
+	}
+	smtp, upstreams, err := nodeApps()
+	if err != nil {
+		return err
+	}
+	upstreams.DrainNode(false)
+	smtp.HandOn(false)
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func nodeApps() (smtp *smtpapp.App, upstreams *upstreamapp.App, err error) {
+	if smtp, err = operate.App[*smtpapp.App]("smtp"); err != nil {
+		return nil, nil, err
+	}
+	upstreams, err = operate.App[*upstreamapp.App]("smtp_upstreams")
+	return smtp, upstreams, err
 }

@@ -396,8 +396,7 @@ func trySpool(t *testing.T, g *gatewaytest.Gateway, check func(method, pattern, 
 			t.Fatalf("in the spool: %+v", spool.Messages("", ""))
 		}
 	}
-	check("GET", "/smtp/nodes", "/smtp/nodes", "", 200)
-	check("GET", "/smtp/nodes", "/smtp/nodes?x=1", "", 400)
+	tryNodes(t, g, check)
 	const one = "/smtp/spool/{id}"
 	path := "/smtp/spool/" + id
 	check("GET", "/smtp/spool", "/smtp/spool?account="+name, "", 200)
@@ -442,6 +441,21 @@ func trySpool(t *testing.T, g *gatewaytest.Gateway, check func(method, pattern, 
 	check("POST", one+"/retry", "/smtp/spool/none/retry", "", 404)
 	check("DELETE", one, path, "", 204)
 	check("GET", one, path, "", 404)
+}
+
+// tryNodes tries the routes of nodes, where nothing is shared.
+func tryNodes(t *testing.T, g *gatewaytest.Gateway, check func(method, pattern, path, body string, status int, header ...string) map[string]any) {
+	t.Helper()
+	check("GET", "/smtp/nodes", "/smtp/nodes", "", 200)
+	check("GET", "/smtp/nodes", "/smtp/nodes?x=1", "", 400)
+	const drain = "/smtp/nodes/drain"
+	check("POST", drain, drain+"?x=1", "", 400)
+	check("POST", drain, drain, "", 200)
+	if out := g.MustRun(t, "", "node", "drain", "--timeout", "10s"); !strings.Contains(out, "nothing is left") {
+		t.Errorf("smtp node drain: %s", out)
+	}
+	check("DELETE", drain, drain+"?x=1", "", 400)
+	check("DELETE", drain, drain, "", 204)
 }
 
 // tryInvitations tries the routes of invitations, with and without pages that they

@@ -25,11 +25,12 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
+	"github.com/caddymail/mailgateway/caddymodule/command/output"
+	"github.com/caddymail/mailgateway/caddymodule/command/service"
 	"github.com/caddymail/mailgateway/explain"
 	"github.com/caddymail/mailgateway/internal/nearest"
 )
@@ -74,7 +75,7 @@ func Setup(cmd *cobra.Command) {
 		nodeCommand(),
 		storageCommand(),
 		sandboxCommand(),
-		serviceCommand(),
+		service.Command(),
 	)
 	refuseUnknown(cmd)
 	// Caddy's own template ends with a page that has none of these commands, and
@@ -190,29 +191,12 @@ func (c *adminClient) call(method, path string, header http.Header, value, resul
 	return json.NewDecoder(resp.Body).Decode(result)
 }
 
-// wantsJSON tells whether --json is given.
-func wantsJSON(cmd *cobra.Command) bool {
-	yes, _ := cmd.Flags().GetBool("json")
-	return yes
-}
-
-func printJSON(cmd *cobra.Command, v any) error {
-	enc := json.NewEncoder(cmd.OutOrStdout())
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	return enc.Encode(v)
-}
-
-// table prints rows in columns.
-func table(cmd *cobra.Command, rows [][]string) error {
-	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-	for _, row := range rows {
-		if _, err := fmt.Fprintln(w, strings.Join(row, "\t")); err != nil {
-			return err
-		}
-	}
-	return w.Flush()
-}
+// How every command prints.
+var (
+	wantsJSON = output.WantsJSON
+	printJSON = output.JSON
+	table     = output.Table
+)
 
 // forEach does something for each name, goes on after failures, and tells of
 // all of them.

@@ -26,7 +26,7 @@ import (
 func nodeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "node",
-		Short: "Shows the nodes that share limits",
+		Short: "Shows the nodes that share limits, and takes one out of service",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -35,6 +35,11 @@ func nodeCommand() *cobra.Command {
 		Short: "Lists the nodes that count the same limits, and how many mailboxes each holds",
 		Args:  cobra.NoArgs,
 		RunE:  listNodes,
+	}, drainNodeCommand(), &cobra.Command{
+		Use:   "resume",
+		Short: "Lets clients come to the node again",
+		Args:  cobra.NoArgs,
+		RunE:  resumeNode,
 	})
 	return cmd
 }
@@ -57,8 +62,12 @@ func listNodes(cmd *cobra.Command, _ []string) error {
 		switch {
 		case n.Ended:
 			state = "ended"
+		case n.Self && n.Draining:
+			state = "this one, being drained"
 		case n.Self:
 			state = "this one"
+		case n.Draining:
+			state = "being drained"
 		}
 		rows = append(rows, []string{n.Name, n.ID, state, n.Since.Format(time.RFC3339), n.Until.Format(time.RFC3339), strconv.FormatInt(n.Mailboxes, 10)})
 	}

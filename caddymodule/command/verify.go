@@ -78,7 +78,11 @@ func printVerify(cmd *cobra.Command, result operate.VerifyResult) error {
 	}
 	out := cmd.OutOrStdout()
 	if result.OK {
-		_, err := fmt.Fprintf(out, "\n%s can send through %s.\n", result.Account, result.Upstream)
+		through := result.Upstream
+		if result.Way != "" {
+			through += ": its messages leave through " + result.Way
+		}
+		_, err := fmt.Fprintf(out, "\n%s can send through %s.\n", result.Account, through)
 		return err
 	}
 	if n := len(result.Steps); n > 0 && result.Steps[n-1].Challenge != "" {

@@ -160,12 +160,12 @@ func (p *Point) Sessions() []Session {
 }
 
 // Add makes a session known. If the server went while its connection was on
-// its way, the session is drained at once.
+// its way, or sessions are handed on to other nodes, it is drained at once.
 func (p *Point) Add(s Session) {
 	p.mu.Lock()
 	p.sessions[s] = struct{}{}
 	p.mu.Unlock()
-	if p.Current() == nil {
+	if p.Current() == nil || handsOn.Load() {
 		s.Drain()
 	}
 }

@@ -16,8 +16,10 @@ package pgdb
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -132,11 +134,14 @@ func (d *DB) explain(err error) error {
 	if err == nil || errors.Is(err, pgx.ErrNoRows) {
 		return err
 	}
-	hint := ""
+	hint := tlsHint(err)
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		switch pg.Code {
 		case "28P01", "28000":
 			hint = "; look at the fields dsn and password"
+			if strings.Contains(pg.Message, "no encryption") {
+				hint = "; the server wants TLS: sslmode=verify-full in the field dsn"
+			}
 		case "3D000":
 			hint = "; the database in the field dsn has to be made first: CREATE DATABASE"
 		case "42501":
@@ -153,4 +158,18 @@ func (d *DB) explain(err error) error {
 		hint = fmt.Sprintf("; no answer within the field timeout, %s", d.timeout)
 	}
 	return fmt.Errorf("postgres at %s: %w%s", d.set.ConnConfig.Host, err, hint)
+}
+
+// tlsHint says what to do about a certificate that is not believed.
+func tlsHint(err error) string {
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
+		return "; sslrootcert in the field dsn names the file of the authority that issued the server's certificate"
+	}
+	if _, ok := errors.AsType[x509.HostnameError](err); ok {
+		return "; the host in the field dsn has to be a name that the server's certificate is for"
+	}
+	if strings.Contains(err.Error(), "server refused TLS connection") {
+		return "; the server has no TLS: set ssl = on there, or say sslmode=disable in the field dsn if nothing can listen on the way"
+	}
+	return ""
 }

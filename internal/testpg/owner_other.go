@@ -24,5 +24,9 @@ import (
 // owner is for systems that have no root.
 func owner(testing.TB, string) *syscall.SysProcAttr { return nil }
 
+func give(testing.TB, string, *syscall.SysProcAttr) {}
+
+func crash(testing.TB, string) {}
+
 // watch is for systems with a shell.
 func watch(testing.TB, string, string) (release func()) { return func() {} }

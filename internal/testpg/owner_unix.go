@@ -22,6 +22,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -49,6 +50,32 @@ func owner(tb testing.TB, dir string) *syscall.SysProcAttr {
 		tb.Fatal(err)
 	}
 	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+}
+
+// give gives a file to the user that the server runs as.
+func give(tb testing.TB, file string, as *syscall.SysProcAttr) {
+	tb.Helper()
+	if err := os.Chown(file, int(as.Credential.Uid), int(as.Credential.Gid)); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// crash kills the server whose files are in data. Its other processes end when
+// they see that.
+func crash(tb testing.TB, data string) {
+	tb.Helper()
+	file, err := os.ReadFile(filepath.Join(data, "postmaster.pid"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	line, _, _ := strings.Cut(string(file), "\n")
+	pid, err := strconv.Atoi(line)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		tb.Fatal(err)
+	}
 }
 
 // watchdog waits for a line or for the end of its input. The line is the test's

@@ -34,11 +34,33 @@ type Server struct {
 	bin, data string
 	addr      string
 	as        *syscall.SysProcAttr
+	options   string // of the server, beside those that every one has
 }
 
 // Start runs a server. Where PostgreSQL is not installed the test is skipped, and
 // fails where everything has to be there.
 func Start(tb testing.TB) *Server {
+	tb.Helper()
+	s := create(tb)
+	s.guard()
+	return s
+}
+
+// StartTLS runs a server that is reached by TLS alone. The chain and the key are in
+// PEM.
+func StartTLS(tb testing.TB, chain, key []byte) *Server {
+	tb.Helper()
+	s := create(tb)
+	s.write("server.crt", chain)
+	s.write("server.key", key)
+	s.write("pg_hba.conf", []byte("hostssl all gateway 127.0.0.1/32 trust\n"))
+	s.options += " -c ssl=on"
+	s.guard()
+	return s
+}
+
+// create makes the files of a server.
+func create(tb testing.TB) *Server {
 	tb.Helper()
 	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin")
 	if len(found) == 0 {
@@ -57,8 +79,19 @@ func Start(tb testing.TB) *Server {
 		s.as = owner(tb, dir)
 	}
 	s.run("initdb", "--pgdata", s.data, "--username", "gateway", "--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync")
-	s.guard()
 	return s
+}
+
+// write makes a file of the server's, which nothing else may read.
+func (s *Server) write(name string, b []byte) {
+	s.tb.Helper()
+	file := filepath.Join(s.data, name)
+	if err := os.WriteFile(file, b, 0o600); err != nil {
+		s.tb.Fatal(err)
+	}
+	if s.as != nil {
+		give(s.tb, file, s.as)
+	}
 }
 
 // guard has the server end with the test, however that ends, and starts it.
@@ -72,6 +105,9 @@ func (s *Server) guard() {
 	s.Up()
 }
 
+// Addr is the server's address.
+func (s *Server) Addr() string { return s.addr }
+
 // DSN is where the server is.
 func (s *Server) DSN() string { return "postgres://gateway@" + s.addr + "/postgres?sslmode=disable" }
 
@@ -80,7 +116,7 @@ func (s *Server) Up() {
 	s.tb.Helper()
 	_, port, _ := net.SplitHostPort(s.addr)
 	s.run("pg_ctl", "--pgdata", s.data, "--wait", "--timeout", "60", "--log", filepath.Join(filepath.Dir(s.data), "log"),
-		"--options", "-c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c max_connections=50 -p "+port, "start")
+		"--options", "-c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c max_connections=50 -p "+port+s.options, "start")
 }
 
 // Kill ends the server as a crash does: nothing is written any more.

@@ -35,13 +35,17 @@
 //
 // A node that is gone is marked as ended by whoever sees that its lease is over,
 // in a way that a renewal cannot cross. What it held is free when it cannot be
-// in use any more: after the lease, the grace and the window's period.
+// in use any more: after the lease, the grace and the window's period. A node that
+// lives and is cut off sees to it: connections that carry a message longer than
+// that are closed, unless a later life has written them as its own.
 //
 // # Reading order
 //
 // document.go (what is stored, and who gets what: pure), engine.go (what the
-// protocol needs of a database), life.go (the lease), node.go (the worker), pg.go (the database),
-// module.go. The simulation in sim_test.go runs all of it but pg.go.
+// protocol needs of a database), life.go (the lease), node.go (the worker),
+// guest.go (what it does for one upstream), drain.go (a node out of service),
+// pg.go (the database), module.go. The simulation in sim_test.go runs all of it
+// but pg.go.
 //
 // # Locks
 //

@@ -68,6 +68,8 @@ type view struct {
 	now   int64            // nanoseconds since 1970
 	until map[string]int64 // of leases, the living nodes' alone
 	ended map[string]int64 // those of nodes that are known to be dead
+	// leaving reports whether the node that looks is being drained.
+	leaving bool
 }
 
 func (d *doc) empty() bool { return len(d.Nodes)+len(d.Loose)+len(d.Wants) == 0 }

@@ -28,8 +28,9 @@ type key struct{ Upstream, Mailbox string }
 type engine interface {
 	// join makes a node, whose lease ends ttl from now.
 	join(ctx context.Context, id, name string, ttl time.Duration) (now int64, err error)
-	// beat renews the lease of a node, unless it has ended: alive.
-	beat(ctx context.Context, id string, ttl time.Duration) (now int64, alive bool, err error)
+	// beat renews the lease of a node, unless it has ended: alive. For people it
+	// notes whether the node gives back what it holds.
+	beat(ctx context.Context, id string, ttl time.Duration, draining bool) (now int64, alive bool, err error)
 	// leave ends a node that has given everything back.
 	leave(ctx context.Context, id string) error
 	// change reads documents, has f change them, and writes them, in one
@@ -41,9 +42,9 @@ type engine interface {
 	// recalled returns, once, the mailboxes of which others want what the
 	// node has.
 	recalled(ctx context.Context, id string) ([]key, error)
-	// listen calls wake when the node is told to look, and returns when it no
-	// longer can.
-	listen(ctx context.Context, id string, wake func()) error
+	// listen calls told with each node that is told to look, and began when it
+	// hears that, for what came before. It returns when it no longer can.
+	listen(ctx context.Context, began func(), told func(id string)) error
 }
 
 // errEnded says that the node's lease had ended: nothing was written.

@@ -33,14 +33,15 @@ type memEngine struct {
 	ended   map[string]int64
 	docs    map[key][]byte
 	recalls map[string]map[key]bool
-	wakes   map[string]func()
+	ears    map[int]func(id string)
+	ear     int
 	calls   int
 }
 
 func newMemEngine() *memEngine {
 	return &memEngine{
 		until: make(map[string]int64), ended: make(map[string]int64), docs: make(map[key][]byte),
-		recalls: make(map[string]map[key]bool), wakes: make(map[string]func()),
+		recalls: make(map[string]map[key]bool), ears: make(map[int]func(string)),
 	}
 }
 
@@ -53,7 +54,7 @@ func (e *memEngine) join(_ context.Context, id, _ string, ttl time.Duration) (in
 	return e.now(), nil
 }
 
-func (e *memEngine) beat(_ context.Context, id string, ttl time.Duration) (int64, bool, error) {
+func (e *memEngine) beat(_ context.Context, id string, ttl time.Duration, _ bool) (int64, bool, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.calls++
@@ -119,11 +120,16 @@ func (e *memEngine) change(_ context.Context, id string, keys []key, f func(view
 		}
 	}
 	for _, other := range tell {
-		if wake := e.wakes[other]; wake != nil {
-			go wake()
-		}
+		e.notify(other)
 	}
 	return nil
+}
+
+// notify tells a node to look. The caller holds the lock.
+func (e *memEngine) notify(id string) {
+	for _, told := range e.ears {
+		go told(id)
+	}
 }
 
 func (e *memEngine) recalled(_ context.Context, id string) (keys []key, err error) {
@@ -136,13 +142,16 @@ func (e *memEngine) recalled(_ context.Context, id string) (keys []key, err erro
 	return keys, nil
 }
 
-func (e *memEngine) listen(ctx context.Context, id string, wake func()) error {
+func (e *memEngine) listen(ctx context.Context, began func(), told func(id string)) error {
 	e.mu.Lock()
-	e.wakes[id] = wake
+	e.ear++
+	ear := e.ear
+	e.ears[ear] = told
 	e.mu.Unlock()
+	began()
 	<-ctx.Done()
 	e.mu.Lock()
-	delete(e.wakes, id)
+	delete(e.ears, ear)
 	e.mu.Unlock()
 	return ctx.Err()
 }
@@ -193,8 +202,8 @@ func (w wire) join(ctx context.Context, id, name string, ttl time.Duration) (now
 	return now, err
 }
 
-func (w wire) beat(ctx context.Context, id string, ttl time.Duration) (now int64, alive bool, err error) {
-	err = w.call(ctx, func() (err error) { now, alive, err = w.engine.beat(ctx, id, ttl); return err })
+func (w wire) beat(ctx context.Context, id string, ttl time.Duration, draining bool) (now int64, alive bool, err error) {
+	err = w.call(ctx, func() (err error) { now, alive, err = w.engine.beat(ctx, id, ttl, draining); return err })
 	return now, alive, err
 }
 
@@ -211,10 +220,10 @@ func (w wire) recalled(ctx context.Context, id string) (keys []key, err error) {
 	return keys, err
 }
 
-func (w wire) listen(ctx context.Context, id string, wake func()) error {
-	return w.engine.listen(ctx, id, func() {
+func (w wire) listen(ctx context.Context, began func(), told func(id string)) error {
+	return w.engine.listen(ctx, began, func(id string) {
 		if !w.p.cut.Load() && !w.p.s.cut.Load() && !w.p.frozen() && !w.p.s.chance(0.1) {
-			wake()
+			told(id)
 		}
 	})
 }

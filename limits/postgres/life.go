@@ -32,6 +32,8 @@ func (n *node) beats(ctx context.Context) {
 		case <-ctx.Done():
 			t.Stop()
 			return
+		case <-n.poke:
+			t.Stop()
 		case <-t.C:
 		}
 		err := n.beat(ctx)
@@ -66,7 +68,7 @@ func (n *node) beat(ctx context.Context) error {
 	n.mu.Unlock()
 	began := limits.Now()
 	if id != "" {
-		now, alive, err := n.eng.beat(ctx, id, n.lease)
+		now, alive, err := n.eng.beat(ctx, id, n.lease, n.draining.Load())
 		if err != nil {
 			return err
 		}
@@ -93,10 +95,11 @@ func (n *node) margin() time.Duration { return n.lease / 10 }
 
 // rejoin begins a new life: what the last one counted is counted by the engine.
 func (n *node) rejoin(ctx context.Context) error {
-	n.until.Store(0)
+	last := n.until.Swap(0)
 	n.life <- struct{}{}
 	defer func() { <-n.life }()
 	n.each(func(g *guest, l *limits.Local) { l.Forget(g) })
+	n.stray(last)
 	n.mu.Lock()
 	for _, g := range n.guests {
 		g.states = make(map[string]*state)
@@ -118,15 +121,75 @@ func (n *node) rejoin(ctx context.Context) error {
 	return nil
 }
 
+// stray notes what is in use of a life, and until when it may be: its lease's end,
+// or 0 for lives before, and the grace. What is noted already stays so, what is not
+// in use any more is forgotten.
+func (n *node) stray(lease int64) {
+	used := make(map[key]bool)
+	n.each(func(g *guest, l *limits.Local) {
+		l.InUse(func(mailbox string) { used[key{g.upstream, mailbox}] = true })
+	})
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for k := range n.strays {
+		if !used[k] {
+			delete(n.strays, k)
+		}
+	}
+	if lease == 0 {
+		return
+	}
+	for k := range used {
+		if _, ok := n.strays[k]; !ok {
+			n.strays[k] = lease + int64(n.grace)
+		}
+	}
+}
+
+// ends has connections closed that carry a message when the lease and the grace
+// are over: others may have their places then. It looks often enough to do so
+// within the margin.
+func (n *node) ends(ctx context.Context) {
+	tick := time.NewTicker(n.margin() / 4)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now := limits.Now()
+		if until := n.until.Load(); until != 0 && now >= until+int64(n.grace) {
+			n.stray(until)
+		}
+		var over []key
+		n.mu.Lock()
+		for k, until := range n.strays {
+			if now >= until {
+				over = append(over, k)
+			}
+		}
+		n.mu.Unlock()
+		for _, k := range over {
+			if l := n.guest(k.Upstream).local.Load(); l != nil {
+				l.End(k.Mailbox)
+			}
+		}
+	}
+}
+
 // listen makes recalls known at once. Without it the worker's look finds them.
 func (n *node) listen(ctx context.Context) {
 	for ctx.Err() == nil {
-		n.mu.Lock()
-		id := n.id
-		n.mu.Unlock()
-		if id != "" {
-			_ = n.eng.listen(ctx, id, n.tell)
-		}
+		_ = n.eng.listen(ctx, n.tell, func(id string) {
+			// The connection outlives a life, whose id ends with its lease.
+			n.mu.Lock()
+			mine := n.id
+			n.mu.Unlock()
+			if id == mine {
+				n.tell()
+			}
+		})
 		t := time.NewTimer(lookEvery)
 		select {
 		case <-ctx.Done():

@@ -49,7 +49,8 @@ type Module struct {
 	// 30s.
 	Lease caddy.Duration `json:"lease,omitempty"`
 	// Grace is how long after its end a dead node's connections, and a message
-	// on its way, may be in use at the provider. Default: 1m.
+	// on its way, may be in use at the provider. A node that lives closes what is
+	// in use still. Default: 1m.
 	Grace caddy.Duration `json:"grace,omitempty"`
 
 	node *node
@@ -135,8 +136,17 @@ func (m *Module) Nodes(ctx context.Context) ([]limits.Node, error) {
 	m.node.mu.Lock()
 	id := m.node.id
 	m.node.mu.Unlock()
-	return e.list(ctx, id)
+	nodes, err := e.list(ctx, id)
+	for i := range nodes {
+		if nodes[i].Self {
+			nodes[i].Draining = m.node.draining.Load() // what is stored is a heartbeat old
+		}
+	}
+	return nodes, err
 }
+
+// Drain implements limits.Sharing.
+func (m *Module) Drain(on bool) { m.node.drain(on) }
 
 // Examine implements checkup.Examiner.
 func (m *Module) Examine(ctx context.Context) []checkup.Finding {

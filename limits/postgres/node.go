@@ -46,7 +46,8 @@ type node struct {
 	lease, grace time.Duration
 	logger       *zap.Logger
 
-	until atomic.Int64 // of the lease, on the scale of limits.Now
+	until    atomic.Int64 // of the lease, on the scale of limits.Now
+	draining atomic.Bool
 
 	// life makes transactions and a new life take turns: who has sent to it may
 	// go on. It is held during I/O.
@@ -62,39 +63,22 @@ type node struct {
 	last   map[key]time.Time // of looks, lately
 	told   bool              // to look for recalls
 	warned time.Time
+	// strays are mailboxes with something under way that an earlier life began,
+	// and which this one has not written yet: until when it may be in use, on
+	// the scale of limits.Now.
+	strays map[key]int64
 
 	kick  chan struct{}
+	poke  chan struct{} // has the heart beat now
 	end   context.CancelFunc
 	loops sync.WaitGroup
-}
-
-// guest is the node's part in one upstream. It is its limiter's lender.
-type guest struct {
-	n        *node
-	upstream string
-	local    atomic.Pointer[limits.Local]
-
-	// Of each mailbox that the node has a part of; the worker's alone.
-	states map[string]*state
-}
-
-// state is what is known of a mailbox's row.
-type state struct {
-	tried   uint64   // the number of the last write
-	pending *pending // of the write of tried, whose answer is not known
-}
-
-// pending is what the node may use if a write was made.
-type pending struct {
-	out   []outcome
-	items []limits.Item
 }
 
 func newNode(eng engine, name string, lease, grace time.Duration, logger *zap.Logger) *node {
 	return &node{
 		eng: eng, name: name, lease: lease, grace: grace, logger: logger,
-		guests: make(map[string]*guest), due: make(map[key]time.Time), pause: make(map[key]time.Duration), last: make(map[key]time.Time),
-		kick: make(chan struct{}, 1), life: make(chan struct{}, 1),
+		guests: make(map[string]*guest), due: make(map[key]time.Time), pause: make(map[key]time.Duration), last: make(map[key]time.Time), strays: make(map[key]int64),
+		kick: make(chan struct{}, 1), poke: make(chan struct{}, 1), life: make(chan struct{}, 1),
 	}
 }
 
@@ -106,6 +90,7 @@ func (n *node) start() {
 	n.loops.Go(func() { n.beats(ctx) })
 	n.loops.Go(func() { n.work(ctx) })
 	n.loops.Go(func() { n.listen(ctx) })
+	n.loops.Go(func() { n.ends(ctx) })
 }
 
 // stop ends the node. What it had was given back before, or is free when its
@@ -121,55 +106,6 @@ func (n *node) stop() {
 	if n.id != "" {
 		_ = n.eng.leave(ctx, n.id) // else its lease runs out
 	}
-}
-
-// guest returns the node's part in an upstream.
-func (n *node) guest(upstream string) *guest {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	g := n.guests[upstream]
-	if g == nil {
-		g = &guest{n: n, upstream: upstream, states: make(map[string]*state)}
-		n.guests[upstream] = g
-	}
-	return g
-}
-
-// Until implements limits.Lender.
-func (g *guest) Until() int64 { return g.n.until.Load() }
-
-// Lacks implements limits.Lender.
-func (g *guest) Lacks(mailbox string) { g.n.ask(key{g.upstream, mailbox}, 0) }
-
-// Dropped implements limits.Lender.
-func (g *guest) Dropped(mailbox string) { g.n.ask(key{g.upstream, mailbox}, 0) }
-
-// Adopt implements limits.Lender.
-func (g *guest) Adopt(l *limits.Local) {
-	if g.local.Swap(l) != l {
-		l.Mailboxes(g.Lacks)
-	}
-}
-
-// Release implements limits.Lender. What could not be given back is free when
-// the lease is over.
-func (g *guest) Release(l *limits.Local) {
-	var keys []key
-	g.n.life <- struct{}{}
-	for mailbox := range g.states {
-		keys = append(keys, key{g.upstream, mailbox})
-	}
-	<-g.n.life
-	for len(keys) > 0 {
-		some := keys[:min(batch, len(keys))]
-		keys = keys[len(some):]
-		if err := g.n.change(context.Background(), some, true); err != nil {
-			g.n.complain(err)
-			break
-		}
-	}
-	l.Forget(g)
-	g.local.CompareAndSwap(l, nil)
 }
 
 // ask has the worker look at a mailbox after a while, unless it is asked already.
@@ -220,13 +156,16 @@ func (n *node) work(ctx context.Context) {
 	defer look.Stop()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
+	drained := false
 	for {
+		looks := false
 		select {
 		case <-ctx.Done():
 			return
 		case <-n.kick:
 		case <-timer.C:
 		case <-look.C:
+			looks = true
 			n.mu.Lock()
 			n.told = true
 			for k, at := range n.last {
@@ -235,6 +174,10 @@ func (n *node) work(ctx context.Context) {
 				}
 			}
 			n.mu.Unlock()
+		}
+		was := drained
+		if drained = n.draining.Load(); drained && (looks || !was) {
+			n.giveBack()
 		}
 		n.recalls(ctx)
 		for {
@@ -327,6 +270,7 @@ func (n *node) change(ctx context.Context, keys []key, release bool) error {
 	work := make(map[key]*pending)
 	err := n.eng.change(ctx, n.id, keys, func(v view, docs map[key]*doc) (map[key][]string, []string) {
 		recalls, tell := make(map[key][]string), make(map[string]bool)
+		v.leaving = n.draining.Load()
 		for _, k := range keys {
 			g := n.guest(k.Upstream)
 			d := docs[k]
@@ -368,90 +312,6 @@ func (n *node) change(ctx context.Context, keys []key, release bool) error {
 	return nil
 }
 
-// settle decides about one mailbox. What the node has to give up it does not use
-// from here on, whatever becomes of the write; what it gets, only when that is
-// made.
-func (g *guest) settle(k key, d *doc, v view, late, early int64) (*pending, []string) {
-	st := g.states[k.Mailbox]
-	if st == nil {
-		st = new(state)
-		g.states[k.Mailbox] = st
-	}
-	if st.pending != nil {
-		if h := d.Nodes[g.n.id]; h != nil && h.Rev == st.tried {
-			g.apply(k, st.pending, early)
-		}
-		st.pending = nil
-	}
-	st.tried++
-	p := new(pending)
-	var holders []string
-	local := g.local.Load()
-	known := local != nil && local.Look(k.Mailbox, func(b *limits.Book) {
-		p.items = b.Items()
-		p.out, holders = d.settle(g.n.id, st.tried, v, p.items, late)
-		for _, o := range p.out {
-			b.Lower(o.key, o.allow)
-		}
-	})
-	if !known {
-		// Nothing is counted: nothing is held.
-		d.release(g.n.id, v, nil, late, g.n.grace)
-	}
-	st.pending = p
-	return p, holders
-}
-
-// made takes over what was written.
-func (g *guest) made(k key, p *pending, early int64) {
-	st := g.states[k.Mailbox]
-	st.pending = nil
-	if p.out == nil {
-		delete(g.states, k.Mailbox)
-	}
-	lacks := g.apply(k, p, early)
-	g.n.mu.Lock()
-	defer g.n.mu.Unlock()
-	if lacks {
-		g.n.later(k)
-	} else {
-		delete(g.n.pause, k)
-	}
-}
-
-// apply lets the mailbox use what it has got. It reports whether messages wait
-// for more.
-func (g *guest) apply(k key, p *pending, early int64) (lacks bool) {
-	local := g.local.Load()
-	if local == nil {
-		return false
-	}
-	local.Look(k.Mailbox, func(b *limits.Book) {
-		for _, o := range p.out {
-			for i := range o.taken {
-				o.taken[i].At -= early
-			}
-			b.Merge(o.key, o.taken)
-			b.Allow(o.key, o.allow)
-		}
-		b.Grew(p.items)
-		b.Serve()
-		for _, it := range b.Items() {
-			lacks = lacks || it.Lacks
-		}
-	})
-	return lacks
-}
-
-// release gives a mailbox back.
-func (g *guest) release(k key, d *doc, v view, late int64) {
-	var items []limits.Item
-	if local := g.local.Load(); local != nil {
-		local.Look(k.Mailbox, func(b *limits.Book) { items = b.Items() })
-	}
-	d.release(g.n.id, v, items, late, g.n.grace)
-}
-
 func (n *node) each(f func(g *guest, l *limits.Local)) {
 	n.mu.Lock()
 	list := make([]*guest, 0, len(n.guests))
@@ -479,6 +339,3 @@ func (n *node) complain(err error) {
 	n.warned = time.Now()
 	n.logger.Error("the database of the limits cannot be reached, nothing is sent when this node's lease is over", zap.Error(err))
 }
-
-// Interface guards
-var _ limits.Lender = (*guest)(nil)

@@ -49,6 +49,8 @@ CREATE TABLE SCHEMA.recalls (
 	mailbox text NOT NULL,
 	PRIMARY KEY (holder, upstream, mailbox)
 );
+`, `
+ALTER TABLE SCHEMA.nodes ADD COLUMN draining boolean NOT NULL DEFAULT false;
 `}
 
 // endedFor is how long a node that has ended is remembered: what it held counts
@@ -93,10 +95,10 @@ func (e *pgEngine) join(ctx context.Context, id, name string, ttl time.Duration)
 	return now, err
 }
 
-func (e *pgEngine) beat(ctx context.Context, id string, ttl time.Duration) (now int64, alive bool, err error) {
+func (e *pgEngine) beat(ctx context.Context, id string, ttl time.Duration, draining bool) (now int64, alive bool, err error) {
 	err = e.db.Do(ctx, func(ctx context.Context, q pgdb.Querier) error {
-		rows, err := q.Query(ctx, "UPDATE "+e.nodes+` SET until = clock_timestamp() + $2::float8 * interval '1 second'
-			WHERE id = $1 AND ended IS NULL AND until > clock_timestamp() RETURNING `+nano, id, ttl.Seconds())
+		rows, err := q.Query(ctx, "UPDATE "+e.nodes+` SET until = clock_timestamp() + $2::float8 * interval '1 second', draining = $3
+			WHERE id = $1 AND ended IS NULL AND until > clock_timestamp() RETURNING `+nano, id, ttl.Seconds(), draining)
 		if err != nil {
 			return err
 		}
@@ -276,7 +278,7 @@ func (e *pgEngine) list(ctx context.Context, self string) ([]limits.Node, error)
 	var nodes []limits.Node
 	err := e.db.Do(ctx, func(ctx context.Context, q pgdb.Querier) error {
 		rows, err := q.Query(ctx, "SELECT name, id, since, until, ended IS NOT NULL OR until <= clock_timestamp(), id = $1, "+
-			"(SELECT count(*) FROM "+e.shares+" WHERE doc -> 'nodes' ? n.id) FROM "+e.nodes+" AS n ORDER BY 5, name, since", self)
+			"(SELECT count(*) FROM "+e.shares+" WHERE doc -> 'nodes' ? n.id), draining FROM "+e.nodes+" AS n ORDER BY 5, name, since", self)
 		if err != nil {
 			return err
 		}
@@ -299,12 +301,8 @@ func (e *pgEngine) recalled(ctx context.Context, id string) ([]key, error) {
 	return keys, err
 }
 
-func (e *pgEngine) listen(ctx context.Context, id string, wake func()) error {
-	return e.db.Listen(ctx, e.channel, wake, func(told string) {
-		if told == id {
-			wake()
-		}
-	})
+func (e *pgEngine) listen(ctx context.Context, began func(), told func(id string)) error {
+	return e.db.Listen(ctx, e.channel, began, told)
 }
 
 // Interface guards

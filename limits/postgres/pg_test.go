@@ -38,7 +38,7 @@ func TestEngine(t *testing.T) {
 		}
 	}
 	time.Sleep(20 * time.Millisecond) // by the database's clock, which is not ours
-	if _, alive, err := e.beat(ctx, "late", time.Minute); err != nil || alive {
+	if _, alive, err := e.beat(ctx, "late", time.Minute, false); err != nil || alive {
 		t.Errorf("a lease that is over was renewed: %v, %v", alive, err)
 	}
 	woken := make(chan struct{}, 10)
@@ -46,7 +46,12 @@ func TestEngine(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = e.listen(listening, "b", func() { woken <- struct{}{} })
+		wake := func() { woken <- struct{}{} }
+		_ = e.listen(listening, wake, func(id string) {
+			if id == "b" {
+				wake()
+			}
+		})
 	}()
 	t.Cleanup(func() { cancel(); <-ended })
 	<-woken // it listens

@@ -69,8 +69,9 @@ func sender() {
 	for range 4 {
 		go func() {
 			acct := local.Account("m", "m", nil)
+			conns := acct.Holder()
 			for {
-				sendSome(acct)
+				sendSome(acct, conns)
 				time.Sleep(20 * time.Millisecond)
 			}
 		}()
@@ -79,13 +80,13 @@ func sender() {
 }
 
 // sendSome sends over one connection until something is in the way.
-func sendSome(acct limits.Account) {
-	if !acct.TakeConn(func() {}) {
+func sendSome(acct limits.Account, conns limits.Holder) {
+	if !conns.Take(func() {}) {
 		return
 	}
-	defer acct.FreeConn()
+	defer conns.Free()
 	time.Sleep(50 * time.Millisecond) // as a token and a name do, so that a pause finds some at it
-	if !acct.Dials() {
+	if !conns.Dials() {
 		return
 	}
 	c, err := net.Dial("tcp", os.Getenv(senderProvider))
@@ -99,7 +100,7 @@ func sendSome(acct limits.Account) {
 		_ = c.Close()
 	}()
 	r := bufio.NewReader(c)
-	if !acct.Dials() {
+	if !conns.Dials() {
 		return
 	}
 	if _, err := c.Write([]byte("login\n")); err != nil {

@@ -224,6 +224,8 @@ type simConn struct {
 func (p *simProcess) send(mailbox string) {
 	acct := p.local.Account(mailbox, mailbox, nil)
 	defer acct.Close()
+	conns := acct.Holder()
+	defer conns.Close()
 	var (
 		mu     sync.Mutex
 		closes bool
@@ -233,10 +235,10 @@ func (p *simProcess) send(mailbox string) {
 		if idle != nil {
 			p.s.prov.close(mailbox, idle)
 			idle = nil
-			acct.FreeConn()
+			conns.Free()
 		}
 	}
-	acct.OnRecall(func(keep int) {
+	conns.OnRecall(func(keep int) {
 		p.freeze()
 		mu.Lock()
 		defer mu.Unlock()
@@ -265,16 +267,16 @@ func (p *simProcess) send(mailbox string) {
 		mu.Unlock()
 		if c != nil && time.Since(c.lent) > 20*time.Second {
 			p.s.prov.close(mailbox, c)
-			acct.FreeConn()
+			conns.Free()
 			c = nil
 		}
-		if c == nil && p.take(acct) {
+		if c == nil && p.take(conns) {
 			time.Sleep(time.Duration(p.s.number(1000)) * time.Millisecond) // a token, a name
 			p.freeze()
-			if acct.Dials() && !p.dead.Load() {
+			if conns.Dials() && !p.dead.Load() {
 				c = p.s.prov.open(mailbox)
 			} else {
-				acct.FreeConn()
+				conns.Free()
 			}
 		}
 		if c == nil {
@@ -285,7 +287,7 @@ func (p *simProcess) send(mailbox string) {
 		if p.dead.Load() || !acct.Lends(&slot) {
 			acct.Cancel(slot)
 			p.s.prov.close(mailbox, c)
-			acct.FreeConn()
+			conns.Free()
 			continue
 		}
 		// MAIL has left: what happens now, the provider decides.
@@ -306,7 +308,7 @@ func (p *simProcess) send(mailbox string) {
 		switch {
 		case lost || closes || p.dead.Load() || idle != nil:
 			p.s.prov.close(mailbox, c)
-			acct.FreeConn()
+			conns.Free()
 		default:
 			c.lent = time.Now()
 			idle = c
@@ -316,11 +318,11 @@ func (p *simProcess) send(mailbox string) {
 }
 
 // take waits for a place of a connection.
-func (p *simProcess) take(acct limits.Account) bool {
+func (p *simProcess) take(conns limits.Holder) bool {
 	deadline := time.Now().Add(5 * time.Second)
 	for !p.dead.Load() {
 		woken := make(chan struct{})
-		if acct.TakeConn(func() { close(woken) }) {
+		if conns.Take(func() { close(woken) }) {
 			return true
 		}
 		t := time.NewTimer(time.Until(deadline))
@@ -395,6 +397,10 @@ func simulate(seed int64) *sim {
 			s.cut.Store(true)
 			time.Sleep(time.Duration(s.number(30)) * time.Second)
 			s.cut.Store(false)
+		case 5:
+			p.n.drain(true)
+			time.Sleep(time.Duration(s.number(60)) * time.Second)
+			p.n.drain(false)
 		}
 	}
 	s.over.Store(true)

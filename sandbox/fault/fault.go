@@ -35,8 +35,8 @@ type Fault struct {
 	// or to a message), `mail`, `rcpt`, `data` (the reply to
 	// DATA), `bdat` (a BDAT command), `body` (amid the body), `end` (the
 	// reply to the message), `rset`, `noop`, `quit`, or, over HTTP, `api_head`
-	// (the head of the request is there), `api` (its body too, and nothing is
-	// kept) or `api_end` (the message is kept).
+	// (the head of the request is there), `api_body` (amid its body), `api` (all
+	// of it is there, and nothing is kept) or `api_end` (the message is kept).
 	Stage string `json:"stage"`
 	// Action is what happens: `refuse` (reset at accept), `hang` (no further
 	// word), `close`, `reset` (TCP RST), `reply` (with Reply; a 421 closes),
@@ -61,8 +61,8 @@ type Fault struct {
 	// Nth is which RCPT of a transaction, or which BDAT chunk, is meant,
 	// counted from 1. Default: any.
 	Nth int `json:"nth,omitempty"`
-	// AfterBytes is how much of the body has been read when `body`
-	// happens. Default: 0, at its first bytes.
+	// AfterBytes is how much of the body has been read when `body` or
+	// `api_body` happens. Default: 0, at its first bytes.
 	AfterBytes int64 `json:"after_bytes,omitempty"`
 	// Conn limits it to `fresh` connections, which have carried no message
 	// yet, or to `pooled` ones, which have. Default: any.
@@ -86,7 +86,7 @@ type Status struct {
 var (
 	stages = []string{
 		"connect", "banner", "ehlo", "starttls", "tls", "auth", "ready", "mail", "rcpt", "data", "bdat", "body", "end",
-		"rset", "noop", "quit", "api_head", "api", "api_end",
+		"rset", "noop", "quit", "api_head", "api_body", "api", "api_end",
 	}
 	apiActions = []string{"reply", "delay", "hang", "close", "reset"}
 	actions    = []string{

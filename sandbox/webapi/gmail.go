@@ -38,21 +38,23 @@ type gmailRow struct {
 	message                 string
 	// source is `doc`, `report` or `assumed`, and where.
 	source string
+	// detail is the reason of a google.rpc.ErrorInfo.
+	detail string
 }
 
 // gmailRows is everything that Gmail's endpoint says by itself, by the cause.
 var gmailRows = map[string]gmailRow{
-	"token":      {401, "authError", "UNAUTHENTICATED", "global", "Invalid Credentials", "doc: Resolve errors"},
-	"scope":      {403, "insufficientPermissions", "PERMISSION_DENIED", "global", "Request had insufficient authentication scopes.", "doc: Resolve errors; a box that was not ticked"},
-	"delegation": {403, "forbidden", "PERMISSION_DENIED", "global", "Delegation denied for %s", "report: many; userId is not the token's user"},
-	"nosub":      {400, "failedPrecondition", "FAILED_PRECONDITION", "global", "Precondition check failed.", "report: a service account's token without a user"},
-	"rcpts":      {400, "invalidArgument", "INVALID_ARGUMENT", "global", "Recipient address required", "report: many"},
-	"raw":        {400, "invalidArgument", "INVALID_ARGUMENT", "global", "'raw' RFC822 payload message string or uploading message via /upload/* URL required", "report: many"},
-	"upload":     {400, "badRequest", "INVALID_ARGUMENT", "global", "Invalid upload request", "assumed"},
-	"type":       {400, "badContent", "INVALID_ARGUMENT", "global", "Media type '%s' is not supported. Valid media types: [message/*]", "doc: discovery document, the words assumed"},
-	"size":       {413, "uploadTooLarge", "", "global", "Request Entity Too Large", "doc: Resolve errors, maxSize of the discovery document"},
-	"units":      {429, "rateLimitExceeded", "RESOURCE_EXHAUSTED", "usageLimits", "User-rate limit exceeded.  Retry after %s", "doc: Resolve errors; the deadline in the message from reports"},
-	"sending":    {429, "rateLimitExceeded", "RESOURCE_EXHAUSTED", "usageLimits", "User-rate limit exceeded.  Retry after %s (Mail sending)", "report: the account's sending limit"},
+	"token":      {401, "authError", "UNAUTHENTICATED", "global", "Invalid Credentials", "doc: Resolve errors", ""},
+	"scope":      {403, "insufficientPermissions", "PERMISSION_DENIED", "global", "Request had insufficient authentication scopes.", "doc: Resolve errors; a box that was not ticked", "ACCESS_TOKEN_SCOPE_INSUFFICIENT"},
+	"delegation": {403, "forbidden", "PERMISSION_DENIED", "global", "Delegation denied for %s", "report: many; userId is not the token's user", ""},
+	"nosub":      {400, "failedPrecondition", "FAILED_PRECONDITION", "global", "Precondition check failed.", "report: a service account's token without a user", ""},
+	"rcpts":      {400, "invalidArgument", "INVALID_ARGUMENT", "global", "Recipient address required", "report: many", ""},
+	"raw":        {400, "invalidArgument", "INVALID_ARGUMENT", "global", "'raw' RFC822 payload message string or uploading message via /upload/* URL required", "report: many", ""},
+	"upload":     {400, "badRequest", "INVALID_ARGUMENT", "global", "Invalid upload request", "assumed", ""},
+	"type":       {400, "badContent", "INVALID_ARGUMENT", "global", "Media type '%s' is not supported. Valid media types: [message/*]", "doc: discovery document, the words assumed", ""},
+	"size":       {413, "uploadTooLarge", "", "global", "Request Entity Too Large", "doc: Resolve errors, maxSize of the discovery document", ""},
+	"units":      {429, "rateLimitExceeded", "RESOURCE_EXHAUSTED", "usageLimits", "User-rate limit exceeded.  Retry after %s", "doc: Resolve errors; the deadline in the message from reports", ""},
+	"sending":    {429, "rateLimitExceeded", "RESOURCE_EXHAUSTED", "usageLimits", "User-rate limit exceeded.  Retry after %s (Mail sending)", "report: the account's sending limit", ""},
 }
 
 // gmailRefuse answers with a row of the table.
@@ -77,6 +79,12 @@ func gmailAnswer(w http.ResponseWriter, row gmailRow, message string) {
 	}
 	if row.status2 != "" {
 		e["status"] = row.status2
+	}
+	if row.detail != "" {
+		e["details"] = []map[string]any{{
+			"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": row.detail, "domain": "googleapis.com",
+			"metadata": map[string]string{"service": "gmail.googleapis.com"},
+		}}
 	}
 	writeJSON(w, row.status, map[string]any{"error": e})
 }
@@ -146,6 +154,9 @@ func (s *Server) gmailSend(w http.ResponseWriter, r *http.Request, limit int64, 
 		gmailRefuse(w, "units", at.UTC().Format("2006-01-02T15:04:05.000Z"))
 		return
 	}
+	if s.fault(w, r, "api_body", mailbox, gmailFail) {
+		return
+	}
 	body, tooBig, err := readAll(r.Context(), r.Body, limit)
 	switch {
 	case tooBig:
@@ -167,7 +178,7 @@ func (s *Server) gmailSend(w http.ResponseWriter, r *http.Request, limit int64, 
 		return
 	}
 	fields, rest := split(msg)
-	rcpts := recipients(fields)
+	rcpts := recipients(fields, s.host.Limits().Resent)
 	if len(rcpts) == 0 {
 		gmailRefuse(w, "rcpts")
 		return

@@ -127,6 +127,9 @@ func (s *Server) graphSend(w http.ResponseWriter, r *http.Request) {
 		graphRefuse(w, "no_length")
 		return
 	}
+	if s.fault(w, r, "api_body", mailbox, graphFail) {
+		return
+	}
 	body, tooBig, err := readAll(r.Context(), r.Body, graphMaxBody)
 	switch {
 	case tooBig:
@@ -147,7 +150,7 @@ func (s *Server) graphSend(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	fields, rest := split(msg)
-	rcpts := recipients(fields)
+	rcpts := recipients(fields, s.host.Limits().Resent)
 	if len(rcpts) == 0 {
 		graphRefuse(w, "rcpts")
 		return

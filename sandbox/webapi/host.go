@@ -34,8 +34,8 @@ type Host interface {
 	// Token looks an access token up: `ok`, `expired` or `bad_token`.
 	Token(bearer string) (t Token, result string)
 	// Fault returns what is to go wrong at a stage: `api_head` (the head of
-	// the request is there), `api` (the body too, and nothing is kept) or
-	// `api_end` (the message is kept).
+	// the request is there), `api_body` (amid the body), `api` (all of it is
+	// there, and nothing is kept) or `api_end` (the message is kept).
 	Fault(stage, mailbox string) (Fault, bool)
 	// Accept keeps a message.
 	Accept(Message)
@@ -67,6 +67,7 @@ type Fault struct {
 	Reply      string
 	RetryAfter int // seconds; 0 is none
 	Delay      time.Duration
+	AfterBytes int64 // of the body, at `api_body`
 }
 
 // Message is a message as its recipients get it.
@@ -86,6 +87,8 @@ type Limits struct {
 	RecipientsPerDay int
 	// UnitsPerMinute are Gmail's quota units of a mailbox; 0 is no limit.
 	UnitsPerMinute int
+	// Resent delivers to Resent-To, Resent-Cc and Resent-Bcc too.
+	Resent bool
 	// Rewrap wraps text/plain again, as Gmail does.
 	Rewrap bool
 }
@@ -246,6 +249,11 @@ func (s *Server) fault(w http.ResponseWriter, r *http.Request, stage, mailbox st
 	f, ok := s.host.Fault(stage, mailbox)
 	if !ok {
 		return false
+	}
+	if stage == "api_body" {
+		if _, err := io.CopyN(io.Discard, r.Body, f.AfterBytes); err != nil {
+			panic(http.ErrAbortHandler)
+		}
 	}
 	switch f.Action {
 	case "delay":

@@ -57,12 +57,16 @@ func split(msg []byte) (fields []field, rest []byte) {
 }
 
 // recipients are the addresses of every To, Cc and Bcc field, each once, in
-// the order of the first appearance.
-func recipients(fields []field) []string {
+// the order of the first appearance; and those of Resent-To and the like, if resent.
+func recipients(fields []field, resent bool) []string {
 	var list []string
 	seen := make(map[string]bool)
 	for _, f := range fields {
-		switch strings.ToLower(f.name) {
+		name := strings.ToLower(f.name)
+		if resent {
+			name = strings.TrimPrefix(name, "resent-")
+		}
+		switch name {
 		case "to", "cc", "bcc":
 			for _, a := range addresses(f.body) {
 				if key := strings.ToLower(a); !seen[key] {

@@ -62,6 +62,11 @@ func (c *Conn) greet() {
 		c.refuseAndClose(CauseEarlyTalker, relay.ReplyEarlyTalker, "")
 		return
 	}
+	if c.w.isDraining() {
+		// RFC 5321 section 3.8 has 421 for any time; a balancer's check reads it.
+		c.close(c.w.farewell())
+		return
+	}
 	c.w.reply(relay.Greeting(c.cfg.Hostname))
 }
 

@@ -31,7 +31,7 @@
 //
 // # Reading order
 //
-// module.go, storage.go, lock.go.
+// module.go, storage.go, lock.go, watch.go (a change is told).
 //
 // # Locks
 //

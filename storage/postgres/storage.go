@@ -57,7 +57,9 @@ type Storage struct {
 	db    *pgdb.DB
 	locks *locks
 
-	storage string // quoted names of tables
+	storage string          // quoted names of tables
+	open    context.Context //nolint:containedctx // of the storage, not of a call
+	shut    context.CancelFunc
 }
 
 // Open returns a storage. The tables are brought to this binary's version.
@@ -71,12 +73,17 @@ func Open(ctx context.Context, c pgdb.Config) (*Storage, error) {
 		db.Close()
 		return nil, err
 	}
-	return &Storage{db: db, locks: newLocks(db), storage: db.Table("storage")}, nil
+	s := &Storage{db: db, locks: newLocks(db), storage: db.Table("storage")}
+	s.open, s.shut = context.WithCancel(context.Background())
+	return s, nil
 }
 
 // Close gives the connections back. Locks that are held go on being renewed
 // until they are given back.
-func (s *Storage) Close() { s.db.Close() }
+func (s *Storage) Close() {
+	s.shut()
+	s.db.Close()
+}
 
 // Examine implements checkup.Examiner.
 func (s *Storage) Examine(ctx context.Context) []checkup.Finding {

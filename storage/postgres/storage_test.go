@@ -390,3 +390,35 @@ func TestModule(t *testing.T) {
 		t.Errorf("after the end: %v", err)
 	}
 }
+
+// TestWatch has another process announce a change: it is heard, also after the
+// connection was lost; and a storage that is closed is watched no longer.
+func TestWatch(t *testing.T) {
+	pg := testpg.Start(t)
+	one, two := open(t, pg.DSN()), open(t, pg.DSN())
+	for range 2 {
+		began, heard, ended := make(chan struct{}), make(chan string, 10), make(chan error, 1)
+		go func() { ended <- two.Watch(t.Context(), func() { close(began) }, func(key string) { heard <- key }) }()
+		<-began
+		err := one.Announce(t.Context(), "/a//b")
+		for end := time.Now().Add(time.Minute); err != nil && time.Now().Before(end); {
+			err = one.Announce(t.Context(), "/a//b") // connections of before the crash
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if key := <-heard; key != "a/b" {
+			t.Errorf("heard of %q", key)
+		}
+		pg.Kill()
+		if err := <-ended; err == nil {
+			t.Error("it watches a server that is away")
+		}
+		pg.Up()
+	}
+	began, ended := make(chan struct{}), make(chan error, 1)
+	go func() { ended <- two.Watch(t.Context(), func() { close(began) }, func(string) {}) }()
+	<-began
+	two.Close()
+	<-ended
+}

@@ -204,15 +204,25 @@ func (t *Transport) Status() relay.UpstreamStatus {
 	return relay.UpstreamStatus{Name: t.name, Transport: "choice", Provider: t.OAuthProvider()}
 }
 
-// AccountStatus implements relay.Reporter: that of the way that is open.
+// AccountStatus implements relay.Reporter: that of the way that is taken.
 func (t *Transport) AccountStatus(a *accounts.Account) relay.AccountStatus {
-	ways, _ := t.open(a, a.Mailbox, nil)
-	for _, w := range ways {
-		if r, ok := w.Transport.(relay.Reporter); ok {
-			return r.AccountStatus(a)
+	st := relay.AccountStatus{Account: a.Name, Upstream: t.name}
+	open, not := t.open(a, a.Mailbox, nil)
+	if len(open) > 0 {
+		if r, ok := open[0].Transport.(relay.Reporter); ok {
+			st = r.AccountStatus(a)
 		}
 	}
-	return relay.AccountStatus{Account: a.Name, Upstream: t.name}
+	for _, w := range t.ways {
+		ws := relay.WayStatus{Upstream: w.name, Taken: len(open) > 0 && open[0].name == w.name}
+		for _, o := range not {
+			if o.way == w.name {
+				ws.Closed = o.said
+			}
+		}
+		st.Ways = append(st.Ways, ws)
+	}
+	return st
 }
 
 // Interface guards

@@ -15,16 +15,20 @@
 package choice_test
 
 import (
+	"context"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"net/smtp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 
 	"github.com/caddymail/mailgateway/caddymodule/gatewaytest"
+	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/sandbox"
 )
 
@@ -56,10 +60,10 @@ func upstreams(g *gatewaytest.Gateway) string {
 }
 
 // start returns a gateway with one account, its name and its password. What is
-// known of a mailbox outlives the configuration, so each test has its own.
+// known of a mailbox outlives the configuration, so each run of a test has its own.
 func start(t *testing.T) (g *gatewaytest.Gateway, box, password string) {
 	t.Helper()
-	box = strings.ToLower(t.Name()) + "@example.com"
+	box = strings.ToLower(t.Name()+rand.Text()) + "@example.com"
 	g = gatewaytest.New(t)
 	g.Load(t, upstreams(g))
 	out := g.MustRun(t, "rt-"+box, "account", "add", box, "--upstream", "office", "--refresh-token-file", "-")
@@ -133,6 +137,36 @@ func TestClosedWay(t *testing.T) {
 	}
 }
 
+// TestConnectionsShared holds that Graph's requests are connections of the mailbox
+// that SMTP counts: where it may have one, an idle one is closed before a request
+// leaves.
+func TestConnectionsShared(t *testing.T) {
+	g := gatewaytest.New(t)
+	g.Load(t, strings.NewReplacer("max_wait 2s", "max_wait 1m", "messages_per_account 5/24h", "max_conns_per_account 1").Replace(upstreams(g)))
+	box := "shared" + strings.ToLower(rand.Text()) + "@example.com"
+	add := func(upstream string) string {
+		out := g.MustRun(t, "rt-"+box, "account", "add", upstream+"-"+box, "--mailbox", box, "--upstream", upstream, "--refresh-token-file", "-")
+		_, rest, _ := strings.Cut(out, "assword:")
+		return strings.TrimSpace(strings.SplitN(rest, "\n", 2)[0])
+	}
+	throughSMTP, throughGraph := add("smtp"), add("graph")
+	for _, u := range []struct{ name, password string }{{"smtp", throughSMTP}, {"graph", throughGraph}} {
+		auth := smtp.PlainAuth("", u.name+"-"+box, u.password, "127.0.0.1")
+		if err := smtp.SendMail(g.SMTP, auth, box, []string{"to@example.org"}, []byte(msg)); err != nil {
+			t.Fatal(u.name, err)
+		}
+	}
+	if got := ways(g); got != "smtp graph" {
+		t.Errorf("the messages took %s", got)
+	}
+	// By itself it is closed after 55 s.
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if err := g.Sandbox.WaitNoConns(ctx); err != nil {
+		t.Error("the idle connection of SMTP stayed open beside a request")
+	}
+}
+
 // TestOutageIsNoReason holds that a message does not take another way because
 // the first one is down.
 func TestOutageIsNoReason(t *testing.T) {
@@ -158,14 +192,41 @@ func TestVerify(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, out)
 		}
 	}
+	ways := func() (taken, closed string) {
+		var st struct {
+			Upstream relay.AccountStatus `json:"upstream_status"`
+		}
+		if err := json.Unmarshal(g.Do(t, "GET", "/smtp/accounts/"+box, "").Body, &st); err != nil {
+			t.Fatal(err)
+		}
+		list := st.Upstream.Ways
+		if len(list) != 2 || list[0].Upstream != "smtp" || list[1].Upstream != "graph" {
+			t.Fatalf("%+v", list)
+		}
+		for _, w := range list {
+			if w.Taken {
+				taken += w.Upstream
+			}
+			if w.Closed != "" {
+				closed += w.Upstream + " " + w.Closed
+			}
+		}
+		return taken, closed
+	}
+	if taken, closed := ways(); taken != "smtp" || closed != "" {
+		t.Errorf("taken: %q, closed: %q", taken, closed)
+	}
 	if _, err := g.Sandbox.AddFault(closedFault); err != nil {
 		t.Fatal(err)
 	}
 	out = g.MustRun(t, "", "test", box)
-	for _, want := range []string{"messages leave through 'graph'", "not through 'smtp'", "SmtpClientAuthentication is disabled"} {
+	for _, want := range []string{box + " can send through office: its messages leave through graph.", "messages leave through 'graph'", "not through 'smtp'", "SmtpClientAuthentication is disabled"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in\n%s", want, out)
 		}
+	}
+	if taken, closed := ways(); taken != "graph" || !strings.HasPrefix(closed, "smtp ") || !strings.Contains(closed, "SmtpClientAuthentication is disabled") {
+		t.Errorf("taken: %q, closed: %q", taken, closed)
 	}
 	if _, err := g.Sandbox.AddFault(sandbox.Fault{Stage: "api", Action: "reply", Reply: "403 ErrorAccessDenied Access is denied"}); err != nil {
 		t.Fatal(err)
@@ -173,8 +234,8 @@ func TestVerify(t *testing.T) {
 	if out, _, err := g.Run(t, "", "test", box); err == nil || !strings.Contains(out, "550 5.7.1 ErrorAccessDenied") {
 		t.Errorf("both ways are closed: %v\n%s", err, out)
 	}
-	if got := ways(g); got != "" {
-		t.Errorf("sent through %s", got)
+	if n := g.Sandbox.MessageCount(); n != 0 {
+		t.Errorf("%d messages were sent", n)
 	}
 }
 

@@ -31,17 +31,18 @@ var errUnverifiable = errors.New("the upstream has no test")
 func (t *Transport) Verify(ctx context.Context, a *accounts.Account, from string, step func(relay.VerifyStep)) error {
 	results := make(map[string]error, len(t.ways))
 	for _, w := range t.ways {
-		step(relay.VerifyStep{Name: "choice", Said: "trying '" + w.name + "'"})
+		step(relay.VerifyStep{Name: "choice", Way: w.name, Said: "trying '" + w.name + "'"})
 		begin := time.Now()
 		said := ""
 		err := errUnverifiable
 		if v, ok := w.Transport.(relay.Verifier); ok {
 			err = v.Verify(ctx, a, from, func(s relay.VerifyStep) {
 				said += s.Error + " " + s.Challenge + " "
+				s.Way = w.name
 				step(s)
 			})
 		} else {
-			step(relay.VerifyStep{Name: "choice", Took: time.Since(begin), Error: "'" + w.name + "': " + err.Error()})
+			step(relay.VerifyStep{Name: "choice", Way: w.name, Took: time.Since(begin), Error: "'" + w.name + "': " + err.Error()})
 		}
 		results[w.name] = err
 		switch {
@@ -69,7 +70,7 @@ func (t *Transport) Verify(ctx context.Context, a *accounts.Account, from string
 		return err
 	}
 	chosen := ways[0].name
-	s := relay.VerifyStep{Name: "choice", Said: "messages leave through '" + chosen + "'" + why.String()}
+	s := relay.VerifyStep{Name: "choice", Way: chosen, Said: "messages leave through '" + chosen + "'" + why.String()}
 	if err := results[chosen]; err != nil {
 		s.Error = "messages leave through '" + chosen + "', which fails: " + err.Error()
 		step(s)

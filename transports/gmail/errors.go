@@ -29,14 +29,18 @@ import (
 // answer is an HTTP answer.
 type answer struct {
 	status  int
-	id      string // of the message
-	reason  string // the first error's, in lower case
+	id      string   // of the message
+	reasons []string // the error's, the most precise first, in lower case
 	message string
 	wait    time.Duration // 0: none given
+	strikes int
+	scope   bool // the token was not granted what this takes
 }
 
 // apiError is the body of an error
-// (https://developers.google.com/workspace/gmail/api/guides/handle-errors).
+// (https://developers.google.com/workspace/gmail/api/guides/handle-errors). The
+// details are google.rpc.ErrorInfo and google.rpc.RetryInfo
+// (https://google.aip.dev/193).
 type apiError struct {
 	Error *struct {
 		Message string `json:"message"`
@@ -44,31 +48,51 @@ type apiError struct {
 		Errors  []struct {
 			Reason string `json:"reason"`
 		} `json:"errors"`
+		Details []struct {
+			Type       string `json:"@type"`
+			Reason     string `json:"reason"`
+			RetryDelay string `json:"retryDelay"`
+		} `json:"details"`
 	} `json:"error"`
 	ID string `json:"id"`
 }
 
 func newAnswer(ans *mailapi.Answer) *answer {
-	a := &answer{status: ans.Status, wait: ans.RetryAfter()}
+	a := &answer{status: ans.Status, wait: ans.RetryAfter(), strikes: ans.Strikes, scope: ans.InsufficientScope()}
 	var e apiError
 	if json.Unmarshal(ans.Body, &e) == nil {
 		a.id = e.ID
 		if e.Error != nil {
-			a.message, a.reason = e.Error.Message, strings.ToLower(e.Error.Status)
-			if len(e.Error.Errors) > 0 && e.Error.Errors[0].Reason != "" {
-				a.reason = strings.ToLower(e.Error.Errors[0].Reason)
+			a.message = e.Error.Message
+			for _, d := range e.Error.Details {
+				switch {
+				case strings.HasSuffix(d.Type, "google.rpc.ErrorInfo"):
+					a.because(d.Reason)
+				case strings.HasSuffix(d.Type, "google.rpc.RetryInfo"):
+					if delay, err := time.ParseDuration(d.RetryDelay); err == nil {
+						a.wait = max(a.wait, min(delay, maxWait))
+					}
+				}
 			}
+			for _, one := range e.Error.Errors {
+				a.because(one.Reason)
+			}
+			a.because(e.Error.Status)
 		}
 	}
-	if d := deadline(a.message, ans.Header.Get("Date")); d > a.wait {
-		a.wait = d
-	}
+	a.wait = max(a.wait, deadline(a.message, ans.Header.Get("Date")))
 	return a
+}
+
+func (a *answer) because(reason string) {
+	if reason != "" {
+		a.reasons = append(a.reasons, strings.ToLower(reason))
+	}
 }
 
 // said is what the client is told in Google's words.
 func (a *answer) said() string {
-	if s := strings.TrimSpace(a.reason + " " + a.message); s != "" {
+	if s := strings.TrimSpace(a.reason() + " " + a.message); s != "" {
 		return s
 	}
 	return "HTTP " + strconv.Itoa(a.status)
@@ -91,14 +115,73 @@ func deadline(message, date string) time.Duration {
 	if d, err := http.ParseTime(date); err == nil {
 		now = d
 	}
-	return min(max(t.Sub(now), 0), 24*time.Hour)
+	return min(max(t.Sub(now), 0), maxWait)
 }
 
 // How long nothing is sent where Google says no time.
 const (
-	holdRate = 30 * time.Second // units per minute
+	holdRate = 30 * time.Second // units per minute; doubled each time
 	holdDay  = time.Hour        // a limit of sending
+	maxWait  = 24 * time.Hour
 )
+
+// kind is what a reason is about.
+type kind int
+
+const (
+	unknown      kind = iota
+	projectsDay       // the project has used up its day: every mailbox waits
+	rate              // the mailbox's units, or its limit of sending
+	noScope           // the owner did not consent to sending
+	denied            // by the administrator, the project, or another's mailbox
+	noMailbox         // a Google account without Gmail
+	badMessage        // its recipients, or its form
+	unauthorized      // the token
+)
+
+// kinds are the reasons that Google publishes: those of `errors` in lower case, of
+// ErrorInfo (google.api.ErrorReason) and of `status` with underscores.
+var kinds = map[string]kind{
+	"dailylimitexceeded":              projectsDay,
+	"quotaexceeded":                   projectsDay,
+	"ratelimitexceeded":               rate,
+	"userratelimitexceeded":           rate,
+	"rate_limit_exceeded":             rate,
+	"resource_exhausted":              rate,
+	"insufficientpermissions":         noScope,
+	"access_token_scope_insufficient": noScope,
+	"accessnotconfigured":             denied,
+	"service_disabled":                denied,
+	"domainpolicy":                    denied,
+	"user_blocked_by_admin":           denied,
+	"org_restriction_violation":       denied,
+	"forbidden":                       denied,
+	"permission_denied":               denied,
+	"failedprecondition":              noMailbox,
+	"failed_precondition":             noMailbox,
+	"invalidargument":                 badMessage,
+	"invalid_argument":                badMessage,
+	"autherror":                       unauthorized,
+	"unauthenticated":                 unauthorized,
+	"access_token_expired":            unauthorized,
+	"account_state_invalid":           unauthorized,
+	"credentials_missing":             unauthorized,
+	"access_token_type_unsupported":   unauthorized,
+}
+
+// reason is the one that decides: the most precise that is known, else the most
+// precise.
+func (a *answer) reason() string {
+	for _, r := range a.reasons {
+		if kinds[r] != unknown {
+			return r
+		}
+	}
+	if len(a.reasons) > 0 {
+		return a.reasons[0]
+	}
+	return ""
+}
 
 // read implements mailapi.Upstream's Read.
 func read(ans *mailapi.Answer) mailapi.Verdict {
@@ -119,46 +202,53 @@ func (a *answer) reply() (*relay.Reply, mailapi.Outcome) {
 	case a.status < 400: // a redirect: the endpoint is another
 		return relay.ReplyAPI(451, 4, 3, 5, "The provider's API is elsewhere: "+a.said()), mailapi.Outcome{}
 	case a.status == http.StatusUnauthorized:
-		return relay.ReplyAPI(454, 4, 7, 0, "The provider wants the user to consent or log in again: "+a.said()), mailapi.Outcome{}
+		return relay.ReplyAPI(454, 4, 7, 0, wantsUser+a.said()), mailapi.Outcome{}
 	case a.status == http.StatusRequestEntityTooLarge:
 		return relay.ReplyAPI(552, 5, 3, 4, "The provider's API takes no message of this size: "+a.said()), mailapi.Outcome{}
 	}
-	switch a.reason {
-	case "dailylimitexceeded", "quotaexceeded": // the project's
+	what := kinds[a.reason()]
+	switch {
+	case a.scope:
+		what = noScope
+	case what == unknown && a.status == http.StatusTooManyRequests:
+		what = rate
+	case what == unknown && a.status == http.StatusBadRequest:
+		what = badMessage
+	}
+	switch what {
+	case projectsDay:
 		return a.hold(holdDay, true)
-	case "ratelimitexceeded", "userratelimitexceeded", "resource_exhausted":
+	case rate:
 		if strings.Contains(strings.ToLower(a.message), "mail sending") {
 			return a.hold(holdDay, false)
 		}
-		return a.hold(holdRate, false)
-	case "insufficientpermissions", "access_token_scope_insufficient":
+		return a.hold(mailapi.Doubled(holdRate, a.strikes), false)
+	case noScope:
 		return relay.ReplyAPI(454, 4, 7, 0, "The owner did not consent to sending, and has to: "+a.said()), mailapi.Outcome{}
-	case "accessnotconfigured", "domainpolicy", "forbidden", "permission_denied":
+	case unauthorized:
+		return relay.ReplyAPI(454, 4, 7, 0, wantsUser+a.said()), mailapi.Outcome{}
+	case denied:
 		return refuse(550, 5, 7, 1)
-	case "failedprecondition", "failed_precondition":
+	case noMailbox:
 		return refuse(550, 5, 1, 8)
-	case "invalidargument", "invalid_argument":
+	case badMessage:
 		if aboutRecipients(a.message) {
 			return refuse(554, 5, 1, 3)
 		}
 		return refuse(554, 5, 6, 0)
 	}
-	switch a.status {
-	case http.StatusTooManyRequests:
-		return a.hold(holdRate, false)
-	case http.StatusBadRequest:
-		return refuse(554, 5, 6, 0)
-	}
 	return refuse(554, 5, 0, 0)
 }
 
+const wantsUser = "The provider wants the user to consent or log in again: "
+
 // hold refuses until a limit is free again.
 func (a *answer) hold(otherwise time.Duration, all bool) (*relay.Reply, mailapi.Outcome) {
-	d := otherwise
+	out := mailapi.Outcome{Hold: otherwise, HoldAll: all, Strike: true}
 	if a.wait > 0 {
-		d = a.wait
+		out.Hold, out.Strike = a.wait, false
 	}
-	return relay.ReplyAPIHold(a.said(), d), mailapi.Outcome{Hold: d, HoldAll: all}
+	return relay.ReplyAPIHold(a.said(), out.Hold), out
 }
 
 func aboutRecipients(message string) bool {

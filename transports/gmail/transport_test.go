@@ -357,7 +357,11 @@ func TestRandomEnvelopes(t *testing.T) {
 		t.Skip("10,000 messages")
 	}
 	many := accounts.Rate{Count: 1 << 40, Per: time.Minute}
-	tr, sb, src := start(t, &sandbox.App{GmailUnitsPerMinute: -1}, Transport{RatePerAccount: many, MessagesPerAccount: many, RecipientsPerAccount: many})
-	rewriting := attach(t, &Transport{RatePerAccount: many, MessagesPerAccount: many, RecipientsPerAccount: many, Rewrite: true}, sb, src)
-	apitest.RandomEnvelopes(t, sb, tr, rewriting)
+	apitest.RandomEnvelopes(t, func(t *testing.T, app *sandbox.App) (*sandbox.Sandbox, relay.Upstream, relay.Upstream) {
+		sb, src := apitest.Start(t, app)
+		both := func(rewrite bool) *Transport {
+			return attach(t, &Transport{RatePerAccount: many, MessagesPerAccount: many, RecipientsPerAccount: many, Rewrite: rewrite}, sb, src)
+		}
+		return sb, both(false), both(true)
+	})
 }

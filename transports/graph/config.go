@@ -64,8 +64,8 @@ type Transport struct {
 	NullSender bool `json:"null_sender,omitempty"`
 
 	// Ledger names the upstream that counts what this one sends: the one for
-	// SMTP of the same mailboxes, whose limits are then in force. Default: this
-	// one.
+	// SMTP of the same mailboxes, whose limits are then in force, and of whose
+	// connections each request is one. Default: this one.
 	Ledger string `json:"ledger,omitempty"`
 	// MaxConnsPerAccount is the number of requests of a mailbox at a time, at
 	// most 4. Default: 4.

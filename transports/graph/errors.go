@@ -34,6 +34,7 @@ type answer struct {
 	said       string        // code and message
 	claims     bool          // a policy wants the user
 	retryAfter time.Duration // 0: none given
+	strikes    int
 }
 
 // graphError is the body of an error
@@ -45,7 +46,7 @@ type graphError struct {
 }
 
 func newAnswer(ans *mailapi.Answer) *answer {
-	a := &answer{status: ans.Status, id: ans.Header.Get("Request-Id"), claims: ans.Claims(), retryAfter: ans.RetryAfter()}
+	a := &answer{status: ans.Status, id: ans.Header.Get("Request-Id"), claims: ans.Claims(), retryAfter: ans.RetryAfter(), strikes: ans.Strikes}
 	var e struct {
 		Error *graphError `json:"error"`
 	}
@@ -66,7 +67,7 @@ func newAnswer(ans *mailapi.Answer) *answer {
 // What an answer does to the mailbox beyond this message.
 const (
 	goOn      = 0
-	holdAsked = 25 * time.Second // and nothing said how long
+	holdAsked = 25 * time.Second // and nothing said how long; doubled each time
 	holdHour  = time.Hour        // a limit of sending, or a mailbox that is blocked
 )
 
@@ -143,7 +144,7 @@ func (a *answer) reply() (*relay.Reply, mailapi.Outcome) {
 	case a.status == http.StatusInsufficientStorage:
 		return relay.ReplyAPI(452, 4, 2, 2, a.said), mailapi.Outcome{}
 	case a.status == http.StatusServiceUnavailable && known && m.code < 500:
-		return a.wait(m, holdAsked)
+		return a.wait(m, max(m.hold, holdAsked))
 	case a.status == http.StatusRequestTimeout, a.status >= 500, a.status < 300:
 		return relay.ReplyAPIUnknown, mailapi.Outcome{Unknown: true, Hold: a.retryAfter}
 	case a.status == http.StatusTooManyRequests:
@@ -167,15 +168,19 @@ func (a *answer) reply() (*relay.Reply, mailapi.Outcome) {
 
 // wait refuses and holds the mailbox for as long as was asked, or by default.
 func (a *answer) wait(m meaning, otherwise time.Duration) (*relay.Reply, mailapi.Outcome) {
-	hold := otherwise
-	if a.retryAfter > 0 && m.hold != holdHour {
-		hold = a.retryAfter
+	out := mailapi.Outcome{Hold: otherwise}
+	switch {
+	case otherwise == holdHour: // Retry-After is about requests, this is about mail
+	case a.retryAfter > 0:
+		out.Hold = a.retryAfter
+	default:
+		out.Hold, out.Strike = mailapi.Doubled(otherwise, a.strikes), true
 	}
-	if m.code >= 500 {
-		return relay.ReplyAPI(m.code, m.class, m.subject, m.detail, a.said), mailapi.Outcome{Hold: hold}
+	switch {
+	case m.code >= 500:
+		return relay.ReplyAPI(m.code, m.class, m.subject, m.detail, a.said), out
+	case m.detail == 1:
+		return relay.ReplyAPIHold(a.said, out.Hold), out
 	}
-	if m.detail == 1 {
-		return relay.ReplyAPIHold(a.said, hold), mailapi.Outcome{Hold: hold}
-	}
-	return mailapi.Later(m.code, m.class, m.subject, m.detail, a.said, hold), mailapi.Outcome{Hold: hold}
+	return mailapi.Later(m.code, m.class, m.subject, m.detail, a.said, out.Hold), out
 }

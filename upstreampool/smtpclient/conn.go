@@ -56,6 +56,7 @@ type Conn struct {
 	suspect   bool    // ask the socket whatever the time
 
 	closeOnce sync.Once
+	live      *Live
 }
 
 // New speaks SMTP on a connection that is open already.
@@ -159,12 +160,14 @@ func (c *Conn) Abandon() {
 	c.closeOnce.Do(func() {
 		// TLS must not try to say goodbye on a connection that may be stuck.
 		_ = c.tcp.Close()
+		c.left()
 	})
 }
 
 // Quit says QUIT, waits for the answer within d and closes.
 func (c *Conn) Quit(d time.Duration) {
 	c.closeOnce.Do(func() {
+		defer c.left()
 		defer c.tcp.Close()
 		if c.ready.quiet() && c.deadlines.set(c.tcp, time.Now(), d, d) == nil {
 			if c.write([]byte("QUIT\r\n")) == nil {

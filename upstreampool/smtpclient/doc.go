@@ -35,14 +35,15 @@
 // # Reading order
 //
 // config.go, dial.go, proxy.go, ehlo.go and auth.go (how a connection is made),
-// conn.go and deadline.go (what it is), params.go and flight.go (MAIL and RCPT),
+// conn.go, live.go and deadline.go (what it is), params.go and flight.go (MAIL and RCPT),
 // body.go, bdat.go and data.go (the message), single.go (all of it in one
 // flight), settle.go, unasked.go, forgotten.go and needs.go (what can be wrong with a
 // session or a provider), secrets.go (what must not get out of a reply).
 //
 // # Locks
 //
-// None. Learned is atomic, since the connections of an upstream share it.
+// None but that of Live, a set of connections, which is a leaf. Learned is atomic,
+// since the connections of an upstream share it.
 //
 // # What outlives a reload
 //

@@ -100,11 +100,20 @@ func Send(t *testing.T, u relay.Upstream, rcpts []string, msg string) (relay.Rep
 // RandomEnvelopes sends 10,000 messages, each fourth by the upstream that
 // rewrites, and holds that none reaches an address outside of its envelope, and
 // that an acknowledged one reaches all of it. The sandbox reads the header with
-// a parser of its own, generously.
-func RandomEnvelopes(t *testing.T, sb *sandbox.Sandbox, strict, rewriting relay.Upstream) {
-	t.Helper()
-	const messages = 10_000
-	g := generator{rand.New(rand.NewPCG(1, 15))} //nolint:gosec // the same envelopes each time
+// a parser of its own, generously; in one half it delivers to Resent-To and the like
+// too, which a provider may do or not.
+func RandomEnvelopes(t *testing.T, start func(t *testing.T, app *sandbox.App) (sb *sandbox.Sandbox, strict, rewriting relay.Upstream)) {
+	for seed, resent := range []bool{false, true} {
+		t.Run(fmt.Sprintf("resent=%t", resent), func(t *testing.T) {
+			sb, strict, rewriting := start(t, &sandbox.App{APIResent: resent, GmailUnitsPerMinute: -1})
+			randomEnvelopes(t, uint64(seed), sb, strict, rewriting) //nolint:gosec // 0 or 1
+		})
+	}
+}
+
+func randomEnvelopes(t *testing.T, seed uint64, sb *sandbox.Sandbox, strict, rewriting relay.Upstream) {
+	const messages = 5_000
+	g := generator{rand.New(rand.NewPCG(seed, 15))} //nolint:gosec // the same envelopes each time
 	seen, acked := uint64(0), 0
 	for i := range messages {
 		rcpts, msg := g.message()
@@ -155,7 +164,7 @@ func (g generator) message() (rcpts []string, msg string) {
 	var b strings.Builder
 	b.WriteString(g.pick("From: box@example.com\r\n", "From: Box <box@example.com>\r\n"))
 	for range g.IntN(4) {
-		b.WriteString(g.pick("To", "Cc", "Bcc", "TO", "cC", "To", "Cc", "Resent-To", "Reply-To", "X-To"))
+		b.WriteString(g.pick("To", "Cc", "Bcc", "TO", "cC", "To", "Cc", "Resent-To", "Resent-Cc", "resent-BCC", "Reply-To", "X-To"))
 		b.WriteString(":")
 		for n := range 1 + g.IntN(3) {
 			if n > 0 {

@@ -46,6 +46,9 @@ type Answer struct {
 	Header http.Header
 	// Body is its beginning.
 	Body []byte
+	// Strikes is how often in a row the mailbox was asked to wait before and
+	// not told for how long.
+	Strikes int
 }
 
 // tokenRefused reports whether the access token is no good.
@@ -67,6 +70,25 @@ type Outcome struct {
 	// mailbox of the upstream.
 	Hold    time.Duration
 	HoldAll bool
+	// Strike: the provider did not say how long, and the next Hold of the kind
+	// is to be longer.
+	Strike bool
+}
+
+// maxDoubled is where Doubled ends: the longest window in which providers count
+// requests is ten minutes.
+const maxDoubled = 10 * time.Minute
+
+// Doubled is how long to wait where the provider does not say it: first at the
+// first time, then twice as long each time, up to ten minutes.
+func Doubled(first time.Duration, strikes int) time.Duration {
+	d := first
+	for range strikes {
+		if d *= 2; d >= maxDoubled {
+			return max(first, maxDoubled)
+		}
+	}
+	return d
 }
 
 // newHTTP returns an HTTP client. One connection serves every mailbox.
@@ -87,7 +109,7 @@ func newHTTP(u *Upstream) *http.Client {
 }
 
 // send posts a message. The package's comment says when it does so twice.
-func (u *Upstream) send(ctx context.Context, a *accounts.Account, body *Body, info *relay.Info) (*relay.Reply, Outcome) {
+func (u *Upstream) send(ctx context.Context, p *place, a *accounts.Account, body *Body, info *relay.Info) (*relay.Reply, Outcome) {
 	req := u.Request(a)
 	fresh, again := true, true
 	for {
@@ -99,6 +121,10 @@ func (u *Upstream) send(ctx context.Context, a *accounts.Account, body *Body, in
 		}
 		if reply != nil {
 			return reply, Outcome{}
+		}
+		if !p.lends() {
+			// A token may have taken its time.
+			return relay.ReplyLimitsNotStored, Outcome{}
 		}
 		ans, sent := u.post(ctx, a, token, body)
 		if err := body.failure(); err != nil && ans == nil {
@@ -119,6 +145,7 @@ func (u *Upstream) send(ctx context.Context, a *accounts.Account, body *Body, in
 		case ans == nil:
 			return relay.ReplyAPIUntouched, Outcome{}
 		}
+		ans.Strikes = p.strikes()
 		v := u.Read(ans)
 		if ans.tokenRefused() {
 			u.Tokens.Reject(req, token)
@@ -220,6 +247,17 @@ func (a *Answer) RetryAfter() time.Duration {
 func (a *Answer) Claims() bool {
 	for _, v := range a.Header.Values("WWW-Authenticate") {
 		if strings.Contains(v, "claims=") || strings.Contains(v, "insufficient_claims") {
+			return true
+		}
+	}
+	return false
+}
+
+// InsufficientScope reports whether an answer says that the token was not granted
+// what the request takes (RFC 6750 section 3.1).
+func (a *Answer) InsufficientScope() bool {
+	for _, v := range a.Header.Values("WWW-Authenticate") {
+		if strings.Contains(v, `error="insufficient_scope"`) {
 			return true
 		}
 	}

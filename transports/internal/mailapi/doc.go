@@ -36,6 +36,7 @@
 // # Locks
 //
 // Body.mu is held while the client's octets are awaited, so that no reading of
-// them outlives Data. ledger.mu and the generations' lock are leaves. The
-// ledgers outlive a reload; all else belongs to one configuration.
+// them outlives Data. The limiter's locks are taken under ledger.mu; it and the
+// generations' lock are leaves otherwise. The ledgers outlive a reload; all else
+// belongs to one configuration.
 package mailapi

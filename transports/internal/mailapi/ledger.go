@@ -37,8 +37,9 @@ const (
 )
 
 // ledger is what the mailboxes of one upstream have used. What counts is the
-// limiter's, which stores it. The requests under way, and who was asked to wait,
-// are kept here: across reloads, but no longer than the process.
+// limiter's, which stores it and has the connections: each request is one. The
+// order of messages, and who was asked to wait, are kept here: across reloads, but
+// no longer than the process.
 type ledger struct {
 	gens generation.Stack[*Upstream]
 
@@ -124,7 +125,18 @@ type box struct {
 	busy      int
 	reserving int       // messages that ask the limiter
 	held      time.Time // nothing is sent until then
+	strikes   int       // how often in a row that was not told
 	queue     []*waiter // in the order of arrival
+	seat      *seat     // nil: no message is here
+}
+
+// seat is a mailbox as its limiter knows it. There is one as long as messages of the
+// mailbox are here; after a reload with another limiter there may be two for a
+// while.
+type seat struct {
+	limits.Holder
+	of    limits.Limiter
+	users int
 }
 
 // waiter is a message that waits; it is woken when it may have become the first
@@ -135,9 +147,11 @@ type waiter struct{ wake chan struct{} }
 type place struct {
 	l     *ledger
 	b     *box
+	seat  *seat
 	acct  limits.Account
 	slot  limits.Slot
 	rcpts int64
+	visit bool
 }
 
 func boxKey(a *accounts.Account) string { return strings.ToLower(a.Mailbox) }
@@ -169,7 +183,7 @@ func (l *ledger) heldUntil(b *box) time.Time {
 func (l *ledger) sweep() {
 	now := time.Now()
 	for key, b := range l.boxes {
-		if b.busy+b.reserving == 0 && len(b.queue) == 0 && now.After(b.held) {
+		if b.busy+b.reserving == 0 && len(b.queue) == 0 && b.seat == nil && now.After(b.held) {
 			delete(l.boxes, key)
 		}
 	}
@@ -180,6 +194,18 @@ func (l *ledger) sweep() {
 // max_wait. The limits come first: a message that waits for its account's own
 // must not keep a place from those of others.
 func (l *ledger) enter(ctx context.Context, u *Upstream, a *accounts.Account) (*place, time.Duration, error) {
+	return l.take(ctx, u, a, false)
+}
+
+// visit waits for a place of a request that is no message, and so no matter of
+// limits. It is for the question whether the mailbox may send, and so does not wait
+// where the mailbox was asked to.
+func (l *ledger) visit(ctx context.Context, u *Upstream, a *accounts.Account) (*place, error) {
+	p, _, err := l.take(ctx, u, a, true)
+	return p, err
+}
+
+func (l *ledger) take(ctx context.Context, u *Upstream, a *accounts.Account, visit bool) (*place, time.Duration, error) {
 	start := time.Now()
 	deadline := start.Add(u.MaxWait)
 	lim := l.limiter(u)
@@ -188,7 +214,7 @@ func (l *ledger) enter(ctx context.Context, u *Upstream, a *accounts.Account) (*
 	}
 	l.mu.Lock()
 	b := l.box(a)
-	if held := l.heldUntil(b); held.After(deadline) {
+	if held := l.heldUntil(b); held.After(deadline) && !visit {
 		l.mu.Unlock()
 		return nil, 0, replyHeld(held.Sub(start))
 	}
@@ -200,17 +226,21 @@ func (l *ledger) enter(ctx context.Context, u *Upstream, a *accounts.Account) (*
 	b.reserving++
 	l.mu.Unlock()
 
-	p := &place{l: l, b: b, acct: lim.Account(boxKey(a), strings.ToLower(a.Name), a.Limits)}
-	var err error
-	p.slot, err = p.acct.Reserve(ctx, limits.Request{MaxWait: u.MaxWait, MaxWaiting: maxWaiting - queued})
+	p := &place{l: l, b: b, visit: visit, acct: lim.Account(boxKey(a), strings.ToLower(a.Name), a.Limits)}
 	var reply *relay.Reply
-	if err != nil {
-		reply = limitReply(err)
+	if !visit {
+		var err error
+		if p.slot, err = p.acct.Reserve(ctx, limits.Request{MaxWait: u.MaxWait, MaxWaiting: maxWaiting - queued}); err != nil {
+			reply = limitReply(err)
+		}
 	}
 	l.mu.Lock()
 	b.reserving--
 	if reply == nil {
-		reply = l.wait(ctx, b, u.Limits.MaxConns, deadline)
+		p.seat = b.sit(lim, p.acct)
+		if reply = l.wait(ctx, p, u.Limits.MaxConns, deadline); reply != nil {
+			b.rise(p.seat)
+		}
 	}
 	l.mu.Unlock()
 	if reply != nil {
@@ -221,22 +251,53 @@ func (l *ledger) enter(ctx context.Context, u *Upstream, a *accounts.Account) (*
 	return p, time.Since(start), nil
 }
 
-// wait takes one of the places at b; the caller holds the lock, which is free
-// while the message waits.
-func (l *ledger) wait(ctx context.Context, b *box, places int, deadline time.Time) *relay.Reply {
-	w := &waiter{wake: make(chan struct{}, 1)}
+// sit returns the mailbox's seat at the limiter; the caller holds the ledger's lock.
+func (b *box) sit(lim limits.Limiter, acct limits.Account) *seat {
+	if b.seat == nil || b.seat.of != lim {
+		b.seat = &seat{Holder: acct.Holder(), of: lim}
+	}
+	b.seat.users++
+	return b.seat
+}
+
+// rise ends what sit began; the caller holds the ledger's lock.
+func (b *box) rise(s *seat) {
+	if s.users--; s.users > 0 {
+		return
+	}
+	s.Close()
+	if b.seat == s {
+		b.seat = nil
+	}
+}
+
+// wait takes one of the mailbox's places, and a connection with it; the caller holds
+// the lock, which is free while the message waits.
+func (l *ledger) wait(ctx context.Context, p *place, places int, deadline time.Time) *relay.Reply {
+	b, w := p.b, &waiter{wake: make(chan struct{}, 1)}
 	b.queue = append(b.queue, w)
 	defer b.dequeue(w)
+	wake := func() {
+		// No request keeps its connection: what is owed is paid at its end.
+		p.seat.Yield()
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		b.wake()
+	}
 	for {
 		now := time.Now()
 		until := deadline
 		if b.queue[0] == w {
-			switch held := l.heldUntil(b); {
+			held := l.heldUntil(b)
+			if p.visit {
+				held = now
+			}
+			switch {
 			case held.After(deadline):
 				return replyHeld(held.Sub(now))
 			case held.After(now):
 				until = held
-			case b.busy < places:
+			case b.busy < places && p.seat.Take(wake):
 				b.busy++
 				return nil
 			}
@@ -301,22 +362,51 @@ func (p *place) recipient(ctx context.Context) *relay.Reply {
 	return nil
 }
 
-// lends reports whether the message may be sent yet.
-func (p *place) lends() bool { return p.acct.Lends(&p.slot) }
+// lends reports whether the message may be sent yet, and over a connection. It is
+// asked right before each request leaves.
+func (p *place) lends() bool { return (p.visit || p.acct.Lends(&p.slot)) && p.seat.Dials() }
 
-// leave gives the place back. A message that was not sent does not count.
-func (p *place) leave(out Outcome) {
+// wanted reports whether others wait for the place.
+func (p *place) wanted() bool {
+	p.l.mu.Lock()
+	waits := len(p.b.queue) > 0
+	p.l.mu.Unlock()
+	return waits || p.seat.Wanted()
+}
+
+// strikes is what Answer.Strikes says.
+func (p *place) strikes() int {
+	p.l.mu.Lock()
+	defer p.l.mu.Unlock()
+	return p.b.strikes
+}
+
+// learn takes note of what an answer says of the mailbox.
+func (p *place) learn(out Outcome) {
+	p.l.mu.Lock()
+	defer p.l.mu.Unlock()
+	now := time.Now()
+	switch {
+	case out.Sent:
+		p.b.strikes = 0
+	case out.Strike && !p.b.held.After(now):
+		// Requests that were under way together are refused together.
+		p.b.strikes++
+	}
 	if out.Hold > 0 {
-		p.l.mu.Lock()
 		held := &p.b.held
 		if out.HoldAll {
 			held = &p.l.held
 		}
-		if until := time.Now().Add(out.Hold); until.After(*held) {
+		if until := now.Add(out.Hold); until.After(*held) {
 			*held = until
 		}
-		p.l.mu.Unlock()
 	}
+}
+
+// leave gives the place back. A message that was not sent does not count.
+func (p *place) leave(out Outcome) {
+	p.learn(out)
 	if out.Unknown {
 		// The provider may count it until then.
 		time.AfterFunc(lingering, func() { p.end(true) })
@@ -331,11 +421,13 @@ func (p *place) end(sent bool) {
 	} else {
 		p.acct.Cancel(p.slot)
 	}
-	p.acct.Close()
 	p.l.mu.Lock()
-	defer p.l.mu.Unlock()
+	p.seat.Free()
+	p.b.rise(p.seat)
 	p.b.busy--
 	p.b.wake()
+	p.l.mu.Unlock()
+	p.acct.Close()
 }
 
 // fill adds what the upstream's status says of all mailboxes.
@@ -358,7 +450,8 @@ func (l *ledger) account(u *Upstream, a *accounts.Account, st *relay.AccountStat
 	acct := lim.Account(boxKey(a), strings.ToLower(a.Name), a.Limits)
 	defer acct.Close()
 	counted := acct.Status(context.Background())
-	st.MaxConns, st.Concurrency = u.Limits.MaxConns, u.Limits.MaxConns
+	st.MaxConns = min(u.Limits.MaxConns, counted.MaxConns)
+	st.Concurrency = st.MaxConns
 	for _, c := range counted.Limits {
 		s := relay.LimitStatus{Counts: c.Counts, Limit: c.Limit, Used: c.Used, Remaining: c.Remaining}
 		if c.Next > 0 {

@@ -33,7 +33,8 @@ type transaction struct {
 	acct  *accounts.Account
 	place *place
 	rcpts []string
-	done  bool
+	done  bool // it takes nothing more
+	left  bool // its place is given back
 	info  relay.Info
 }
 
@@ -72,7 +73,7 @@ func (tx *transaction) Data(ctx context.Context, body io.Reader) (relay.Reply, e
 	start := time.Now()
 	reply, out := tx.send(ctx, body)
 	tx.info.Data = time.Since(start)
-	tx.place.leave(out)
+	tx.leave(out)
 	if !reply.Positive() {
 		return relay.Reply{}, reply
 	}
@@ -85,25 +86,32 @@ func (tx *transaction) send(ctx context.Context, body io.Reader) (*relay.Reply, 
 	if reply != nil {
 		return reply, Outcome{}
 	}
-	if !tx.place.lends() {
-		return relay.ReplyLimitsNotStored, Outcome{}
-	}
-	return tx.u.send(ctx, tx.acct, b, &tx.info)
+	return tx.u.send(ctx, tx.place, tx.acct, b, &tx.info)
 }
 
 // Abort implements relay.Transaction.
 func (tx *transaction) Abort() {
 	if !tx.done {
 		tx.done = true
-		tx.place.leave(Outcome{})
+		tx.leave(Outcome{})
 	}
+}
+
+func (tx *transaction) leave(out Outcome) {
+	tx.left = true
+	tx.place.leave(out)
 }
 
 // Describe implements relay.Describer.
 func (tx *transaction) Describe() relay.Info { return tx.info }
 
+// Wanted implements relay.Holder: others wait for the mailbox's place or for its
+// connection.
+func (tx *transaction) Wanted() bool { return !tx.left && tx.place.wanted() }
+
 // Interface guards
 var (
 	_ relay.Transaction = (*transaction)(nil)
 	_ relay.Describer   = (*transaction)(nil)
+	_ relay.Holder      = (*transaction)(nil)
 )

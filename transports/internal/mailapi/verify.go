@@ -63,6 +63,16 @@ func (u *Upstream) Verify(ctx context.Context, a *accounts.Account, from string,
 			return err
 		}
 	}
+	p, err := ledgerOf(u.name).visit(ctx, u, a)
+	if err == nil {
+		defer p.leave(Outcome{})
+		if !p.lends() {
+			err = relay.ReplyLimitsNotStored
+		}
+	}
+	if err != nil {
+		return done("api", "", err)
+	}
 	ctx, cancel := context.WithTimeout(ctx, u.Timeout)
 	defer cancel()
 	ans, err := u.do(ctx, http.MethodPost, u.URL(a), token, strings.NewReader(u.Probe), int64(len(u.Probe)))

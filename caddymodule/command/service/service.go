@@ -12,7 +12,8 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package command
+// Package service has the commands that make the gateway a service of Windows.
+package service
 
 import (
 	"fmt"
@@ -22,13 +23,15 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/caddymail/mailgateway/caddymodule/command/output"
 	"github.com/caddymail/mailgateway/internal/winservice"
 )
 
 // openServices is Windows, or what a test puts in its place.
 var openServices = winservice.Open
 
-func serviceCommand() *cobra.Command {
+// Command makes `smtp service`.
+func Command() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "service",
 		Short: "Makes the gateway a service of Windows",
@@ -39,7 +42,7 @@ event log, and everything in C:\ProgramData\Mailgateway\log.
 
 An administrator runs these commands.`,
 	}
-	cmd.AddCommand(serviceInstallCommand(), serviceUninstallCommand(), serviceStatusCommand())
+	cmd.AddCommand(installCommand(), uninstallCommand(), statusCommand())
 	return cmd
 }
 
@@ -52,7 +55,7 @@ func programData() string {
 	return strings.TrimRight(root, `\`) + `\Mailgateway`
 }
 
-func serviceInstallCommand() *cobra.Command {
+func installCommand() *cobra.Command {
 	var ports string
 	var start bool
 	cmd := &cobra.Command{
@@ -103,7 +106,7 @@ is none, it begins as the example beside the program, a sandbox on loopback.`,
 	return cmd
 }
 
-func serviceUninstallCommand() *cobra.Command {
+func uninstallCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "uninstall",
 		Short: "Stops and removes the service, and keeps its files",
@@ -125,7 +128,7 @@ firewall rule and its entry in the event log. Configuration, data and logs stay.
 	}
 }
 
-func serviceStatusCommand() *cobra.Command {
+func statusCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
 		Short: "Shows the service's state, and where its files are",
@@ -145,14 +148,14 @@ func serviceStatusCommand() *cobra.Command {
 }
 
 func printService(cmd *cobra.Command, s winservice.State) error {
-	if wantsJSON(cmd) {
-		return printJSON(cmd, s)
+	if output.WantsJSON(cmd) {
+		return output.JSON(cmd, s)
 	}
 	start := "by hand"
 	if s.Automatic {
 		start = "with the machine"
 	}
-	return table(cmd, [][]string{
+	return output.Table(cmd, [][]string{
 		{"state", s.State}, {"starts", start}, {"account", s.Account}, {"command", s.Command}, {"log", s.Log()},
 	})
 }

@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package command
+package service
 
 import (
 	"errors"
@@ -39,7 +39,8 @@ func runService(t *testing.T, sys winservice.System, args ...string) (string, er
 	t.Cleanup(func() { openServices = was })
 	openServices = func() (winservice.System, error) { return sys, nil }
 	cmd := &cobra.Command{Use: "smtp", SilenceErrors: true}
-	Setup(cmd)
+	cmd.PersistentFlags().Bool("json", false, "")
+	cmd.AddCommand(Command())
 	var out strings.Builder
 	cmd.SetOut(&out)
 	cmd.SetArgs(append([]string{"service"}, args...))
