@@ -91,8 +91,9 @@ tlsmgr unix - - n 1000? 1 tlsmgr
 postlog unix-dgram n - n - 1 postlogd
 `
 
-// startPostfix runs an own Postfix that relays everything through the gateway.
-func startPostfix(t *testing.T, g *gateway, login string) (p *process, addr string) {
+// startPostfix runs an own Postfix that relays everything through the gateway; more
+// are lines of main.cf.
+func startPostfix(t *testing.T, g *gateway, login string, more ...string) (p *process, addr string) {
 	t.Helper()
 	programs := need(t, "postfix", "postconf")
 	if os.Getuid() != 0 {
@@ -120,7 +121,7 @@ func startPostfix(t *testing.T, g *gateway, login string) (p *process, addr stri
 	daemons := strings.TrimSpace(succeed(t, nil, programs[1], "-d", "-h", "daemon_directory"))
 	conf := filepath.Join(dir, "conf")
 	for name, content := range map[string]string{
-		"main.cf":     fmt.Sprintf(postfixMainCF, dir, daemons, port(g.starttls), filepath.Join(conf, "ca.pem")),
+		"main.cf":     fmt.Sprintf(postfixMainCF, dir, daemons, port(g.starttls), filepath.Join(conf, "ca.pem")) + strings.Join(more, "\n") + "\n",
 		"master.cf":   fmt.Sprintf(postfixMasterCF, addr),
 		"ca.pem":      string(ca),
 		"sasl_passwd": fmt.Sprintf("[localhost]:%s %s:%s\n", port(g.starttls), login, password),

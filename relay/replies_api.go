@@ -24,7 +24,7 @@ import (
 // has no envelope and gives one answer for the whole message.
 var (
 	ReplyAPINull      = own(550, 5, 7, 1, "The provider's API cannot send with the null sender")
-	ReplyAPIDSN       = own(555, 5, 5, 4, "The provider's API cannot carry NOTIFY, RET, ENVID or ORCPT")
+	ReplyAPIDSN       = own(555, 5, 5, 4, "The provider's API cannot carry RET, ENVID, or NOTIFY other than FAILURE")
 	ReplyAPIUnknown   = own(451, 4, 4, 2, "The provider's API gave no clear answer after the message, delivery unknown")
 	ReplyAPIForeign   = own(454, 4, 7, 0, "The access token is another user's: the mailbox's owner has to consent")
 	ReplyAPIUntouched = own(451, 4, 4, 1, "The provider's API was lost before the end of the message, try again later")

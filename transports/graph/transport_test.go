@@ -155,8 +155,20 @@ func TestRefusedBeforeTheBody(t *testing.T) {
 			t.Errorf("RCPT %q: %v, want %s", to, err, want)
 		}
 	}
-	if err := tx.Rcpt(t.Context(), "a@example.org", &smtp.RcptOptions{Notify: []smtp.DSNNotify{smtp.DSNNotifyNever}}); !errors.Is(err, relay.ReplyAPIDSN) {
-		t.Errorf("NOTIFY: %v", err)
+	for _, tc := range []struct {
+		opts smtp.RcptOptions
+		want error
+	}{
+		{smtp.RcptOptions{Notify: []smtp.DSNNotify{smtp.DSNNotifyNever}}, relay.ReplyAPIDSN},
+		{smtp.RcptOptions{Notify: []smtp.DSNNotify{smtp.DSNNotifySuccess, smtp.DSNNotifyFailure}}, relay.ReplyAPIDSN},
+		{smtp.RcptOptions{Notify: []smtp.DSNNotify{smtp.DSNNotifyDelayed}}, relay.ReplyAPIDSN},
+		// What every Postfix says, and what happens without it.
+		{smtp.RcptOptions{OriginalRecipientType: smtp.DSNAddressTypeRFC822, OriginalRecipient: "a@example.org"}, nil},
+		{smtp.RcptOptions{Notify: []smtp.DSNNotify{smtp.DSNNotifyFailure, smtp.DSNNotifyDelayed}}, nil},
+	} {
+		if err := tx.Rcpt(t.Context(), "a@example.org", &tc.opts); !errors.Is(err, tc.want) {
+			t.Errorf("%+v: %v, want %v", tc.opts, err, tc.want)
+		}
 	}
 	if _, err := apitest.Send(t, tr, []string{"a@example.org"}, plain+strings.Repeat("x", 100)); err == nil || !strings.Contains(err.Error(), "limit of 100 octets") {
 		t.Errorf("an undeclared size: %v", err)

@@ -17,6 +17,7 @@ package mailapi
 import (
 	"context"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,7 +45,7 @@ func (tx *transaction) Rcpt(ctx context.Context, to string, opts *smtp.RcptOptio
 	if tx.done {
 		return relay.ReplyBadSequence
 	}
-	if opts != nil && (len(opts.Notify) > 0 || opts.OriginalRecipient != "") {
+	if opts != nil && !usual(opts.Notify) {
 		return relay.ReplyAPIDSN
 	}
 	addr, err := envelope.Parse(to)
@@ -59,6 +60,18 @@ func (tx *transaction) Rcpt(ctx context.Context, to string, opts *smtp.RcptOptio
 	}
 	tx.rcpts = append(tx.rcpts, addr)
 	return nil
+}
+
+// usual reports whether NOTIFY asks for what happens without it (RFC 3461 section
+// 4.1). ORCPT asks for nothing by itself: it is a word for a report, and Postfix says
+// it of every recipient.
+func usual(notify []smtp.DSNNotify) bool {
+	for _, n := range notify {
+		if n != smtp.DSNNotifyFailure && n != smtp.DSNNotifyDelayed {
+			return false
+		}
+	}
+	return len(notify) == 0 || slices.Contains(notify, smtp.DSNNotifyFailure)
 }
 
 // Data implements relay.Transaction.
