@@ -306,6 +306,20 @@ func (c *wire) reply(r *relay.Reply) {
 	*c.out = r.Append(*c.out)
 }
 
+// await reads the beginning of a line unless something of it is there. What is
+// left of the time is for the rest of the line.
+func (c *wire) await(interruptible bool) error {
+	if c.r != c.w {
+		return nil
+	}
+	c.shrink()
+	c.r, c.w = 0, 0
+	n, err := c.readInto(c.rbuf, interruptible)
+	c.w = n
+	c.until = c.by
+	return err
+}
+
 // readLine reads a command line of at most limit bytes, CRLF included, and
 // returns it without CRLF. The line is valid until the next read. An overlong
 // line is skipped to its end, and its beginning returned with errLineTooLong;
