@@ -79,8 +79,18 @@ func (g *generation) Refuse(nc net.Conn, remote netip.Addr, why front.Reason) {
 // Serve implements front.Handler: it runs a session to its end.
 func (g *generation) Serve(c *front.Conn) {
 	g.metrics.active(g.name, 1)
-	defer g.metrics.active(g.name, -1)
+	s := g.begin(c)
+	s.end = smtpserver.EndPanic
+	defer g.ended(s)
+	s.end = s.conn.Serve()
+}
 
+// begin makes a session and enters it where sessions are listed. The stack of a
+// session stays as deep as Serve is while its client is idle: what only its
+// beginning and its end need is not in there.
+//
+//go:noinline
+func (g *generation) begin(c *front.Conn) *session {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &session{
 		ctx: ctx, cancel: cancel, id: newID(), point: &point{c.Point}, place: c, remote: c.Remote, address: c.Remote.String(),
@@ -91,18 +101,22 @@ func (g *generation) Serve(c *front.Conn) {
 	s.asked, s.handshake = g.policy, g.policy
 	c.Point.Add(s)
 	c.AddGuest(s)
-	end := smtpserver.EndPanic
-	defer func() {
-		r := recover()
-		c.Point.Remove(s)
-		s.cancel()
-		g.metrics.session(g.name, end)
-		g.logEnd(s, end)
-		if r != nil {
-			g.logPanic(s, r)
-		}
-	}()
-	end = s.conn.Serve()
+	return s
+}
+
+// ended takes leave of a session; deferred, for it may have panicked.
+//
+//go:noinline
+func (g *generation) ended(s *session) {
+	r := recover()
+	s.point.Remove(s)
+	s.cancel()
+	g.metrics.session(g.name, s.end)
+	g.logEnd(s, s.end)
+	if r != nil {
+		g.logPanic(s, r)
+	}
+	g.metrics.active(g.name, -1)
 }
 
 // Drain implements front.Session.

@@ -51,7 +51,8 @@ type session struct {
 	opened  time.Time
 	conn    *smtpserver.Conn
 	server  string
-	local   bool // over a unix socket
+	local   bool   // over a unix socket
+	end     ending // how it ended; of a panic until Serve has returned
 
 	login     string  // the account's name, after AUTH
 	bound     binding // what lets the session send

@@ -35,15 +35,25 @@ const (
 	maxErrors = 20
 )
 
-// next reads a command and answers it.
+// await waits until something of the next command has come, and begins the time
+// that the command has.
+func (c *Conn) await() error {
+	if c.pending != nil {
+		return nil
+	}
+	c.w.idle, c.w.until = c.cfg.CommandTimeout, c.limitLogin()
+	return c.w.await(!c.tx.open)
+}
+
+// next reads a command, of which something has come, and answers it.
 func (c *Conn) next() {
 	var line []byte
 	var err error
 	if c.pending != nil {
 		line, c.pending = c.pending, nil
 	} else {
-		c.w.idle, c.w.until = c.cfg.CommandTimeout, c.limitLogin()
 		line, err = c.readLine(maxAuthCommand, !c.tx.open)
+		c.w.until = c.limitLogin()
 		if err == nil && len(line)+2 > maxCommand && !isAuth(line) {
 			err = errLineTooLong
 		}

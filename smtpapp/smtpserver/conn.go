@@ -95,6 +95,12 @@ func (c *Conn) Serve() End {
 	}
 	c.greet()
 	for c.end == "" {
+		// An idle client waits in await, where the stack is least deep: it is
+		// kept for as long as the client stays.
+		if err := c.await(); err != nil {
+			c.failed(err)
+			continue
+		}
 		c.next()
 	}
 	_ = c.w.flush()

@@ -80,6 +80,8 @@ type wire struct {
 	idle  time.Duration
 	until time.Time // absolute bound, zero for none
 	by    time.Time // what came of them at the last read
+	next  time.Time // the deadline that this read has, by or an earlier one
+	early time.Time // a deadline after this is left as it is
 
 	stall stall
 
@@ -172,11 +174,30 @@ func (c *wire) fill(interruptible bool) error {
 	return err
 }
 
-// readInto flushes the replies and reads into p, past the buffer.
+// readInto flushes the replies and reads into p, past the buffer. An idle client
+// waits here: what only prepares the read, or follows it, is in functions of its own,
+// so that little is on the stack meanwhile.
 func (c *wire) readInto(p []byte, interruptible bool) (int, error) {
+	if err := c.begin(interruptible); err != nil {
+		return 0, err
+	}
+	for {
+		if err := c.armRead(interruptible); err != nil {
+			return 0, err
+		}
+		n, err := c.nc.Read(p)
+		var done bool
+		if n, done, err = c.readDone(n, err, interruptible); done {
+			return n, err
+		}
+	}
+}
+
+// begin flushes the replies and finds out how long the next read may take.
+func (c *wire) begin(interruptible bool) error {
 	now := time.Now()
 	if err := c.flushAt(now); err != nil {
-		return 0, err
+		return err
 	}
 	if interruptible {
 		// The output buffer is empty now: an idle client needs none.
@@ -192,49 +213,50 @@ func (c *wire) readInto(p []byte, interruptible bool) (int, error) {
 	c.by = by
 	next, err := c.stall.begin(now, by)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	// A busy client does not move a timer at every command: a deadline that
 	// is early, but not too soon, stays until it proves too early.
-	early := now.Add(min(soon, next.Sub(now)/2))
-	for {
-		if err := c.armRead(interruptible, early, next); err != nil {
-			return 0, err
-		}
-		n, err := c.nc.Read(p)
-		if interruptible {
-			c.mu.Lock()
-			c.waiting = false
-			draining := c.draining
-			c.mu.Unlock()
-			if draining {
-				c.readDeadline = time.Time{} // drain has moved the socket's
-				if n == 0 {
-					return 0, errDraining
-				}
-			}
-		}
-		switch {
-		case n > 0:
-			return n, nil
-		case err == nil:
-			return 0, io.ErrNoProgress
-		case !isTimeout(err):
-			return 0, err
-		case c.readDeadline.Before(next): // it was too early
-		case next.Equal(by):
-			return 0, err
-		default:
-			if next, err = c.stall.expired(time.Now(), by); err != nil {
-				return 0, err
-			}
-		}
-		early = next
-	}
+	c.early, c.next = now.Add(min(soon, next.Sub(now)/2)), next
+	return nil
 }
 
-// armRead sets the deadline of a read to by, unless it is within early and by.
-func (c *wire) armRead(interruptible bool, early, by time.Time) error {
+// readDone looks at what a read has come to. done is false for one whose deadline
+// was too early.
+func (c *wire) readDone(n int, err error, interruptible bool) (_ int, done bool, _ error) {
+	if interruptible {
+		c.mu.Lock()
+		c.waiting = false
+		draining := c.draining
+		c.mu.Unlock()
+		if draining {
+			c.readDeadline = time.Time{} // drain has moved the socket's
+			if n == 0 {
+				return 0, true, errDraining
+			}
+		}
+	}
+	switch {
+	case n > 0:
+		return n, true, nil
+	case err == nil:
+		return 0, true, io.ErrNoProgress
+	case !isTimeout(err):
+		return 0, true, err
+	case c.readDeadline.Before(c.next): // it was too early
+	case c.next.Equal(c.by):
+		return 0, true, err
+	default:
+		if c.next, err = c.stall.expired(time.Now(), c.by); err != nil {
+			return 0, true, err
+		}
+	}
+	c.early = c.next
+	return 0, false, nil
+}
+
+// armRead sets the deadline of a read to next, unless it is within early and next.
+func (c *wire) armRead(interruptible bool) error {
 	if interruptible {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -243,11 +265,11 @@ func (c *wire) armRead(interruptible bool, early, by time.Time) error {
 		}
 		c.waiting = true
 	}
-	if !c.readDeadline.After(by) && !c.readDeadline.Before(early) {
+	if !c.readDeadline.After(c.next) && !c.readDeadline.Before(c.early) {
 		return nil
 	}
-	c.readDeadline = by
-	return c.base.SetReadDeadline(by)
+	c.readDeadline = c.next
+	return c.base.SetReadDeadline(c.next)
 }
 
 // drain makes the session end at its next boundary, at once if it is idle. The
@@ -304,6 +326,20 @@ func (c *wire) reply(r *relay.Reply) {
 		c.out = outPool.Get().(*[]byte)
 	}
 	*c.out = r.Append(*c.out)
+}
+
+// await reads the beginning of a line unless something of it is there. What is
+// left of the time is for the rest of the line.
+func (c *wire) await(interruptible bool) error {
+	if c.r != c.w {
+		return nil
+	}
+	c.shrink()
+	c.r, c.w = 0, 0
+	n, err := c.readInto(c.rbuf, interruptible)
+	c.w = n
+	c.until = c.by
+	return err
 }
 
 // readLine reads a command line of at most limit bytes, CRLF included, and
