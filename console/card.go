@@ -71,7 +71,11 @@ type way struct {
 // card is what is typed into a device.
 type card struct {
 	Account, Password string
-	Ways              []way
+	// Device is what the operator calls it.
+	Device string
+	Ways   []way
+	// Vendors are the words of the common makers.
+	Vendors []vendor
 	// QR is the same for a camera: the squares of its picture.
 	QR   []square
 	Size int
@@ -118,7 +122,10 @@ func showCard(v *visit) error {
 	if err != nil {
 		return err
 	}
-	c := card{Account: a.Name, Ways: ways()}
+	c := card{Account: a.Name, Ways: ways(), Device: a.Labels[deviceLabel+v.r.URL.Query().Get("device")]}
+	if len(c.Ways) > 0 {
+		c.Vendors = vendorsFor(c.Ways[0])
+	}
 	if v.User.Operator {
 		c.Password = v.secret(a.Name, "password")
 	}

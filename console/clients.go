@@ -62,6 +62,9 @@ func endSession(v *visit) error {
 		return refuse(http.StatusNotFound, "%v", errNoSession)
 	}
 	v.did("session ended", zap.String("session", ended[0].ID), zap.String("account", ended[0].Account))
+	if account := v.r.PostForm.Get("account"); account != "" {
+		return v.leave("accounts", account)
+	}
 	return v.leave("clients")
 }
 

@@ -188,11 +188,16 @@ func TestAddAccountAndCard(t *testing.T) {
 		t.Errorf("the form sent again: %d %s", p.status, p.address)
 	}
 	// Another password beside, then one in place of both.
-	account := c.get(t, "/console/accounts/printer@example.com", "1 (sha256)")
+	account := c.get(t, "/console/accounts/printer@example.com", "made by the gateway")
 	c.post(t, account, "/console/accounts/printer@example.com/password", nil)
-	account = c.get(t, "/console/accounts/printer@example.com", "2 (sha256)", "127.0.0.1")
+	account = c.get(t, "/console/accounts/printer@example.com", "127.0.0.1")
+	if n := strings.Count(account.body, "/remove\""); n != 2 {
+		t.Errorf("%d devices after one more password", n)
+	}
 	c.post(t, account, "/console/accounts/printer@example.com/password", url.Values{"replace": {"1"}})
-	c.get(t, "/console/accounts/printer@example.com", "1 (sha256)")
+	if n := strings.Count(c.get(t, "/console/accounts/printer@example.com").body, "/remove\""); n != 1 {
+		t.Errorf("%d devices after all were replaced", n)
+	}
 	c.get(t, "/console/accounts?q=PRINT", "printer@example.com")
 	if p := c.get(t, "/console/accounts?q=scanner"); strings.Contains(p.body, "printer@") {
 		t.Error("the search finds what it should not")

@@ -133,34 +133,42 @@ func (h *Handler) hasLogin() bool { return len(h.Operators)+len(h.Viewers) > 0 }
 // page is one route's function. What it returns is shown or logged.
 type pageFunc func(v *visit) error
 
-// routes are the pages below URL. Changes are POST, and need an operator.
+// routes are the pages below URL. Changes are POST, need an operator, and are done once
+// for each form.
 func (h *Handler) routes() *http.ServeMux {
 	mux := http.NewServeMux()
 	for pattern, f := range map[string]pageFunc{
-		"GET /{$}":                       showOverview,
-		"GET /accounts":                  showAccounts,
-		"GET /accounts/new":              showNewAccount,
-		"POST /accounts":                 doneOnce(addAccount),
-		"GET /accounts/{name}":           showAccount,
-		"POST /accounts/{name}/pause":    pauseAccount(true),
-		"POST /accounts/{name}/resume":   pauseAccount(false),
-		"POST /accounts/{name}/password": doneOnce(newPassword),
-		"POST /accounts/{name}/test":     doneOnce(startTrial),
-		"POST /accounts/{name}/invite":   doneOnce(inviteOwner),
-		"GET /accounts/{name}/card":      showCard,
-		"GET /trials/{id}":               showTrial,
-		"GET /clients":                   showClients,
-		"POST /sessions/{id}/end":        endSession,
-		"POST /bans/lift":                liftBan,
-		"GET /invitations":               showInvitations,
-		"POST /invitations/{id}/revoke":  revokeInvitation,
-		"GET /messages":                  showMessages,
-		"GET /spool":                     showSpool,
-		"POST /spool/{id}/{what}":        steerSpool,
-		"GET /health":                    showHealth,
-		"GET /upstreams":                 showUpstreams,
-		"POST /logout":                   signOut,
+		"GET /{$}":                                  showOverview,
+		"GET /accounts":                             showAccounts,
+		"GET /accounts/new":                         showNewAccount,
+		"POST /accounts":                            addAccount,
+		"GET /accounts/{name}":                      showAccount,
+		"GET /accounts/{name}/change":               showChange,
+		"POST /accounts/{name}/change":              changeAccount,
+		"POST /accounts/{name}/pause":               pauseAccount(true),
+		"POST /accounts/{name}/resume":              pauseAccount(false),
+		"POST /accounts/{name}/password":            newPassword,
+		"POST /accounts/{name}/test":                startTrial,
+		"POST /accounts/{name}/invite":              inviteOwner,
+		"POST /accounts/{name}/devices/{id}/remove": removeDevice,
+		"GET /accounts/{name}/card":                 showCard,
+		"GET /trials/{id}":                          showTrial,
+		"GET /devices":                              showDevices,
+		"GET /clients":                              showClients,
+		"POST /sessions/{id}/end":                   endSession,
+		"POST /bans/lift":                           liftBan,
+		"GET /invitations":                          showInvitations,
+		"POST /invitations/{id}/revoke":             revokeInvitation,
+		"GET /messages":                             showMessages,
+		"GET /spool":                                showSpool,
+		"POST /spool/{id}/{what}":                   steerSpool,
+		"GET /health":                               showHealth,
+		"GET /upstreams":                            showUpstreams,
+		"POST /logout":                              signOut,
 	} {
+		if strings.HasPrefix(pattern, "POST ") && pattern != "POST /logout" {
+			f = doneOnce(f)
+		}
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { h.serve(w, r, f) })
 	}
 	if h.Login != "" {

@@ -47,6 +47,9 @@ func refuse(status int, format string, args ...any) error {
 	return &statusError{status, fmt.Sprintf(format, args...)}
 }
 
+// errViewer is the answer to a viewer who would change something.
+var errViewer = refuse(http.StatusForbidden, "You may look at everything and change nothing.")
+
 // whoIs says who makes a request: the site has logged the user in, or it comes from the
 // machine itself where no login is configured.
 func (v *visit) whoIs() (user, error) {
@@ -129,7 +132,7 @@ func (v *visit) enter() error {
 		return refuse(http.StatusForbidden, "The page was too old, or from another browser. Go back, load it again, and repeat what you did.")
 	}
 	if !v.User.Operator && v.r.URL.Path != "/logout" {
-		return refuse(http.StatusForbidden, "You may look at everything and change nothing.")
+		return errViewer
 	}
 	return nil
 }

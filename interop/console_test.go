@@ -89,15 +89,8 @@ func TestConsoleInBrowser(t *testing.T) {
 	p.matches("#steps", "It was not sent")
 	p.inspect("console-trial-failed")
 
-	// One more password by a double click is one more.
-	p.goes(console+"accounts/scanner@example.com", http.StatusOK)
-	p.doubleClick(button("One more password"))
-	p.matches("h1", "^Device card")
-	if len(p.text(".copy")) < 12 {
-		t.Error("after a double click the new password is not shown")
-	}
-	p.goes(console+"accounts/scanner@example.com", http.StatusOK)
-	p.matches("main", `2 \(sha256\)`)
+	p.device(g, console)
+	p.change(console)
 
 	// Two windows on one account: each acts on it as it is now.
 	p.do("tab", object{"number": 1}, nil)
@@ -167,10 +160,88 @@ func TestConsoleInBrowser(t *testing.T) {
 	p.matches("main", "Certificates that devices see")
 	p.inspect("console-health")
 	p.goes(console+"upstreams", http.StatusOK)
-	p.undisturbed()
+	p.undisturbed("status of 400", "status of 409") // of the form that was filled in wrong
 
 	p.goes(console+"accounts/nobody@example.com", http.StatusNotFound)
 	p.inspect("console-error")
 	p.do("back", nil, nil)
 	p.is("h1", "Upstreams")
+}
+
+// device gives an account another device, and takes it away again.
+func (p *pages) device(g *gateway, console string) {
+	p.t.Helper()
+	// One more password by a double click is one more.
+	p.goes(console+"accounts/scanner@example.com", http.StatusOK)
+	p.fill("#device", `Scanner "<b>2nd</b> floor"`)
+	p.doubleClick("button:has-text('Make its password')")
+	p.is(".device", `Scanner "<b>2nd</b> floor"`)
+	password := p.text(".copy")
+	p.click("summary:has-text('Canon')")
+	p.matches("main", "SMTP TX port")
+	p.inspect("console-card-device")
+	if n := p.count("[data-print]:visible"); n != 1 {
+		p.t.Errorf("%d buttons to print the card", n)
+	}
+	p.do("back", nil, nil)
+	p.do("reload", nil, nil)
+	if n := p.count("#dev ~ .scroll tbody tr"); n != 2 {
+		p.t.Errorf("%d devices after a double click", n)
+	}
+	p.goes(console+"devices", http.StatusOK)
+	p.matches("table", `Scanner "<b>2nd</b> floor"`)
+	p.inspect("console-devices")
+
+	c, err := smtp.Dial(g.plain)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.Auth(smtp.PlainAuth("", "scanner@example.com", password, "127.0.0.1")); err != nil {
+		p.t.Errorf("the second device's password: %v", err)
+	}
+	p.goes(console+"accounts/scanner@example.com", http.StatusOK)
+	p.matches("#ses ~ .scroll", "127.0.0.1")
+	p.click("tr:has-text('2nd') summary")
+	p.inspect("console-account-devices")
+	p.doubleClick("tr:has-text('2nd') button:has-text('Yes')")
+	p.is("h1", "scanner@example.com")
+	if n := p.count("#dev ~ .scroll tbody tr"); n != 1 {
+		p.t.Errorf("%d devices after one was taken away", n)
+	}
+	if err := c.Mail("scanner@example.com"); err == nil {
+		p.t.Error("what the removed device has open goes on")
+	}
+}
+
+// change fills the form of an account's settings in, in two windows.
+func (p *pages) change(console string) {
+	p.t.Helper()
+	const page = "accounts/scanner@example.com/change"
+	p.goes(console+page, http.StatusOK)
+	p.do("tab", object{"number": 1}, nil)
+	p.goes(console+page, http.StatusOK)
+	p.fill("#rate", "30")
+	p.doubleClick("button:has-text('Save')")
+	p.is("h1", "scanner@example.com")
+	p.do("tab", object{"number": 0}, nil)
+	p.fill("#rate", "many")
+	p.click("button:has-text('Save')")
+	p.matches("#rate-why", "whole number")
+	p.inspect("console-change-wrong")
+	p.fill("#rate", "")
+	p.fill("#messages", "2000")
+	p.click("button:has-text('Save')")
+	p.matches(".alert", "rate 30/1m")
+	p.inspect("console-change-conflict")
+	p.click("button:has-text('Save')")
+	p.is("h1", "scanner@example.com")
+	p.matches("main", "of 2000 in 24h")
+	// The way back leads to a form whose values are no longer the account's.
+	p.do("back", nil, nil)
+	p.goes(console+page, http.StatusOK)
+	p.inspect("console-change")
+	p.fill("#messages", "")
+	p.click("button:has-text('Save')")
+	p.is("h1", "scanner@example.com")
 }

@@ -191,7 +191,7 @@ const commands = {
   async tabs() {
     await page.evaluate(() => { document.activeElement.blur(); window.scrollTo(0, 0); });
     const reached = [], problems = [];
-    for (let i = 0; i < 50; i++) {
+    for (let i = 0; i < 150; i++) {
       await page.keyboard.press("Tab");
       const at = await page.evaluate(() => {
         const e = document.activeElement;
