@@ -259,7 +259,7 @@ func TestDevices(t *testing.T) {
 	if second == nil || !strings.Contains(card.body, "Scanner &#34;&lt;script&gt;") {
 		t.Fatalf("no card:\n%s", card.body)
 	}
-	account := c.get(t, "/console/accounts/a@example.com", "Printer", "&lt;script&gt;", "made by the gateway")
+	account := c.get(t, "/console/accounts/a@example.com", ">Printer<", "&lt;script&gt;", "made by the gateway")
 	if strings.Contains(account.body, "device:") {
 		t.Error("the names of devices are shown as labels too")
 	}
@@ -271,6 +271,12 @@ func TestDevices(t *testing.T) {
 	// The first is taken away: the second goes on.
 	session := gatewaytest.Session(t, gatewaytest.Dial(t, c.SMTP))
 	if err := session.Auth(plain("a@example.com", first[1])); err != nil {
+		t.Fatal(err)
+	}
+	if err := session.Mail("a@example.com"); err != nil {
+		t.Fatal(err)
+	}
+	if err := session.Reset(); err != nil {
 		t.Fatal(err)
 	}
 	ids := removeForm.FindAllStringSubmatch(account.body, -1)

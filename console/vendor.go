@@ -22,7 +22,7 @@ type vendor struct {
 	Note       string
 }
 
-// tlsNames are a maker's words for how a connection is secured, by ours.
+// vendorsFor are the makers' words for one of our servers.
 func vendorsFor(w way) []vendor {
 	security := func(starttls, implicit, none string) string {
 		switch w.TLS {
