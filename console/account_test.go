@@ -157,7 +157,7 @@ func TestChangeThatIsWrong(t *testing.T) {
 		{"senders", "not an address", "senders"},
 		{"senders", hostile, "&lt;script&gt;"},
 		{"upstream", "nowhere", "nowhere"},
-		{"upstream", "", "must not be empty"},
+		{"upstream", "", "there is no upstream"},
 		{"mailbox", "a\x01b@example.com", "control characters"},
 	} {
 		p := c.change(t, c.get(t, changePage), url.Values{tc.field: {tc.value}})
