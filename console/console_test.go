@@ -204,11 +204,12 @@ func TestAddAccountAndCard(t *testing.T) {
 	}
 }
 
+// TestTestMail has an account of its own: what was learned of one outlives a reload.
 func TestTestMail(t *testing.T) {
 	c := newConsole(t, "")
-	c.AddAccount(t, "a@example.com")
-	account := c.get(t, "/console/accounts/a@example.com", "Not tested yet")
-	trial := c.post(t, account, "/console/accounts/a@example.com/test", url.Values{"to": {"me@example.org"}})
+	c.AddAccount(t, "tested@example.com")
+	account := c.get(t, "/console/accounts/tested@example.com", "Not tested yet")
+	trial := c.post(t, account, "/console/accounts/tested@example.com/test", url.Values{"to": {"me@example.org"}})
 	if !strings.HasPrefix(trial.address, "/console/trials/") {
 		t.Fatalf("no trial but %d %s\n%s", trial.status, trial.address, trial.body)
 	}
@@ -217,19 +218,19 @@ func TestTestMail(t *testing.T) {
 		t.Errorf("the trial's end:\n%s", end.body)
 	}
 	messages := c.Sandbox.Messages()
-	if len(messages) != 1 || messages[0].From != "a@example.com" {
+	if len(messages) != 1 || messages[0].From != "tested@example.com" {
 		t.Errorf("the provider has %+v", messages)
 	}
-	c.get(t, "/console/accounts/a@example.com", "Working")
+	c.get(t, "/console/accounts/tested@example.com", "Working")
 
 	// One that fails says where and why.
-	trial = c.post(t, c.get(t, "/console/accounts/a@example.com"), "/console/accounts/a@example.com/test", url.Values{"to": {"reject-me@example.org"}})
+	trial = c.post(t, c.get(t, "/console/accounts/tested@example.com"), "/console/accounts/tested@example.com/test", url.Values{"to": {"reject-me@example.org"}})
 	end = c.awaitTrial(t, trial.address)
 	if !strings.Contains(end.body, "It was not sent") || !strings.Contains(end.body, "550 5.1.1") {
 		t.Errorf("the trial's end:\n%s", end.body)
 	}
 	for _, to := range []string{"", "nonsense", "a@example.org\r\nBcc: b@example.org", "A <a@example.org>"} {
-		if p := c.post(t, c.get(t, "/console/accounts/a@example.com"), "/console/accounts/a@example.com/test", url.Values{"to": {to}}); p.status != http.StatusBadRequest {
+		if p := c.post(t, c.get(t, "/console/accounts/tested@example.com"), "/console/accounts/tested@example.com/test", url.Values{"to": {to}}); p.status != http.StatusBadRequest {
 			t.Errorf("to %q: %d", to, p.status)
 		}
 	}
