@@ -189,7 +189,15 @@ const commands = {
   focused: () => page.evaluate(() => document.activeElement.id || document.activeElement.className || document.activeElement.tagName),
   // tabs goes through the page with the Tab key until it leaves it.
   async tabs() {
-    await page.evaluate(() => { document.activeElement.blur(); window.scrollTo(0, 0); });
+    // What was clicked last is where Tab goes on from: an element at the top, focused and
+    // taken away, leaves it to begin there.
+    await page.evaluate(() => {
+      const start = document.createElement("button");
+      document.body.prepend(start);
+      start.focus();
+      start.remove();
+      window.scrollTo(0, 0);
+    });
     const reached = [], problems = [];
     for (let i = 0; i < 150; i++) {
       await page.keyboard.press("Tab");
