@@ -22,6 +22,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/cookiejar"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"strings"
@@ -30,6 +31,7 @@ import (
 	"time"
 
 	"github.com/caddymail/mailgateway/caddymodule/gatewaytest"
+	"github.com/caddymail/mailgateway/smtpapp"
 )
 
 func TestMain(m *testing.M) { gatewaytest.Main(m) }
@@ -49,6 +51,8 @@ type console struct {
 func newConsole(t *testing.T, options string) *console {
 	t.Helper()
 	g := gatewaytest.New(t)
+	// What the process holds against 127.0.0.1 is not the next test's.
+	t.Cleanup(func() { smtpapp.LiftBans("", netip.MustParsePrefix("127.0.0.0/8")) })
 	c := &console{Gateway: g, base: "http://" + gatewaytest.FreeAddress(t)}
 	c.site = fmt.Sprintf(`}
 %[1]s {

@@ -37,7 +37,9 @@ func vendorsFor(w way) []vendor {
 		{
 			Name: "HP", Menu: "Embedded Web Server: Scan, Email Setup, Outgoing Email Servers (SMTP)",
 			Lines: [][2]string{
-				{"Server name", w.Host}, {"Port number", w.Port}, {"Enable SMTP SSL Protocol", security("on", "on", "off")},
+				{"Server name", w.Host},
+				{"Port number", w.Port},
+				{"Enable SMTP SSL Protocol", security("on", "on", "off")},
 				{"Server requires authentication", "on: always use these credentials"},
 			},
 		},
@@ -80,8 +82,10 @@ func vendorsFor(w way) []vendor {
 		{
 			Name: "Other devices and programs",
 			Lines: [][2]string{
-				{"SMTP server, outgoing server, mail host", w.Host}, {"Port", w.Port},
-				{"Security, encryption", security("STARTTLS, or \"TLS\"", "SSL, SSL/TLS, or \"implicit\"", "none")}, {"Authentication", "LOGIN, PLAIN or \"password\"; not OAuth"},
+				{"SMTP server, outgoing server, mail host", w.Host},
+				{"Port", w.Port},
+				{"Security, encryption", security("STARTTLS, or \"TLS\"", "SSL, SSL/TLS, or \"implicit\"", "none")},
+				{"Authentication", "LOGIN, PLAIN or \"password\"; not OAuth"},
 			},
 			Note: "The sender's address must be one that the account may use; the account's own is always right.",
 		},
