@@ -135,7 +135,7 @@ func showCard(v *visit) error {
 		if c.Password != "" {
 			text += "Password: " + c.Password + "\n"
 		}
-		if c.QR, c.Size, err = picture(text); err != nil {
+		if c.QR, c.Size, err = qrPicture(text); err != nil {
 			return err
 		}
 	}
@@ -145,7 +145,7 @@ func showCard(v *visit) error {
 // quietZone is the empty border that a QR code needs (ISO/IEC 18004 section 9.1).
 const quietZone = 4
 
-func picture(text string) ([]square, int, error) {
+func qrPicture(text string) ([]square, int, error) {
 	code, err := qr.Encode(text, qr.L)
 	if err != nil {
 		return nil, 0, fmt.Errorf("the QR code: %w", err)

@@ -25,6 +25,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/internal/cookie"
@@ -73,6 +74,7 @@ type Handler struct {
 	Viewers []string `json:"viewers,omitempty"`
 
 	base    *url.URL
+	storage certmagic.Storage
 	logger  *zap.Logger
 	audit   *zap.Logger
 	cookies cookie.Jar
@@ -121,6 +123,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.logger = printable.Logger(ctx.Logger())
 	h.audit = h.logger.Named("audit")
+	h.storage = ctx.Storage()
 	h.cookies.Storage, h.cookies.Folder, h.cookies.Secure = ctx.Storage(), "smtp_console", h.base.Scheme == "https"
 	h.csrf, h.once, h.logins = http.NewCrossOriginProtection(), newOnce(), make(chan struct{}, maxLogins)
 	h.mux = h.routes()

@@ -133,6 +133,9 @@ func TestConsoleInBrowser(t *testing.T) {
 	}
 	p.goes(console, http.StatusOK)
 	p.matches(".troubles", "gone@example.com")
+	p.matches("main", "The last 24 hours")
+	p.click(".figures summary")
+	p.matches(".figures td", "UTC")
 	p.inspect("console-overview")
 	p.goes(console+"accounts", http.StatusOK)
 	p.inspect("console-accounts")
