@@ -139,8 +139,9 @@ var allowedImports = map[string][]string{
 	"connect": {"accounts", "internal/cookie", "internal/generation", "internal/printable", "internal/site", "oauthtoken", "oauthtoken/authserver", "operate"},
 
 	// The pages of operators.
+	"console/audit":   {},
 	"console/picture": {"smtpapp/history"},
-	"console":         {"console/picture", "smtpapp/history", "accounts", "accounts/password", "connect", "explain", "internal/checkup", "internal/cookie", "internal/printable", "internal/site", "limits", "messagelog", "oauthtoken", "oauthtoken/authserver", "operate", "relay", "smtpapp", "smtpapp/history", "spool", "upstreamapp", "upstreampool"},
+	"console":         {"accounts", "accounts/password", "connect", "console/audit", "console/picture", "explain", "internal/checkup", "internal/cookie", "internal/printable", "internal/site", "limits", "messagelog", "oauthtoken", "oauthtoken/authserver", "operate", "relay", "smtpapp", "smtpapp/history", "spool", "upstreamapp", "upstreampool"},
 
 	"caddymodule": {
 		"accounts",

@@ -227,7 +227,7 @@ func TestAccountOfAFile(t *testing.T) {
 		})
 	})
 	account := c.get(t, "/console/accounts/fixed@example.com", "comes from inline", "No password")
-	if strings.Contains(account.body, "/change") || strings.Contains(account.body, "/pause") {
+	if strings.Contains(account.body, "/change\"") || strings.Contains(account.body, "/pause\"") {
 		t.Error("it is offered to change what cannot be changed")
 	}
 	for _, p := range []page{

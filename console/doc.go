@@ -30,7 +30,7 @@
 // # Reading order
 //
 // handler.go, user.go, login.go, page.go; then overview.go (and the room picture), accounts.go, account.go, change.go,
-// devices.go, card.go, vendor.go, trial.go, clients.go, messages.go, spool.go, health.go.
+// devices.go, card.go, vendor.go, trial.go, clients.go, messages.go, spool.go, health.go, changes.go (and the room audit).
 //
 // # What outlives a reload
 //

@@ -166,6 +166,7 @@ func (h *Handler) routes() *http.ServeMux {
 		"GET /spool":                                showSpool,
 		"POST /spool/{id}/{what}":                   steerSpool,
 		"GET /health":                               showHealth,
+		"GET /changes":                              showChanges,
 		"GET /upstreams":                            showUpstreams,
 		"POST /logout":                              signOut,
 	} {

@@ -24,7 +24,6 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
-	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/internal/site"
 )
@@ -135,9 +134,4 @@ func (v *visit) enter() error {
 		return errViewer
 	}
 	return nil
-}
-
-// did writes to the audit log what the user did.
-func (v *visit) did(what string, fields ...zap.Field) {
-	v.h.audit.Info(what, append([]zap.Field{zap.String("user", v.User.Name), zap.String("from", site.Client(v.r))}, fields...)...)
 }

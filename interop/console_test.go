@@ -162,6 +162,9 @@ func TestConsoleInBrowser(t *testing.T) {
 	p.goes(console+"health", http.StatusOK)
 	p.matches("main", "Certificates that devices see")
 	p.inspect("console-health")
+	p.goes(console+"changes", http.StatusOK)
+	p.matches("table", "account changed")
+	p.inspect("console-changes")
 	p.goes(console+"upstreams", http.StatusOK)
 	p.undisturbed("status of 400", "status of 409") // of the form that was filled in wrong
 
