@@ -108,9 +108,9 @@ func (c *console) do(t *testing.T, method, path string, form url.Values, edit ..
 		e(r)
 	}
 	resp, err := c.browser.Do(r)
-	if errors.Is(err, syscall.ECONNRESET) && method == http.MethodGet {
-		// Caddy's listener drops at a reload what it has not accepted yet; a
-		// browser asks again too.
+	if (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF)) && method == http.MethodGet {
+		// Caddy's listener drops at a reload what it has not accepted yet, and
+		// what it has and has not answered; a browser asks again too.
 		resp, err = c.browser.Do(r)
 	}
 	if err != nil {

@@ -138,7 +138,7 @@ func Week(hours []history.Hour) Chart {
 	first := hours[len(hours)-1].Begin.Truncate(24*time.Hour).AddDate(0, 0, -6)
 	for day := range 7 {
 		begin := first.AddDate(0, 0, day)
-		c.Axis = append(c.Axis, begin.Format("Mon 2"))
+		c.Axis = append(c.Axis, begin.Format("Mon"))
 		for q := range 4 {
 			from := begin.Add(time.Duration(q) * quarter)
 			c.Bars = append(c.Bars, Bar{Time: from.Format("Mon 2 Jan, 15:04") + " to " + from.Add(quarter).Format("15:04") + " UTC"})

@@ -87,9 +87,9 @@ func TestWeek(t *testing.T) {
 		axis string
 		bar  int // of the hour of now
 	}{
-		{now, "Fri 20 Sat 21 Sun 22 Mon 23 Tue 24 Wed 25 Thu 26", 26},
-		{time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC), "Mon 23 Tue 24 Wed 25 Thu 26 Fri 27 Sat 28 Sun 1", 24},
-		{time.Date(2026, 11, 26, 23, 59, 0, 0, time.UTC), "Fri 20 Sat 21 Sun 22 Mon 23 Tue 24 Wed 25 Thu 26", 27},
+		{now, "Fri Sat Sun Mon Tue Wed Thu", 26},
+		{time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC), "Mon Tue Wed Thu Fri Sat Sun", 24},
+		{time.Date(2026, 11, 26, 23, 59, 0, 0, time.UTC), "Fri Sat Sun Mon Tue Wed Thu", 27},
 	} {
 		c := Week(hours(tc.now, map[int]history.Counts{0: {Accepted: 1}, 144: {Accepted: 2}, 168: {Accepted: 4}}))
 		sound(t, c)
