@@ -105,7 +105,7 @@ func revokeInvitation(v *visit) error {
 	if err := site.Invitations.Revoke(v.r.Context(), id); err != nil {
 		return err
 	}
-	v.did("invitation revoked", zap.String("invitation", id))
+	v.did("invitation revoked", zap.String("invitation", id[:12]))
 	return v.leave("invitations")
 }
 

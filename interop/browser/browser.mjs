@@ -237,7 +237,7 @@ const commands = {
     });
   },
   scroll: ({ selector }) => page.evaluate((s) => { document.querySelector(s).scrollIntoView(); }, selector),
-  screenshot: async ({ path, full }) => { await page.screenshot({ path, fullPage: full }); },
+  screenshot: async ({ path, full }) => { await page.evaluate(() => window.scrollTo(0, 0)); await page.screenshot({ path, fullPage: full }); },
 };
 
 for await (const line of createInterface({ input: process.stdin })) {
