@@ -102,8 +102,19 @@ func listed(list []string, name string, groups []string) bool {
 	})
 }
 
-// maxForm bounds the body of a form.
-const maxForm = 64 << 10
+// maxForm bounds the body of a form, maxManyForm that of many invitations.
+const (
+	maxForm     = 64 << 10
+	maxManyForm = 2 << 20
+)
+
+// formLimit is how large the form of a request may be.
+func formLimit(path string) int64 {
+	if path == "/invitations/many" {
+		return maxManyForm
+	}
+	return maxForm
+}
 
 // enter checks who makes the request and, where it changes something, that it is
 // meant: made from one of our pages, in the same browser, by an operator.
@@ -123,7 +134,7 @@ func (v *visit) enter() error {
 	if err := v.h.csrf.Check(v.r); err != nil {
 		return refuse(http.StatusForbidden, "This was sent from another site.")
 	}
-	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, maxForm)
+	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, formLimit(v.r.URL.Path))
 	if err := v.r.ParseForm(); err != nil {
 		return refuse(http.StatusBadRequest, "The form cannot be read.")
 	}
