@@ -31,20 +31,21 @@ import (
 // a line is a room of its own, which the room above has to list as well.
 // decisions.md says why relay is one of them.
 var allowedImports = map[string][]string{
-	"accounts":      {"accounts/password", "internal/generation", "internal/printable"},
-	"explain":       {},
-	"grant":         {},
-	"limits":        {"accounts", "limits/lane", "limits/legacy", "limits/place"},
-	"limits/lane":   {"internal/filelock"},
-	"limits/legacy": {},
-	"limits/place":  {"internal/filelock"},
-	"messagelog":    {"internal/filelock", "internal/generation"},
-	"relay":         {"accounts"},
-	"smtpapp":       {"accounts", "accounts/password", "internal/front", "internal/nearest", "internal/printable", "internal/servertls", "messagelog", "relay", "smtpapp/legacyrsa", "smtpapp/smtpserver"},
-	"upstreamapp":   {"accounts", "internal/checkup", "internal/printable", "limits", "relay"},
-	"upstreampool":  {"accounts", "explain", "grant", "internal/breaker", "internal/checkup", "internal/generation", "internal/nearest", "internal/printable", "internal/tally", "limits", "relay", "upstreampool/pace", "upstreampool/preset", "upstreampool/smtpclient"},
-	"oauthtoken":    {"explain", "grant", "internal/breaker", "internal/generation", "internal/printable", "internal/seal", "oauthtoken/authserver", "oauthtoken/gate", "oauthtoken/tokenstore"},
-	"sandbox":       {"internal/printable", "sandbox/authority", "sandbox/fault", "sandbox/internal/answer", "sandbox/record", "sandbox/webapi"},
+	"smtpapp/history": {},
+	"accounts":        {"accounts/password", "internal/generation", "internal/printable"},
+	"explain":         {},
+	"grant":           {},
+	"limits":          {"accounts", "limits/lane", "limits/legacy", "limits/place"},
+	"limits/lane":     {"internal/filelock"},
+	"limits/legacy":   {},
+	"limits/place":    {"internal/filelock"},
+	"messagelog":      {"internal/filelock", "internal/generation"},
+	"relay":           {"accounts"},
+	"smtpapp":         {"accounts", "accounts/password", "internal/front", "internal/nearest", "internal/printable", "internal/servertls", "messagelog", "relay", "smtpapp/history", "smtpapp/legacyrsa", "smtpapp/smtpserver"},
+	"upstreamapp":     {"accounts", "internal/checkup", "internal/printable", "limits", "relay"},
+	"upstreampool":    {"accounts", "explain", "grant", "internal/breaker", "internal/checkup", "internal/generation", "internal/nearest", "internal/printable", "internal/tally", "limits", "relay", "upstreampool/pace", "upstreampool/preset", "upstreampool/smtpclient"},
+	"oauthtoken":      {"explain", "grant", "internal/breaker", "internal/generation", "internal/printable", "internal/seal", "oauthtoken/authserver", "oauthtoken/gate", "oauthtoken/tokenstore"},
+	"sandbox":         {"internal/printable", "sandbox/authority", "sandbox/fault", "sandbox/internal/answer", "sandbox/record", "sandbox/webapi"},
 
 	// Caddy's storage in PostgreSQL, and what reaches a database.
 	"internal/pgdb":    {"internal/checkup"},
@@ -142,7 +143,9 @@ var allowedImports = map[string][]string{
 	"connect": {"accounts", "internal/cookie", "internal/generation", "internal/printable", "internal/site", "oauthtoken", "oauthtoken/authserver", "operate"},
 
 	// The pages of operators.
-	"console": {"accounts", "accounts/password", "connect", "explain", "internal/checkup", "internal/cookie", "internal/printable", "internal/site", "limits", "messagelog", "oauthtoken", "oauthtoken/authserver", "operate", "relay", "smtpapp", "spool", "upstreamapp", "upstreampool"},
+	"console/audit":   {},
+	"console/picture": {"smtpapp/history"},
+	"console":         {"accounts", "accounts/password", "connect", "console/audit", "console/picture", "explain", "internal/checkup", "internal/cookie", "internal/printable", "internal/site", "limits", "messagelog", "oauthtoken", "oauthtoken/authserver", "operate", "relay", "smtpapp", "smtpapp/history", "spool", "upstreamapp", "upstreampool"},
 
 	"caddymodule": {
 		"accounts",

@@ -15,16 +15,12 @@
 package console
 
 import (
-	"encoding/json"
 	"errors"
-	"maps"
 	"net/http"
-	"slices"
 
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/accounts"
-	"github.com/caddymail/mailgateway/accounts/password"
 	"github.com/caddymail/mailgateway/connect"
 	"github.com/caddymail/mailgateway/explain"
 	"github.com/caddymail/mailgateway/operate"
@@ -39,28 +35,26 @@ type accountPage struct {
 	// Trouble is what the provider said last, Explained what it means.
 	Trouble   string
 	Explained *explain.Explanation
-	Kinds     []passwordKind
-	Sessions  []smtpapp.SessionInfo
-	Messages  []messageRow
+	Devices   []device
+	Labels    map[string]string
+	// Editable reports whether the account can be changed here.
+	Editable bool
+	Sessions []smtpapp.SessionInfo
+	Messages []messageRow
 	// Consents reports whether the owner can be sent an invitation, Link is
 	// that of one which was just made.
 	Consents bool
 	Link     string
 }
 
-type passwordKind struct {
-	Algorithm string
-	Count     int
-}
-
 func showAccount(v *visit) error {
-	_, a, err := v.account()
+	dir, a, err := v.account()
 	if err != nil {
 		return err
 	}
-	p := accountPage{View: a.Redacted(), State: operate.NewStates().Of(a), Status: operate.StatusOf(a)}
-	for _, alg := range slices.Sorted(maps.Keys(p.Passwords)) {
-		p.Kinds = append(p.Kinds, passwordKind{alg, p.Passwords[alg]})
+	p := accountPage{
+		View: a.Redacted(), State: operate.NewStates().Of(a), Status: operate.StatusOf(a),
+		Devices: devicesOf(a), Labels: ownLabels(a), Editable: editable(dir, a),
 	}
 	if t := p.Status.Token; t != nil && t.LastError != nil {
 		p.Trouble, p.Explained = t.LastError.Cause, &explain.Explanation{Cause: t.LastError.Cause, Remedy: t.LastError.Remedy}
@@ -86,36 +80,6 @@ func showAccount(v *visit) error {
 	}
 	p.Link = v.secret(a.Name, "link")
 	return v.show(http.StatusOK, "account", "accounts", a.Name, p)
-}
-
-// newPassword gives a device a password of its own, or replaces all, and shows it on
-// the card.
-func newPassword(v *visit) error {
-	dir, a, err := v.account()
-	if err != nil {
-		return err
-	}
-	plain, hash := password.Generate()
-	hashes := []string{hash}
-	if v.r.PostForm.Get("replace") == "" {
-		hashes = append(slices.Clone(a.PasswordHashes), hash)
-	}
-	body, err := json.Marshal(map[string]any{"password_hashes": hashes})
-	if err != nil {
-		return err
-	}
-	cond, err := accounts.ParseCondition(a.ETag(), "")
-	if err != nil {
-		return err
-	}
-	if _, err := dir.Patch(v.r.Context(), a.Name, body, cond); err != nil {
-		return err
-	}
-	v.did("password made", zap.String("account", a.Name), zap.Bool("replaces_others", len(hashes) == 1))
-	if err := v.keepSecret(a.Name, "password", plain); err != nil {
-		return err
-	}
-	return v.leave("accounts", a.Name, "card")
 }
 
 // inviteOwner makes a link for the owner, and shows it on the account's page.

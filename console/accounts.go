@@ -102,8 +102,13 @@ func addAccount(v *visit) error {
 	if name == "" {
 		return refuse(http.StatusBadRequest, "Field name: must not be empty.")
 	}
+	device, err := v.deviceName()
+	if err != nil {
+		return err
+	}
 	plain, hash := password.Generate()
 	record := map[string]any{"upstream": form.Get("upstream"), "password_hashes": []string{hash}}
+	labelPatch(record, hash, device)
 	if m := strings.TrimSpace(form.Get("mailbox")); m != "" {
 		record["mailbox"] = m
 	}
@@ -120,10 +125,7 @@ func addAccount(v *visit) error {
 		return err
 	}
 	v.did("account added", zap.String("account", c.Account.Name), zap.String("upstream", c.Account.Upstream))
-	if err := v.keepSecret(c.Account.Name, "password", plain); err != nil {
-		return err
-	}
-	return v.leave("accounts", c.Account.Name, "card")
+	return v.leaveToCard(c.Account, plain, hash)
 }
 
 // account finds the one that the path names.

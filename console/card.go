@@ -71,7 +71,11 @@ type way struct {
 // card is what is typed into a device.
 type card struct {
 	Account, Password string
-	Ways              []way
+	// Device is what the operator calls it.
+	Device string
+	Ways   []way
+	// Vendors are the words of the common makers.
+	Vendors []vendor
 	// QR is the same for a camera: the squares of its picture.
 	QR   []square
 	Size int
@@ -118,7 +122,10 @@ func showCard(v *visit) error {
 	if err != nil {
 		return err
 	}
-	c := card{Account: a.Name, Ways: ways()}
+	c := card{Account: a.Name, Ways: ways(), Device: a.Labels[deviceLabel+v.r.URL.Query().Get("device")]}
+	if len(c.Ways) > 0 {
+		c.Vendors = vendorsFor(c.Ways[0])
+	}
 	if v.User.Operator {
 		c.Password = v.secret(a.Name, "password")
 	}
@@ -128,7 +135,7 @@ func showCard(v *visit) error {
 		if c.Password != "" {
 			text += "Password: " + c.Password + "\n"
 		}
-		if c.QR, c.Size, err = picture(text); err != nil {
+		if c.QR, c.Size, err = qrPicture(text); err != nil {
 			return err
 		}
 	}
@@ -138,7 +145,7 @@ func showCard(v *visit) error {
 // quietZone is the empty border that a QR code needs (ISO/IEC 18004 section 9.1).
 const quietZone = 4
 
-func picture(text string) ([]square, int, error) {
+func qrPicture(text string) ([]square, int, error) {
 	code, err := qr.Encode(text, qr.L)
 	if err != nil {
 		return nil, 0, fmt.Errorf("the QR code: %w", err)

@@ -62,6 +62,9 @@ func endSession(v *visit) error {
 		return refuse(http.StatusNotFound, "%v", errNoSession)
 	}
 	v.did("session ended", zap.String("session", ended[0].ID), zap.String("account", ended[0].Account))
+	if account := v.r.PostForm.Get("account"); account != "" {
+		return v.leave("accounts", account)
+	}
 	return v.leave("clients")
 }
 
@@ -102,7 +105,7 @@ func revokeInvitation(v *visit) error {
 	if err := site.Invitations.Revoke(v.r.Context(), id); err != nil {
 		return err
 	}
-	v.did("invitation revoked", zap.String("invitation", id))
+	v.did("invitation revoked", zap.String("invitation", id[:12]))
 	return v.leave("invitations")
 }
 

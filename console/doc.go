@@ -19,7 +19,7 @@
 // A page is HTML made on the server; htmx, which is embedded, only replaces the part
 // of a page that changes while it is looked at. Everything works without scripts.
 // What a page shows or does comes from package operate and the apps: the console
-// has no state of its own but trials (test mails under way, bounded) and used form
+// has no state of its own but trials (test mails under way, bounded), batches (invitations of many, bounded: many.go) and used form
 // numbers (so that a double click does a thing once, and gets the answer: once.go).
 //
 // A user comes from Caddy (basic_auth, forward_auth), from a login at an OpenID Connect
@@ -29,8 +29,8 @@
 //
 // # Reading order
 //
-// handler.go, user.go, login.go, page.go; then overview.go, accounts.go, account.go,
-// card.go, trial.go, clients.go, messages.go, spool.go, health.go.
+// handler.go, user.go, login.go, page.go; then overview.go (and the room picture), accounts.go, account.go, change.go,
+// devices.go, card.go, vendor.go, trial.go, clients.go, messages.go, spool.go, health.go, changes.go (and the room audit).
 //
 // # What outlives a reload
 //

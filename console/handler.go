@@ -25,6 +25,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/internal/cookie"
@@ -73,6 +74,7 @@ type Handler struct {
 	Viewers []string `json:"viewers,omitempty"`
 
 	base    *url.URL
+	storage certmagic.Storage
 	logger  *zap.Logger
 	audit   *zap.Logger
 	cookies cookie.Jar
@@ -121,6 +123,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.logger = printable.Logger(ctx.Logger())
 	h.audit = h.logger.Named("audit")
+	h.storage = ctx.Storage()
 	h.cookies.Storage, h.cookies.Folder, h.cookies.Secure = ctx.Storage(), "smtp_console", h.base.Scheme == "https"
 	h.csrf, h.once, h.logins = http.NewCrossOriginProtection(), newOnce(), make(chan struct{}, maxLogins)
 	h.mux = h.routes()
@@ -133,34 +136,47 @@ func (h *Handler) hasLogin() bool { return len(h.Operators)+len(h.Viewers) > 0 }
 // page is one route's function. What it returns is shown or logged.
 type pageFunc func(v *visit) error
 
-// routes are the pages below URL. Changes are POST, and need an operator.
+// routes are the pages below URL. Changes are POST, need an operator, and are done once
+// for each form.
 func (h *Handler) routes() *http.ServeMux {
 	mux := http.NewServeMux()
 	for pattern, f := range map[string]pageFunc{
-		"GET /{$}":                       showOverview,
-		"GET /accounts":                  showAccounts,
-		"GET /accounts/new":              showNewAccount,
-		"POST /accounts":                 doneOnce(addAccount),
-		"GET /accounts/{name}":           showAccount,
-		"POST /accounts/{name}/pause":    pauseAccount(true),
-		"POST /accounts/{name}/resume":   pauseAccount(false),
-		"POST /accounts/{name}/password": doneOnce(newPassword),
-		"POST /accounts/{name}/test":     doneOnce(startTrial),
-		"POST /accounts/{name}/invite":   doneOnce(inviteOwner),
-		"GET /accounts/{name}/card":      showCard,
-		"GET /trials/{id}":               showTrial,
-		"GET /clients":                   showClients,
-		"POST /sessions/{id}/end":        endSession,
-		"POST /bans/lift":                liftBan,
-		"GET /invitations":               showInvitations,
-		"POST /invitations/{id}/revoke":  revokeInvitation,
-		"GET /messages":                  showMessages,
-		"GET /spool":                     showSpool,
-		"POST /spool/{id}/{what}":        steerSpool,
-		"GET /health":                    showHealth,
-		"GET /upstreams":                 showUpstreams,
-		"POST /logout":                   signOut,
+		"GET /{$}":                                  showOverview,
+		"GET /accounts":                             showAccounts,
+		"GET /accounts/new":                         showNewAccount,
+		"POST /accounts":                            addAccount,
+		"GET /accounts/{name}":                      showAccount,
+		"GET /accounts/{name}/change":               showChange,
+		"POST /accounts/{name}/change":              changeAccount,
+		"POST /accounts/{name}/pause":               pauseAccount(true),
+		"POST /accounts/{name}/resume":              pauseAccount(false),
+		"POST /accounts/{name}/password":            newPassword,
+		"POST /accounts/{name}/test":                startTrial,
+		"POST /accounts/{name}/invite":              inviteOwner,
+		"POST /accounts/{name}/devices/{id}/remove": removeDevice,
+		"GET /accounts/{name}/card":                 showCard,
+		"GET /trials/{id}":                          showTrial,
+		"GET /devices":                              showDevices,
+		"GET /clients":                              showClients,
+		"POST /sessions/{id}/end":                   endSession,
+		"POST /bans/lift":                           liftBan,
+		"GET /invitations":                          showInvitations,
+		"POST /invitations/{id}/revoke":             revokeInvitation,
+		"GET /invitations/many":                     showInviteMany,
+		"POST /invitations/many":                    inviteMany,
+		"GET /invitations/many/{id}":                showBatch,
+		"GET /invitations/many/{id}/links.csv":      exportBatch,
+		"GET /messages":                             showMessages,
+		"GET /spool":                                showSpool,
+		"POST /spool/{id}/{what}":                   steerSpool,
+		"GET /health":                               showHealth,
+		"GET /changes":                              showChanges,
+		"GET /upstreams":                            showUpstreams,
+		"POST /logout":                              signOut,
 	} {
+		if strings.HasPrefix(pattern, "POST ") && pattern != "POST /logout" {
+			f = doneOnce(f)
+		}
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { h.serve(w, r, f) })
 	}
 	if h.Login != "" {

@@ -56,7 +56,7 @@ func doneOnce(f pageFunc) pageFunc {
 		if number == "" {
 			return refuse(http.StatusBadRequest, "The page was too old. Go back, load it again, and repeat what you did.")
 		}
-		key := v.User.Name + "\x00" + number
+		key := v.User.Name + "\x00" + v.r.URL.Path + "\x00" + number
 		for {
 			a, first := v.h.once.begin(key)
 			if first {

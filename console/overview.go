@@ -18,11 +18,16 @@ import (
 	"cmp"
 	"net/http"
 	"slices"
+	"time"
+
+	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/console/picture"
 	"github.com/caddymail/mailgateway/oauthtoken"
 	"github.com/caddymail/mailgateway/operate"
 	"github.com/caddymail/mailgateway/smtpapp"
+	"github.com/caddymail/mailgateway/smtpapp/history"
 	"github.com/caddymail/mailgateway/upstreamapp"
 )
 
@@ -41,6 +46,10 @@ type overview struct {
 	States   []stateCount
 	Sessions int
 	More     bool
+	// Charts are a picture of the last day and week; Stale reports whether it
+	// lacks what is stored.
+	Charts []picture.Chart
+	Stale  bool
 }
 
 type stateCount struct {
@@ -83,6 +92,11 @@ func showOverview(v *visit) error {
 	}
 	if app, err := operate.App[*smtpapp.App]("smtp"); err == nil {
 		o.Sessions = len(app.Sessions())
+		hours, err := history.Process.Last(v.r.Context(), v.h.storage, time.Now())
+		if err != nil {
+			v.h.logger.Warn("the history of messages cannot be read", zap.Error(err))
+		}
+		o.Charts, o.Stale = []picture.Chart{picture.Day(hours), picture.Week(hours)}, err != nil
 	}
 	slices.SortStableFunc(o.Troubles, func(a, b trouble) int { return cmp.Compare(a.Tone, b.Tone) }) // bad, warn
 	if len(o.Troubles) > shownTroubles {

@@ -41,6 +41,7 @@ var files embed.FS
 // fileTypes are the files that pages refer to; nothing else is served.
 var fileTypes = map[string]string{
 	"console.css": "text/css; charset=utf-8",
+	"console.js":  "text/javascript; charset=utf-8",
 	"htmx.min.js": "text/javascript; charset=utf-8",
 }
 

@@ -24,7 +24,6 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
-	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/internal/site"
 )
@@ -46,6 +45,9 @@ func (e *statusError) Error() string { return e.text }
 func refuse(status int, format string, args ...any) error {
 	return &statusError{status, fmt.Sprintf(format, args...)}
 }
+
+// errViewer is the answer to a viewer who would change something.
+var errViewer = refuse(http.StatusForbidden, "You may look at everything and change nothing.")
 
 // whoIs says who makes a request: the site has logged the user in, or it comes from the
 // machine itself where no login is configured.
@@ -100,8 +102,19 @@ func listed(list []string, name string, groups []string) bool {
 	})
 }
 
-// maxForm bounds the body of a form.
-const maxForm = 64 << 10
+// maxForm bounds the body of a form, maxManyForm that of many invitations.
+const (
+	maxForm     = 64 << 10
+	maxManyForm = 2 << 20
+)
+
+// formLimit is how large the form of a request may be.
+func formLimit(path string) int64 {
+	if path == "/invitations/many" {
+		return maxManyForm
+	}
+	return maxForm
+}
 
 // enter checks who makes the request and, where it changes something, that it is
 // meant: made from one of our pages, in the same browser, by an operator.
@@ -121,7 +134,7 @@ func (v *visit) enter() error {
 	if err := v.h.csrf.Check(v.r); err != nil {
 		return refuse(http.StatusForbidden, "This was sent from another site.")
 	}
-	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, maxForm)
+	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, formLimit(v.r.URL.Path))
 	if err := v.r.ParseForm(); err != nil {
 		return refuse(http.StatusBadRequest, "The form cannot be read.")
 	}
@@ -129,12 +142,7 @@ func (v *visit) enter() error {
 		return refuse(http.StatusForbidden, "The page was too old, or from another browser. Go back, load it again, and repeat what you did.")
 	}
 	if !v.User.Operator && v.r.URL.Path != "/logout" {
-		return refuse(http.StatusForbidden, "You may look at everything and change nothing.")
+		return errViewer
 	}
 	return nil
-}
-
-// did writes to the audit log what the user did.
-func (v *visit) did(what string, fields ...zap.Field) {
-	v.h.audit.Info(what, append([]zap.Field{zap.String("user", v.User.Name), zap.String("from", site.Client(v.r))}, fields...)...)
 }

@@ -15,11 +15,15 @@
 package interop
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/smtp"
 	"net/textproto"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // consoleGateway is a gateway with something of everything that the console shows.
@@ -89,15 +93,8 @@ func TestConsoleInBrowser(t *testing.T) {
 	p.matches("#steps", "It was not sent")
 	p.inspect("console-trial-failed")
 
-	// One more password by a double click is one more.
-	p.goes(console+"accounts/scanner@example.com", http.StatusOK)
-	p.doubleClick(button("One more password"))
-	p.matches("h1", "^Device card")
-	if len(p.text(".copy")) < 12 {
-		t.Error("after a double click the new password is not shown")
-	}
-	p.goes(console+"accounts/scanner@example.com", http.StatusOK)
-	p.matches("main", `2 \(sha256\)`)
+	p.device(g, console)
+	p.change(console)
 
 	// Two windows on one account: each acts on it as it is now.
 	p.do("tab", object{"number": 1}, nil)
@@ -140,7 +137,15 @@ func TestConsoleInBrowser(t *testing.T) {
 	}
 	p.goes(console, http.StatusOK)
 	p.matches(".troubles", "gone@example.com")
+	if os.Getenv("MAILGATEWAY_SCREENSHOTS") != "" {
+		g.week()
+		p.do("reload", nil, nil)
+	}
+	p.matches("main", "The last 24 hours")
 	p.inspect("console-overview")
+	p.click(".figures summary")
+	p.matches(".figures td", "UTC")
+	p.inspect("console-overview-figures")
 	p.goes(console+"accounts", http.StatusOK)
 	p.inspect("console-accounts")
 	p.goes(console+"accounts?q=nothing+like+this", http.StatusOK)
@@ -166,11 +171,120 @@ func TestConsoleInBrowser(t *testing.T) {
 	p.goes(console+"health", http.StatusOK)
 	p.matches("main", "Certificates that devices see")
 	p.inspect("console-health")
+	p.goes(console+"changes", http.StatusOK)
+	p.matches("table", "account changed")
+	p.inspect("console-changes")
 	p.goes(console+"upstreams", http.StatusOK)
-	p.undisturbed()
+	p.undisturbed("status of 400", "status of 409") // of the form that was filled in wrong
 
 	p.goes(console+"accounts/nobody@example.com", http.StatusNotFound)
 	p.inspect("console-error")
 	p.do("back", nil, nil)
 	p.is("h1", "Upstreams")
+}
+
+// week puts a week into the storage that a picture for the manual can show: offices send
+// by day, on five days of seven.
+func (g *gateway) week() {
+	g.t.Helper()
+	type hour struct {
+		At       int64 `json:"at"`
+		Accepted int   `json:"accepted"`
+		Deferred int   `json:"deferred,omitempty"`
+		Refused  int   `json:"refused,omitempty"`
+	}
+	var hours []hour
+	now := time.Now().UTC().Truncate(time.Hour)
+	for ago := range 7 * 24 {
+		at := now.Add(-time.Duration(ago) * time.Hour)
+		h := hour{At: at.Unix() / 3600, Accepted: 6 + at.Hour()%5}
+		if day := at.Weekday(); day != time.Saturday && day != time.Sunday && at.Hour() >= 7 && at.Hour() < 18 {
+			h.Accepted += 140 - 9*max(at.Hour()-12, 12-at.Hour())
+			h.Deferred, h.Refused = at.Hour()*at.Day()%23, at.Hour()*at.Day()%9
+		}
+		hours = append(hours, h)
+	}
+	b, err := json.Marshal(object{"version": 1, "hours": hours})
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(filepath.Dir(g.conf), "storage", "smtp", "history.json"), b, 0o600); err != nil {
+		g.t.Fatal(err)
+	}
+}
+
+// device gives an account another device, and takes it away again.
+func (p *pages) device(g *gateway, console string) {
+	p.t.Helper()
+	// One more password by a double click is one more.
+	p.goes(console+"accounts/scanner@example.com", http.StatusOK)
+	p.fill("#device", `Scanner "<b>2nd</b> floor"`)
+	p.doubleClick("button:has-text('Make its password')")
+	p.is(".device", `Scanner "<b>2nd</b> floor"`)
+	password := p.text(".copy")
+	p.click("summary:has-text('Canon')")
+	p.matches("main", "SMTP TX port")
+	p.inspect("console-card-device")
+	if n := p.count("[data-print]:visible"); n != 1 {
+		p.t.Errorf("%d buttons to print the card", n)
+	}
+	p.do("back", nil, nil)
+	p.do("reload", nil, nil)
+	if n := p.count("#dev ~ .scroll tbody tr"); n != 2 {
+		p.t.Errorf("%d devices after a double click", n)
+	}
+	p.goes(console+"devices", http.StatusOK)
+	p.matches("table", `Scanner "<b>2nd</b> floor"`)
+	p.inspect("console-devices")
+
+	c, err := smtp.Dial(g.plain)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.Auth(smtp.PlainAuth("", "scanner@example.com", password, "127.0.0.1")); err != nil {
+		p.t.Errorf("the second device's password: %v", err)
+	}
+	p.goes(console+"accounts/scanner@example.com", http.StatusOK)
+	p.matches("#ses ~ .scroll", "127.0.0.1")
+	p.click("tr:has-text('2nd') summary")
+	p.inspect("console-account-devices")
+	p.doubleClick("tr:has-text('2nd') button:has-text('Yes')")
+	p.matches("main", `^(?![^]*2nd)[^]*made by the gateway`)
+	if n := p.count("#dev ~ .scroll tbody tr"); n != 1 {
+		p.t.Errorf("%d devices after one was taken away", n)
+	}
+	if err := c.Mail("scanner@example.com"); err == nil {
+		p.t.Error("what the removed device has open goes on")
+	}
+}
+
+// change fills the form of an account's settings in, in two windows.
+func (p *pages) change(console string) {
+	p.t.Helper()
+	const page = "accounts/scanner@example.com/change"
+	p.goes(console+page, http.StatusOK)
+	p.do("tab", object{"number": 1}, nil)
+	p.goes(console+page, http.StatusOK)
+	p.fill("#rate", "30")
+	p.doubleClick("button:has-text('Save')")
+	p.is("h1", "scanner@example.com")
+	p.do("tab", object{"number": 0}, nil)
+	p.fill("#rate", "many")
+	p.click("button:has-text('Save')")
+	p.matches("#rate-why", "whole number")
+	p.inspect("console-change-wrong")
+	p.fill("#rate", "")
+	p.fill("#messages", "2000")
+	p.click("button:has-text('Save')")
+	p.matches(".alert", "rate 30/1m")
+	p.inspect("console-change-conflict")
+	p.click("button:has-text('Save')")
+	p.is("h1", "scanner@example.com")
+	p.matches("main", "of 2000 in 24h")
+	p.goes(console+page, http.StatusOK)
+	p.inspect("console-change")
+	p.fill("#messages", "")
+	p.click("button:has-text('Save')")
+	p.is("h1", "scanner@example.com")
 }

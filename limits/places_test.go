@@ -305,7 +305,7 @@ func TestProcessesTakeTurns(t *testing.T) {
 					}
 				}
 				open.Add(-1)
-				u.FreeConn()
+				u.Free()
 			}
 		})
 	}

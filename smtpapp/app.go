@@ -30,6 +30,7 @@ import (
 	"github.com/caddymail/mailgateway/internal/nearest"
 	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/smtpapp/history"
 )
 
 func init() {
@@ -57,6 +58,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		}
 		a.Hostname = name
 	}
+	a.storage = ctx.Storage()
 	if a.DrainTimeout == 0 {
 		a.DrainTimeout = caddy.Duration(defaultDrainTimeout)
 	}
@@ -207,12 +209,14 @@ func (a *App) Start() error {
 		return err
 	}
 	a.startMessages()
+	a.stopHistory = history.Process.Keep(a.storage, a.logger.Named("history"))
 	for name, srv := range a.Servers {
 		if err := a.attach(name, srv); err != nil {
 			a.detachAll()
 			a.directory.Stop()
 			a.stopTracing()
 			a.stopMessages()
+			a.stopHistory()
 			return fmt.Errorf("server %q: %w", name, err)
 		}
 		a.logger.Info("server running", zap.String("server", name),
@@ -241,6 +245,9 @@ func (a *App) stop(wait bool) {
 	}
 	a.stopTracing()
 	a.stopMessages()
+	if a.stopHistory != nil {
+		a.stopHistory()
+	}
 }
 
 // Directory returns the app's accounts.

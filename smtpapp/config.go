@@ -21,6 +21,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddytls"
+	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/accounts"
@@ -73,6 +74,9 @@ type App struct {
 
 	messages       *messagelog.Log // while running; nil if none are kept
 	detachMessages func()
+
+	storage     certmagic.Storage
+	stopHistory func() // while running
 }
 
 // Server is one SMTP submission server (RFC 6409, RFC 8314).

@@ -23,6 +23,7 @@ import (
 
 	"github.com/caddymail/mailgateway/internal/front"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/smtpapp/history"
 	"github.com/caddymail/mailgateway/smtpapp/smtpserver"
 )
 
@@ -52,6 +53,7 @@ func (g *generation) logMessage(s *session, res *smtpserver.Result) {
 	}
 	g.meter(label).count(code, took, res.Size)
 	tallyOf(s.account.Name, true).count(code, res.Accepted, res.Size)
+	history.Process.Count(code)
 	g.keepMessage(s, res, word, took, traceID)
 	c := g.access.Check(zapcore.InfoLevel, "message")
 	if c == nil {

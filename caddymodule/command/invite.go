@@ -15,7 +15,6 @@
 package command
 
 import (
-	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
@@ -102,51 +101,33 @@ func inviteFile(cmd *cobra.Command, c *adminClient, file string, defaults connec
 		defer f.Close()
 		in = f
 	}
-	rows := csv.NewReader(in)
-	rows.ReuseRecord, rows.TrimLeadingSpace = true, true
-	head, err := rows.Read()
+	rows, err := connect.ReadRequests(in, defaults)
 	if err != nil {
-		return fmt.Errorf("%s: no line with the names of the columns: %w", file, err)
+		return fmt.Errorf("%s: %w", file, err)
 	}
-	column := make(map[string]int)
-	for i, name := range head {
-		column[strings.ToLower(strings.TrimSpace(strings.TrimPrefix(name, "\ufeff")))] = i
-	}
-	if _, ok := column["account"]; !ok {
-		return fmt.Errorf("%s: no column 'account' among %s", file, strings.Join(head, ", "))
-	}
-	out := csv.NewWriter(cmd.OutOrStdout())
-	if err := out.Write([]string{"account", "mailbox", "expires", "link"}); err != nil {
+	out, err := connect.NewLinks(cmd.OutOrStdout())
+	if err != nil {
 		return err
 	}
 	done, failed := 0, 0
 	for {
-		row, err := rows.Read()
+		req, line, err := rows.Next()
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", file, err)
 		}
-		req := defaults
-		for name, field := range map[string]*string{
-			"account": &req.Account, "invited_by": &req.InvitedBy, "delegate": &req.Delegate, "expires": &req.Expires,
-		} {
-			if i, ok := column[name]; ok && strings.TrimSpace(row[i]) != "" {
-				*field = strings.TrimSpace(row[i])
-			}
-		}
 		var invited connect.Invited
 		if err := c.call(http.MethodPost, "/smtp/invitations", nil, req, &invited); err != nil {
 			failed++
-			line, _ := rows.FieldPos(0)
 			fmt.Fprintf(cmd.ErrOrStderr(), "%s, line %d: %s: %v\n", file, line, req.Account, err)
 			if _, ok := errors.AsType[*remoteError](err); !ok {
 				return errors.New("the gateway no longer answers")
 			}
 			continue
 		}
-		if err := out.Write([]string{cell(invited.Account), cell(invited.Mailbox), invited.Expires.Format("2006-01-02T15:04:05Z"), invited.Link}); err != nil {
+		if err := out.Add(&invited); err != nil {
 			return err
 		}
 		if done++; done%1000 == 0 {
@@ -160,14 +141,6 @@ func inviteFile(cmd *cobra.Command, c *adminClient, file string, defaults connec
 		return fmt.Errorf("%d lines failed", failed)
 	}
 	return out.Error()
-}
-
-// cell keeps a spreadsheet from taking an account's name for a formula.
-func cell(s string) string {
-	if s != "" && strings.ContainsRune("=+-@\t", rune(s[0])) {
-		return "'" + s
-	}
-	return s
 }
 
 func inviteListCommand() *cobra.Command {

@@ -189,9 +189,17 @@ const commands = {
   focused: () => page.evaluate(() => document.activeElement.id || document.activeElement.className || document.activeElement.tagName),
   // tabs goes through the page with the Tab key until it leaves it.
   async tabs() {
-    await page.evaluate(() => { document.activeElement.blur(); window.scrollTo(0, 0); });
+    // What was clicked last is where Tab goes on from: an element at the top, focused and
+    // taken away, leaves it to begin there.
+    await page.evaluate(() => {
+      const start = document.createElement("button");
+      document.body.prepend(start);
+      start.focus();
+      start.remove();
+      window.scrollTo(0, 0);
+    });
     const reached = [], problems = [];
-    for (let i = 0; i < 50; i++) {
+    for (let i = 0; i < 150; i++) {
       await page.keyboard.press("Tab");
       const at = await page.evaluate(() => {
         const e = document.activeElement;
@@ -229,7 +237,7 @@ const commands = {
     });
   },
   scroll: ({ selector }) => page.evaluate((s) => { document.querySelector(s).scrollIntoView(); }, selector),
-  screenshot: async ({ path, full }) => { await page.screenshot({ path, fullPage: full }); },
+  screenshot: async ({ path, full }) => { await page.evaluate(() => window.scrollTo(0, 0)); await page.screenshot({ path, fullPage: full }); },
 };
 
 for await (const line of createInterface({ input: process.stdin })) {
