@@ -36,8 +36,8 @@ var googleRows = []row{
 		"Wait; the gateway backs off by itself. Logins are saved by connections that live longer: raise max_messages_per_conn and idle_timeout, lower max_conns_per_account."),
 	smtpRow("google_daily_limit", passes, "5.4.5 4.4.5", "", "The account has used up its limit of messages a day (2,000 with Workspace, 500 without).",
 		"Wait for the sliding 24 hours. messages_per_account stops at the limit before Google does."),
-	smtpRow("google_app_password_words", final, "535@5.7.1", "application-specific password", appPasswordCause, appPasswordRemedy),
-	smtpRow("google_app_password", final, "5.7.9", "", appPasswordCause, appPasswordRemedy),
+	smtpRow("google_app_password_words", final, "535@5.7.1", "application-specific password", twoStepCause, twoStepRemedy),
+	smtpRow("google_app_password", final, "5.7.9", "", twoStepCause, twoStepRemedy),
 	smtpRow("google_browser_login_words", final, "535@5.7.1", "web browser", browserCause, browserRemedy),
 	smtpRow("google_browser_login", final, "5.7.14", "", browserCause, browserRemedy),
 	smtpRow("google_bad_credentials", final, "5.7.8", "username and password not accepted|badcredentials", "Google refused the login: the token or password does not belong to this mailbox, or was withdrawn.",
@@ -65,8 +65,8 @@ var googleRows = []row{
 }
 
 const (
-	appPasswordCause    = "The upstream logs in with the account's own password, which Google no longer accepts."
-	appPasswordRemedy   = "Use OAuth (`auth xoauth2`), or an app password as the account's secret."
+	twoStepCause        = "The upstream logs in with the account's own password, which Google no longer accepts."
+	twoStepRemedy       = "Use OAuth (`auth xoauth2`), or an app password as the account's secret."
 	browserCause        = "Google wants the account's owner to log in with a browser first: the login looked unusual."
 	browserRemedy       = "The owner logs in at https://accounts.google.com/DisplayUnlockCaptcha; OAuth (`auth xoauth2`) avoids it."
 	recipientRateCause  = "The recipient gets mail too quickly just now."
