@@ -28,6 +28,7 @@ import (
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/internal/front"
 	"github.com/caddymail/mailgateway/internal/nearest"
+	"github.com/caddymail/mailgateway/internal/presence"
 	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/relay"
 )
@@ -50,6 +51,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // configurations that never go live.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.logger = printable.Logger(ctx.Logger())
+	a.storage = ctx.Storage()
 	if a.Hostname == "" {
 		name, err := os.Hostname()
 		if err != nil {
@@ -207,12 +209,14 @@ func (a *App) Start() error {
 		return err
 	}
 	a.startMessages()
+	a.enterStorage()
 	for name, srv := range a.Servers {
 		if err := a.attach(name, srv); err != nil {
 			a.detachAll()
 			a.directory.Stop()
 			a.stopTracing()
 			a.stopMessages()
+			a.leaveStorage()
 			return fmt.Errorf("server %q: %w", name, err)
 		}
 		a.logger.Info("server running", zap.String("server", name),
@@ -241,6 +245,29 @@ func (a *App) stop(wait bool) {
 	}
 	a.stopTracing()
 	a.stopMessages()
+	a.leaveStorage()
+}
+
+// enterStorage shows other processes on the storage that this one is there.
+func (a *App) enterStorage() {
+	var listen []string
+	for _, srv := range a.Servers {
+		listen = append(listen, srv.Listen...)
+	}
+	slices.Sort(listen)
+	release, err := presence.Enter(a.storage, listen)
+	if err != nil {
+		a.logger.Warn("another process on this storage could not be told that this one is there", zap.Error(err))
+		return
+	}
+	a.leave = release
+}
+
+func (a *App) leaveStorage() {
+	if a.leave != nil {
+		a.leave()
+		a.leave = nil
+	}
 }
 
 // Directory returns the app's accounts.

@@ -20,6 +20,7 @@ import (
 	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/certmagic"
 	"github.com/caddyserver/caddy/v2/modules/caddytls"
 	"go.uber.org/zap"
 
@@ -63,6 +64,9 @@ type App struct {
 
 	wantsRSA  bool                                  // a legacy server has Caddy's certificate
 	legacyRSA atomic.Pointer[legacyrsa.Certificate] // while running, and wanted
+
+	storage certmagic.Storage
+	leave   func() // of the storage, while running
 
 	tracing *tracing // while running; nil if it is off
 
