@@ -71,3 +71,21 @@ func TestMarks(t *testing.T) {
 	a.Upstream = "v"
 	want("changed", 9, false, "")
 }
+
+func TestSecretIsID(t *testing.T) {
+	const id = "8f3c2a1e-5b7d-4c9a-9e1f-0a2b3c4d5e6f"
+	for _, tc := range []struct {
+		kind, secret string
+		want         bool
+	}{
+		{"microsoft", id, true},
+		{"microsoft", strings.ToUpper(id), true},
+		{"microsoft", "abc8Q~abcdefghijklmnopqrstuvwxyz0123456", false},
+		{"generic", id, false},
+		{"microsoft", "", false},
+	} {
+		if got := secretIsID(tc.kind, tc.secret); got != tc.want {
+			t.Errorf("%s %q: %t", tc.kind, tc.secret, got)
+		}
+	}
+}

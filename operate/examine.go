@@ -23,6 +23,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -153,6 +154,15 @@ func examineTokens(app *oauthtoken.App) (out []checkup.Finding) {
 			out = append(out, s)
 		}
 	}
+	for name, server := range app.Servers() {
+		if secretIsID(server.Kind, server.ClientSecret) {
+			out = append(out, checkup.Finding{
+				Check: "secret", Subject: name + " client_secret", State: checkup.Warning, Said: "it has the form of an ID",
+				Cause:  "The client secret looks like its ID: Entra shows 'Secret ID' beside 'Value', and refuses the ID with AADSTS7000215.",
+				Remedy: "The value is shown only once, when a secret is made: make a new one under Certificates & secrets, copy its Value, and reload.",
+			})
+		}
+	}
 	for _, st := range app.Status(oauthtoken.StatusFilter{}) {
 		f := checkup.Finding{Subject: st.Provider, Account: st.Account, State: checkup.Wrong}
 		if st.LastError != nil {
@@ -178,6 +188,12 @@ func examineTokens(app *oauthtoken.App) (out []checkup.Finding) {
 	}
 	return out
 }
+
+var entraID = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
+
+// secretIsID reports whether a secret is what Entra shows beside it, the mistake
+// that is made most. The values that it makes have another form.
+func secretIsID(kind, secret string) bool { return kind == "microsoft" && entraID.MatchString(secret) }
 
 // examineRecords looks for records of accounts that are not in use as they stand.
 func examineRecords(dir *accounts.Directory) []checkup.Finding {
