@@ -41,7 +41,7 @@ var allowedImports = map[string][]string{
 	"limits/place":    {"internal/filelock"},
 	"messagelog":      {"internal/filelock", "internal/generation"},
 	"relay":           {"accounts"},
-	"smtpapp":         {"accounts", "accounts/password", "internal/front", "internal/nearest", "internal/printable", "internal/servertls", "messagelog", "relay", "smtpapp/history", "smtpapp/legacyrsa", "smtpapp/smtpserver"},
+	"smtpapp":         {"accounts", "accounts/password", "internal/front", "internal/nearest", "internal/presence", "internal/printable", "internal/servertls", "messagelog", "relay", "smtpapp/history", "smtpapp/legacyrsa", "smtpapp/smtpserver"},
 	"upstreamapp":     {"accounts", "internal/checkup", "internal/printable", "limits", "relay"},
 	"upstreampool":    {"accounts", "explain", "grant", "internal/breaker", "internal/checkup", "internal/generation", "internal/nearest", "internal/printable", "internal/tally", "limits", "relay", "upstreampool/pace", "upstreampool/preset", "upstreampool/smtpclient"},
 	"oauthtoken":      {"explain", "grant", "internal/breaker", "internal/generation", "internal/printable", "internal/seal", "oauthtoken/authserver", "oauthtoken/gate", "oauthtoken/tokenstore"},
@@ -111,6 +111,7 @@ var allowedImports = map[string][]string{
 	"internal/site":       {},
 	"internal/checkup":    {},
 	"internal/filelock":   {},
+	"internal/presence":   {"internal/filelock"},
 	"internal/generation": {},
 	"internal/seal":       {},
 	"internal/servertls":  {},
@@ -130,7 +131,7 @@ var allowedImports = map[string][]string{
 	// Other programs' accounts: records and Caddyfile text, nothing that runs.
 	"operate/migrate": {"accounts"},
 	"operate/snippet": {},
-	"operate":         {"accounts", "explain", "grant", "internal/checkup", "internal/nearest", "oauthtoken", "oauthtoken/authserver", "relay", "smtpapp", "spool", "upstreamapp"},
+	"operate":         {"accounts", "explain", "grant", "internal/checkup", "internal/nearest", "internal/presence", "oauthtoken", "oauthtoken/authserver", "relay", "smtpapp", "spool", "upstreamapp"},
 
 	// From nothing to a first test mail, for the terminal and the console.
 	"setup": {"upstreampool/preset"},

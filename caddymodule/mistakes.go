@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -100,6 +101,7 @@ var otherWords = map[string]map[string]string{
 	"account": {
 		"password": "'password_hash', with what `caddy hash-password` prints", "user": "'mailbox'", "username": "'mailbox'", "login": "'mailbox'",
 		"email": "'mailbox'", "from": "'senders'", "sender": "'senders'", "token": "'refresh_token'",
+		"rate": "'rate' in the block limits, as in 'limits { ... }'", "messages": "'messages' in the block limits", "recipients": "'recipients' in the block limits",
 	},
 	"server": {
 		"listen": "an address behind the server's name, as in 'server submission :587'", "port": "an address behind the server's name, as in 'server submission :587'",
@@ -167,11 +169,16 @@ func meantArg(arg string) string {
 		return "; a unit stands at its number, as in 25MiB"
 	case "s", "sec", "second", "seconds", "m", "min", "minute", "minutes", "h", "hour", "hours", "d", "day", "days":
 		return "; a unit stands at its number, as in 90s, 10m or 24h"
+	case "credentials":
+		return "; did you mean 'client_credentials'?"
 	case "per", "/":
 		return "; a rate is COUNT/PERIOD, as in 30/1m"
 	}
 	if strings.HasSuffix(arg, "{") {
 		return "; a blank is missing before the {"
+	}
+	if _, err := accounts.ParseRate(arg); err == nil {
+		return "; a rate stands on a line of its own in the block, as in 'rate " + arg + "'"
 	}
 	return "; a value with blanks stands in quotes, as in \"a b\""
 }
@@ -265,7 +272,7 @@ func checkListen(address string) error {
 	case err != nil && !strings.HasPrefix(address, "unix"):
 		return fmt.Errorf("'%s' is not an address to listen at, as in :587 or 192.0.2.1:587; ports end at 65535", address)
 	case err == nil && !parsed.IsUnixNetwork() && !parsed.IsFdNetwork() && parsed.StartPort == 0 && !strings.HasSuffix(address, ":0"):
-		return fmt.Errorf("'%s' lacks its port, as in '%s:587'", address, address)
+		return fmt.Errorf("'%s' lacks its port, as in '%s:587'", address, strings.TrimSuffix(address, ":"))
 	}
 	return nil
 }
@@ -279,6 +286,9 @@ func checkServerName(name string) error {
 	return nil
 }
 
+// leadingZeros are those of a number, which octal once was.
+var leadingZeros = regexp.MustCompile(`\b0+(\d)`)
+
 // notNetwork says what was meant by a word that is no network.
 func notNetwork(arg string) error {
 	hint := ", as in 192.0.2.7 or 192.0.2.0/24"
@@ -286,6 +296,10 @@ func notNetwork(arg string) error {
 		hint = "; a mask is a number of bits, as in " + first + "/24"
 	} else if strings.Contains(arg, "*") {
 		hint = "; did you mean '" + strings.ReplaceAll(arg, "*", "0") + "/24'?"
+	} else if strings.HasSuffix(arg, ",") || strings.HasSuffix(arg, ";") {
+		hint = "; between addresses stands a blank, and nothing else"
+	} else if plain := leadingZeros.ReplaceAllString(arg, "$1"); plain != arg {
+		hint = "; did you mean '" + plain + "'?"
 	} else if strings.Contains(arg, "-") && !strings.ContainsFunc(arg, unicode.IsLetter) {
 		hint = "; a range is a prefix, as in 192.0.2.0/24, or address after address"
 	}

@@ -19,6 +19,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/textproto"
 	"regexp"
@@ -29,8 +30,8 @@ import (
 // mistake is what a device does wrong, at one of the test's servers. It returns
 // what the device sees: the last reply, or what its TLS library says.
 type mistake struct {
-	server string // starttls unless named
-	from   string // its address; one of its own unless named
+	server string  // starttls unless named
+	from   network // its address is of; anywhere unless named
 	do     func(d *device) string
 	// quiet is a cause that is worth information only.
 	quiet bool
@@ -45,21 +46,28 @@ type device struct {
 	nc   net.Conn
 	text *textproto.Conn
 	last string // the last reply
+
+	lines []string  // all of it
+	heard *[]string // refusals, where it is kept
 }
 
 func (d *device) reply() string {
 	d.t.Helper()
-	d.last = ""
+	d.last, d.lines = "", nil
 	for {
 		line, err := d.text.ReadLine()
 		if err != nil {
 			return d.last
 		}
-		d.last = line
+		d.last, d.lines = line, append(d.lines, line)
 		if len(line) < 4 || line[3] != '-' {
-			return line
+			break
 		}
 	}
+	if d.heard != nil && d.last[0] > '3' {
+		*d.heard = append(*d.heard, d.last)
+	}
+	return d.last
 }
 
 // say says each line, and returns the reply to the last.
@@ -210,6 +218,7 @@ var mistakes = map[string][]mistake{
 			return d.say("MAIL FROM:<a@@example.com>")
 		}},
 		{do: func(d *device) string { return d.begin().say("RCPT TO:<nobody>") }},
+		{do: func(d *device) string { return d.begin().say("RCPT you@example.net") }},
 	},
 	"unknown_command": {{do: func(d *device) string { return d.hello().say("XSCAN A4") }}},
 	"parameter": {{do: func(d *device) string {
@@ -241,7 +250,7 @@ var mistakes = map[string][]mistake{
 	"content":                 {{do: func(d *device) string { return d.begin("DATA").say("Subject: x\r\n\r\n\x00\r\n.") }}},
 	"too_many_recipients":     {{quiet: true, do: func(d *device) string { return d.begin("RCPT TO:<b@example.net>").say("RCPT TO:<c@example.net>") }}},
 	"http":                    {{do: func(d *device) string { d.reply(); return d.say("POST / HTTP/1.1") }}},
-	"trusted_account_unknown": {{from: "203.0.113.68", do: func(d *device) string { return d.hello().say("MAIL FROM:<a@example.com>") }}},
+	"trusted_account_unknown": {{from: ofGone, do: func(d *device) string { return d.hello().say("MAIL FROM:<a@example.com>") }}},
 	"login_timeout":           {{server: "hasty", do: func(d *device) string { d.hello(); return d.reply() }}},
 	"too_many_connections": {{
 		server: "narrow",
@@ -264,6 +273,11 @@ var mistakes = map[string][]mistake{
 	}}},
 	"timeout": {{server: "silent", quiet: true, do: func(d *device) string {
 		d.hello().startTLS().login(deviceAccount, devicePassword)
+		return d.reply()
+	}}},
+	"message_timeout": {{server: "silent", do: func(d *device) string {
+		d.begin("DATA")
+		_, _ = io.WriteString(d.nc, "Subject: x\n\nx\n.\n")
 		return d.reply()
 	}}},
 	"tls_client_certificate": {{server: "mutual", do: func(d *device) string {
@@ -325,6 +339,7 @@ func TestDevicesMistakes(t *testing.T) {
 	}
 	o := newOffice(t)
 	for cause, list := range mistakes {
+		heard := make(map[string]bool)
 		for i, m := range list {
 			t.Run(fmt.Sprintf("%s/%d", cause, i), func(t *testing.T) {
 				saw, said := o.make(t, cause, m)
@@ -335,13 +350,18 @@ func TestDevicesMistakes(t *testing.T) {
 				if want := fmt.Sprintf("`%s`: %s", cause, said.Remedy); r.says != want {
 					t.Errorf("devices.md says\n%s\nthe log says\n%s", r.says, want)
 				}
-				if code := replyCode.FindString(saw); code != "" && !strings.Contains(r.sees, code) {
-					t.Errorf("the device sees %q, devices.md says %q", saw, r.sees)
+				if code := refusalCode.FindString(saw); replyCode.MatchString(saw) {
+					if heard[code] = true; !codes(r.sees)[code] {
+						t.Errorf("the device sees %q, devices.md says %q", saw, r.sees)
+					}
 				}
 				if said.Reply != "" && !strings.HasPrefix(saw, said.Reply[:3]) {
 					t.Errorf("the device saw %q, the log says %q", saw, said.Reply)
 				}
 			})
+		}
+		if said := codes(rows[cause].sees); !maps.Equal(heard, said) {
+			t.Errorf("%s: heard %v, devices.md says %v", cause, keys(heard), keys(said))
 		}
 	}
 	for cause := range rows {

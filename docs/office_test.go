@@ -23,10 +23,12 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/textproto"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -39,6 +41,28 @@ import (
 	"github.com/caddymail/mailgateway/sandbox"
 )
 
+// network is where devices are: what a server lets them do goes by it.
+type network string
+
+const (
+	anywhere   network = "10.0.0.0/8"
+	trusted    network = "11.0.0.0/8" // by the server devices
+	ofGone     network = "12.0.0.0/8" // trusted for an account that is not there
+	lfOnly     network = "13.0.0.0/8" // in the clear too
+	inTheClear network = "14.0.0.0/8"
+)
+
+var lastAddress atomic.Uint32
+
+// address is one that no device had before, nor a neighbour of one: what a process
+// has refused outlives a test.
+func address(n network) string {
+	a := netip.MustParsePrefix(string(n)).Addr().As4()
+	i := lastAddress.Add(1)
+	a[1], a[2], a[3] = byte(i>>5), byte(i<<3), 1
+	return netip.AddrFrom4(a).String()
+}
+
 // office is a gateway whose log is read, in front of a provider that takes its
 // time.
 type office struct {
@@ -46,14 +70,17 @@ type office struct {
 	admin   string
 	log     string
 	servers map[string]string // their addresses
-	last    int               // of the devices' addresses
+
+	limited  string // an account that may send one message
+	provider *sandbox.Sandbox
+	caddy    func(more string) []byte // the configuration, with another server
 }
 
 func newOffice(t *testing.T) *office {
 	t.Helper()
 	dir := t.TempDir()
 	ca := filepath.Join(dir, "provider.pem")
-	sb, err := sandbox.Start(&sandbox.App{CAFile: ca, Password: "upstream-password"}, nil)
+	sb, err := sandbox.Start(&sandbox.App{CAFile: ca, Password: "upstream-password", KeepBodies: true}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +92,7 @@ func newOffice(t *testing.T) *office {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := &office{t: t, admin: gatewaytest.FreeAddress(t), log: filepath.Join(dir, "log"), servers: make(map[string]string)}
+	o := &office{t: t, admin: gatewaytest.FreeAddress(t), log: filepath.Join(dir, "log"), servers: make(map[string]string), provider: sb, limited: address(anywhere) + "@example.com"}
 	var servers strings.Builder
 	for name, options := range map[string]string{
 		"starttls":       "max_message_size 100000\nmax_recipients 2",
@@ -73,9 +100,11 @@ func newOffice(t *testing.T) *office {
 		"reject":         "bare_newline reject",
 		"hasty":          "login_timeout 1s",
 		"hasty_implicit": "login_timeout 1s",
-		"silent":         "command_timeout 1s",
+		"silent":         "command_timeout 1s\nbody_idle_timeout 1s",
 		"narrow":         "max_conns_per_ip 1",
 		"mutual":         "",
+		"legacy":         "legacy_tls",
+		"devices":        fmt.Sprintf("plaintext_auth %s %s\nlf_only %s\ntrust %s {\naccount %s\n}", inTheClear, lfOnly, lfOnly, trusted, deviceAccount),
 	} {
 		o.servers[name] = gatewaytest.FreeAddress(t)
 		mode, more := "starttls", ""
@@ -85,14 +114,22 @@ func newOffice(t *testing.T) *office {
 		if name == "mutual" {
 			more = "{\nclient_auth {\nmode require\n}\n}"
 		}
-		fmt.Fprintf(&servers, "server %s %s {\ntls %s %s %s %s\nproxy_protocol 127.0.0.0/8\nauth_failures 5 delay off exempt none\n"+
-			"trust 203.0.113.68 {\naccount gone@example.com\n}\n%s\n}\n",
-			name, o.servers[name], mode, cert, key, more, options)
+		certs := cert + " " + key
+		if name == "legacy" {
+			certs = "" // Caddy's own: two of them
+		}
+		fmt.Fprintf(&servers, "server %s %s {\ntls %s %s %s\nproxy_protocol 127.0.0.0/8\nauth_failures 5 delay off exempt none\n"+
+			"trust %s {\naccount gone@example.com\n}\n%s\n}\n",
+			name, o.servers[name], mode, certs, more, ofGone, options)
 	}
-	cfg, _, err := caddyconfig.GetAdapter("caddyfile").Adapt(fmt.Appendf(nil, `{
+	accounts, nowhere := o.accounts(dir), gatewaytest.FreeAddress(t)
+	o.caddy = func(also string) []byte {
+		cfg, _, err := caddyconfig.GetAdapter("caddyfile").Adapt(fmt.Appendf(nil, `{
 	admin %s
 	persist_config off
 	storage file_system %s
+	local_certs
+	skip_install_trust
 	log {
 		output file %s
 		format json
@@ -106,20 +143,31 @@ func newOffice(t *testing.T) *office {
 			}
 			auth plain
 		}
+		upstream nowhere {
+			dial %s
+			auth plain
+			max_wait 2s
+		}
+		spool {
+			directory %s
+		}
 	}
 	smtp {
-		hostname mail.example.com
+		hostname legacy.localhost
 		accounts {
 			file %s
 		}
 		%s
+		%s
 	}
 }
-`, o.admin, filepath.Join(dir, "storage"), o.log, sb.SMTPAddr(), ca, o.accounts(dir), servers.String()), nil)
-	if err != nil {
-		t.Fatal(err)
+`, o.admin, filepath.Join(dir, "storage"), o.log, sb.SMTPAddr(), ca, nowhere, filepath.Join(dir, "spool"), accounts, servers.String(), also), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cfg
 	}
-	if err := caddy.Load(cfg, true); err != nil {
+	if err := caddy.Load(o.caddy(""), true); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = caddy.Stop() })
@@ -131,9 +179,14 @@ func (o *office) accounts(dir string) string {
 	sum := sha256.Sum256([]byte(devicePassword))
 	hash := "sha256:" + hex.EncodeToString(sum[:])
 	file := filepath.Join(dir, "accounts.jsonl")
-	content := fmt.Sprintf(`{"name":%q,"upstream":"provider","secret":"upstream-password","password_hashes":[%q],"senders":[%q]}
-{"name":"paused@example.com","upstream":"provider","secret":"x","password_hashes":[%q],"paused":true}
-`, deviceAccount, hash, deviceAccount, hash)
+	content := fmt.Sprintf(`{"name":%[1]q,"upstream":"provider","secret":"upstream-password","password_hashes":[%[2]q],"senders":[%[3]q]}
+{"name":"paused@example.com","upstream":"provider","secret":"x","password_hashes":[%[2]q],"paused":true}
+{"name":"free@example.com","upstream":"provider","secret":"upstream-password","password_hashes":[%[2]q]}
+{"name":"stale@example.com","upstream":"provider","secret":"an old one","password_hashes":[%[2]q]}
+{"name":%[4]q,"upstream":"provider","secret":"upstream-password","password_hashes":[%[2]q],"limits":{"rate":"1/9m"}}
+{"name":"away@example.com","upstream":"nowhere","secret":"x","password_hashes":[%[2]q]}
+{"name":"kept@example.com","upstream":"nowhere","secret":"x","password_hashes":[%[2]q],"spool":"on"}
+`, deviceAccount, hash, deviceAccount, o.limited)
 	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 		o.t.Fatal(err)
 	}
@@ -197,30 +250,62 @@ func (o *office) about(from string) (found []string) {
 	return found
 }
 
+// parsed are the lines of the log about an address.
+func (o *office) parsed(t *testing.T, from string) (found []line) {
+	t.Helper()
+	for _, raw := range o.about(from) {
+		var l line
+		if err := json.Unmarshal([]byte(raw), &l); err != nil {
+			t.Fatalf("%v: %s", err, raw)
+		}
+		found = append(found, l)
+	}
+	return found
+}
+
 // refusals is what the API answers about them.
 func (o *office) refusals(t *testing.T, from, cause string) []admin.Refusal {
 	t.Helper()
-	resp, err := http.Get("http://" + o.admin + "/smtp/refusals?client_ip=" + from + "&cause=" + cause)
+	var list admin.RefusalList
+	o.ask(t, http.MethodGet, "/smtp/refusals?client_ip="+from+"&cause="+cause, &list)
+	return list.Refusals
+}
+
+// ask asks the API.
+func (o *office) ask(t *testing.T, method, path string, answer any) {
+	t.Helper()
+	req, err := http.NewRequest(method, "http://"+o.admin+path, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	var list admin.RefusalList
-	if err := json.NewDecoder(resp.Body).Decode(&list); err != nil {
+	if err := json.NewDecoder(resp.Body).Decode(answer); err != nil {
 		t.Fatal(err)
 	}
-	return list.Refusals
+}
+
+// banned is how long a client is refused.
+func (o *office) banned(t *testing.T, from string) time.Duration {
+	t.Helper()
+	var list admin.BanList
+	o.ask(t, http.MethodGet, "/smtp/bans", &list)
+	for _, b := range list.Bans {
+		if b.Network.Addr().String() == from {
+			return b.Until.Sub(b.Since)
+		}
+	}
+	return 0
 }
 
 // make makes a mistake three times, and holds that it is said once. It returns
 // what the device saw and what the log says.
 func (o *office) make(t *testing.T, cause string, m mistake) (saw string, said line) {
 	t.Helper()
-	server, from := cmp.Or(m.server, "starttls"), m.from
-	if from == "" {
-		o.last++
-		from = fmt.Sprintf("203.0.113.%d", o.last)
-	}
+	server, from := cmp.Or(m.server, "starttls"), address(cmp.Or(m.from, anywhere))
 	if m.before != nil {
 		m.before(func() *device { return o.device(t, server, from) })
 	}

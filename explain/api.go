@@ -22,6 +22,8 @@ func apiRow(id string, again bool, codes, words []string, cause, remedy string) 
 // apiRows are error codes of Microsoft Graph
 // (https://learn.microsoft.com/graph/errors, https://learn.microsoft.com/graph/throttling-limits)
 // and of the Gmail API (https://developers.google.com/workspace/gmail/api/guides/handle-errors).
+// The statuses of HTTP (RFC 9110 section 15.6) are those that come without a code, or with one
+// that is not known.
 var apiRows = []row{
 	apiRow("graph_token", final, []string{"invalidauthenticationtoken", "compacttoken"}, nil, "Graph does not accept the token: it has expired, or was issued for another resource (an Outlook token at Graph).",
 		"The scope must be https://graph.microsoft.com/Mail.Send, or https://graph.microsoft.com/.default for client credentials; then: caddy smtp login ACCOUNT."),
@@ -48,6 +50,14 @@ var apiRows = []row{
 	apiRow("graph_blocked", final, []string{"erroraccountsuspend", "erroraccountsuspendshowtierupgrade", "errormessagesubmissionblocked"}, nil, "The mailbox is blocked: it has sent, or seemed to send, spam.", "An administrator secures the account and releases it under Restricted entities in the Defender portal; the owner of a personal mailbox signs in at https://outlook.live.com and follows the warning."),
 	apiRow("graph_throttled", passes, []string{"applicationthrottled", "toomanyrequests", "activitylimitreached", "commandconcurrencylimitreached"}, nil, "Too many requests for this mailbox: 4 at once, 10,000 in 10 minutes, 150 MB in 5 minutes.", "Wait as long as the reply says. See whether another program uses the mailbox through the same app."),
 	apiRow("graph_busy", passes, []string{"errorserverbusy", "servicenotavailable", "errormailboxstoreunavailable", "errormailboxmoveinprogress", "errorinternalservertransienterror"}, nil, "Microsoft's servers are busy, or the mailbox is being moved.", "Wait; the client tries again."),
+
+	apiRow("http_500", passes, []string{"http 500"}, nil, "The request failed within the provider's servers, which give no reason.",
+		"Wait; the client tries again, unless the reply says that the message may have been sent: look into Sent Items first. If it goes on, see the provider's status page."),
+	apiRow("http_502", passes, []string{"http 502"}, nil, "A server between, the provider's own or a proxy of this network, got no good answer from the one behind it.",
+		"Wait; the client tries again. If it goes on, see the provider's status page, and `network_proxy` if there is one."),
+	apiRow("http_503", passes, []string{"http 503"}, nil, "The provider's servers are overloaded or under repair.", "Wait as long as the reply says; the client tries again."),
+	apiRow("http_504", passes, []string{"http 504"}, nil, "A server between, the provider's own or a proxy of this network, got an answer not in time from the one behind it.",
+		"Wait; the client tries again, unless the reply says that the message may have been sent: look into Sent Items first. If it goes on, see the provider's status page."),
 
 	apiRow("gmail_token", final, []string{"autherror", "access_token_expired", "account_state_invalid"}, nil, "The Gmail API does not accept the token.", "caddy smtp login ACCOUNT, as the mailbox's owner."),
 	apiRow("gmail_scope", final, []string{"insufficientpermissions", "access_token_scope_insufficient"}, nil, "The permission to send was not granted: its box was left unticked on the consent page, or `scopes` lacks it.", "caddy smtp login ACCOUNT, and tick the box `Send email on your behalf`."),

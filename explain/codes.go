@@ -24,6 +24,8 @@ var (
 	// identifier finds what may be an API's or an OAuth error code (RFC 6749
 	// section 5.2, RFC 8628 section 3.5, OpenID Connect Core section 3.1.2.6).
 	identifier = regexp.MustCompile(`\b[a-z][a-z0-9]*(?:_[a-z0-9]+)*\b`)
+	// httpStatus finds a status of HTTP.
+	httpStatus = regexp.MustCompile(`\bhttp [45]\d\d\b`)
 	// enhanced finds enhanced status codes (RFC 3463 section 2) with the reply
 	// code before them, if there is one.
 	enhanced = regexp.MustCompile(`(?:\b([245]\d\d)[ -])?\b([245]\.\d{1,3}\.\d{1,3})\b`)
@@ -48,7 +50,7 @@ func codesOf(text string) (groups [][]string) {
 			api = append(api, id)
 		}
 	}
-	groups = append(groups, api, oauth)
+	groups = append(groups, api, oauth, httpStatus.FindAllString(text, -1))
 	for _, r := range slices.Backward(repliesOf(text)) {
 		switch {
 		case r.enhanced == "":
@@ -63,6 +65,9 @@ func codesOf(text string) (groups [][]string) {
 }
 
 // reply is an SMTP reply's code and its enhanced code; one may be missing.
+// isReply reports whether a group of codes is that of an SMTP reply.
+func isReply(group []string) bool { return len(group) > 0 && group[0][0] >= '2' && group[0][0] <= '5' }
+
 type reply struct{ code, enhanced string }
 
 func repliesOf(text string) (replies []reply) {

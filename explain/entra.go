@@ -91,6 +91,7 @@ var entraCodes = []struct {
 	{[]string{"50034", "51004", "50020", "90072", "50178"}, passing, "The user does not exist in this tenant.", "Check the account's mailbox and `tenant`; a deleted user can be restored for 30 days." + askedAgain},
 	{[]string{"50105"}, passing, "The user is not assigned to the app, which asks for that.", "An administrator assigns the user to the enterprise application in Entra, or switches `Assignment required` off." + askedAgain},
 	{[]string{"50177"}, passing, "The app does not allow external users.", "Use a mailbox of the tenant, or an administrator changes the app." + askedAgain},
+	{[]string{"135010"}, consent, "The key that the user logged in with (Windows Hello, a passkey, FIDO2) is not registered for the user any more.", "The owner logs in another way or registers the key anew at https://aka.ms/mysecurityinfo, then: caddy smtp login ACCOUNT."},
 	{[]string{"50058", "16000", "50199"}, consent, "The user has to choose or confirm an identity at the browser.", loginAgain},
 	{[]string{"70046", "50196"}, trouble, "Entra sees the same request too often in a short time.", waitOnly},
 

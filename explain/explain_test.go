@@ -55,7 +55,7 @@ var failureSamples = []struct{ text, id string }{
 	{"535 5.7.0 (#AUTH005) Too many bad auth attempts.", "yahoo_bad_auth_attempts"},
 	{"550 5.4.6 Unusual sending activity detected.", "zoho_limit"},
 	{"554 5.1.8 Email Outgoing Blocked", "zoho_blocked"},
-	{"454 4.7.0 The mailbox needs consent again: run `caddy smtp login` for this account", "needs_consent"},
+	{"454 4.7.0 The mailbox needs consent again: run `caddy smtp login` for this account", "own_needs_consent"},
 	{"tls: failed to verify certificate: x509: certificate signed by unknown authority", "cert_unknown_authority"},
 	{"tls: failed to verify certificate: x509: certificate is valid for mail.example.com, not smtp.example.com", "cert_name"},
 	{"tls: failed to verify certificate: x509: certificate has expired or is not yet valid: current time ...", "cert_expired"},
@@ -296,4 +296,24 @@ func FuzzOf(f *testing.F) {
 			t.Errorf("%q: %+v, %t", text, e, ok)
 		}
 	})
+}
+
+// TestOwnWords: what the gateway itself says with a code that providers use too is
+// not taken for their word.
+func TestOwnWords(t *testing.T) {
+	for text, want := range map[string]string{
+		"454 4.7.0 The mailbox needs consent again: run `caddy smtp login` for this account":                         "own_needs_consent",
+		"454 4.7.0 The provider's token endpoint is unavailable, try again later":                                    "own_token_endpoint",
+		"454 4.7.0 The access token is another user's: the mailbox's owner has to consent":                           "own_other_user",
+		"454 4.7.0 Temporary authentication failure, try again later":                                                "own_busy_logins",
+		"454 4.7.0 The provider refused the gateway's authentication for this account: 535 5.7.99 Zorp":              "reply_5_7_99",
+		"454 4.7.0 The provider refused the gateway's authentication for this account: 535 Zorp":                     "reply_535",
+		"454 4.7.0 The provider refused the gateway's authentication for this account: Zorp":                         "own_login_refused",
+		"454 4.7.0 No upstream of this account takes its mailbox: 550 5.7.99 Zorp":                                   "reply_5_7_99",
+		"451 4.4.2 The provider's API gave no clear answer after the message, delivery unknown: Gmail API: HTTP 502": "http_502",
+	} {
+		if e, ok := Of(text); !ok || e.ID != want {
+			t.Errorf("%q is explained as %q: %s", text, e.ID, e.Cause)
+		}
+	}
 }

@@ -40,7 +40,7 @@ type wording struct{ cause, remedy string }
 
 // table is all that is known. Of rows with the same code the most exact is the
 // first.
-var table = slices.Concat(entraRows(), oauthRows, apiRows, microsoftRows, googleRows, otherRows, networkRows, consentRows)
+var table = slices.Concat(entraRows(), oauthRows, apiRows, microsoftRows, googleRows, otherRows, ownRows, networkRows, consentRows)
 
 // byCode are the rows of each code, those with words first; byWords the rows
 // without codes.
@@ -70,14 +70,37 @@ func index() (map[string][]*row, []*row) {
 // text the last counts: the gateway quotes the provider's in its own.
 func find(text string) *row {
 	text = normalize(text)
+	if _, theirs, ok := cutOwn(text); ok {
+		// The provider's words say more than the gateway's before them.
+		if r := lookup(theirs); r != nil {
+			return r
+		}
+		if _, known := general(theirs); known {
+			return nil
+		}
+	}
+	return lookup(text)
+}
+
+// lookup finds the row of a normalized text.
+func lookup(text string) *row {
+	replies := 0
 	for _, candidates := range codesOf(text) {
 		if len(candidates) > 0 && entraCode.MatchString(candidates[0]) && byCode[candidates[0]] == nil {
 			// An unknown number says more than the OAuth error beside it,
 			// which Entra gives to many things.
 			return nil
 		}
+		// A reply that quotes another is known by its words or not at all: its code
+		// is that of whoever quotes.
+		if isReply(candidates) {
+			replies++
+		}
 		// A row with words says more than one without, under any of its codes.
 		for _, exact := range []bool{true, false} {
+			if !exact && replies > 1 {
+				break
+			}
 			for _, code := range candidates {
 				for _, r := range byCode[code] {
 					if exact == (len(r.words) > 0) && r.matches(text) {

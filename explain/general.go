@@ -59,6 +59,9 @@ var bareReplies = map[string]byte{
 // It never claims more.
 func general(raw string) (Explanation, bool) {
 	text := normalize(raw)
+	if _, theirs, ok := cutOwn(text); ok {
+		text = theirs
+	}
 	if code := entraCode.FindString(text); code != "" {
 		e := unknownEntra
 		e.ID, e.General = code, true

@@ -36,10 +36,10 @@ var googleRows = []row{
 		"Wait; the gateway backs off by itself. Logins are saved by connections that live longer: raise max_messages_per_conn and idle_timeout, lower max_conns_per_account."),
 	smtpRow("google_daily_limit", passes, "5.4.5 4.4.5", "", "The account has used up its limit of messages a day (2,000 with Workspace, 500 without).",
 		"Wait for the sliding 24 hours. messages_per_account stops at the limit before Google does."),
-	smtpRow("google_app_password", final, "5.7.9", "", "The upstream logs in with the account's own password, which Google no longer accepts.",
-		"Use OAuth (`auth xoauth2`), or an app password as the account's secret."),
-	smtpRow("google_browser_login", final, "5.7.14", "", "Google wants the account's owner to log in with a browser first: the login looked unusual.",
-		"The owner logs in at https://accounts.google.com/DisplayUnlockCaptcha; OAuth (`auth xoauth2`) avoids it."),
+	smtpRow("google_app_password_words", final, "535@5.7.1", "application-specific password", twoStepCause, twoStepRemedy),
+	smtpRow("google_app_password", final, "5.7.9", "", twoStepCause, twoStepRemedy),
+	smtpRow("google_browser_login_words", final, "535@5.7.1", "web browser", browserCause, browserRemedy),
+	smtpRow("google_browser_login", final, "5.7.14", "", browserCause, browserRemedy),
 	smtpRow("google_bad_credentials", final, "5.7.8", "username and password not accepted|badcredentials", "Google refused the login: the token or password does not belong to this mailbox, or was withdrawn.",
 		"Check `mailbox`, then ask for consent again: caddy smtp login ACCOUNT."),
 	smtpRow("google_temporary", passes, "4.3.0 4.7.0 4.5.0", "temporary system problem", "Google has a temporary trouble, or slows this sender down.", "Wait, and send more slowly if it comes back."),
@@ -57,12 +57,18 @@ var googleRows = []row{
 	smtpRow("google_dangerous", final, "5.7.0", "security|virus|blocked", "The message has an attachment that the provider does not take (a program, an archive with one, a virus).", "Send it in another way; see https://support.google.com/mail/answer/6590."),
 	smtpRow("google_must_starttls", final, "5.7.0", "starttls", "The provider wants TLS before anything else.", "Use `tls starttls` for port 587, `tls implicit` for port 465."),
 	smtpRow("google_auth_required", final, "5.7.0 5.5.1", "authentication required|authentication is required", "The provider wants a login, and the session has none.", "Check `auth` in the upstream, then run `caddy smtp test ACCOUNT`."),
+	smtpRow("login_unavailable", passes, "454@4.7.0", "", "The provider cannot check logins just now: a temporary trouble, or too many of them.",
+		"Wait; the gateway backs off by itself. If it comes back, have fewer logins: raise max_messages_per_conn and idle_timeout."),
 	smtpRow("google_timeout", passes, "4.4.2", "timeout|timed out", "The provider closed an idle or slow session.", "None: the gateway uses a new connection. Keep idle_timeout under 4m."),
 	smtpRow("line_too_long", final, "5.5.2@555 5.5.2@500", "", "The provider found a command line too long or malformed, usually an AUTH line with its token.",
 		"The gateway sends long tokens in a second step; report this as a defect."),
 }
 
 const (
+	twoStepCause        = "The upstream logs in with the account's own password, which Google no longer accepts."
+	twoStepRemedy       = "Use OAuth (`auth xoauth2`), or an app password as the account's secret."
+	browserCause        = "Google wants the account's owner to log in with a browser first: the login looked unusual."
+	browserRemedy       = "The owner logs in at https://accounts.google.com/DisplayUnlockCaptcha; OAuth (`auth xoauth2`) avoids it."
 	recipientRateCause  = "The recipient gets mail too quickly just now."
 	recipientRateRemedy = "Wait, and send more slowly to this recipient."
 )

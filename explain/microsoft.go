@@ -129,6 +129,8 @@ var microsoftRows = []row{
 		"At Microsoft an administrator finds out why, and releases the mailbox under Restricted entities in the Defender portal; elsewhere see the account's page at the provider."),
 	smtpRow("ms_banned_sender", final, "5.7.501 5.7.502 5.7.503", "", "The mailbox is banned from sending because of spam.",
 		"An administrator secures the account (password, sessions, rules), then releases it under Restricted entities in the Defender portal."),
+	smtpRow("ms_suspicious", final, "5.7.500", "", "Microsoft takes no mail from this sender or from the gateway's IP address: it looks suspicious, or like spam. The number behind AS names the rule.",
+		"An administrator looks the message up in the message trace and at the sender in the Defender portal; if only the gateway's address is meant, send from another (`source_ip`) or ask for its removal at https://sender.office.com."),
 	smtpRow("ms_banned_domain", final, "5.7.511", "", "The sender is banned by Microsoft.", "Write to delist@microsoft.com with the whole reply."),
 	smtpRow("ms_tenant_blocked", final, "5.7.705 5.7.700 5.7.701", "",
 		"The whole organization (tenant) is blocked, or over its limit, because of suspicious mail.",
@@ -168,6 +170,12 @@ var microsoftRows = []row{
 	smtpRow("ms_mailbox_full_words", final, "5.2.0 4.2.0", "mailboxfull|quotaexceededexception", "The mailbox is full. Each message's copy goes to Sent Items, so a full mailbox cannot send.",
 		"Empty the mailbox, or have an administrator raise its quota."),
 	smtpRow("ms_too_many_recipients", final, "5.5.3", "", "The message has more recipients than the provider takes at once (Microsoft: 500 unless raised).", "Send the rest in another message; MTAs do so by themselves."),
+	smtpRow("ms_submission_rate", passes, "4.4.2", "submission rate", "This client sends faster than the mail server allows (an Exchange server's MessageRateLimit).",
+		"Send more slowly: `rate_per_account` in the upstream; the Exchange server's administrator can raise the limit of its receive connector."),
+	smtpRow("ms_expired_words", final, "5.4.300 4.4.7", "message expired", expiredCause, expiredRemedy),
+	smtpRow("ms_expired", final, "5.4.300", "", expiredCause, expiredRemedy),
+	smtpRow("ms_proxy", passes, "451@4.7.0", "", "The provider has a temporary trouble between its own servers, or puts this client off; PRX and a number at Microsoft is the first.",
+		"None: the client tries again. If it goes on for hours, see the provider's status page, and whether the mailbox can send at its website."),
 	smtpRow("ms_session_duration", passes, "4.4.1 4.4.2", "total session duration", "Microsoft closes a session after 20 minutes.", "Keep max_age under 18m."),
 	smtpRow("ms_busy", passes, "4.3.2 4.3.0 4.3.1", "storedrv|server busy|service not active|insufficient system resources", "Microsoft's servers are busy, or the mailbox is being moved.", "Wait; the gateway's client tries again."),
 
@@ -183,6 +191,8 @@ var microsoftRows = []row{
 }
 
 const (
+	expiredCause     = "Microsoft had the message for a day and could not hand the message on to the recipient's server; what follows `->` or `=` is that server's last word."
+	expiredRemedy    = "Check the recipient's domain, and ask whether the recipient's server works; then send the message again."
 	sendAsRemedy     = "Send as the mailbox itself, or an Exchange administrator gives it the right: `Add-RecipientPermission SENDER -Trustee MAILBOX -AccessRights SendAs`. A new right takes up to an hour. `senders` in the account refuses wrong addresses before they reach Microsoft."
 	concurrentCause  = "More than 3 connections of this mailbox are open at Microsoft."
 	concurrentRemedy = "Keep max_conns_per_account at 3 or lower; if it is, another program uses the mailbox too, or another gateway shares it."

@@ -50,7 +50,7 @@ var otherRows = []row{
 	smtpRow("zoho_blocked", final, "5.1.8", "outgoing blocked", "The provider blocked the sender.", "See the account's page at the provider."),
 	smtpRow("too_many_recipients", passes, "4.5.3", "", "The message has more recipients than the provider takes at once (Gmail: 100, Microsoft: 500 unless raised).", "Send the rest in another message; MTAs do so by themselves."),
 	smtpRow("too_big", final, "5.3.4 5.2.3", "", "The message is larger than the provider or the recipient takes.", "Send a smaller message, or a link; `max_message_size` refuses it at the client."),
-	smtpRow("bad_credentials", final, "5.7.8", "", "The provider does not accept the login: the token or the password does not belong to this mailbox, or was withdrawn.",
+	smtpRow("bad_credentials", final, "5.7.8 535@5.7.1", "", "The provider does not accept the login: the token or the password does not belong to this mailbox, or was withdrawn.",
 		"With OAuth check `mailbox`, then: caddy smtp login ACCOUNT. With a password: caddy smtp account set ACCOUNT --secret-file FILE."),
 	smtpRow("mailbox_unavailable", final, "5.2.2", "", "The recipient's mailbox is full.", "Ask the recipient; the sender can do nothing."),
 	smtpRow("mailbox_full_now", passes, "4.2.2", "", "The recipient's mailbox is full.", "Wait, or ask the recipient."),
@@ -60,6 +60,8 @@ var otherRows = []row{
 	smtpRow("out_of_order", passes, "5.5.1", "", "The provider had lost the session's state: a command came that it did not expect.", "None, if it is rare: a new connection is used. Otherwise report it as a defect."),
 	smtpRow("smtp_login_required", final, "530@5.7.0 530@5.7.1", "", "The provider wants a login, and the session has none.", "Check `auth` in the upstream, then run `caddy smtp test ACCOUNT`."),
 	smtpRow("content_refused", final, "5.6.0 5.6.1 5.6.3", "", "The provider does not take the message's content or its format.", "Look at the message's header and attachments, and at the client that wrote it."),
+	smtpRow("session_ended", passes, "421@4.4.2", "", "The provider ended the session: it was idle or slow, or the connection was lost on the provider's side.",
+		"None: the gateway uses a new connection. If it comes back, keep idle_timeout under 4m and see whether a firewall on the way cuts idle connections."),
 	{words: []string{"needs consent|consent again"}, Explanation: Explanation{
 		ID:      "needs_consent",
 		Cause:   "The account has no token that can be refreshed.",

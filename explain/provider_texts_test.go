@@ -51,6 +51,11 @@ var providerTexts = []struct{ text, cause, remedy, code string }{
 	{"550 5.7.606 Access denied, banned sending IP [192.0.2.1]. To request removal from this list please visit https://sender.office.com/", "blocked this IP address", "sender.office.com", "550 5.7.606"},
 	{"451 4.7.500 Server busy. Please try again later from [192.0.2.1]. (AS77712)", "slows this IP address", "more slowly", "451 4.7.500"},
 	{"550 5.7.520 Access denied, Your organization does not allow external forwarding.", "forwarding", "outbound spam policy", "550 5.7.520"},
+	{"550 5.7.500 Access denied, suspicious activity AS(1440)", "suspicious", "message trace", "550 5.7.500"},
+	{"550 5.4.300 Message expired -> 421 4.4.1 Connection timed out", "could not hand the message on", "recipient's server", "550 5.4.300"},
+	{"451 4.7.0 Temporary server error. Please try again later. PRX4 [AM0PR10CA0001.EURPRD10.PROD.OUTLOOK.COM]", "temporary trouble", "status page", "451 4.7.0"},
+	{"421 4.4.2 Message submission rate for this client has exceeded the configured limit", "sends faster", "rate_per_account", ""},
+	{"421 4.4.2 Connection dropped due to SocketError", "ended the session", "new connection", "421 4.4.2"},
 	// Microsoft: limits.
 	{"432 4.3.2 Concurrent connections limit exceeded. Visit https://aka.ms/concurrent_sending for more information.", "3 connections", "max_conns_per_account", "432 4.3.2"},
 	{"432 4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded [Hostname=AM0PR10MB0001.EURPRD10.PROD.OUTLOOK.COM]", "at once", "max_conns_per_account", ""},
@@ -67,6 +72,11 @@ var providerTexts = []struct{ text, cause, remedy, code string }{
 	// Google.
 	{`{"status":"401","schemes":"Bearer","scope":"https://mail.google.com/"}`, "scope", "https://mail.google.com/", ""},
 	{"535-5.7.8 Username and Password not accepted. For more information, go to\n535 5.7.8  https://support.google.com/mail/?p=BadCredentials ffacd0b85a97d-42b5f48e6sm12345678f8f.1 - gsmtp", "does not belong to this mailbox", "", "535 5.7.8"},
+	{"535-5.7.1 Username and Password not accepted. Learn more at\n535 5.7.1 https://support.google.com/mail/?p=BadCredentials x-20 - gsmtp", "does not belong", "`mailbox`", "535 5.7.1"},
+	{"535 5.7.1 Please log in with your web browser and then try again. x-20 - gsmtp", "browser", "accounts.google.com", ""},
+	{"535 5.7.1 Application-specific password required. x-20 - gsmtp", "own password", "auth xoauth2", ""},
+	{"454 4.7.0 Cannot authenticate due to temporary system problem. Try again later. x-20 - gsmtp", "temporary trouble", "Wait", ""},
+	{"454 4.7.0 Zorp", "cannot check logins just now", "backs off", "454 4.7.0"},
 	{"534-5.7.9 Application-specific password required. For more information, go to\n534 5.7.9  https://support.google.com/mail/?p=InvalidSecondFactor x-20 - gsmtp", "own password", "auth xoauth2", "534 5.7.9"},
 	{"534-5.7.14 <https://accounts.google.com/signin/continue?sarp=1> Please log in via your web browser and\n534 5.7.14 then try again.", "browser", "accounts.google.com", "534 5.7.14"},
 	{"550-5.4.5 Daily user sending limit exceeded. For more information on Gmail\n550 5.4.5 sending limits go to https://support.google.com/a/answer/166852 x-20 - gsmtp", "messages a day", "24 hours", "550 5.4.5"},
@@ -120,7 +130,12 @@ var providerTexts = []struct{ text, cause, remedy, code string }{
 	{`HTTP 403 {"error":{"code":403,"message":"Daily Limit Exceeded.","errors":[{"domain":"usageLimits","reason":"dailyLimitExceeded"}]}}`, "project", "Cloud console", "HTTP 403 dailyLimitExceeded"},
 	{`HTTP 503 {"error":{"code":503,"message":"Backend Error","errors":[{"domain":"global","reason":"backendError"}]}}`, "temporary", "tries again", "HTTP 503 backendError"},
 	{`HTTP 413 {"error":{"code":413,"message":"Request entity too large: limit is 36700160"}}`, "larger", "smaller", ""},
+	// Statuses without a code.
+	{`HTTP 500 {"error":{"code":"generalException","message":"x"}}`, "failed within", "may have been sent", "HTTP 500"},
+	{"HTTP 502 <html><head><title>502 Bad Gateway</title></head></html>", "between", "tries again", "HTTP 502"},
+	{`HTTP 504 {"error":{"code":"UnknownError","message":""}}`, "not in time", "may have been sent", "HTTP 504"},
 	// Authorization servers.
+	{"invalid_grant: AADSTS135010: UserPrincipal doesn't have the key ID configured.", "key", "another way", "AADSTS135010"},
 	{"invalid_grant: AADSTS70043: The refresh token has expired or is invalid due to sign-in frequency checks by conditional access. Trace ID: 0d5a Correlation ID: 1e2b Timestamp: 2026-11-25 10:00:00Z", "sign-in frequency", "exempts", "AADSTS70043"},
 	{"invalid_grant: AADSTS53003: Access has been blocked by Conditional Access policies.", "Conditional Access", "sign-in log", "AADSTS53003"},
 	{"invalid_grant: AADSTS53000: Device is not in required device state: compliant.", "compliant device", "device policy", "AADSTS53000"},

@@ -17,12 +17,16 @@ package operate
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
+
 	"github.com/caddymail/mailgateway/internal/checkup"
+	"github.com/caddymail/mailgateway/internal/presence"
 	"github.com/caddymail/mailgateway/oauthtoken"
 	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 	"github.com/caddymail/mailgateway/smtpapp"
@@ -39,7 +43,7 @@ type DoctorReport struct {
 // Doctor looks at the gateway from within, and asks over the network what can
 // only be known so: its own listeners, the upstreams' ports, the providers' clocks.
 func Doctor(ctx context.Context, more ...func() []checkup.Finding) *DoctorReport {
-	checks := append([]func() []checkup.Finding{func() []checkup.Finding { return Examine(ctx) }}, more...)
+	checks := append([]func() []checkup.Finding{func() []checkup.Finding { return Examine(ctx) }, checkProcesses}, more...)
 	if app, err := App[*smtpapp.App]("smtp"); err != nil {
 		checks = append(checks, func() []checkup.Finding {
 			return []checkup.Finding{{
@@ -92,6 +96,58 @@ func together(checks []func() []checkup.Finding) *DoctorReport {
 		r.OK = r.OK && f.State != checkup.Wrong
 	}
 	return r
+}
+
+// checkProcesses looks for other gateways on the same storage of files. On one host
+// that is mostly one too many, such as a service and one that was started by hand;
+// on two it is how two nodes are made.
+func checkProcesses() []checkup.Finding {
+	running := caddy.ActiveContext()
+	if running.Context == nil {
+		return nil
+	}
+	others, err := presence.Others(running.Storage())
+	if err != nil {
+		return one(checkup.Finding{
+			Check: "processes", State: checkup.Unknown, Said: err.Error(),
+			Cause: "The storage could not be asked which processes use it.", Remedy: "Check the rights of the gateway's user in the storage's folder `smtp/processes`.",
+		})
+	}
+	host, _ := os.Hostname()
+	return processes(host, others)
+}
+
+const (
+	sharedCost = "Messages, recipients and connections of a mailbox are counted together, tokens are refreshed by one for both, and each waits for the other's file locks. " +
+		"Sessions, bans, `max_conns` of accounts and upstreams and the history of messages are each process's own, commands ask the one behind the admin address, and a spool's folder is the first one's."
+	sharedRemedy = "If one of them is not meant to be, end it; where a service runs, `systemctl status` shows its number, and the other was started by hand. Otherwise give each a `storage` of its own, or see \"Two nodes\" in docs/operations.md."
+)
+
+func processes(host string, others []presence.Process) (found []checkup.Finding) {
+	for _, p := range others {
+		f := checkup.Finding{Check: "processes", Subject: fmt.Sprintf("process %d", p.PID), State: checkup.Warning, Cause: sharedCost, Remedy: sharedRemedy}
+		said := "uses the same storage"
+		if p.PID == 0 {
+			f.Subject = "another process"
+		}
+		if !p.Since.IsZero() {
+			said += " since " + p.Since.UTC().Format(time.RFC3339)
+		}
+		if p.Program != "" {
+			said += " as " + p.Program
+		}
+		if len(p.Listen) > 0 {
+			said += ", listening at " + strings.Join(p.Listen, ", ")
+		}
+		if p.Host != "" && p.Host != host {
+			f.Subject += " on " + p.Host
+			f.State, f.Cause, f.Remedy = checkup.OK, "", ""
+		}
+		f.Said = printable(said)
+		f.Subject = printable(f.Subject)
+		found = append(found, f)
+	}
+	return found
 }
 
 // clockSlack is how far the gateway's clock may be off: tokens live for an hour,

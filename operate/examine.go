@@ -23,6 +23,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -153,6 +154,15 @@ func examineTokens(app *oauthtoken.App) (out []checkup.Finding) {
 			out = append(out, s)
 		}
 	}
+	for name, server := range app.Servers() {
+		if secretIsID(server.Kind, server.ClientSecret) {
+			out = append(out, checkup.Finding{
+				Check: "secret", Subject: name + " client_secret", State: checkup.Warning, Said: "it has the form of an ID",
+				Cause:  "The client secret looks like its ID: Entra shows 'Secret ID' beside 'Value', and refuses the ID with AADSTS7000215.",
+				Remedy: "The value is shown only once, when a secret is made: make a new one under Certificates & secrets, copy its Value, and reload.",
+			})
+		}
+	}
 	for _, st := range app.Status(oauthtoken.StatusFilter{}) {
 		f := checkup.Finding{Subject: st.Provider, Account: st.Account, State: checkup.Wrong}
 		if st.LastError != nil {
@@ -178,6 +188,12 @@ func examineTokens(app *oauthtoken.App) (out []checkup.Finding) {
 	}
 	return out
 }
+
+var entraID = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
+
+// secretIsID reports whether a secret is what Entra shows beside it, the mistake
+// that is made most. The values that it makes have another form.
+func secretIsID(kind, secret string) bool { return kind == "microsoft" && entraID.MatchString(secret) }
 
 // examineRecords looks for records of accounts that are not in use as they stand.
 func examineRecords(dir *accounts.Directory) []checkup.Finding {
@@ -306,7 +322,13 @@ func examineLogins(app *upstreamapp.App, dir *accounts.Directory) (out []checkup
 				continue
 			}
 			st, err := app.AccountStatus(a)
-			if err != nil || slices.Contains(elsewhere, st.LastError) || st.Connections.Busy+st.Connections.Idle > 0 || passing(st.LastError) {
+			if err != nil || st.Connections.Busy+st.Connections.Idle > 0 {
+				continue
+			}
+			if _, refused := verified.of(a, acceptedOf(a)); refused != "" {
+				st.LastError = refused // by a test, if no message has been
+			}
+			if slices.Contains(elsewhere, st.LastError) || passing(st.LastError) {
 				continue
 			}
 			f := checkup.Finding{Check: "login", Subject: a.Upstream, Account: a.Name, State: checkup.Wrong}

@@ -100,11 +100,17 @@ func (s States) Of(a *accounts.Account) string {
 		}
 		known = known || open > 0
 	}
-	if !known && s.smtp != nil {
-		c, ok := s.smtp.Counters(a.Name)
-		known = ok && c.Accepted > 0
+	var accepted uint64
+	if s.smtp != nil {
+		if c, ok := s.smtp.Counters(a.Name); ok {
+			accepted = c.Accepted
+		}
 	}
-	if known || verified.holds(a) {
+	ok, refused := verified.of(a, accepted)
+	switch {
+	case refused != "":
+		return StateRefused
+	case known, ok, accepted > 0:
 		return StateActive
 	}
 	return StateNotVerified
@@ -116,30 +122,45 @@ func passing(reply string) bool {
 	return ok && e.RetryHelps || reply == relay.ReplyUpstreamDown.Error() || reply == relay.ReplyTokenUnavailable.Error()
 }
 
-// verified remembers which accounts have gone the whole way of a test.
+// verified remembers how an account's test ended.
 var verified marks
 
-// marks are versions of accounts, by name: a changed account has to prove
-// itself again.
+// marks are by account. A changed account has to prove itself again, and one that a
+// test found refused is so until a message of its is accepted, or a test passes.
 type marks struct {
-	mu sync.Mutex
-	of map[string]string
+	mu   sync.Mutex
+	byID map[string]mark
 }
 
-func (m *marks) set(a *accounts.Account) {
+type mark struct {
+	version string
+	// refused is the provider's word; empty where all went well.
+	refused string
+	// accepted is how many messages had been, at that time.
+	accepted uint64
+}
+
+func (m *marks) set(a *accounts.Account, refused string, accepted uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.of == nil {
-		m.of = make(map[string]string)
+	if m.byID == nil {
+		m.byID = make(map[string]mark)
 	}
-	m.of[a.Key()] = a.Version()
+	m.byID[a.Key()] = mark{a.Version(), refused, accepted}
 }
 
-func (m *marks) holds(a *accounts.Account) bool {
+// of says what the last test of an account found, if that still holds.
+func (m *marks) of(a *accounts.Account, accepted uint64) (ok bool, refused string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	v, ok := m.of[a.Key()]
-	return ok && v == a.Version()
+	v, known := m.byID[a.Key()]
+	switch {
+	case !known || v.version != a.Version() || v.refused != "" && accepted > v.accepted:
+		return false, ""
+	case v.refused != "":
+		return false, v.refused
+	}
+	return true, ""
 }
 
 // AccountStatus is what the apps know of an account at the moment.

@@ -29,6 +29,7 @@ import (
 	"github.com/caddymail/mailgateway/internal/nearest"
 	"github.com/caddymail/mailgateway/oauthtoken"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/smtpapp"
 	"github.com/caddymail/mailgateway/upstreamapp"
 )
 
@@ -95,7 +96,9 @@ func VerifyEach(ctx context.Context, a *accounts.Account, from string, each func
 		return nil, err
 	}
 	if result.OK = err == nil; result.OK {
-		verified.set(a)
+		verified.set(a, "", 0)
+	} else if s := lastStep(result.Steps); (s.Name == "auth" || s.Name == "api") && s.Explanation != nil && !s.Explanation.RetryHelps {
+		verified.set(a, s.Error, acceptedOf(a))
 	}
 	if err != nil {
 		result.Error = err.Error()
@@ -106,6 +109,23 @@ func VerifyEach(ctx context.Context, a *accounts.Account, from string, each func
 		}
 	}
 	return result, nil
+}
+
+func lastStep(steps []VerifyStep) VerifyStep {
+	if len(steps) == 0 {
+		return VerifyStep{}
+	}
+	return steps[len(steps)-1]
+}
+
+// acceptedOf is how many messages of an account have been accepted.
+func acceptedOf(a *accounts.Account) uint64 {
+	app, err := App[*smtpapp.App]("smtp")
+	if err != nil {
+		return 0
+	}
+	c, _ := app.Counters(a.Name)
+	return c.Accepted
 }
 
 // ownRules is what the gateway itself says to a message of the account, before

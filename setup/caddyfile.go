@@ -85,6 +85,18 @@ func Caddyfile(a *Answers, dir, hash string) string {
 	return b.String()
 }
 
+// Device is what is set in the first device.
+func Device(a *Answers) string {
+	if a.local() {
+		return "server 127.0.0.1, port 2525, no encryption (programs of this machine alone), user and From " + a.Mailbox
+	}
+	name := a.Hostname
+	if name == "" {
+		name = "this machine's name"
+	}
+	return "server " + name + ", port 587 with STARTTLS or port 465 with SSL/TLS, user and From " + a.Mailbox
+}
+
 // Trial is a configuration, adapted to JSON, without what would serve others: its
 // admin API is on a socket, and what goes wrong is said by who tries it.
 func Trial(adapted []byte, socket string) ([]byte, error) {
@@ -96,7 +108,8 @@ func Trial(adapted []byte, socket string) ([]byte, error) {
 	smtp, _ := apps["smtp"].(map[string]any)
 	delete(smtp, "servers")
 	cfg["admin"] = map[string]any{"listen": "unix/" + socket, "config": map[string]any{"persist": false}}
-	cfg["logging"] = map[string]any{"logs": map[string]any{"default": map[string]any{"writer": map[string]any{"output": "discard"}}}}
+	// To standard error, as before, and nothing of it: a writer that changes is told there.
+	cfg["logging"] = map[string]any{"logs": map[string]any{"default": map[string]any{"writer": map[string]any{"output": "stderr"}, "level": "FATAL"}}}
 	return json.Marshal(cfg)
 }
 

@@ -23,7 +23,9 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
 )
 
 // Question asks for one answer.
@@ -39,16 +41,29 @@ type Question struct {
 
 	field func(*Answers) *string
 	check func(string) error
+	// clean takes what is meant out of what was pasted.
+	clean func(string) string
+	// among looks at the answer beside the others.
+	among func(a *Answers, answer string) error
 }
 
 // Get returns the answer that is there.
 func (q *Question) Get(a *Answers) string { return *q.field(a) }
 
+// Clear takes the answer back.
+func (q *Question) Clear(a *Answers) { *q.field(a) = "" }
+
 // Set checks an answer and takes it. The error says what is wrong with it.
 func (q *Question) Set(a *Answers, text string) error {
-	text = strings.TrimSpace(text)
+	text = pasted(text)
 	if text == "" {
 		text = q.Default
+	}
+	if q.Choices != nil {
+		text = q.choice(text)
+	}
+	if q.clean != nil {
+		text = q.clean(text)
 	}
 	switch {
 	case text == "":
@@ -60,8 +75,56 @@ func (q *Question) Set(a *Answers, text string) error {
 			return err
 		}
 	}
+	if q.among != nil {
+		if err := q.among(a, text); err != nil {
+			return err
+		}
+	}
 	*q.field(a) = text
 	return nil
+}
+
+// pasted is a text without what comes along with it: blanks of any kind, quotes,
+// and characters that are not seen.
+func pasted(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if unicode.Is(unicode.Cf, r) {
+			return -1
+		}
+		return r
+	}, s)
+	return strings.TrimFunc(s, func(r rune) bool { return unicode.IsSpace(r) || strings.ContainsRune("\"'`“”„‘’", r) })
+}
+
+// otherNames are what providers and ways are called elsewhere.
+var otherNames = map[string]string{
+	"office365": string(Microsoft), "microsoft365": string(Microsoft), "m365": string(Microsoft), "o365": string(Microsoft), "outlook": string(Microsoft),
+	"exchange": string(Microsoft), "exchangeonline": string(Microsoft), "entra": string(Microsoft), "azure": string(Microsoft),
+	"gmail": string(Google), "workspace": string(Google), "googleworkspace": string(Google), "gsuite": string(Google),
+	"apponly": string(App), "application": string(App), "administrator": string(App), "admin": string(App), "owner": string(User), "delegated": string(User),
+	"ssl": "implicit", "ssl/tls": "implicit", "465": "implicit", "587": "starttls",
+}
+
+// choice is which of the choices is meant: by its number, whatever its capitals, by
+// its beginning, or by another name.
+func (q *Question) choice(text string) string {
+	text = strings.ToLower(strings.NewReplacer(" ", "", "-", "", "_", "").Replace(text))
+	if n, err := strconv.Atoi(text); err == nil && n >= 1 && n <= len(q.Choices) {
+		return q.Choices[n-1]
+	}
+	if name := otherNames[text]; slices.Contains(q.Choices, name) {
+		return name
+	}
+	var begun []string
+	for _, c := range q.Choices {
+		if text != "" && strings.HasPrefix(c, text) {
+			begun = append(begun, c)
+		}
+	}
+	if len(begun) == 1 {
+		return begun[0]
+	}
+	return text
 }
 
 // word is what may stand in a Caddyfile as it is: no blank, quote or brace.
@@ -108,10 +171,49 @@ func checkFile(s string) error {
 	return f.Close()
 }
 
+// bareAddress is the address of "Name <address>".
+func bareAddress(s string) string {
+	if a, err := mail.ParseAddress(s); err == nil {
+		return a.Address
+	}
+	return strings.TrimPrefix(strings.Trim(s, "<>"), "mailto:")
+}
+
+// bareHost is the name within what a browser's address line has.
+func bareHost(s string) string {
+	if _, rest, ok := strings.Cut(s, "://"); ok {
+		s, _, _ = strings.Cut(rest, "/")
+	}
+	return strings.TrimSuffix(s, ".")
+}
+
+func checkHost(s string) error {
+	if _, port, err := net.SplitHostPort(s); err == nil {
+		return fmt.Errorf("'%s' has a port: the name alone is wanted, devices are told port %s elsewhere", s, port)
+	}
+	if strings.ContainsAny(s, "*_@/") || checkWord(s) != nil {
+		return fmt.Errorf("'%s' is no name such as mail.example.com", s)
+	}
+	return nil
+}
+
+func checkTenant(s string) error {
+	if _, domain, ok := strings.Cut(s, "@"); ok {
+		return fmt.Errorf("'%s' is a mail address: the domain alone is wanted, as in %s", s, domain)
+	}
+	if !guid.MatchString(s) && !strings.Contains(s, ".") || strings.ContainsAny(s, "/?") || checkWord(s) != nil {
+		return fmt.Errorf("'%s' is neither a domain such as contoso.onmicrosoft.com nor a directory ID", s)
+	}
+	return nil
+}
+
 // guid is how Microsoft writes ids.
 var guid = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
 
 func checkGUID(s string) error {
+	if strings.Contains(s, "~") && len(s) > 30 {
+		return errors.New("that looks like a client secret's value, which is asked for later and not shown; here the ID is wanted")
+	}
 	if !guid.MatchString(s) {
 		return fmt.Errorf("'%s' is no id such as 00000000-0000-0000-0000-000000000000", s)
 	}
@@ -137,13 +239,25 @@ func Questions(a *Answers) []Question {
 	switch a.Provider {
 	case Microsoft:
 		client.Text, client.Help, client.check = "Application (client) ID", "On the application's overview page in the Entra admin center.", checkGUID
+		client.among = func(a *Answers, answer string) error {
+			if strings.EqualFold(answer, a.Tenant) {
+				return errors.New("that is the directory (tenant) ID; the application (client) ID stands beside it")
+			}
+			return nil
+		}
 		qs = append(qs, ways,
-			Question{Name: "tenant", Text: "The tenant", Help: "Its domain (contoso.onmicrosoft.com) or its directory ID.", check: checkWord, field: func(a *Answers) *string { return &a.Tenant }},
+			Question{Name: "tenant", Text: "The tenant", Help: "Its domain (contoso.onmicrosoft.com) or its directory ID.", check: checkTenant, field: func(a *Answers) *string { return &a.Tenant }},
 			client)
 		if a.Way == App {
 			qs = append(qs, Question{
 				Name: "object-id", Text: "Object ID of the enterprise application",
 				Help: "Enterprise applications, the application, Object ID: not the one on the registration's page.", check: checkGUID,
+				among: func(a *Answers, answer string) error {
+					if strings.EqualFold(answer, a.ClientID) || strings.EqualFold(answer, a.Tenant) {
+						return errors.New("that is the application's client ID or the tenant's; the object ID is another, on the page of the enterprise application")
+					}
+					return nil
+				},
 				field: func(a *Answers) *string { return &a.ObjectID },
 			})
 		}
@@ -172,11 +286,11 @@ func Questions(a *Answers) []Question {
 		host = ""
 	}
 	return append(qs,
-		Question{Name: "mailbox", Text: "The first mailbox that sends", check: checkAddress, field: func(a *Answers) *string { return &a.Mailbox }},
-		Question{Name: "to", Text: "Where the test mail goes", Default: a.Mailbox, check: checkAddress, field: func(a *Answers) *string { return &a.To }},
+		Question{Name: "mailbox", Text: "The first mailbox that sends", check: checkAddress, clean: bareAddress, field: func(a *Answers) *string { return &a.Mailbox }},
+		Question{Name: "to", Text: "Where the test mail goes", Default: a.Mailbox, check: checkAddress, clean: bareAddress, field: func(a *Answers) *string { return &a.To }},
 		Question{
-			Name: "hostname", Text: "The name by which devices reach this machine", Help: "localhost: only programs of this machine.",
-			Default: host, check: checkWord, field: func(a *Answers) *string { return &a.Hostname },
+			Name: "hostname", Text: "The name by which devices reach this machine", Help: "A public name gets a certificate that devices trust by itself; localhost: only programs of this machine.",
+			Default: host, check: checkHost, clean: bareHost, field: func(a *Answers) *string { return &a.Hostname },
 		})
 }
 

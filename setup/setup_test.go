@@ -127,9 +127,55 @@ func TestAnswersAreWords(t *testing.T) {
 		if q.Name == "scopes" {
 			continue // they are several words by nature
 		}
-		for _, bad := range []string{"a b", "a\nb", "{env.HOME}", "a`b", "\"a\"", "a#b"} {
+		for _, bad := range []string{"x y", "x\ny", "{env.HOME}", "x`y", "x\"y", "x#y"} {
 			if err := q.Set(new(Answers), bad); err == nil {
 				t.Errorf("%s takes %q", q.Name, bad)
+			}
+		}
+		var a Answers
+		if err := q.Set(&a, "\"{x}\""); err == nil {
+			t.Errorf("%s takes braces in quotes: %q", q.Name, q.Get(&a))
+		}
+	}
+}
+
+// TestPasted: answers as people type and paste them.
+func TestPasted(t *testing.T) {
+	const id, other = "11111111-2222-3333-4444-555555555555", "22222222-2222-3333-4444-555555555555"
+	full := Answers{Provider: Microsoft, Way: App, Tenant: other, ClientID: id}
+	for _, tc := range []struct{ name, text, want, wrong string }{
+		{"provider", "Office 365", "microsoft", ""},
+		{"provider", "2", "google", ""},
+		{"provider", "Gmail", "google", ""},
+		{"provider", "Micro", "microsoft", ""},
+		{"provider", "Fastmail", "", "none of"},
+		{"provider", "4", "", "none of"},
+		{"way", "App-only", "app", ""},
+		{"mailbox", "Scanner <scanner@contoso.com>", "scanner@contoso.com", ""},
+		{"mailbox", "<scanner@contoso.com>", "scanner@contoso.com", ""},
+		{"mailbox", " \u200bscanner@contoso.com\u00a0", "scanner@contoso.com", ""},
+		{"mailbox", "scanner", "", "no mail address"},
+		{"hostname", "https://mail.contoso.com/", "mail.contoso.com", ""},
+		{"hostname", "mail.contoso.com:587", "", "has a port"},
+		{"hostname", "*.contoso.com", "", "no name"},
+		{"tenant", "admin@contoso.com", "", "as in contoso.com"},
+		{"tenant", "Contoso", "", "neither a domain"},
+		{"tenant", "“contoso.onmicrosoft.com”", "contoso.onmicrosoft.com", ""},
+		{"client-id", other, "", "the directory (tenant) ID"},
+		{"client-id", "abc8Q~abcdefghijklmnopqrstuvwxyz0123456", "", "client secret's value"},
+		{"object-id", id, "", "the object ID is another"},
+	} {
+		for _, q := range Questions(&full) {
+			if q.Name != tc.name {
+				continue
+			}
+			a := full
+			err := q.Set(&a, tc.text)
+			if tc.wrong == "" && (err != nil || q.Get(&a) != tc.want) {
+				t.Errorf("%s %q: %q, %v", tc.name, tc.text, q.Get(&a), err)
+			}
+			if tc.wrong != "" && (err == nil || !strings.Contains(err.Error(), tc.wrong) || strings.Contains(err.Error(), "8Q~")) {
+				t.Errorf("%s %q: %v", tc.name, tc.text, err)
 			}
 		}
 	}

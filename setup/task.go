@@ -63,7 +63,7 @@ func Tasks(a *Answers) []Task {
 		Title: "Register the gateway with the provider",
 		Steps: []string{
 			"Register an application (\"OAuth client\") with the provider; its redirect address is on http://127.0.0.1.",
-			"Note its client ID and its secret, the token and the authorization endpoint, and the scope for sending by SMTP.",
+			"Note its client ID and its secret, the token and the authorization endpoint, and the scope for sending by SMTP: if it wants one, begin anew with `smtp setup --scopes SCOPE`.",
 		},
 	}}
 }

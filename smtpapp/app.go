@@ -28,6 +28,7 @@ import (
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/internal/front"
 	"github.com/caddymail/mailgateway/internal/nearest"
+	"github.com/caddymail/mailgateway/internal/presence"
 	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/smtpapp/history"
@@ -51,6 +52,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // configurations that never go live.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.logger = printable.Logger(ctx.Logger())
+	a.storage = ctx.Storage()
 	if a.Hostname == "" {
 		name, err := os.Hostname()
 		if err != nil {
@@ -58,7 +60,6 @@ func (a *App) Provision(ctx caddy.Context) error {
 		}
 		a.Hostname = name
 	}
-	a.storage = ctx.Storage()
 	if a.DrainTimeout == 0 {
 		a.DrainTimeout = caddy.Duration(defaultDrainTimeout)
 	}
@@ -210,6 +211,7 @@ func (a *App) Start() error {
 	}
 	a.startMessages()
 	a.stopHistory = history.Process.Keep(a.storage, a.logger.Named("history"))
+	a.enterStorage()
 	for name, srv := range a.Servers {
 		if err := a.attach(name, srv); err != nil {
 			a.detachAll()
@@ -217,6 +219,7 @@ func (a *App) Start() error {
 			a.stopTracing()
 			a.stopMessages()
 			a.stopHistory()
+			a.leaveStorage()
 			return fmt.Errorf("server %q: %w", name, err)
 		}
 		a.logger.Info("server running", zap.String("server", name),
@@ -247,6 +250,29 @@ func (a *App) stop(wait bool) {
 	a.stopMessages()
 	if a.stopHistory != nil {
 		a.stopHistory()
+	}
+	a.leaveStorage()
+}
+
+// enterStorage shows other processes on the storage that this one is there.
+func (a *App) enterStorage() {
+	var listen []string
+	for _, srv := range a.Servers {
+		listen = append(listen, srv.Listen...)
+	}
+	slices.Sort(listen)
+	release, err := presence.Enter(a.storage, listen)
+	if err != nil {
+		a.logger.Warn("another process on this storage could not be told that this one is there", zap.Error(err))
+		return
+	}
+	a.leave = release
+}
+
+func (a *App) leaveStorage() {
+	if a.leave != nil {
+		a.leave()
+		a.leave = nil
 	}
 }
 

@@ -65,6 +65,9 @@ type App struct {
 	wantsRSA  bool                                  // a legacy server has Caddy's certificate
 	legacyRSA atomic.Pointer[legacyrsa.Certificate] // while running, and wanted
 
+	storage certmagic.Storage
+	leave   func() // of the storage, while running
+
 	tracing *tracing // while running; nil if it is off
 
 	tracingTaken bool
@@ -75,7 +78,6 @@ type App struct {
 	messages       *messagelog.Log // while running; nil if none are kept
 	detachMessages func()
 
-	storage     certmagic.Storage
 	stopHistory func() // while running
 }
 

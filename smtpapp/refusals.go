@@ -180,6 +180,10 @@ var explanations = map[smtpserver.Cause]explanation{
 		zapcore.InfoLevel, messageRefused,
 		"none: a client that keeps a connection for later loses it after command_timeout",
 	},
+	smtpserver.CauseMessageTimeout: {
+		zapcore.WarnLevel, messageRefused,
+		"the client fell silent within a message: its network; or it ends the message with LF alone: name its address in lf_only",
+	},
 	smtpserver.CauseLoginTimeout: {
 		zapcore.WarnLevel, messageRefused,
 		"the client took too long for its login; raise login_timeout if it is that slow",

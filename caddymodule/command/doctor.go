@@ -31,7 +31,7 @@ func doctorCommand() *cobra.Command {
 		Short: "Looks at the gateway itself, and explains what is wrong",
 		Long: `
 Looks at a running gateway: its listeners and their certificates, storage and
-disk, clock, client secrets that end, consents that were lost, accounts that
+disk, other gateways on it, clock, client secrets that end, consents that were lost, accounts that
 are refused, names and ports of the upstreams. What is wrong comes first, with
 cause and remedy. It sends no message and changes nothing.
 

@@ -18,7 +18,6 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -70,6 +69,7 @@ type dialog struct {
 	in      *bufio.Reader
 	dir     string
 	tty     bool
+	asked   []setup.Question // and answered, in this run
 	answers setup.Answers
 }
 
@@ -132,11 +132,25 @@ func (d *dialog) ask() error {
 		if q.Name == "tenant" || q.Name == "key-file" || q.Name == "client-id" && shown == 0 || q.Name == "dial" {
 			shown = d.tasks(shown, 1)
 		}
-		if err := d.question(q); err != nil {
+		err := d.question(q)
+		if errors.Is(err, setup.ErrBack) {
+			d.asked = setup.Back(d.asked, &d.answers, d.say)
+			continue
+		}
+		if err != nil {
 			return err
+		}
+		if len(q.Choices) != 1 {
+			d.asked = append(d.asked, q)
 		}
 		if err := setup.Save(d.dir, &d.answers); err != nil {
 			return err
+		}
+		if q.Name == "client-id" && d.tty {
+			// It is shown once, beside the ID: now is when it is at hand.
+			if err := d.secret(); err != nil {
+				return err
+			}
 		}
 	}
 	if err := setup.Save(d.dir, &d.answers); err != nil {
@@ -177,6 +191,9 @@ func (d *dialog) flags() error {
 
 // question puts one question until it is answered.
 func (d *dialog) question(q setup.Question) error {
+	if len(q.Choices) == 1 {
+		return q.Set(&d.answers, q.Choices[0])
+	}
 	if !d.tty {
 		if q.Default != "" {
 			if err := q.Set(&d.answers, ""); err == nil {
@@ -185,28 +202,7 @@ func (d *dialog) question(q setup.Question) error {
 		}
 		return fmt.Errorf("--%s: an answer is needed, and there is no terminal to ask on: %s", q.Name, q.Text)
 	}
-	if q.Help != "" {
-		d.say("\n%s\n", q.Help)
-	}
-	for {
-		d.say("%s", q.Text)
-		if q.Choices != nil {
-			d.say(" (%s)", strings.Join(q.Choices, ", "))
-		}
-		if q.Default != "" {
-			d.say(" [%s]", q.Default)
-		}
-		d.say(": ")
-		line, err := d.in.ReadString('\n')
-		if err != nil && (!errors.Is(err, io.EOF) || line == "") {
-			return errors.New("interrupted: run it again to go on")
-		}
-		if err := q.Set(&d.answers, line); err != nil {
-			d.say("%v\n", err)
-			continue
-		}
-		return nil
-	}
+	return q.Ask(&d.answers, d.say, func() (string, error) { return d.in.ReadString('\n') })
 }
 
 // tasks shows the steps at the provider from one up to another, and waits.
@@ -276,6 +272,9 @@ func (d *dialog) secret() error {
 	}
 }
 
+// errFailedChecks ends a run whose reasons were said already.
+var errFailedChecks = errors.New("a check failed: mend that, then run the same command again; the answers are kept")
+
 // reach asks whether the provider is there.
 func (d *dialog) reach() error {
 	d.say("\n== Checks\n")
@@ -286,7 +285,7 @@ func (d *dialog) reach() error {
 			continue
 		}
 		d.say("FAILED  %s: %v\n        %s\n", r.Name, r.Err, r.Remedy)
-		failed = errors.Join(failed, fmt.Errorf("%s: %w", r.Name, r.Err))
+		failed = errFailedChecks
 	}
 	return failed
 }
@@ -299,7 +298,7 @@ func (d *dialog) config() error {
 		return err
 	}
 	if hash := setup.PasswordHash(there); hash != "" && there == setup.Caddyfile(&d.answers, d.dir, hash) {
-		d.say("ok      %s: as these answers make it\n", filepath.Join(d.dir, setup.ConfigName))
+		d.say("ok      %s: as these answers make it, with the password of the run that wrote it\n", filepath.Join(d.dir, setup.ConfigName))
 		return nil
 	}
 	replace, _ := d.cmd.Flags().GetBool("replace")
@@ -329,8 +328,10 @@ func (d *dialog) end() error {
 
     %s run --config %s
 
+In the device: %s, and the password above.
+
 As a service, with certificates and ports below 1024: docs/install.md. Give each
 further device its own account: %s smtp account add NAME --upstream %s
-`, os.Args[0], filepath.Join(d.dir, setup.ConfigName), os.Args[0], d.answers.Upstream())
+`, os.Args[0], filepath.Join(d.dir, setup.ConfigName), setup.Device(&d.answers), os.Args[0], d.answers.Upstream())
 	return nil
 }

@@ -113,6 +113,10 @@ func Check(file string, body []byte) (advice []string, err error) {
 	if err := checkBraces(body, tokens); err != nil {
 		return advice, err
 	}
+	advice = append(advice, checkValues(tokens)...)
+	if err := checkTwice(tokens, adapted); err != nil {
+		return advice, err
+	}
 	more, err := checkNames(tokens, adapted)
 	return append(advice, more...), err
 }

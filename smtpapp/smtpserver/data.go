@@ -121,7 +121,7 @@ func (c *Conn) bodyFailed(err error) {
 		c.refuseAndClose(f.cause, f.reply, "")
 	case isTimeout(err):
 		c.close(relay.ReplyIdleTimeout, EndTimeout)
-		cause := CauseTimeout
+		cause := CauseMessageTimeout
 		if errors.Is(err, errStalled) {
 			cause = CauseStalled
 		}

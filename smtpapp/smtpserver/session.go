@@ -190,8 +190,11 @@ const (
 	CauseHTTP Cause = "http"
 	// CauseEarlyTalker is a client that spoke before the greeting.
 	CauseEarlyTalker Cause = "early_talker"
-	// CauseTimeout is a client that was silent for too long.
+	// CauseTimeout is a client that was silent for too long between commands.
 	CauseTimeout Cause = "timeout"
+	// CauseMessageTimeout is a client that was silent, or too slow, within a
+	// message.
+	CauseMessageTimeout Cause = "message_timeout"
 	// CauseLoginTimeout is a client that took too long to log in.
 	CauseLoginTimeout Cause = "login_timeout"
 	// CauseStalled is a client that does not go on with its message while

@@ -52,8 +52,8 @@ func TestStalled(t *testing.T) {
 		"silent in a body":         {begun + "DATA\r\nx", "", always, 30 * time.Second, CauseStalled},
 		"silent in a chunk":        {begun + "BDAT 10\r\nx", "", always, 30 * time.Second, CauseStalled},
 		"between chunks":           {begun + "BDAT 1\r\nx", "", always, 30 * time.Second, CauseStalled},
-		"silent in a body for all": {begun + "DATA\r\nx", "", never, 3 * time.Minute, CauseTimeout},
-		"slow body":                {begun + "DATA\r\nx", "y", always, 10 * time.Minute, CauseTimeout},
+		"silent in a body for all": {begun + "DATA\r\nx", "", never, 3 * time.Minute, CauseMessageTimeout},
+		"slow body":                {begun + "DATA\r\nx", "y", always, 10 * time.Minute, CauseMessageTimeout},
 		"recipients":               {begun, "RCPT TO:<e@f>\r\n", always, 99*10*time.Second + 30*time.Second, CauseStalled},
 	} {
 		t.Run(name, func(t *testing.T) {
