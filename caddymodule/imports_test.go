@@ -32,6 +32,7 @@ import (
 // decisions.md says why relay is one of them.
 var allowedImports = map[string][]string{
 	"smtpapp/history": {},
+	"smtpapp/spans":   {},
 	"accounts":        {"accounts/password", "internal/generation", "internal/printable"},
 	"explain":         {},
 	"grant":           {},
@@ -41,7 +42,7 @@ var allowedImports = map[string][]string{
 	"limits/place":    {"internal/filelock"},
 	"messagelog":      {"internal/filelock", "internal/generation"},
 	"relay":           {"accounts"},
-	"smtpapp":         {"accounts", "accounts/password", "internal/front", "internal/nearest", "internal/presence", "internal/printable", "internal/servertls", "messagelog", "relay", "smtpapp/history", "smtpapp/legacyrsa", "smtpapp/smtpserver"},
+	"smtpapp":         {"accounts", "accounts/password", "internal/front", "internal/nearest", "internal/presence", "internal/printable", "internal/servertls", "messagelog", "relay", "smtpapp/history", "smtpapp/legacyrsa", "smtpapp/smtpserver", "smtpapp/spans"},
 	"upstreamapp":     {"accounts", "internal/checkup", "internal/printable", "limits", "relay"},
 	"upstreampool":    {"accounts", "explain", "grant", "internal/breaker", "internal/checkup", "internal/generation", "internal/nearest", "internal/printable", "internal/tally", "limits", "relay", "upstreampool/pace", "upstreampool/preset", "upstreampool/smtpclient"},
 	"oauthtoken":      {"explain", "grant", "internal/breaker", "internal/generation", "internal/printable", "internal/seal", "oauthtoken/authserver", "oauthtoken/gate", "oauthtoken/tokenstore"},

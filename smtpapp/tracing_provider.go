@@ -16,8 +16,6 @@ package smtpapp
 
 import (
 	"context"
-	"errors"
-	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -29,6 +27,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/internal/printable"
+	"github.com/caddymail/mailgateway/smtpapp/spans"
 )
 
 // flushTimeout is how long the last Stop waits for spans to be sent.
@@ -40,9 +39,6 @@ const (
 	// abortTimeout is how long the exporter may take to notice that it is
 	// to give up.
 	abortTimeout = time.Second
-	// exportWarnings is the time between two lines about spans that could
-	// not be sent.
-	exportWarnings = time.Minute
 )
 
 // tracerProviders holds the process's tracer provider. It survives reloads, so
@@ -54,7 +50,7 @@ var tracerProviders = caddy.NewUsagePool()
 type tracerProvider struct {
 	tracer   trace.Tracer
 	provider *sdktrace.TracerProvider
-	exporter *spanExporter
+	exporter *spans.Exporter
 }
 
 func newTracerProvider() (*tracerProvider, error) {
@@ -66,7 +62,7 @@ func newTracerProvider() (*tracerProvider, error) {
 	if autoexport.IsNoneSpanExporter(inner) {
 		return new(tracerProvider), nil
 	}
-	exporter := newSpanExporter(inner, func() *zap.Logger { return printable.Logger(caddy.Log()).Named("smtp.tracing") })
+	exporter := spans.New(inner, func() *zap.Logger { return printable.Logger(caddy.Log()).Named("smtp.tracing") })
 	version, _ := caddy.Version()
 	res, err := resource.New(context.Background(),
 		resource.WithTelemetrySDK(),
@@ -78,7 +74,7 @@ func newTracerProvider() (*tracerProvider, error) {
 		resource.WithFromEnv(), // OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES
 	)
 	if err != nil {
-		exporter.logger().Warn("what is traced is described in part only", zap.Error(err))
+		exporter.Logger().Warn("what is traced is described in part only", zap.Error(err))
 	}
 	// A full queue drops spans; it never holds up who ends one. Sampler,
 	// limits and batches come from the environment.
@@ -95,98 +91,15 @@ func (p *tracerProvider) Destruct() error {
 	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
 	defer cancel()
 	if err := p.provider.Shutdown(ctx); err != nil {
-		p.exporter.logger().Warn("spans were not sent in time, giving up", zap.String("error", shorten(err)))
-		p.exporter.abort()
+		p.exporter.Logger().Warn("spans were not sent in time, giving up", zap.String("error", spans.Shorten(err)))
+		p.exporter.Abort()
 		select {
-		case <-p.exporter.closed:
+		case <-p.exporter.Closed():
 		case <-time.After(abortTimeout):
 		}
 	}
 	return nil
 }
 
-// spanExporter stands in front of the real exporter. It keeps errors to
-// itself, since OpenTelemetry's handler for them is the whole process's and
-// knows no limit, and can be told to give up.
-type spanExporter struct {
-	sdktrace.SpanExporter
-	logger func() *zap.Logger
-	ctx    context.Context
-	abort  context.CancelFunc
-	closed chan struct{}
-	once   sync.Once
-
-	mu     sync.Mutex
-	lost   int       // spans, since the last line
-	warned time.Time // zero while all is well
-}
-
-func newSpanExporter(inner sdktrace.SpanExporter, logger func() *zap.Logger) *spanExporter {
-	ctx, cancel := context.WithCancel(context.Background())
-	return &spanExporter{SpanExporter: inner, logger: logger, ctx: ctx, abort: cancel, closed: make(chan struct{})}
-}
-
-var errAborted = errors.New("given up")
-
-// ExportSpans implements sdktrace.SpanExporter.
-func (e *spanExporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
-	if e.ctx.Err() != nil {
-		e.note(errAborted, len(spans), time.Now())
-		return nil
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(e.ctx, cancel)()
-	e.note(e.SpanExporter.ExportSpans(ctx, spans), len(spans), time.Now())
-	return nil
-}
-
-// note says that spans are lost, and that they are no longer, at most once in
-// exportWarnings.
-func (e *spanExporter) note(err error, spans int, now time.Time) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if err == nil {
-		if !e.warned.IsZero() && now.Sub(e.warned) >= exportWarnings {
-			e.logger().Info("spans are sent again", zap.Int("lost", e.lost))
-			e.lost, e.warned = 0, time.Time{}
-		}
-		return
-	}
-	e.lost += spans
-	if e.warned.IsZero() || now.Sub(e.warned) >= exportWarnings {
-		e.logger().Warn("spans cannot be sent", zap.Int("lost", e.lost), zap.String("error", shorten(err)))
-		e.lost, e.warned = 0, now
-	}
-}
-
-// Shutdown implements sdktrace.SpanExporter.
-func (e *spanExporter) Shutdown(ctx context.Context) error {
-	err := e.SpanExporter.Shutdown(ctx)
-	e.once.Do(func() {
-		e.mu.Lock()
-		if e.lost > 0 {
-			e.logger().Warn("spans were not sent", zap.Int("lost", e.lost))
-		}
-		e.mu.Unlock()
-		e.abort()
-		close(e.closed)
-	})
-	return err
-}
-
-// shorten bounds an error that may quote a whole page of a collector's.
-func shorten(err error) string {
-	const limit = 300
-	if s := err.Error(); len(s) <= limit {
-		return s
-	} else {
-		return s[:limit] + "..."
-	}
-}
-
 // Interface guards
-var (
-	_ caddy.Destructor      = (*tracerProvider)(nil)
-	_ sdktrace.SpanExporter = (*spanExporter)(nil)
-)
+var _ caddy.Destructor = (*tracerProvider)(nil)

@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package smtpapp
+package spans
 
 import (
 	"errors"
@@ -31,8 +31,8 @@ import (
 // TestExportWarnings: an exporter that fails says so once in a while.
 func TestExportWarnings(t *testing.T) {
 	core, logs := observer.New(zapcore.DebugLevel)
-	e := newSpanExporter(tracetest.NewNoopExporter(), func() *zap.Logger { return zap.New(core) })
-	defer e.abort()
+	e := New(tracetest.NewNoopExporter(), func() *zap.Logger { return zap.New(core) })
+	defer e.Abort()
 	start := time.Now()
 	down := errors.New("down " + strings.Repeat("x", 1000))
 	for i := range 130 {
