@@ -151,9 +151,19 @@ func (e *remoteError) Error() string {
 // caddycmd makes one text of an error answer.
 var remoteErrorText = regexp.MustCompile(`(?s)HTTP (\d{3}): (.*)$`)
 
+// askAgain is how often a question is asked whose connection ends without an
+// answer: at a reload Caddy's admin server makes way for another, and ends what it
+// has just accepted.
+const askAgain = 3
+
 // request sends a request. The caller closes the answer's body.
 func (c *adminClient) request(method, path string, header http.Header, body io.Reader) (*http.Response, error) {
 	resp, err := caddycmd.AdminAPIRequest(c.address, method, path, header, body)
+	if method == http.MethodGet && body == nil {
+		for tries := 1; err != nil && tries < askAgain && !remoteErrorText.MatchString(err.Error()); tries++ {
+			resp, err = caddycmd.AdminAPIRequest(c.address, method, path, header, body)
+		}
+	}
 	if err == nil {
 		return resp, nil
 	}
