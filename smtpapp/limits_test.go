@@ -284,6 +284,17 @@ func TestDrainTimeout(t *testing.T) {
 	s.point.detach(s.gen)
 	s.point.drain(50 * time.Millisecond)
 	mail.expectEOF()
+	// The end of the connection ends the delivery too, whose outcome may be told
+	// before the socket is closed, and the server's goodbye: it is never a good one.
+	for _, word := range []string{"451 4.4", "421 4.3.2"} {
+		reply, err := data.line()
+		if err != nil {
+			break
+		}
+		if !strings.HasPrefix(reply, word) {
+			t.Errorf("%q behind the drain's end", reply)
+		}
+	}
 	data.expectEOF()
 	front.AwaitDrains()
 	if n := len(s.up.taken()); n != 0 {
