@@ -109,12 +109,12 @@ func TestSpoolIsTold(t *testing.T) {
 		}
 	}
 	want("began", "spool", "")
-	g.Sandbox.RemoveFault(fault)
 	var kept struct{ Messages []struct{ ID string } }
 	if out := g.MustRun(t, "", "spool", "list", "--json"); json.Unmarshal([]byte(out), &kept) != nil || len(kept.Messages) != 1 {
 		t.Fatalf("kept: %s", out)
 	}
-	g.MustRun(t, "", "spool", "retry", kept.Messages[0].ID)
+	g.MustRun(t, "", "spool", "retry", kept.Messages[0].ID) // which fails once more
 	want("began", "given_up", "scanner@example.com")
+	g.Sandbox.RemoveFault(fault)
 	want("over", "spool", "")
 }
