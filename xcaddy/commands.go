@@ -66,7 +66,7 @@ func answer(command string, stdout, stderr io.Writer) (code int, ok bool) {
 		return 0, true
 	case "upgrade":
 		_, _ = fmt.Fprint(stderr, `Mailgateway is not upgraded by this command: it would fetch a Caddy without the gateway from caddyserver.com.
-Take the new release in the way that you took this one (package, image or archive), as docs/operations.md says.
+Take the new release in the way that you took this one (package, image or archive), as docs/upgrade.md says.
 `)
 		return 1, true
 	case "add-package", "remove-package":

@@ -32,7 +32,7 @@ func TestAnswer(t *testing.T) {
 	}{
 		{"version", 0, true, "mailgateway-", ""},
 		{"version", 0, true, " (Caddy ", ""},
-		{"upgrade", 1, true, "", "docs/operations.md"},
+		{"upgrade", 1, true, "", "docs/upgrade.md"},
 		{"add-package", 1, true, "", "xcaddy build --with"},
 		{"remove-package", 1, true, "", "remove-package does not work"},
 		{"run", 0, false, "", ""},
