@@ -45,36 +45,13 @@ func drainNode(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	timeout, _ := cmd.Flags().GetDuration("timeout")
-	deadline := time.Now().Add(timeout)
-	said := ""
-	for {
+	return awaitDrain(cmd, "the node is still being drained (`smtp node drain` goes on, `smtp node resume` ends it)", func() (drainState, error) {
 		var left admin.NodeDrain
 		if err := c.call("POST", nodeDrainPath, nil, nil, &left); err != nil {
-			return err
+			return drainState{}, err
 		}
-		text := leftOnNode(&left)
-		if text != said && !wantsJSON(cmd) {
-			said = text
-			if _, err := fmt.Fprintln(cmd.OutOrStdout(), text); err != nil {
-				return err
-			}
-		}
-		done := left == admin.NodeDrain{}
-		if !done && time.Now().Before(deadline) {
-			time.Sleep(drainInterval)
-			continue
-		}
-		if wantsJSON(cmd) {
-			if err := printJSON(cmd, left); err != nil {
-				return err
-			}
-		}
-		if !done {
-			return fmt.Errorf("%s after %s; the node is still being drained (`smtp node drain` goes on, `smtp node resume` ends it)", text, timeout)
-		}
-		return nil
-	}
+		return drainState{text: leftOnNode(&left), page: left, done: left == admin.NodeDrain{}}, nil
+	})
 }
 
 // leftOnNode says what is left.

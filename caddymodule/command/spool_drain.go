@@ -24,9 +24,6 @@ import (
 	"github.com/caddymail/mailgateway/caddymodule/admin"
 )
 
-// drainInterval is the time between looks at a spool that is being drained.
-const drainInterval = 500 * time.Millisecond
-
 func drainCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "drain [UPSTREAM]",
@@ -56,38 +53,15 @@ func drainSpool(cmd *cobra.Command, args []string) error {
 		req.Upstream = args[0]
 	}
 	req.HandOver, _ = cmd.Flags().GetBool("hand-over")
-	timeout, _ := cmd.Flags().GetDuration("timeout")
-	deadline := time.Now().Add(timeout)
-	said := ""
-	for {
-		// The request is repeated: a gateway that has been started anew meanwhile
-		// goes on as well.
+	return awaitDrain(cmd, "the spools are still being drained (`smtp spool drain` goes on, `--end` ends it)", func() (drainState, error) {
 		var page admin.SpoolPage
 		if err := c.call("POST", path, nil, req, &page); err != nil {
-			return err
+			return drainState{}, err
 		}
 		left := leftInSpools(&page, req.Upstream)
-		if text := left.String(); text != said && !wantsJSON(cmd) {
-			said = text
-			if _, err := fmt.Fprintln(cmd.OutOrStdout(), text); err != nil {
-				return err
-			}
-		}
 		done, err := left.done()
-		switch {
-		case !done && time.Now().Before(deadline):
-			time.Sleep(drainInterval)
-			continue
-		case wantsJSON(cmd):
-			if perr := printJSON(cmd, page); perr != nil {
-				return perr
-			}
-		}
-		if !done {
-			return fmt.Errorf("%s after %s; the spools are still being drained (`smtp spool drain` goes on, `--end` ends it)", left, timeout)
-		}
-		return err
-	}
+		return drainState{left.String(), page, done, err}, nil
+	})
 }
 
 // leftovers is what is left in spools that are being drained.
