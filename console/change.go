@@ -27,6 +27,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/operate"
 	"github.com/caddymail/mailgateway/upstreamapp"
 )
@@ -241,10 +242,7 @@ func shown(s string) string {
 	if s == "" {
 		return "none"
 	}
-	if len(s) > maxShownSetting {
-		return strings.ToValidUTF8(s[:maxShownSetting], "") + "..."
-	}
-	return s
+	return printable.Cut(s, maxShownSetting)
 }
 
 func (f *changeForm) summary() string {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/emersion/go-smtp"
 
+	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/relay"
 )
 
@@ -46,9 +47,5 @@ func wordsOf(r *relay.Reply) string {
 		}
 		words = append(words, strings.Fields(line)...)
 	}
-	s := strings.Join(words, " ")
-	if len(s) > maxWords {
-		s = strings.ToValidUTF8(s[:maxWords], "") + "..."
-	}
-	return s
+	return printable.Cut(strings.Join(words, " "), maxWords)
 }

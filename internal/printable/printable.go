@@ -45,3 +45,12 @@ func Text(s string) string {
 	}
 	return b.String()
 }
+
+// Cut returns the first n octets of a longer text, without half a character, and
+// says by dots that it goes on.
+func Cut(s string, n int) string {
+	if len(s) > n {
+		return strings.ToValidUTF8(s[:n], "") + "..."
+	}
+	return s
+}

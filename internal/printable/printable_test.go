@@ -32,3 +32,12 @@ func TestText(t *testing.T) {
 		}
 	}
 }
+
+// TestCut holds that no half of a character is left.
+func TestCut(t *testing.T) {
+	for text, want := range map[string]string{"": "", "four": "four", "fives": "five...", "füöf": "fü..."} {
+		if got := Cut(text, 4); got != want {
+			t.Errorf("%q became %q, want %q", text, got, want)
+		}
+	}
+}

@@ -21,6 +21,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/internal/redact"
 )
 
@@ -137,18 +138,11 @@ var (
 // printable, without the secrets that were sent, whole or in part, and without
 // anything else that could be a token.
 func Sanitize(s string, secrets ...string) string {
-	s = redact.Text(bound(s, 4*maxText), secrets...)
+	s = redact.Text(printable.Cut(s, 4*maxText), secrets...)
 	return OneLine(longRun.ReplaceAllString(s, redact.Mark))
 }
 
 const maxText = 400
-
-func bound(s string, n int) string {
-	if len(s) > n {
-		return strings.ToValidUTF8(s[:n], "") + "..."
-	}
-	return s
-}
 
 // OneLine makes text printable, one line and short.
 func OneLine(s string) string {
@@ -157,6 +151,6 @@ func OneLine(s string) string {
 			return ' '
 		}
 		return r
-	}, bound(s, 4*maxText))
-	return bound(strings.Join(strings.Fields(s), " "), maxText)
+	}, printable.Cut(s, 4*maxText))
+	return printable.Cut(strings.Join(strings.Fields(s), " "), maxText)
 }

@@ -22,6 +22,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/caddymail/mailgateway/internal/printable"
 )
 
 // verdict is what a refusal of a grant says of its future.
@@ -305,7 +307,7 @@ func (e *Error) said() string {
 		parts = append(parts, e.Code)
 	}
 	if d := trace.ReplaceAllString(e.Description, ""); d != "" {
-		parts = append(parts, bound(d, 200))
+		parts = append(parts, printable.Cut(d, 200))
 	}
 	return ascii(strings.Join(parts, ": "))
 }
