@@ -16,7 +16,6 @@ package graph
 
 import (
 	"fmt"
-	"strconv"
 	"testing"
 
 	"github.com/caddymail/mailgateway/transports/internal/apitest"
@@ -29,18 +28,9 @@ func TestKeeps(t *testing.T) {
 		t.Fatal(err)
 	}
 	apitest.Keeps(t, "graph", map[string]string{
-		"largest message":       commas(tr.MaxSize) + " octets",
+		"largest message":       apitest.Commas(tr.MaxSize) + " octets",
 		"connections at a time": fmt.Sprintf("%d requests a mailbox", tr.MaxConnsPerAccount),
 		"null sender":           map[bool]string{false: "refused", true: "yes"}[tr.NullSender],
 		"sending limits":        "the same ones",
 	})
-}
-
-// commas writes a number as the page does.
-func commas(n int64) string {
-	s := strconv.FormatInt(n, 10)
-	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
 }

@@ -16,6 +16,7 @@ package apitest
 
 import (
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -54,4 +55,13 @@ func Keeps(t *testing.T, kind string, words map[string]string) {
 	if found != len(words) {
 		t.Errorf("%d of %d rows are in the table", found, len(words))
 	}
+}
+
+// Commas writes a number as the page does.
+func Commas(n int64) string {
+	s := strconv.FormatInt(n, 10)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
 }
