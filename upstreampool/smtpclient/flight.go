@@ -53,8 +53,8 @@ func (c *Conn) Flight(ctx context.Context, e *Envelope, rcpts []relay.Recipient,
 		return c.stepwise(e, rcpts, errs, mail)
 	}
 	b := c.wbuf[:0]
-	fresh := !mail || !c.needReset
-	if !fresh {
+	abandoned := mail && c.needReset
+	if abandoned {
 		b = append(b, reset...)
 	}
 	if mail {
@@ -70,7 +70,7 @@ func (c *Conn) Flight(ctx context.Context, e *Envelope, rcpts []relay.Recipient,
 		return &FlightError{Err: err}
 	}
 	seen := 0
-	if !fresh {
+	if abandoned {
 		if err := c.expectReset(); err != nil {
 			return err
 		}

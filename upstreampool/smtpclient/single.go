@@ -31,8 +31,8 @@ func (c *Conn) Single(ctx context.Context, e *Envelope, to *relay.Recipient, buf
 		return Outcome{}, false
 	}
 	b := c.wbuf[:0]
-	fresh, tail := !c.needReset, c.tail()
-	if !fresh {
+	abandoned, tail := c.needReset, c.tail()
+	if abandoned {
 		b = append(b, reset...)
 	}
 	b = appendMail(b, &c.caps, e)
@@ -59,14 +59,14 @@ func (c *Conn) Single(ctx context.Context, e *Envelope, to *relay.Recipient, buf
 		out.Untouched = out.Reply == nil || out.Reply.Code == 421
 		return out, true
 	}
-	return c.readSingle(e, fresh, tail), true
+	return c.readSingle(e, abandoned, tail), true
 }
 
 // readSingle reads the replies to MAIL, RCPT and BDAT. The provider had all of
 // the message before the first of them, so a connection that ends without a
 // word leaves it in doubt: sending again could deliver twice.
-func (c *Conn) readSingle(e *Envelope, fresh, tail bool) Outcome {
-	if !fresh {
+func (c *Conn) readSingle(e *Envelope, abandoned, tail bool) Outcome {
+	if abandoned {
 		if err := c.expectReset(); err != nil {
 			return c.outOf(err, 3, tail)
 		}
