@@ -106,10 +106,8 @@ func (c *Conn) bdat(ctx context.Context, buf *Body, eof bool, body io.Reader) Ou
 			return out
 		}
 		tail := eof && c.tail()
-		if err := c.write(buf.within(h, tail)); err != nil {
-			// The chunk can't be complete at the provider.
-			out := c.lastWords()
-			out.Untouched = first && (out.Reply == nil || out.Reply.Code == 421)
+		if out, failed := c.sendEnd(buf.within(h, tail), tail); failed {
+			out.Untouched = out.Untouched && first
 			return out
 		}
 		proved := c.cfg.Learned.BDAT.Load()

@@ -106,11 +106,18 @@ func (c *Conn) armContext(ctx context.Context, d time.Duration) error {
 	return c.arm(d)
 }
 
-func (c *Conn) write(b []byte) error {
+// send writes b. With an error, at least left octets at its end did not reach the
+// system.
+func (c *Conn) send(b []byte) (left int, err error) {
 	if c.deaf != nil && len(b) > maxRecord {
-		return c.deaf.gathered(func() error { _, err := c.nc.Write(b); return err })
+		return c.deaf.gathered(c.nc, b)
 	}
-	_, err := c.nc.Write(b)
+	n, err := c.nc.Write(b)
+	return len(b) - n, err
+}
+
+func (c *Conn) write(b []byte) error {
+	_, err := c.send(b)
 	return err
 }
 

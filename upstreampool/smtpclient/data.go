@@ -74,8 +74,9 @@ func (c *Conn) TransferData(ctx context.Context, buf *Body, eof bool, body io.Re
 		if eof && tail {
 			wire = append(wire, reset...)
 		}
-		if err := c.write(wire); err != nil {
-			return c.lastWords()
+		if out, failed := c.sendEnd(wire, eof && tail); failed {
+			out.Untouched = false // the provider has said 354
+			return out
 		}
 		if eof {
 			return c.finalReply(tail)

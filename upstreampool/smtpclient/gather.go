@@ -14,7 +14,10 @@
 
 package smtpclient
 
-import "sync"
+import (
+	"io"
+	"sync"
+)
 
 const (
 	// maxRecord is the most that a TLS record carries (RFC 8446 section 5.1).
@@ -25,18 +28,24 @@ const (
 
 var gatherPool = sync.Pool{New: func() any { b := make([]byte, 0, gatherSize+2*maxRecord); return &b }}
 
-// gathered runs write with its records put together. They have been handed to
-// the socket when it returns, or there is an error.
-func (d *deafConn) gathered(write func() error) error {
+// recordRoom is more than two TLS records add to what they carry.
+const recordRoom = 256
+
+// gathered writes b with its records put together. They have been handed to
+// the socket when it returns, or there is an error, and at least left octets at
+// the end of b were not.
+func (d *deafConn) gathered(to io.Writer, b []byte) (left int, err error) {
 	d.gather = gatherPool.Get().(*[]byte)
-	err := write()
-	if err == nil {
-		err = d.leave()
+	n, err := to.Write(b)
+	if left = len(b) - n; err == nil {
+		var kept int
+		kept, err = d.leave()
+		left = max(kept-recordRoom, 0)
 	}
 	*d.gather = (*d.gather)[:0]
 	gatherPool.Put(d.gather)
 	d.gather = nil
-	return err
+	return left, err
 }
 
 // Write implements net.Conn.
@@ -46,20 +55,20 @@ func (d *deafConn) Write(b []byte) (int, error) {
 	}
 	*d.gather = append(*d.gather, b...)
 	if len(*d.gather) >= gatherSize {
-		if err := d.leave(); err != nil {
+		if _, err := d.leave(); err != nil {
 			return 0, err
 		}
 	}
 	return len(b), nil
 }
 
-// leave writes what is gathered.
-func (d *deafConn) leave() error {
+// leave writes what is gathered, and returns how much of it was not written.
+func (d *deafConn) leave() (kept int, err error) {
 	buf := *d.gather
 	*d.gather = buf[:0]
 	if len(buf) == 0 {
-		return nil
+		return 0, nil
 	}
-	_, err := d.Conn.Write(buf)
-	return err
+	n, err := d.Conn.Write(buf)
+	return len(buf) - n, err
 }

@@ -38,6 +38,23 @@ const resetTimeout = 2 * time.Second
 // maxUnasked bounds the replies that are read to find EHLO's.
 const maxUnasked = 16
 
+// sendEnd writes the end of a message. It reports whether it has failed, and what is
+// known of the message then: where nothing but the RSET behind it is missing, the
+// provider may have it whole.
+func (c *Conn) sendEnd(b []byte, tail bool) (out Outcome, failed bool) {
+	left, err := c.send(b)
+	if err == nil {
+		return Outcome{}, false
+	}
+	out = c.lastWords()
+	whole := tail && left <= len(reset)
+	if whole && out.Reply == nil {
+		out = Lost(true)
+	}
+	out.Untouched = !whole && (out.Reply == nil || out.Reply.Code == 421)
+	return out, true
+}
+
 // settlement is what the reply to RSET says of the one before it.
 type settlement int
 

@@ -52,11 +52,7 @@ func (c *Conn) Single(ctx context.Context, e *Envelope, to *relay.Recipient, buf
 		out.Untouched = true
 		return out, true
 	}
-	if err := c.write(buf.within(b, tail)); err != nil {
-		// A part of the flight never reached the system, so the chunk can't be
-		// complete at the provider: nothing can have been accepted.
-		out := c.lastWords()
-		out.Untouched = out.Reply == nil || out.Reply.Code == 421
+	if out, failed := c.sendEnd(buf.within(b, tail), tail); failed {
 		return out, true
 	}
 	return c.readSingle(e, abandoned, tail), true
