@@ -160,11 +160,14 @@ func faultCases(framing string) []faultCase {
 		addEnvelope(faultCase{fault: sandbox.Fault{Stage: "rcpt", Action: action, Nth: 2}, fresh: lostRcpt})
 	}
 	stage := framing // of the command: data or bdat
-	endPooled := lostLate
-	if stage == "data" { // nothing of the message has gone out
-		endPooled = againLate
-	}
 	for _, large := range []bool{false, true} {
+		// A connection that ends at DATA, or amid a first chunk that is not the
+		// last, has committed nothing: the message may go out again, and does if
+		// the end is seen in the write. What is one chunk is in doubt.
+		endPooled := lostLate
+		if stage == "data" || large {
+			endPooled = againLate
+		}
 		add(faultCase{fault: replyFault(stage, reply421, 0), fresh: lostLate, pooled: endPooled, large: large})
 		add(faultCase{fault: replyFault(stage, "451 4.3.0 Later", 0), fresh: `^250 250 451$`, large: large})
 		add(faultCase{fault: replyFault(stage, "554 5.7.1 No", 0), fresh: `^250 250 554$`, large: large})
