@@ -69,7 +69,7 @@ func recipients(fields []field, resent bool) []string {
 		switch name {
 		case "to", "cc", "bcc":
 			for _, a := range addresses(f.body) {
-				if key := strings.ToLower(a); !seen[key] {
+				if key := lower(a); !seen[key] {
 					seen[key] = true
 					list = append(list, a)
 				}
@@ -77,6 +77,18 @@ func recipients(fields []field, resent bool) []string {
 		}
 	}
 	return list
+}
+
+// lower is an address without the case of ASCII. Beyond ASCII some letters have an
+// ASCII letter for their lower case, and are no such letter in an address.
+func lower(addr string) string {
+	b := []byte(addr)
+	for i, c := range b {
+		if c >= 'A' && c <= 'Z' {
+			b[i] = c + 'a' - 'A'
+		}
+	}
+	return string(b)
 }
 
 // addresses reads an address list (RFC 5322 section 3.4) and what is close to

@@ -29,8 +29,18 @@ type Mailbox struct {
 }
 
 // key is what addresses are compared by. The domain's case means nothing, and
-// the local part's to no provider (RFC 5321 section 2.4 lets it).
-func key(addr string) string { return strings.ToLower(addr) }
+// the local part's to no provider (RFC 5321 section 2.4 lets it). Letters beyond
+// ASCII stay: some have an ASCII letter for their lower case, and are no such
+// letter in an address.
+func key(addr string) string {
+	b := []byte(addr)
+	for i, c := range b {
+		if c >= 'A' && c <= 'Z' {
+			b[i] = c + 'a' - 'A'
+		}
+	}
+	return string(b)
+}
 
 // parser reads an address list (RFC 5322 section 3.4).
 type parser struct {
@@ -145,6 +155,8 @@ func (p *parser) separator(group bool) error {
 func (p *parser) words() (n int, err error) {
 	for !p.end() {
 		switch c := p.s[p.i]; {
+		case likeAt(p.s[p.i:]):
+			return n, p.fail("a character that some readers take for an @")
 		case atext(c) || c == '.':
 			p.i++
 		case c == '"':
@@ -210,38 +222,55 @@ func (p *parser) dotAtom() bool {
 }
 
 // quoted reads a quoted string. What no reader needs in one is refused: line
-// breaks and control characters.
+// breaks and control characters. For a reader that knows no escapes an escaped quote
+// ends the string, and the next one begins another: what stands between the two must
+// mean nothing to it.
 func (p *parser) quoted() error {
+	outside := false
 	for p.i++; !p.end(); p.i++ {
-		switch c := p.s[p.i]; {
+		c := p.s[p.i]
+		switch {
 		case c == '"':
 			p.i++
+			if outside {
+				return p.fail("an escaped quote without another")
+			}
 			return nil
 		case c == '\\':
 			if p.i++; p.end() || p.s[p.i] < ' ' || p.s[p.i] == 0x7f {
 				return p.fail("a malformed quoted string")
 			}
+			if c = p.s[p.i]; c == '"' {
+				outside = !outside
+			}
 		case c == '\r' || c == '\n': // folding: header took care of its form
 		case c < ' ' && c != '\t' || c == 0x7f:
 			return p.fail("a malformed quoted string")
+		}
+		if outside && strings.IndexByte("@,;:<>()[]\\", c) >= 0 {
+			return p.fail("a special character between escaped quotes")
 		}
 	}
 	return p.fail("a quoted string that does not end")
 }
 
-// blanks skips blanks, folding and comments.
+// blanks skips blanks, folding and comments. A comment that has what belongs to
+// addresses is refused, since readers differ about where it ends or what it is: a
+// backslash, an open quote.
 func (p *parser) blanks() error {
-	depth := 0
+	depth, quotes := 0, 0
 	for ; !p.end(); p.i++ {
 		switch c := p.s[p.i]; {
 		case c == '(':
 			depth++
 		case depth > 0 && c == ')':
-			depth--
-		case depth > 0 && c == '\\':
-			if p.i++; p.end() {
-				return p.fail("a comment that does not end")
+			if depth--; depth == 0 && quotes%2 != 0 {
+				return p.fail("a quote in a comment that does not end")
 			}
+		case depth > 0 && strings.IndexByte(`@<>\`, c) >= 0:
+			return p.fail("an address or a backslash in a comment")
+		case depth > 0 && c == '"':
+			quotes++
 		case c == ' ' || c == '\t' || c == '\r' || c == '\n':
 		case depth == 0:
 			return nil
@@ -264,6 +293,12 @@ func (p *parser) fail(what string) error { return fmt.Errorf("%w: %s", errAddres
 func atext(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c >= 0x80 ||
 		strings.IndexByte("!#$%&'*+-/=?^_`{|}~", c) >= 0
+}
+
+// likeAt reports whether s begins with a character that compatibility normalization
+// (NFKC, as of IDNA) makes an @.
+func likeAt(s string) bool {
+	return strings.HasPrefix(s, "\uff20") || strings.HasPrefix(s, "\ufe6b")
 }
 
 // unquote takes the quotes off a local part that is the same without them.

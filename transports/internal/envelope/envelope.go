@@ -44,7 +44,8 @@ func (e *BeyondError) Error() string {
 type Message struct {
 	// Head goes in front of Rest; it is empty if nothing has to be added.
 	Head []byte
-	// Rest is the message, all of it unless it was rewritten.
+	// Rest is the message, all of it unless it was rewritten, or Head names the
+	// recipients of its Bcc fields.
 	Rest []byte
 	// From are the addresses of the From fields.
 	From []string
@@ -56,76 +57,127 @@ type Message struct {
 func (m *Message) Len() int { return len(m.Head) + len(m.Rest) }
 
 // Fit compares the recipients of a message with those of the envelope. A
-// recipient that no field names is added in a field Bcc in front of all others.
-// If a field names one that is not in the envelope, the error is a BeyondError,
-// unless rewrite is set: then it is taken out of its field.
+// recipient that no field names is added in a field Bcc in front of all others,
+// which takes the place of the message's own Bcc fields: of two, a provider could
+// heed one. For the same reason it repeats the recipients of To and Cc where these
+// stand there twice. If a field names an address that is not in the envelope, the
+// error is a BeyondError, unless rewrite is set: then it is taken out of its field.
 func Fit(msg []byte, rcpts []string, rewrite bool) (*Message, error) {
 	fields, _, err := header(msg)
 	if err != nil {
 		return nil, &ParseError{err}
 	}
-	wanted := make(map[string]bool, len(rcpts))
-	for _, r := range rcpts {
-		addr, err := Parse(r)
-		if err != nil {
+	f := newFitting(fields)
+	addrs := make([]string, len(rcpts))
+	for i, r := range rcpts {
+		if addrs[i], err = Parse(r); err != nil {
 			return nil, &ParseError{fmt.Errorf("recipient '%s': %w", r, err)}
 		}
-		wanted[key(addr)] = true
+		f.wanted[key(addrs[i])] = true
 	}
-	m := &Message{Rest: msg}
-	named := make(map[string]bool)
-	var changed []change
-	for _, f := range fields {
-		kind := kindOf(f.name)
-		if kind == other {
-			continue
-		}
-		boxes, err := list(f.body)
-		if err != nil {
-			return nil, &ParseError{fmt.Errorf("field '%s': %w", f.name, err)}
-		}
-		if kind == from {
-			for _, b := range boxes {
-				m.From = append(m.From, b.Address)
-			}
-			continue
-		}
-		kept := boxes[:0:0]
-		for _, b := range boxes {
-			k := key(b.Address)
-			if !wanted[k] {
-				if !slices.ContainsFunc(m.Rewritten, func(a string) bool { return key(a) == k }) {
-					m.Rewritten = append(m.Rewritten, b.Address)
-				}
-				continue
-			}
-			kept = append(kept, b)
-			// A field of an earlier hand may not count: then the address
-			// stands in two fields, which does no harm.
-			named[k] = named[k] || kind == recipient
-		}
-		if len(kept) < len(boxes) {
-			changed = append(changed, change{f, kept})
+	for _, fl := range fields {
+		if err := f.add(fl, fl.body(msg)); err != nil {
+			return nil, &ParseError{fmt.Errorf("field '%s': %w", fl.name, err)}
 		}
 	}
-	if len(changed) > 0 {
-		if !rewrite {
-			return nil, &BeyondError{m.Rewritten}
-		}
-		m.Rest = rebuild(msg, changed)
+	if len(f.beyond) > 0 && !rewrite {
+		return nil, &BeyondError{f.beyond}
 	}
-	var missing []string
-	for _, r := range rcpts {
-		addr, _ := Parse(r)
-		if k := key(addr); !named[k] {
-			named[k] = true
-			missing = append(missing, addr)
-		}
-	}
-	if len(missing) > 0 {
+	m := &Message{Rest: msg, From: f.from, Rewritten: f.beyond}
+	if missing := f.missing(addrs); len(missing) > 0 {
 		m.Head = []byte("Bcc: " + strings.Join(missing, ",\r\n ") + "\r\n")
+		for i := range f.fields {
+			if c := &f.fields[i]; strings.EqualFold(c.name, "bcc") {
+				c.kept, c.changed = nil, true
+			}
+		}
 	}
+	m.Rest = rebuild(msg, f.fields)
 	return m, nil
+}
+
+// fitting is what is found in a header that is to fit an envelope. Addresses are
+// known by their keys.
+type fitting struct {
+	wanted map[string]bool // the envelope's
+	times  map[string]int  // how often a field stands there, by its name in lower case
+	from   []string
+	fields []change        // those with recipients
+	named  map[string]bool // by To and Cc
+	blind  map[string]bool // by Bcc
+	beyond []string        // what the envelope does not have, each once
+	found  map[string]bool // the keys of those
+}
+
+func newFitting(fields []field) *fitting {
+	f := &fitting{
+		wanted: make(map[string]bool), times: make(map[string]int),
+		named: make(map[string]bool), blind: make(map[string]bool), found: make(map[string]bool),
+	}
+	for _, fl := range fields {
+		f.times[strings.ToLower(fl.name)]++
+	}
+	return f
+}
+
+// add reads a field.
+func (f *fitting) add(fl field, body string) error {
+	kind := kindOf(fl.name)
+	if kind == other {
+		return nil
+	}
+	boxes, err := list(body)
+	if err != nil {
+		return err
+	}
+	if kind == from {
+		for _, b := range boxes {
+			f.from = append(f.from, b.Address)
+		}
+		return nil
+	}
+	once := f.times[strings.ToLower(fl.name)] == 1
+	c := change{field: fl}
+	for _, b := range boxes {
+		k := key(b.Address)
+		switch {
+		case !f.wanted[k]:
+			c.changed = true
+			if !f.found[k] {
+				f.found[k] = true
+				f.beyond = append(f.beyond, b.Address)
+			}
+			continue
+		case kind == recipient && once:
+			f.named[k] = true
+		case kind == blind && once:
+			f.blind[k] = true
+		}
+		c.kept = append(c.kept, b)
+	}
+	f.fields = append(f.fields, c)
+	return nil
+}
+
+// missing are the addresses that a field Bcc has to name, each once: those that
+// To and Cc do not, unless the message's own Bcc field names all of them.
+func (f *fitting) missing(addrs []string) []string {
+	var missing []string
+	all := true
+	listed := make(map[string]bool)
+	for _, addr := range addrs {
+		k := key(addr)
+		if f.named[k] || listed[k] {
+			continue
+		}
+		listed[k] = true
+		missing = append(missing, addr)
+		all = all && f.blind[k]
+	}
+	if all {
+		return nil
+	}
+	return missing
 }
 
 // What a field is for.
@@ -133,6 +185,7 @@ const (
 	other = iota
 	from
 	recipient
+	blind
 	resent // of an earlier hand: a provider may deliver to it or not
 )
 
@@ -140,26 +193,35 @@ func kindOf(name string) int {
 	switch strings.ToLower(name) {
 	case "from":
 		return from
-	case "to", "cc", "bcc":
+	case "to", "cc":
 		return recipient
+	case "bcc":
+		return blind
 	case "resent-to", "resent-cc", "resent-bcc":
 		return resent
 	}
 	return other
 }
 
-// change is a field and what it is to hold.
+// change is a field with recipients and what it is to hold.
 type change struct {
 	field
-	kept []Mailbox
+	kept    []Mailbox
+	changed bool
 }
 
 // rebuild writes the message with the changed fields; one that would be empty
 // is left out.
-func rebuild(msg []byte, changed []change) []byte {
+func rebuild(msg []byte, fields []change) []byte {
+	if !slices.ContainsFunc(fields, func(c change) bool { return c.changed }) {
+		return msg
+	}
 	out := make([]byte, 0, len(msg))
 	at := 0
-	for _, c := range changed {
+	for _, c := range fields {
+		if !c.changed {
+			continue
+		}
 		out = append(out, msg[at:c.begin]...)
 		at = c.end
 		for i, b := range c.kept {

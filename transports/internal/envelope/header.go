@@ -23,16 +23,20 @@ import (
 // field is one header field.
 type field struct {
 	name string
-	// body is what follows the colon, with its folding.
-	body string
 	// begin and end are where it stands in the message, line end included.
 	begin, end int
 }
+
+// body is what follows the colon in msg, with its folding.
+func (f field) body(msg []byte) string { return string(msg[f.begin+len(f.name)+1 : f.end]) }
 
 // header splits the header off. Lines must end with CRLF; end is where the
 // header's last field is over.
 func header(msg []byte) (fields []field, end int, err error) {
 	for end < len(msg) {
+		if end > maxHeader {
+			return nil, 0, ErrHeaderSize
+		}
 		if bytes.HasPrefix(msg[end:], []byte("\r\n")) {
 			return fields, end, nil
 		}
@@ -42,8 +46,9 @@ func header(msg []byte) (fields []field, end int, err error) {
 		}
 		line := string(msg[end : end+i+1])
 		text, ok := strings.CutSuffix(line, "\r\n")
-		if !ok || strings.ContainsAny(text, "\r\x00") {
-			return nil, 0, fmt.Errorf("a line of the header has a bare CR, a bare LF or a NUL")
+		if !ok || strings.ContainsAny(text, "\r\x00\v\f") {
+			// Some readers take each of them for the end of a line.
+			return nil, 0, fmt.Errorf("a line of the header has a bare CR, a bare LF, a vertical tab, a form feed or a NUL")
 		}
 		if text[0] == ' ' || text[0] == '\t' {
 			n := len(fields)
@@ -54,16 +59,15 @@ func header(msg []byte) (fields []field, end int, err error) {
 				// Some readers take it for the end of the header.
 				return nil, 0, fmt.Errorf("field '%s' has a line of blanks", fields[n-1].name)
 			}
-			fields[n-1].body += line
 			end += len(line)
 			fields[n-1].end = end
 			continue
 		}
-		name, body, ok := strings.Cut(text, ":")
+		name, _, ok := strings.Cut(text, ":")
 		if !ok || !fieldName(name) {
 			return nil, 0, fmt.Errorf("line %d of the header is no field", len(fields)+1)
 		}
-		fields = append(fields, field{name: name, body: body + "\r\n", begin: end, end: end + len(line)})
+		fields = append(fields, field{name: name, begin: end, end: end + len(line)})
 		end += len(line)
 	}
 	return fields, end, nil

@@ -21,12 +21,12 @@ import (
 	"io"
 )
 
-// maxHeader bounds the header of a message that is not read whole. Providers
-// take less.
+// maxHeader bounds a header. Exchange takes no larger one
+// (https://learn.microsoft.com/exchange/mail-flow/message-size-limits), and of a
+// message that is not read whole so much is kept before it leaves.
 const maxHeader = 256 << 10
 
-// ErrHeaderSize says that a header is larger than what is read of a message
-// before it leaves.
+// ErrHeaderSize says that a header is larger than what is read of one.
 var ErrHeaderSize = errors.New("the header is larger than 256 KiB")
 
 // FitStream is Fit for a message that is not kept: it reads the header and
