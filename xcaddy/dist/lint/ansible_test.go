@@ -145,6 +145,7 @@ func (p *play) configure() {
 // TestAnsiblePackage plays the role against a machine with systemd, from
 // nothing to an upgrade.
 func TestAnsiblePackage(t *testing.T) {
+	t.Parallel()
 	p := newPlay(t)
 	p.configure()
 	p.vars["mailgateway_source"] = deb(t, "0.0.1")
@@ -225,6 +226,7 @@ func TestAnsiblePackage(t *testing.T) {
 
 // TestAnsibleArchive has the role take the archive, with the sandbox.
 func TestAnsibleArchive(t *testing.T) {
+	t.Parallel()
 	p := newPlay(t)
 	p.vars = map[string]any{
 		"mailgateway_method": "archive",

@@ -56,6 +56,9 @@ func boot(t *testing.T) *machine {
 			cd "$0/root"
 			mount -t tmpfs -o mode=755 tmpfs .
 			cd "$0/root"
+			# systemd mounts what a unit is to see in /run, and units have namespaces
+			# of their own: without this, secrets of LoadCredential= never arrive.
+			mount --make-rshared .
 			tar -xf "$1" --exclude="./dev/*"
 			echo "127.0.0.1 localhost machine" >etc/hosts
 			mount --bind "$0" srv
@@ -102,7 +105,7 @@ func boot(t *testing.T) *machine {
 		}
 		select {
 		case <-done:
-			t.Fatalf("systemd does not start:\n%s", &out)
+			t.Fatalf("systemd does not start; it needs root's right to mount and to make namespaces:\n%s", &out)
 		case <-time.After(50 * time.Millisecond): // another process gives no other sign
 		}
 		if time.Now().After(deadline) {
@@ -120,7 +123,7 @@ func cgroup(t *testing.T) string {
 	}
 	dir, err := os.MkdirTemp(parent, "lint-")
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("systemd needs a group of processes that it can divide, and there is none to be made here (a container without the right to?): %v", err)
 	}
 	t.Cleanup(func() {
 		// Its processes are killed, and the kernel needs a moment.
