@@ -13,8 +13,8 @@
 // limitations under the License.
 
 // Package lint checks what is shipped around the gateway: the image, the
-// compose file, the Helm chart, the systemd unit and the Debian
-// package, with the parsers and linters of those who read them, and with the
+// compose file, the Helm chart, the Ansible role, the systemd unit and the
+// Debian package, with the parsers and linters of those who read them, and with the
 // gateway itself. It is a module of its own: its dependencies are not the
 // gateway's.
 package lint
