@@ -285,7 +285,7 @@ func (n *brokenNetwork) run(t *testing.T) {
 		case strings.HasPrefix(m.reply, "250 "):
 			acknowledged++
 			if held[n] == 0 && proxies[0].Crossed(strconv.Itoa(n)) {
-				crossed++ // no client can tell that reply from its own
+				crossed++ // two replies that nothing asked for, and RSET is deceived too
 			} else if held[n] != 1 {
 				t.Errorf("message %d of %s was acknowledged and is held %d times: %s", n, m.user, held[n], m.reply)
 			}
@@ -306,8 +306,8 @@ func (n *brokenNetwork) run(t *testing.T) {
 		}
 	}
 	t.Logf("seed %d: %d of %d acknowledged, %d unknown, %d met a stray reply on their way, %d reloads, %d kills, faults:%s", seed, acknowledged, total, unknown, crossed, reloads, kills, hits)
-	if crossed > 1+total/500 {
-		t.Errorf("%d messages met a stray reply: the proxy sends them at the wrong time", crossed)
+	if crossed > 1 {
+		t.Errorf("%d acknowledged messages met a stray reply and are missing", crossed)
 	}
 	if acknowledged < total/2 || reloads == 0 || kills == 0 {
 		t.Error("too little happened for this to show anything")
