@@ -35,7 +35,7 @@ func init() {
 type InlineSource struct {
 	// Accounts are the records. `refresh_token`, `secret` and
 	// `password_hashes` may hold placeholders such as {env.TOKEN} and
-	// {file./run/credentials/token}, so that the configuration itself,
+	// {file./etc/mailgateway/credentials/token}, so that the configuration itself,
 	// which the admin API shows, holds no secret. A bad record is an error
 	// of the configuration.
 	Accounts []Record `json:"accounts,omitempty"`

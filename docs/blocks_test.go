@@ -89,7 +89,7 @@ func secrets(t *testing.T) string {
 	for name, content := range map[string]string{
 		"ms-secret": "made-up", "google-secret": "made-up", "token-key": sealing, "old-token-key": sealing, "account-key": sealing,
 		"scanner-hash": digest, "erp-hash": digest, "alerts.token": "made-up", "google.json": string(account), "ms.pem": certificate(),
-		"federated.jwt": "made-up", "slack": "https://hooks.example.com/made-up\n", "token": "made-up", "credentials_microsoft": "made-up",
+		"federated.jwt": "made-up", "slack": "https://hooks.example.com/made-up\n", "token": "made-up", "microsoft": "made-up",
 		"accounts.jsonl": `{"name":"a@example.com","upstream":"gmail","password_hashes":["` + digest + `"]}` + "\n",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
@@ -109,7 +109,7 @@ func certificate() string {
 // elsewhere are the directories of the pages' configurations that the test
 // has in a directory of its own.
 func elsewhere(text, dir string) string {
-	return strings.NewReplacer("/run/credentials", dir, "/etc/mailgateway", dir, "/mnt/shared/caddy", dir, "/var/log/caddy", dir, "/etc/acme-ca.pem", dir+"/ms.pem").Replace(text)
+	return strings.NewReplacer("/etc/mailgateway/credentials", dir, "/etc/mailgateway", dir, "/mnt/shared/caddy", dir, "/var/log/caddy", dir, "/etc/acme-ca.pem", dir+"/ms.pem").Replace(text)
 }
 
 // TestCaddyfiles adapts each Caddyfile on a page; one that has every app that

@@ -36,7 +36,7 @@ func init() {
 // made, and within 15 seconds by the others.
 type Source struct {
 	// EncryptionKeys seal the records (AES-256-GCM). Each is 32 bytes in
-	// base64 or hex; placeholders such as {file./run/credentials/accounts.key}
+	// base64 or hex; placeholders such as {file./etc/mailgateway/credentials/accounts.key}
 	// are resolved. The first seals, all of them open. Default: none,
 	// records are stored in the clear.
 	EncryptionKeys []string `json:"encryption_keys,omitempty"`

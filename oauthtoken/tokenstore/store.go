@@ -72,7 +72,7 @@ type sealing interface{ Sealer() *Sealer }
 // StorageStore keeps tokens in Caddy's storage, whichever that is.
 type StorageStore struct {
 	// EncryptionKeys seal the records (AES-256-GCM). Each is 32 bytes in
-	// base64 or hex; placeholders such as {file./run/credentials/token.key}
+	// base64 or hex; placeholders such as {file./etc/mailgateway/credentials/token.key}
 	// are resolved. The first seals, all of them open. Default: none,
 	// records are stored in the clear.
 	EncryptionKeys []string `json:"encryption_keys,omitempty"`

@@ -116,7 +116,7 @@ func (p *SuggestedProvider) Caddyfile() (provider, upstream string) {
 		line("client_id", p.ClientID)
 	}
 	if p.NeedsSecret {
-		b.WriteString("\tclient_secret {file./run/credentials/" + p.Name + ".secret}\n")
+		b.WriteString("\tclient_secret {file./etc/mailgateway/credentials/" + p.Name + ".secret}\n")
 	}
 	if p.Certificate != "" {
 		line("client_certificate", p.Certificate)

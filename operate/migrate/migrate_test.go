@@ -116,7 +116,7 @@ func TestPredecessor(t *testing.T) {
 note: The predecessor accepted any password. Here each account needs one of the gateway's: nobody can log in without it.
 provider google {
 	client_id 1.apps.googleusercontent.com
-	client_secret {file./run/credentials/google.secret}
+	client_secret {file./etc/mailgateway/credentials/google.secret}
 }
 upstream gmail {
 	auth xoauth2 google
@@ -158,7 +158,7 @@ note: field 'after' beside the accounts is not carried over
 note: The predecessor accepted any password. Here each account needs one of the gateway's: nobody can log in without it.
 provider google {
 	client_id c
-	client_secret {file./run/credentials/google.secret}
+	client_secret {file./etc/mailgateway/credentials/google.secret}
 }
 upstream gmail {
 	auth xoauth2 google
@@ -220,7 +220,7 @@ func TestCSV(t *testing.T) {
 note: The file has no passwords. Here each account needs one of the gateway's: nobody can log in without it.
 provider google {
 	client_id 1.apps.googleusercontent.com
-	client_secret {file./run/credentials/google.secret}
+	client_secret {file./etc/mailgateway/credentials/google.secret}
 }
 upstream gmail {
 	auth xoauth2 google
@@ -233,7 +233,7 @@ upstream microsoft365 {
 }
 provider google2 google {
 	client_id client
-	client_secret {file./run/credentials/google2.secret}
+	client_secret {file./etc/mailgateway/credentials/google2.secret}
 }
 upstream gmail2 gmail {
 	auth xoauth2 google2
@@ -325,14 +325,14 @@ note: The file has no passwords that could be read. Here each account needs one 
 provider microsoft {
 	tenant contoso.example
 	client_id app
-	client_secret {file./run/credentials/microsoft.secret}
+	client_secret {file./etc/mailgateway/credentials/microsoft.secret}
 }
 upstream microsoft365 {
 	auth xoauth2 microsoft
 }
 provider google {
 	client_id 1.apps.googleusercontent.com
-	client_secret {file./run/credentials/google.secret}
+	client_secret {file./etc/mailgateway/credentials/google.secret}
 }
 upstream gmail {
 	auth xoauth2 google
@@ -350,7 +350,7 @@ upstream imported {
 provider microsoft2 microsoft {
 	tenant contoso.example
 	client_id app
-	client_secret {file./run/credentials/microsoft2.secret}
+	client_secret {file./etc/mailgateway/credentials/microsoft2.secret}
 	grant client_credentials
 }
 upstream microsoft3652 microsoft365 {

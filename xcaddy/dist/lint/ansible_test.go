@@ -114,17 +114,6 @@ func (p *play) changes(args ...string) (string, string) {
 	return m[1], out
 }
 
-// mail sends a message with the README's command, and counts what arrived.
-func (p *play) mail() int {
-	p.t.Helper()
-	p.sh(block(p.t, read(p.t, root+"/README.md"), "sh", "curl -sS smtp://"))
-	var list struct{ Count int }
-	if err := json.Unmarshal([]byte(p.sh("curl -sS http://127.0.0.1:2580/messages")), &list); err != nil {
-		p.t.Fatal(err)
-	}
-	return list.Count
-}
-
 // The example's configuration with a secret and a variable, and what they hold:
 // every character that the two readers of variables, systemd and the shell, treat alone.
 const (
@@ -135,7 +124,7 @@ const (
 func (p *play) configure() {
 	p.t.Helper()
 	p.vars = map[string]any{
-		"mailgateway_caddyfile": strings.NewReplacer("client_secret sandbox-secret", "client_secret {file.{$CREDENTIALS_DIRECTORY}/credentials_sandbox}",
+		"mailgateway_caddyfile": strings.NewReplacer("client_secret sandbox-secret", "client_secret {file./etc/mailgateway/credentials/sandbox}",
 			"client_id sandbox", "client_id {env.SANDBOX_ID}").Replace(read(p.t, root+"/Caddyfile.example")),
 		"mailgateway_credentials": map[string]string{"sandbox": sandboxSecret},
 		"mailgateway_environment": map[string]string{"SANDBOX_ID": "sandbox", "ODD": odd},
@@ -162,7 +151,7 @@ func TestAnsiblePackage(t *testing.T) {
 	}
 	pid := p.main()
 	if got := p.sh("stat -c '%a %U:%G %n' /etc/mailgateway/credentials /etc/mailgateway/credentials/sandbox /etc/mailgateway/environment /etc/mailgateway/Caddyfile"); got !=
-		"700 root:root /etc/mailgateway/credentials\n600 root:root /etc/mailgateway/credentials/sandbox\n600 root:root /etc/mailgateway/environment\n640 root:mailgateway /etc/mailgateway/Caddyfile" {
+		"2750 root:mailgateway /etc/mailgateway/credentials\n640 root:mailgateway /etc/mailgateway/credentials/sandbox\n600 root:root /etc/mailgateway/environment\n640 root:mailgateway /etc/mailgateway/Caddyfile" {
 		t.Errorf("files are\n%s", got)
 	}
 	if got := p.sh("systemctl is-enabled mailgateway"); got != "enabled" {
@@ -195,8 +184,8 @@ func TestAnsiblePackage(t *testing.T) {
 	// One that does not load is refused, and what runs stays as it is.
 	good := p.vars["mailgateway_caddyfile"].(string)
 	before := p.sh("sha256sum /etc/mailgateway/Caddyfile")
-	p.vars["mailgateway_caddyfile"] = strings.Replace(good, "credentials_sandbox", "credentials_other", 1)
-	if out, err := p.run(); err == nil || !strings.Contains(out, "credentials_other") || strings.Contains(out, sandboxSecret) {
+	p.vars["mailgateway_caddyfile"] = strings.Replace(good, "credentials/sandbox", "credentials/other", 1)
+	if out, err := p.run(); err == nil || !strings.Contains(out, "credentials/other") || strings.Contains(out, sandboxSecret) {
 		t.Errorf("a secret that is not there: %v\n%s", err, out)
 	}
 	if p.sh("sha256sum /etc/mailgateway/Caddyfile") != before || p.main() != pid {

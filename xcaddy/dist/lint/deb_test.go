@@ -153,18 +153,20 @@ dpkg -i /debs/mailgateway_0.0.1_$arch.deb
 is /usr/bin/mailgateway 755 root:root
 is /etc/mailgateway 755 root:root
 is /etc/mailgateway/Caddyfile 640 root:mailgateway
-is /etc/mailgateway/credentials 700 root:root
+is /etc/mailgateway/credentials 2750 root:mailgateway
 is /usr/lib/systemd/system/mailgateway.service 644 root:root
 [ "$(getent passwd mailgateway | cut -d: -f6,7)" = /var/lib/mailgateway:/usr/sbin/nologin ] || fail "user: $(getent passwd mailgateway)"
 [ ! -e /etc/systemd/system/multi-user.target.wants/mailgateway.service ] || fail "enabled at once"
 
-say "the service's user can read its configuration, and not the secrets"
+say "the service's user can read its configuration and the secrets, and change neither"
 install -d -m 0700 -o mailgateway -g mailgateway /var/lib/mailgateway
 export XDG_DATA_HOME=/var/lib/mailgateway XDG_CONFIG_HOME=/var/lib/mailgateway HOME=/var/lib/mailgateway
 as /usr/bin/mailgateway validate --config /etc/mailgateway/Caddyfile
-echo secret >/etc/mailgateway/credentials/google
-chmod 600 /etc/mailgateway/credentials/google
-! as cat /etc/mailgateway/credentials/google 2>/dev/null || fail "the secret can be read"
+(umask 027 && echo secret >/etc/mailgateway/credentials/google)
+is /etc/mailgateway/credentials/google 640 root:mailgateway
+[ "$(as cat /etc/mailgateway/credentials/google)" = secret ] || fail "the service cannot read the secret"
+! as rm -f /etc/mailgateway/credentials/google 2>/dev/null || fail "the service can remove the secret"
+! setpriv --reuid=nobody --regid=nogroup --clear-groups cat /etc/mailgateway/credentials/google 2>/dev/null || fail "others can read the secret"
 
 say "it starts as shipped"
 (as exec /usr/bin/mailgateway run --config /etc/mailgateway/Caddyfile) >/tmp/gateway.log 2>&1 &

@@ -15,6 +15,7 @@
 package lint
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -203,4 +204,15 @@ func (m *machine) main() int {
 		m.t.Fatalf("the service does not run: %d, %v", pid, err)
 	}
 	return pid
+}
+
+// mail sends a message with the README's command, and counts what arrived.
+func (m *machine) mail() int {
+	m.t.Helper()
+	m.sh(block(m.t, read(m.t, root+"/README.md"), "sh", "curl -sS smtp://"))
+	var list struct{ Count int }
+	if err := json.Unmarshal([]byte(m.sh("curl -sS http://127.0.0.1:2580/messages")), &list); err != nil {
+		m.t.Fatal(err)
+	}
+	return list.Count
 }
