@@ -15,6 +15,7 @@
 package lint
 
 import (
+	"path/filepath"
 	"regexp"
 	"runtime"
 	"strings"
@@ -151,12 +152,16 @@ sha256sum /etc/mailgateway/Caddyfile /etc/mailgateway/credentials/* /var/lib/mai
 mailgateway smtp account show printer@example.com >/dev/null
 systemctl is-enabled mailgateway`
 
+// printer is more that stays: an account, and that the service is enabled.
+const printer = `systemctl enable mailgateway
+echo rt-printer | mailgateway smtp account add printer@example.com --upstream sandbox --refresh-token-file -`
+
 // upgrade goes to the newer version by docs/upgrade.md's command, while a
 // client sends.
 func (m *machine) upgrade() {
 	t := m.t
 	t.Helper()
-	m.sh("systemctl enable mailgateway; echo rt-printer | mailgateway smtp account add printer@example.com --upstream sandbox --refresh-token-file -")
+	m.sh(printer)
 	before, pid := m.sh(stays), m.main()
 	succeed(t, nil, "cp", deb(t, "0.0.2"), m.dir)
 	write(t, m.dir+"/client", sending)
@@ -203,5 +208,41 @@ func (m *machine) back() {
 	m.sh("systemctl start mailgateway")
 	if n := m.mail(); n != 1 {
 		t.Errorf("%d messages arrived", n)
+	}
+}
+
+// TestRPM is the same for the RPM, as far as a Debian with rpm can tell: its
+// dependencies have other names there.
+func TestRPM(t *testing.T) {
+	t.Parallel()
+	m := boot(t)
+	for _, version := range []string{"0.0.1", "0.0.2"} {
+		files, err := filepath.Glob(filepath.Join(releases(t), "mailgateway-"+version+"-1.*.rpm"))
+		if err != nil || len(files) != 1 {
+			t.Fatalf("RPMs of version %s: %v (%v)", version, files, err)
+		}
+		succeed(t, nil, "cp", files[0], m.dir+"/"+version+".rpm")
+	}
+	m.sh("rpm --install --nodeps /srv/0.0.1.rpm; systemctl start mailgateway")
+	if n := m.mail(); n != 1 {
+		t.Fatalf("%d messages arrived", n)
+	}
+	if got := m.sh("systemctl is-enabled mailgateway || true"); got != "disabled" {
+		t.Errorf("the installation has left the service %s", got)
+	}
+	m.secrets()
+	m.sh(printer)
+	before, pid := m.sh(stays), m.main()
+	m.sh("rpm --upgrade --nodeps /srv/0.0.2.rpm")
+	if got := m.sh(stays); got != before {
+		t.Errorf("the upgrade has changed\n%s\nto\n%s", before, got)
+	}
+	if got := m.sh("mailgateway version"); !strings.HasPrefix(got, "mailgateway-0.0.2 ") || m.main() == pid || m.mail() != 1 {
+		t.Errorf("version %s runs as %d, which was %d", got, m.main(), pid)
+	}
+	m.sh("rpm --erase mailgateway")
+	m.gone()
+	if got := m.sh("cat /etc/mailgateway/Caddyfile.rpmsave; ls /etc/mailgateway/credentials /var/lib/mailgateway"); !strings.Contains(got, "/etc/mailgateway/credentials/microsoft") || !strings.HasSuffix(got, "/var/lib/mailgateway:\ncaddy") {
+		t.Errorf("removal has left\n%s", got)
 	}
 }
