@@ -65,7 +65,7 @@ func (t *Transport) Bind(name string) error {
 		},
 		MaxWait: time.Duration(t.MaxWait), Timeout: time.Duration(t.Timeout), MaxSize: t.MaxSize, NullSender: t.NullSender,
 		Roots: t.roots, Storage: t.storage, Tokens: t.tokens, Logger: t.logger,
-		URL: t.url, ContentType: "text/plain", Prepare: t.prepare, Read: read,
+		URL: t.url, ContentType: "text/plain", RequestID: "client-request-id", Prepare: t.prepare, Read: read,
 		// Not base64, which Graph says to who may send (assumed: the order of
 		// its checks is not documented).
 		Probe: "!", Allowed: func(ans *mailapi.Answer) bool {

@@ -16,9 +16,12 @@ package mailapi
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -36,6 +39,11 @@ const (
 	tokenTimeout = 30 * time.Second
 	maxAnswer    = 64 << 10
 	idleTimeout  = 90 * time.Second
+	dialTimeout  = 30 * time.Second
+	// pingAfter is how long a connection of HTTP/2 may say nothing before it is
+	// asked, pingTimeout how long it has for the answer.
+	pingAfter   = 20 * time.Second
+	pingTimeout = 15 * time.Second
 	// maxHold bounds what a provider may ask for.
 	maxHold = 24 * time.Hour
 )
@@ -96,12 +104,16 @@ func newHTTP(u *Upstream) *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
 			Proxy:                  http.ProxyFromEnvironment,
+			DialContext:            (&net.Dialer{Timeout: dialTimeout}).DialContext,
 			TLSClientConfig:        &tls.Config{RootCAs: u.Roots, MinVersion: tls.VersionTLS12},
 			ForceAttemptHTTP2:      true,
 			IdleConnTimeout:        idleTimeout,
 			MaxIdleConnsPerHost:    64,
 			MaxResponseHeaderBytes: maxAnswer,
-			TLSHandshakeTimeout:    30 * time.Second,
+			TLSHandshakeTimeout:    dialTimeout,
+			// One connection of HTTP/2 carries all mailboxes. Once it is dead
+			// and nothing says so, each of their messages would be unknown.
+			HTTP2: &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
 		},
 		// A redirected POST would be a second one.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -147,6 +159,10 @@ func (u *Upstream) send(ctx context.Context, p *place, a *accounts.Account, body
 		}
 		ans.Strikes = p.strikes()
 		v := u.Read(ans)
+		if v.Reply.Positive() && sent != everything {
+			// It cannot have been about the message, or not about all of it.
+			return relay.ReplyAPIUnknown, Outcome{Unknown: true}
+		}
 		if ans.tokenRefused() {
 			u.Tokens.Reject(req, token)
 			// A policy that wants the user would refuse another token as well.
@@ -184,8 +200,8 @@ func (u *Upstream) token(ctx context.Context, req grant.Request) (*oauth2.Token,
 	return nil, relay.ReplyTokenUnavailable
 }
 
-// post sends one request. Without an answer, how much of the body had left says
-// whether the message may have been sent.
+// post sends one request, and says how much of the body had left before the answer,
+// or without one: that is whether the message may have been sent.
 func (u *Upstream) post(ctx context.Context, a *accounts.Account, token *oauth2.Token, body *Body) (*Answer, progress) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -193,34 +209,73 @@ func (u *Upstream) post(ctx context.Context, a *accounts.Account, token *oauth2.
 	if !ok {
 		return nil, part
 	}
-	ans, err := u.do(ctx, http.MethodPost, u.URL(a), token, f, body.length())
+	r := request{method: http.MethodPost, url: u.URL(a), token: token, body: f, length: body.length()}
+	if u.RequestID != "" {
+		r.id = newID()
+	}
+	ans, err := u.do(ctx, r)
 	sent := f.stop()
+	if sent != nothing && (err != nil || ans.Status >= http.StatusInternalServerError) {
+		// What its support is asked with.
+		u.Logger.Warn("the provider's API gave no clear answer", zap.String("upstream", u.name), zap.String("account", a.Name),
+			zap.String("request", r.id), zap.Bool("whole", sent == everything), zap.Error(err))
+	}
 	if err != nil {
 		return nil, sent
 	}
-	return ans, everything
+	return ans, sent
 }
 
+// request is one HTTP request.
+type request struct {
+	method, url string
+	token       *oauth2.Token
+	body        io.Reader
+	length      int64  // of the body; -1 if that is not known
+	id          string // what it is called; empty: nothing
+}
+
+var errOther = errors.New("the answer is another request's")
+
 // do sends a request and reads the answer.
-func (u *Upstream) do(ctx context.Context, method, url string, token *oauth2.Token, body io.Reader, length int64) (*Answer, error) {
-	req, err := http.NewRequestWithContext(ctx, method, url, body)
+func (u *Upstream) do(ctx context.Context, r request) (*Answer, error) {
+	req, err := http.NewRequestWithContext(ctx, r.method, r.url, r.body)
 	if err != nil {
 		return nil, err
 	}
-	req.ContentLength = length
-	if body != nil {
+	req.ContentLength = r.length
+	if r.body != nil {
 		req.Header.Set("Content-Type", u.ContentType)
 	}
-	req.Header.Set("Authorization", "Bearer "+token.AccessToken)
+	if r.id != "" {
+		req.Header.Set(u.RequestID, r.id)
+	}
+	req.Header.Set("Authorization", "Bearer "+r.token.AccessToken)
 	req.Header.Set("User-Agent", "Mailgateway")
 	resp, err := u.http.Do(req)
 	if err != nil {
 		return nil, err
 	}
 	defer resp.Body.Close()
+	if r.id != "" {
+		if id := resp.Header.Get(u.RequestID); id != "" && !strings.EqualFold(id, r.id) {
+			// What follows on that connection would be off by one too.
+			u.http.CloseIdleConnections()
+			return nil, errOther
+		}
+	}
 	// The status says it all; a body that breaks off changes nothing.
 	text, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	return &Answer{Status: resp.StatusCode, Header: resp.Header, Body: text}, nil
+}
+
+// newID is a random UUID (RFC 9562 section 5.4).
+func newID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // it never fails
+	b[6] = b[6]&0x0f | 0x40
+	b[8] = b[8]&0x3f | 0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
 // RetryAfter is how long an answer asks to wait, in seconds or until a date (RFC

@@ -79,7 +79,7 @@ func (u *Upstream) whose(ctx context.Context, a *accounts.Account, token *oauth2
 	ctx, cancel := context.WithTimeout(ctx, tokenTimeout)
 	defer cancel()
 	id, err := u.Identity(ctx, func(ctx context.Context, url string) (*Answer, error) {
-		return u.do(ctx, http.MethodGet, url, token, nil, 0)
+		return u.do(ctx, request{method: http.MethodGet, url: url, token: token})
 	}, token)
 	switch {
 	case err != nil:

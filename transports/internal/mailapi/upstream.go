@@ -67,6 +67,10 @@ type Upstream struct {
 	// they are posted as.
 	URL         func(a *accounts.Account) string
 	ContentType string
+	// RequestID is the header field that names each request, and in which the
+	// provider repeats the name: an answer with another one is not believed.
+	// Empty: it has none.
+	RequestID string
 	// Prepare makes a message fit its envelope. A message larger than MaxSize
 	// is its business too.
 	Prepare func(a *accounts.Account, rcpts []string, body io.Reader) (*Body, *relay.Reply)

@@ -75,7 +75,7 @@ func (u *Upstream) Verify(ctx context.Context, a *accounts.Account, from string,
 	}
 	ctx, cancel := context.WithTimeout(ctx, u.Timeout)
 	defer cancel()
-	ans, err := u.do(ctx, http.MethodPost, u.URL(a), token, strings.NewReader(u.Probe), int64(len(u.Probe)))
+	ans, err := u.do(ctx, request{method: http.MethodPost, url: u.URL(a), token: token, body: strings.NewReader(u.Probe), length: int64(len(u.Probe))})
 	if err != nil {
 		return done("api", "", err)
 	}
