@@ -57,6 +57,7 @@ type gatewaySetup struct {
 	bare     bool   // Caddy without any app, for its own memory
 	before   bool   // the binary of -before
 	log      string // instead of the -access-log flag's
+	api      string // graph or gmail: the transport instead of smtp
 	upstream map[string]any
 	provider map[string]any
 	oauth    map[string]any
@@ -134,6 +135,9 @@ func (e *env) config(g gatewaySetup, smtp, admin, dir string) (map[string]any, e
 		"max_conns": 12000, "max_conns_per_account": 20,
 		"rate_per_account": "1000000/1m", "messages_per_account": "100000000/24h", "recipients_per_account": "100000000/24h",
 	}
+	if g.api != "" {
+		upstream = e.api(g.api, trust)
+	}
 	maps.Copy(upstream, g.upstream)
 	oauth := map[string]any{"providers": map[string]any{providerName: provider}}
 	maps.Copy(oauth, g.oauth)
@@ -159,6 +163,19 @@ func (e *env) config(g gatewaySetup, smtp, admin, dir string) (map[string]any, e
 		}}
 	}
 	return cfg, nil
+}
+
+// api is an upstream of one of the HTTP APIs, with its own number of requests a
+// mailbox.
+func (e *env) api(kind string, trust map[string]any) map[string]any {
+	u := map[string]any{
+		"transport": kind, "endpoint": "https://" + e.at.HTTP, "provider": providerName, "trust_pool": trust,
+		"rate_per_account": "1000000/1m", "messages_per_account": "100000000/24h", "recipients_per_account": "100000000/24h",
+	}
+	if kind == "gmail" {
+		u["userinfo_url"] = "https://" + e.at.HTTP + "/userinfo"
+	}
+	return u
 }
 
 // startGateway starts Caddy and waits until it serves.

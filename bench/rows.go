@@ -59,6 +59,16 @@ func speedRows(e *env) []speedRow {
 	open.Rate = 833
 	rtt := open
 	rtt.Rate, rtt.Clients = 100, 20
+	// As many bodies as clients are in the gateway at a time, since each answer
+	// takes its time; a mailbox may have few of this size.
+	flight := base
+	flight.Size, flight.Clients, flight.Accounts, flight.PerConn = 2_900_000, 100, 1000, 1
+	delay := 500 * time.Millisecond
+	if e.o.short {
+		flight.Clients, flight.Accounts = 10, 100
+		delay = 50 * time.Millisecond
+	}
+	flight.Warmup = max(flight.Warmup, 15*delay) // a first message has many flights
 	rttOne := rtt
 	rttOne.Mode = smtp.ModeBDAT
 
@@ -67,6 +77,8 @@ func speedRows(e *env) []speedRow {
 		{group: groupClosed, via: viaHAProxy, load: base},
 		{group: groupClosed, via: viaFaithful, load: base},
 		{group: groupClosed, via: viaDeferred, load: base},
+		{group: groupClosed, via: viaGraph, load: base},
+		{group: groupClosed, via: viaGmail, load: base},
 		{group: groupClosed, via: viaPostfix, load: base, once: true},
 		{group: groupBig, via: viaDirect, load: big},
 		{group: groupBig, via: viaHAProxy, load: big},
@@ -79,6 +91,10 @@ func speedRows(e *env) []speedRow {
 		{group: groupRTT, via: viaOneFlight, load: rttOne, rtt: 30 * time.Millisecond, once: true},
 		{group: groupRTT, via: viaFaithful, load: rtt, rtt: 30 * time.Millisecond, once: true},
 		{group: groupRTT, via: viaDeferred, load: rtt, rtt: 30 * time.Millisecond, once: true},
+		{group: groupFlight, via: viaDirect, load: flight, rtt: delay, once: true},
+		{group: groupFlight, via: viaFaithful, load: flight, rtt: delay, once: true},
+		{group: groupFlight, via: viaGraph, load: flight, rtt: delay, once: true},
+		{group: groupFlight, via: viaGmail, load: flight, rtt: delay, once: true},
 	}
 	if e.o.short {
 		return rows
@@ -113,6 +129,8 @@ func speedRows(e *env) []speedRow {
 		speedRow{group: groupMany, via: viaFaithful, load: many},
 	)
 	return append(rows,
+		speedRow{group: groupOpen, via: viaGraph, load: open},
+		speedRow{group: groupOpen, via: viaGmail, load: open},
 		speedRow{group: groupClosed, via: viaBuffered, load: base},
 		speedRow{group: groupClosed, via: viaLong, load: base},
 		speedRow{group: groupClosed, via: viaScraped, load: base},
@@ -137,6 +155,7 @@ const (
 	groupSerial = "closed-4k-serial"
 	groupBDAT   = "closed-4k-bdat"
 	groupTLS    = "closed-4k-tls"
+	groupFlight = "flight-3m"
 
 	groupMiB     = "closed-1m"
 	groupTenMiB  = "closed-10m"
@@ -159,6 +178,7 @@ var groupTitles = map[string]string{
 	groupSerial: "closed loop, 4 KiB, clients without PIPELINING, plaintext in",
 	groupBDAT:   "closed loop, 4 KiB, clients with BDAT (one flight a message), plaintext in",
 	groupTLS:    "closed loop, 4 KiB, clients pipeline, implicit TLS in",
+	groupFlight: "closed loop, 2.9 MB, 100 clients with a message a connection (10 with -short), so many bodies in flight since 500 ms (50) are injected at the sink: see the memory",
 
 	groupMiB:     "closed loop, 1 MiB, 16 clients pipeline, plaintext in",
 	groupTenMiB:  "closed loop, 10 MiB, 8 clients pipeline, plaintext in",

@@ -40,8 +40,13 @@ const (
 	viaBuffered  = "gateway faithful, log gathered"
 	viaLong      = "gateway faithful, 1,000 messages an upstream connection"
 	viaScraped   = "gateway faithful, scraped every second"
+	viaGraph     = "gateway to Microsoft Graph"
+	viaGmail     = "gateway to the Gmail API"
 	viaPostfix   = "Postfix as a relay, queued"
 )
+
+// apis are the transports of the rows that leave through an HTTP API.
+var apis = map[string]string{viaGraph: "graph", viaGmail: "gmail"}
 
 // figure is what one repetition gave.
 type figure struct {
@@ -128,7 +133,7 @@ func failedMark(failed bool) string {
 
 func (r *speedRow) isGateway() bool {
 	return r.via == viaFaithful || r.via == viaDeferred || r.via == viaBuffered || r.via == viaLong ||
-		r.via == viaScraped
+		r.via == viaScraped || apis[r.via] != ""
 }
 
 // runSpeedRow runs one repetition, with a gateway of its own.
@@ -150,8 +155,8 @@ func (e *env) runSpeedRow(ctx context.Context, r speedRow) (f figure, err error)
 		l.Addr = gw.smtp
 	case viaOwnToken:
 		l.TokenURL = "https://" + e.at.HTTP + "/token"
-	case viaFaithful, viaDeferred, viaBuffered, viaLong, viaScraped:
-		g := gatewaySetup{envelope: "faithful", accounts: l.Accounts, tls: r.tls, before: r.before}
+	case viaFaithful, viaDeferred, viaBuffered, viaLong, viaScraped, viaGraph, viaGmail:
+		g := gatewaySetup{envelope: "faithful", accounts: l.Accounts, tls: r.tls, before: r.before, api: apis[r.via]}
 		switch r.via {
 		case viaDeferred:
 			g.envelope = "deferred"

@@ -192,6 +192,7 @@ func (s *Sink) setPolicy(p *Policy) {
 func (s *Sink) serveHTTP(ln net.Listener) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /token", s.token)
+	s.serveAPI(mux)
 	mux.HandleFunc("PUT /policy", func(w http.ResponseWriter, r *http.Request) {
 		p := new(Policy)
 		if err := json.NewDecoder(r.Body).Decode(p); err != nil {
@@ -288,7 +289,7 @@ func (s *Sink) token(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	run.lastPost.Store(time.Now().UnixMilli())
-	fmt.Fprintf(w, `{"access_token":"made-up-access-token-%d-%d","token_type":"Bearer","expires_in":%d}`, account, s.serial.Add(1), life)
+	fmt.Fprintf(w, `{"access_token":"`+tokenPrefix+`%d-%d","token_type":"Bearer","expires_in":%d}`, account, s.serial.Add(1), life)
 }
 
 // buffers are those of connections; held ones are many and mostly small.

@@ -227,11 +227,12 @@ func (t *Transport) AccountStatus(a *accounts.Account) relay.AccountStatus {
 
 // Interface guards
 var (
-	_ caddy.Provisioner = (*Transport)(nil)
-	_ relay.Transport   = (*Transport)(nil)
-	_ relay.Dependent   = (*Transport)(nil)
-	_ relay.OAuthUser   = (*Transport)(nil)
-	_ relay.Reporter    = (*Transport)(nil)
-	_ relay.Warmer      = (*Transport)(nil)
-	_ relay.Verifier    = (*Transport)(nil)
+	_ caddy.Provisioner  = (*Transport)(nil)
+	_ relay.Transport    = (*Transport)(nil)
+	_ relay.Dependent    = (*Transport)(nil)
+	_ relay.OAuthUser    = (*Transport)(nil)
+	_ relay.Reporter     = (*Transport)(nil)
+	_ relay.SingleFlight = (*Transport)(nil)
+	_ relay.Warmer       = (*Transport)(nil)
+	_ relay.Verifier     = (*Transport)(nil)
 )

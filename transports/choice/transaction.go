@@ -16,7 +16,9 @@ package choice
 
 import (
 	"context"
+	"errors"
 	"io"
+	"sync/atomic"
 
 	"github.com/emersion/go-smtp"
 
@@ -42,6 +44,10 @@ type transaction struct {
 	lost    error // no way was left: the answer to everything
 }
 
+// cannot are the refusals of a recipient that show what a way cannot carry, and
+// another may.
+var cannot = []*relay.Reply{relay.ReplyAPIDSN, relay.ReplyNoSMTPUTF8}
+
 // begin opens the first of the ways that is not closed.
 func (tx *transaction) begin(ctx context.Context) error {
 	for len(tx.rest) > 0 {
@@ -58,9 +64,19 @@ func (tx *transaction) begin(ctx context.Context) error {
 	return refusal(tx.not)
 }
 
-// closes reports whether an error says that the way is closed, and notes it.
+// closes reports whether an error says that the way is closed, or that it cannot
+// carry this message, and notes it.
 func (tx *transaction) closes(err error) bool {
-	if err == nil || !closing(err.Error()) {
+	if err == nil {
+		return false
+	}
+	for _, r := range cannot {
+		if errors.Is(err, r) {
+			tx.not = append(tx.not, obstacle{tx.way.name, r.Error(), r})
+			return true
+		}
+	}
+	if !closing(err.Error()) {
 		return false
 	}
 	learn(tx.way.name, tx.acct, err.Error(), true)
@@ -110,6 +126,35 @@ func (tx *transaction) RcptBatch(ctx context.Context, rcpts []relay.Recipient) [
 		errs[i] = tx.Rcpt(ctx, rcpts[i].To, &rcpts[i].Opts)
 	}
 	return errs
+}
+
+// Send implements relay.SingleFlight: what the chosen way can send as one flight
+// goes as one. A way that turned out to be closed is left for the next one as long as
+// nothing of the message was asked for.
+func (t *Transport) Send(ctx context.Context, a *accounts.Account, from string, opts *smtp.MailOptions, to relay.Recipient, body io.Reader) (relay.Reply, relay.Info, error) {
+	tx := &transaction{t: t, acct: a, from: from, opts: opts}
+	tx.rest, tx.not = t.open(a, from, opts)
+	b := &noticed{Reader: body}
+	for len(tx.rest) > 0 {
+		tx.way, tx.rest = tx.rest[0], tx.rest[1:]
+		reply, info, err := relay.Send(ctx, tx.way.Transport, a, from, opts, to, b)
+		if b.read.Load() || !tx.closes(err) {
+			return reply, info, err
+		}
+	}
+	return relay.Reply{}, relay.Info{Upstream: t.name, Refused: true}, refusal(tx.not)
+}
+
+// noticed is a body that knows whether it was read.
+type noticed struct {
+	io.Reader
+	read atomic.Bool
+}
+
+// Read implements io.Reader.
+func (b *noticed) Read(p []byte) (int, error) {
+	b.read.Store(true)
+	return b.Reader.Read(p)
 }
 
 // Data implements relay.Transaction.

@@ -22,6 +22,7 @@ import (
 	"go/token"
 	"io"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -74,6 +75,21 @@ var errClosing = errors.New("535 5.7.139 Authentication unsuccessful, SmtpClient
 // chosen returns a transaction on the first of the ways.
 func chosen(t *testing.T, ways ...*scripted) relay.Transaction {
 	t.Helper()
+	var all []relay.Transport
+	for _, s := range ways {
+		all = append(all, s)
+	}
+	tr, a := several(t, all...)
+	tx, err := tr.Begin(t.Context(), a, "box@example.com", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tx
+}
+
+// several is a choice of these ways, of whose mailbox nothing is known.
+func several(t *testing.T, ways ...relay.Transport) (*Transport, *accounts.Account) {
+	t.Helper()
 	tr := &Transport{name: "office", logger: zap.NewNop()}
 	for i, s := range ways {
 		tr.ways = append(tr.ways, way{t.Name() + strings.Repeat("'", i), s})
@@ -84,11 +100,7 @@ func chosen(t *testing.T, ways ...*scripted) relay.Transaction {
 			learn(w.name, a, "", false)
 		}
 	})
-	tx, err := tr.Begin(t.Context(), a, "box@example.com", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tx
+	return tr, a
 }
 
 // TestNextWayFails holds that a message whose way turned out to be closed is
@@ -135,19 +147,119 @@ func TestNextWay(t *testing.T) {
 	}
 }
 
-// TestHidesNothing holds that what a transaction may do besides is the chosen
-// one's too: of every optional interface that package relay has.
+// flight is a way that sends as one flight, if that reads reads the body before it
+// fails with err.
+type flight struct {
+	*scripted
+	reads bool
+	err   error
+	sent  string
+}
+
+func (f *flight) Send(_ context.Context, _ *accounts.Account, _ string, _ *smtp.MailOptions, _ relay.Recipient, body io.Reader) (relay.Reply, relay.Info, error) {
+	if f.reads || f.err == nil {
+		b, _ := io.ReadAll(body)
+		f.sent = string(b)
+	}
+	return *relay.ReplyAPIOK("1"), relay.Info{Upstream: "flight", Refused: f.err != nil}, f.err
+}
+
+// TestSingleFlight: the chosen way sends as one flight what it can; the next one is
+// taken as long as nothing of the message was read, and never after.
+func TestSingleFlight(t *testing.T) {
+	failed := relay.NewReply(451, smtp.EnhancedCode{4, 0, 0}, "failed")
+	for name, tc := range map[string]struct {
+		first, second flight
+		want          error
+		sent          [2]bool
+	}{
+		"open":                   {flight{}, flight{}, nil, [2]bool{true, false}},
+		"closed":                 {flight{err: errClosing}, flight{}, nil, [2]bool{false, true}},
+		"closed, and read":       {flight{err: errClosing, reads: true}, flight{}, errClosing, [2]bool{true, false}},
+		"down":                   {flight{err: failed}, flight{}, failed, [2]bool{}},
+		"cannot carry it":        {flight{err: relay.ReplyAPIDSN}, flight{}, nil, [2]bool{false, true}},
+		"closed, the other down": {flight{err: errClosing}, flight{err: failed}, failed, [2]bool{}},
+		"both cannot":            {flight{err: relay.ReplyNoSMTPUTF8}, flight{err: relay.ReplyAPIDSN}, relay.ReplyNoSMTPUTF8, [2]bool{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tc.first.scripted, tc.second.scripted = new(scripted), new(scripted)
+			tr, a := several(t, &tc.first, &tc.second)
+			_, _, err := tr.Send(t.Context(), a, "box@example.com", nil, relay.Recipient{To: "a@example.org"}, strings.NewReader("text"))
+			if !errors.Is(err, tc.want) {
+				t.Errorf("%v, want %v", err, tc.want)
+			}
+			for i, f := range []flight{tc.first, tc.second} {
+				if (f.sent == "text") != tc.sent[i] {
+					t.Errorf("way %d was given %q", i, f.sent)
+				}
+			}
+		})
+	}
+	tr, a := several(t, &flight{scripted: new(scripted), err: errClosing}, &flight{scripted: new(scripted), err: errClosing})
+	for range 2 { // by what is known then
+		if _, info, err := tr.Send(t.Context(), a, "", nil, relay.Recipient{}, strings.NewReader("")); err == nil || !strings.HasPrefix(err.Error(), "454 4.7.0") || !info.Refused {
+			t.Errorf("both ways are closed: %+v, %v", info, err)
+		}
+	}
+}
+
+// TestCannotCarry: what the first recipient asks for is a fact of the message alone.
+func TestCannotCarry(t *testing.T) {
+	for _, cannot := range []*relay.Reply{relay.ReplyAPIDSN, relay.ReplyNoSMTPUTF8} {
+		first, second := &scripted{rcpt: cannot}, new(scripted)
+		tr, a := several(t, first, second)
+		for range 2 {
+			tx, err := tr.Begin(t.Context(), a, "box@example.com", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := tx.Rcpt(t.Context(), "a@example.org", nil); err != nil {
+				t.Errorf("%v: %v", cannot, err)
+			}
+			tx.Abort()
+		}
+		if first.aborted != 2 {
+			t.Errorf("the first way was asked %d times", first.aborted)
+		}
+		first.rcpt = nil
+		tx, err := tr.Begin(t.Context(), a, "box@example.com", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := tx.Rcpt(t.Context(), "a@example.org", nil); err != nil {
+			t.Fatal(err)
+		}
+		first.rcpt = cannot // of a later recipient: the message stays where it is
+		if err := tx.Rcpt(t.Context(), "b@example.org", nil); !errors.Is(err, cannot) {
+			t.Errorf("%v, want %v", err, cannot)
+		}
+		tx.Abort()
+	}
+}
+
+// ownBusiness are optional interfaces of which each of the ways is asked by itself.
+var ownBusiness = []string{"AccountUser", "Drainer", "Dependent", "Introducer", "Spooler", "Spool"}
+
+// TestHidesNothing holds that what an upstream and a transaction may do besides is
+// the chosen one's too: of every optional interface that package relay has.
 func TestHidesNothing(t *testing.T) {
 	f, err := parser.ParseFile(token.NewFileSet(), "../../relay/transport.go", nil, parser.ParseComments)
 	if err != nil {
 		t.Fatal(err)
 	}
-	kept := reflect.TypeFor[*transaction]()
 	found := 0
 	for _, d := range f.Decls {
 		g, ok := d.(*ast.GenDecl)
-		if !ok || !strings.Contains(strings.Join(strings.Fields(g.Doc.Text()), " "), "optional interface of a Transaction ") {
+		if !ok {
 			continue
+		}
+		_, of, optional := strings.Cut(strings.Join(strings.Fields(g.Doc.Text()), " "), "optional interface of a")
+		if !optional || slices.Contains(ownBusiness, g.Specs[0].(*ast.TypeSpec).Name.Name) {
+			continue
+		}
+		kept := reflect.TypeFor[*Transport]()
+		if strings.HasPrefix(of, " Transaction") {
+			kept = reflect.TypeFor[*transaction]()
 		}
 		for _, m := range g.Specs[0].(*ast.TypeSpec).Type.(*ast.InterfaceType).Methods.List {
 			found++
@@ -156,8 +268,8 @@ func TestHidesNothing(t *testing.T) {
 			}
 		}
 	}
-	if found == 0 {
-		t.Error("no optional interface was found")
+	if found < 9 {
+		t.Errorf("%d methods of optional interfaces were found", found)
 	}
 	s := new(scripted)
 	tx := chosen(t, s, new(scripted))

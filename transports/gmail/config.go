@@ -93,6 +93,10 @@ type Transport struct {
 // document, revision 20261005).
 const providerMaxSize = 36_700_160
 
+// maxRecipients is Google's limit of a message
+// (https://knowledge.workspace.google.com/admin/gmail/gmail-sending-limits-in-google-workspace).
+const maxRecipients = 500
+
 // fill sets the defaults and checks the rest.
 func (t *Transport) fill() error {
 	t.Endpoint = strings.TrimSuffix(cmp.Or(t.Endpoint, "https://gmail.googleapis.com"), "/")

@@ -68,7 +68,8 @@ func (t *Transport) Bind(name string) error {
 			MaxConns: t.MaxConnsPerAccount, Rate: t.RatePerAccount, Messages: t.MessagesPerAccount, Recipients: t.RecipientsPerAccount,
 		},
 		MaxWait: time.Duration(t.MaxWait), Timeout: time.Duration(t.Timeout), MaxSize: t.MaxSize, NullSender: t.NullSender,
-		Roots: t.roots, Storage: t.storage, Tokens: t.tokens, Logger: t.logger,
+		MaxRecipients: maxRecipients,
+		Roots:         t.roots, Storage: t.storage, Tokens: t.tokens, Logger: t.logger,
 		URL: t.url, ContentType: "message/rfc822", Prepare: t.prepare, Read: read,
 		Probe: "Subject: test\r\n\r\n", Allowed: noRecipients,
 	}

@@ -104,6 +104,17 @@ var graphs = map[string]string{
 // (https://learn.microsoft.com/graph/throttling-limits#outlook-service-limits).
 const providerConcurrency = 4
 
+// What Graph takes of an application and a mailbox, in octets of request
+// (https://learn.microsoft.com/graph/throttling-limits#outlook-service-limits).
+const (
+	uploadLimit = 150_000_000
+	uploadPer   = 5 * time.Minute
+)
+
+// maxRecipients is Exchange's limit of a message, unless the tenant has another
+// (https://learn.microsoft.com/office365/servicedescriptions/exchange-online-service-description/exchange-online-limits).
+const maxRecipients = 500
+
 // fill sets the defaults and checks the rest.
 func (t *Transport) fill() error {
 	t.Cloud = cmp.Or(t.Cloud, "global")

@@ -15,22 +15,51 @@
 package graph
 
 import (
+	"encoding/base64"
 	"fmt"
+	"io"
+	"strings"
 	"testing"
 
+	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/transports/internal/apitest"
 )
 
-// TestKeeps holds that the page says what the defaults are.
+// TestKeeps holds that the page says what the defaults are, and what tests hold.
 func TestKeeps(t *testing.T) {
 	tr := new(Transport)
 	if err := tr.fill(); err != nil {
 		t.Fatal(err)
 	}
-	apitest.Keeps(t, "graph", map[string]string{
-		"largest message":       apitest.Commas(tr.MaxSize) + " octets",
-		"connections at a time": fmt.Sprintf("%d requests a mailbox", tr.MaxConnsPerAccount),
-		"null sender":           map[bool]string{false: "refused", true: "yes"}[tr.NullSender],
-		"sending limits":        "the same ones",
+	apitest.Keeps(t, "graph", map[string]apitest.Kept{
+		"envelope":                        {"none", "TestRandomEnvelopes"},
+		"replies for each recipient":      {"as a report to the mailbox", "TestLimitsAfterTheAnswer"},
+		"250 means":                       {"Graph answered 202", "TestFaults"},
+		"DSN (NOTIFY, RET, ENVID, ORCPT)": {"refused with `555 5.5.4`, but for ORCPT and NOTIFY=FAILURE", "../internal/mailapi.TestDSN"},
+		"largest message":                 {apitest.Commas(tr.MaxSize) + " octets", "TestRefusedBeforeTheBody"},
+		"memory of a message":             {"all of it, in base64", "TestWholeInMemory"},
+		"the message's octets":            {"(Microsoft)", "TestOneMessage"},
+		"Bcc fields":                      {"taken off before delivery", "TestRandomEnvelopes"},
+		"From":                            {"others' need SendAs", "TestFaults"},
+		"Sent Items":                      {"fills the mailbox", "TestFaults"},
+		"connections at a time":           {fmt.Sprintf("%d requests a mailbox", tr.MaxConnsPerAccount), "../internal/mailapi.TestFourAtATime"},
+		"counts after a restart":          {"stored", "../internal/mailapi.TestRestart"},
+		"recipients of a message":         {fmt.Sprintf("%d, and `%.9s`", maxRecipients, relay.ReplyTooManyRcpts.Error()), "../internal/mailapi.TestRecipientsOfAMessage"},
+		"uploads":                         {fmt.Sprintf("%s octets of requests in %.0f minutes", apitest.Commas(uploadLimit), uploadPer.Minutes()), "../internal/mailapi.TestUpload"},
+		"null sender":                     {map[bool]string{false: "refused", true: "yes"}[tr.NullSender], "TestRefusedBeforeTheBody"},
+		"sending limits":                  {"the same ones", "../internal/mailapi.TestPlacesOfTheLedger"},
 	})
+}
+
+// TestWholeInMemory: a request is all of the message, in base64.
+func TestWholeInMemory(t *testing.T) {
+	tr, _, _ := start(t, Transport{})
+	body, reply := tr.prepare(apitest.Account(), []string{"a@example.org"}, strings.NewReader(plain))
+	if reply != nil {
+		t.Fatal(reply)
+	}
+	got, err := io.ReadAll(base64.NewDecoder(base64.StdEncoding, body.Reader()))
+	if err != nil || string(got) != plain {
+		t.Errorf("%q, %v", got, err)
+	}
 }

@@ -64,6 +64,7 @@ func (t *Transport) Bind(name string) error {
 			MaxConns: t.MaxConnsPerAccount, Rate: t.RatePerAccount, Messages: t.MessagesPerAccount, Recipients: t.RecipientsPerAccount,
 		},
 		MaxWait: time.Duration(t.MaxWait), Timeout: time.Duration(t.Timeout), MaxSize: t.MaxSize, NullSender: t.NullSender,
+		MaxRecipients: maxRecipients, Upload: uploadLimit, UploadPer: uploadPer,
 		Roots: t.roots, Storage: t.storage, Tokens: t.tokens, Logger: t.logger,
 		URL: t.url, ContentType: "text/plain", RequestID: "client-request-id", Prepare: t.prepare, Read: read,
 		// Not base64, which Graph says to who may send (assumed: the order of

@@ -131,6 +131,9 @@ func (u *Upstream) send(ctx context.Context, p *place, a *accounts.Account, body
 		if reply == nil {
 			reply = u.identify(ctx, a, token)
 		}
+		if reply == nil {
+			reply = p.upload(ctx, u, body.length())
+		}
 		if reply != nil {
 			return reply, Outcome{}
 		}

@@ -128,6 +128,7 @@ type box struct {
 	strikes   int       // how often in a row that was not told
 	queue     []*waiter // in the order of arrival
 	seat      *seat     // nil: no message is here
+	uploads   []upload  // in the order of their times
 }
 
 // seat is a mailbox as its limiter knows it. There is one as long as messages of the
@@ -183,7 +184,7 @@ func (l *ledger) heldUntil(b *box) time.Time {
 func (l *ledger) sweep() {
 	now := time.Now()
 	for key, b := range l.boxes {
-		if b.busy+b.reserving == 0 && len(b.queue) == 0 && b.seat == nil && now.After(b.held) {
+		if b.busy+b.reserving == 0 && len(b.queue) == 0 && b.seat == nil && now.After(b.held) && (len(b.uploads) == 0 || now.After(b.uploads[len(b.uploads)-1].until)) {
 			delete(l.boxes, key)
 		}
 	}
@@ -207,7 +208,8 @@ func (l *ledger) visit(ctx context.Context, u *Upstream, a *accounts.Account) (*
 
 func (l *ledger) take(ctx context.Context, u *Upstream, a *accounts.Account, visit bool) (*place, time.Duration, error) {
 	start := time.Now()
-	deadline := start.Add(u.MaxWait)
+	maxWait := relay.MaxWait(ctx, u.MaxWait)
+	deadline := start.Add(maxWait)
 	lim := l.limiter(u)
 	if lim == nil {
 		return nil, 0, relay.ReplyNoConnection
@@ -230,7 +232,7 @@ func (l *ledger) take(ctx context.Context, u *Upstream, a *accounts.Account, vis
 	var reply *relay.Reply
 	if !visit {
 		var err error
-		if p.slot, err = p.acct.Reserve(ctx, limits.Request{MaxWait: u.MaxWait, MaxWaiting: maxWaiting - queued}); err != nil {
+		if p.slot, err = p.acct.Reserve(ctx, limits.Request{MaxWait: maxWait, MaxWaiting: maxWaiting - queued}); err != nil {
 			reply = limitReply(err)
 		}
 	}

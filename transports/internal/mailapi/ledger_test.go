@@ -86,6 +86,24 @@ func TestFourAtATime(t *testing.T) {
 	})
 }
 
+// TestShorterWait holds that what is in front may bound the wait.
+func TestShorterWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := limited(t, &Upstream{MaxWait: time.Minute, Limits: accounts.Limits{MaxConns: 1}})
+		l := newLedger()
+		p, _, err := l.enter(t.Context(), tr, mailbox())
+		if err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		_, _, err = l.enter(relay.WithMaxWait(t.Context(), time.Second), tr, mailbox())
+		if took := time.Since(begin); !errors.Is(err, relay.ReplyNoConnection) || took != time.Second {
+			t.Errorf("after %v: %v", took, err)
+		}
+		p.leave(Outcome{Sent: true})
+	})
+}
+
 // TestRate holds that what was not sent does not count, and that what was waits
 // for its turn or is refused with the time.
 func TestRate(t *testing.T) {

@@ -50,6 +50,10 @@ func (tx *transaction) Rcpt(ctx context.Context, to string, opts *smtp.RcptOptio
 	}
 	addr, err := envelope.Parse(to)
 	switch {
+	case tx.u.MaxRecipients > 0 && len(tx.rcpts) >= tx.u.MaxRecipients:
+		// The client sends the rest in a message of its own; the provider
+		// would refuse the whole.
+		return relay.ReplyTooManyRcpts
 	case err != nil:
 		return relay.ReplyBadRecipient
 	case strings.ContainsFunc(addr, func(r rune) bool { return r >= 0x80 }):

@@ -58,10 +58,15 @@ type Upstream struct {
 	Timeout    time.Duration
 	MaxSize    int64
 	NullSender bool
-	Roots      *x509.CertPool
-	Storage    certmagic.Storage
-	Tokens     grant.Source
-	Logger     *zap.Logger
+	// MaxRecipients is how many recipients a message may have, Upload how much
+	// a mailbox's requests may carry in UploadPer, in octets; 0: no limit.
+	MaxRecipients int
+	Upload        int64
+	UploadPer     time.Duration
+	Roots         *x509.CertPool
+	Storage       certmagic.Storage
+	Tokens        grant.Source
+	Logger        *zap.Logger
 
 	// URL is where the messages of an account are posted, ContentType what
 	// they are posted as.

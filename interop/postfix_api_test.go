@@ -23,11 +23,19 @@ import (
 )
 
 // TestPostfixGraph has Postfix in front of a mailbox that sends through Microsoft
-// Graph, which delivers to the addresses in the header. A message that arrives as a
-// whole reaches each recipient once. One that Postfix splits, by domain here, is
-// refused in all of its parts, since each would reach everybody; with `rewrite` each
-// recipient gets it once.
-func TestPostfixGraph(t *testing.T) {
+// Graph, which delivers to the addresses in the header.
+func TestPostfixGraph(t *testing.T) { postfixAPI(t, "graph") }
+
+// TestPostfixGmail is the same through the Gmail API.
+func TestPostfixGmail(t *testing.T) {
+	postfixAPI(t, "gmail", "userinfo_url http://{sandbox.http}/userinfo")
+}
+
+// postfixAPI holds that a message that arrives as a whole reaches each recipient
+// once. One that Postfix splits, by domain here, is refused in all of its parts,
+// since each would reach everybody; with `rewrite` each recipient gets it once.
+func postfixAPI(t *testing.T, kind string, options ...string) {
+	t.Helper()
 	need(t, "postfix")
 	const login = "postfix@example.com"
 	mailbox := mailboxOf(login)
@@ -43,7 +51,7 @@ func TestPostfixGraph(t *testing.T) {
 		{"split and rewritten", true, true, 2},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			lines := []string{"transport graph sandbox {", "endpoint http://{sandbox.http}"}
+			lines := append([]string{"transport " + kind + " sandbox {", "endpoint http://{sandbox.http}"}, options...)
 			if tc.rewrite {
 				lines = append(lines, "rewrite")
 			}
