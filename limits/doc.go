@@ -36,6 +36,11 @@
 // count against the same limits. What a lane left whose process is gone is
 // merged into that of the one who notices.
 //
+// In a storage of files a reservation is a line of the lane's journal (package
+// journal), which all shards share with one fsync; the files are written when it has
+// grown, and at the end. Processes of versions that know no journals may share the
+// storage: while one lives, the files are written each time.
+//
 // # Connections
 //
 // A mailbox's connections are shared by its holders (holder.go): the pool of SMTP,
@@ -48,9 +53,9 @@
 // # Reading order
 //
 // window.go (the invariant), layer.go, mailbox.go and slot.go (memory, the way
-// of a message), reserve.go (how much to store ahead), record.go, shard.go and
-// package lane (the disk), holder.go and
-// places.go (connections).
+// of a message), reserve.go (how much to store ahead), record.go, shard.go, files.go
+// and the packages record, journal and lane (the disk), holder.go and places.go
+// (connections).
 //
 // # Locks
 //

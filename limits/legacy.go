@@ -15,12 +15,9 @@
 package limits
 
 import (
-	"context"
-	"errors"
-	"io/fs"
 	"slices"
 
-	"github.com/caddyserver/certmagic"
+	"github.com/caddymail/mailgateway/limits/record"
 )
 
 // importAccount counts what an earlier version has stored of the account, once.
@@ -38,8 +35,8 @@ func (m *mailbox) importAccount(a *account, now int64) {
 			return
 		}
 	}
-	m.all.add((*counts)(&c), now)
-	a.add((*counts)(&c), now)
+	m.all.add((*record.Counts)(&c), now)
+	a.add((*record.Counts)(&c), now)
 	m.markImported(a.name)
 }
 
@@ -48,13 +45,4 @@ func (m *mailbox) markImported(name string) {
 		m.imported = make(map[string]bool)
 	}
 	m.imported[name] = true
-}
-
-// listKeys returns the keys directly below a directory; none if there is none.
-func listKeys(ctx context.Context, st certmagic.Storage, dir string) ([]string, error) {
-	keys, err := st.List(ctx, dir, false)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	return keys, err
 }

@@ -32,6 +32,7 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/limits/lane"
+	"github.com/caddymail/mailgateway/limits/record"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -219,25 +220,6 @@ func TestTwoProcesses(t *testing.T) {
 	}
 }
 
-// kill ends a process without a word: nothing is written any more. What it says
-// of itself to the others ends as it would.
-func kill(l *Local) {
-	l.closed.Store(true)
-	for i := range l.shards {
-		l.shards[i].stop()
-	}
-	l.writers.Wait()
-	l.laneMu.Lock()
-	defer l.laneMu.Unlock()
-	if m, ok := l.current().Storage.(*mortal); ok {
-		m.dead.Store(true)
-	}
-	if l.lanes != nil {
-		l.lanes.Release() // as the system lets go of files' locks with the process
-	}
-	l.lanes = nil
-}
-
 // TestKilledAtFullSpeed kills a process thirty times while it sends as fast as
 // it can.
 func TestKilledAtFullSpeed(t *testing.T) {
@@ -315,7 +297,7 @@ func TestClockSetBack(t *testing.T) {
 		spend(t, l, "m", "a", nil, 40)
 		stop(l)
 		for key, raw := range m.files {
-			f, err := decodeFile(raw)
+			f, err := record.Decode(raw)
 			if err != nil || len(f.Mailboxes) == 0 {
 				continue
 			}

@@ -16,14 +16,8 @@ package limits
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io/fs"
 	"math"
 	"path"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,6 +26,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/limits/journal"
 	"github.com/caddymail/mailgateway/limits/lane"
 	"github.com/caddymail/mailgateway/limits/legacy"
 )
@@ -73,6 +68,8 @@ type Local struct {
 	laneMu sync.Mutex
 	lanes  lane.Lanes
 	lane   int
+	files  *files        // journals, where the storage has them
+	place  journal.Place // what tests have of it
 
 	sharing sharing
 
@@ -145,14 +142,19 @@ func (l *Local) Close() {
 	for i := range l.shards {
 		l.shards[i].stop() // no writer begins from here on
 	}
+	l.laneMu.Lock()
+	l.files.stop()
+	l.laneMu.Unlock()
 	l.writers.Go(func() {
+		whole := true
 		for i := range l.shards {
 			sh := &l.shards[i]
-			if _, err := sh.flush(l, true); err != nil {
+			if _, err := sh.flush(l, final); err != nil {
 				l.complain(err)
+				whole = false
 			}
 		}
-		l.leave()
+		l.leave(whole)
 		if lender := l.current().Lender; lender != nil {
 			lender.Release(l)
 		}
@@ -181,15 +183,20 @@ func (l *Local) Shut() {
 	}
 }
 
-// leave gives the lane back.
-func (l *Local) leave() {
+// leave gives the lane back. Whole says that each shard's file has all that is counted.
+func (l *Local) leave(whole bool) {
 	l.until.Store(0)
 	l.laneMu.Lock()
-	lanes := l.lanes
-	l.lanes, l.lane = nil, -1
+	lanes, files := l.lanes, l.files
+	l.lanes, l.lane, l.files = nil, -1, nil
 	l.laneMu.Unlock()
 	for i := range l.shards {
 		l.shards[i].unload(false)
+	}
+	if files != nil {
+		if err := files.leave(whole); err != nil {
+			l.complain(err) // it is folded, to no change, by the next
+		}
 	}
 	if lanes != nil {
 		lanes.Release()
@@ -198,7 +205,7 @@ func (l *Local) leave() {
 
 // move begins again at another storage, with what is counted.
 func (l *Local) move() {
-	l.leave()
+	l.leave(false)
 	l.movePlaces()
 	for i := range l.shards {
 		l.shards[i].unload(true)
@@ -217,8 +224,15 @@ func directory(s certmagic.Storage) string {
 	return ""
 }
 
+// hold is what this process has of the storage.
+type hold struct {
+	lanes lane.Lanes
+	lane  int
+	files *files // nil where there are no journals
+}
+
 // claim takes a lane, once.
-func (l *Local) claim(ctx context.Context) (lane.Lanes, int, error) {
+func (l *Local) claim(ctx context.Context) (hold, error) {
 	l.laneMu.Lock()
 	defer l.laneMu.Unlock()
 	if l.lanes != nil && l.until.Load() != math.MaxInt64 && !l.valid(Now()) {
@@ -231,22 +245,26 @@ func (l *Local) claim(ctx context.Context) (lane.Lanes, int, error) {
 		}
 	}
 	if l.lanes != nil {
-		return l.lanes, l.lane, nil
+		return hold{l.lanes, l.lane, l.files}, nil
 	}
 	set := l.current()
 	if l.legacy.Load() == nil {
 		old, err := legacy.Read(ctx, set.Storage, set.Logger, l.name)
 		if err != nil {
-			return nil, 0, err
+			return hold{}, err
 		}
 		l.legacy.Store(&old)
 	}
 	lanes, n, err := lane.Open(ctx, set.Storage, l.dir(), Now, &l.until)
 	if err != nil {
-		return nil, 0, err
+		return hold{}, err
+	}
+	if l.files, err = openFiles(ctx, l, lanes, n); err != nil {
+		lanes.Release()
+		return hold{}, err
 	}
 	l.lanes, l.lane = lanes, n
-	return lanes, n, nil
+	return hold{lanes, n, l.files}, nil
 }
 
 func (l *Local) dir() string {
@@ -279,51 +297,4 @@ func (l *Local) shard(name string) *shard {
 		h = (h ^ uint32(name[i])) * 16777619
 	}
 	return &l.shards[(h^h>>16)%shardCount]
-}
-
-// readFile returns what a process has stored of a shard. A file that is damaged
-// counts for nothing, loudly.
-func (l *Local) readFile(ctx context.Context, key string) (*file, error) {
-	raw, err := l.current().Storage.Load(ctx, key)
-	if errors.Is(err, fs.ErrNotExist) {
-		return new(file), nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	f, err := decodeFile(raw)
-	if err != nil {
-		l.current().Logger.Error("reading stored limits failed, their counts begin at zero", zap.String("key", key), zap.Error(err))
-		return new(file), nil
-	}
-	return f, nil
-}
-
-// laneOf returns the lane whose file a key is, -1 for something else.
-func laneOf(key string) int {
-	name, ok := strings.CutSuffix(path.Base(key), ".json")
-	n, err := strconv.Atoi(name)
-	if !ok || err != nil || n < 0 {
-		return -1
-	}
-	return n
-}
-
-// write stores a shard.
-func (l *Local) write(ctx context.Context, key string, f *file) error {
-	st := l.current().Storage
-	if len(f.Mailboxes) == 0 {
-		if err := st.Delete(ctx, key); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		return nil
-	}
-	raw, err := json.Marshal(f)
-	if err != nil {
-		return err
-	}
-	if err := st.Store(ctx, key, raw); err != nil {
-		return fmt.Errorf("writing %s: %w", key, err)
-	}
-	return nil
 }

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/limits/record"
 )
 
 // mailbox is what is counted of one mailbox: the upstream's limits, for all of
@@ -52,9 +53,9 @@ type mailbox struct {
 
 	ahead reservation
 	// Stored of accounts that were not used since.
-	rest     map[string]counts
+	rest     map[string]record.Counts
 	imported map[string]bool // accounts whose counts of an earlier version are in
-	foreign  *record         // what other processes have stored
+	foreign  *record.Record  // what other processes have stored
 }
 
 // account is one account of a mailbox, as it is counted.

@@ -16,12 +16,13 @@ package limits
 
 import (
 	"context"
-	"path"
-	"strconv"
+	"fmt"
+	"slices"
 	"sync"
 	"time"
 
-	"github.com/caddymail/mailgateway/limits/lane"
+	"github.com/caddymail/mailgateway/limits/journal"
+	"github.com/caddymail/mailgateway/limits/record"
 )
 
 // shard is a part of the mailboxes, with one file in each lane.
@@ -31,9 +32,9 @@ type shard struct {
 	mu        sync.RWMutex
 	mailboxes map[string]*mailbox
 	loaded    bool
-	keep      bool               // what is counted stays counted at the next load
-	cold      map[string]*record // stored, and of no mailbox in memory
-	theirs    map[string]*record // of other living processes, as last read
+	keep      bool                      // what is counted stays counted at the next load
+	cold      map[string]*record.Record // stored, and of no mailbox in memory
+	theirs    map[string]*record.Record // of other living processes, as last read
 
 	kickMu  sync.Mutex
 	running bool
@@ -84,7 +85,7 @@ func (sh *shard) forget(m *mailbox) {
 			m.set.Lender.Dropped(m.name)
 		}
 		if len(m.rest) > 0 && sh.cold != nil {
-			sh.cold[m.name] = &record{Accounts: m.rest}
+			sh.cold[m.name] = &record.Record{Accounts: m.rest}
 		}
 	case !m.local.closed.Load():
 		m.wakeAt(now+int64(m.lasts(now)), now) // and look again
@@ -139,7 +140,7 @@ func (sh *shard) kick(l *Local) {
 func (sh *shard) run(l *Local) {
 	for {
 		began := time.Now()
-		more, err := sh.flush(l, false)
+		more, err := sh.flush(l, usual)
 		if err != nil {
 			l.complain(err)
 			sh.refuse(ErrNotStored)
@@ -190,35 +191,57 @@ func (sh *shard) refuse(err error) {
 	}
 }
 
+// manner is what a flush writes.
+type manner int
+
+const (
+	usual   manner = iota // what changed
+	whole                 // the file, so that the journal may forget its lines
+	parting               // the file, for processes that know no journal
+	final                 // the file, with nothing reserved
+)
+
 // flush reads what other processes have stored of the shard and writes what this
 // one counts, with as much reserved as is asked for and as the limits leave.
 // more reports whether something is reserved.
-func (sh *shard) flush(l *Local, final bool) (more bool, err error) {
+func (sh *shard) flush(l *Local, how manner) (more bool, err error) {
 	sh.writing.Lock()
 	defer sh.writing.Unlock()
-	if l.current().Storage == nil || final && !sh.isLoaded() || !final && l.closed.Load() {
+	if l.current().Storage == nil || how != usual && !sh.isLoaded() || how != final && l.closed.Load() {
 		return false, nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 	defer cancel()
-	lanes, mine, err := l.claim(ctx)
+	h, err := l.claim(ctx)
 	if err != nil {
 		return false, err
 	}
-	unlock, err := lanes.Lock(ctx, sh.i)
+	unlock, modern, err := h.lanes.Lock(ctx, sh.i)
 	if err != nil {
 		return false, err
 	}
 	defer unlock()
-	dir := path.Join(l.dir(), strconv.Itoa(sh.i))
-	left, err := sh.read(ctx, l, lanes, mine, dir)
+	if how == parting && !modern {
+		return false, nil
+	}
+	left, err := sh.read(ctx, l, h)
 	if err != nil {
 		return false, err
 	}
-	out, grown, changed, more := sh.collect(final)
-	if changed || len(left) > 0 || sh.unwritten {
+	// A line of the journal is enough.
+	line := modern && h.files != nil && how == usual && len(left) == 0 && !sh.unwritten
+	out, grown, changed, more := sh.collect(how == final, line)
+	if changed || len(left) > 0 || sh.unwritten || how != usual {
 		sh.unwritten = true
-		if err := l.write(ctx, path.Join(dir, strconv.Itoa(mine)+".json"), out); err != nil {
+		switch {
+		case line:
+			err = h.files.append(sh.i, out)
+		case h.files != nil:
+			err = h.files.Write(ctx, sh.i, out)
+		default:
+			err = record.Put(ctx, l.current().Storage, record.Key(l.dir(), sh.i, h.lane), out)
+		}
+		if err != nil {
 			return false, err
 		}
 		sh.unwritten = false
@@ -228,6 +251,9 @@ func (sh *shard) flush(l *Local, final bool) (more bool, err error) {
 		if err := l.current().Storage.Delete(ctx, key); err != nil {
 			return false, err
 		}
+	}
+	if how == parting {
+		h.lanes.Part(sh.i)
 	}
 	now := Now()
 	for _, g := range grown {
@@ -241,21 +267,34 @@ func (sh *shard) flush(l *Local, final bool) (more bool, err error) {
 // read takes over what is stored of the shard: what this process's lane held
 // when it began, what ended processes left, and what living ones count. left are
 // the files of ended processes.
-func (sh *shard) read(ctx context.Context, l *Local, lanes lane.Lanes, mine int, dir string) (left []string, err error) {
-	keys, err := listKeys(ctx, l.current().Storage, dir)
+func (sh *shard) read(ctx context.Context, l *Local, h hold) (left []string, err error) {
+	// The files are read after the journals: lines that have gone are in them.
+	lines, err := h.files.lines(ctx, sh.i)
 	if err != nil {
 		return nil, err
 	}
+	set := l.current()
+	keys, err := record.List(ctx, set.Storage, record.Shard(l.dir(), sh.i))
+	if err != nil {
+		return nil, err
+	}
+	for n := range lines {
+		if key := record.Key(l.dir(), sh.i, n); !slices.Contains(keys, key) {
+			keys = append(keys, key)
+		}
+	}
 	loaded := sh.isLoaded()
-	ended, living := make(map[string]*record), make(map[string]*record)
+	ended, living := make(map[string]*record.Record), make(map[string]*record.Record)
 	for _, key := range keys {
-		n := laneOf(key)
-		if n < 0 || n == mine && loaded {
+		n := record.LaneOf(key)
+		if n < 0 || n == h.lane && loaded {
 			continue
 		}
-		into := ended
-		if n != mine {
-			dead, err := lanes.Dead(ctx, n)
+		theirs, into := lines[n], ended
+		if theirs != nil {
+			into = living
+		} else if n != h.lane {
+			dead, err := h.lanes.Dead(ctx, n)
 			if err != nil {
 				return nil, err
 			}
@@ -265,13 +304,19 @@ func (sh *shard) read(ctx context.Context, l *Local, lanes lane.Lanes, mine int,
 				into = living
 			}
 		}
-		f, err := l.readFile(ctx, key)
+		f, err := record.Load(ctx, set.Storage, key, set.Logger)
 		if err != nil {
 			return nil, err
 		}
+		if err := journal.Apply(f, theirs); err != nil {
+			return nil, fmt.Errorf("the journal of lane %d: %w", n, err)
+		}
 		for name, r := range f.Mailboxes {
+			if n == h.lane && (r.Reserved > 0 || r.ReservedRecipients > 0) {
+				sh.unwritten = true // from now on it counts as sent, at this time
+			}
 			if have := into[name]; have != nil {
-				have.merge(r)
+				have.Merge(r)
 			} else {
 				into[name] = r
 			}
@@ -292,18 +337,18 @@ func (sh *shard) saw() bool {
 }
 
 // apply counts what was read.
-func (sh *shard) apply(ended, living map[string]*record) {
+func (sh *shard) apply(ended, living map[string]*record.Record) {
 	now := Now()
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	first := !sh.loaded
 	if sh.cold == nil {
-		sh.cold = make(map[string]*record)
+		sh.cold = make(map[string]*record.Record)
 	}
 	for name, r := range ended {
-		r.stamped(now)
+		r.Stamped(now)
 		if have := sh.cold[name]; have != nil {
-			have.merge(r)
+			have.Merge(r)
 		} else {
 			sh.cold[name] = r
 		}
@@ -334,38 +379,47 @@ type growth struct {
 }
 
 // collect takes a picture of the shard.
-func (sh *shard) collect(final bool) (out *file, grown []growth, changed, more bool) {
+func (sh *shard) collect(last, line bool) (out *record.File, grown []growth, changed, more bool) {
 	now := Now()
-	out = &file{Version: recordVersion, Mailboxes: make(map[string]*record)}
+	out = &record.File{Version: record.Version, Mailboxes: make(map[string]*record.Record)}
 	sh.mu.RLock()
 	defer sh.mu.RUnlock()
 	for name, m := range sh.mailboxes {
 		m.mu.Lock()
-		g := growth{m: m}
+		g, touched := growth{m: m}, last
 		switch {
-		case final:
+		case last:
 			m.ahead.left, m.ahead.rcpts = 0, 0
-			changed = true
 		case m.ahead.asked || len(m.ahead.next) > 0:
 			g.msgs, g.rcpts = m.grow(now)
 			grown = append(grown, g)
-			changed = changed || g.msgs > 0 || g.rcpts > 0
+			touched = g.msgs > 0 || g.rcpts > 0
 		case now-m.ahead.used >= int64(idleAfter) && m.ahead.stored:
-			changed = true
+			touched = true
 			m.ahead.left, m.ahead.rcpts = 0, 0
+		}
+		changed = changed || touched
+		if line && !touched {
+			// What was written of it stands.
+			more = more || m.ahead.stored
+			m.mu.Unlock()
+			continue
 		}
 		r := m.snapshot(now, g.msgs, g.rcpts)
 		reserves := r.Reserved > 0 || r.ReservedRecipients > 0
 		more = more || reserves
 		m.ahead.stored = reserves
 		m.mu.Unlock()
-		if !r.empty() {
+		if line || !r.Empty() {
 			out.Mailboxes[name] = r
 		}
 	}
+	if line {
+		return out, grown, changed, more
+	}
 	for name, r := range sh.cold {
-		r.prune(now)
-		if !r.empty() {
+		r.Prune(now)
+		if !r.Empty() {
 			out.Mailboxes[name] = r
 		}
 	}

@@ -25,13 +25,19 @@ import (
 
 // Try locks a file, which it creates if need be, until it is closed. The file is
 // nil if another has it locked.
-func Try(name string) (*os.File, error) {
+func Try(name string) (*os.File, error) { return try(name, syscall.LOCK_EX) }
+
+// TryShared is Try for a lock that several may have at a time, and none beside one
+// that Try has locked.
+func TryShared(name string) (*os.File, error) { return try(name, syscall.LOCK_SH) }
+
+func try(name string, how int) (*os.File, error) {
 	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // the caller's own path
 	if err != nil {
 		return nil, err
 	}
 	for {
-		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) //nolint:gosec // a descriptor fits
+		err = syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB) //nolint:gosec // a descriptor fits
 		if !errors.Is(err, syscall.EINTR) {
 			break
 		}

@@ -23,3 +23,6 @@ import (
 
 // Try locks a file where files have locks that end with their process.
 func Try(string) (*os.File, error) { return nil, errors.ErrUnsupported }
+
+// TryShared is Try for a lock that several may have at a time.
+func TryShared(string) (*os.File, error) { return nil, errors.ErrUnsupported }

@@ -42,3 +42,29 @@ func TestTry(t *testing.T) {
 		t.Errorf("%v, %v; want an error where no file can be", f, err)
 	}
 }
+
+// TestTryShared has a lock by many or by one.
+func TestTryShared(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "lock")
+	first, err := TryShared(name)
+	if err != nil || first == nil {
+		t.Fatalf("%v, %v; want the lock", first, err)
+	}
+	second, err := TryShared(name)
+	if err != nil || second == nil {
+		t.Fatalf("%v, %v; want the lock beside another", second, err)
+	}
+	_ = first.Close()
+	if f, err := Try(name); err != nil || f != nil {
+		t.Errorf("%v, %v; want neither while one is left", f, err)
+	}
+	_ = second.Close()
+	alone, err := Try(name)
+	if err != nil || alone == nil {
+		t.Fatalf("%v, %v; want the lock that both gave back", alone, err)
+	}
+	if f, err := TryShared(name); err != nil || f != nil {
+		t.Errorf("%v, %v; want neither beside one that has it alone", f, err)
+	}
+	_ = alone.Close()
+}

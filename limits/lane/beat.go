@@ -164,13 +164,22 @@ func (b *beatLanes) run() {
 	}
 }
 
-func (b *beatLanes) Lock(ctx context.Context, shard int) (func(), error) {
+func (b *beatLanes) Lock(ctx context.Context, shard int) (func(), bool, error) {
 	name := path.Join(b.dir, strconv.Itoa(shard))
 	if err := b.st.Lock(ctx, name); err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	return func() { _ = b.st.Unlock(context.WithoutCancel(ctx), name) }, nil
+	return func() { _ = b.st.Unlock(context.WithoutCancel(ctx), name) }, false, nil
 }
+
+// Part implements Lanes: there are no journals here.
+func (b *beatLanes) Part(int) {}
+
+// Older implements Lanes.
+func (b *beatLanes) Older() (bool, error) { return false, nil }
+
+// Take implements Lanes: what an ended process left here are whole files.
+func (b *beatLanes) Take(int) (func(), error) { return nil, nil }
 
 func (b *beatLanes) Dead(ctx context.Context, n int) (bool, error) {
 	v, err := b.load(ctx, n)

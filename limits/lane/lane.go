@@ -25,12 +25,22 @@ import (
 
 // Lanes are the processes that share a storage.
 type Lanes interface {
-	// Lock makes processes take turns at a shard.
-	Lock(ctx context.Context, shard int) (unlock func(), err error)
+	// Lock makes processes take turns at a shard. Modern says that every process
+	// that can read the shard knows journals; it stays so until Part.
+	Lock(ctx context.Context, shard int) (unlock func(), modern bool, err error)
+	// Part lets processes of earlier versions, which know no journals, have the
+	// shard. The caller has just written its file.
+	Part(shard int)
+	// Older reports whether such a process lives while this one has shards to part
+	// with.
+	Older() (bool, error)
 	// Dead reports whether the process of another lane has ended. The caller
 	// holds a shard's lock: a process that takes the lane in this moment has
 	// not read the shard yet.
 	Dead(ctx context.Context, lane int) (bool, error)
+	// Take takes the lane of a process that has ended until it is given back; it
+	// returns nil if that process lives.
+	Take(lane int) (giveBack func(), err error)
 	// Release gives the lane back.
 	Release()
 }
