@@ -330,7 +330,7 @@ func (d *dialog) end() error {
 
 In the device: %s, and the password above.
 
-As a service, with certificates and ports below 1024: docs/install.md. Give each
+As a service, with certificates and ports below 1024: docs/setup.md. Give each
 further device its own account: %s smtp account add NAME --upstream %s
 `, os.Args[0], filepath.Join(d.dir, setup.ConfigName), setup.Device(&d.answers), os.Args[0], d.answers.Upstream())
 	return nil
