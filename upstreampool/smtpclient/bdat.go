@@ -196,7 +196,7 @@ func (c *Conn) finalReply(tail, chunk bool) Outcome {
 			s = outOfOrder
 		}
 	case tail:
-		s = c.settle(r.Positive())
+		s = c.settleRefusal(r.Positive())
 		out.Reset = true
 	default:
 		s = c.settleApart(r.Positive())

@@ -231,7 +231,19 @@ func TestRepliesCounted(t *testing.T) {
 			S: 250 2.1.0 sender
 			S: 250 2.1.5 one
 			S: 554 5.7.1 spam
-			S: 250 2.0.0 reset`, want: "554 5.7.1 spam", sound: true},
+			S: 250 2.0.0 reset
+			C: EHLO gateway.test
+			S: 250-provider.test
+			S: 250 PIPELINING`, want: "554 5.7.1 spam", sound: true},
+		"a refusal too many, then accepted, RSET's reply late": {replies: `
+			S: 250 2.1.0 sender
+			S: 250 2.1.5 one
+			S: 554 5.7.1 stray
+			S: 250 2.0.0 queued
+			C: EHLO gateway.test
+			S: 250 2.0.0 reset
+			S: 250-provider.test
+			S: 250 PIPELINING`, want: relay.ReplyDeliveryUnknown.Error(), stutters: true},
 		"one too many, then refused": {replies: `
 			S: 250 2.1.0 sender
 			S: 250 2.1.5 one
@@ -263,7 +275,10 @@ func TestRepliesCounted(t *testing.T) {
 			S: 250 2.1.0 sender
 			S: 550 5.1.1 no such user
 			S: 250 2.0.0 dropped
-			S: 250 2.0.0 reset`, want: "550 5.1.1 no such user", sound: true},
+			S: 250 2.0.0 reset
+			C: EHLO gateway.test
+			S: 250-provider.test
+			S: 250 PIPELINING`, want: "550 5.1.1 no such user", sound: true},
 		"one too many, then accepted": {replies: `
 			S: 250 2.1.0 sender
 			S: 250 2.1.5 one

@@ -101,6 +101,17 @@ func (c *Conn) settle(good bool) settlement {
 	return c.broken()
 }
 
+// settleRefusal is settle where a refusal has to be certain too: one that answers
+// nothing, the message's good reply in the place of RSET's and RSET's still under way
+// look like a refusal and RSET's.
+func (c *Conn) settleRefusal(good bool) settlement {
+	s := c.settle(good)
+	if s == settled && !good {
+		return c.ask(good)
+	}
+	return s
+}
+
 // settleApart ends the count of replies with a command that nothing was sent
 // with. Behind a good reply RSET will do: whichever of two good ones answers the
 // message, it was accepted. A refusal is told from a good reply only by EHLO.
@@ -136,7 +147,7 @@ func (c *Conn) ask(good bool) settlement {
 		case !c.introduced():
 			continue
 		}
-		if n == 0 && !c.cfg.Learned.Stutters.Load() {
+		if n == 0 && good && !c.cfg.Learned.Stutters.Load() {
 			c.cfg.Learned.NoTail.Store(true) // RSET was lost on the way
 		}
 		if c.doubtful() {

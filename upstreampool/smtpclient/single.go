@@ -95,7 +95,7 @@ func (c *Conn) readSingle(e *Envelope, abandoned, tail bool) Outcome {
 		// Either it drops the chunk with a good word, or the refusal answers
 		// nothing and this is the recipient's: the count tells.
 		c.needReset = true
-		if !tail || c.settle(false) != settled {
+		if !tail || c.settleRefusal(false) != settled {
 			return Lost(true)
 		}
 		out.Sound = true
