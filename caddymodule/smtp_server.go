@@ -134,6 +134,9 @@ func serverOptions(srv *smtpapp.Server, legacy *bool) options {
 					// the others too, which a client that waits for
 					// the greeting does not send.
 					"fallback_policy": "SKIP",
+					// A proxy sends its header at once. Its health
+					// check sends none, and waits for the greeting.
+					"timeout": "2s",
 				}, nil))
 				return nil
 			},

@@ -27,7 +27,7 @@ import (
 	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
 )
 
-// TestForgottenSession has a provider refuse MAIL or RCPT in words that mean
+// TestForgottenSession has a provider refuse MAIL, RCPT or DATA in words that mean
 // the session: on a connection that has worked the message goes out on another
 // one, once; on a new one it is no final refusal; either way the connection
 // carries nothing more.
@@ -36,6 +36,7 @@ func TestForgottenSession(t *testing.T) {
 		"530 5.7.57 Client not authenticated to send mail. [X]",
 		"530-5.7.0 Authentication Required. For more information, go to\r\n530 5.7.0 https://support.google.com/accounts - gsmtp",
 		"503 5.5.1 Bad sequence of commands", "535 5.7.3 Authentication unsuccessful", "451 4.7.0 Timeout waiting for client input", "451 4.4.2 gone",
+		"450 4.4.2 gone", "454 4.7.0 Temporary authentication failure", "534 5.7.9 log in with your browser", "538 5.7.11 encrypt", "502 5.5.1 EHLO first", "500 5.5.1 Command unrecognized",
 	}
 	ways := map[string]func(u *upstream, body string) error{
 		"one":      func(u *upstream, body string) error { return deliverBetween(u, body, 1, func() {}) },
@@ -44,7 +45,10 @@ func TestForgottenSession(t *testing.T) {
 	}
 	for _, without := range []string{"", "PIPELINING", "CHUNKING"} {
 		for way, send := range ways {
-			for _, stage := range []string{"MAIL", "RCPT"} {
+			for _, stage := range []string{"MAIL", "RCPT", "DATA"} {
+				if stage == "DATA" && without != "CHUNKING" {
+					continue
+				}
 				for _, pooled := range []bool{true, false} {
 					t.Run(fmt.Sprintf("without=%s/%s/%s/pooled=%v", without, way, stage, pooled), func(t *testing.T) {
 						t.Parallel()
@@ -112,6 +116,56 @@ func testForgotten(t *testing.T, without, stage string, pooled bool, reply strin
 	}
 	if !pooled && p.dialed() != before+1 {
 		t.Errorf("%q: a connection that was refused carried the message after", reply)
+	}
+}
+
+// TestForgottenAtTheEnd has a provider refuse the end of a message in such words. The
+// message was not accepted: it goes out again, once, where all of it is still there
+// and nobody behind the provider can have it; else the client hears a passing refusal.
+func TestForgottenAtTheEnd(t *testing.T) {
+	for _, without := range []string{"", "PIPELINING", "CHUNKING"} {
+		for _, large := range []bool{false, true} {
+			for _, reply := range []string{"530 5.7.57 Client not authenticated", "503 5.5.1 Bad sequence", "535 5.7.3 no", "538 5.7.11 encrypt", "451 4.4.2 gone", "450 4.4.2 gone"} {
+				for _, way := range []string{"many", "deferred"} {
+					t.Run(fmt.Sprintf("without=%s/large=%v/%s/%s", without, large, way, reply[:3]), func(t *testing.T) {
+						t.Parallel()
+						var armed atomic.Bool
+						p := newProvider(t, func(p *provider) {
+							p.caps = slices.DeleteFunc(slices.Clone(allCaps), func(s string) bool { return s == without })
+							p.hook = func(s *serverConn, line string) string {
+								if line == "<end>" && s.n == 1 && armed.Load() {
+									return reply
+								}
+								return ""
+							}
+						})
+						u := start(t, testSettings(t, p))
+						send := func(text string) error {
+							if large {
+								text += strings.Repeat(strings.Repeat("x", 98)+"\r\n", 10*smtpclient.SmallBody/100)
+							}
+							if way == "deferred" {
+								return single(u, testAccount("a@a.test"), text)
+							}
+							return deliverBetween(u, text, 3, func() {})
+						}
+						if err := send("first\r\n"); err != nil {
+							t.Fatal(err)
+						}
+						armed.Store(true)
+						again := without != "CHUNKING" && !large && reply[0] == '5'
+						err := send("second\r\n")
+						r, _ := errors.AsType[*relay.Reply](err)
+						if again && err != nil || !again && (r == nil || r.Code/100 != 4) {
+							t.Errorf("outcome %v", err)
+						}
+						if err := send("third\r\n"); err != nil || p.dialed() != 2 {
+							t.Errorf("the message after: %v, %d connections", err, p.dialed())
+						}
+					})
+				}
+			}
+		}
 	}
 }
 

@@ -44,14 +44,19 @@ func (c *Conn) Login(l Login) *Error {
 	fail := func(err error) *Error {
 		return &Error{Class: FailLost, Stage: "auth", Reply: relay.ReplyUpstreamDown, Err: err}
 	}
+	if err := c.arm(s.DialTimeout); err != nil {
+		return fail(err)
+	}
+	if !s.Force && !c.caps.offers(s.Mechanism) {
+		if err := c.ehloAgain(); err != nil {
+			return fail(err)
+		}
+	}
 	if !s.Force && !c.caps.offers(s.Mechanism) {
 		return &Error{
 			Class: FailLogin, Stage: "auth", Reply: relay.ReplyUpstreamAuth,
 			Err: fmt.Errorf("the provider does not announce mechanism %s; `force` uses it anyway", s.Mechanism),
 		}
-	}
-	if err := c.arm(s.DialTimeout); err != nil {
-		return fail(err)
 	}
 	var code int
 	var challenge []byte

@@ -112,7 +112,8 @@ func (c *Conn) bdat(ctx context.Context, buf *Body, eof bool, body io.Reader) Ou
 		}
 		proved := c.cfg.Learned.BDAT.Load()
 		if eof {
-			out := c.finalReply(tail)
+			out := c.finalReply(tail, true)
+			out.Untouched = out.Untouched && first
 			out.check(first && !proved, &c.cfg.Learned.BDAT)
 			return out
 		}
@@ -160,18 +161,22 @@ func (c *Conn) chunkReply() (Outcome, bool) {
 	case code >= 400:
 		// A chunk may be under way: only the end of the connection says
 		// for certain that nothing of this message is a command.
-		return Outcome{Reply: c.Said()}, false
-	case code != 250 || c.outOfStep(c.Said()):
+		r := c.Said()
+		if forgotten(r) && (c.cfg.Learned.BDAT.Load() || !unknownVerb(code)) {
+			r = forgottenReply(r)
+		}
+		return Outcome{Reply: r}, false
+	case code != 250 || c.outOfStep(c.Said()) || c.merged():
 		return Outcome{Err: relay.ReplyUpstreamProtocol}, false
 	}
 	return Outcome{}, true
 }
 
-// finalReply reads the reply to the end of data. With tail, RSET was sent behind
-// it.
-func (c *Conn) finalReply(tail bool) Outcome {
+// finalReply reads the reply to the end of data, which was a chunk or not. With
+// tail, RSET was sent behind it.
+func (c *Conn) finalReply(tail, chunk bool) Outcome {
 	code, err := c.replies.Read()
-	if err == nil && unknownVerb(code) && !c.cfg.Learned.BDAT.Load() {
+	if err == nil && chunk && unknownVerb(code) && !c.cfg.Learned.BDAT.Load() {
 		// A refusal for each line of the chunk follows.
 		return Outcome{Reply: c.Said(), Final: true}
 	}
@@ -179,26 +184,33 @@ func (c *Conn) finalReply(tail bool) Outcome {
 		return Lost(true)
 	}
 	r := c.Said()
-	if r.Positive() && c.outOfStep(r) {
+	if r.Positive() && (c.outOfStep(r) || c.merged()) {
 		c.cfg.Learned.Stutters.Store(true)
 		return Lost(true)
 	}
 	out := Outcome{Reply: r, Final: true, Sound: true}
 	s := settled
 	switch {
-	case tail && code != 421:
-		s = c.settle(r.Positive())
+	case code == 421:
+		if !tail && c.doubtful() {
+			s = outOfOrder
+		}
+	case tail:
+		s = c.settleRefusal(r.Positive())
 		out.Reset = true
-	case r.Positive() && (c.doubtful() || c.cfg.Learned.Stutters.Load()):
-		s = c.ask()
-	case c.doubtful():
-		s = outOfOrder
+	default:
+		s = c.settleApart(r.Positive())
+		out.Reset = true
 	}
 	switch s {
 	case ended:
 		out.Sound = false
 	case outOfOrder:
 		return Lost(true)
+	}
+	if gone, yes := forgottenEnd(r); yes {
+		gone.Final = true
+		return gone
 	}
 	if r.Positive() {
 		c.ended = subject(r)

@@ -31,10 +31,20 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// play is a provider that says the lines after `S:` and wants to hear those
-// after `C:`, and closes at `END`. What it says in a row leaves together. play
-// returns the connection to it, logged in as the script has it.
+// play is connect with a login.
 func play(t *testing.T, cfg *Config, login Login, script string) *Conn {
+	t.Helper()
+	c := connect(t, cfg, script)
+	if derr := c.Login(login); derr != nil {
+		t.Fatal(derr)
+	}
+	return c
+}
+
+// connect is a provider that says the lines after `S:` and wants to hear those
+// after `C:`, and closes at `END`. What it says in a row leaves together. connect
+// returns the connection to it, not logged in.
+func connect(t *testing.T, cfg *Config, script string) *Conn {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -90,9 +100,6 @@ func play(t *testing.T, cfg *Config, login Login, script string) *Conn {
 		<-done
 		_ = ln.Close()
 	})
-	if derr := c.Login(login); derr != nil {
-		t.Fatal(derr)
-	}
 	return c
 }
 
@@ -224,7 +231,19 @@ func TestRepliesCounted(t *testing.T) {
 			S: 250 2.1.0 sender
 			S: 250 2.1.5 one
 			S: 554 5.7.1 spam
-			S: 250 2.0.0 reset`, want: "554 5.7.1 spam", sound: true},
+			S: 250 2.0.0 reset
+			C: EHLO gateway.test
+			S: 250-provider.test
+			S: 250 PIPELINING`, want: "554 5.7.1 spam", sound: true},
+		"a refusal too many, then accepted, RSET's reply late": {replies: `
+			S: 250 2.1.0 sender
+			S: 250 2.1.5 one
+			S: 554 5.7.1 stray
+			S: 250 2.0.0 queued
+			C: EHLO gateway.test
+			S: 250 2.0.0 reset
+			S: 250-provider.test
+			S: 250 PIPELINING`, want: relay.ReplyDeliveryUnknown.Error(), stutters: true},
 		"one too many, then refused": {replies: `
 			S: 250 2.1.0 sender
 			S: 250 2.1.5 one
@@ -237,6 +256,29 @@ func TestRepliesCounted(t *testing.T) {
 			S: 250 one
 			S: 554 spam
 			S: 250 reset`, want: relay.ReplyDeliveryUnknown.Error(), stutters: true},
+		"a line cut off before a refusal": {replies: `
+			S: 250 2.1.0 sender
+			S: 250 2.1.5 one
+			S: 250 2.0.0554 5.7.1 spam
+			END`, want: relay.ReplyDeliveryUnknown.Error(), stutters: true},
+		"a line cut off before a refused recipient": {replies: `
+			S: 250 2.1.0 sender
+			S: 250 2.1.550 5.1.1 no such user
+			END`, want: relay.ReplyDeliveryUnknown.Error()},
+		"a refusal too many, then accepted": {replies: `
+			S: 250 2.1.0 sender
+			S: 554 5.7.1 stray
+			S: 250 2.1.5 one
+			S: 250 2.0.0 queued
+			S: 250 2.0.0 reset`, want: relay.ReplyDeliveryUnknown.Error(), stutters: true},
+		"a refused recipient's chunk, dropped with a good word": {replies: `
+			S: 250 2.1.0 sender
+			S: 550 5.1.1 no such user
+			S: 250 2.0.0 dropped
+			S: 250 2.0.0 reset
+			C: EHLO gateway.test
+			S: 250-provider.test
+			S: 250 PIPELINING`, want: "550 5.1.1 no such user", sound: true},
 		"one too many, then accepted": {replies: `
 			S: 250 2.1.0 sender
 			S: 250 2.1.5 one
@@ -323,30 +365,68 @@ func TestTwoAnswers(t *testing.T) {
 	}
 }
 
-// TestStutters: without PIPELINING nothing can be sent behind a message; at a
-// provider that has sent replies to nothing EHLO asks.
-func TestStutters(t *testing.T) {
-	for name, test := range map[string]struct{ replies, want string }{
-		"in order":                    {"S: 250 2.0.0 queued\nC: EHLO gateway.test\nS: 250-provider.test\nS: 250 SIZE 1\n", "250 2.0.0 queued"},
-		"late, then refused":          {"S: 250 2.0.0 of the message before\nC: EHLO gateway.test\nS: 554 5.7.1 spam\n", relay.ReplyDeliveryUnknown.Error()},
-		"late, then the end of it":    {"S: 250 2.0.0 of the message before\nC: EHLO gateway.test\nEND\n", relay.ReplyDeliveryUnknown.Error()},
-		"late, then accepted":         {"S: 250 of the message before\nC: EHLO gateway.test\nS: 250 queued\nS: 250-provider.test\nS: 250 SIZE 1\n", "250 of the message before"},
-		"refused, which needs no aid": {"S: 554 5.7.1 spam\n", "554 5.7.1 spam"},
+// TestApart: without PIPELINING nothing can be sent behind a message, so a command
+// of its own ends the count of the replies. EHLO is asked where RSET would not tell:
+// at a refusal, and at a provider that has sent replies to nothing.
+func TestApart(t *testing.T) {
+	const hello = "C: EHLO gateway.test\nS: 250-provider.test\nS: 250 SIZE 1\n"
+	unknown := relay.ReplyDeliveryUnknown.Error()
+	for name, test := range map[string]struct {
+		stutters      bool
+		replies, want string
+		sound         bool
+	}{
+		"in order":                      {false, "S: 250 2.0.0 queued\nC: RSET\nS: 250 reset\n", "250 2.0.0 queued", true},
+		"one too many, then refused":    {false, "S: 250 2.0.0 stray\nC: RSET\nS: 554 5.7.1 spam\nS: 250 reset\n", unknown, false},
+		"one too many, refused late":    {false, "S: 250 2.0.0 stray\nS: 250 2.0.0 stray\nC: EHLO gateway.test\nS: 554 5.7.1 spam\n", unknown, false},
+		"closed behind the message":     {false, "S: 250 2.0.0 queued\nC: RSET\nEND\n", "250 2.0.0 queued", false},
+		"a goodbye behind the message":  {false, "S: 250 2.0.0 queued\nC: RSET\nS: 421 4.3.2 enough\n", "250 2.0.0 queued", false},
+		"refused with a goodbye":        {false, "S: 421 4.3.2 not now\n", "421 4.3.2 not now", false},
+		"RSET not known":                {false, "S: 250 2.0.0 queued\nC: RSET\nS: 502 5.5.1 what\n", unknown, false},
+		"refused":                       {false, "S: 554 5.7.1 spam\n" + hello, "554 5.7.1 spam", true},
+		"refused too much, then kept":   {false, "S: 554 5.7.1 stray\nC: EHLO gateway.test\nS: 250 2.0.0 queued\n", unknown, false},
+		"refused twice":                 {false, "S: 554 5.7.1 spam\nS: 554 5.7.1 spam\nC: EHLO gateway.test\n", unknown, false},
+		"refused, and closed":           {false, "S: 554 5.7.1 spam\nC: EHLO gateway.test\nEND\n", "554 5.7.1 spam", false},
+		"stutters, in order":            {true, "S: 250 2.0.0 queued\n" + hello, "250 2.0.0 queued", true},
+		"stutters, late, then refused":  {true, "S: 250 2.0.0 of the message before\nC: EHLO gateway.test\nS: 554 5.7.1 spam\n", unknown, false},
+		"stutters, late, then the end":  {true, "S: 250 2.0.0 of the message before\nC: EHLO gateway.test\nEND\n", unknown, false},
+		"stutters, late, then accepted": {true, "S: 250 of the message before\nC: EHLO gateway.test\nS: 250 queued\nS: 250-provider.test\nS: 250 SIZE 1\n", "250 of the message before", true},
+		"stutters, refused":             {true, "S: 554 5.7.1 spam\n" + hello, "554 5.7.1 spam", true},
 	} {
 		for framing, lines := range map[string]string{"BDAT": "C: BDAT 3 LAST\nC: x\n", "DATA": "C: DATA\nS: 354 go\nC: x\nC: .\n"} {
 			t.Run(framing+"/"+name, func(t *testing.T) {
 				t.Parallel()
 				c := play(t, &Config{Mechanism: AuthPlain, BDAT: framing == "BDAT"}, login, opening+lines+test.replies)
 				c.OneByOne()
-				c.cfg.Learned.Stutters.Store(true)
-				checkTransfer(t, c, test.want)
+				c.cfg.Learned.Stutters.Store(test.stutters)
+				if out := checkTransfer(t, c, test.want); out.Sound != test.sound {
+					t.Errorf("sound %v", out.Sound)
+				}
 			})
 		}
 	}
 }
 
+// TestEHLOBehindAStray is a provider that says something of its own before it answers
+// EHLO: the account's login was not refused, though its mechanism was not announced.
+func TestEHLOBehindAStray(t *testing.T) {
+	c := connect(t, &Config{Mechanism: AuthPlain}, `
+		S: 220 provider.test
+		C: EHLO gateway.test
+		S: 250 2.0.0 stray
+		C: EHLO gateway.test
+		S: 250-provider.test
+		S: 250 AUTH PLAIN
+		S: 250-provider.test
+		S: 250 AUTH PLAIN
+	`)
+	if derr := c.Login(login); derr == nil || derr.Class != FailLost {
+		t.Errorf("login: %v", derr)
+	}
+}
+
 // checkTransfer sends a body and wants an outcome.
-func checkTransfer(t *testing.T, c *Conn, want string) {
+func checkTransfer(t *testing.T, c *Conn, want string) Outcome {
 	t.Helper()
 	buf, eof, err := ReadBody(strings.NewReader("x\r\n"))
 	if err != nil {
@@ -362,6 +442,7 @@ func checkTransfer(t *testing.T, c *Conn, want string) {
 	if got != want {
 		t.Errorf("outcome %q, want %q", got, want)
 	}
+	return out
 }
 
 // BenchmarkSaid is what the look for secrets costs in a reply with a long word,

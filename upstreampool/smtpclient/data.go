@@ -60,7 +60,11 @@ func (c *Conn) TransferData(ctx context.Context, buf *Body, eof bool, body io.Re
 	case code == 421:
 		return Outcome{Reply: c.Said(), Untouched: true}
 	case code >= 400:
-		return Outcome{Reply: c.Said(), Sound: true}
+		r := c.Said()
+		if forgotten(r) {
+			return Outcome{Reply: forgottenReply(r), Untouched: true}
+		}
+		return Outcome{Reply: r, Sound: true}
 	case code != 354:
 		return Outcome{Err: relay.ReplyUpstreamProtocol}
 	}
@@ -79,7 +83,9 @@ func (c *Conn) TransferData(ctx context.Context, buf *Body, eof bool, body io.Re
 			return out
 		}
 		if eof {
-			return c.finalReply(tail)
+			out := c.finalReply(tail, false)
+			out.Untouched = false // the stuffed body is not kept, nor is it worth a second time
+			return out
 		}
 		buf.n = 0
 		if eof, err = buf.fill(body); err != nil {

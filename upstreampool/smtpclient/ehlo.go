@@ -127,6 +127,15 @@ func (c *Conn) ehlo() error {
 	return nil
 }
 
+// ehloAgain introduces the gateway once more where nothing at all was announced:
+// what answered may have been a reply to nothing, and EHLO's own is behind it.
+func (c *Conn) ehloAgain() error {
+	if c.caps != (caps{}) {
+		return nil
+	}
+	return c.ehlo()
+}
+
 // Qualified reports whether a name can be that of a host in the Internet's eyes.
 func Qualified(name string) bool {
 	return strings.Contains(strings.Trim(name, "."), ".") || strings.HasPrefix(name, "[")

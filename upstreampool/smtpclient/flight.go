@@ -192,7 +192,7 @@ func (c *Conn) readRcpt(e *Envelope, dst *error, seen int) error {
 			c.needReset = true // it took a recipient after all
 		}
 		*dst = e.Refused
-	case code/10 == 25:
+	case code/10 == 25 && !c.merged():
 		*dst = nil
 	case code < 400:
 		return &FlightError{Err: relay.ErrReply, Replies: seen}

@@ -26,7 +26,8 @@ import (
 // own follows when it has looked at the message. Only the count of replies tells
 // one from the other, and a count needs an end: RSET leaves behind the message in
 // the same write, which RFC 2920 section 3.1 allows, and the message is confirmed
-// when RSET is answered too.
+// when RSET is answered too. Where nothing can be sent behind a message, without
+// PIPELINING, a command of its own ends the count, for one round trip.
 
 // reset is the command behind a message.
 const reset = "RSET\r\n"
@@ -81,7 +82,7 @@ func (c *Conn) settle(good bool) settlement {
 			return settled
 		}
 		if good {
-			return c.ask()
+			return c.ask(good)
 		}
 		return outOfOrder
 	case err == nil && code == 421:
@@ -93,16 +94,41 @@ func (c *Conn) settle(good bool) settlement {
 		c.cfg.Learned.Stutters.Store(true)
 		return outOfOrder
 	case good && timedOut(err):
-		return c.ask()
+		return c.ask(good)
 	case errors.Is(err, relay.ErrReply):
 		return outOfOrder
 	}
 	return c.broken()
 }
 
+// settleRefusal is settle where a refusal has to be certain too: one that answers
+// nothing, the message's good reply in the place of RSET's and RSET's still under way
+// look like a refusal and RSET's.
+func (c *Conn) settleRefusal(good bool) settlement {
+	s := c.settle(good)
+	if s == settled && !good {
+		return c.ask(good)
+	}
+	return s
+}
+
+// settleApart ends the count of replies with a command that nothing was sent
+// with. Behind a good reply RSET will do: whichever of two good ones answers the
+// message, it was accepted. A refusal is told from a good reply only by EHLO.
+func (c *Conn) settleApart(good bool) settlement {
+	if !good || c.doubtful() || c.cfg.Learned.Stutters.Load() {
+		return c.ask(good)
+	}
+	if c.arm(c.cfg.CommandTimeout) != nil || c.write([]byte(reset)) != nil {
+		return c.broken()
+	}
+	return c.settle(good)
+}
+
 // ask finds out by EHLO, whose reply is like no other, what the replies before it
-// are worth: if all of them are good, the message's is, whichever it was.
-func (c *Conn) ask() settlement {
+// are worth: if all of them are good, the message's is, whichever it was. None may
+// stand between a refusal and EHLO's.
+func (c *Conn) ask(good bool) settlement {
 	if c.arm(c.cfg.CommandTimeout) != nil || c.write([]byte("EHLO "+c.helloName()+"\r\n")) != nil {
 		return c.broken()
 	}
@@ -115,10 +141,13 @@ func (c *Conn) ask() settlement {
 			return c.broken()
 		case code == 421:
 			return ended
+		case !c.introduced() && !good:
+			c.cfg.Learned.Stutters.Store(true)
+			return outOfOrder
 		case !c.introduced():
 			continue
 		}
-		if n == 0 && !c.cfg.Learned.Stutters.Load() {
+		if n == 0 && good && !c.cfg.Learned.Stutters.Load() {
 			c.cfg.Learned.NoTail.Store(true) // RSET was lost on the way
 		}
 		if c.doubtful() {

@@ -79,8 +79,8 @@ func (c *Conn) readSingle(e *Envelope, abandoned, tail bool) Outcome {
 	}
 	c.cfg.Learned.Pipelining.Store(true)
 	if rcpt == nil {
-		out := c.finalReply(tail)
-		out.Accepted = true
+		out := c.finalReply(tail, true)
+		out.Accepted = !out.Untouched
 		out.check(!c.cfg.Learned.BDAT.Load(), &c.cfg.Learned.BDAT)
 		return out
 	}
@@ -89,7 +89,17 @@ func (c *Conn) readSingle(e *Envelope, abandoned, tail bool) Outcome {
 	refusal := rcpt.(*relay.Reply) //nolint:errorlint,forcetypeassert // readRcpt puts nothing else there
 	out := Outcome{Reply: refusal}
 	code, err := c.replies.Read()
-	if err == nil && code >= 400 && code != 421 {
+	switch {
+	case err != nil || code == 421:
+	case code < 400:
+		// Either it drops the chunk with a good word, or the refusal answers
+		// nothing and this is the recipient's: the count tells.
+		c.needReset = true
+		if !tail || c.settleRefusal(false) != settled {
+			return Lost(true)
+		}
+		out.Sound = true
+	default:
 		// A provider that took the chunk for commands would have more to say:
 		// the socket is asked before the next message.
 		c.suspect = true

@@ -150,6 +150,22 @@ func (c *Conn) outOfStep(r *relay.Reply) bool {
 	return c.ended != 0 && c.ended != '1' && subject(r) == '1'
 }
 
+// merged reports whether a refusal with its two codes stands within the good reply
+// that was read last, as it does behind a line that was cut off before its end.
+func (c *Conn) merged() (found bool) {
+	c.replies.Lines(func(l []byte) {
+		for i := 1; i+7 <= len(l); i++ {
+			if (l[i] == '4' || l[i] == '5') && digit(l[i+1]) && digit(l[i+2]) && (l[i+3] == ' ' || l[i+3] == '-') &&
+				l[i+4] == l[i] && l[i+5] == '.' && digit(l[i+6]) {
+				found = true
+			}
+		}
+	})
+	return found
+}
+
+func digit(c byte) bool { return '0' <= c && c <= '9' }
+
 // subject is the second digit of a good reply's enhanced code, '-' without one.
 func subject(r *relay.Reply) byte {
 	if len(r.Lines) > 0 {
