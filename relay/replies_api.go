@@ -42,6 +42,12 @@ func ReplyAPIHeader(why string) *Reply {
 	return own(554, 5, 6, 0, "The provider's API delivers to the header's recipients: "+short(why))
 }
 
+// ReplyAPIFrom says why a message is refused whose From is none, or one that the
+// provider takes for another's.
+func ReplyAPIFrom(why string) *Reply {
+	return own(554, 5, 6, 0, "The From field cannot be read without doubt, an @ in a name needs quotes: "+short(why))
+}
+
 // ReplyAPITooBig names the limit and what helps.
 func ReplyAPITooBig(limit int64) *Reply {
 	return own(552, 5, 3, 4, "Message exceeds the API's limit of "+strconv.FormatInt(limit, 10)+" octets: send it through SMTP or raise max_size")

@@ -15,7 +15,6 @@
 package gmail
 
 import (
-	"errors"
 	"io"
 	"net/url"
 	"strings"
@@ -89,13 +88,7 @@ func (t *Transport) url(a *accounts.Account) string {
 func (t *Transport) prepare(a *accounts.Account, rcpts []string, body io.Reader) (*mailapi.Body, *relay.Reply) {
 	fit, whole, err := envelope.FitStream(&bounded{r: body, left: t.MaxSize, limit: t.MaxSize}, rcpts, t.Rewrite)
 	if err != nil {
-		if r, ok := errors.AsType[*relay.Reply](err); ok {
-			return nil, r
-		}
-		if envelope.IsRefusal(err) {
-			return nil, relay.ReplyAPIHeader(err.Error())
-		}
-		return nil, relay.ReplyInternal
+		return nil, mailapi.Misfit(err)
 	}
 	if len(fit.Rewritten) > 0 {
 		t.logger.Info("recipients taken out of the header: the envelope does not name them",

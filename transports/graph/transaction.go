@@ -17,7 +17,6 @@ package graph
 import (
 	"bytes"
 	"encoding/base64"
-	"errors"
 	"io"
 	"strings"
 
@@ -34,16 +33,13 @@ func (t *Transport) prepare(a *accounts.Account, rcpts []string, body io.Reader)
 	msg, err := io.ReadAll(io.LimitReader(body, t.MaxSize+1))
 	switch {
 	case err != nil:
-		if r, ok := errors.AsType[*relay.Reply](err); ok {
-			return nil, r
-		}
-		return nil, relay.ReplyInternal
+		return nil, mailapi.Misfit(err)
 	case int64(len(msg)) > t.MaxSize:
 		return nil, relay.ReplyAPITooBig(t.MaxSize)
 	}
 	fit, err := envelope.Fit(msg, rcpts, t.Rewrite)
 	if err != nil {
-		return nil, relay.ReplyAPIHeader(err.Error())
+		return nil, mailapi.Misfit(err)
 	}
 	t.notice(a, fit)
 	return mailapi.Whole(encode(fit)), nil

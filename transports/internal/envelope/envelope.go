@@ -22,7 +22,11 @@ import (
 
 // ParseError says that a reader could see other recipients in a message than
 // another.
-type ParseError struct{ err error }
+type ParseError struct {
+	err error
+	// From: it is about the sender.
+	From bool
+}
 
 func (e *ParseError) Error() string { return e.err.Error() }
 
@@ -65,19 +69,19 @@ func (m *Message) Len() int { return len(m.Head) + len(m.Rest) }
 func Fit(msg []byte, rcpts []string, rewrite bool) (*Message, error) {
 	fields, _, err := header(msg)
 	if err != nil {
-		return nil, &ParseError{err}
+		return nil, &ParseError{err: err}
 	}
 	f := newFitting(fields)
 	addrs := make([]string, len(rcpts))
 	for i, r := range rcpts {
 		if addrs[i], err = Parse(r); err != nil {
-			return nil, &ParseError{fmt.Errorf("recipient '%s': %w", r, err)}
+			return nil, &ParseError{err: fmt.Errorf("recipient '%s': %w", r, err)}
 		}
 		f.wanted[key(addrs[i])] = true
 	}
 	for _, fl := range fields {
 		if err := f.add(fl, fl.body(msg)); err != nil {
-			return nil, &ParseError{fmt.Errorf("field '%s': %w", fl.name, err)}
+			return nil, &ParseError{fmt.Errorf("field '%s': %w", fl.name, err), kindOf(fl.name) == from}
 		}
 	}
 	if len(f.beyond) > 0 && !rewrite {

@@ -39,7 +39,7 @@ func FitStream(r io.Reader, rcpts []string, rewrite bool) (*Message, io.Reader, 
 		head = append(head, line...)
 		switch {
 		case len(head) > maxHeader:
-			return nil, nil, &ParseError{ErrHeaderSize}
+			return nil, nil, &ParseError{err: ErrHeaderSize}
 		case errors.Is(err, bufio.ErrBufferFull):
 			continue
 		case err == io.EOF: // all of it is header, or its last line has no end
@@ -60,12 +60,4 @@ func FitStream(r io.Reader, rcpts []string, rewrite bool) (*Message, io.Reader, 
 		}
 		return m, io.MultiReader(bytes.NewReader(m.Head), bytes.NewReader(m.Rest), br), nil
 	}
-}
-
-// IsRefusal reports whether an error of Fit or FitStream is about the message,
-// and none of reading it.
-func IsRefusal(err error) bool {
-	_, parse := errors.AsType[*ParseError](err)
-	_, beyond := errors.AsType[*BeyondError](err)
-	return parse || beyond
 }

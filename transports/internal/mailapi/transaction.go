@@ -16,6 +16,7 @@ package mailapi
 
 import (
 	"context"
+	"errors"
 	"io"
 	"slices"
 	"strings"
@@ -104,6 +105,24 @@ func (tx *transaction) send(ctx context.Context, body io.Reader) (*relay.Reply, 
 		return reply, Outcome{}
 	}
 	return tx.u.send(ctx, tx.place, tx.acct, b, &tx.info)
+}
+
+// Misfit is what the client is told of a message that was not made to fit its
+// envelope, or could not be read.
+func Misfit(err error) *relay.Reply {
+	if r, ok := errors.AsType[*relay.Reply](err); ok {
+		return r
+	}
+	if p, ok := errors.AsType[*envelope.ParseError](err); ok {
+		if p.From {
+			return relay.ReplyAPIFrom(err.Error())
+		}
+		return relay.ReplyAPIHeader(err.Error())
+	}
+	if _, ok := errors.AsType[*envelope.BeyondError](err); ok {
+		return relay.ReplyAPIHeader(err.Error())
+	}
+	return relay.ReplyInternal
 }
 
 // Abort implements relay.Transaction.
