@@ -182,6 +182,78 @@ func TestOutageIsNoReason(t *testing.T) {
 	}
 }
 
+// TestDeferred holds that a message which goes in one flight takes the next way as
+// well, and once: the first one is closed from the beginning, or when the connection
+// that it had is gone.
+func TestDeferred(t *testing.T) {
+	for name, warm := range map[string]bool{"at once": false, "later": true} {
+		t.Run(name, func(t *testing.T) {
+			box := "deferred" + strings.ToLower(rand.Text()) + "@example.com"
+			g := gatewaytest.New(t)
+			addr := gatewaytest.FreeAddress(t)
+			g.Load(t, upstreams(g), "smtp {\n server deferred "+addr+" {\n tls off\n envelope deferred\n }\n}")
+			out := g.MustRun(t, "rt-"+box, "account", "add", box, "--upstream", "office", "--refresh-token-file", "-")
+			_, rest, _ := strings.Cut(out, "assword:")
+			password := strings.TrimSpace(strings.SplitN(rest, "\n", 2)[0])
+			g.SMTP = addr
+			want := "graph"
+			if warm {
+				if err := send(g, box, password, box); err != nil {
+					t.Fatal(err)
+				}
+				g.Sandbox.DropConns(true)
+				want = "smtp graph"
+			}
+			if _, err := g.Sandbox.AddFault(closedFault); err != nil {
+				t.Fatal(err)
+			}
+			// A message on the connection that is gone may be refused for now.
+			err := send(g, box, password, box)
+			for range 3 {
+				if err == nil {
+					break
+				}
+				err = send(g, box, password, box)
+			}
+			if got := ways(g); err != nil || got != want {
+				t.Errorf("the messages took %s, want %s: %v", got, want, err)
+			}
+		})
+	}
+}
+
+// TestOneBroken holds that the way which is not taken may be broken, that the test
+// says so, and that nothing is sent on it.
+func TestOneBroken(t *testing.T) {
+	g, box, password := start(t)
+	if _, err := g.Sandbox.AddFault(sandbox.Fault{Stage: "api", Action: "reply", Reply: "403 ErrorAccessDenied Access is denied"}); err != nil {
+		t.Fatal(err)
+	}
+	out := g.MustRun(t, "", "test", box)
+	for _, want := range []string{"messages leave through 'smtp'", "550 5.7.1 ErrorAccessDenied"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+	if err := send(g, box, password, box); err != nil || ways(g) != "smtp" {
+		t.Errorf("the message took %s: %v", ways(g), err)
+	}
+	// Both: the client hears what the way says that is left.
+	if _, err := g.Sandbox.AddFault(closedFault); err != nil {
+		t.Fatal(err)
+	}
+	g.Sandbox.DropConns(true)
+	var err error
+	for range 5 {
+		if err = send(g, box, password, box); err != nil && strings.Contains(err.Error(), "ErrorAccessDenied") {
+			break
+		}
+	}
+	if err == nil || !strings.Contains(err.Error(), "5.7.1 ErrorAccessDenied") || ways(g) != "smtp" {
+		t.Errorf("both are broken: %v, and the messages took %s", err, ways(g))
+	}
+}
+
 // TestVerify holds that `smtp test` tries both ways, says which one is taken and
 // why, and sends nothing.
 func TestVerify(t *testing.T) {

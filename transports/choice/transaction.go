@@ -18,7 +18,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"sync/atomic"
 
 	"github.com/emersion/go-smtp"
 
@@ -129,32 +128,62 @@ func (tx *transaction) RcptBatch(ctx context.Context, rcpts []relay.Recipient) [
 }
 
 // Send implements relay.SingleFlight: what the chosen way can send as one flight
-// goes as one. A way that turned out to be closed is left for the next one as long as
-// nothing of the message was asked for.
+// goes as one. A way that turned out to be closed is left for the next one if that
+// was the answer to a command in front of the message, and what was read of the
+// message by then can be given again.
 func (t *Transport) Send(ctx context.Context, a *accounts.Account, from string, opts *smtp.MailOptions, to relay.Recipient, body io.Reader) (relay.Reply, relay.Info, error) {
 	tx := &transaction{t: t, acct: a, from: from, opts: opts}
 	tx.rest, tx.not = t.open(a, from, opts)
-	b := &noticed{Reader: body}
+	b := &replay{src: body}
 	for len(tx.rest) > 0 {
 		tx.way, tx.rest = tx.rest[0], tx.rest[1:]
 		reply, info, err := relay.Send(ctx, tx.way.Transport, a, from, opts, to, b)
-		if b.read.Load() || !tx.closes(err) {
+		if !tx.closes(err) || !info.Refused || !b.rewind() {
 			return reply, info, err
 		}
 	}
 	return relay.Reply{}, relay.Info{Upstream: t.name, Refused: true}, refusal(tx.not)
 }
 
-// noticed is a body that knows whether it was read.
-type noticed struct {
-	io.Reader
-	read atomic.Bool
+// maxReplay is how much of a message is kept for the next way: a transport that
+// sends as one flight reads that much before it needs a connection.
+const maxReplay = 256 << 10
+
+// replay is a body whose beginning can be given again.
+type replay struct {
+	src  io.Reader
+	kept []byte
+	at   int
+	err  error // of src, for good
+	over bool  // more was read than is kept
 }
 
 // Read implements io.Reader.
-func (b *noticed) Read(p []byte) (int, error) {
-	b.read.Store(true)
-	return b.Reader.Read(p)
+func (r *replay) Read(p []byte) (n int, err error) {
+	switch {
+	case !r.over && r.at < len(r.kept):
+		n = copy(p, r.kept[r.at:])
+		r.at += n
+		return n, nil
+	case r.err != nil:
+		return 0, r.err
+	}
+	n, r.err = r.src.Read(p)
+	switch {
+	case r.over:
+	case len(r.kept)+n > maxReplay:
+		r.over, r.kept = true, nil
+	default:
+		r.kept = append(r.kept, p[:n]...)
+		r.at = len(r.kept)
+	}
+	return n, r.err
+}
+
+// rewind begins anew, and reports whether that is possible.
+func (r *replay) rewind() bool {
+	r.at = 0
+	return !r.over
 }
 
 // Data implements relay.Transaction.

@@ -147,50 +147,60 @@ func TestNextWay(t *testing.T) {
 	}
 }
 
-// flight is a way that sends as one flight, if that reads reads the body before it
-// fails with err.
+// flight is a way that sends as one flight. It reads so much of the body before it
+// fails with err: as the answer to a command, unless it is late.
 type flight struct {
 	*scripted
-	reads bool
+	reads int64
+	late  bool
 	err   error
 	sent  string
 }
 
 func (f *flight) Send(_ context.Context, _ *accounts.Account, _ string, _ *smtp.MailOptions, _ relay.Recipient, body io.Reader) (relay.Reply, relay.Info, error) {
-	if f.reads || f.err == nil {
-		b, _ := io.ReadAll(body)
-		f.sent = string(b)
+	if f.err != nil {
+		_, _ = io.CopyN(io.Discard, body, f.reads)
+		return relay.Reply{}, relay.Info{Upstream: "flight", Refused: !f.late}, f.err
 	}
-	return *relay.ReplyAPIOK("1"), relay.Info{Upstream: "flight", Refused: f.err != nil}, f.err
+	b, err := io.ReadAll(body)
+	f.sent = string(b)
+	return *relay.ReplyAPIOK("1"), relay.Info{Upstream: "flight"}, err
 }
 
 // TestSingleFlight: the chosen way sends as one flight what it can; the next one is
-// taken as long as nothing of the message was read, and never after.
+// taken as long as a command was refused and what was read is kept, and never after.
 func TestSingleFlight(t *testing.T) {
 	failed := relay.NewReply(451, smtp.EnhancedCode{4, 0, 0}, "failed")
+	text := strings.Repeat("text", maxReplay/4+100)
 	for name, tc := range map[string]struct {
 		first, second flight
 		want          error
 		sent          [2]bool
 	}{
-		"open":                   {flight{}, flight{}, nil, [2]bool{true, false}},
-		"closed":                 {flight{err: errClosing}, flight{}, nil, [2]bool{false, true}},
-		"closed, and read":       {flight{err: errClosing, reads: true}, flight{}, errClosing, [2]bool{true, false}},
-		"down":                   {flight{err: failed}, flight{}, failed, [2]bool{}},
-		"cannot carry it":        {flight{err: relay.ReplyAPIDSN}, flight{}, nil, [2]bool{false, true}},
-		"closed, the other down": {flight{err: errClosing}, flight{err: failed}, failed, [2]bool{}},
-		"both cannot":            {flight{err: relay.ReplyNoSMTPUTF8}, flight{err: relay.ReplyAPIDSN}, relay.ReplyNoSMTPUTF8, [2]bool{}},
+		"open":                    {flight{}, flight{}, nil, [2]bool{true, false}},
+		"closed":                  {flight{err: errClosing}, flight{}, nil, [2]bool{false, true}},
+		"closed, and read ahead":  {flight{err: errClosing, reads: maxReplay}, flight{}, nil, [2]bool{false, true}},
+		"closed, and read beyond": {flight{err: errClosing, reads: maxReplay + 1}, flight{}, errClosing, [2]bool{}},
+		"closed behind commands":  {flight{err: errClosing, reads: 10, late: true}, flight{}, errClosing, [2]bool{}},
+		"down":                    {flight{err: failed}, flight{}, failed, [2]bool{}},
+		"cannot carry it":         {flight{err: relay.ReplyAPIDSN}, flight{}, nil, [2]bool{false, true}},
+		"closed, the other down":  {flight{err: errClosing}, flight{err: failed}, failed, [2]bool{}},
+		"both cannot":             {flight{err: relay.ReplyNoSMTPUTF8}, flight{err: relay.ReplyAPIDSN}, relay.ReplyNoSMTPUTF8, [2]bool{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tc.first.scripted, tc.second.scripted = new(scripted), new(scripted)
 			tr, a := several(t, &tc.first, &tc.second)
-			_, _, err := tr.Send(t.Context(), a, "box@example.com", nil, relay.Recipient{To: "a@example.org"}, strings.NewReader("text"))
+			_, _, err := tr.Send(t.Context(), a, "box@example.com", nil, relay.Recipient{To: "a@example.org"}, strings.NewReader(text))
 			if !errors.Is(err, tc.want) {
 				t.Errorf("%v, want %v", err, tc.want)
 			}
+			// A refusal for good is known then, however it came.
+			if _, known := closed(tr.ways[0].name, a); known != errors.Is(tc.first.err, errClosing) {
+				t.Errorf("that the first way is closed is known: %t", known)
+			}
 			for i, f := range []flight{tc.first, tc.second} {
-				if (f.sent == "text") != tc.sent[i] {
-					t.Errorf("way %d was given %q", i, f.sent)
+				if (f.sent == text) != tc.sent[i] || !tc.sent[i] && f.sent != "" {
+					t.Errorf("way %d was given %d octets of %d", i, len(f.sent), len(text))
 				}
 			}
 		})
