@@ -35,7 +35,10 @@ type memEngine struct {
 	recalls map[string]map[key]bool
 	ears    map[int]func(id string)
 	ear     int
+	lines   []func() // each ends a listener's connection
 	calls   int
+	crashes int
+	joined  int
 }
 
 func newMemEngine() *memEngine {
@@ -51,6 +54,7 @@ func (e *memEngine) join(_ context.Context, id, _ string, ttl time.Duration) (in
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.until[id] = e.now() + int64(ttl)
+	e.joined++
 	return e.now(), nil
 }
 
@@ -147,19 +151,49 @@ func (e *memEngine) listen(ctx context.Context, began func(), told func(id strin
 	e.ear++
 	ear := e.ear
 	e.ears[ear] = told
+	ended := make(chan struct{})
+	e.lines = append(e.lines, func() { close(ended) })
 	e.mu.Unlock()
 	began()
-	<-ctx.Done()
+	select {
+	case <-ctx.Done():
+	case <-ended:
+	}
 	e.mu.Lock()
 	delete(e.ears, ear)
 	e.mu.Unlock()
-	return ctx.Err()
+	return errCut
+}
+
+// crash ends all connections. What was committed is there.
+func (e *memEngine) crash() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.crashes++
+	for _, end := range e.lines {
+		end()
+	}
+	e.lines = nil
+}
+
+// lives is the number of lives that nodes had.
+func (e *memEngine) lives() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.joined
+}
+
+// life says which connections are whole.
+func (e *memEngine) life() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.crashes
 }
 
 // wire is one node's way to the engine: it may be slow, lose an answer, be cut,
 // or end with the node.
 type wire struct {
-	engine
+	*memEngine
 	p *simProcess
 }
 
@@ -187,41 +221,84 @@ func (w wire) cross(ctx context.Context, lose float64) error {
 
 // call goes there and back. Whatever comes back, the call may have been made.
 func (w wire) call(ctx context.Context, f func() error) error {
+	life := w.life()
 	if err := w.cross(ctx, 0.01); err != nil {
 		return err
+	}
+	if w.life() != life {
+		return errCut
 	}
 	err := f()
 	if lost := w.cross(ctx, 0.03); lost != nil {
 		return lost
 	}
+	if w.life() != life {
+		return errCut
+	}
 	return err
 }
 
 func (w wire) join(ctx context.Context, id, name string, ttl time.Duration) (now int64, err error) {
-	err = w.call(ctx, func() (err error) { now, err = w.engine.join(ctx, id, name, ttl); return err })
-	return now, err
+	err = w.call(ctx, func() (err error) { now, err = w.memEngine.join(ctx, id, name, ttl); return err })
+	return now + int64(w.p.skew), err
 }
 
 func (w wire) beat(ctx context.Context, id string, ttl time.Duration, draining bool) (now int64, alive bool, err error) {
-	err = w.call(ctx, func() (err error) { now, alive, err = w.engine.beat(ctx, id, ttl, draining); return err })
-	return now, alive, err
+	err = w.call(ctx, func() (err error) { now, alive, err = w.memEngine.beat(ctx, id, ttl, draining); return err })
+	return now + int64(w.p.skew), alive, err
 }
 
 func (w wire) leave(ctx context.Context, id string) error {
-	return w.call(ctx, func() error { return w.engine.leave(ctx, id) })
+	return w.call(ctx, func() error { return w.memEngine.leave(ctx, id) })
 }
 
 func (w wire) change(ctx context.Context, id string, keys []key, f func(view, map[key]*doc) (map[key][]string, []string)) error {
-	return w.call(ctx, func() error { return w.engine.change(ctx, id, keys, f) })
+	return w.call(ctx, func() error {
+		return w.memEngine.change(ctx, id, keys, func(v view, docs map[key]*doc) (map[key][]string, []string) {
+			w.shift(v, docs, w.p.skew)
+			v.now += int64(w.p.skew)
+			defer w.shift(v, docs, -w.p.skew)
+			return f(v, docs)
+		})
+	})
+}
+
+// shift has a node see the times of the engine as one does whose own clock is
+// off by that much the other way.
+func (w wire) shift(v view, docs map[key]*doc, by time.Duration) {
+	for _, times := range []map[string]int64{v.until, v.ended} {
+		for id := range times {
+			times[id] += int64(by)
+		}
+	}
+	move := func(list []loose) {
+		for i := range list {
+			list[i][0] += by.Milliseconds()
+		}
+	}
+	for _, d := range docs {
+		for _, list := range d.Loose {
+			move(list)
+		}
+		for id, want := range d.Wants {
+			want.Until += by.Milliseconds()
+			d.Wants[id] = want
+		}
+		for _, h := range d.Nodes {
+			for _, p := range h.Parts {
+				move(p.Stamps)
+			}
+		}
+	}
 }
 
 func (w wire) recalled(ctx context.Context, id string) (keys []key, err error) {
-	err = w.call(ctx, func() (err error) { keys, err = w.engine.recalled(ctx, id); return err })
+	err = w.call(ctx, func() (err error) { keys, err = w.memEngine.recalled(ctx, id); return err })
 	return keys, err
 }
 
 func (w wire) listen(ctx context.Context, began func(), told func(id string)) error {
-	return w.engine.listen(ctx, began, func(id string) {
+	return w.memEngine.listen(ctx, began, func(id string) {
 		if !w.p.cut.Load() && !w.p.s.cut.Load() && !w.p.frozen() && !w.p.s.chance(0.1) {
 			told(id)
 		}

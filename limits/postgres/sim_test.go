@@ -16,15 +16,8 @@ package postgres
 
 import (
 	"context"
-	"flag"
-	"fmt"
-	"math/rand"
-	"os"
-	"strconv"
 	"sync"
 	"sync/atomic"
-	"testing"
-	"testing/synctest"
 	"time"
 
 	"go.uber.org/zap"
@@ -33,36 +26,15 @@ import (
 	"github.com/caddymail/mailgateway/limits"
 )
 
-var (
-	seeds = flag.Int("seeds", wanted(), "runs of the simulation")
-	seed  = flag.Int64("seed", 1, "first of them")
-)
-
-// wanted is how many seeds MAILGATEWAY_SEEDS asks for. A run takes a second and
-// a half, several under the race detector: the default is what each change can
-// afford.
-func wanted() int {
-	if n, err := strconv.Atoi(os.Getenv("MAILGATEWAY_SEEDS")); err == nil {
-		return n
-	}
-	return 2
-}
-
 const (
-	simLease   = 10 * time.Second
-	simGrace   = time.Minute
-	providerUp = 50 * time.Second // how long the provider believes in a silent connection
-	simConns   = 3
-	simLength  = 12 * time.Minute
+	simLease  = 10 * time.Second
+	simGrace  = time.Minute
+	simLength = 12 * time.Minute
 )
-
-var simLimits = accounts.Limits{
-	MaxConns: simConns, Rate: accounts.Rate{Count: 30, Per: time.Minute},
-	Messages: accounts.Rate{Count: 150, Per: 24 * time.Hour},
-}
 
 // provider counts what it sees of each mailbox.
 type provider struct {
+	idle  time.Duration // how long it believes in a silent connection
 	mu    sync.Mutex
 	conns map[string]map[*simConn]bool
 	most  map[string]int
@@ -77,7 +49,7 @@ func (p *provider) open(mailbox string) *simConn {
 	defer p.mu.Unlock()
 	c, n := &simConn{used: time.Now()}, 1
 	for other := range p.conns[mailbox] {
-		if time.Since(other.used) < providerUp {
+		if time.Since(other.used) < p.idle {
 			n++
 		} else {
 			delete(p.conns[mailbox], other)
@@ -92,7 +64,7 @@ func (p *provider) open(mailbox string) *simConn {
 func (p *provider) use(c *simConn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if time.Since(c.used) >= providerUp {
+	if time.Since(c.used) > p.idle {
 		return false
 	}
 	c.used = time.Now()
@@ -129,6 +101,9 @@ type sim struct {
 	eng       *memEngine
 	prov      provider
 	cut       atomic.Bool // the engine, from all
+	limits    accounts.Limits
+	lease     time.Duration
+	grace     time.Duration
 	over      atomic.Bool
 	mailboxes []string
 	lives     sync.WaitGroup
@@ -143,6 +118,7 @@ type simProcess struct {
 	n     *node
 	local *limits.Local
 	cut   atomic.Bool
+	skew  time.Duration // of its clock
 	dead  atomic.Bool
 
 	mu      sync.Mutex
@@ -154,10 +130,11 @@ type simProcess struct {
 }
 
 func (s *sim) process(i int) *simProcess {
-	p := &simProcess{s: s, i: i}
-	p.n = newNode(wire{s.eng, p}, fmt.Sprintf("node%d", i), simLease, simGrace, zap.NewNop())
+	// All have one name, as two that were started from the same file have.
+	p := &simProcess{s: s, i: i, skew: time.Duration(s.number(7200)-3600) * time.Second}
+	p.n = newNode(wire{s.eng, p}, "node", s.lease, s.grace, zap.NewNop())
 	p.n.start()
-	p.local = limits.NewLocal("up", limits.Config{Limits: simLimits, Lender: p.n.guest("up")})
+	p.local = limits.NewLocal("up", limits.Config{Limits: s.limits, Lender: p.n.guest("up")})
 	for _, m := range s.mailboxes {
 		for range 2 {
 			p.senders.Go(func() { p.send(m) })
@@ -217,8 +194,9 @@ func (p *simProcess) stop() {
 
 // simConn is a connection. The provider closes one that is silent.
 type simConn struct {
-	used time.Time // the provider's
-	lent time.Time // the process's
+	used  time.Time   // the provider's
+	ended atomic.Bool // the process has closed it
+	lent  time.Time   // the process's
 }
 
 func (p *simProcess) send(mailbox string) {
@@ -230,6 +208,7 @@ func (p *simProcess) send(mailbox string) {
 		mu     sync.Mutex
 		closes bool
 		idle   *simConn
+		busy   *simConn
 	)
 	drop := func() { // mu is held
 		if idle != nil {
@@ -244,6 +223,15 @@ func (p *simProcess) send(mailbox string) {
 		defer mu.Unlock()
 		if closes = keep >= 0; closes {
 			drop()
+		}
+	})
+	conns.OnEnd(func() {
+		mu.Lock()
+		defer mu.Unlock()
+		drop()
+		if busy != nil {
+			p.s.prov.close(mailbox, busy)
+			busy.ended.Store(true)
 		}
 	})
 	defer func() {
@@ -263,7 +251,7 @@ func (p *simProcess) send(mailbox string) {
 		}
 		mu.Lock()
 		c := idle
-		idle = nil
+		idle, busy = nil, c
 		mu.Unlock()
 		if c != nil && time.Since(c.lent) > 20*time.Second {
 			p.s.prov.close(mailbox, c)
@@ -275,6 +263,9 @@ func (p *simProcess) send(mailbox string) {
 			p.freeze()
 			if conns.Dials() && !p.dead.Load() {
 				c = p.s.prov.open(mailbox)
+				mu.Lock()
+				busy = c
+				mu.Unlock()
 			} else {
 				conns.Free()
 			}
@@ -298,13 +289,14 @@ func (p *simProcess) send(mailbox string) {
 			if p.dead.Load() {
 				break
 			}
-			lost = lost || !p.s.prov.use(c)
+			lost = lost || c.ended.Load() || !p.s.prov.use(c)
 		}
 		if !lost && (!p.dead.Load() || p.s.chance(0.5)) {
 			p.s.prov.message(mailbox, p.i)
 		}
 		acct.Commit(slot, 1)
 		mu.Lock()
+		busy = nil
 		switch {
 		case lost || closes || p.dead.Load() || idle != nil:
 			p.s.prov.close(mailbox, c)
@@ -334,78 +326,4 @@ func (p *simProcess) take(conns limits.Holder) bool {
 		}
 	}
 	return false
-}
-
-// TestNeverBeyond lets three nodes send for the same mailboxes as fast as they
-// may, while processes are killed, paused and cut off, answers are lost and the
-// engine's clock is an hour off: the provider never counts more than it allows.
-func TestNeverBeyond(t *testing.T) {
-	total, sent := 0, 0
-	for i := *seed; i < *seed+int64(*seeds); i++ {
-		synctest.Test(t, func(t *testing.T) {
-			s := simulate(i)
-			for _, m := range s.mailboxes {
-				at := s.prov.sent[m]
-				sent += len(at)
-				if n := worst(at, simLimits.Rate.Per); n > int(simLimits.Rate.Count) {
-					t.Errorf("seed %d, %s: %d messages within a minute", i, m, n)
-				}
-				if n := worst(at, simLimits.Messages.Per); n > int(simLimits.Messages.Count) {
-					t.Errorf("seed %d, %s: %d messages within a day", i, m, n)
-				}
-				if n := s.prov.most[m]; n > simConns {
-					t.Errorf("seed %d, %s: %d connections", i, m, n)
-				}
-				if len(at) < 30 {
-					t.Errorf("seed %d, %s: %d messages in all", i, m, len(at))
-				}
-			}
-			total++
-		})
-	}
-	t.Logf("%d runs, %d messages", total, sent)
-}
-
-func simulate(seed int64) *sim {
-	s := &sim{dice: dice{r: rand.New(rand.NewSource(seed))}, eng: newMemEngine(), mailboxes: []string{"a", "b"}} //nolint:gosec // to be repeated
-	s.eng.skew = time.Duration(s.number(7200)-3600) * time.Second
-	s.prov = provider{conns: map[string]map[*simConn]bool{"a": {}, "b": {}}, most: make(map[string]int), sent: make(map[string][]time.Time), by: make(map[int]int)}
-	procs := make([]*simProcess, 3)
-	for i := range procs {
-		procs[i] = s.process(i)
-	}
-	end := time.Now().Add(simLength)
-	for time.Now().Before(end) {
-		time.Sleep(time.Duration(s.number(60)) * time.Second)
-		i := s.number(len(procs))
-		p := procs[i]
-		switch s.number(6) {
-		case 0:
-			p.kill()
-			time.Sleep(time.Duration(s.number(20)) * time.Second)
-			procs[i] = s.process(i)
-		case 1:
-			p.stop()
-			procs[i] = s.process(i)
-		case 2:
-			p.pause(time.Duration(s.number(100)) * time.Second)
-		case 3:
-			p.cut.Store(true)
-			time.Sleep(time.Duration(s.number(60)) * time.Second)
-			p.cut.Store(false)
-		case 4:
-			s.cut.Store(true)
-			time.Sleep(time.Duration(s.number(30)) * time.Second)
-			s.cut.Store(false)
-		case 5:
-			p.n.drain(true)
-			time.Sleep(time.Duration(s.number(60)) * time.Second)
-			p.n.drain(false)
-		}
-	}
-	s.over.Store(true)
-	for _, p := range procs {
-		p.stop()
-	}
-	return s
 }

@@ -122,6 +122,8 @@ func newHTTP(u *Upstream) *http.Client {
 
 // send posts a message. The package's comment says when it does so twice.
 func (u *Upstream) send(ctx context.Context, p *place, a *accounts.Account, body *Body, info *relay.Info) (*relay.Reply, Outcome) {
+	ctx, over := p.request(ctx)
+	defer over()
 	req := u.Request(a)
 	fresh, again := true, true
 	for {
@@ -155,6 +157,8 @@ func (u *Upstream) send(ctx context.Context, p *place, a *accounts.Account, body
 			continue
 		case ans == nil && sent == everything:
 			return relay.ReplyAPIUnknown, Outcome{Unknown: true}
+		case ans == nil && errors.Is(context.Cause(ctx), errLeaseEnded):
+			return relay.ReplyLimitsNotStored, Outcome{}
 		case ans == nil && sent == nothing:
 			return relay.ReplyUpstreamDown, Outcome{}
 		case ans == nil:

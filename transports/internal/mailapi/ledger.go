@@ -136,8 +136,9 @@ type box struct {
 // while.
 type seat struct {
 	limits.Holder
-	of    limits.Limiter
-	users int
+	of       limits.Limiter
+	users    int
+	requests map[*place]context.CancelCauseFunc // under way
 }
 
 // waiter is a message that waits; it is woken when it may have become the first
@@ -239,7 +240,7 @@ func (l *ledger) take(ctx context.Context, u *Upstream, a *accounts.Account, vis
 	l.mu.Lock()
 	b.reserving--
 	if reply == nil {
-		p.seat = b.sit(lim, p.acct)
+		p.seat = l.sit(b, lim, p.acct)
 		if reply = l.wait(ctx, p, u.Limits.MaxConns, deadline); reply != nil {
 			b.rise(p.seat)
 		}
@@ -254,9 +255,11 @@ func (l *ledger) take(ctx context.Context, u *Upstream, a *accounts.Account, vis
 }
 
 // sit returns the mailbox's seat at the limiter; the caller holds the ledger's lock.
-func (b *box) sit(lim limits.Limiter, acct limits.Account) *seat {
+func (l *ledger) sit(b *box, lim limits.Limiter, acct limits.Account) *seat {
 	if b.seat == nil || b.seat.of != lim {
-		b.seat = &seat{Holder: acct.Holder(), of: lim}
+		s := &seat{Holder: acct.Holder(), of: lim, requests: make(map[*place]context.CancelCauseFunc)}
+		s.OnEnd(func() { l.cut(s) })
+		b.seat = s
 	}
 	b.seat.users++
 	return b.seat

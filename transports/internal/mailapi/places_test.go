@@ -192,6 +192,9 @@ func (l *leased) Release(*limits.Local)     {}
 func (l *leased) Until() int64              { return l.until.Load() }
 func (l *leased) Dropped(string)            {}
 func (l *leased) Lacks(mailbox string) {
+	if l.until.Load() == 0 {
+		return
+	}
 	go l.local.Load().Look(mailbox, func(b *limits.Book) {
 		for _, it := range b.Items() {
 			b.Allow(it.Key, 1000)

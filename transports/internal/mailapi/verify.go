@@ -66,6 +66,9 @@ func (u *Upstream) Verify(ctx context.Context, a *accounts.Account, from string,
 	p, err := ledgerOf(u.name).visit(ctx, u, a)
 	if err == nil {
 		defer p.leave(Outcome{})
+		var over func()
+		ctx, over = p.request(ctx)
+		defer over()
 		if !p.lends() {
 			err = relay.ReplyLimitsNotStored
 		}
