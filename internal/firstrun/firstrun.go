@@ -17,11 +17,14 @@
 package firstrun
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"slices"
 	"strings"
+	"time"
 )
 
 // words are what is said in place of Caddy's empty configuration: three lines.
@@ -33,8 +36,18 @@ Look:  http://127.0.0.1:2590/ (status), http://127.0.0.1:2580/messages (what the
 // Prepare has `run` serve the example if it is given nothing else, and says on
 // w where to look. Caddy reads it from its standard input, so that no file is
 // left behind.
+//
+// Two slips are refused, since Caddy would go on without the configuration: a
+// file without its flag, and a `start` that has none, which would serve nothing.
 func Prepare(example []byte, w io.Writer) error {
-	if !Wanted(os.Args, exists("Caddyfile")) {
+	if file := stray(os.Args); file != "" {
+		return fmt.Errorf("%s takes no file by itself: %[1]s --config %s", os.Args[1], file)
+	}
+	there := exists("Caddyfile")
+	if len(os.Args) > 1 && os.Args[1] == "start" && Wanted(slices.Concat([]string{"", "run"}, os.Args[2:]), there) {
+		return errors.New("start needs --config FILE; without a configuration only `run` serves something, the sandbox")
+	}
+	if !Wanted(os.Args, there) {
 		return nil
 	}
 	r, pipe, err := os.Pipe()
@@ -48,8 +61,52 @@ func Prepare(example []byte, w io.Writer) error {
 	}()
 	os.Stdin = r
 	os.Args = append(os.Args, "--config", "-", "--adapter", "caddyfile")
+	if f, ok := w.(*os.File); ok && terminal(f) {
+		// The log of the start has pushed them off the screen by then.
+		go repeat(w, status)
+	}
 	_, err = io.WriteString(w, words)
 	return err
+}
+
+// status is where the example's status page listens.
+const status = "127.0.0.1:2590"
+
+// repeat says the words again as soon as the sandbox serves. One that does not
+// start ends the program, and this with it.
+func repeat(w io.Writer, address string) {
+	for {
+		conn, err := net.DialTimeout("tcp", address, time.Second)
+		if err == nil {
+			_ = conn.Close()
+			_, _ = io.WriteString(w, "\n"+words+"\n")
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+func terminal(f *os.File) bool {
+	st, err := f.Stat()
+	return err == nil && st.Mode()&os.ModeCharDevice != 0
+}
+
+// stray is an argument of `run` or `start` that belongs to no flag.
+func stray(args []string) string {
+	if len(args) < 2 || args[1] != "run" && args[1] != "start" {
+		return ""
+	}
+	for i := 2; i < len(args); i++ {
+		switch arg := args[i]; {
+		case arg == "--":
+		case !strings.HasPrefix(arg, "-"):
+			return arg
+		case slices.Contains([]string{"--config", "--adapter", "--envfile", "--pidfile", "--pingback"}, arg),
+			!strings.HasPrefix(arg, "--") && (strings.HasSuffix(arg, "c") || strings.HasSuffix(arg, "a")) && !strings.ContainsAny(arg[1:len(arg)-1], "ca"):
+			i++ // its value
+		}
+	}
+	return ""
 }
 
 func exists(file string) bool {
@@ -66,7 +123,7 @@ func Wanted(args []string, caddyfile bool) bool {
 	return !slices.ContainsFunc(args[2:], func(arg string) bool {
 		name, _, _ := strings.Cut(arg, "=")
 		switch name {
-		case "--config", "--adapter", "--resume", "--help":
+		case "--config", "--adapter", "--resume", "--help", "--pingback": // the last is start's, which has standard input itself
 			return true
 		}
 		// -c, -a, -r and -h, also glued to each other or to a value.

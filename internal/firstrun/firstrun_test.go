@@ -17,6 +17,7 @@ package firstrun
 import (
 	"bytes"
 	"io"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -31,7 +32,8 @@ func TestWanted(t *testing.T) {
 	}{
 		{"mailgateway run", false, true},
 		{"mailgateway run", true, false},
-		{"mailgateway run --watch --pingback 127.0.0.1:1", false, true},
+		{"mailgateway run --watch", false, true},
+		{"mailgateway run --watch --pingback 127.0.0.1:1", false, false},
 		{"mailgateway run -w", false, true},
 		{"mailgateway run --config /etc/mailgateway/Caddyfile", false, false},
 		{"mailgateway run --config=x", false, false},
@@ -76,5 +78,55 @@ func TestPrepare(t *testing.T) {
 	said.Reset()
 	if err := Prepare(example, &said); err != nil || said.Len() > 0 || len(os.Args) != 4 || os.Stdin != stdin {
 		t.Errorf("with a configuration: %v, %q, %q", err, os.Args, &said)
+	}
+}
+
+// TestSlips holds that a command line without a configuration that means to have
+// one is refused.
+func TestSlips(t *testing.T) {
+	args, stdin := os.Args, os.Stdin
+	t.Cleanup(func() { os.Args, os.Stdin = args, stdin })
+	t.Chdir(t.TempDir())
+	for line, want := range map[string]string{
+		"mailgateway run Caddyfile":                       "run takes no file by itself: run --config Caddyfile",
+		"mailgateway run --watch my.Caddyfile":            "run takes no file by itself: run --config my.Caddyfile",
+		"mailgateway run -w Caddyfile":                    "run takes no file by itself: run --config Caddyfile",
+		"mailgateway start Caddyfile":                     "start takes no file by itself: start --config Caddyfile",
+		"mailgateway start":                               "start needs --config FILE",
+		"mailgateway start --pidfile x":                   "start needs --config FILE",
+		"mailgateway start --config Caddyfile":            "",
+		"mailgateway start -h":                            "",
+		"mailgateway run --config Caddyfile":              "",
+		"mailgateway run -wc Caddyfile":                   "",
+		"mailgateway run -cCaddyfile --adapter caddyfile": "",
+		"mailgateway run -c Caddyfile -a caddyfile":       "",
+		"mailgateway run --resume --envfile x":            "",
+		"mailgateway run --pingback 127.0.0.1:1":          "",
+		"mailgateway validate Caddyfile":                  "",
+	} {
+		os.Args = strings.Fields(line)
+		err := Prepare(nil, io.Discard)
+		if (err == nil) != (want == "") || err != nil && !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", line, err, want)
+		}
+		if strings.Join(os.Args, " ") != line {
+			t.Errorf("%s became %v", line, os.Args)
+		}
+	}
+}
+
+// TestRepeat holds that where to look is said once more when there is
+// something to be seen.
+func TestRepeat(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	defer l.Close()
+	var said bytes.Buffer
+	repeat(&said, address)
+	if strings.Count(said.String(), "Look:") != 1 || !strings.Contains(words, "http://"+status+"/") {
+		t.Errorf("said %q", &said)
 	}
 }
