@@ -154,7 +154,7 @@ func TestIdleMemory(t *testing.T) {
 		// A stack of 4 KiB. One that is deeper than a quarter of 8 KiB while the
 		// client is idle stays at 8.
 		"plain": {9 << 10, 5 << 10},
-		"tls":   {21 << 10, 9 << 10},
+		"tls":   {17 << 10, 5 << 10},
 	} {
 		t.Run(mode, func(t *testing.T) {
 			if os.Getenv(freshEnv) == "" {

@@ -28,6 +28,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -199,6 +200,11 @@ func (c *countingConn) Write(p []byte) (int, error) {
 	c.writes++
 	c.mu.Unlock()
 	return c.Conn.Write(p)
+}
+
+// SyscallConn implements syscall.Conn, as the connections of Caddy's listeners do.
+func (c *countingConn) SyscallConn() (syscall.RawConn, error) {
+	return c.Conn.(syscall.Conn).SyscallConn()
 }
 
 func (c *countingConn) count() int {

@@ -222,6 +222,12 @@ func TestSettle(t *testing.T) {
 		}
 	}
 
+	// What is damaged is replaced like what is not.
+	settle(again, "seed")
+	if got := load(); got.Seq != 3 {
+		t.Fatalf("after what was damaged: %+v", got)
+	}
+
 	// A day later it is written durably.
 	late := rotated.Clone()
 	late.Seq, late.LastRefresh = 4, now.Add(recentFor)

@@ -54,20 +54,25 @@ func (s *StorageStore) hasty() Hasty {
 // localFiles are files of this machine.
 type localFiles struct{ storage *certmagic.FileStorage }
 
-// SaveSoon implements Hasty.
+// SaveSoon implements Hasty. What is not there yet is written where it belongs: who
+// reads it half written takes it for nothing, as a moment before. What is there is
+// replaced as a whole.
 func (l localFiles) SaveSoon(_ context.Context, key string, value []byte) error {
 	name := l.storage.Filename(key)
-	f, err := os.CreateTemp(filepath.Dir(name), "")
-	if errors.Is(err, fs.ErrNotExist) {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // a path of the storage
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		if err = os.MkdirAll(filepath.Dir(name), 0o700); err == nil {
 			f, err = os.CreateTemp(filepath.Dir(name), "")
 		}
+	case errors.Is(err, fs.ErrExist):
+		f, err = os.CreateTemp(filepath.Dir(name), "")
 	}
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(value)
-	if err = errors.Join(err, f.Close()); err == nil {
+	if err = errors.Join(err, f.Close()); err == nil && f.Name() != name {
 		err = os.Rename(f.Name(), name)
 	}
 	if err != nil {

@@ -25,6 +25,11 @@ import (
 // readable can't ask here.
 func readable(net.Conn) bool { return false }
 
+// waitable has nothing here that could be waited for.
+func waitable(net.Conn) syscall.RawConn { return nil }
+
+func awaitReadable(syscall.RawConn) error { return nil }
+
 // isReset reports whether the other side has closed a socket that was still in
 // use.
 func isReset(err error) bool {

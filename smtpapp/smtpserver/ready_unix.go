@@ -52,6 +52,35 @@ func readable(nc net.Conn) bool {
 	return err == nil && ready
 }
 
+// waitable returns what awaitReadable needs; nil for a connection that is no
+// socket or may have read something ahead.
+func waitable(nc net.Conn) syscall.RawConn {
+	sc, ok := nc.(syscall.Conn)
+	if !ok {
+		return nil
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	return raw
+}
+
+// awaitReadable waits until a socket has something to read, within its deadline.
+func awaitReadable(raw syscall.RawConn) error {
+	looked := false
+	return raw.Read(func(fd uintptr) bool {
+		if looked {
+			return true
+		}
+		// What came before the runtime began to watch is told by nothing else.
+		looked = true
+		fds := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}} //nolint:gosec // a file descriptor
+		n, err := unix.Poll(fds[:], 0)
+		return err != nil || n > 0
+	})
+}
+
 // isReset reports whether the other side has closed a socket that was still in
 // use.
 func isReset(err error) bool {

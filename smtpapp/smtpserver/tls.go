@@ -49,7 +49,7 @@ func (c *wire) startTLS(cfg *tls.Config, timeout time.Duration) (*handshake, err
 		}
 		return h, err
 	}
-	c.nc = tc
+	c.nc, c.below, c.raw = tc, h, waitable(h.Conn)
 	state := tc.ConnectionState()
 	c.tls = &state
 	return h, nil
@@ -95,7 +95,26 @@ type handshake struct {
 	versions []uint16
 	suites   []uint16
 	seen     bool
+	ready    bool // reads only what is there, else errNotYet
 }
+
+// Read implements net.Conn.
+func (h *handshake) Read(p []byte) (int, error) {
+	if h.ready && !readable(h.Conn) {
+		return 0, errNotYet
+	}
+	return h.Conn.Read(p)
+}
+
+// errNotYet is temporary and a timeout, so that crypto/tls goes on where it was at
+// the next read, as it does after a deadline.
+var errNotYet net.Error = notYetError{}
+
+type notYetError struct{}
+
+func (notYetError) Error() string   { return "nothing to read yet" }
+func (notYetError) Timeout() bool   { return true }
+func (notYetError) Temporary() bool { return true }
 
 // watch makes a copy of a server's settings that tells handshake of the
 // ClientHello. It is made once for all connections, since session tickets are

@@ -23,6 +23,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/caddymail/mailgateway/relay"
@@ -70,6 +71,10 @@ type wire struct {
 	base net.Conn // deadlines and Close, also by other goroutines
 	nc   net.Conn // base, or TLS over it
 	tls  *tls.ConnectionState
+
+	// Over TLS, where the socket can be waited for by itself; else nil.
+	raw   syscall.RawConn
+	below *handshake
 
 	rbuf []byte // rd[r:w] is the unread window
 	r, w int
@@ -185,7 +190,7 @@ func (c *wire) readInto(p []byte, interruptible bool) (int, error) {
 		if err := c.armRead(interruptible); err != nil {
 			return 0, err
 		}
-		n, err := c.nc.Read(p)
+		n, err := c.read(p, interruptible)
 		var done bool
 		if n, done, err = c.readDone(n, err, interruptible); done {
 			return n, err
@@ -253,6 +258,24 @@ func (c *wire) readDone(n int, err error, interruptible bool) (_ int, done bool,
 	}
 	c.early = c.next
 	return 0, false, nil
+}
+
+// read reads. Over TLS a client that is idle is waited for at the socket: within
+// crypto/tls the stack would be deeper than 4 KiB allow.
+func (c *wire) read(p []byte, interruptible bool) (int, error) {
+	if !interruptible || c.raw == nil {
+		return c.nc.Read(p)
+	}
+	c.below.ready = true
+	n, err := c.nc.Read(p)
+	c.below.ready = false
+	if n > 0 || !errors.Is(err, errNotYet) {
+		return n, err
+	}
+	if err := awaitReadable(c.raw); err != nil {
+		return 0, err
+	}
+	return c.nc.Read(p)
 }
 
 // armRead sets the deadline of a read to next, unless it is within early and next.
