@@ -48,6 +48,7 @@ type node struct {
 
 	until    atomic.Int64 // of the lease, on the scale of limits.Now
 	draining atomic.Bool
+	front    atomic.Pointer[limits.Front]
 
 	// life makes transactions and a new life take turns: who has sent to it may
 	// go on. It is held during I/O.
