@@ -32,22 +32,10 @@ type Sharing interface {
 	// Drain has this node give back what is not in use, and take nothing that
 	// no message waits for, until it is called with false.
 	Drain(on bool)
-	// Ask has another node taken out of service, or put into service again. It
-	// returns when the node is told; ErrNoNode if it does not live.
+	// Ask has another node drained, or not. ErrNoNode: it does not live.
 	Ask(ctx context.Context, id string, on bool) error
 	// Attend names the clients' side of this node, which other nodes may ask for.
 	Attend(f Front)
-}
-
-// Told says what a node that lives was asked for and has not done yet.
-func (n *Node) Told() string {
-	switch {
-	case n.Ended || n.Asked == nil:
-		return ""
-	case *n.Asked:
-		return "asked to be drained"
-	}
-	return "asked to resume"
 }
 
 // Front is the clients' side of a node.
@@ -79,9 +67,8 @@ type Node struct {
 	Draining bool `json:"draining"`
 	// Sessions is the number of its clients' sessions at its last heartbeat.
 	Sessions int64 `json:"sessions"`
-	// Asked is what another node has asked of it and it has not done yet: to be
-	// drained, or not to be.
-	Asked *bool `json:"asked,omitempty"`
+	// Asked is what it was asked to do and has not done yet: drain or resume.
+	Asked string `json:"asked,omitempty"`
 }
 
 // Lender says what a process may lend where other nodes lend for the same

@@ -122,22 +122,24 @@ func askNode(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	drain := r.Method == http.MethodPost
+	drain, wish := true, "drain"
+	if r.Method == http.MethodDelete {
+		drain, wish = false, "resume"
+	}
 	switch {
 	case n.Self && drain:
 		return drainNode(w, r)
 	case n.Self:
 		return resumeNode(w, r)
-	}
-	left := NodeDrain{Sessions: int(n.Sessions), Mailboxes: n.Mailboxes, Waiting: n.Draining != drain || n.Asked != nil}
-	if asked := n.Asked; asked == nil && n.Draining != drain || asked != nil && *asked != drain {
+	case n.Asked == wish || n.Asked == "" && n.Draining == drain: // it knows
+	default:
 		if err := app.AskNode(r.Context(), n.ID, drain); errors.Is(err, limits.ErrNoNode) {
 			return &apiError{http.StatusNotFound, err, ""}
 		} else if err != nil {
 			return err
 		}
-		left.Waiting = true
 	}
+	left := NodeDrain{Sessions: int(n.Sessions), Mailboxes: n.Mailboxes, Waiting: n.Asked != "" || n.Draining != drain}
 	if !drain {
 		w.WriteHeader(http.StatusNoContent)
 		return nil

@@ -70,8 +70,8 @@ func listNodes(cmd *cobra.Command, _ []string) error {
 		case n.Draining:
 			state = "being drained"
 		}
-		if told := n.Told(); told != "" {
-			state += ", " + told
+		if n.Asked != "" {
+			state += ", asked to " + n.Asked
 		}
 		rows = append(rows, []string{n.Name, n.ID, state, n.Since.Format(time.RFC3339), n.Until.Format(time.RFC3339), strconv.FormatInt(n.Sessions, 10), strconv.FormatInt(n.Mailboxes, 10)})
 	}

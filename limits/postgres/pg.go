@@ -291,7 +291,8 @@ func (e *pgEngine) list(ctx context.Context, self string) ([]limits.Node, error)
 	var nodes []limits.Node
 	err := e.db.Do(ctx, func(ctx context.Context, q pgdb.Querier) error {
 		rows, err := q.Query(ctx, "SELECT name, id, since, until, ended IS NOT NULL OR until <= clock_timestamp(), id = $1, "+
-			"(SELECT count(*) FROM "+e.shares+" WHERE doc -> 'nodes' ? n.id), draining, sessions, asked FROM "+e.nodes+" AS n ORDER BY 5, name, since", self)
+			"(SELECT count(*) FROM "+e.shares+" WHERE doc -> 'nodes' ? n.id), draining, sessions, "+
+			"CASE WHEN ended IS NOT NULL OR until <= clock_timestamp() OR asked IS NULL THEN '' WHEN asked THEN 'drain' ELSE 'resume' END FROM "+e.nodes+" AS n ORDER BY 5, name, since", self)
 		if err != nil {
 			return err
 		}

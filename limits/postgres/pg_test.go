@@ -192,7 +192,7 @@ func TestAsked(t *testing.T) {
 			t.Fatal("the node is not told", err)
 		}
 		nodes, err := e.list(ctx, "")
-		if err != nil || len(nodes) != 2 || nodes[0].Asked == nil || *nodes[0].Asked != drain || nodes[0].Sessions != 7 || nodes[0].Draining == drain {
+		if err != nil || len(nodes) != 2 || nodes[0].Asked != map[bool]string{true: "drain", false: "resume"}[drain] || nodes[0].Sessions != 7 || nodes[0].Draining == drain {
 			t.Errorf("%+v %v", nodes, err)
 		}
 		for range 2 { // until it has done it
