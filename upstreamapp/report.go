@@ -23,6 +23,7 @@ import (
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/internal/checkup"
 	"github.com/caddymail/mailgateway/limits"
+	"github.com/caddymail/mailgateway/limits/fleet"
 	"github.com/caddymail/mailgateway/relay"
 )
 
@@ -141,7 +142,7 @@ func (a *App) DrainNode(on bool) {
 // AskNode has another node taken out of service, or put into service again.
 func (a *App) AskNode(ctx context.Context, id string, drain bool) error {
 	if a.sharing == nil {
-		return limits.ErrNoNode
+		return fleet.ErrNoNode
 	}
 	return a.sharing.Ask(ctx, id, drain)
 }

@@ -20,6 +20,7 @@ import (
 	"net/http"
 
 	"github.com/caddymail/mailgateway/limits"
+	"github.com/caddymail/mailgateway/limits/fleet"
 	"github.com/caddymail/mailgateway/operate"
 	"github.com/caddymail/mailgateway/smtpapp"
 	"github.com/caddymail/mailgateway/upstreamapp"
@@ -133,7 +134,7 @@ func askNode(w http.ResponseWriter, r *http.Request) error {
 		return resumeNode(w, r)
 	case n.Asked == wish || n.Asked == "" && n.Draining == drain: // it knows
 	default:
-		if err := app.AskNode(r.Context(), n.ID, drain); errors.Is(err, limits.ErrNoNode) {
+		if err := app.AskNode(r.Context(), n.ID, drain); errors.Is(err, fleet.ErrNoNode) {
 			return &apiError{http.StatusNotFound, err, ""}
 		} else if err != nil {
 			return err
@@ -165,7 +166,7 @@ func findNode(nodes []limits.Node, id string) (*limits.Node, error) {
 	case 1:
 		return named[0], nil
 	case 0:
-		return nil, &apiError{http.StatusNotFound, limits.ErrNoNode, ""}
+		return nil, &apiError{http.StatusNotFound, fleet.ErrNoNode, ""}
 	}
 	return nil, &apiError{http.StatusConflict, fmt.Errorf("%d nodes have the name %s: say the ID", len(named), id), ""}
 }

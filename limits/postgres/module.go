@@ -29,6 +29,7 @@ import (
 	"github.com/caddymail/mailgateway/internal/pgdb"
 	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/limits"
+	"github.com/caddymail/mailgateway/limits/fleet"
 )
 
 const (
@@ -155,13 +156,13 @@ func (m *Module) Drain(on bool) { m.node.drain(on) }
 func (m *Module) Ask(ctx context.Context, id string, drain bool) error {
 	lives, err := m.node.eng.ask(ctx, id, drain)
 	if err == nil && !lives {
-		err = limits.ErrNoNode
+		err = fleet.ErrNoNode
 	}
 	return err
 }
 
 // Attend implements limits.Sharing.
-func (m *Module) Attend(f limits.Front) { m.node.front.Store(&f) }
+func (m *Module) Attend(f fleet.Front) { m.node.front.Store(&f) }
 
 // Examine implements checkup.Examiner.
 func (m *Module) Examine(ctx context.Context) []checkup.Finding {
