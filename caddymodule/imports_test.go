@@ -36,16 +36,17 @@ var allowedImports = map[string][]string{
 	"accounts":        {"accounts/password", "internal/generation", "internal/printable"},
 	"explain":         {},
 	"grant":           {},
-	"limits":          {"accounts", "internal/filelock", "limits/journal", "limits/lane", "limits/legacy", "limits/place", "limits/record"},
+	"limits":          {"accounts", "internal/filelock", "limits/fleet", "limits/journal", "limits/lane", "limits/legacy", "limits/place", "limits/record"},
 	"limits/journal":  {"limits/record"},
 	"limits/record":   {},
+	"limits/fleet":    {},
 	"limits/lane":     {"internal/filelock"},
 	"limits/legacy":   {},
 	"limits/place":    {"internal/filelock"},
 	"messagelog":      {"internal/filelock", "internal/generation"},
 	"relay":           {"accounts"},
 	"smtpapp":         {"accounts", "accounts/password", "internal/front", "internal/nearest", "internal/presence", "internal/printable", "internal/servertls", "messagelog", "relay", "smtpapp/history", "smtpapp/legacyrsa", "smtpapp/smtpserver", "smtpapp/spans"},
-	"upstreamapp":     {"accounts", "internal/checkup", "internal/printable", "limits", "relay"},
+	"upstreamapp":     {"accounts", "internal/checkup", "internal/printable", "limits", "limits/fleet", "relay"},
 	"upstreampool":    {"accounts", "explain", "grant", "internal/breaker", "internal/checkup", "internal/generation", "internal/nearest", "internal/printable", "internal/tally", "limits", "relay", "upstreampool/pace", "upstreampool/preset", "upstreampool/smtpclient"},
 	"oauthtoken":      {"explain", "grant", "internal/breaker", "internal/generation", "internal/printable", "internal/seal", "oauthtoken/authserver", "oauthtoken/gate", "oauthtoken/tokenstore"},
 	"sandbox":         {"internal/printable", "sandbox/authority", "sandbox/fault", "sandbox/internal/answer", "sandbox/record", "sandbox/webapi"},
@@ -55,7 +56,7 @@ var allowedImports = map[string][]string{
 	"internal/testpg":  {"internal/freeport"},
 	"storage/postgres": {"internal/checkup", "internal/pgdb", "internal/printable"},
 	"storage/transfer": {"internal/pgdb", "storage/postgres"}, // of its tests: it copies between any two
-	"limits/postgres":  {"accounts", "internal/checkup", "internal/pgdb", "internal/printable", "limits"},
+	"limits/postgres":  {"accounts", "internal/checkup", "internal/pgdb", "internal/printable", "limits", "limits/fleet"},
 
 	// What a password is worth, for whatever knows names; and the accounts of
 	// the admin API, one source among others.
@@ -180,7 +181,7 @@ var allowedImports = map[string][]string{
 		"upstreampool",
 		"upstreampool/preset",
 	},
-	"caddymodule/admin":           {"accounts", "connect", "explain", "grant", "internal/checkup", "limits", "messagelog", "oauthtoken", "oauthtoken/authserver", "operate", "smtpapp", "spool", "upstreamapp", "upstreampool"},
+	"caddymodule/admin":           {"accounts", "connect", "explain", "grant", "internal/checkup", "limits", "limits/fleet", "messagelog", "oauthtoken", "oauthtoken/authserver", "operate", "smtpapp", "spool", "upstreamapp", "upstreampool"},
 	"caddymodule/command":         {"accounts", "accounts/password", "caddymodule/admin", "caddymodule/command/output", "caddymodule/command/service", "connect", "explain", "grant", "internal/checkup", "internal/nearest", "internal/printable", "internal/winservice", "messagelog", "operate", "operate/migrate", "operate/snippet", "sandbox", "setup", "spool", "storage/transfer"},
 	"caddymodule/command/output":  {},
 	"caddymodule/command/service": {"caddymodule/command/output", "internal/winservice"},

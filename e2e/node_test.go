@@ -21,9 +21,11 @@ import (
 	"net"
 	"net/textproto"
 	"os/exec"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -262,6 +264,70 @@ func TestDrainedNode(t *testing.T) {
 	}
 	if peak := w.sandbox.Mailbox(testUser).ConnsPeak; peak > conns {
 		t.Errorf("%d connections at a time", peak)
+	}
+}
+
+// TestDrainedByAnother holds that any node takes another one out of service, by
+// its ID or its name, and says what is left there; and puts it into service
+// again. One that has died is not waited for.
+func TestDrainedByAnother(t *testing.T) {
+	pg := testpg.Start(t)
+	w := newProcessWorld(t, func(w *world, _ *sandbox.App) {
+		w.app("smtp_upstreams")["limits"] = object{"kind": "postgres", "dsn": pg.DSN(), "lease": "5s"}
+	})
+	var nodes [3]*node
+	for i, name := range []string{"one", "two", "three"} {
+		nodes[i] = w.runNode(name)
+	}
+	one, two, three := nodes[0], nodes[1], nodes[2]
+	idle := two.at().login()
+	busy := two.at().login()
+	busy.cmd("MAIL FROM:<"+testUser+">", 250)
+	busy.cmd("RCPT TO:<someone@example.net>", 250)
+	busy.cmd("DATA", 354)
+	busy.write("Subject: under way\r\n")
+	id := regexp.MustCompile(`(?m)^two +([A-Z0-9]+) +alive`)
+	list, err := one.smtp("node", "list")
+	if err != nil || !id.MatchString(list) {
+		t.Fatalf("smtp node list: %v\n%s", err, list)
+	}
+	if out, err := one.smtp("node", "drain", id.FindStringSubmatch(list)[1], "--timeout", "3s"); err == nil || !strings.Contains(out, "the node is still being drained") {
+		t.Errorf("smtp node drain ID with a message under way: %v\n%s", err, out)
+	}
+	idle.expect(421)
+	if line := two.greeting(); !strings.HasPrefix(line, "421 4.3.2 ") {
+		t.Errorf("a new client of the drained node hears %q", line)
+	}
+	busy.write("\r\nbye\r\n.\r\n")
+	busy.expect(250)
+	busy.expect(421)
+	if out, err := three.smtp("node", "drain", "two", "--timeout", "1m"); err != nil || !strings.Contains(out, "nothing is left") {
+		t.Errorf("smtp node drain NAME: %v\n%s", err, out)
+	}
+	if list, err := three.smtp("node", "list"); err != nil || !regexp.MustCompile(`(?m)^two .* being drained `).MatchString(list) {
+		t.Errorf("smtp node list: %v\n%s", err, list)
+	}
+	for _, n := range []*node{one, three} {
+		if rep := n.at().login().send("Subject: elsewhere\r\n\r\nx\r\n"); rep.code != 250 {
+			t.Errorf("another node meanwhile: %s", rep)
+		}
+	}
+	if out, err := three.smtp("node", "resume", "two"); err != nil {
+		t.Errorf("smtp node resume NAME: %v\n%s", err, out)
+	}
+	for deadline := time.Now().Add(time.Minute); !strings.HasPrefix(two.greeting(), "220 "); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the node is not in service again")
+		}
+	}
+	if rep := two.at().login().send("Subject: again\r\n\r\nback\r\n"); rep.code != 250 {
+		t.Errorf("after the drain: %s", rep)
+	}
+	two.signal(syscall.SIGKILL)
+	_ = two.wait()
+	out, err := one.smtp("node", "drain", "two", "--timeout", "1m")
+	if err == nil || !strings.Contains(out, "no living node has this ID") {
+		t.Errorf("smtp node drain of a node that has died: %v\n%s", err, out)
 	}
 }
 

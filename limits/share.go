@@ -18,6 +18,8 @@ import (
 	"context"
 	"strings"
 	"time"
+
+	"github.com/caddymail/mailgateway/limits/fleet"
 )
 
 // Sharing has lenders for upstreams. It is what a module in the namespace
@@ -31,25 +33,14 @@ type Sharing interface {
 	// Drain has this node give back what is not in use, and take nothing that
 	// no message waits for, until it is called with false.
 	Drain(on bool)
+	// Ask has another node drained, or not. [fleet.ErrNoNode]: it does not live.
+	Ask(ctx context.Context, id string, on bool) error
+	// Attend names the clients' side of this node, which other nodes may ask for.
+	Attend(f fleet.Front)
 }
 
-// Node is a process among those that share limits.
-type Node struct {
-	Name string `json:"name"`
-	// ID is another one after each start.
-	ID    string    `json:"id"`
-	Since time.Time `json:"since"`
-	// Until is when it may be taken for dead, unless it says something before.
-	Until time.Time `json:"until"`
-	// Ended reports whether it is gone.
-	Ended bool `json:"ended"`
-	// Self reports whether it is the one that was asked.
-	Self bool `json:"self"`
-	// Mailboxes is the number of mailboxes of which it holds something.
-	Mailboxes int64 `json:"mailboxes"`
-	// Draining reports whether it gives back what it holds.
-	Draining bool `json:"draining"`
-}
+// Node is one of the nodes that share limits.
+type Node = fleet.Node
 
 // Lender says what a process may lend where other nodes lend for the same
 // mailboxes. Its methods are called under locks: they neither block nor call

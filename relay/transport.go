@@ -68,6 +68,21 @@ type AccountUser interface {
 	UseAccounts(lookup func(name string) (*accounts.Account, bool))
 }
 
+// Front is the clients' side of a gateway.
+type Front interface {
+	// HandOn has clients connect again, to another node, until it is called with
+	// false.
+	HandOn(on bool)
+	// SessionCount is the number of clients' sessions.
+	SessionCount() int
+}
+
+// FrontUser is an optional interface of an Upstream whose other nodes may ask for
+// the clients of this one. It is called when a configuration starts.
+type FrontUser interface {
+	UseFront(f Front)
+}
+
 // Warmer is an optional interface of an Upstream. Warm prepares what the
 // account's next transaction will need (its access token) and does not wait.
 type Warmer interface {

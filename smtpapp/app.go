@@ -225,6 +225,9 @@ func (a *App) Start() error {
 		a.logger.Info("server running", zap.String("server", name),
 			zap.Strings("listen", srv.Listen), zap.String("tls", srv.TLS.Mode))
 	}
+	if u, ok := a.upstream.(relay.FrontUser); ok {
+		u.UseFront(a)
+	}
 	return nil
 }
 

@@ -85,6 +85,15 @@ func (a *App) HandOn(on bool) {
 	}
 }
 
+// SessionCount implements relay.Front.
+func (a *App) SessionCount() int {
+	n := 0
+	for _, at := range a.attachments() {
+		n += len(at.Sessions())
+	}
+	return n
+}
+
 // EndSessions ends sessions and returns them as they were: at their next
 // boundary, idle ones at once and others after their message, with 421. If now
 // is set their connections close whatever they are doing.

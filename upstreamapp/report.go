@@ -23,6 +23,7 @@ import (
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/internal/checkup"
 	"github.com/caddymail/mailgateway/limits"
+	"github.com/caddymail/mailgateway/limits/fleet"
 	"github.com/caddymail/mailgateway/relay"
 )
 
@@ -136,6 +137,29 @@ func (a *App) DrainNode(on bool) {
 	if a.sharing != nil {
 		a.sharing.Drain(on)
 	}
+}
+
+// AskNode has another node taken out of service, or put into service again.
+func (a *App) AskNode(ctx context.Context, id string, drain bool) error {
+	if a.sharing == nil {
+		return fleet.ErrNoNode
+	}
+	return a.sharing.Ask(ctx, id, drain)
+}
+
+// UseFront implements relay.FrontUser.
+func (a *App) UseFront(f relay.Front) {
+	if a.sharing != nil {
+		a.sharing.Attend(attended{f})
+	}
+}
+
+// attended notes what another node asked for, as if it had been asked for here.
+type attended struct{ relay.Front }
+
+func (f attended) HandOn(on bool) {
+	nodeDrains.Store(on)
+	f.Front.HandOn(on)
 }
 
 // ViaProxy reports whether an upstream is reached through a proxy, so that a

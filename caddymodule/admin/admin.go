@@ -99,6 +99,8 @@ func (API) Routes() []caddy.AdminRoute {
 		{"GET /smtp/nodes", listNodes},
 		{"POST /smtp/nodes/drain", drainNode},
 		{"DELETE /smtp/nodes/drain", resumeNode},
+		{"POST /smtp/nodes/{id}/drain", askNode},
+		{"DELETE /smtp/nodes/{id}/drain", askNode},
 		{"GET /smtp/doctor", runDoctor},
 		{"GET /oauth_tokens", listTokens},
 		{"GET /smtp/openapi.json", func(w http.ResponseWriter, _ *http.Request) error {

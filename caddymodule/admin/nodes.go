@@ -15,9 +15,12 @@
 package admin
 
 import (
+	"errors"
+	"fmt"
 	"net/http"
 
 	"github.com/caddymail/mailgateway/limits"
+	"github.com/caddymail/mailgateway/limits/fleet"
 	"github.com/caddymail/mailgateway/operate"
 	"github.com/caddymail/mailgateway/smtpapp"
 	"github.com/caddymail/mailgateway/upstreamapp"
@@ -57,6 +60,8 @@ type NodeDrain struct {
 	Mailboxes int64 `json:"mailboxes"`
 	// Error is why the number of mailboxes is not known.
 	Error string `json:"error,omitempty"`
+	// Waiting reports whether the node, another one, has not answered yet.
+	Waiting bool `json:"waiting,omitempty"`
 }
 
 // drainNode answers POST /smtp/nodes/drain. It begins, and says how far it is.
@@ -98,6 +103,72 @@ func resumeNode(w http.ResponseWriter, r *http.Request) error {
 	smtp.HandOn(false)
 	w.WriteHeader(http.StatusNoContent)
 	return nil
+}
+
+// askNode drains another node, or ends that, through the database of the limits.
+// The node's name does for its ID where it is the name of one that lives.
+func askNode(w http.ResponseWriter, r *http.Request) error {
+	if err := onlyQuery(r); err != nil {
+		return err
+	}
+	app, err := operate.App[*upstreamapp.App]("smtp_upstreams")
+	if err != nil {
+		return err
+	}
+	nodes, err := app.Nodes(r.Context())
+	if err != nil {
+		return err
+	}
+	n, err := findNode(nodes, r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	drain, wish := true, "drain"
+	if r.Method == http.MethodDelete {
+		drain, wish = false, "resume"
+	}
+	switch {
+	case n.Self && drain:
+		return drainNode(w, r)
+	case n.Self:
+		return resumeNode(w, r)
+	case n.Asked == wish || n.Asked == "" && n.Draining == drain: // it knows
+	default:
+		if err := app.AskNode(r.Context(), n.ID, drain); errors.Is(err, fleet.ErrNoNode) {
+			return &apiError{http.StatusNotFound, err, ""}
+		} else if err != nil {
+			return err
+		}
+	}
+	left := NodeDrain{Sessions: int(n.Sessions), Mailboxes: n.Mailboxes, Waiting: n.Asked != "" || n.Draining != drain}
+	if !drain {
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+	return writeJSON(w, http.StatusOK, left)
+}
+
+// findNode finds a node that lives by its ID, or by a name that no other has.
+func findNode(nodes []limits.Node, id string) (*limits.Node, error) {
+	var named []*limits.Node
+	for i := range nodes {
+		n := &nodes[i]
+		switch {
+		case n.ID == id && n.Ended:
+			return nil, &apiError{http.StatusNotFound, fmt.Errorf("node %s (%s) has ended", n.Name, n.ID), ""}
+		case n.ID == id:
+			return n, nil
+		case n.Name == id && !n.Ended:
+			named = append(named, n)
+		}
+	}
+	switch len(named) {
+	case 1:
+		return named[0], nil
+	case 0:
+		return nil, &apiError{http.StatusNotFound, fleet.ErrNoNode, ""}
+	}
+	return nil, &apiError{http.StatusConflict, fmt.Errorf("%d nodes have the name %s: say the ID", len(named), id), ""}
 }
 
 func nodeApps() (smtp *smtpapp.App, upstreams *upstreamapp.App, err error) {

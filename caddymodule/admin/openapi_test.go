@@ -456,6 +456,14 @@ func tryNodes(t *testing.T, g *gatewaytest.Gateway, check func(method, pattern, 
 	}
 	check("DELETE", drain, drain+"?x=1", "", 400)
 	check("DELETE", drain, drain, "", 204)
+	const one, none = "/smtp/nodes/{id}/drain", "/smtp/nodes/none/drain"
+	for _, method := range []string{"POST", "DELETE"} {
+		check(method, one, none, "", 404)
+		check(method, one, none+"?x=1", "", 400)
+	}
+	if out, said, err := g.Run(t, "", "node", "drain", "none"); err == nil || !strings.Contains(out+said+err.Error(), "no living node has this ID") {
+		t.Errorf("smtp node drain none: %v\n%s%s", err, out, said)
+	}
 }
 
 // tryInvitations tries the routes of invitations, with and without pages that they

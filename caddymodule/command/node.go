@@ -36,9 +36,10 @@ func nodeCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  listNodes,
 	}, drainNodeCommand(), &cobra.Command{
-		Use:   "resume",
+		Use:   "resume [ID]",
 		Short: "Lets clients come to the node again",
-		Args:  cobra.NoArgs,
+		Long:  "Lets clients come again to the node that the admin endpoint belongs to, or to another one that 'smtp node list' shows.",
+		Args:  cobra.MaximumNArgs(1),
 		RunE:  resumeNode,
 	})
 	return cmd
@@ -56,7 +57,7 @@ func listNodes(cmd *cobra.Command, _ []string) error {
 	if wantsJSON(cmd) {
 		return printJSON(cmd, page)
 	}
-	rows := [][]string{{"NODE", "ID", "STATE", "SINCE", "UNTIL", "MAILBOXES"}}
+	rows := [][]string{{"NODE", "ID", "STATE", "SINCE", "UNTIL", "SESSIONS", "MAILBOXES"}}
 	for _, n := range page.Nodes {
 		state := "alive"
 		switch {
@@ -69,7 +70,10 @@ func listNodes(cmd *cobra.Command, _ []string) error {
 		case n.Draining:
 			state = "being drained"
 		}
-		rows = append(rows, []string{n.Name, n.ID, state, n.Since.Format(time.RFC3339), n.Until.Format(time.RFC3339), strconv.FormatInt(n.Mailboxes, 10)})
+		if n.Asked != "" {
+			state += ", asked to " + n.Asked
+		}
+		rows = append(rows, []string{n.Name, n.ID, state, n.Since.Format(time.RFC3339), n.Until.Format(time.RFC3339), strconv.FormatInt(n.Sessions, 10), strconv.FormatInt(n.Mailboxes, 10)})
 	}
 	return table(cmd, rows)
 }

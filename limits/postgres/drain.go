@@ -15,6 +15,8 @@
 package postgres
 
 import (
+	"go.uber.org/zap"
+
 	"github.com/caddymail/mailgateway/limits"
 )
 
@@ -30,12 +32,35 @@ func (n *node) drain(on bool) {
 		n.each(func(_ *guest, l *limits.Local) { l.Recall(-1) })
 	}
 	if was != on {
-		// The next heartbeat says it to who looks at another node.
-		select {
-		case n.poke <- struct{}{}:
-		default:
-		}
+		n.beatNow() // which says it to who looks at another node
 	}
+}
+
+// beatNow has the heart beat now.
+func (n *node) beatNow() {
+	select {
+	case n.poke <- struct{}{}:
+	default:
+	}
+}
+
+// obey does what another node has asked for: clients first, since what they
+// begin would take shares again.
+func (n *node) obey(drain bool) {
+	n.logger.Info("asked through another node", zap.Bool("drain", drain))
+	if f := n.front.Load(); f != nil {
+		(*f).HandOn(drain)
+	}
+	n.drain(drain)
+}
+
+// standing is what a heartbeat says of the node.
+func (n *node) standing() standing {
+	st := standing{draining: n.draining.Load()}
+	if f := n.front.Load(); f != nil {
+		st.sessions = int64((*f).SessionCount())
+	}
+	return st
 }
 
 // giveBack has every mailbox looked at of which the node has something. The

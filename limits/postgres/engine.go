@@ -28,9 +28,11 @@ type key struct{ Upstream, Mailbox string }
 type engine interface {
 	// join makes a node, whose lease ends ttl from now.
 	join(ctx context.Context, id, name string, ttl time.Duration) (now int64, err error)
-	// beat renews the lease of a node, unless it has ended: alive. For people it
-	// notes whether the node gives back what it holds.
-	beat(ctx context.Context, id string, ttl time.Duration, draining bool) (now int64, alive bool, err error)
+	// beat renews the lease of a node, unless it has ended.
+	beat(ctx context.Context, id string, ttl time.Duration, st standing) (pulse, error)
+	// ask leaves word for a node that lives, whose next beat hears it, and tells
+	// the node to have one: whether it is to be drained.
+	ask(ctx context.Context, id string, drain bool) (lives bool, err error)
 	// leave ends a node that has given everything back.
 	leave(ctx context.Context, id string) error
 	// change reads documents, has f change them, and writes them, in one
@@ -42,9 +44,26 @@ type engine interface {
 	// recalled returns, once, the mailboxes of which others want what the
 	// node has.
 	recalled(ctx context.Context, id string) ([]key, error)
-	// listen calls told with each node that is told to look, and began when it
+	// listen calls told with each node that is told to look, or, behind urgent, to
+	// have a heartbeat; and began when it
 	// hears that, for what came before. It returns when it no longer can.
 	listen(ctx context.Context, began func(), told func(id string)) error
+}
+
+// urgent is in front of the ID of a node that is told to have a heartbeat.
+const urgent = "!"
+
+// standing is what a node says of itself to people who look at another one.
+type standing struct {
+	draining bool
+	sessions int64
+}
+
+// pulse is the answer to a heartbeat. If it is not alive, the lease has ended.
+type pulse struct {
+	now   int64
+	alive bool
+	asked *bool // to be drained, or not to be; nil once it is so
 }
 
 // errEnded says that the node's lease had ended: nothing was written.

@@ -33,6 +33,7 @@ type memEngine struct {
 	ended   map[string]int64
 	docs    map[key][]byte
 	recalls map[string]map[key]bool
+	asked   map[string]bool
 	ears    map[int]func(id string)
 	ear     int
 	lines   []func() // each ends a listener's connection
@@ -44,7 +45,7 @@ type memEngine struct {
 func newMemEngine() *memEngine {
 	return &memEngine{
 		until: make(map[string]int64), ended: make(map[string]int64), docs: make(map[key][]byte),
-		recalls: make(map[string]map[key]bool), ears: make(map[int]func(string)),
+		recalls: make(map[string]map[key]bool), asked: make(map[string]bool), ears: make(map[int]func(string)),
 	}
 }
 
@@ -58,15 +59,31 @@ func (e *memEngine) join(_ context.Context, id, _ string, ttl time.Duration) (in
 	return e.now(), nil
 }
 
-func (e *memEngine) beat(_ context.Context, id string, ttl time.Duration, _ bool) (int64, bool, error) {
+func (e *memEngine) beat(_ context.Context, id string, ttl time.Duration, st standing) (pulse, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.calls++
 	if e.until[id] <= e.now() {
-		return 0, false, nil
+		return pulse{}, nil
 	}
 	e.until[id] = e.now() + int64(ttl)
-	return e.now(), true, nil
+	asked, ok := e.asked[id]
+	if !ok || asked == st.draining {
+		delete(e.asked, id)
+		return pulse{now: e.now(), alive: true}, nil
+	}
+	return pulse{now: e.now(), alive: true, asked: &asked}, nil
+}
+
+func (e *memEngine) ask(_ context.Context, id string, drain bool) (bool, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.until[id] <= e.now() {
+		return false, nil
+	}
+	e.asked[id] = drain
+	e.notify(urgent + id)
+	return true, nil
 }
 
 func (e *memEngine) leave(_ context.Context, id string) error {
@@ -229,6 +246,9 @@ func (w wire) call(ctx context.Context, f func() error) error {
 		return errCut
 	}
 	err := f()
+	if err != nil {
+		w.p.s.trail.add("", "node %d: %v", w.p.i, err)
+	}
 	if lost := w.cross(ctx, 0.03); lost != nil {
 		return lost
 	}
@@ -243,9 +263,10 @@ func (w wire) join(ctx context.Context, id, name string, ttl time.Duration) (now
 	return now + int64(w.p.skew), err
 }
 
-func (w wire) beat(ctx context.Context, id string, ttl time.Duration, draining bool) (now int64, alive bool, err error) {
-	err = w.call(ctx, func() (err error) { now, alive, err = w.memEngine.beat(ctx, id, ttl, draining); return err })
-	return now + int64(w.p.skew), alive, err
+func (w wire) beat(ctx context.Context, id string, ttl time.Duration, st standing) (b pulse, err error) {
+	err = w.call(ctx, func() (err error) { b, err = w.memEngine.beat(ctx, id, ttl, st); return err })
+	b.now += int64(w.p.skew)
+	return b, err
 }
 
 func (w wire) leave(ctx context.Context, id string) error {
@@ -257,8 +278,13 @@ func (w wire) change(ctx context.Context, id string, keys []key, f func(view, ma
 		return w.memEngine.change(ctx, id, keys, func(v view, docs map[key]*doc) (map[key][]string, []string) {
 			w.shift(v, docs, w.p.skew)
 			v.now += int64(w.p.skew)
-			defer w.shift(v, docs, -w.p.skew)
-			return f(v, docs)
+			recalls, tell := f(v, docs)
+			w.shift(v, docs, -w.p.skew)
+			for k, d := range docs {
+				raw, _ := json.Marshal(d)
+				w.p.s.trail.add(k.Mailbox, "node %d, life %s: writes %s, now %d", w.p.i, id, raw, w.now()/1e6)
+			}
+			return recalls, tell
 		})
 	})
 }

@@ -73,8 +73,8 @@ func TestNeverBeyond(t *testing.T) {
 				at := s.prov.sent[m]
 				sent += len(at)
 				for _, limit := range []accounts.Rate{s.limits.Rate, s.limits.Messages} {
-					if n := worst(at, limit.Per); n > int(limit.Count) {
-						t.Errorf("seed %d, %s: %d messages within %s, %d are allowed", i, m, n, limit.Per, limit.Count)
+					if n, last := stretch(at, limit.Per); n > int(limit.Count) {
+						t.Errorf("seed %d, %s: %d messages within %s, %d are allowed\n%s", i, m, n, limit.Per, limit.Count, s.trail.until(m, last))
 					}
 				}
 				if n := s.prov.most[m]; n > s.limits.MaxConns {
@@ -127,12 +127,14 @@ func (s *sim) run(t *testing.T) {
 	}
 	for time.Now().Before(end) {
 		time.Sleep(time.Duration(s.number(240)) * time.Second)
+		s.trail.add("", "the engine is cut off")
 		s.cut.Store(true)
 		if s.chance(0.5) {
 			s.eng.crash()
 		}
 		time.Sleep(s.about(40 * time.Second))
 		s.cut.Store(false)
+		s.trail.add("", "the engine is there")
 	}
 	faults.Wait()
 	s.again(t)
@@ -144,7 +146,10 @@ func (s *sim) run(t *testing.T) {
 
 // befalls is one fault of a process. It returns the process that there is then.
 func (s *sim) befalls(p *simProcess) *simProcess {
-	switch s.number(7) {
+	fault := s.number(7)
+	s.trail.add("", "node %d: fault %d", p.i, fault)
+	defer s.trail.add("", "node %d: fault %d is over", p.i, fault)
+	switch fault {
 	case 0:
 		p.kill()
 		time.Sleep(s.about(20 * time.Second))

@@ -41,6 +41,9 @@ func (n *node) beats(ctx context.Context) {
 		switch {
 		case err == nil:
 			pause = n.lease / 6
+			if n.draining.Load() {
+				pause = min(pause, time.Second) // for who waits at another node
+			}
 			if closed {
 				closed = false
 				n.each(func(_ *guest, l *limits.Local) { l.Recall(-1) })
@@ -68,12 +71,15 @@ func (n *node) beat(ctx context.Context) error {
 	n.mu.Unlock()
 	began := limits.Now()
 	if id != "" {
-		now, alive, err := n.eng.beat(ctx, id, n.lease, n.draining.Load())
+		b, err := n.eng.beat(ctx, id, n.lease, n.standing())
 		if err != nil {
 			return err
 		}
-		if alive {
-			n.renewed(began, now)
+		if b.alive {
+			n.renewed(began, b.now)
+			if b.asked != nil {
+				n.obey(*b.asked)
+			}
 			return nil
 		}
 		n.logger.Warn("this node's lease has ended, what it held is given to others when it cannot be in use any more")
@@ -186,8 +192,11 @@ func (n *node) listen(ctx context.Context) {
 			n.mu.Lock()
 			mine := n.id
 			n.mu.Unlock()
-			if id == mine {
+			switch id {
+			case mine:
 				n.tell()
+			case urgent + mine:
+				n.beatNow()
 			}
 		})
 		t := time.NewTimer(lookEvery)

@@ -79,11 +79,11 @@ type awayEngine struct {
 	away, full atomic.Bool
 }
 
-func (e *awayEngine) beat(ctx context.Context, id string, ttl time.Duration, draining bool) (int64, bool, error) {
+func (e *awayEngine) beat(ctx context.Context, id string, ttl time.Duration, st standing) (pulse, error) {
 	if e.away.Load() {
-		return 0, false, errCut
+		return pulse{}, errCut
 	}
-	return e.memEngine.beat(ctx, id, ttl, draining)
+	return e.memEngine.beat(ctx, id, ttl, st)
 }
 
 func (e *awayEngine) join(ctx context.Context, id, name string, ttl time.Duration) (int64, error) {

@@ -29,12 +29,15 @@ import (
 	"github.com/caddymail/mailgateway/internal/pgdb"
 	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/limits"
+	"github.com/caddymail/mailgateway/limits/fleet"
 )
 
 const (
 	defaultLease = 30 * time.Second
 	minLease     = 5 * time.Second
-	defaultGrace = time.Minute
+	// With the lease it is longer than a machine is usually away that comes
+	// back: what it still had open may be in use when it does.
+	defaultGrace = 90 * time.Second
 )
 
 // Module is the module smtp_upstreams.limits.postgres. It is registered where
@@ -50,7 +53,8 @@ type Module struct {
 	Lease caddy.Duration `json:"lease,omitempty"`
 	// Grace is how long after its end a dead node's connections, and a message
 	// on its way, may be in use at the provider. A node that lives closes what is
-	// in use still. Default: 1m.
+	// in use still. A process that is paused for longer than lease and grace
+	// finds its connections lent to others. Default: 90s.
 	Grace caddy.Duration `json:"grace,omitempty"`
 
 	node *node
@@ -147,6 +151,18 @@ func (m *Module) Nodes(ctx context.Context) ([]limits.Node, error) {
 
 // Drain implements limits.Sharing.
 func (m *Module) Drain(on bool) { m.node.drain(on) }
+
+// Ask implements limits.Sharing.
+func (m *Module) Ask(ctx context.Context, id string, drain bool) error {
+	lives, err := m.node.eng.ask(ctx, id, drain)
+	if err == nil && !lives {
+		err = fleet.ErrNoNode
+	}
+	return err
+}
+
+// Attend implements limits.Sharing.
+func (m *Module) Attend(f fleet.Front) { m.node.front.Store(&f) }
 
 // Examine implements checkup.Examiner.
 func (m *Module) Examine(ctx context.Context) []checkup.Finding {

@@ -24,6 +24,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/limits"
+	"github.com/caddymail/mailgateway/limits/fleet"
 )
 
 const (
@@ -48,6 +49,7 @@ type node struct {
 
 	until    atomic.Int64 // of the lease, on the scale of limits.Now
 	draining atomic.Bool
+	front    atomic.Pointer[fleet.Front]
 
 	// life makes transactions and a new life take turns: who has sent to it may
 	// go on. It is held during I/O.

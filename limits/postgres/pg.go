@@ -51,6 +51,8 @@ CREATE TABLE SCHEMA.recalls (
 );
 `, `
 ALTER TABLE SCHEMA.nodes ADD COLUMN draining boolean NOT NULL DEFAULT false;
+`, `
+ALTER TABLE SCHEMA.nodes ADD COLUMN sessions bigint NOT NULL DEFAULT 0, ADD COLUMN asked boolean;
 `}
 
 // endedFor is how long a node that has ended is remembered: what it held counts
@@ -95,20 +97,31 @@ func (e *pgEngine) join(ctx context.Context, id, name string, ttl time.Duration)
 	return now, err
 }
 
-func (e *pgEngine) beat(ctx context.Context, id string, ttl time.Duration, draining bool) (now int64, alive bool, err error) {
+func (e *pgEngine) beat(ctx context.Context, id string, ttl time.Duration, st standing) (b pulse, err error) {
 	err = e.db.Do(ctx, func(ctx context.Context, q pgdb.Querier) error {
-		rows, err := q.Query(ctx, "UPDATE "+e.nodes+` SET until = clock_timestamp() + $2::float8 * interval '1 second', draining = $3
-			WHERE id = $1 AND ended IS NULL AND until > clock_timestamp() RETURNING `+nano, id, ttl.Seconds(), draining)
+		rows, err := q.Query(ctx, "UPDATE "+e.nodes+` SET until = clock_timestamp() + $2::float8 * interval '1 second', draining = $3, sessions = $4, asked = NULLIF(asked, $3)
+			WHERE id = $1 AND ended IS NULL AND until > clock_timestamp() RETURNING `+nano+", asked", id, ttl.Seconds(), st.draining, st.sessions)
 		if err != nil {
 			return err
 		}
-		times, err := pgx.CollectRows(rows, pgx.RowTo[int64])
-		if alive = len(times) == 1; alive {
-			now = times[0]
-		}
+		b = pulse{}
+		_, err = pgx.ForEachRow(rows, []any{&b.now, &b.asked}, func() error {
+			b.alive = true
+			return nil
+		})
 		return err
 	})
-	return now, alive, err
+	return b, err
+}
+
+func (e *pgEngine) ask(ctx context.Context, id string, drain bool) (lives bool, err error) {
+	err = e.db.Do(ctx, func(ctx context.Context, q pgdb.Querier) error {
+		tag, err := q.Exec(ctx, "WITH told AS (UPDATE "+e.nodes+` SET asked = $2 WHERE id = $1 AND ended IS NULL AND until > clock_timestamp() RETURNING id)
+			SELECT pg_notify($3, $4 || id) FROM told`, id, drain, e.channel, urgent)
+		lives = tag.RowsAffected() > 0
+		return err
+	})
+	return lives, err
 }
 
 func (e *pgEngine) leave(ctx context.Context, id string) error {
@@ -278,7 +291,8 @@ func (e *pgEngine) list(ctx context.Context, self string) ([]limits.Node, error)
 	var nodes []limits.Node
 	err := e.db.Do(ctx, func(ctx context.Context, q pgdb.Querier) error {
 		rows, err := q.Query(ctx, "SELECT name, id, since, until, ended IS NOT NULL OR until <= clock_timestamp(), id = $1, "+
-			"(SELECT count(*) FROM "+e.shares+" WHERE doc -> 'nodes' ? n.id), draining FROM "+e.nodes+" AS n ORDER BY 5, name, since", self)
+			"(SELECT count(*) FROM "+e.shares+" WHERE doc -> 'nodes' ? n.id), draining, sessions, "+
+			"CASE WHEN ended IS NOT NULL OR until <= clock_timestamp() OR asked IS NULL THEN '' WHEN asked THEN 'drain' ELSE 'resume' END FROM "+e.nodes+" AS n ORDER BY 5, name, since", self)
 		if err != nil {
 			return err
 		}

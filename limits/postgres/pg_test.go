@@ -17,6 +17,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -38,8 +39,8 @@ func TestEngine(t *testing.T) {
 		}
 	}
 	time.Sleep(20 * time.Millisecond) // by the database's clock, which is not ours
-	if _, alive, err := e.beat(ctx, "late", time.Minute, false); err != nil || alive {
-		t.Errorf("a lease that is over was renewed: %v, %v", alive, err)
+	if b, err := e.beat(ctx, "late", time.Minute, standing{}); err != nil || b.alive {
+		t.Errorf("a lease that is over was renewed: %v, %v", b.alive, err)
 	}
 	woken := make(chan struct{}, 10)
 	listening, cancel := context.WithCancel(ctx)
@@ -142,5 +143,68 @@ func TestPausedInTransaction(t *testing.T) {
 	close(resume)
 	if err := <-failed; err == nil {
 		t.Error("the paused one's write was made")
+	}
+}
+
+// TestAsked holds that a node hears at its next heartbeat what was asked of it,
+// until it says that it is so, and that one that has ended is not asked.
+func TestAsked(t *testing.T) {
+	ctx := t.Context()
+	e, err := openEngine(ctx, pgdb.Config{DSN: testpg.Start(t).DSN()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.db.Close()
+	for _, id := range []string{"a", "gone"} {
+		if _, err := e.join(ctx, id, "node", time.Hour); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := e.leave(ctx, "gone"); err != nil {
+		t.Fatal(err)
+	}
+	began, told := make(chan struct{}), make(chan string, 10)
+	listening, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = e.listen(listening, func() { close(began) }, func(id string) { told <- id })
+	}()
+	defer func() { cancel(); <-ended }()
+	<-began
+	beat := func(draining bool) string {
+		t.Helper()
+		b, err := e.beat(ctx, "a", time.Hour, standing{draining: draining, sessions: 7})
+		if err != nil || !b.alive {
+			t.Fatal(b.alive, err)
+		}
+		if b.asked == nil {
+			return "nothing"
+		}
+		return fmt.Sprint(*b.asked)
+	}
+	for _, drain := range []bool{true, false} {
+		if got := beat(!drain); got != "nothing" {
+			t.Errorf("before: %s", got)
+		}
+		lives, err := e.ask(ctx, "a", drain)
+		if err != nil || !lives || <-told != urgent+"a" {
+			t.Fatal("the node is not told", err)
+		}
+		nodes, err := e.list(ctx, "")
+		if err != nil || len(nodes) != 2 || nodes[0].Asked != map[bool]string{true: "drain", false: "resume"}[drain] || nodes[0].Sessions != 7 || nodes[0].Draining == drain {
+			t.Errorf("%+v %v", nodes, err)
+		}
+		for range 2 { // until it has done it
+			if got := beat(!drain); got != fmt.Sprint(drain) {
+				t.Errorf("the node hears %s, asked was %v", got, drain)
+			}
+		}
+		if got := beat(drain); got != "nothing" {
+			t.Errorf("a node that has done it hears %s", got)
+		}
+	}
+	if lives, err := e.ask(ctx, "gone", true); lives || err != nil {
+		t.Errorf("a node that has ended: %v %v", lives, err)
 	}
 }

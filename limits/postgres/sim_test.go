@@ -16,6 +16,9 @@ package postgres
 
 import (
 	"context"
+	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -86,13 +89,21 @@ func (p *provider) message(mailbox string, node int) {
 
 // worst returns the most events in any stretch as long as the period.
 func worst(at []time.Time, per time.Duration) (most int) {
+	most, _ = stretch(at, per)
+	return most
+}
+
+// stretch returns that, and its last event.
+func stretch(at []time.Time, per time.Duration) (most int, last time.Time) {
 	for i, j := 0, 0; j < len(at); j++ {
 		for at[j].Sub(at[i]) >= per {
 			i++
 		}
-		most = max(most, j-i+1)
+		if j-i+1 > most {
+			most, last = j-i+1, at[j]
+		}
 	}
-	return most
+	return most, last
 }
 
 // sim is one simulation.
@@ -106,7 +117,43 @@ type sim struct {
 	grace     time.Duration
 	over      atomic.Bool
 	mailboxes []string
-	lives     sync.WaitGroup
+	trail     trail
+}
+
+// trail is what happened to a mailbox lately, for who looks for a fault.
+type trail struct {
+	mu    sync.Mutex
+	lines map[string][]trailLine
+}
+
+type trailLine struct {
+	at   time.Time
+	text string
+}
+
+func (l *trail) add(mailbox, format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.lines == nil {
+		l.lines = make(map[string][]trailLine)
+	}
+	l.lines[mailbox] = append(l.lines[mailbox], trailLine{time.Now(), fmt.Sprintf(format, args...)})
+}
+
+// until returns what happened in the two minutes before, and everything that
+// happened to processes.
+func (l *trail) until(mailbox string, at time.Time) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := slices.Concat(l.lines[mailbox], l.lines[""])
+	slices.SortStableFunc(all, func(a, b trailLine) int { return a.at.Compare(b.at) })
+	var out strings.Builder
+	for _, line := range all {
+		if age := at.Sub(line.at); age >= 0 && age < 2*time.Minute {
+			fmt.Fprintf(&out, "%9.3f %s\n", -age.Seconds(), line.text)
+		}
+	}
+	return out.String()
 }
 
 func (s *sim) sleep(d time.Duration) { time.Sleep(d) }
@@ -281,6 +328,7 @@ func (p *simProcess) send(mailbox string) {
 			conns.Free()
 			continue
 		}
+		p.s.trail.add(mailbox, "node %d: MAIL", p.i)
 		// MAIL has left: what happens now, the provider decides.
 		lost := !p.s.prov.use(c)
 		for range 1 + p.s.number(4) {
@@ -293,6 +341,7 @@ func (p *simProcess) send(mailbox string) {
 		}
 		if !lost && (!p.dead.Load() || p.s.chance(0.5)) {
 			p.s.prov.message(mailbox, p.i)
+			p.s.trail.add(mailbox, "node %d: message", p.i)
 		}
 		acct.Commit(slot, 1)
 		mu.Lock()
