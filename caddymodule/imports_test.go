@@ -137,7 +137,7 @@ var allowedImports = map[string][]string{
 	"operate":         {"accounts", "explain", "grant", "internal/checkup", "internal/nearest", "internal/presence", "oauthtoken", "oauthtoken/authserver", "relay", "smtpapp", "spool", "upstreamapp"},
 
 	// From nothing to a first test mail, for the terminal and the console.
-	"setup": {"upstreampool/preset"},
+	"setup": {"explain", "upstreampool/preset"},
 
 	// Who hears of what operate sees.
 	"notify": {"internal/checkup", "internal/printable", "operate"},
@@ -149,7 +149,7 @@ var allowedImports = map[string][]string{
 	// The pages of operators.
 	"console/audit":   {},
 	"console/picture": {"smtpapp/history"},
-	"console":         {"accounts", "accounts/password", "connect", "console/audit", "console/picture", "explain", "internal/checkup", "internal/cookie", "internal/printable", "internal/site", "limits", "messagelog", "oauthtoken", "oauthtoken/authserver", "operate", "relay", "smtpapp", "smtpapp/history", "spool", "upstreamapp", "upstreampool"},
+	"console":         {"accounts", "accounts/password", "connect", "console/audit", "console/picture", "explain", "internal/checkup", "internal/cookie", "internal/printable", "internal/site", "limits", "messagelog", "oauthtoken", "oauthtoken/authserver", "operate", "relay", "setup", "smtpapp", "smtpapp/history", "spool", "upstreamapp", "upstreampool"},
 
 	"caddymodule": {
 		"accounts",
