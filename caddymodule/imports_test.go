@@ -146,10 +146,14 @@ var allowedImports = map[string][]string{
 	// the admin API and no command.
 	"connect": {"accounts", "internal/cookie", "internal/generation", "internal/printable", "internal/site", "oauthtoken", "oauthtoken/authserver", "operate"},
 
+	// Invitations by mail, through one of the accounts.
+	"connect/mailing": {"connect", "operate", "relay"},
+
 	// The pages of operators.
-	"console/audit":   {},
-	"console/picture": {"smtpapp/history"},
-	"console":         {"accounts", "accounts/password", "connect", "console/audit", "console/picture", "explain", "internal/checkup", "internal/cookie", "internal/printable", "internal/site", "limits", "messagelog", "oauthtoken", "oauthtoken/authserver", "operate", "relay", "setup", "smtpapp", "smtpapp/history", "spool", "upstreamapp", "upstreampool"},
+	"console/audit":    {},
+	"console/firstrun": {"accounts", "connect", "oauthtoken", "oauthtoken/authserver", "operate", "setup", "smtpapp", "upstreamapp"},
+	"console/picture":  {"smtpapp/history"},
+	"console":          {"accounts", "accounts/password", "connect", "connect/mailing", "console/audit", "console/firstrun", "console/picture", "explain", "internal/checkup", "internal/cookie", "internal/printable", "internal/site", "limits", "messagelog", "oauthtoken", "oauthtoken/authserver", "operate", "relay", "setup", "smtpapp", "smtpapp/history", "spool", "upstreamapp", "upstreampool"},
 
 	"caddymodule": {
 		"accounts",
@@ -181,7 +185,8 @@ var allowedImports = map[string][]string{
 		"upstreampool/preset",
 	},
 	"caddymodule/admin":           {"accounts", "connect", "explain", "grant", "internal/checkup", "limits", "messagelog", "oauthtoken", "oauthtoken/authserver", "operate", "smtpapp", "spool", "upstreamapp", "upstreampool"},
-	"caddymodule/command":         {"accounts", "accounts/password", "caddymodule/admin", "caddymodule/command/output", "caddymodule/command/service", "connect", "explain", "grant", "internal/checkup", "internal/nearest", "internal/printable", "internal/winservice", "messagelog", "operate", "operate/migrate", "operate/snippet", "sandbox", "setup", "spool", "storage/transfer"},
+	"caddymodule/command":         {"accounts", "accounts/password", "caddymodule/admin", "caddymodule/command/browser", "caddymodule/command/output", "caddymodule/command/service", "connect", "explain", "grant", "internal/checkup", "internal/nearest", "internal/printable", "internal/winservice", "messagelog", "operate", "operate/migrate", "operate/snippet", "sandbox", "setup", "spool", "storage/transfer"},
+	"caddymodule/command/browser": {"setup"},
 	"caddymodule/command/output":  {},
 	"caddymodule/command/service": {"caddymodule/command/output", "internal/winservice"},
 	"caddymodule/precheck":        {"internal/nearest"},

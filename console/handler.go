@@ -182,6 +182,8 @@ func (h *Handler) routes() *http.ServeMux {
 		"POST /invitations/many":                    inviteMany,
 		"GET /invitations/many/{id}":                showBatch,
 		"GET /invitations/many/{id}/links.csv":      exportBatch,
+		"GET /invitations/mailings/{id}":            showMailing,
+		"POST /invitations/mailings/{id}/{what}":    steerMailing,
 		"GET /messages":                             showMessages,
 		"GET /spool":                                showSpool,
 		"POST /spool/{id}/{what}":                   steerSpool,

@@ -246,11 +246,11 @@ var errUnread = errors.New("the file is written in a way that is not edited here
 func globalEnd(text string) (int, error) {
 	depth, keys, global := 0, false, false
 	for i := 0; i < len(text); {
-		switch c := text[i]; {
-		case c == ' ' || c == '\t' || c == '\r' || c == '\n':
+		switch text[i] {
+		case ' ', '\t', '\r', '\n':
 			i++
 			continue
-		case c == '#':
+		case '#':
 			if i = skip(text, i, "\n"); i < 0 {
 				return -1, nil
 			}

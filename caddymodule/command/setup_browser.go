@@ -15,22 +15,13 @@
 package command
 
 import (
-	"encoding/json"
 	"fmt"
-	"net/url"
-	"os"
-	"os/signal"
-	"path/filepath"
-	"syscall"
 
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig"
-
+	"github.com/caddymail/mailgateway/caddymodule/command/browser"
 	"github.com/caddymail/mailgateway/setup"
 )
 
-// browser runs the gateway with its console, where the rest is asked. A Caddyfile
-// that is there is run as it is.
+// browser goes on in a browser, with what flags have answered.
 func (d *dialog) browser() error {
 	a, _, err := setup.Load(d.dir)
 	if err != nil {
@@ -43,67 +34,6 @@ func (d *dialog) browser() error {
 	if err := setup.Save(d.dir, &d.answers); err != nil {
 		return err
 	}
-	text, err := setup.Config(d.dir)
-	if err != nil {
-		return err
-	}
-	file := filepath.Join(d.dir, setup.ConfigName)
-	if text == "" {
-		console, _ := d.cmd.Flags().GetString("console")
-		if u, err := url.Parse(console); err != nil || u.Scheme != "http" || u.Port() == "" || u.Path != "" || u.RawQuery != "" {
-			return fmt.Errorf("--console: want an address such as %s", setup.ConsoleURL)
-		}
-		text = setup.Start(d.dir, console)
-		if err := setup.SaveConfig(d.dir, text, false); err != nil {
-			return err
-		}
-		d.say("wrote %s\n", file)
-	}
-	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": file})
-	if err != nil {
-		return fmt.Errorf("the configuration: %w", err)
-	}
-	address := consoleOf(adapted)
-	if address == "" {
-		return fmt.Errorf("%s has no smtp_console: put one in, as docs/console.md has it", file)
-	}
-	ctx, stop := signal.NotifyContext(d.cmd.Context(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := caddy.Load(adapted, true); err != nil {
-		return fmt.Errorf("the configuration: %w", err)
-	}
-	d.say("\nOpen this in a browser on this machine, and go on there:\n\n    %s/setup\n\nThe gateway runs until you press Ctrl-C; from then on:\n\n    %s run --config %s\n",
-		address, os.Args[0], file)
-	<-ctx.Done()
-	return caddy.Stop()
-}
-
-// consoleOf is the address of the console in a configuration.
-func consoleOf(adapted []byte) string {
-	var cfg any
-	if json.Unmarshal(adapted, &cfg) != nil {
-		return ""
-	}
-	return findConsole(cfg)
-}
-
-func findConsole(v any) string {
-	switch v := v.(type) {
-	case map[string]any:
-		if address, ok := v["url"].(string); ok && v["handler"] == "smtp_console" {
-			return address
-		}
-		for _, inner := range v {
-			if address := findConsole(inner); address != "" {
-				return address
-			}
-		}
-	case []any:
-		for _, inner := range v {
-			if address := findConsole(inner); address != "" {
-				return address
-			}
-		}
-	}
-	return ""
+	console, _ := d.cmd.Flags().GetString("console")
+	return browser.Run(d.cmd.Context(), d.dir, console, d.say)
 }
