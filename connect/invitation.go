@@ -31,6 +31,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/certmagic"
+
+	"github.com/caddymail/mailgateway/internal/storelock"
 )
 
 const (
@@ -43,6 +45,8 @@ const (
 	// keptFor is how long ended invitations can still be looked up.
 	keptFor = 30 * 24 * time.Hour
 	folder  = "smtp_connect"
+	// lockPatience bounds the return of an invitation's lock.
+	lockPatience = 10 * time.Second
 )
 
 // Reasons for which an invitation is of no use.
@@ -322,9 +326,10 @@ func (s Invitations) locked(ctx context.Context, id string, f func() error) erro
 		return ErrUnknown
 	}
 	name := "smtp_connect_" + id
-	if err := s.Storage.Lock(ctx, name); err != nil {
-		return fmt.Errorf("locking an invitation: %w", err)
+	unlock, err := storelock.Lock(ctx, s.Storage, name, lockPatience)
+	if err != nil {
+		return fmt.Errorf("an invitation: %w", err)
 	}
-	defer func() { _ = s.Storage.Unlock(context.WithoutCancel(ctx), name) }()
+	defer func() { _ = unlock() }()
 	return f()
 }

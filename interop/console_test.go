@@ -96,6 +96,7 @@ func TestConsoleInBrowser(t *testing.T) {
 	p.device(g, console)
 	p.change(console)
 	p.messages(g, console)
+	p.goes(console+"accounts/scanner@example.com", http.StatusOK)
 
 	// Two windows on one account: each acts on it as it is now.
 	p.do("tab", object{"number": 1}, nil)

@@ -17,7 +17,6 @@ package mailing
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"sync"
 	"time"
@@ -25,6 +24,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/connect"
+	"github.com/caddymail/mailgateway/internal/storelock"
 	"github.com/caddymail/mailgateway/operate"
 	"github.com/caddymail/mailgateway/relay"
 )
@@ -98,15 +98,11 @@ func (r Runner) work(ctx context.Context, id string) error {
 	if r.Send == nil {
 		r.Invite, r.Revoke, r.Send, r.Wait = connect.Invite, revoke, send, wait
 	}
-	name := "smtp_mailing_" + id
-	if err := r.Storage.Lock(ctx, name); err != nil {
-		return fmt.Errorf("locking: %w", err)
+	unlock, err := storelock.Lock(ctx, r.Storage, "smtp_mailing_"+id, 10*time.Second)
+	if err != nil {
+		return err
 	}
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-		defer cancel()
-		_ = r.Storage.Unlock(ctx, name)
-	}()
+	defer func() { _ = unlock() }()
 	// Behind the lock: another node may have gone on.
 	st, err := r.Get(ctx, id)
 	if err != nil {
