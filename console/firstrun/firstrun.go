@@ -21,8 +21,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/caddymail/mailgateway/accounts"
@@ -265,6 +267,8 @@ func (r *Run) Plan() (p *setup.Plan, added string, err error) {
 		return nil, added, r.unkept
 	case r.SecretFile() != "":
 		return nil, added, errors.New("the client secret is in no file yet")
+	case startedWithAnother(os.Args, r.place.File) != "":
+		return nil, added, fmt.Errorf("this process was started with %s, and `setup` of smtp_console names %s", startedWithAnother(os.Args, r.place.File), r.place.File)
 	case !r.isLoaded():
 		return nil, added, fmt.Errorf("%s was changed since it was loaded: load it (`caddy reload`), so that the two are the same", r.place.File)
 	}
@@ -284,3 +288,23 @@ func (r *Run) isLoaded() bool {
 
 // Written says that the file was written and loaded by a plan of this setup.
 func (r *Run) Written() { writtenHere.Store(r.place.File, setup.Fingerprint(r.place.File)) }
+
+// startedWithAnother is the file that a command line names as the configuration, if
+// that is another: a copy would be written, which the next start does not read.
+func startedWithAnother(args []string, file string) string {
+	for i, arg := range args {
+		name, ok := strings.CutPrefix(arg, "--config=")
+		if !ok && (arg == "--config" || arg == "-c") && i+1 < len(args) {
+			name, ok = args[i+1], true
+		}
+		if !ok {
+			continue
+		}
+		a, err := os.Stat(name)
+		b, err2 := os.Stat(file)
+		if err != nil || err2 != nil || !os.SameFile(a, b) {
+			return name
+		}
+	}
+	return ""
+}
