@@ -61,6 +61,8 @@ var changes = map[string]string{
 	"POST /smtp/spool/{id}/retry":       "kept message sent now",
 	"POST /smtp/nodes/drain":            "node drained",
 	"DELETE /smtp/nodes/drain":          "node taken back",
+	"POST /smtp/nodes/{id}/drain":       "node drained",
+	"DELETE /smtp/nodes/{id}/drain":     "node taken back",
 }
 
 // maxNoted bounds the body whose fields' names are noted, maxUser a user's name.
