@@ -300,7 +300,7 @@ func startedWithAnother(args []string, file string) string {
 		if !ok {
 			continue
 		}
-		a, err := os.Stat(name)
+		a, err := os.Stat(name) //nolint:gosec // what this process was started with
 		b, err2 := os.Stat(file)
 		if err != nil || err2 != nil || !os.SameFile(a, b) {
 			return name
