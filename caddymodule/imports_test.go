@@ -31,7 +31,7 @@ import (
 // a line is a room of its own, which the room above has to list as well.
 // decisions.md says why relay is one of them.
 var allowedImports = map[string][]string{
-	"smtpapp/history": {},
+	"smtpapp/history": {"internal/storelock"},
 	"smtpapp/spans":   {},
 	"accounts":        {"accounts/password", "internal/generation", "internal/printable"},
 	"explain":         {},
@@ -113,6 +113,7 @@ var allowedImports = map[string][]string{
 	"internal/tally":      {},
 	"internal/cookie":     {"internal/seal"},
 	"internal/site":       {},
+	"internal/storelock":  {},
 	"internal/checkup":    {},
 	"internal/filelock":   {},
 	"internal/presence":   {"internal/filelock"},
@@ -138,19 +139,23 @@ var allowedImports = map[string][]string{
 	"operate":         {"accounts", "explain", "grant", "internal/checkup", "internal/nearest", "internal/presence", "oauthtoken", "oauthtoken/authserver", "relay", "smtpapp", "spool", "upstreamapp"},
 
 	// From nothing to a first test mail, for the terminal and the console.
-	"setup": {"upstreampool/preset"},
+	"setup": {"explain", "upstreampool/preset"},
 
 	// Who hears of what operate sees.
 	"notify": {"internal/checkup", "internal/printable", "operate"},
 
 	// The pages of mailbox owners. Glue may import them; they know no route of
 	// the admin API and no command.
-	"connect": {"accounts", "internal/cookie", "internal/generation", "internal/printable", "internal/site", "oauthtoken", "oauthtoken/authserver", "operate"},
+	"connect": {"accounts", "internal/cookie", "internal/generation", "internal/printable", "internal/site", "internal/storelock", "oauthtoken", "oauthtoken/authserver", "operate"},
+
+	// Invitations by mail, through one of the accounts.
+	"connect/mailing": {"connect", "internal/storelock", "operate", "relay"},
 
 	// The pages of operators.
-	"console/audit":   {},
-	"console/picture": {"smtpapp/history"},
-	"console":         {"accounts", "accounts/password", "connect", "console/audit", "console/picture", "explain", "internal/checkup", "internal/cookie", "internal/printable", "internal/site", "limits", "messagelog", "oauthtoken", "oauthtoken/authserver", "operate", "relay", "smtpapp", "smtpapp/history", "spool", "upstreamapp", "upstreampool"},
+	"console/audit":    {"internal/storelock"},
+	"console/firstrun": {"accounts", "connect", "oauthtoken", "oauthtoken/authserver", "operate", "setup", "smtpapp", "upstreamapp"},
+	"console/picture":  {"smtpapp/history"},
+	"console":          {"accounts", "accounts/password", "connect", "connect/mailing", "console/audit", "console/firstrun", "console/picture", "explain", "internal/checkup", "internal/cookie", "internal/printable", "internal/site", "limits", "messagelog", "oauthtoken", "oauthtoken/authserver", "operate", "relay", "setup", "smtpapp", "smtpapp/history", "spool", "upstreamapp", "upstreampool"},
 
 	"caddymodule": {
 		"accounts",
@@ -181,8 +186,9 @@ var allowedImports = map[string][]string{
 		"upstreampool",
 		"upstreampool/preset",
 	},
-	"caddymodule/admin":           {"accounts", "connect", "explain", "grant", "internal/checkup", "limits", "limits/fleet", "messagelog", "oauthtoken", "oauthtoken/authserver", "operate", "smtpapp", "spool", "upstreamapp", "upstreampool"},
-	"caddymodule/command":         {"accounts", "accounts/password", "caddymodule/admin", "caddymodule/command/output", "caddymodule/command/service", "connect", "explain", "grant", "internal/checkup", "internal/nearest", "internal/printable", "internal/winservice", "messagelog", "operate", "operate/migrate", "operate/snippet", "sandbox", "setup", "spool", "storage/transfer"},
+	"caddymodule/admin":           {"accounts", "connect", "console/audit", "explain", "grant", "internal/checkup", "internal/printable", "internal/site", "limits", "limits/fleet", "messagelog", "oauthtoken", "oauthtoken/authserver", "operate", "smtpapp", "spool", "upstreamapp", "upstreampool"},
+	"caddymodule/command":         {"accounts", "accounts/password", "caddymodule/admin", "caddymodule/command/browser", "caddymodule/command/output", "caddymodule/command/service", "connect", "explain", "grant", "internal/checkup", "internal/nearest", "internal/printable", "internal/winservice", "messagelog", "operate", "operate/migrate", "operate/snippet", "sandbox", "setup", "spool", "storage/transfer"},
+	"caddymodule/command/browser": {"setup"},
 	"caddymodule/command/output":  {},
 	"caddymodule/command/service": {"caddymodule/command/output", "internal/winservice"},
 	"caddymodule/precheck":        {"internal/nearest"},

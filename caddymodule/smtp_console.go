@@ -36,6 +36,7 @@ func init() {
 //		idle <duration>
 //		operators <name>...
 //		viewers <name>...
+//		setup <caddyfile>
 //	}
 func parseConsole(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 	c := new(console.Handler)
@@ -51,6 +52,7 @@ func parseConsole(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 		"idle":      duration(&c.Idle),
 		"operators": list(&c.Operators),
 		"viewers":   list(&c.Viewers),
+		"setup":     text(&c.Setup),
 	})
 	return c, err
 }

@@ -27,6 +27,7 @@ type Requests struct {
 	rows     *csv.Reader
 	column   map[string]int
 	defaults Request
+	row      []string
 }
 
 // ReadRequests reads the first line.
@@ -44,7 +45,7 @@ func ReadRequests(in io.Reader, defaults Request) (*Requests, error) {
 	if _, ok := column["account"]; !ok {
 		return nil, fmt.Errorf("no column 'account' among %s", strings.Join(head, ", "))
 	}
-	return &Requests{rows, column, defaults}, nil
+	return &Requests{rows: rows, column: column, defaults: defaults}, nil
 }
 
 // Next reads a line, with its number; io.EOF is the end.
@@ -53,7 +54,7 @@ func (r *Requests) Next() (req Request, line int, err error) {
 	if err != nil {
 		return Request{}, 0, err
 	}
-	req = r.defaults
+	req, r.row = r.defaults, row
 	for name, field := range map[string]*string{
 		"account": &req.Account, "invited_by": &req.InvitedBy, "delegate": &req.Delegate, "expires": &req.Expires,
 	} {
@@ -63,6 +64,14 @@ func (r *Requests) Next() (req Request, line int, err error) {
 	}
 	line, _ = r.rows.FieldPos(0)
 	return req, line, nil
+}
+
+// More is what the line just read has in another column; empty if there is none.
+func (r *Requests) More(column string) string {
+	if i, ok := r.column[column]; ok && i < len(r.row) {
+		return strings.TrimSpace(r.row[i])
+	}
+	return ""
 }
 
 // Links writes a CSV of invitations with their links.

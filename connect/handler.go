@@ -142,8 +142,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if client == "" {
 		client = site.Client(r)
 	}
-	if below == "connect.css" {
-		return serveStyle(w, r)
+	if fileTypes[below] != "" {
+		return serveFile(w, r, below)
 	}
 	if !h.bounds.take(client, time.Now()) {
 		header.Set("Retry-After", "10")

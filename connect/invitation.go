@@ -31,6 +31,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/certmagic"
+
+	"github.com/caddymail/mailgateway/internal/storelock"
 )
 
 const (
@@ -43,6 +45,8 @@ const (
 	// keptFor is how long ended invitations can still be looked up.
 	keptFor = 30 * 24 * time.Hour
 	folder  = "smtp_connect"
+	// lockPatience bounds the return of an invitation's lock.
+	lockPatience = 10 * time.Second
 )
 
 // Reasons for which an invitation is of no use.
@@ -97,7 +101,14 @@ func (i *Invitation) owner() string { return cmp.Or(i.Delegate, i.Mailbox) }
 // Invitations are those in a storage.
 type Invitations struct{ Storage certmagic.Storage }
 
-func invitationKey(id string) string { return path.Join(folder, "invitations", id+".json") }
+// invitationKey is where a record lies: in the shelf of its first octet, so that a
+// page of the list looks at the shelves that it needs.
+func invitationKey(id string) string { return path.Join(shelf(id[:2]), id+".json") }
+
+func shelf(first string) string { return path.Join(folder, "invitations", first) }
+
+// flatKey is where records lie that were made before there were shelves.
+func flatKey(id string) string { return path.Join(folder, "invitations", id+".json") }
 
 // idOf is the id of a link's token.
 func idOf(token string) (string, error) {
@@ -148,6 +159,9 @@ func (s Invitations) Get(ctx context.Context, id string) (*Invitation, error) {
 	}
 	text, err := s.Storage.Load(ctx, invitationKey(id))
 	if errors.Is(err, fs.ErrNotExist) {
+		text, err = s.Storage.Load(ctx, flatKey(id))
+	}
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil, ErrUnknown
 	}
 	if err != nil {
@@ -175,7 +189,7 @@ func (s Invitations) Revoke(ctx context.Context, id string) error {
 		if _, err := s.Get(ctx, id); err != nil {
 			return err
 		}
-		return s.Storage.Delete(ctx, invitationKey(id))
+		return s.remove(ctx, id)
 	})
 }
 
@@ -186,35 +200,94 @@ type Filter struct{ Account, State string }
 // `after`, and the last id where there may be more. Those that ended long ago are
 // deleted on the way.
 func (s Invitations) List(ctx context.Context, f Filter, after string, limit int) (list []Invitation, next string, err error) {
-	keys, err := s.Storage.List(ctx, path.Join(folder, "invitations"), false)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, "", fmt.Errorf("listing invitations: %w", err)
+	shelves, flat, err := s.shelves(ctx)
+	if err != nil {
+		return nil, "", err
 	}
-	slices.Sort(keys)
 	list = []Invitation{}
 	now := time.Now()
-	for _, key := range keys {
-		id := strings.TrimSuffix(path.Base(key), ".json")
-		if id <= after {
+	for _, first := range shelves {
+		if after != "" && first < after[:min(2, len(after))] {
 			continue
 		}
-		if len(list) == limit {
-			return list, list[limit-1].ID, nil
-		}
-		i, err := s.Get(ctx, id)
+		ids, err := s.onShelf(ctx, first, flat)
 		if err != nil {
-			// Deleted meanwhile, or damaged: no reason to show none of the others.
-			continue
+			return nil, "", err
 		}
-		if now.Sub(i.Expires) > keptFor {
-			_ = s.Storage.Delete(ctx, key)
-			continue
-		}
-		if (f.Account == "" || strings.EqualFold(f.Account, i.Account)) && (f.State == "" || f.State == i.State(now)) {
-			list = append(list, *i)
+		for _, id := range ids {
+			if id <= after {
+				continue
+			}
+			if len(list) == limit {
+				return list, list[limit-1].ID, nil
+			}
+			i, err := s.Get(ctx, id)
+			if err != nil {
+				// Deleted meanwhile, or damaged: no reason to show none of the others.
+				continue
+			}
+			if now.Sub(i.Expires) > keptFor {
+				_ = s.remove(ctx, id)
+				continue
+			}
+			if (f.Account == "" || strings.EqualFold(f.Account, i.Account)) && (f.State == "" || f.State == i.State(now)) {
+				list = append(list, *i)
+			}
 		}
 	}
 	return list, "", nil
+}
+
+// shelves are the first octets of the records that there are, and the ids of those
+// that lie on no shelf.
+func (s Invitations) shelves(ctx context.Context) (shelves, flat []string, err error) {
+	keys, err := s.Storage.List(ctx, path.Join(folder, "invitations"), false)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, fmt.Errorf("listing invitations: %w", err)
+	}
+	for _, key := range keys {
+		name := path.Base(key)
+		if id, ok := strings.CutSuffix(name, ".json"); ok && validID(id) {
+			flat = append(flat, id)
+			name = id[:2]
+		}
+		if len(name) == 2 {
+			shelves = append(shelves, name)
+		}
+	}
+	slices.Sort(shelves)
+	return slices.Compact(shelves), flat, nil
+}
+
+// onShelf are the ids that begin with an octet, in their order.
+func (s Invitations) onShelf(ctx context.Context, first string, flat []string) ([]string, error) {
+	keys, err := s.Storage.List(ctx, shelf(first), false)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("listing invitations: %w", err)
+	}
+	var ids []string
+	for _, key := range keys {
+		if id, ok := strings.CutSuffix(path.Base(key), ".json"); ok && validID(id) {
+			ids = append(ids, id)
+		}
+	}
+	for _, id := range flat {
+		if strings.HasPrefix(id, first) {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids), nil
+}
+
+// remove deletes a record, wherever it lies.
+func (s Invitations) remove(ctx context.Context, id string) error {
+	for _, key := range []string{invitationKey(id), flatKey(id)} {
+		if err := s.Storage.Delete(ctx, key); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // Use uses an invitation up if what it is for succeeds, and only then. Of several
@@ -253,9 +326,10 @@ func (s Invitations) locked(ctx context.Context, id string, f func() error) erro
 		return ErrUnknown
 	}
 	name := "smtp_connect_" + id
-	if err := s.Storage.Lock(ctx, name); err != nil {
-		return fmt.Errorf("locking an invitation: %w", err)
+	unlock, err := storelock.Lock(ctx, s.Storage, name, lockPatience)
+	if err != nil {
+		return fmt.Errorf("an invitation: %w", err)
 	}
-	defer func() { _ = s.Storage.Unlock(context.WithoutCancel(ctx), name) }()
+	defer func() { _ = unlock() }()
 	return f()
 }

@@ -105,16 +105,20 @@ func (h *Handler) show(w http.ResponseWriter, r *http.Request, status int, p pag
 	return pages.ExecuteTemplate(w, "page", p)
 }
 
-func serveStyle(w http.ResponseWriter, r *http.Request) error {
-	style, err := files.ReadFile("pages/connect.css")
+// fileTypes are the files beside the pages.
+var fileTypes = map[string]string{"connect.css": "text/css; charset=utf-8", "icon.svg": "image/svg+xml"}
+
+// serveFile serves one of them.
+func serveFile(w http.ResponseWriter, r *http.Request, name string) error {
+	content, err := files.ReadFile("pages/" + name)
 	if err != nil {
 		return err
 	}
-	w.Header().Set("Content-Type", "text/css; charset=utf-8")
+	w.Header().Set("Content-Type", fileTypes[name])
 	if r.Method == http.MethodHead {
 		return nil
 	}
-	_, err = w.Write(style)
+	_, err = w.Write(content) //nolint:gosec // one of our own
 	return err
 }
 

@@ -18,8 +18,6 @@ import (
 	"errors"
 	"net/http"
 
-	"go.uber.org/zap"
-
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/connect"
 	"github.com/caddymail/mailgateway/explain"
@@ -88,15 +86,10 @@ func inviteOwner(v *visit) error {
 	if err != nil {
 		return err
 	}
-	by := v.User.Name
-	if !v.h.hasLogin() {
-		by = v.h.Name
-	}
-	invited, err := connect.Invite(v.r.Context(), connect.Request{Account: a.Name, InvitedBy: by, Delegate: v.r.PostForm.Get("delegate")})
+	invited, err := v.invitation(v.r.Context(), a.Name, v.r.PostForm.Get("delegate"))
 	if err != nil {
 		return err
 	}
-	v.did("owner invited", zap.String("account", a.Name), zap.String("invitation", invited.ID[:12]))
 	if err := v.keepSecret(a.Name, "link", invited.Link); err != nil {
 		return err
 	}

@@ -93,10 +93,6 @@ func showNewAccount(v *visit) error {
 
 // addAccount makes an account with a password, and shows its card.
 func addAccount(v *visit) error {
-	dir, err := operate.Directory()
-	if err != nil {
-		return err
-	}
 	form := v.r.PostForm
 	name := strings.TrimSpace(form.Get("name"))
 	if name == "" {
@@ -111,6 +107,15 @@ func addAccount(v *visit) error {
 	labelPatch(record, hash, device)
 	if m := strings.TrimSpace(form.Get("mailbox")); m != "" {
 		record["mailbox"] = m
+	}
+	return v.addRecord(name, record, plain, hash)
+}
+
+// addRecord adds an account, and shows its first device's card.
+func (v *visit) addRecord(name string, record map[string]any, plain, hash string) error {
+	dir, err := operate.Directory()
+	if err != nil {
+		return err
 	}
 	body, err := json.Marshal(record)
 	if err != nil {

@@ -26,8 +26,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"rsc.io/qr"
 
+	"github.com/caddymail/mailgateway/console/picture"
 	"github.com/caddymail/mailgateway/operate"
 	"github.com/caddymail/mailgateway/smtpapp"
 )
@@ -77,11 +77,9 @@ type card struct {
 	// Vendors are the words of the common makers.
 	Vendors []vendor
 	// QR is the same for a camera: the squares of its picture.
-	QR   []square
+	QR   []picture.Square
 	Size int
 }
-
-type square struct{ X, Y int }
 
 var tlsWords = map[string]string{"starttls": "STARTTLS", "implicit": "SSL/TLS", "off": "none"}
 
@@ -135,28 +133,9 @@ func showCard(v *visit) error {
 		if c.Password != "" {
 			text += "Password: " + c.Password + "\n"
 		}
-		if c.QR, c.Size, err = qrPicture(text); err != nil {
+		if c.QR, c.Size, err = picture.QR(text); err != nil {
 			return err
 		}
 	}
 	return v.show(http.StatusOK, "card", "accounts", "Device card: "+a.Name, c)
-}
-
-// quietZone is the empty border that a QR code needs (ISO/IEC 18004 section 9.1).
-const quietZone = 4
-
-func qrPicture(text string) ([]square, int, error) {
-	code, err := qr.Encode(text, qr.L)
-	if err != nil {
-		return nil, 0, fmt.Errorf("the QR code: %w", err)
-	}
-	var list []square
-	for y := range code.Size {
-		for x := range code.Size {
-			if code.Black(x, y) {
-				list = append(list, square{x + quietZone, y + quietZone})
-			}
-		}
-	}
-	return list, code.Size + 2*quietZone, nil
 }

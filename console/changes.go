@@ -46,8 +46,12 @@ type changeList struct {
 func showChanges(v *visit) error {
 	query := v.r.URL.Query()
 	l := changeList{Query: strings.TrimSpace(query.Get("q"))}
-	var err error
-	l.Page, err = audit.Trail{Storage: v.h.storage}.List(v.r.Context(), l.Query, query.Get("before"), pageSize)
+	trail := audit.Trail{Storage: v.h.storage}
+	err := trail.Flush(v.r.Context()) // what commands and the admin API have changed just now
+	if err != nil {
+		v.h.logger.Error("changes are missing on the page of changes", zap.Error(err))
+	}
+	l.Page, err = trail.List(v.r.Context(), l.Query, query.Get("before"), pageSize)
 	if errors.Is(err, audit.ErrCursor) {
 		return refuse(http.StatusBadRequest, "The address of this page is incomplete. Begin at the first page.")
 	}

@@ -26,7 +26,7 @@ func TestChangesPage(t *testing.T) {
 	c := newConsole(t, "user {http.request.header.X-User}\noperators op@example.com\nviewers view@example.com")
 	c.AddAccount(t, "a@example.com")
 	viewer, operator := c.as(t, "view@example.com"), c.as(t, "op@example.com")
-	viewer.get(t, "/console/changes", "Nothing was changed here yet")
+	viewer.get(t, "/console/changes", "account written", "admin API", "secret; upstream")
 	account := operator.get(t, "/console/accounts/a@example.com")
 	for range 2 { // a double click
 		operator.post(t, account, "/console/accounts/a@example.com/password", url.Values{"device": {hostile}})
@@ -40,8 +40,8 @@ func TestChangesPage(t *testing.T) {
 	if strings.Index(p.body, "account paused") > strings.Index(p.body, "password made") {
 		t.Error("the newest is not the first")
 	}
-	if n := strings.Count(p.body, "<strong>"); n != 2 {
-		t.Errorf("%d changes, want 2:\n%s", n, p.body)
+	if n := strings.Count(p.body, "<strong>"); n != 3 {
+		t.Errorf("%d changes, want 3:\n%s", n, p.body)
 	}
 	if m := shownPassword.FindString(p.body); m != "" {
 		t.Errorf("a secret: %s", m)

@@ -21,6 +21,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/connect"
+	"github.com/caddymail/mailgateway/connect/mailing"
 	"github.com/caddymail/mailgateway/oauthtoken"
 	"github.com/caddymail/mailgateway/operate"
 	"github.com/caddymail/mailgateway/smtpapp"
@@ -81,6 +82,8 @@ func liftBan(v *visit) error {
 type invitations struct {
 	List []connect.Invitation
 	Next string
+	// Mailings are the lists that were mailed.
+	Mailings []mailing.Status
 }
 
 func showInvitations(v *visit) error {
@@ -91,6 +94,9 @@ func showInvitations(v *visit) error {
 	var i invitations
 	i.List, i.Next, err = site.Invitations.List(v.r.Context(), connect.Filter{}, v.r.URL.Query().Get("after"), pageSize)
 	if err != nil {
+		return err
+	}
+	if i.Mailings, err = v.orders().List(v.r.Context()); err != nil {
 		return err
 	}
 	return v.show(http.StatusOK, "invitations", "invitations", "Invitations", i)

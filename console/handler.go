@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -31,6 +32,7 @@ import (
 	"github.com/caddymail/mailgateway/internal/cookie"
 	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/internal/site"
+	"github.com/caddymail/mailgateway/setup"
 )
 
 func init() {
@@ -72,6 +74,14 @@ type Handler struct {
 
 	// Viewers are the users who may look, written as Operators are. Default: none.
 	Viewers []string `json:"viewers,omitempty"`
+
+	// Setup is the Caddyfile that this configuration was loaded from: the pages of
+	// the first run then write into it, and keep secrets beside it. Default: none,
+	// they say what to put where.
+	Setup string `json:"setup,omitempty"`
+
+	// setupText is the file's at the load.
+	setupText string
 
 	base    *url.URL
 	storage certmagic.Storage
@@ -117,6 +127,12 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	if h.Name == "" {
 		h.Name = "Mailgateway"
+	}
+	if h.Setup != "" {
+		if h.Setup, err = filepath.Abs(caddy.NewReplacer().ReplaceAll(h.Setup, "")); err != nil {
+			return fmt.Errorf("setup: %w", err)
+		}
+		h.setupText = setup.Fingerprint(h.Setup)
 	}
 	if h.User == "" {
 		h.User = "{http.auth.user.id}"
@@ -166,12 +182,22 @@ func (h *Handler) routes() *http.ServeMux {
 		"POST /invitations/many":                    inviteMany,
 		"GET /invitations/many/{id}":                showBatch,
 		"GET /invitations/many/{id}/links.csv":      exportBatch,
+		"GET /invitations/mailings/{id}":            showMailing,
+		"POST /invitations/mailings/{id}/{what}":    steerMailing,
 		"GET /messages":                             showMessages,
 		"GET /spool":                                showSpool,
 		"POST /spool/{id}/{what}":                   steerSpool,
 		"GET /health":                               showHealth,
 		"GET /changes":                              showChanges,
 		"GET /upstreams":                            showUpstreams,
+		"GET /setup":                                showSetup,
+		"POST /setup/choice":                        setupChange(chooseProvider),
+		"POST /setup/answers":                       setupChange(answerSetup),
+		"POST /setup/check":                         setupChange(checkSetup),
+		"POST /setup/write":                         setupChange(writeSetup),
+		"POST /setup/account":                       setupChange(addFirstAccount),
+		"POST /setup/consent":                       setupChange(inviteFirst),
+		"POST /setup/another":                       setupChange(setUpAnother),
 		"POST /logout":                              signOut,
 	} {
 		if strings.HasPrefix(pattern, "POST ") && pattern != "POST /logout" {

@@ -29,6 +29,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/connect"
+	"github.com/caddymail/mailgateway/connect/mailing"
 )
 
 const (
@@ -99,7 +100,7 @@ func showInviteMany(v *visit) error {
 }
 
 // readBatch reads the list: a CSV whose first line names its columns, or an account a line.
-func readBatch(text string, defaults connect.Request) ([]connect.Request, error) {
+func readBatch(text string, defaults connect.Request) ([]mailing.Row, error) {
 	text = strings.TrimSpace(text)
 	if first, _, _ := strings.Cut(text, "\n"); !strings.Contains(first, ",") && !strings.EqualFold(strings.TrimSpace(first), "account") {
 		text = "account\n" + text
@@ -108,7 +109,7 @@ func readBatch(text string, defaults connect.Request) ([]connect.Request, error)
 	if err != nil {
 		return nil, refuse(http.StatusBadRequest, "The list: %v.", err)
 	}
-	var list []connect.Request
+	var list []mailing.Row
 	for {
 		req, _, err := rows.Next()
 		if errors.Is(err, io.EOF) {
@@ -120,7 +121,7 @@ func readBatch(text string, defaults connect.Request) ([]connect.Request, error)
 		if len(list) == maxBatch {
 			return nil, refuse(http.StatusBadRequest, "The list has more than %d accounts: make several of it.", maxBatch)
 		}
-		list = append(list, req)
+		list = append(list, mailing.Row{Request: req, To: rows.More("to")})
 	}
 	if len(list) == 0 {
 		return nil, refuse(http.StatusBadRequest, "The list is empty.")
@@ -141,6 +142,9 @@ func inviteMany(v *visit) error {
 	if err != nil {
 		return err
 	}
+	if v.r.PostForm.Get("how") == "mail" {
+		return v.mailInvitations(list)
+	}
 	b := &batch{ID: rand.Text(), by: v.User.Name, began: time.Now(), total: len(list)}
 	if err := keepBatch(b); err != nil {
 		return err
@@ -151,11 +155,11 @@ func inviteMany(v *visit) error {
 }
 
 // run makes them, one after the other. One that fails does not stop the others.
-func (b *batch) run(list []connect.Request) {
+func (b *batch) run(list []mailing.Row) {
 	ctx, cancel := context.WithTimeout(context.Background(), batchTimeout)
 	defer cancel()
 	for _, req := range list {
-		invited, err := connect.Invite(ctx, req)
+		invited, err := connect.Invite(ctx, req.Request)
 		b.mu.Lock()
 		if err == nil {
 			b.made = append(b.made, invited)

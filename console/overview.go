@@ -16,6 +16,7 @@ package console
 
 import (
 	"cmp"
+	"errors"
 	"net/http"
 	"slices"
 	"time"
@@ -80,6 +81,9 @@ func showOverview(v *visit) error {
 		}
 	}
 	dir, err := operate.Directory()
+	if _, fresh := errors.AsType[*operate.NotRunningError](err); fresh {
+		return v.show(http.StatusOK, "fresh", "overview", "Overview", nil)
+	}
 	if err != nil {
 		return err
 	}

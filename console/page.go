@@ -41,6 +41,7 @@ var files embed.FS
 // fileTypes are the files that pages refer to; nothing else is served.
 var fileTypes = map[string]string{
 	"console.css": "text/css; charset=utf-8",
+	"icon.svg":    "image/svg+xml",
 	"console.js":  "text/javascript; charset=utf-8",
 	"htmx.min.js": "text/javascript; charset=utf-8",
 }
@@ -185,7 +186,7 @@ func (v *visit) fail(err error) {
 	case errors.As(err, &ce):
 		status, text = http.StatusBadRequest, fmt.Sprintf("Field %s: %v", ce.Field, ce.Err)
 	case errors.As(err, &ne):
-		status, text = http.StatusServiceUnavailable, ne.Error()
+		status, text = http.StatusServiceUnavailable, ne.Error()+": nothing is set up yet, or a part is missing in the configuration. The overview says more."
 	case errors.Is(err, accounts.ErrNotFound), errors.Is(err, connect.ErrUnknown):
 		status, text = http.StatusNotFound, err.Error()
 	case errors.Is(err, accounts.ErrReadOnly), errors.Is(err, accounts.ErrSealed), errors.Is(err, accounts.ErrPrecondition),

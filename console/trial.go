@@ -88,6 +88,21 @@ func keepTrial(t *trial) error {
 	return nil
 }
 
+// hasSent reports whether a test mail of an account has gone out lately.
+func hasSent(account string) bool {
+	trials.Lock()
+	defer trials.Unlock()
+	for _, t := range trials.byID {
+		t.mu.Lock()
+		sent := t.done && t.ok && t.Account == account
+		t.mu.Unlock()
+		if sent {
+			return true
+		}
+	}
+	return false
+}
+
 // startTrial sends a test mail, which the next page shows the steps of.
 func startTrial(v *visit) error {
 	_, a, err := v.account()

@@ -95,6 +95,8 @@ func TestConsoleInBrowser(t *testing.T) {
 
 	p.device(g, console)
 	p.change(console)
+	p.messages(g, console)
+	p.goes(console+"accounts/scanner@example.com", http.StatusOK)
 
 	// Two windows on one account: each acts on it as it is now.
 	p.do("tab", object{"number": 1}, nil)
@@ -162,10 +164,9 @@ func TestConsoleInBrowser(t *testing.T) {
 	p.click(button("Withdraw"))
 	p.matches("main", "There is none")
 	p.inspect("console-invitations-none")
+	p.mailing(g, console)
 	p.goes(console+"upstreams", http.StatusOK)
 	p.inspect("console-upstreams")
-	p.goes(console+"messages", http.StatusOK)
-	p.inspect("console-messages-none")
 	p.goes(console+"spool", http.StatusOK)
 	p.inspect("console-spool-none")
 	p.goes(console+"health", http.StatusOK)
@@ -287,4 +288,61 @@ func (p *pages) change(console string) {
 	p.fill("#messages", "")
 	p.click("button:has-text('Save')")
 	p.is("h1", "scanner@example.com")
+}
+
+// messages looks at the list of messages, which the configuration does not ask for at
+// first.
+func (p *pages) messages(g *gateway, console string) {
+	p.t.Helper()
+	p.goes(console+"messages", http.StatusOK)
+	p.inspect("console-messages-none")
+	config, err := os.ReadFile(g.conf)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	config = []byte(strings.Replace(string(config), "\tsmtp {\n", "\tsmtp {\n\t\tmessages\n", 1))
+	if err := os.WriteFile(g.conf, config, 0o600); err != nil {
+		p.t.Fatal(err)
+	}
+	g.reload()
+	g.send("erp@example.com", "erp@example.com", "someone@example.net", 2, 250)
+	g.send("erp@example.com", "erp@example.com", "reject-me@example.net", 1, 550)
+	p.goes(console+"messages", http.StatusOK)
+	p.matches("main", "reject-me@example.net")
+	p.click(".messages summary")
+	p.matches(".messages details[open]", "Provider's id|Answer")
+	p.inspect("console-messages")
+	p.fill("#q", `"><script>alert(1)</script>`)
+	p.click("button:has-text('Search')")
+	p.matches("main", "No message is like that")
+	p.inspect("console-messages-nothing")
+}
+
+// mailing sends invitations by mail, of which one fails.
+func (p *pages) mailing(g *gateway, console string) {
+	p.t.Helper()
+	p.goes(console+"invitations/many", http.StatusOK)
+	p.inspect("console-many")
+	p.fill("#list", "account,to\nerp@example.com,owner@example.net\nnobody@example.com,x@example.net\ngone@example.com,reject-me@example.net\n")
+	p.click("label:has-text('The gateway mails each')")
+	p.fill("#sender", "erp@example.com")
+	p.fill("#pace", "1000")
+	before := len(g.sandbox.messages(mailboxOf("erp@example.com")))
+	p.doubleClick("button:has-text('Invite them')")
+	p.matches("#progress", "1 of 3 invitations are sent[^]*2 failed[^]*done")
+	p.matches("#failed ~ .scroll", "nobody@example.com[^]*reject-me@example.net")
+	p.inspect("console-mailing")
+	got := g.sandbox.messages(mailboxOf("erp@example.com"))
+	if len(got) != before+1 {
+		p.t.Fatalf("%d mails for one owner after a double click", len(got)-before)
+	}
+	body := strings.ReplaceAll(string(g.sandbox.body(got[len(got)-1].ID)), "=\r\n", "")
+	if !strings.Contains(body, "/connect/i/") || !strings.Contains(body, "To: <owner@example.net>") {
+		p.t.Errorf("the mail is\n%s", body)
+	}
+	p.doubleClick("button:has-text('Try those that failed again')")
+	p.matches("#progress", "0 of 2 invitations are sent[^]*2 failed[^]*done")
+	p.goes(console+"invitations", http.StatusOK)
+	p.matches("#mailed ~ ul", "1 of 3 sent")
+	p.inspect("console-invitations-mailed")
 }

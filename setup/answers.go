@@ -16,6 +16,9 @@ package setup
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"net"
 	"net/url"
 	"strings"
@@ -62,7 +65,8 @@ type Answers struct {
 	// KeyFile is the JSON key of Google's service account.
 	KeyFile string `json:"key_file,omitempty"`
 
-	// What follows is for Other.
+	// What follows is for Other; Dial and the URLs also for a Microsoft cloud or
+	// a proxy of one's own that is not at the usual addresses.
 
 	Dial     string `json:"dial,omitempty"`
 	TLS      string `json:"tls,omitempty"` // `starttls` or `implicit`
@@ -70,6 +74,12 @@ type Answers struct {
 	AuthURL  string `json:"auth_url,omitempty"`
 	Scopes   string `json:"scopes,omitempty"`
 	CAFile   string `json:"ca_file,omitempty"`
+
+	// Redirect is the address of the pages of mailbox owners, where the provider
+	// sends their browsers back to: it ends with `/callback/` and the provider's
+	// name. Empty: `smtp login` on this machine, and the pages that the written
+	// configuration has.
+	Redirect string `json:"redirect,omitempty"`
 }
 
 // Upstream is the name of the upstream in the configuration, OAuth that of the
@@ -106,13 +116,30 @@ func (a *Answers) Server() string {
 
 // TokenServer is the address of the authorization server's token endpoint.
 func (a *Answers) TokenServer() string {
-	switch a.Provider {
-	case Microsoft:
+	switch {
+	case a.TokenURL != "":
+		return a.TokenURL
+	case a.Provider == Microsoft:
 		return "https://login.microsoftonline.com/" + url.PathEscape(a.Tenant) + "/oauth2/v2.0/token"
-	case Google:
+	case a.Provider == Google:
 		return "https://oauth2.googleapis.com/token"
 	}
-	return a.TokenURL
+	return ""
+}
+
+// Redirects are the addresses to register with the provider.
+func (a *Answers) Redirects() []string {
+	if a.Redirect != "" {
+		return []string{a.Redirect}
+	}
+	return []string{"http://localhost", connectURL + "/callback/" + a.OAuth()}
+}
+
+// Digest tells answers from those that another window has seen.
+func (a *Answers) Digest() string {
+	text, _ := json.Marshal(a) //nolint:errchkjson // strings alone
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:8])
 }
 
 // local reports whether only this machine is served.

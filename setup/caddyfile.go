@@ -15,47 +15,62 @@
 package setup
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"net"
 	"path/filepath"
 	"strings"
+
+	"github.com/caddymail/mailgateway/upstreampool/preset"
 )
 
 // The files that setup makes in its directory.
 const (
 	ConfigName = "Caddyfile"
-	SecretName = "client_secret"
 	dataName   = "data"
+)
+
+// The pages of the written configuration. Entra and Google take http for
+// localhost, by this name.
+const (
+	ConsoleURL = "http://localhost:8025"
+	connectURL = ConsoleURL + "/connect"
 )
 
 // credentials is the directory of secrets.
 func credentials(dir string) string { return filepath.Join(dir, "credentials") }
 
-// SecretFile is where the client secret is kept.
-func SecretFile(dir string) string { return filepath.Join(credentials(dir), SecretName) }
+// SecretFile is where the client secret is kept: each provider's in its own, so that
+// another one takes nothing from the first.
+func SecretFile(dir string, a *Answers) string {
+	return filepath.Join(credentials(dir), a.OAuth()+"_secret")
+}
+
+// KeyFile is where a service account's key is kept that was not in a file yet.
+func KeyFile(dir string) string { return filepath.Join(credentials(dir), "google_key.json") }
 
 // quotePath makes a path one word of a Caddyfile.
 func quotePath(p string) string { return "`" + p + "`" }
 
+// lines writes a Caddyfile.
+type lines struct{ strings.Builder }
+
+func (b *lines) line(depth int, format string, args ...any) {
+	b.WriteString(strings.Repeat("\t", depth))
+	fmt.Fprintf(b, format+"\n", args...)
+}
+
 // Caddyfile is the configuration that the answers make. dir is absolute; hash is
 // that of the password that the first device logs in with.
 func Caddyfile(a *Answers, dir, hash string) string {
-	var b strings.Builder
-	line := func(depth int, format string, args ...any) {
-		b.WriteString(strings.Repeat("\t", depth))
-		fmt.Fprintf(&b, format+"\n", args...)
-	}
+	var b lines
+	line := b.line
 	line(0, "# Made by `smtp setup`; yours from here on. Every option: docs/configuration.md.")
 	line(0, "{")
-	line(1, "# Certificates, and the tokens of mailboxes: keep it, and nobody else's eyes off it.")
-	line(1, "storage file_system %s", quotePath(filepath.Join(dir, dataName)))
+	b.storage(dir)
 	line(0, "")
-	line(1, "oauth_tokens {")
-	a.writeOAuth(line, dir)
-	line(1, "}")
-	line(1, "smtp_upstreams {")
-	a.writeUpstream(line)
-	line(1, "}")
+	a.writeProvider(&b, dir)
 	line(1, "smtp {")
 	if a.Hostname != "" {
 		line(2, "hostname %s", a.Hostname)
@@ -70,19 +85,113 @@ func Caddyfile(a *Answers, dir, hash string) string {
 	line(3, "# Further ones: `smtp account add`.")
 	line(3, "dynamic")
 	line(2, "}")
-	if a.local() {
-		line(2, "server local 127.0.0.1:2525 {")
-		line(3, "tls off")
-		line(2, "}")
-	} else {
-		line(2, "server submission :587")
-		line(2, "server submissions :465 {")
-		line(3, "tls implicit")
-		line(2, "}")
-	}
+	a.writeServers(line, localPort)
 	line(1, "}")
 	line(0, "}")
+	b.site(dir, ConsoleURL)
 	return b.String()
+}
+
+// Start is a configuration that has the console alone: what is missing is asked for
+// there. console is its address, http and of this machine.
+func Start(dir, console string) string {
+	var b lines
+	b.line(0, "# Made by `smtp setup`; yours from here on. Every option: docs/configuration.md.")
+	b.line(0, "{")
+	b.storage(dir)
+	b.line(0, "}")
+	b.site(dir, console)
+	return b.String()
+}
+
+func (b *lines) storage(dir string) {
+	b.line(1, "# Certificates, and the tokens of mailboxes: keep it, and nobody else's eyes off it.")
+	b.line(1, "storage file_system %s", quotePath(filepath.Join(dir, dataName)))
+}
+
+// site is the console's and the owners', for this machine alone.
+func (b *lines) site(dir, console string) {
+	b.line(0, "")
+	b.line(0, "# The pages for this machine's own browser; for others: docs/console.md.")
+	b.line(0, "%s {", console)
+	b.line(1, "bind 127.0.0.1")
+	b.line(1, "smtp_connect {")
+	b.line(2, "url %s/connect", console)
+	b.line(1, "}")
+	b.line(1, "smtp_console {")
+	b.line(2, "url %s", console)
+	b.line(2, "setup %s", quotePath(filepath.Join(dir, ConfigName)))
+	b.line(1, "}")
+	b.line(0, "}")
+}
+
+// Have is what a configuration has already of what the answers need.
+type Have struct {
+	// Servers are those that devices log in at, Accounts those that can be added
+	// while the gateway runs.
+	Servers, Accounts bool
+}
+
+// Additions are the answers' part of a configuration that has others: blocks of its
+// global options, which are combined with blocks of the same name. port is that of a
+// server for this machine alone.
+func Additions(a *Answers, dir string, have Have, port int) string {
+	var b lines
+	a.writeProvider(&b, dir)
+	if have.Servers && have.Accounts {
+		return b.String()
+	}
+	b.line(1, "smtp {")
+	if !have.Servers && a.Hostname != "" {
+		b.line(2, "hostname %s", a.Hostname)
+	}
+	if !have.Accounts {
+		b.line(2, "accounts {")
+		b.line(3, "dynamic")
+		b.line(2, "}")
+	}
+	if !have.Servers {
+		a.writeServers(b.line, port)
+	}
+	b.line(1, "}")
+	return b.String()
+}
+
+func (a *Answers) writeProvider(b *lines, dir string) {
+	b.line(1, "oauth_tokens {")
+	a.writeOAuth(b.line, dir)
+	b.line(1, "}")
+	b.line(1, "smtp_upstreams {")
+	a.writeUpstream(b.line)
+	b.line(1, "}")
+}
+
+// localPort is that of a server for this machine alone; LocalPort takes one of the
+// next if another program has it.
+const localPort = 2525
+
+// LocalPort is a port of this machine that can be had.
+func LocalPort() int {
+	for port := localPort; port < localPort+100; port++ {
+		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			_ = l.Close()
+			return port
+		}
+	}
+	return localPort
+}
+
+func (a *Answers) writeServers(line func(int, string, ...any), port int) {
+	if a.local() {
+		line(2, "server local 127.0.0.1:%d {", port)
+		line(3, "tls off")
+		line(2, "}")
+		return
+	}
+	line(2, "server submission :587")
+	line(2, "server submissions :465 {")
+	line(3, "tls implicit")
+	line(2, "}")
 }
 
 // Device is what is set in the first device.
@@ -107,6 +216,7 @@ func Trial(adapted []byte, socket string) ([]byte, error) {
 	apps, _ := cfg["apps"].(map[string]any)
 	smtp, _ := apps["smtp"].(map[string]any)
 	delete(smtp, "servers")
+	delete(apps, "http")
 	cfg["admin"] = map[string]any{"listen": "unix/" + socket, "config": map[string]any{"persist": false}}
 	// To standard error, as before, and nothing of it: a writer that changes is told there.
 	cfg["logging"] = map[string]any{"logs": map[string]any{"default": map[string]any{"writer": map[string]any{"output": "stderr"}, "level": "FATAL"}}}
@@ -121,7 +231,7 @@ func PasswordHash(caddyfile string) string {
 }
 
 func (a *Answers) writeOAuth(line func(int, string, ...any), dir string) {
-	secret := "{file." + SecretFile(dir) + "}"
+	secret := "{file." + SecretFile(dir, a) + "}"
 	switch a.Provider {
 	case Microsoft:
 		line(2, "provider microsoft {")
@@ -131,42 +241,51 @@ func (a *Answers) writeOAuth(line func(int, string, ...any), dir string) {
 		}
 		line(3, "client_id %s", a.ClientID)
 		line(3, "client_secret %s", quotePath(secret))
+		a.writeEndpoints(line)
 	case Google:
 		line(2, "provider google {")
 		if a.Way == App {
 			line(3, "grant service_account")
 			line(3, "service_account_file %s", quotePath(a.KeyFile))
-			break
+		} else {
+			line(3, "client_id %s", a.ClientID)
+			line(3, "client_secret %s", quotePath(secret))
 		}
-		line(3, "client_id %s", a.ClientID)
-		line(3, "client_secret %s", quotePath(secret))
+		a.writeEndpoints(line)
 	default:
 		line(2, "provider %s generic {", a.OAuth())
-		line(3, "token_url %s", a.TokenURL)
-		line(3, "auth_url %s", a.AuthURL)
 		line(3, "client_id %s", a.ClientID)
 		line(3, "client_secret %s", quotePath(secret))
-		if a.Scopes != "" {
-			line(3, "scopes %s", a.Scopes)
-		}
-		if a.CAFile != "" && strings.HasPrefix(a.TokenURL, "https:") {
-			line(3, "trust_pool file %s", quotePath(a.CAFile))
-		}
+		a.writeEndpoints(line)
 	}
 	line(2, "}")
 }
 
+// writeEndpoints writes what is not the provider's own.
+func (a *Answers) writeEndpoints(line func(int, string, ...any)) {
+	for _, s := range [][2]string{{"token_url", a.TokenURL}, {"auth_url", a.AuthURL}, {"scopes", a.Scopes}} {
+		if s[1] != "" {
+			line(3, "%s %s", s[0], s[1])
+		}
+	}
+	if a.CAFile != "" && strings.HasPrefix(a.TokenURL, "https:") {
+		line(3, "trust_pool file %s", quotePath(a.CAFile))
+	}
+}
+
 func (a *Answers) writeUpstream(line func(int, string, ...any)) {
-	if a.Provider != Other {
+	p, known := preset.ByName(a.Upstream())
+	if known && a.Dial == "" && a.CAFile == "" {
 		line(2, "upstream %s", a.Upstream())
 		return
 	}
 	line(2, "upstream %s {", a.Upstream())
-	line(3, "dial %s", a.Dial)
+	line(3, "dial %s", a.Server())
+	mode := cmp.Or(a.TLS, p.TLS)
 	if a.CAFile == "" {
-		line(3, "tls %s", a.TLS)
+		line(3, "tls %s", mode)
 	} else {
-		line(3, "tls %s {", a.TLS)
+		line(3, "tls %s {", mode)
 		line(4, "trust_pool file %s", quotePath(a.CAFile))
 		line(3, "}")
 	}

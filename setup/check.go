@@ -24,6 +24,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"sync"
 	"time"
 )
 
@@ -38,9 +39,23 @@ type Result struct {
 	Remedy string
 }
 
-// CheckReach asks whether the provider's servers can be reached from here.
-func CheckReach(ctx context.Context, a *Answers) []Result {
-	return []Result{reachSMTP(ctx, a), reachOAuth(ctx, a)}
+// Check asks whether the provider's servers can be reached from here, and whether
+// its authorization server knows the application; secret is the application's.
+func Check(ctx context.Context, a *Answers, secret string) []Result {
+	checks := []func() Result{
+		func() Result { return reachSMTP(ctx, a) },
+		func() Result { return reachOAuth(ctx, a) },
+	}
+	if a.NeedsSecret() {
+		checks = append(checks, func() Result { return CheckClient(ctx, a, secret) })
+	}
+	results := make([]Result, len(checks))
+	var wait sync.WaitGroup
+	for i, check := range checks {
+		wait.Go(func() { results[i] = check() })
+	}
+	wait.Wait()
+	return results
 }
 
 func reachSMTP(ctx context.Context, a *Answers) Result {

@@ -24,13 +24,14 @@
 // Answers are what the operator said; they hold no secret. Questions names those
 // that are still needed, in the order in which they make sense. Tasks are the steps
 // at the provider with the answers filled in. Caddyfile writes the configuration;
-// secrets stand in files beside it. Checks need no running gateway; what needs one
+// secrets stand in files beside it. A Plan adds the answers to a configuration that
+// has others, and changes none of them. Checks need no running gateway; what needs one
 // (the token, the login, the mail) is the command's, through package operate.
 //
 // # Reading order
 //
-// answers.go, question.go, task.go, caddyfile.go, state.go, check.go.
+// answers.go, question.go, task.go, caddyfile.go, plan.go, state.go, check.go, client.go.
 //
-// Nothing of ours is imported but upstreampool/preset. There
+// Nothing of ours is imported but upstreampool/preset and explain. There
 // are no locks, and nothing outlives a call but the files that Save writes.
 package setup

@@ -161,8 +161,8 @@ func checkURL(s string) error {
 }
 
 func checkFile(s string) error {
-	if err := checkWord(s); err != nil {
-		return err
+	if strings.ContainsAny(s, "`{}\"\n\r") {
+		return fmt.Errorf("'%s' has quotes or braces in it", s)
 	}
 	f, err := os.Open(s) //nolint:gosec // the operator's own
 	if err != nil {
@@ -305,6 +305,9 @@ func Options() []Question {
 			}
 			return nil
 		}},
+		{Name: "dial", Text: "The provider's submission server, if it is another", check: checkDial, field: func(a *Answers) *string { return &a.Dial }},
+		{Name: "token-url", Text: "The token endpoint, if it is another", check: checkURL, field: func(a *Answers) *string { return &a.TokenURL }},
+		{Name: "auth-url", Text: "The authorization endpoint, if it is another", check: checkURL, field: func(a *Answers) *string { return &a.AuthURL }},
 		{Name: "ca-file", Text: "Certificates to trust the provider by, in PEM", check: checkFile, field: func(a *Answers) *string { return &a.CAFile }},
 	}
 }

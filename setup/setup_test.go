@@ -68,10 +68,10 @@ func filledIn(t *testing.T) map[string]Answers {
 // with what the provider needs.
 func TestConfigurations(t *testing.T) {
 	want := map[string][]string{
-		"microsoft app":  {`"grant":"client_credentials"`, `"tenant":"contoso.onmicrosoft.com"`, id1, "client_secret}"},
-		"microsoft user": {`"tenant":"contoso.onmicrosoft.com"`, id1, "client_secret}"},
+		"microsoft app":  {`"grant":"client_credentials"`, `"tenant":"contoso.onmicrosoft.com"`, id1, "_secret}"},
+		"microsoft user": {`"tenant":"contoso.onmicrosoft.com"`, id1, "_secret}"},
 		"google app":     {`"grant":"service_account"`, "key.json"},
-		"google user":    {id1, "client_secret}"},
+		"google user":    {id1, "_secret}"},
 		"other user":     {"mail.example.com:465", "https://id.example.com/token", `"mode":"implicit"`},
 	}
 	for name, a := range filledIn(t) {
@@ -224,14 +224,14 @@ func TestState(t *testing.T) {
 		t.Errorf("%+v %v", got, err)
 	}
 	for _, bad := range []string{"", "  ", "two words", id1} {
-		if err := SaveSecret(dir, bad); err == nil {
+		if err := SaveSecret(dir, &a, bad); err == nil {
 			t.Errorf("the secret %q is taken", bad)
 		}
 	}
-	if HasSecret(dir) {
+	if HasSecret(dir, &a) {
 		t.Error("a secret is there")
 	}
-	if err := SaveSecret(dir, "s3cret\n"); err != nil || !HasSecret(dir) {
+	if err := SaveSecret(dir, &a, "s3cret\n"); err != nil || !HasSecret(dir, &a) {
 		t.Errorf("the secret: %v", err)
 	}
 	if err := SaveConfig(dir, "mine", false); err != nil {

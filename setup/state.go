@@ -57,14 +57,31 @@ func Save(dir string, a *Answers) error {
 }
 
 // HasSecret reports whether the client secret is kept already.
-func HasSecret(dir string) bool {
-	st, err := os.Stat(SecretFile(dir))
+func HasSecret(dir string, a *Answers) bool {
+	st, err := os.Stat(SecretFile(dir, a))
 	return err == nil && st.Size() > 0
 }
 
 // SaveSecret keeps the client secret in a file of its own.
-func SaveSecret(dir, secret string) error {
+func SaveSecret(dir string, a *Answers, secret string) error {
 	secret = strings.TrimSpace(secret)
+	if err := CheckSecret(secret); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(credentials(dir), 0o700); err != nil {
+		return err
+	}
+	return write(SecretFile(dir, a), []byte(secret))
+}
+
+// Secret is the client secret that was kept.
+func Secret(dir string, a *Answers) (string, error) {
+	text, err := os.ReadFile(SecretFile(dir, a))
+	return string(text), err
+}
+
+// CheckSecret refuses what can be no client secret.
+func CheckSecret(secret string) error {
 	switch {
 	case secret == "":
 		return errors.New("the secret is empty")
@@ -73,10 +90,27 @@ func SaveSecret(dir, secret string) error {
 	case guid.MatchString(secret):
 		return errors.New("that is the secret's ID; its value is needed, which is shown once when it is made")
 	}
+	return nil
+}
+
+// SaveKey keeps the key of a service account, and says where in the answers.
+func SaveKey(dir string, a *Answers, key string) error {
+	var k struct {
+		Type        string `json:"type"`
+		ClientEmail string `json:"client_email"`
+		PrivateKey  string `json:"private_key"`
+	}
+	if json.Unmarshal([]byte(key), &k) != nil || k.Type != "service_account" || k.ClientEmail == "" || !strings.Contains(k.PrivateKey, "PRIVATE KEY") {
+		return errors.New("that is no JSON key of a service account")
+	}
 	if err := os.MkdirAll(credentials(dir), 0o700); err != nil {
 		return err
 	}
-	return write(SecretFile(dir), []byte(secret))
+	if err := write(KeyFile(dir), []byte(key)); err != nil {
+		return err
+	}
+	a.KeyFile = KeyFile(dir)
+	return nil
 }
 
 // Config returns the configuration that is in the directory, empty if there is none.

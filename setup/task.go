@@ -42,6 +42,15 @@ func filled(answer, stand string) string {
 	return answer
 }
 
+// redirects says what to register.
+func redirects(a *Answers) string {
+	list := a.Redirects()
+	if len(list) == 1 {
+		return ": " + list[0]
+	}
+	return "s: " + strings.Join(list, " and ")
+}
+
 // quoted makes a value one word of PowerShell.
 func quoted(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
 
@@ -57,12 +66,12 @@ func Tasks(a *Answers) []Task {
 	case a.Provider == Google && a.Way == App:
 		return googleApp(a)
 	case a.Provider == Google:
-		return googleUser()
+		return googleUser(a)
 	}
 	return []Task{{
 		Title: "Register the gateway with the provider",
 		Steps: []string{
-			"Register an application (\"OAuth client\") with the provider; its redirect address is on http://127.0.0.1.",
+			"Register an application (\"OAuth client\") with the provider; its redirect URI" + redirects(a) + ".",
 			"Note its client ID and its secret, the token and the authorization endpoint, and the scope for sending by SMTP: if it wants one, begin anew with `smtp setup --scopes SCOPE`.",
 		},
 	}}
@@ -116,7 +125,7 @@ func microsoftUser(a *Answers) []Task {
 		{
 			Title: "Register the application", Page: microsoftPage,
 			Steps: []string{
-				"App registrations, New registration: a name such as mailgateway, single tenant; redirect URI of the type Web: http://localhost.",
+				"App registrations, New registration: a name such as mailgateway, single tenant; of the type Web the redirect URI" + redirects(a) + ".",
 				"Note the Application (client) ID and the Directory (tenant) ID.",
 				"Certificates & secrets, New client secret: copy its Value, not its ID. It is shown once.",
 				"API permissions, Add, Microsoft Graph, Delegated permissions: SMTP.Send, offline_access, openid, email.",
@@ -154,13 +163,17 @@ func domainOf(address string) string {
 	return domain
 }
 
-func googleUser() []Task {
+func googleUser(a *Answers) []Task {
+	kind := "type Desktop app"
+	if a.Redirect != "" {
+		kind = "type Web application, Authorized redirect URI: " + a.Redirect
+	}
 	return []Task{{
 		Title: "Make an OAuth client", Page: "https://console.cloud.google.com",
 		Steps: []string{
 			"A project; APIs & services, enable the Gmail API.",
 			"OAuth consent screen: Internal if you have Workspace. External while in Testing ends each consent after 7 days.",
-			"Credentials, Create credentials, OAuth client ID, type Desktop app. Note its client ID and secret.",
+			"Credentials, Create credentials, OAuth client ID, " + kind + ". Note its client ID and secret.",
 		},
 	}}
 }

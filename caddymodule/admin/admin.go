@@ -115,8 +115,10 @@ func (API) Routes() []caddy.AdminRoute {
 			Pattern: route.pattern,
 			Handler: caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 				w.Header().Set("Cache-Control", "no-store")
+				n := note(route.pattern, r)
 				err := route.handler(w, r)
 				if err == nil {
+					n.done(r)
 					return nil
 				}
 				if name := r.PathValue("name"); errors.Is(err, accounts.ErrNotFound) && name != "" {

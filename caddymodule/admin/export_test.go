@@ -23,3 +23,6 @@ type (
 var OpenAPI = openAPI
 
 const MaxRecordSize = maxRecordSize
+
+// Changes are the routes that change something.
+var Changes = changes

@@ -29,6 +29,7 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
+	"github.com/caddymail/mailgateway/caddymodule/admin"
 	"github.com/caddymail/mailgateway/caddymodule/command/output"
 	"github.com/caddymail/mailgateway/caddymodule/command/service"
 	"github.com/caddymail/mailgateway/explain"
@@ -158,6 +159,11 @@ const askAgain = 3
 
 // request sends a request. The caller closes the answer's body.
 func (c *adminClient) request(method, path string, header http.Header, body io.Reader) (*http.Response, error) {
+	header = header.Clone()
+	if header == nil {
+		header = make(http.Header)
+	}
+	header.Set(admin.UserHeader, output.User())
 	resp, err := caddycmd.AdminAPIRequest(c.address, method, path, header, body)
 	if method == http.MethodGet && body == nil {
 		for tries := 1; err != nil && tries < askAgain && !remoteErrorText.MatchString(err.Error()); tries++ {

@@ -40,8 +40,12 @@ application's secret, the mailbox owner's consent, the login, a test mail.
 
 What was answered is kept in the directory, so that an interrupted run goes on where
 it was; secrets stand in files of their own, and are shown nowhere. Without a
-terminal each answer is a flag. A file that is there is not replaced without asking.`,
+terminal each answer is a flag. A file that is there is not replaced without asking.
+
+With --browser it is the same in a browser on this machine: the gateway runs with its
+console alone, whose pages ask, check, write the configuration and load it.`,
 		Example: `  caddy smtp setup
+  caddy smtp setup --browser
   caddy smtp setup --provider microsoft --way app --tenant contoso.onmicrosoft.com \
     --client-id 00000000-0000-0000-0000-000000000000 --object-id 11111111-1111-1111-1111-111111111111 \
     --client-secret-file secret.txt --mailbox scanner@contoso.com --hostname mail.contoso.com`,
@@ -60,6 +64,8 @@ terminal each answer is a flag. A file that is there is not replaced without ask
 	f.String("client-secret-file", "", "File with the application's client secret")
 	f.Bool("replace", false, "Replace a Caddyfile that is there without asking")
 	f.Bool("no-test", false, "Stop after the configuration is written")
+	f.Bool("browser", false, "Run the gateway with its console alone, and go on there")
+	f.String("console", setup.ConsoleURL, "Address of the console on this machine, with --browser")
 	return cmd
 }
 
@@ -88,6 +94,9 @@ func runSetup(cmd *cobra.Command, _ []string) error {
 	}
 	if err := os.MkdirAll(d.dir, 0o700); err != nil {
 		return err
+	}
+	if browser, _ := cmd.Flags().GetBool("browser"); browser {
+		return d.browser()
 	}
 	if err := d.ask(); err != nil {
 		return err
@@ -246,12 +255,12 @@ func (d *dialog) secret() error {
 		if err != nil {
 			return fmt.Errorf("--client-secret-file: %w", err)
 		}
-		if err := setup.SaveSecret(d.dir, string(text)); err != nil {
+		if err := setup.SaveSecret(d.dir, &d.answers, string(text)); err != nil {
 			return fmt.Errorf("--client-secret-file: %w", err)
 		}
 		return nil
 	}
-	if setup.HasSecret(d.dir) {
+	if setup.HasSecret(d.dir, &d.answers) {
 		return nil
 	}
 	if !d.tty {
@@ -264,7 +273,7 @@ func (d *dialog) secret() error {
 		if err != nil {
 			return fmt.Errorf("reading the secret: %w", err)
 		}
-		if err := setup.SaveSecret(d.dir, string(text)); err != nil {
+		if err := setup.SaveSecret(d.dir, &d.answers, string(text)); err != nil {
 			d.say("%v\n", err)
 			continue
 		}
@@ -275,11 +284,18 @@ func (d *dialog) secret() error {
 // errFailedChecks ends a run whose reasons were said already.
 var errFailedChecks = errors.New("a check failed: mend that, then run the same command again; the answers are kept")
 
-// reach asks whether the provider is there.
+// reach asks whether the provider is there, and knows the application.
 func (d *dialog) reach() error {
 	d.say("\n== Checks\n")
 	var failed error
-	for _, r := range setup.CheckReach(d.cmd.Context(), &d.answers) {
+	secret := ""
+	if d.answers.NeedsSecret() {
+		var err error
+		if secret, err = setup.Secret(d.dir, &d.answers); err != nil {
+			return err
+		}
+	}
+	for _, r := range setup.Check(d.cmd.Context(), &d.answers, secret) {
 		if r.Err == nil {
 			d.say("ok      %s: %s\n", r.Name, r.Said)
 			continue

@@ -108,7 +108,7 @@ func TestSetup(t *testing.T) {
 			t.Errorf("the secret is in the %s", what)
 		}
 	}
-	if st, err := os.Stat(filepath.Join(dir, "credentials", "client_secret")); err != nil || st.Mode().Perm() != 0o600 {
+	if st, err := os.Stat(filepath.Join(dir, "credentials", "provider_secret")); err != nil || st.Mode().Perm() != 0o600 {
 		t.Errorf("the secret's file: %v (%v)", st, err)
 	}
 

@@ -36,6 +36,8 @@ import (
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+
+	"github.com/caddymail/mailgateway/internal/storelock"
 )
 
 // Entry is one change.
@@ -143,14 +145,11 @@ func (t Trail) Add(ctx context.Context, e Entry) (err error) {
 	defer local.Unlock()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
-	if err := t.Storage.Lock(ctx, lockName); err != nil {
-		return fmt.Errorf("locking: %w", err)
+	unlock, err := storelock.Lock(ctx, t.Storage, lockName, patience)
+	if err != nil {
+		return err
 	}
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
-		defer cancel()
-		err = errors.Join(err, t.Storage.Unlock(ctx, lockName))
-	}()
+	defer func() { err = errors.Join(err, unlock()) }()
 	list, err := t.sequence(ctx)
 	if err != nil {
 		return err

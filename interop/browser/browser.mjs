@@ -196,6 +196,8 @@ const commands = {
       document.body.prepend(start);
       start.focus();
       start.remove();
+      // Marks of an earlier round, on a page that has changed a part of itself since.
+      for (const e of document.querySelectorAll("[data-tabbed]")) delete e.dataset.tabbed;
       window.scrollTo(0, 0);
     });
     const reached = [], problems = [];
@@ -218,7 +220,9 @@ const commands = {
     }
     const left = await page.evaluate(() =>
       [...document.querySelectorAll("a[href],button,input,select,textarea,summary,[tabindex='0']")]
-        .filter((e) => e.checkVisibility() && !e.closest("noscript") && !e.dataset.tabbed).map((e) => e.outerHTML.slice(0, 80)));
+        .filter((e) => e.checkVisibility() && !e.closest("noscript") && !e.dataset.tabbed)
+        // One of a group has the focus; the arrows go on from there.
+        .filter((e) => e.type !== "radio" || ![...document.getElementsByName(e.name)].some((o) => o.dataset.tabbed)).map((e) => e.outerHTML.slice(0, 80)));
     // What scrolls sideways must be reachable, to be scrolled with the arrows.
     const scrollers = await page.evaluate(() =>
       [...document.querySelectorAll("body *")].filter((e) => e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflowX === "auto" && !e.dataset.tabbed).map((e) => e.outerHTML.slice(0, 80)));

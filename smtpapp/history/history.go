@@ -17,13 +17,14 @@ package history
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"sync"
 	"time"
 
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/internal/storelock"
 )
 
 // Key is the value in the storage.
@@ -121,14 +122,12 @@ func (h *History) flush(ctx context.Context, storage certmagic.Storage, logger *
 	}()
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	if err := storage.Lock(ctx, lockName); err != nil {
-		return fmt.Errorf("locking: %w", err)
+	unlock, err := storelock.Lock(ctx, storage, lockName, patience)
+	if err != nil {
+		return err
 	}
 	defer func() {
-		// Whatever became of ctx, the lock is not kept.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
-		defer cancel()
-		if e := storage.Unlock(ctx, lockName); e != nil {
+		if e := unlock(); e != nil {
 			logger.Warn("the history's lock cannot be given back", zap.Error(e))
 		}
 	}()

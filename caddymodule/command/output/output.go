@@ -18,6 +18,7 @@ package output
 import (
 	"encoding/json"
 	"fmt"
+	"os/user"
 	"strings"
 	"text/tabwriter"
 
@@ -47,4 +48,12 @@ func Table(cmd *cobra.Command, rows [][]string) error {
 		}
 	}
 	return w.Flush()
+}
+
+// User is the name of who runs the command, for the list of changes.
+func User() string {
+	if u, err := user.Current(); err == nil {
+		return u.Username
+	}
+	return "unknown"
 }

@@ -1,0 +1,38 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+// Package mailing sends invitations to the owners of many mailboxes, through one of
+// the gateway's own accounts.
+//
+// # Concepts
+//
+// An Order is a list of rows and the account that sends. It lies in the storage with
+// how far it has come, so that it goes on where it was, after a pause, a restart or
+// on another node: a row is invited, sent, and written down before the next. A
+// process that is killed between the last two sends that one mail again, with another
+// link; nothing else is sent twice. A link is in no record, only in its mail.
+//
+// What concerns one row (a recipient that the provider refuses, an account that is not
+// there) is written down for that row, and the next follows. What concerns the sending
+// account (a limit, a lost connection, a pause) makes the order wait, and is shown.
+//
+// # Reading order
+//
+// order.go, run.go, message.go.
+//
+// # Locking
+//
+// One process at a time has an order: the storage's lock of its name. In a process
+// runs.mu guards which orders it works on; it is held for no call.
+package mailing
