@@ -111,6 +111,12 @@ func (e *lossError) Error() string {
 }
 
 func (f *fileState) loadLocked(confirmed bool) error {
+	// A named pipe would keep whoever opens it until another writes to it.
+	if info, err := os.Stat(f.path); err != nil {
+		return err
+	} else if !info.Mode().IsRegular() {
+		return fmt.Errorf("%s: not a regular file", f.path)
+	}
 	file, err := os.Open(f.path)
 	if err != nil {
 		return err
@@ -119,9 +125,6 @@ func (f *fileState) loadLocked(confirmed bool) error {
 	info, err := file.Stat()
 	if err != nil {
 		return err
-	}
-	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%s: not a regular file", f.path)
 	}
 	stamp := fileStamp{info}
 	_, lost := errors.AsType[*lossError](f.bad)
@@ -141,6 +144,10 @@ func (f *fileState) loadLocked(confirmed bool) error {
 	if was, left := f.index.Len(), len(p.accounts); f.parsed != nil && left < was && (left == 0 || left*2 < was) && !confirmed {
 		f.stamp, f.bad = stamp, &lossError{f.path, was, left}
 		return f.bad
+	}
+	if len(p.missing) > 0 && !confirmed {
+		p.problems[len(p.problems)-1].Kept = true
+		p.accounts = append(p.accounts, p.missing...)
 	}
 	f.stamp = stamp
 	switch {

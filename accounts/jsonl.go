@@ -20,6 +20,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"io"
+	"slices"
 )
 
 // maxLine bounds one line of a file or an import. A record within the bounds
@@ -35,6 +36,7 @@ type LineReader struct {
 	r    *bufio.Reader
 	buf  []byte
 	line int
+	cut  bool // the last line has no end
 }
 
 // NewLineReader reads the lines of r, whose text may be as NewTextReader takes it.
@@ -63,6 +65,7 @@ func (l *LineReader) Next() ([]byte, int, error) {
 			return nil, l.line, io.EOF
 		}
 		l.line++
+		l.cut = err != nil
 		if long {
 			return nil, l.line, ErrLineTooLong
 		}
@@ -79,6 +82,7 @@ type parsedFile struct {
 	accounts []*Account
 	problems []Problem
 	lines    map[lineHash]*Account
+	missing  []*Account // in a file that ends within a line: they may be gone or not
 }
 
 // parseLines reads JSON lines. A line that is unchanged since prev keeps its
@@ -106,6 +110,7 @@ func parseLines(r io.Reader, source, file string, prev *parsedFile, old *Index) 
 	}
 
 	lr := NewLineReader(r)
+	bad := 0 // the last bad line
 	for {
 		line, n, err := lr.Next()
 		switch {
@@ -115,6 +120,9 @@ func parseLines(r io.Reader, source, file string, prev *parsedFile, old *Index) 
 					seen[a.key] = -1
 					p.accounts = append(p.accounts, a)
 				}
+			}
+			if prev != nil && lr.cut && bad == lr.line {
+				p.missing = slices.DeleteFunc(slices.Clone(prev.accounts), func(a *Account) bool { return seen[a.key] != 0 })
 			}
 			return p, nil
 		case errors.Is(err, ErrLineTooLong):
@@ -137,6 +145,7 @@ func parseLines(r io.Reader, source, file string, prev *parsedFile, old *Index) 
 				a, err = Compile(record, source)
 			}
 			if err != nil {
+				bad = n
 				problem(n, err)
 				continue
 			}

@@ -29,6 +29,7 @@ import (
 	"time"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/oauthtoken"
 	"github.com/caddymail/mailgateway/operate"
 	"github.com/caddymail/mailgateway/smtpapp"
@@ -289,7 +290,7 @@ func streamImport(w http.ResponseWriter, r *http.Request, do importing) error {
 	}
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	w.WriteHeader(http.StatusOK)
-	enc := json.NewEncoder(w)
+	enc := json.NewEncoder(printable.Writer{W: w})
 	n := 0
 	for result := range do(dir, r.Context(), r.Body) {
 		if err := enc.Encode(result); err != nil {

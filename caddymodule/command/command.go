@@ -34,6 +34,7 @@ import (
 	"github.com/caddymail/mailgateway/caddymodule/command/service"
 	"github.com/caddymail/mailgateway/explain"
 	"github.com/caddymail/mailgateway/internal/nearest"
+	"github.com/caddymail/mailgateway/internal/printable"
 )
 
 func init() {
@@ -56,6 +57,8 @@ Its manual is docs/ in https://github.com/caddymail/mailgateway.`,
 // Setup makes a command `caddy smtp`.
 func Setup(cmd *cobra.Command) {
 	cmd.SilenceUsage = true
+	// What providers and clients said is in much of it.
+	cmd.SetOut(printable.Writer{W: parentOut{cmd}})
 	cmd.PersistentFlags().String("address", "", "Address of the admin API")
 	cmd.PersistentFlags().StringP("config", "c", "", "Configuration file to find the admin API's address in")
 	cmd.PersistentFlags().StringP("adapter", "a", "", "Name of the configuration file's adapter")
@@ -91,6 +94,17 @@ func Setup(cmd *cobra.Command) {
 		}
 		new(cobra.Command).HelpFunc()(c, args)
 	})
+}
+
+// parentOut is where the output of a command's parent goes, once it has one.
+type parentOut struct{ cmd *cobra.Command }
+
+// Write implements io.Writer.
+func (p parentOut) Write(b []byte) (int, error) {
+	if p.cmd.HasParent() {
+		return p.cmd.Parent().OutOrStdout().Write(b)
+	}
+	return os.Stdout.Write(b)
 }
 
 // refuseUnknown makes commands that only hold others fail on a name that none
@@ -146,7 +160,7 @@ func (e *remoteError) Error() string {
 	if e.Explanation != nil {
 		text += "\n" + e.Explanation.Cause + "\n" + e.Explanation.Remedy
 	}
-	return text
+	return string(printable.Escape([]byte(text)))
 }
 
 // caddycmd makes one text of an error answer.

@@ -28,6 +28,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddymail/mailgateway/internal/printable"
 )
 
 func init() {
@@ -126,7 +128,7 @@ func (s *Page) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Han
 		if r.Method == http.MethodHead {
 			return nil
 		}
-		return json.NewEncoder(w).Encode(s.feed.snapshot())
+		return json.NewEncoder(printable.Writer{W: w}).Encode(s.feed.snapshot())
 	}
 	name := query.Get("file")
 	if name == "" {
