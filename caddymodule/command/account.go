@@ -28,6 +28,7 @@ import (
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/accounts/password"
 	"github.com/caddymail/mailgateway/caddymodule/admin"
+	"github.com/caddymail/mailgateway/caddymodule/command/record"
 	"github.com/caddymail/mailgateway/operate"
 )
 
@@ -98,7 +99,8 @@ func eachAccount(cmd *cobra.Command, names []string, done string, do func(c *adm
 }
 
 func accountAddCommand() *cobra.Command {
-	var rf recordFlags
+	var noPassword bool
+	var rf record.Flags
 	var pw passwordFlags
 	cmd := &cobra.Command{
 		Use:   "add NAME --upstream UPSTREAM",
@@ -110,13 +112,13 @@ mistaken for one another, which every device takes. Secrets are read from files,
 the command line, which other users of the machine can see.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			fields, err := rf.fields(cmd)
+			fields, err := rf.Fields(cmd)
 			if err != nil {
 				return err
 			}
 			fields["name"] = args[0]
 			var plain string
-			if _, ok := fields["password_hashes"]; !ok && !rf.noPassword {
+			if _, ok := fields["password_hashes"]; !ok && !noPassword {
 				var hash string
 				if plain, hash, err = pw.generate(); err != nil {
 					return err
@@ -138,14 +140,14 @@ the command line, which other users of the machine can see.`,
 			return printWithPassword(cmd, view, "added", plain)
 		},
 	}
-	rf.register(cmd)
+	rf.Register(cmd)
 	pw.register(cmd)
-	cmd.Flags().BoolVar(&rf.noPassword, "no-password", false, "Make up no password: nobody can log in")
+	cmd.Flags().BoolVar(&noPassword, "no-password", false, "Make up no password: nobody can log in")
 	return cmd
 }
 
 func accountSetCommand() *cobra.Command {
-	var rf recordFlags
+	var rf record.Flags
 	var pw passwordFlags
 	var newPassword bool
 	cmd := &cobra.Command{
@@ -153,7 +155,7 @@ func accountSetCommand() *cobra.Command {
 		Short: "Changes what is given of an account",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			fields, err := rf.fields(cmd)
+			fields, err := rf.Fields(cmd)
 			if err != nil {
 				return err
 			}
@@ -179,7 +181,7 @@ func accountSetCommand() *cobra.Command {
 			return printWithPassword(cmd, view, "changed", plain)
 		},
 	}
-	rf.register(cmd)
+	rf.Register(cmd)
 	pw.register(cmd)
 	cmd.Flags().BoolVar(&newPassword, "new-password", false, "Make up a password, which replaces all others")
 	return cmd

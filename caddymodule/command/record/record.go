@@ -12,7 +12,8 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package command
+// Package record makes an account's record from the flags of a command.
+package record
 
 import (
 	"bytes"
@@ -24,19 +25,19 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// recordFlags are the fields of an account as flags.
-type recordFlags struct {
+// Flags are the fields of an account as flags.
+type Flags struct {
 	upstream, mailbox, sourceIP     string
 	hashes, senders, labels         []string
 	refreshTokenFile, secretFile    string
 	maxConns                        int
 	rate, messagesPer, recipientsIn string
 	paused                          bool
-	noPassword                      bool
 	spool, reports                  string
 }
 
-func (rf *recordFlags) register(cmd *cobra.Command) {
+// Register adds the flags to a command.
+func (rf *Flags) Register(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&rf.upstream, "upstream", "", "Upstream that carries the account's mail")
 	f.StringVar(&rf.mailbox, "mailbox", "", "Identity at the provider (default: the name)")
@@ -55,8 +56,8 @@ func (rf *recordFlags) register(cmd *cobra.Command) {
 	f.BoolVar(&rf.paused, "paused", false, "Refuse logins and messages")
 }
 
-// fields are the record's fields that were given.
-func (rf *recordFlags) fields(cmd *cobra.Command) (map[string]any, error) {
+// Fields are the record's fields that were given.
+func (rf *Flags) Fields(cmd *cobra.Command) (map[string]any, error) {
 	fields := make(map[string]any)
 	limits := make(map[string]any)
 	given := cmd.Flags().Changed
