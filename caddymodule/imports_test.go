@@ -90,7 +90,7 @@ var allowedImports = map[string][]string{
 
 	// An upstream in front of another.
 	"spool":                 {"accounts", "internal/filelock", "internal/generation", "internal/printable", "internal/seal", "relay", "spool/dsn", "spool/internal/disk", "spool/internal/record", "spool/internal/store"},
-	"spool/dsn":             {"relay"},
+	"spool/dsn":             {"internal/printable", "relay"},
 	"spool/internal/disk":   {"internal/filelock"},
 	"spool/internal/store":  {"internal/seal", "spool/internal/disk", "spool/internal/record"},
 	"spool/internal/record": {"internal/seal", "relay", "spool/internal/disk"},
@@ -149,7 +149,7 @@ var allowedImports = map[string][]string{
 	"connect": {"accounts", "internal/cookie", "internal/generation", "internal/printable", "internal/site", "internal/storelock", "oauthtoken", "oauthtoken/authserver", "operate"},
 
 	// Invitations by mail, through one of the accounts.
-	"connect/mailing": {"connect", "internal/storelock", "operate", "relay"},
+	"connect/mailing": {"connect", "internal/printable", "internal/storelock", "operate", "relay"},
 
 	// The pages of operators.
 	"console/audit":    {"internal/storelock"},

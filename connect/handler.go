@@ -276,7 +276,7 @@ func (h *Handler) start(w http.ResponseWriter, r *http.Request, token string) er
 	ctx, cancel := context.WithTimeout(r.Context(), 20*time.Second)
 	defer cancel()
 	f, err := provider.AuthCodeFlow(ctx, authserver.LoginOptions{
-		Mailbox: inv.owner(), RedirectURL: h.redirectURI(provider.Name()), PickAccount: r.PostFormValue("pick") != "",
+		Mailbox: inv.Owner(), RedirectURL: h.redirectURI(provider.Name()), PickAccount: r.PostFormValue("pick") != "",
 	})
 	if err != nil {
 		h.logger.Error("a consent cannot be begun", zap.String("account", inv.Account), zap.Error(err))

@@ -95,8 +95,8 @@ func (i *Invitation) State(now time.Time) string {
 	return StateOpen
 }
 
-// owner is who is to consent.
-func (i *Invitation) owner() string { return cmp.Or(i.Delegate, i.Mailbox) }
+// Owner is who is to consent.
+func (i *Invitation) Owner() string { return cmp.Or(i.Delegate, i.Mailbox) }
 
 // Invitations are those in a storage.
 type Invitations struct{ Storage certmagic.Storage }

@@ -69,7 +69,7 @@ func (p page) Failed() bool {
 }
 
 // Owner is who is to consent.
-func (p page) Owner() string { return p.Invitation.owner() }
+func (p page) Owner() string { return p.Invitation.Owner() }
 
 // revokeAt is where owners see and take back what they have consented to.
 var revokeAt = map[string]string{

@@ -65,7 +65,7 @@ func Propose(file, added string) (*Plan, error) {
 	if p.text, err = insert(old, added); err != nil {
 		return nil, err
 	}
-	before, err := adapt(old, file)
+	before, err := Adapt(old, file)
 	if errors.Is(err, io.EOF) {
 		before, err = []byte("{}"), nil // nothing stands there
 	}
@@ -73,7 +73,7 @@ func Propose(file, added string) (*Plan, error) {
 		return nil, fmt.Errorf("%s as it is: %w", file, err)
 	}
 	p.before = before
-	if p.adapted, err = adapt(p.text, file); err != nil {
+	if p.adapted, err = Adapt(p.text, file); err != nil {
 		return nil, fmt.Errorf("with the new lines: %w", err)
 	}
 	if !within(before, p.adapted) {
@@ -87,7 +87,7 @@ func Propose(file, added string) (*Plan, error) {
 
 // JSON is what the added lines are in a configuration that is no Caddyfile.
 func JSON(added string) (string, error) {
-	adapted, err := adapt([]byte("{\n"+added+"}\n"), ConfigName)
+	adapted, err := Adapt([]byte("{\n"+added+"}\n"), ConfigName)
 	if err != nil {
 		return "", err
 	}
@@ -115,7 +115,7 @@ func (p *Plan) Write(load func(adapted []byte) error) error {
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	if err := p.unchanged(p.File); err != nil {
+	if err := p.unchanged(); err != nil {
 		return err
 	}
 	if err := load(p.adapted); err != nil {
@@ -132,7 +132,7 @@ func (p *Plan) Write(load func(adapted []byte) error) error {
 			return err
 		}
 	}
-	if err := p.unchanged(p.File); err != nil {
+	if err := p.unchanged(); err != nil {
 		return err
 	}
 	return os.Rename(f.Name(), p.File)
@@ -141,8 +141,8 @@ func (p *Plan) Write(load func(adapted []byte) error) error {
 // Before is the configuration as the file has it, to go back to.
 func (p *Plan) Before() []byte { return p.before }
 
-func (p *Plan) unchanged(file string) error {
-	now, err := os.ReadFile(file) //nolint:gosec // the operator's own
+func (p *Plan) unchanged() error {
+	now, err := os.ReadFile(p.File) //nolint:gosec // the operator's own
 	if err == nil && !bytes.Equal(now, p.old) {
 		err = fmt.Errorf("%s: %w", p.File, ErrChanged)
 	}
@@ -167,7 +167,8 @@ func hashOf(parts ...[]byte) string {
 	return fmt.Sprintf("%x", h.Sum(nil)[:16])
 }
 
-func adapt(text []byte, file string) ([]byte, error) {
+// Adapt makes JSON of a Caddyfile's text, which is or would be that of a file.
+func Adapt(text []byte, file string) ([]byte, error) {
 	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt(text, map[string]any{"filename": file})
 	return adapted, err
 }
@@ -251,9 +252,11 @@ func globalEnd(text string) (int, error) {
 			i++
 			continue
 		case '#':
-			if i = skip(text, i, "\n"); i < 0 {
+			n := strings.IndexByte(text[i:], '\n')
+			if n < 0 {
 				return -1, nil
 			}
+			i += n
 			continue
 		}
 		begin := i
@@ -297,12 +300,4 @@ func globalEnd(text string) (int, error) {
 		return 0, errUnread
 	}
 	return -1, nil
-}
-
-func skip(text string, from int, to string) int {
-	n := strings.Index(text[from:], to)
-	if n < 0 {
-		return -1
-	}
-	return from + n
 }

@@ -33,14 +33,7 @@ type NodesPage struct {
 
 // listNodes answers GET /smtp/nodes. Where limits are not shared there are none.
 func listNodes(w http.ResponseWriter, r *http.Request) error {
-	if err := onlyQuery(r); err != nil {
-		return err
-	}
-	app, err := operate.App[*upstreamapp.App]("smtp_upstreams")
-	if err != nil {
-		return err
-	}
-	nodes, err := app.Nodes(r.Context())
+	_, nodes, err := sharingNodes(r)
 	if err != nil {
 		return err
 	}
@@ -48,6 +41,19 @@ func listNodes(w http.ResponseWriter, r *http.Request) error {
 		nodes = []limits.Node{}
 	}
 	return writeJSON(w, http.StatusOK, NodesPage{nodes})
+}
+
+// sharingNodes are the nodes that share limits, and the app that knows them.
+func sharingNodes(r *http.Request) (*upstreamapp.App, []limits.Node, error) {
+	if err := onlyQuery(r); err != nil {
+		return nil, nil, err
+	}
+	app, err := operate.App[*upstreamapp.App]("smtp_upstreams")
+	if err != nil {
+		return nil, nil, err
+	}
+	nodes, err := app.Nodes(r.Context())
+	return app, nodes, err
 }
 
 // NodeDrain is the answer of POST /smtp/nodes/drain: what is left on the node that
@@ -108,14 +114,7 @@ func resumeNode(w http.ResponseWriter, r *http.Request) error {
 // askNode drains another node, or ends that, through the database of the limits.
 // The node's name does for its ID where it is the name of one that lives.
 func askNode(w http.ResponseWriter, r *http.Request) error {
-	if err := onlyQuery(r); err != nil {
-		return err
-	}
-	app, err := operate.App[*upstreamapp.App]("smtp_upstreams")
-	if err != nil {
-		return err
-	}
-	nodes, err := app.Nodes(r.Context())
+	app, nodes, err := sharingNodes(r)
 	if err != nil {
 		return err
 	}
@@ -140,12 +139,11 @@ func askNode(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
-	left := NodeDrain{Sessions: int(n.Sessions), Mailboxes: n.Mailboxes, Waiting: n.Asked != "" || n.Draining != drain}
 	if !drain {
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
-	return writeJSON(w, http.StatusOK, left)
+	return writeJSON(w, http.StatusOK, NodeDrain{Sessions: int(n.Sessions), Mailboxes: n.Mailboxes, Waiting: n.Asked != "" || !n.Draining})
 }
 
 // findNode finds a node that lives by its ID, or by a name that no other has.

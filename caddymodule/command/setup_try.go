@@ -26,7 +26,6 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig"
 
 	"github.com/caddymail/mailgateway/caddymodule/admin"
 	"github.com/caddymail/mailgateway/operate"
@@ -70,7 +69,7 @@ func (d *dialog) trialConfig(socket string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": filepath.Join(d.dir, setup.ConfigName)})
+	adapted, err := setup.Adapt([]byte(text), filepath.Join(d.dir, setup.ConfigName))
 	if err != nil {
 		return nil, fmt.Errorf("the configuration: %w", err)
 	}

@@ -15,6 +15,7 @@
 package mailing
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -24,6 +25,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/connect"
+	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/internal/storelock"
 	"github.com/caddymail/mailgateway/operate"
 	"github.com/caddymail/mailgateway/relay"
@@ -143,13 +145,7 @@ func (r Runner) row(ctx context.Context, st *Status, row Row) error {
 		}
 		return r.failed(ctx, st, row, "", err)
 	}
-	to := row.To
-	if to == "" {
-		to = invited.Mailbox
-		if invited.Delegate != "" {
-			to = invited.Delegate
-		}
-	}
+	to := cmp.Or(row.To, invited.Owner())
 	pause := firstPause
 	for {
 		// A mail that has begun is sent, whatever comes.
@@ -202,11 +198,7 @@ func ofRow(err error) bool {
 }
 
 func short(err error) string {
-	text := strings.Join(strings.Fields(err.Error()), " ")
-	if len(text) > maxWhy {
-		text = strings.ToValidUTF8(text[:maxWhy], "") + "..."
-	}
-	return text
+	return printable.Cut(strings.Join(strings.Fields(err.Error()), " "), maxWhy)
 }
 
 func send(ctx context.Context, account, to string, message func(string) []byte) error {

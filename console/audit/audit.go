@@ -140,19 +140,25 @@ func (t Trail) load(ctx context.Context, seq int) ([]Entry, error) {
 var local sync.Mutex
 
 // Add keeps a change.
-func (t Trail) Add(ctx context.Context, e Entry) (err error) {
+func (t Trail) Add(ctx context.Context, e Entry) error {
+	_, err := t.addAll(ctx, []Entry{e})
+	return err
+}
+
+// addAll keeps changes, and says how many of them, the first ones, are kept.
+func (t Trail) addAll(ctx context.Context, changes []Entry) (kept int, err error) {
 	local.Lock()
 	defer local.Unlock()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
 	unlock, err := storelock.Lock(ctx, t.Storage, lockName, patience)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
 	list, err := t.sequence(ctx)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	seq := 0
 	var entries []Entry
@@ -160,28 +166,33 @@ func (t Trail) Add(ctx context.Context, e Entry) (err error) {
 		seq = list[len(list)-1]
 		entries, err = t.load(ctx, seq)
 		if err != nil && !errors.Is(err, errDamaged) {
-			return err
+			return 0, err
 		}
 		if err != nil || len(entries) >= perSegment {
 			seq, entries = seq+1, nil
 		}
 	}
-	b, err := json.Marshal(append(entries, e))
-	if err != nil {
-		return err
+	err = nil // what is damaged stays as it is
+	for kept < len(changes) {
+		begun, n := entries == nil, min(perSegment-len(entries), len(changes)-kept)
+		b, e := json.Marshal(append(entries, changes[kept:kept+n]...))
+		if e == nil {
+			e = t.Storage.Store(ctx, key(seq), b)
+		}
+		if e != nil {
+			return kept, errors.Join(err, e)
+		}
+		kept += n
+		if begun { // the oldest go
+			for len(list) >= segments {
+				err = errors.Join(err, t.Storage.Delete(ctx, key(list[0])))
+				list = list[1:]
+			}
+			list = append(list, seq)
+		}
+		seq, entries = seq+1, nil
 	}
-	if err := t.Storage.Store(ctx, key(seq), b); err != nil {
-		return err
-	}
-	if entries != nil {
-		return nil
-	}
-	// A segment was begun: the oldest go.
-	for len(list) >= segments {
-		err = errors.Join(err, t.Storage.Delete(ctx, key(list[0])))
-		list = list[1:]
-	}
-	return err
+	return kept, err
 }
 
 // Page is some changes, the newest first.

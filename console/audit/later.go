@@ -83,27 +83,36 @@ func (t Trail) Flush(ctx context.Context) error {
 		later.timer = nil
 	}
 	later.mu.Unlock()
+	var changes []Entry
 	for len(mine) > 0 {
 		n := 1
 		for n < len(mine) && alike(&mine[0], &mine[n]) {
 			n++
 		}
-		group := mine[:n]
-		mine = mine[n:]
 		if n > shownAlike {
-			group = []pending{together(group)}
-		}
-		for i, p := range group {
-			if err := t.Add(ctx, p.Entry); err != nil {
-				// The rest waits for the next time.
-				later.mu.Lock()
-				later.pending = append(append(group[i:len(group):len(group)], mine...), later.pending...)
-				later.mu.Unlock()
-				return err
+			changes = append(changes, together(mine[:n]))
+		} else {
+			for _, p := range mine[:n] {
+				changes = append(changes, p.Entry)
 			}
 		}
+		mine = mine[n:]
 	}
-	return nil
+	if len(changes) == 0 {
+		return nil
+	}
+	kept, err := t.addAll(ctx, changes)
+	if kept < len(changes) {
+		// The rest waits for the next time.
+		var rest []pending
+		for _, e := range changes[kept:] {
+			rest = append(rest, pending{t.Storage, e})
+		}
+		later.mu.Lock()
+		later.pending = append(rest, later.pending...)
+		later.mu.Unlock()
+	}
+	return err
 }
 
 // sameStorage reports whether two are one, through a reload too, which makes another
@@ -120,8 +129,8 @@ func sameStorage(a, b certmagic.Storage) bool {
 func alike(a, b *pending) bool { return a.User == b.User && a.From == b.From && a.What == b.What }
 
 // together is one entry for many of a kind, with the first names.
-func together(group []pending) pending {
-	p := group[0]
+func together(group []pending) Entry {
+	e := group[0].Entry
 	var names []string
 	for _, g := range group[:shownAlike] {
 		for _, d := range g.Details {
@@ -130,9 +139,9 @@ func together(group []pending) pending {
 			}
 		}
 	}
-	p.Details = []Detail{{Name: "times", Value: fmt.Sprint(len(group))}}
+	e.Details = []Detail{{Name: "times", Value: fmt.Sprint(len(group))}}
 	if len(names) > 0 {
-		p.Details = append(p.Details, Detail{Name: "the first", Value: cut(strings.Join(names, "; "))})
+		e.Details = append(e.Details, Detail{Name: "the first", Value: cut(strings.Join(names, "; "))})
 	}
-	return p
+	return e
 }

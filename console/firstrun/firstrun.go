@@ -257,6 +257,7 @@ func (r *Run) SecretFile() string {
 // that is not written here; added is right all the same.
 func (r *Run) Plan() (p *setup.Plan, added string, err error) {
 	have, _, conflict := r.Running()
+	other := startedWithAnother(os.Args, r.place.File)
 	added = setup.Additions(&r.Answers, r.Dir(), have, setup.LocalPort())
 	switch {
 	case conflict != "":
@@ -267,8 +268,8 @@ func (r *Run) Plan() (p *setup.Plan, added string, err error) {
 		return nil, added, r.unkept
 	case r.SecretFile() != "":
 		return nil, added, errors.New("the client secret is in no file yet")
-	case startedWithAnother(os.Args, r.place.File) != "":
-		return nil, added, fmt.Errorf("this process was started with %s, and `setup` of smtp_console names %s", startedWithAnother(os.Args, r.place.File), r.place.File)
+	case other != "":
+		return nil, added, fmt.Errorf("this process was started with %s, and `setup` of smtp_console names %s", other, r.place.File)
 	case !r.isLoaded():
 		return nil, added, fmt.Errorf("%s was changed since it was loaded: load it (`caddy reload`), so that the two are the same", r.place.File)
 	}

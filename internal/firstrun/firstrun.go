@@ -25,6 +25,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/term"
 )
 
 // words are what is said in place of Caddy's empty configuration: three lines.
@@ -61,7 +63,7 @@ func Prepare(example []byte, w io.Writer) error {
 	}()
 	os.Stdin = r
 	os.Args = append(os.Args, "--config", "-", "--adapter", "caddyfile")
-	if f, ok := w.(*os.File); ok && terminal(f) {
+	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) { //nolint:gosec // a descriptor fits
 		// The log of the start has pushed them off the screen by then.
 		go repeat(w, status)
 	}
@@ -84,11 +86,6 @@ func repeat(w io.Writer, address string) {
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-}
-
-func terminal(f *os.File) bool {
-	st, err := f.Stat()
-	return err == nil && st.Mode()&os.ModeCharDevice != 0
 }
 
 // stray is an argument of `run` or `start` that belongs to no flag.

@@ -16,7 +16,7 @@
 // character that turns a line around, hides a part or moves the cursor is shown
 // as its escape.
 //
-// Text and Cut (printable.go) are for one text, Escape and Writer (writer.go) for what
+// Text, Cut and Line (printable.go) are for one text, Escape and Writer (writer.go) for what
 // is made of many: JSON, the output of a command. Logger (log.go) is for all that a logger
 // is given, and each app and module takes its own from it: a test of
 // caddymodule finds one that does not. Neither keeps anything, so that nothing

@@ -54,3 +54,14 @@ func Cut(s string, n int) string {
 	}
 	return s
 }
+
+// Line returns what others said without what would end a line of a message: control
+// characters of ASCII are blanks.
+func Line(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, s)
+}

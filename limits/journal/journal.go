@@ -37,6 +37,7 @@ import (
 	"hash/crc32"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 )
@@ -200,7 +201,7 @@ func (l *Log) Rotate() []string {
 	defer l.writing.Unlock()
 	l.finish()
 	l.size = 0
-	return append([]string(nil), l.before...)
+	return slices.Clone(l.before)
 }
 
 // Forget removes segments that Rotate returned.
@@ -214,18 +215,9 @@ func (l *Log) Forget(segments []string) error {
 		if err := l.fs.Remove(s); err != nil {
 			return err
 		}
-		l.before = without(l.before, s)
+		l.before = slices.DeleteFunc(l.before, func(b string) bool { return b == s })
 	}
 	return nil
-}
-
-func without(list []string, gone string) []string {
-	for i, s := range list {
-		if s == gone {
-			return append(list[:i:i], list[i+1:]...)
-		}
-	}
-	return list
 }
 
 // Close ends the journal. What is in it stays.

@@ -33,6 +33,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/relay"
 )
 
@@ -166,15 +167,15 @@ func (w *writer) text(kind string, text []byte) {
 // explanation is what a human reads.
 func (n *Notification) explanation() []byte {
 	var w writer
-	w.line("A message that account %s gave to %s could not be delivered", oneLine(n.Message.Account), n.Hostname)
+	w.line("A message that account %s gave to %s could not be delivered", printable.Line(n.Message.Account), n.Hostname)
 	w.line("to the recipients below. It is not tried again.")
 	w.line("")
 	w.line("Message: %s, of %s", n.Message.ID, n.Message.Created.Format(time.RFC1123Z))
 	w.line("Attempts: %d", n.Message.Attempts)
 	for _, f := range n.Failed {
 		w.line("")
-		w.line("<%s>", oneLine(f.To))
-		w.line("    %s", oneLine(f.Reply))
+		w.line("<%s>", printable.Line(f.To))
+		w.line("    %s", printable.Line(f.Reply))
 	}
 	return w.Bytes()
 }
@@ -212,7 +213,7 @@ func date(t time.Time) string { return t.Format("Mon, 2 Jan 2006 15:04:05 -0700"
 // 3).
 func (n *Notification) address(s string) string {
 	if ASCII(s) || n.UTF8() {
-		return oneLine(s)
+		return printable.Line(s)
 	}
 	return escape(s, " +=\\")
 }
@@ -220,9 +221,9 @@ func (n *Notification) address(s string) string {
 // word is text of others in a field.
 func (n *Notification) word(s string) string {
 	if n.UTF8() {
-		return oneLine(s)
+		return printable.Line(s)
 	}
-	return escape(oneLine(s), "")
+	return escape(printable.Line(s), "")
 }
 
 // escape writes what is no printable ASCII, and what is named besides, as the
@@ -274,14 +275,4 @@ func statusOf(reply string) string {
 		return "5.0.0"
 	}
 	return "4.4.7"
-}
-
-// oneLine keeps what others said from ending a line of ours.
-func oneLine(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return ' '
-		}
-		return r
-	}, s)
 }

@@ -15,7 +15,6 @@
 package gmail
 
 import (
-	"strings"
 	"testing"
 	"time"
 
@@ -43,24 +42,7 @@ func TestStorm(t *testing.T) {
 	apitest.Storm(t, sb, tr, "429 rateLimitExceeded User-rate limit exceeded", tr.MaxConnsPerAccount)
 }
 
-// TestUnquotedFrom: what Exchange refuses in its own words, and Gmail may replace, is
-// told for what it is.
 func TestUnquotedFrom(t *testing.T) {
 	tr, sb, _ := start(t, new(sandbox.App), Transport{})
-	for from, want := range map[string]string{
-		"box@example.com <box@example.com>":     "554 5.6.0 The From field",
-		"\"box@example.com\" <box@example.com>": "250 2.0.0",
-	} {
-		reply, err := apitest.Send(t, tr, []string{"a@example.org"}, "From: "+from+"\r\nTo: a@example.org\r\n\r\nhello\r\n")
-		got := reply.Error()
-		if err != nil {
-			got = err.Error()
-		}
-		if !strings.HasPrefix(got, want) {
-			t.Errorf("%s: %s, want %s", from, got, want)
-		}
-	}
-	if n := len(sb.Messages()); n != 1 {
-		t.Errorf("%d messages", n)
-	}
+	apitest.UnquotedFrom(t, sb, tr)
 }

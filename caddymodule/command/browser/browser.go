@@ -26,7 +26,6 @@ import (
 	"syscall"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig"
 
 	"github.com/caddymail/mailgateway/setup"
 )
@@ -49,7 +48,7 @@ func Run(ctx context.Context, dir, console string, say func(format string, args 
 		}
 		say("wrote %s\n", file)
 	}
-	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": file})
+	adapted, err := setup.Adapt([]byte(text), file)
 	if err != nil {
 		return fmt.Errorf("the configuration: %w", err)
 	}

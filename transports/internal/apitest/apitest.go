@@ -94,3 +94,25 @@ func Send(t *testing.T, u relay.Upstream, rcpts []string, msg string) (relay.Rep
 	}
 	return tx.Data(t.Context(), strings.NewReader(msg))
 }
+
+// UnquotedFrom holds that what Exchange refuses in its own words, and Gmail may
+// replace, is told for what it is.
+func UnquotedFrom(t *testing.T, sb *sandbox.Sandbox, u relay.Upstream) {
+	t.Helper()
+	for from, want := range map[string]string{
+		"box@example.com <box@example.com>":     "554 5.6.0 The From field",
+		"\"box@example.com\" <box@example.com>": "250 2.0.0",
+	} {
+		reply, err := Send(t, u, []string{"a@example.org"}, "From: "+from+"\r\nTo: a@example.org\r\n\r\nhello\r\n")
+		got := reply.Error()
+		if err != nil {
+			got = err.Error()
+		}
+		if !strings.HasPrefix(got, want) {
+			t.Errorf("%s: %s, want %s", from, got, want)
+		}
+	}
+	if n := len(sb.Messages()); n != 1 {
+		t.Errorf("%d messages", n)
+	}
+}
