@@ -26,17 +26,24 @@ import (
 // mailbox is what is counted of one mailbox: the upstream's limits, for all of
 // its accounts together, and each account's own.
 type mailbox struct {
-	local *Local
-	sh    *shard
-	name  string
-
+	// What each message reads or writes stands together: with many mailboxes it
+	// is the lines of memory that a message costs.
 	mu     sync.Mutex
 	dead   bool // dropped from the shard; look it up again
-	refs   int  // handles in use
 	loaded bool // what is stored is counted
+	taken  bool // firstOne is
+	refs   int  // handles in use
+	nWait  int
+	local  *Local
 	set    *Config
 	all    layer
-	list   []*account
+	ahead  reservation
+	// firstOne is the account that came first, of most mailboxes the only one.
+	firstOne account
+	list     []*account
+
+	sh   *shard
+	name string
 
 	holders   []*holder
 	conns     conns
@@ -46,12 +53,10 @@ type mailbox struct {
 	// are not open yet may have been given to others since.
 	stray int
 
-	nWait  int
 	order  uint64 // of the last message that began to wait
 	timer  *time.Timer
 	waking int64 // when timer fires; 0: not armed
 
-	ahead reservation
 	// Stored of accounts that were not used since.
 	rest     map[string]record.Counts
 	imported map[string]bool // accounts whose counts of an earlier version are in
@@ -61,14 +66,15 @@ type mailbox struct {
 // account is one account of a mailbox, as it is counted.
 type account struct {
 	m    *mailbox
-	name string
-	refs int
 	max  int // messages at a time; 0: no limit of its own
 	busy int
 	layer
 
 	head, tail *waiter
 	nWait      int
+
+	name string
+	refs int
 }
 
 // loadPatience is how long a question waits for what is stored.
@@ -102,11 +108,20 @@ func (m *mailbox) open(name string, own *accounts.Limits) *account {
 			return a
 		}
 	}
-	a := &account{m: m, name: name, refs: 1}
+	a := m.newAccount()
+	a.m, a.name, a.refs = m, name, 1
 	m.list = append(m.list, a)
 	a.configure(own)
 	m.restoreAccount(a, Now())
 	return a
+}
+
+func (m *mailbox) newAccount() *account {
+	if m.taken {
+		return new(account)
+	}
+	m.taken = true // for good: a handle may outlive its place in the list
+	return &m.firstOne
 }
 
 // Narrow implements Account.
