@@ -50,12 +50,11 @@ func (l *layer) configure(to *accounts.Limits) {
 	l.rcpts = reconfigure(l.rcpts, [...]accounts.Rate{to.Recipients, {}})
 }
 
-// windowRoom is what a layer's windows need to begin with, in one place: with many
-// mailboxes it is the number of places in memory that a message costs.
+// windowRoom is what a layer's windows begin with, in one place of memory.
 type windowRoom struct {
 	list    [2]*window
 	windows [2]window
-	stamps  [2][firstStamps]stamp
+	stamps  [2][4]stamp
 }
 
 func reconfigure(have []*window, rates [2]accounts.Rate) []*window {

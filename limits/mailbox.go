@@ -16,6 +16,7 @@ package limits
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,24 +27,21 @@ import (
 // mailbox is what is counted of one mailbox: the upstream's limits, for all of
 // its accounts together, and each account's own.
 type mailbox struct {
-	// What each message reads or writes stands together: with many mailboxes it
-	// is the lines of memory that a message costs.
-	mu     sync.Mutex
-	dead   bool // dropped from the shard; look it up again
-	loaded bool // what is stored is counted
-	taken  bool // firstOne is
-	refs   int  // handles in use
-	nWait  int
-	local  *Local
-	set    *Config
-	all    layer
-	ahead  reservation
-	// firstOne is the account that came first, of most mailboxes the only one.
+	// First what each message touches: with many mailboxes, lines of memory count.
+	mu       sync.Mutex
+	dead     bool // dropped from the shard; look it up again
+	loaded   bool // what is stored is counted
+	taken    bool // firstOne, of most mailboxes the only account, is
+	refs     int  // handles in use
+	nWait    int
+	local    *Local
+	set      *Config
+	all      layer
+	ahead    reservation
 	firstOne account
 	list     []*account
-
-	sh   *shard
-	name string
+	sh       *shard
+	name     string
 
 	holders   []*holder
 	conns     conns
@@ -108,20 +106,16 @@ func (m *mailbox) open(name string, own *accounts.Limits) *account {
 			return a
 		}
 	}
-	a := m.newAccount()
+	a := &m.firstOne
+	if m.taken { // for good: a handle may outlive its place in the list
+		a = new(account)
+	}
+	m.taken = true
 	a.m, a.name, a.refs = m, name, 1
 	m.list = append(m.list, a)
 	a.configure(own)
 	m.restoreAccount(a, Now())
 	return a
-}
-
-func (m *mailbox) newAccount() *account {
-	if m.taken {
-		return new(account)
-	}
-	m.taken = true // for good: a handle may outlive its place in the list
-	return &m.firstOne
 }
 
 // Narrow implements Account.
@@ -237,21 +231,12 @@ func (a *account) Close() {
 	a.refs--
 	m.refs--
 	if a.refs == 0 && a.busy == 0 && len(a.msgs)+len(a.rcpts) == 0 {
-		m.remove(a)
+		m.list = slices.DeleteFunc(slices.Clone(m.list), func(other *account) bool { return other == a })
 	}
 	drop := m.refs == 0
 	m.mu.Unlock()
 	if drop {
 		m.sh.forget(m)
-	}
-}
-
-func (m *mailbox) remove(a *account) {
-	for i, other := range m.list {
-		if other == a {
-			m.list = append(m.list[:i:i], m.list[i+1:]...)
-			return
-		}
 	}
 }
 

@@ -33,8 +33,6 @@ func Now() int64 { return epoch.UnixNano() + int64(time.Since(epoch)) }
 const (
 	// exactSlots is the limit up to which every event has its own stamp.
 	exactSlots = 1024
-	// firstStamps is the room for stamps that a window begins with.
-	firstStamps = 4
 	// coarseSlots is the number of stamps that a larger limit is kept with.
 	coarseSlots = 96
 )
@@ -167,7 +165,7 @@ func (w *window) add(at, n int64) {
 		}
 	}
 	if w.n == len(w.stamps) {
-		grown := make([]stamp, max(firstStamps, 2*len(w.stamps)))
+		grown := make([]stamp, max(4, 2*len(w.stamps)))
 		for i := range w.n {
 			grown[i] = w.stamps[(w.head+i)%len(w.stamps)]
 		}
