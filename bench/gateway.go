@@ -56,6 +56,7 @@ type gatewaySetup struct {
 	tls      string // of its clients: off, implicit or starttls
 	bare     bool   // Caddy without any app, for its own memory
 	before   bool   // the binary of -before
+	spool    string // of the server: on or, if it is empty, off
 	log      string // instead of the -access-log flag's
 	api      string // graph or gmail: the transport instead of smtp
 	upstream map[string]any
@@ -152,6 +153,10 @@ func (e *env) config(g gatewaySetup, smtp, admin, dir string) (map[string]any, e
 				"max_conns": 15000, "max_conns_per_ip": 15000, "auth_failures": map[string]any{"max": 1000000},
 			}},
 		},
+	}
+	if g.spool != "" { // a binary of before may not know the word
+		server := cfg["apps"].(map[string]any)["smtp"].(map[string]any)["servers"].(map[string]any)["bench"].(map[string]any)
+		server["spool"] = g.spool
 	}
 	if g.tls != "off" {
 		// As with a certificate that Caddy manages, but from this run's authority.

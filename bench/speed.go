@@ -40,9 +40,12 @@ const (
 	viaBuffered  = "gateway faithful, log gathered"
 	viaLong      = "gateway faithful, 1,000 messages an upstream connection"
 	viaScraped   = "gateway faithful, scraped every second"
-	viaGraph     = "gateway to Microsoft Graph"
-	viaGmail     = "gateway to the Gmail API"
-	viaPostfix   = "Postfix as a relay, queued"
+	viaSpool     = "gateway faithful, spool on"
+	// What a spool that has nothing to do costs.
+	viaSpoolDeferred = "gateway deferred, spool on"
+	viaGraph         = "gateway to Microsoft Graph"
+	viaGmail         = "gateway to the Gmail API"
+	viaPostfix       = "Postfix as a relay, queued"
 )
 
 // apis are the transports of the rows that leave through an HTTP API.
@@ -133,7 +136,7 @@ func failedMark(failed bool) string {
 
 func (r *speedRow) isGateway() bool {
 	return r.via == viaFaithful || r.via == viaDeferred || r.via == viaBuffered || r.via == viaLong ||
-		r.via == viaScraped || apis[r.via] != ""
+		r.via == viaScraped || r.via == viaSpool || r.via == viaSpoolDeferred || apis[r.via] != ""
 }
 
 // runSpeedRow runs one repetition, with a gateway of its own.
@@ -155,11 +158,15 @@ func (e *env) runSpeedRow(ctx context.Context, r speedRow) (f figure, err error)
 		l.Addr = gw.smtp
 	case viaOwnToken:
 		l.TokenURL = "https://" + e.at.HTTP + "/token"
-	case viaFaithful, viaDeferred, viaBuffered, viaLong, viaScraped, viaGraph, viaGmail:
+	case viaFaithful, viaDeferred, viaBuffered, viaLong, viaScraped, viaSpool, viaSpoolDeferred, viaGraph, viaGmail:
 		g := gatewaySetup{envelope: "faithful", accounts: l.Accounts, tls: r.tls, before: r.before, api: apis[r.via]}
 		switch r.via {
 		case viaDeferred:
 			g.envelope = "deferred"
+		case viaSpool:
+			g.spool = "on"
+		case viaSpoolDeferred:
+			g.envelope, g.spool = "deferred", "on"
 		case viaBuffered:
 			g.log = logBuffered
 		case viaLong:

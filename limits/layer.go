@@ -50,6 +50,13 @@ func (l *layer) configure(to *accounts.Limits) {
 	l.rcpts = reconfigure(l.rcpts, [...]accounts.Rate{to.Recipients, {}})
 }
 
+// windowRoom is what a layer's windows begin with, in one place of memory.
+type windowRoom struct {
+	list    [2]*window
+	windows [2]window
+	stamps  [2][4]stamp
+}
+
 func reconfigure(have []*window, rates [2]accounts.Rate) []*window {
 	var want []accounts.Rate
 next:
@@ -72,8 +79,9 @@ next:
 	if same {
 		return have
 	}
-	windows := make([]*window, 0, len(want))
-	for _, r := range want {
+	room := new(windowRoom)
+	windows := room.list[:0]
+	for i, r := range want {
 		var w *window
 		for _, h := range have {
 			if h.rate.Per == r.Per {
@@ -81,7 +89,8 @@ next:
 			}
 		}
 		if w == nil {
-			w = new(window)
+			w = &room.windows[i]
+			w.stamps = room.stamps[i][:]
 			w.configure(r)
 			w.inherit(have)
 		}

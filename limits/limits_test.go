@@ -447,35 +447,3 @@ func TestBusyStart(t *testing.T) {
 		}
 	})
 }
-
-func BenchmarkReserve(b *testing.B) {
-	for _, mailboxes := range []int{10, 1000, 100_000} {
-		b.Run(fmt.Sprint(mailboxes), func(b *testing.B) {
-			l := process(nil, accounts.Limits{Messages: accounts.Rate{Count: 1 << 40, Per: day}, Rate: accounts.Rate{Count: 1 << 40, Per: time.Minute}})
-			list := make([]Account, mailboxes)
-			for i := range list {
-				list[i] = l.Account(fmt.Sprint("m", i), "a", nil)
-				s, err := list[i].Reserve(b.Context(), impatient)
-				if err != nil {
-					b.Fatal(err)
-				}
-				list[i].Commit(s, 1)
-			}
-			b.ReportAllocs()
-			b.ResetTimer()
-			for i := range b.N {
-				a := list[i*7919%mailboxes]
-				s, err := a.Reserve(b.Context(), impatient)
-				if err != nil {
-					b.Fatal(err)
-				}
-				a.Commit(s, 1)
-			}
-			b.StopTimer()
-			for _, a := range list {
-				a.Close()
-			}
-			stop(l)
-		})
-	}
-}

@@ -16,6 +16,7 @@ package limits
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,17 +27,21 @@ import (
 // mailbox is what is counted of one mailbox: the upstream's limits, for all of
 // its accounts together, and each account's own.
 type mailbox struct {
-	local *Local
-	sh    *shard
-	name  string
-
-	mu     sync.Mutex
-	dead   bool // dropped from the shard; look it up again
-	refs   int  // handles in use
-	loaded bool // what is stored is counted
-	set    *Config
-	all    layer
-	list   []*account
+	// First what each message touches: with many mailboxes, lines of memory count.
+	mu       sync.Mutex
+	dead     bool // dropped from the shard; look it up again
+	loaded   bool // what is stored is counted
+	taken    bool // firstOne, of most mailboxes the only account, is
+	refs     int  // handles in use
+	nWait    int
+	local    *Local
+	set      *Config
+	all      layer
+	ahead    reservation
+	firstOne account
+	list     []*account
+	sh       *shard
+	name     string
 
 	holders   []*holder
 	conns     conns
@@ -46,12 +51,10 @@ type mailbox struct {
 	// are not open yet may have been given to others since.
 	stray int
 
-	nWait  int
 	order  uint64 // of the last message that began to wait
 	timer  *time.Timer
 	waking int64 // when timer fires; 0: not armed
 
-	ahead reservation
 	// Stored of accounts that were not used since.
 	rest     map[string]record.Counts
 	imported map[string]bool // accounts whose counts of an earlier version are in
@@ -61,14 +64,15 @@ type mailbox struct {
 // account is one account of a mailbox, as it is counted.
 type account struct {
 	m    *mailbox
-	name string
-	refs int
 	max  int // messages at a time; 0: no limit of its own
 	busy int
 	layer
 
 	head, tail *waiter
 	nWait      int
+
+	name string
+	refs int
 }
 
 // loadPatience is how long a question waits for what is stored.
@@ -102,7 +106,12 @@ func (m *mailbox) open(name string, own *accounts.Limits) *account {
 			return a
 		}
 	}
-	a := &account{m: m, name: name, refs: 1}
+	a := &m.firstOne
+	if m.taken { // for good: a handle may outlive its place in the list
+		a = new(account)
+	}
+	m.taken = true
+	a.m, a.name, a.refs = m, name, 1
 	m.list = append(m.list, a)
 	a.configure(own)
 	m.restoreAccount(a, Now())
@@ -222,21 +231,12 @@ func (a *account) Close() {
 	a.refs--
 	m.refs--
 	if a.refs == 0 && a.busy == 0 && len(a.msgs)+len(a.rcpts) == 0 {
-		m.remove(a)
+		m.list = slices.DeleteFunc(slices.Clone(m.list), func(other *account) bool { return other == a })
 	}
 	drop := m.refs == 0
 	m.mu.Unlock()
 	if drop {
 		m.sh.forget(m)
-	}
-}
-
-func (m *mailbox) remove(a *account) {
-	for i, other := range m.list {
-		if other == a {
-			m.list = append(m.list[:i:i], m.list[i+1:]...)
-			return
-		}
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/caddymail/mailgateway/internal/front"
+	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/smtpapp/history"
 	"github.com/caddymail/mailgateway/smtpapp/smtpserver"
@@ -90,14 +91,14 @@ type messageLine struct {
 
 // MarshalLogObject implements zapcore.ObjectMarshaler.
 func (l *messageLine) MarshalLogObject(enc zapcore.ObjectEncoder) error {
-	enc.AddString("id", l.id)
-	enc.AddString("server", l.server)
-	enc.AddString("account", l.account)
-	enc.AddString("client_ip", l.clientIP)
-	enc.AddString("from", l.from)
+	enc.AddString("id", printable.Text(l.id))
+	enc.AddString("server", printable.Text(l.server))
+	enc.AddString("account", printable.Text(l.account))
+	enc.AddString("client_ip", printable.Text(l.clientIP))
+	enc.AddString("from", printable.Text(l.from))
 	enc.AddInt64("recipients", int64(l.recipients))
 	enc.AddInt64("size", l.size)
-	enc.AddString("upstream", l.upstream)
+	enc.AddString("upstream", printable.Text(l.upstream))
 	enc.AddBool("reused", l.reused)
 	enc.AddDuration("wait", l.wait)
 	enc.AddDuration("token", l.token)
@@ -106,15 +107,18 @@ func (l *messageLine) MarshalLogObject(enc zapcore.ObjectEncoder) error {
 	enc.AddDuration("data", l.data)
 	enc.AddDuration("duration", l.took)
 	enc.AddInt64("code", int64(l.code))
-	enc.AddString("reply", l.reply)
+	enc.AddString("reply", printable.Text(l.reply))
 	if l.spooled != "" {
-		enc.AddString("spool_id", l.spooled)
+		enc.AddString("spool_id", printable.Text(l.spooled))
 	}
 	if l.traceID != "" {
-		enc.AddString("trace_id", l.traceID)
+		enc.AddString("trace_id", printable.Text(l.traceID))
 	}
 	return nil
 }
+
+// Escaped implements printable.Escaped.
+func (*messageLine) Escaped() {}
 
 // logEnd says how a session ended; at debug level, since most end well.
 func (g *generation) logEnd(s *session, end ending) {
@@ -157,4 +161,4 @@ func (g *generation) logPanic(s *session, _ any) {
 }
 
 // Interface guards
-var _ zapcore.ObjectMarshaler = (*messageLine)(nil)
+var _ printable.Escaped = (*messageLine)(nil)

@@ -24,6 +24,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/smtpapp/smtpserver"
 )
@@ -33,7 +34,7 @@ import (
 func BenchmarkAccessLog(b *testing.B) {
 	g := newTestGeneration(b, new(fakeUpstream), new(testSource), testPolicy())
 	g.metrics = newMetrics()
-	g.access = zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(io.Discard), zapcore.InfoLevel))
+	g.access = printable.Logger(zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(io.Discard), zapcore.InfoLevel)))
 	s := &session{id: "0123456789abcdef", remote: netip.MustParseAddr("192.0.2.1")}
 	s.transaction = transaction{
 		gen: g, from: "a@example.com", started: time.Now(),

@@ -17,6 +17,7 @@ package smtpapp
 import (
 	"encoding/base64"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -26,6 +27,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/relay"
 )
 
@@ -41,6 +43,37 @@ func observe(t testing.TB, change func(*policy)) (*testServer, *observer.Observe
 	s.gen = g
 	s.point.attach(g)
 	return s, logs
+}
+
+// TestMessageLineEscapes puts hostile text into each string of an access log's line,
+// which escapes all of them itself.
+func TestMessageLineEscapes(t *testing.T) {
+	const hostile = "no\u202e\u200b\x1b[2J\x7f\xff way"
+	line := new(messageLine)
+	strings := 0
+	for _, v := range reflect.ValueOf(line).Elem().Fields() {
+		if v.Kind() == reflect.String {
+			*(*string)(v.Addr().UnsafePointer()) = hostile
+			strings++
+		}
+	}
+	enc := zapcore.NewMapObjectEncoder()
+	if err := line.MarshalLogObject(enc); err != nil {
+		t.Fatal(err)
+	}
+	shown := 0
+	for key, v := range enc.Fields {
+		switch s, ok := v.(string); {
+		case !ok:
+		case s != printable.Text(hostile):
+			t.Errorf("%s is %q", key, s)
+		default:
+			shown++
+		}
+	}
+	if shown != strings || shown == 0 {
+		t.Errorf("%d of %d strings are shown", shown, strings)
+	}
 }
 
 func TestAccessLog(t *testing.T) {

@@ -102,7 +102,7 @@ func (p *pool) dequeue(w *waiter) {
 
 // acquire takes a slot of every limit and a connection for one message. It
 // waits in order of arrival, at most max_wait. forced asks for a certain answer
-// whether an idle connection is alive. What it returns ends with release,
+// whether a connection is alive that carried nothing yet. What it returns ends with release,
 // giveBack or lost.
 func (u *upstream) acquire(ctx context.Context, a *accounts.Account, forced bool) (*account, *conn, time.Duration, error) {
 	s := u.current.Load()

@@ -60,8 +60,11 @@ func (c *conn) lend(s *settings, slot limits.Slot) {
 }
 
 // usable reports whether the connection, idle until now, is alive as far as is
-// known without a round trip.
+// known without a round trip. The message looks again before its first flight, and
+// replaces one that has died if it was used before: only of one that is new forced
+// asks for a certain answer.
 func (c *conn) usable(now int64, forced bool) bool {
+	forced = forced && c.messages == 0
 	if !c.Suspected() && !forced && (c.messages == 0 && now-c.opened < int64(recentUse) || now-c.idleSince < int64(recentUse)) {
 		return true
 	}

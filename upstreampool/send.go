@@ -72,7 +72,7 @@ func (u *upstream) send(ctx context.Context, a *accounts.Account, from string, o
 		out = t.withoutBDAT(ctx, out, buf, eof, body)
 	}
 	if ok {
-		t.info.Refused = t.accepted == 0 && out.Reply != nil // not what is in doubt
+		t.info.Refused = t.accepted == 0 && (out.Reply != nil || out.Untouched) // not what is in doubt
 		reply, err := t.conclude(out)
 		return reply, t.info, err
 	}

@@ -110,6 +110,9 @@ func field(f zapcore.Field) (zapcore.Field, bool) {
 		}
 		return text(f, s)
 	case zapcore.ObjectMarshalerType, zapcore.InlineMarshalerType:
+		if _, ok := f.Interface.(Escaped); ok {
+			return f, false
+		}
 		f.Interface = object{f.Interface.(zapcore.ObjectMarshaler)}
 		return f, true
 	case zapcore.ArrayMarshalerType:
@@ -146,6 +149,14 @@ func text(f zapcore.Field, s string) (zapcore.Field, bool) {
 }
 
 // object is a marshaler whose texts are made printable as it says them.
+// Escaped is what marshals itself and has all its strings pass Text by itself: of a
+// line that each message has, a wrapper of the encoder costs more than the text.
+type Escaped interface {
+	zapcore.ObjectMarshaler
+	// Escaped does nothing.
+	Escaped()
+}
+
 type object struct{ zapcore.ObjectMarshaler }
 
 // MarshalLogObject implements zapcore.ObjectMarshaler.

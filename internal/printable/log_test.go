@@ -25,6 +25,7 @@ import (
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
 )
 
 const hostile = "550 no\u202e\u2066\u200b\u2028\ufeff\x1b[2J\x7f\xff way"
@@ -98,6 +99,34 @@ func TestLogger(t *testing.T) {
 
 // TestLoggerAsksOnce: what a core decides as it checks, such as a sampler, it
 // decides once for each entry.
+// escaped says what is its own affair.
+type escaped struct{}
+
+func (escaped) MarshalLogObject(enc zapcore.ObjectEncoder) error {
+	enc.AddString("as it is", hostile)
+	return nil
+}
+
+func (escaped) Escaped() {}
+
+// TestEscaped has what escapes itself be left alone, also where others are not.
+func TestEscaped(t *testing.T) {
+	core, logs := observer.New(zapcore.InfoLevel)
+	Logger(zap.New(core)).Info("message", zap.Inline(escaped{}), zap.Object("object", escaped{}), zap.Inline(marshaler{}), zap.Object("other", marshaler{}))
+	fields := logs.All()[0].ContextMap()
+	if s := fields["as it is"]; s != hostile {
+		t.Errorf("inline: %q", s)
+	}
+	if s := fields["object"].(map[string]any)["as it is"]; s != hostile {
+		t.Errorf("object: %q", s)
+	}
+	for _, v := range []any{fields["text"], fields["other"].(map[string]any)["text"]} {
+		if v != Text(hostile) {
+			t.Errorf("another's text is %q", v)
+		}
+	}
+}
+
 func TestLoggerAsksOnce(t *testing.T) {
 	var out bytes.Buffer
 	base := zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(&out), zapcore.InfoLevel)

@@ -44,8 +44,7 @@ type Conn struct {
 	errors  int  // refused commands since one that was of use
 	junked  int  // commands of no use since the last message
 	authTry int
-	ahead   bool // something could be read when the final word was given,
-	final   bool // and the client has said nothing since
+	final   bool // the last word on a message was given, and the client has said nothing since
 
 	tx    transaction
 	body  body
@@ -186,12 +185,12 @@ func (c *Conn) failed(err error) {
 		c.s.Refused(Refusal{Cause: CauseTLSOnPlainPort})
 	case errors.Is(err, io.EOF):
 		c.end = EndEOF
-		c.gone(c.ahead)
+		c.gone(c.w.ahead)
 	default:
 		c.end = EndIO
 		// A client that hangs up over TLS without a word ends its stream in
 		// the middle, as TLS sees it.
-		c.gone(isReset(err) || errors.Is(err, io.ErrUnexpectedEOF) && c.ahead)
+		c.gone(isReset(err) || errors.Is(err, io.ErrUnexpectedEOF) && c.w.ahead)
 		if text := err.Error(); strings.HasPrefix(text, "remote error:") && remoteAlert(text) == CauseCertificateRefused {
 			// With TLS 1.3 a client may find fault with the certificate after
 			// our side of the handshake.

@@ -101,7 +101,7 @@ func (c *Conn) delivered(reply *relay.Reply, err error) {
 		c.answer(err)
 	case final.Positive():
 		c.junked = 0
-		c.final, c.ahead = true, len(c.w.buffered()) == 0 && readable(c.w.base)
+		c.final, c.w.ahead, c.w.look = true, false, len(c.w.buffered()) == 0
 		c.ok(final)
 	default:
 		c.w.reply(final)

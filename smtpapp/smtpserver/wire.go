@@ -93,6 +93,10 @@ type wire struct {
 	readDeadline  time.Time
 	writeDeadline time.Time
 
+	look  bool  // the final word on a message is queued: the socket is looked at first
+	ahead bool  // something could be read then, the end of the stream included
+	eyes  *eyes // made with the first message
+
 	drained  chan struct{} // closed by drain
 	mu       sync.Mutex
 	draining bool
@@ -183,14 +187,22 @@ func (c *wire) fill(interruptible bool) error {
 // waits here: what only prepares the read, or follows it, is in functions of its own,
 // so that little is on the stack meanwhile.
 func (c *wire) readInto(p []byte, interruptible bool) (int, error) {
-	if err := c.begin(interruptible); err != nil {
+	look := c.canLook()
+	if err := c.begin(interruptible, look); err != nil {
 		return 0, err
 	}
 	for {
 		if err := c.armRead(interruptible); err != nil {
 			return 0, err
 		}
-		n, err := c.read(p, interruptible)
+		var n int
+		var err error
+		if look {
+			look = false
+			n, err = c.lookAndRead(p, interruptible)
+		} else {
+			n, err = c.read(p, interruptible)
+		}
 		var done bool
 		if n, done, err = c.readDone(n, err, interruptible); done {
 			return n, err
@@ -198,17 +210,13 @@ func (c *wire) readInto(p []byte, interruptible bool) (int, error) {
 	}
 }
 
-// begin flushes the replies and finds out how long the next read may take.
-func (c *wire) begin(interruptible bool) error {
+// begin finds out how long the next read may take. It flushes the replies before it,
+// unless they wait for a look at the socket.
+func (c *wire) begin(interruptible, look bool) error {
 	now := time.Now()
-	if err := c.flushAt(now); err != nil {
-		return err
-	}
-	if interruptible {
-		// The output buffer is empty now: an idle client needs none.
-		if c.out != nil {
-			outPool.Put(c.out)
-			c.out = nil
+	if !look {
+		if err := c.give(now, interruptible); err != nil {
+			return err
 		}
 	}
 	by := now.Add(c.idle)
@@ -223,6 +231,18 @@ func (c *wire) begin(interruptible bool) error {
 	// A busy client does not move a timer at every command: a deadline that
 	// is early, but not too soon, stays until it proves too early.
 	c.early, c.next = now.Add(min(soon, next.Sub(now)/2)), next
+	return nil
+}
+
+// give flushes the replies, and the buffer of a client that may be idle now.
+func (c *wire) give(now time.Time, interruptible bool) error {
+	if err := c.flushAt(now); err != nil {
+		return err
+	}
+	if interruptible && c.out != nil {
+		outPool.Put(c.out)
+		c.out = nil
+	}
 	return nil
 }
 
@@ -331,6 +351,9 @@ func (c *wire) flush() error { return c.flushAt(time.Now()) }
 func (c *wire) flushAt(now time.Time) error {
 	if c.out == nil || len(*c.out) == 0 {
 		return nil
+	}
+	if c.look {
+		c.look, c.ahead = false, readable(c.base)
 	}
 	if want := now.Add(writeTimeout); want.Sub(c.writeDeadline) > writeTimeout/8 {
 		c.writeDeadline = want

@@ -100,17 +100,15 @@ func (c *Conn) bdat(ctx context.Context, buf *Body, eof bool, body io.Reader) Ou
 		if err := c.armContext(ctx, c.cfg.DataTimeout); err != nil {
 			return Lost(false)
 		}
-		if !c.Silent() {
-			out := c.unasked()
-			out.Untouched = first
-			return out
+		tail, proved := eof && c.tail(), c.cfg.Learned.BDAT.Load()
+		send := c.sayEnd
+		if !eof && (!first || proved) {
+			send = c.sendEnd // the reply can wait: more of the message may be there
 		}
-		tail := eof && c.tail()
-		if out, failed := c.sendEnd(buf.within(h, tail), tail); failed {
+		if out, failed := send(buf.within(h, tail), tail); failed {
 			out.Untouched = out.Untouched && first
 			return out
 		}
-		proved := c.cfg.Learned.BDAT.Load()
 		if eof {
 			out := c.finalReply(tail, true)
 			out.Untouched = out.Untouched && first
@@ -228,13 +226,4 @@ func (c *Conn) lastWords() Outcome {
 		return Outcome{Reply: c.Said()}
 	}
 	return Lost(false)
-}
-
-// refusedEarly reads the reply that the provider sent in the middle of the body.
-func (c *Conn) refusedEarly() (Outcome, bool) {
-	if c.Silent() {
-		return Outcome{}, false
-	}
-	out := c.lastWords()
-	return out, true
 }

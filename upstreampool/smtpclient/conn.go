@@ -45,6 +45,7 @@ type Conn struct {
 	replies *relay.ReplyReader
 	wbuf    []byte
 	ready   readiness
+	early   heardAhead // what speak has read
 
 	caps      caps
 	deadlines deadlines
@@ -62,7 +63,7 @@ type Conn struct {
 // New speaks SMTP on a connection that is open already.
 func New(nc net.Conn, cfg *Config) *Conn {
 	c := &Conn{cfg: cfg, tcp: nc, nc: nc}
-	c.ready.init(nc)
+	c.ready.init(c)
 	c.br = bufio.NewReaderSize((*patient)(c), replyBuffer)
 	c.replies = relay.NewReplyReader(c.br)
 	return c

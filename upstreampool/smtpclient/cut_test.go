@@ -118,7 +118,7 @@ func TestLeftOfRecords(t *testing.T) {
 		body := make([]byte, size)
 		for _, missing := range []int{1, 3, 20, 30, 200, 300, 5000} {
 			c, socket, peer := cut(t)
-			c.deaf = &deafConn{Conn: socket}
+			c.deaf = &deafConn{Conn: socket, early: new(heardAhead)}
 			tc := tls.Client(c.deaf, &tls.Config{ServerName: "localhost", RootCAs: pki.Pool(), DynamicRecordSizingDisabled: true})
 			go func() { _, _ = io.Copy(io.Discard, tls.Server(peer, server)) }()
 			if err := tc.Handshake(); err != nil {

@@ -69,16 +69,21 @@ func (c *Conn) TransferData(ctx context.Context, buf *Body, eof bool, body io.Re
 		return Outcome{Err: relay.ReplyUpstreamProtocol}
 	}
 	for {
-		if early, yes := c.refusedEarly(); yes {
-			return early
-		}
 		if err := c.armContext(ctx, c.cfg.DataTimeout); err != nil {
 			return Lost(false)
 		}
 		if eof && tail {
 			wire = append(wire, reset...)
 		}
-		if out, failed := c.sendEnd(wire, eof && tail); failed {
+		say := c.sayIfSilent
+		if eof {
+			say = c.say
+		}
+		silent, left, err := say(wire)
+		if !silent {
+			return c.lastWords() // what the provider refuses amid the body
+		}
+		if out, failed := c.endSent(true, left, err, eof && tail); failed {
 			out.Untouched = false // the provider has said 354
 			return out
 		}

@@ -64,7 +64,7 @@ func (p *patient) Read(b []byte) (int, error) {
 		return n, nil
 	}
 	for {
-		n, err := p.nc.Read(b)
+		n, err := p.hear(b)
 		if n > 0 || err == nil || !timedOut(err) || !p.deadlines.read.Before(p.deadlines.readBy) {
 			return n, err
 		}
@@ -72,4 +72,16 @@ func (p *patient) Read(b []byte) (int, error) {
 			return 0, err
 		}
 	}
+}
+
+func (p *patient) hear(b []byte) (int, error) {
+	switch {
+	case p.nc != p.tcp:
+		n, err := p.nc.Read(b)
+		p.deaf.gave(n, len(b))
+		return n, err
+	case p.early.holds():
+		return p.early.take(b)
+	}
+	return p.nc.Read(b)
 }

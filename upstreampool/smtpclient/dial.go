@@ -140,7 +140,7 @@ func (c *Conn) tell(trace Trace, name string) {
 }
 
 func (c *Conn) handshake(ctx context.Context, trace Trace) error {
-	c.deaf = &deafConn{Conn: c.tcp}
+	c.deaf = &deafConn{Conn: c.tcp, early: &c.early}
 	tc := tls.Client(c.deaf, c.cfg.TLS)
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.DialTimeout)
 	defer cancel()

@@ -46,10 +46,10 @@ func (c *Conn) Flight(ctx context.Context, e *Envelope, rcpts []relay.Recipient,
 	if err := c.armContext(ctx, c.cfg.CommandTimeout); err != nil {
 		return &FlightError{Err: err}
 	}
-	if !c.Silent() {
-		return c.goodbye(0)
-	}
 	if !c.caps.pipelining {
+		if !c.Silent() {
+			return c.goodbye(0)
+		}
 		return c.stepwise(e, rcpts, errs, mail)
 	}
 	b := c.wbuf[:0]
@@ -66,7 +66,9 @@ func (c *Conn) Flight(ctx context.Context, e *Envelope, rcpts []relay.Recipient,
 		}
 	}
 	c.keep(b)
-	if err := c.write(b); err != nil {
+	if silent, _, err := c.say(b); !silent {
+		return c.goodbye(0)
+	} else if err != nil {
 		return &FlightError{Err: err}
 	}
 	seen := 0

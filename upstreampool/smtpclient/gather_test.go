@@ -70,7 +70,7 @@ func TestRecordsAreGathered(t *testing.T) {
 	defer tcp.Close()
 	count := &countingConn{Conn: tcp}
 	c := New(tcp, &Config{})
-	c.deaf = &deafConn{Conn: count}
+	c.deaf = &deafConn{Conn: count, early: new(heardAhead)}
 	tc := tls.Client(c.deaf, &tls.Config{ServerName: "localhost", RootCAs: pki.Pool()})
 	if err := tc.Handshake(); err != nil {
 		t.Fatal(err)

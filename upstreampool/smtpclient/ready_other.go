@@ -16,13 +16,13 @@
 
 package smtpclient
 
-import "net"
-
 // readiness can't ask here: Silent listens for a moment instead.
 type readiness struct{}
 
-func (*readiness) init(net.Conn) {}
+func (*readiness) init(*Conn) {}
 
 func (*readiness) known() bool { return false }
 
 func (*readiness) quiet() bool { return true }
+
+func (*readiness) speak([]byte) (silent bool, left int, err error) { return false, 0, nil }

@@ -17,28 +17,38 @@
 package smtpclient
 
 import (
+	"io"
 	"net"
+	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
 // readiness asks a socket whether it is open and silent, without reading and
-// without a round trip.
+// without a round trip; and it can ask with the write of a flight and the wait for
+// the reply in one (speak).
 type readiness struct {
+	c      *Conn
 	raw    syscall.RawConn
 	ask    func(fd uintptr) // bound once: asking allocates nothing
 	fds    [1]unix.PollFd
 	silent bool
+
+	step func(fd uintptr) bool // bound once
+	sent bool
+	out  []byte // the flight
+	left int    // how much of it did not leave
+	err  error  // why
 }
 
-func (r *readiness) init(nc net.Conn) {
-	sc, ok := nc.(syscall.Conn)
+func (r *readiness) init(c *Conn) {
+	sc, ok := c.tcp.(syscall.Conn)
 	if !ok {
 		return
 	}
 	if raw, err := sc.SyscallConn(); err == nil {
-		r.raw, r.ask = raw, r.poll
+		r.c, r.raw, r.ask, r.step = c, raw, r.poll, r.speaking
 	}
 }
 
@@ -59,4 +69,57 @@ func (r *readiness) quiet() bool {
 	}
 	r.silent = false
 	return r.raw.Control(r.ask) == nil && r.silent
+}
+
+// speak sends a flight if the socket is silent, and waits for the beginning of the
+// reply, which it keeps for the next read. A read finds out whether anything has
+// come, the flight leaves, and only then the connection waits: by themselves the
+// three would be a question to the socket and a read in vain more. silent is false
+// if the flight did not leave because something had come, the end of the stream
+// or an error included.
+func (r *readiness) speak(b []byte) (silent bool, left int, err error) {
+	r.out, r.sent, r.left, r.err = b, false, 0, nil
+	// What it returns is a deadline, maybe an early one, or that the connection
+	// was closed: the next read says so again.
+	_ = r.raw.Read(r.step)
+	r.out = nil
+	r.c.early.tidy()
+	return r.sent, r.left, r.err
+}
+
+// speaking is told whenever the socket may have something to read.
+func (r *readiness) speaking(fd uintptr) (done bool) {
+	if r.c.early.read(int(fd), r.c.tcp) { //nolint:gosec // a file descriptor
+		return true
+	}
+	if r.sent {
+		return false
+	}
+	r.left, r.err = r.c.send(r.out)
+	r.sent = true
+	return r.err != nil
+}
+
+// read reads what is there, and reports whether anything was: octets, the end or
+// an error.
+func (h *heardAhead) read(fd int, nc net.Conn) bool {
+	if h.room == nil {
+		h.room = heardPool.Get().(*[heardSize]byte)
+	}
+	for {
+		n, err := unix.Read(fd, h.room[:])
+		switch {
+		case err == unix.EINTR: //nolint:errorlint // an errno as it comes
+			continue
+		case err == unix.EAGAIN: //nolint:errorlint // as above
+			return false
+		case err != nil:
+			h.err = &net.OpError{Op: "read", Net: "tcp", Source: nc.LocalAddr(), Addr: nc.RemoteAddr(), Err: os.NewSyscallError("read", err)}
+		case n == 0:
+			h.err = io.EOF
+		default:
+			h.b = h.room[:n]
+		}
+		return true
+	}
 }

@@ -22,6 +22,8 @@ type records struct {
 	head [5]byte
 	n    int // octets of the head that have come
 	left int // octets of the record that are yet to come
+
+	whole uint64 // records that have come to their end
 }
 
 // follow is told what has come.
@@ -31,12 +33,18 @@ func (r *records) follow(b []byte) {
 			k := min(r.left, len(b))
 			r.left -= k
 			b = b[k:]
+			if r.left == 0 {
+				r.whole++
+			}
 			continue
 		}
 		k := copy(r.head[r.n:], b)
 		b = b[k:]
 		if r.n += k; r.n == len(r.head) {
 			r.n, r.left = 0, int(r.head[3])<<8|int(r.head[4])
+			if r.left == 0 {
+				r.whole++
+			}
 		}
 	}
 }

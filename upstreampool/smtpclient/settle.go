@@ -39,11 +39,27 @@ const resetTimeout = 2 * time.Second
 // maxUnasked bounds the replies that are read to find EHLO's.
 const maxUnasked = 16
 
-// sendEnd writes the end of a message. It reports whether it has failed, and what is
-// known of the message then: where nothing but the RSET behind it is missing, the
+// sayEnd writes the end of a message whose reply is listened to next, if nothing has
+// come that was not asked for. It reports whether it has failed, and what is known
+// of the message then: where nothing but the RSET behind it is missing, the
 // provider may have it whole.
+func (c *Conn) sayEnd(b []byte, tail bool) (out Outcome, failed bool) {
+	silent, left, err := c.say(b)
+	return c.endSent(silent, left, err, tail)
+}
+
+// sendEnd is sayEnd for a part of a message whose reply is not listened to yet.
 func (c *Conn) sendEnd(b []byte, tail bool) (out Outcome, failed bool) {
-	left, err := c.send(b)
+	silent, left, err := c.sayIfSilent(b)
+	return c.endSent(silent, left, err, tail)
+}
+
+func (c *Conn) endSent(silent bool, left int, err error, tail bool) (out Outcome, failed bool) {
+	if !silent {
+		out = c.unasked()
+		out.Untouched = true
+		return out, true
+	}
 	if err == nil {
 		return Outcome{}, false
 	}

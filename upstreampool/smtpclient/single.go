@@ -47,12 +47,7 @@ func (c *Conn) Single(ctx context.Context, e *Envelope, to *relay.Recipient, buf
 	if err := c.armContext(ctx, c.cfg.DataTimeout); err != nil {
 		return Lost(false), true
 	}
-	if !c.Silent() {
-		out := c.unasked()
-		out.Untouched = true
-		return out, true
-	}
-	if out, failed := c.sendEnd(buf.within(b, tail), tail); failed {
+	if out, failed := c.sayEnd(buf.within(b, tail), tail); failed {
 		return out, true
 	}
 	return c.readSingle(e, abandoned, tail), true

@@ -44,7 +44,7 @@ func (c *Conn) Silent() bool {
 		return false
 	}
 	if c.ready.known() {
-		if c.ready.quiet() {
+		if !c.early.holds() && c.ready.quiet() {
 			return !c.held() && !c.amid()
 		}
 		if c.nc == c.tcp {
@@ -54,7 +54,7 @@ func (c *Conn) Silent() bool {
 		// has to read what came to say whether that is a reply.
 	}
 	data, open := c.peek(time.Now().Add(probe))
-	if !open || data || c.amid() {
+	if !open || data || c.amid() || c.early.holds() {
 		return false
 	}
 	// On a busy machine the time may be over before anything is read.
@@ -67,14 +67,18 @@ func (c *Conn) amid() bool { return c.nc != c.tcp && c.deaf.records.amid() }
 
 // held reports whether TLS has something that it has not given yet.
 func (c *Conn) held() bool {
-	if c.nc == c.tcp {
+	if c.nc == c.tcp || c.deaf.emptied() {
 		return false
 	}
 	c.deaf.on = true
 	n, err := c.nc.Read(c.peekRoom[:])
 	c.deaf.on = false
 	c.peeked = c.peekRoom[:n]
-	return n > 0 || !timedOut(err)
+	if n > 0 || !timedOut(err) {
+		return true
+	}
+	c.deaf.given = c.deaf.records.whole
+	return false
 }
 
 // peek waits until by for one octet, and keeps it for the next Read.
@@ -95,7 +99,9 @@ func (c *Conn) peek(by time.Time) (data, open bool) {
 type deafConn struct {
 	net.Conn
 	on      bool
+	early   *heardAhead // of its Conn
 	records records
+	given   uint64 // records that TLS has given what they held of; some, maybe
 	// gather is where records are put together that leave at once; nil at other
 	// times. TLS writes each record by itself, which for a large body is a system
 	// call for each 16 KiB.
@@ -107,10 +113,27 @@ func (d *deafConn) Read(b []byte) (int, error) {
 	if d.on {
 		return 0, os.ErrDeadlineExceeded
 	}
+	if d.early.holds() {
+		n, err := d.early.take(b)
+		d.records.follow(b[:n])
+		return n, err
+	}
 	n, err := d.Conn.Read(b)
 	d.records.follow(b[:n])
 	return n, err
 }
+
+// gave is told what a read from TLS has come to. What is less than was asked for is
+// the rest of one record, so that the count is never too high; it is too low after
+// records that hold nothing for us, until held has asked TLS itself.
+func (d *deafConn) gave(n, room int) {
+	if n > 0 && n < room {
+		d.given++
+	}
+}
+
+// emptied reports whether TLS is known to hold no record that is whole.
+func (d *deafConn) emptied() bool { return d.given == d.records.whole }
 
 // Leftover reports whether something waits that has been read already.
 func (c *Conn) Leftover() bool { return c.br.Buffered() > 0 || len(c.peeked) > 0 }
@@ -129,7 +152,7 @@ func (c *Conn) Unasked() bool {
 // answer, so that none of them can be assigned for certain. A goodbye may follow
 // any reply (RFC 5321 section 3.8).
 func (c *Conn) doubtful() bool {
-	if !c.Leftover() && (!c.held() || len(c.peeked) == 0) && !c.amid() {
+	if !c.Leftover() && !c.early.holds() && (!c.held() || len(c.peeked) == 0) && !c.amid() {
 		return false
 	}
 	if c.arm(earlyReply) != nil {
