@@ -23,8 +23,9 @@ import (
 )
 
 const (
-	// An office of thousands may have one address.
-	clientRate, clientBurst = 5, 100 // a second, and at once
+	// An office of ten thousand may have one address. A consent is four requests, and
+	// most owners come soon after the mail.
+	clientRate, clientBurst = 50, 400 // a second, and at once
 	allRate, allBurst       = 200, 1000
 	// maxClients bounds the addresses remembered; beyond it only the rate of all holds.
 	maxClients = 20_000

@@ -53,6 +53,29 @@ func TestBounds(t *testing.T) {
 	}
 }
 
+// TestOfficeBehindOneAddress has ten thousand owners, half of whom come within ten
+// minutes of the mail, and none of whom is told to wait.
+func TestOfficeBehindOneAddress(t *testing.T) {
+	now := time.Now()
+	b := newBounds(now)
+	const owners, requests = 10_000, 4
+	for _, part := range []time.Duration{10 * time.Minute, 50 * time.Minute} {
+		const n = owners / 2 * requests
+		for range n {
+			if now = now.Add(part / n); !b.take("192.0.2.1", now) {
+				t.Fatalf("an owner is told to wait, with %d in %s", n, part)
+			}
+		}
+	}
+	// A mail that all open at once.
+	now = now.Add(time.Hour)
+	for i := range 100 * requests {
+		if !b.take("192.0.2.1", now) {
+			t.Fatalf("the %d. request at once is told to wait", i+1)
+		}
+	}
+}
+
 // FuzzID holds that no token and no id leads outside of the invitations.
 func FuzzID(f *testing.F) {
 	for _, s := range []string{"", "../../x", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "%2e%2e", "\x00"} {
