@@ -118,6 +118,37 @@ func (c *checker) clean(p []byte) (n int, ok bool) {
 	return len(p) - held, true
 }
 
+// whole returns how many octets of p are to be passed on as they are, and takes note of
+// their lines: up to a line that begins with a dot, or a CR at the end, of which is
+// not known what follows; 0 if anything among them stands alone. ended reports
+// whether the last of them ends a line. No CR is held back.
+func (c *checker) whole(p []byte) (n int, ended bool) {
+	if c.noCR {
+		return 0, false
+	}
+	line, lines := c.line, 0
+	for !ended || n == len(p) || p[n] != '.' {
+		i := bytes.IndexByte(p[n:], '\n')
+		if i < 0 {
+			if k := len(bytes.TrimSuffix(p[n:], cr)); k > 0 {
+				n, line, ended = n+k, line+k, false
+			}
+			break
+		}
+		if i == 0 || p[n+i-1] != '\r' || line+i-1 > maxBodyLine {
+			return 0, false
+		}
+		n, line, ended = n+i+1, 0, true
+		lines++
+	}
+	// Each CR must be one of those that stand in front of an LF.
+	if line > maxBodyLine || bytes.Count(p[:n], cr) != lines || bytes.IndexByte(p[:n], 0) >= 0 {
+		return 0, false
+	}
+	c.line = line
+	return n, ended
+}
+
 // normalize appends p to dst with CRLF for every CR or LF that stands alone. A
 // run of CRs with an LF behind it is one line end: text that was made CRLF twice
 // has two CRs and an LF, where each line must not become two.
