@@ -149,13 +149,15 @@ var allowedImports = map[string][]string{
 	"connect": {"accounts", "internal/cookie", "internal/generation", "internal/printable", "internal/site", "internal/storelock", "oauthtoken", "oauthtoken/authserver", "operate"},
 
 	// Invitations by mail, through one of the accounts.
-	"connect/mailing": {"connect", "internal/printable", "internal/storelock", "operate", "relay"},
+	"connect/mailing": {"accounts", "connect", "internal/generation", "internal/printable", "internal/storelock", "operate", "relay"},
 
 	// The pages of operators.
 	"console/audit":    {"internal/storelock"},
 	"console/firstrun": {"accounts", "connect", "oauthtoken", "oauthtoken/authserver", "operate", "setup", "smtpapp", "upstreamapp"},
+	"console/card":     {"operate", "smtpapp"},
+	"console/once":     {},
 	"console/picture":  {"smtpapp/history"},
-	"console":          {"accounts", "accounts/password", "connect", "connect/mailing", "console/audit", "console/firstrun", "console/picture", "explain", "internal/checkup", "internal/cookie", "internal/printable", "internal/site", "limits", "messagelog", "oauthtoken", "oauthtoken/authserver", "operate", "relay", "setup", "smtpapp", "smtpapp/history", "spool", "upstreamapp", "upstreampool"},
+	"console":          {"accounts", "accounts/password", "connect", "connect/mailing", "console/audit", "console/card", "console/firstrun", "console/once", "console/picture", "explain", "internal/checkup", "internal/cookie", "internal/printable", "internal/site", "limits", "messagelog", "oauthtoken", "oauthtoken/authserver", "operate", "relay", "setup", "smtpapp", "smtpapp/history", "spool", "upstreamapp", "upstreampool"},
 
 	"caddymodule": {
 		"accounts",

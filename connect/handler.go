@@ -214,6 +214,9 @@ func target(ctx context.Context, inv *Invitation) (*accounts.Account, *authserve
 	return a, p, err
 }
 
+// ErrNoProvider is about a provider that is not there.
+var ErrNoProvider = errors.New("the provider is not configured in oauth_tokens")
+
 // ProviderOf returns the provider that an account's owner consents at.
 func ProviderOf(a *accounts.Account) (*authserver.Provider, error) {
 	name, err := operate.ProviderOf(a.Upstream)
@@ -226,7 +229,7 @@ func ProviderOf(a *accounts.Account) (*authserver.Provider, error) {
 	}
 	p, ok := app.Provider(name)
 	if !ok {
-		return nil, fmt.Errorf("provider '%s' is not configured in oauth_tokens", name)
+		return nil, fmt.Errorf("%w: '%s'", ErrNoProvider, name)
 	}
 	return p, nil
 }

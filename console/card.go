@@ -15,21 +15,15 @@
 package console
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"net"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-
+	"github.com/caddymail/mailgateway/console/card"
 	"github.com/caddymail/mailgateway/console/picture"
-	"github.com/caddymail/mailgateway/operate"
-	"github.com/caddymail/mailgateway/smtpapp"
 )
 
 // secretFor is how long the browser has to follow a redirect to the page that shows a
@@ -57,62 +51,21 @@ func (v *visit) secret(account, kind string) string {
 		return ""
 	}
 	v.h.cookies.Drop(v.w, name)
-	v.h.once.shown(name)
+	v.h.once.Shown(name)
 	return s.Secret
 }
 
-// way is one of the servers that a device can use.
-type way struct {
-	Server, Host, Port, TLS string
-	// Advice is when to choose it.
-	Advice string
-}
-
-// card is what is typed into a device.
-type card struct {
+// cardPage is what is typed into a device.
+type cardPage struct {
 	Account, Password string
 	// Device is what the operator calls it.
 	Device string
-	Ways   []way
+	Ways   []card.Way
 	// Vendors are the words of the common makers.
-	Vendors []vendor
+	Vendors []card.Vendor
 	// QR is the same for a camera: the squares of its picture.
 	QR   []picture.Square
 	Size int
-}
-
-var tlsWords = map[string]string{"starttls": "STARTTLS", "implicit": "SSL/TLS", "off": "none"}
-
-// ways are the servers that listen for the network, the ones with TLS first.
-func ways() []way {
-	app, err := operate.App[*smtpapp.App]("smtp")
-	if err != nil {
-		return nil
-	}
-	var list []way
-	for name, s := range app.Servers {
-		mode := "starttls"
-		if s.TLS != nil {
-			mode = cmp.Or(s.TLS.Mode, mode)
-		}
-		for _, l := range s.Listen {
-			addr, err := caddy.ParseNetworkAddress(l)
-			if err != nil || addr.IsUnixNetwork() {
-				continue
-			}
-			w := way{Server: name, Host: app.Hostname, Port: fmt.Sprint(addr.StartPort), TLS: tlsWords[mode]}
-			if ip := net.ParseIP(addr.Host); ip != nil && ip.IsLoopback() {
-				w.Host, w.Advice = addr.Host, "for programs on the gateway's machine only"
-			} else if mode == "off" {
-				w.Advice = "only for devices that can do neither of the others, within your own network"
-			}
-			list = append(list, w)
-		}
-	}
-	slices.SortFunc(list, func(a, b way) int {
-		return cmp.Or(cmp.Compare(len(a.Advice), len(b.Advice)), cmp.Compare(b.TLS, a.TLS), cmp.Compare(a.Server, b.Server), cmp.Compare(a.Port, b.Port))
-	})
-	return list
 }
 
 func showCard(v *visit) error {
@@ -120,9 +73,9 @@ func showCard(v *visit) error {
 	if err != nil {
 		return err
 	}
-	c := card{Account: a.Name, Ways: ways(), Device: a.Labels[deviceLabel+v.r.URL.Query().Get("device")]}
+	c := cardPage{Account: a.Name, Ways: card.Ways(), Device: a.Labels[deviceLabel+v.r.URL.Query().Get("device")]}
 	if len(c.Ways) > 0 {
-		c.Vendors = vendorsFor(c.Ways[0])
+		c.Vendors = card.Vendors(c.Ways[0])
 	}
 	if v.User.Operator {
 		c.Password = v.secret(a.Name, "password")

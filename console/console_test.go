@@ -44,8 +44,9 @@ type console struct {
 	base    string
 	browser *http.Client
 	user    string
-	// site is the configuration's part with the pages.
+	// site is the configuration's part with the pages, more all that was added to it.
 	site string
+	more []string
 }
 
 func newConsole(t *testing.T, options string) *console {
@@ -79,7 +80,7 @@ func (c *console) as(t *testing.T, user string) *console {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &console{c.Gateway, c.base, &http.Client{Jar: jar}, user, c.site}
+	return &console{c.Gateway, c.base, &http.Client{Jar: jar}, user, c.site, c.more}
 }
 
 type page struct {

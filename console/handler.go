@@ -15,6 +15,7 @@
 package console
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -25,10 +26,13 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 
+	"github.com/caddymail/mailgateway/connect/mailing"
+	"github.com/caddymail/mailgateway/console/once"
 	"github.com/caddymail/mailgateway/internal/cookie"
 	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/internal/site"
@@ -89,9 +93,10 @@ type Handler struct {
 	audit   *zap.Logger
 	cookies cookie.Jar
 	csrf    *http.CrossOriginProtection
-	once    *once
+	once    *once.Forms
 	logins  chan struct{}
 	mux     *http.ServeMux
+	keeper  *mailing.Keeper
 }
 
 // CaddyModule returns the Caddy module information.
@@ -141,8 +146,30 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.audit = h.logger.Named("audit")
 	h.storage = ctx.Storage()
 	h.cookies.Storage, h.cookies.Folder, h.cookies.Secure = ctx.Storage(), "smtp_console", h.base.Scheme == "https"
-	h.csrf, h.once, h.logins = http.NewCrossOriginProtection(), newOnce(), make(chan struct{}, maxLogins)
+	h.csrf, h.once, h.logins = http.NewCrossOriginProtection(), once.Of(h.URL), make(chan struct{}, maxLogins)
 	h.mux = h.routes()
+	h.keeper = &mailing.Keeper{Runner: mailing.Runner{Orders: mailing.Orders{Storage: h.storage}, Logger: h.logger}}
+	events, err := ctx.App("events")
+	if err != nil {
+		return fmt.Errorf("getting the events app: %w", err)
+	}
+	// A configuration that is only checked never starts, and sends no mail.
+	return events.(*caddyevents.App).On("started", startedHandler{h.keeper})
+}
+
+// Cleanup ends what goes on without requests.
+func (h *Handler) Cleanup() error {
+	if h.keeper != nil {
+		h.keeper.End()
+	}
+	return nil
+}
+
+type startedHandler struct{ keeper *mailing.Keeper }
+
+// Handle implements caddyevents.Handler.
+func (s startedHandler) Handle(context.Context, caddy.Event) error {
+	s.keeper.Begin()
 	return nil
 }
 
@@ -255,6 +282,9 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, f pageFunc) {
 		http.Redirect(w, r, h.URL+"/login?next="+url.QueryEscape(r.URL.RequestURI()), http.StatusSeeOther)
 		return
 	}
+	if v.showAgain(err) {
+		return
+	}
 	if err != nil {
 		v.fail(err)
 		return
@@ -267,5 +297,6 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, f pageFunc) {
 // Interface guards.
 var (
 	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddy.CleanerUpper          = (*Handler)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
 )

@@ -49,7 +49,13 @@ type session struct {
 	User   string    `json:"u,omitempty"`
 	Groups []string  `json:"g,omitempty"`
 	Since  time.Time `json:"t"`
+	// Idle is when the login ends if nothing is done. The session is kept longer,
+	// so that a form which comes later is not lost: see again.go.
+	Idle time.Time `json:"i,omitzero"`
 }
+
+// asleep reports whether a login has ended because nothing was done.
+func (s *session) asleep() bool { return s.User != "" && !time.Now().Before(s.Idle) }
 
 // loginFlow is a login under way.
 type loginFlow struct {
@@ -66,7 +72,7 @@ func (v *visit) openSession() error {
 	if fresh {
 		v.session = session{Secret: rand.Text(), Since: time.Now()}
 	}
-	if !fresh && v.r.Header.Get("HX-Request") != "" {
+	if !fresh && v.r.Header.Get("HX-Request") != "" || v.session.asleep() {
 		return nil
 	}
 	return v.keepSession()
@@ -75,7 +81,8 @@ func (v *visit) openSession() error {
 // keepSession is SameSite=Lax: the way back from the provider, and a link in a mail, come
 // from other sites. Forms do not: they are checked by token and origin.
 func (v *visit) keepSession() error {
-	return v.h.cookies.Set(v.w, v.r, sessionCookie, v.session, time.Duration(v.h.Idle), http.SameSiteLaxMode)
+	v.session.Idle = time.Now().Add(time.Duration(v.h.Idle))
+	return v.h.cookies.Set(v.w, v.r, sessionCookie, v.session, sessionMost-time.Since(v.session.Since), http.SameSiteLaxMode)
 }
 
 func (h *Handler) loginProvider() (*authserver.Provider, error) {
@@ -95,7 +102,8 @@ func (h *Handler) loginProvider() (*authserver.Provider, error) {
 func (h *Handler) serveLogin(v *visit) error {
 	switch v.r.URL.Path {
 	case "/login":
-		return v.show(http.StatusOK, "login", "", "Sign in", loginPage{h.Login, v.r.URL.Query().Get("next"), v.r.URL.Query().Has("out")})
+		query := v.r.URL.Query()
+		return v.show(http.StatusOK, "login", "", "Sign in", loginPage{h.Login, query.Get("next"), query.Has("out"), query.Has("back")})
 	case "/login/start":
 		return h.startLogin(v)
 	}
@@ -104,7 +112,9 @@ func (h *Handler) serveLogin(v *visit) error {
 
 type loginPage struct {
 	Provider, Next string
-	Out            bool
+	// Out is behind the end of a session, Back behind a login for the sake of
+	// another window.
+	Out, Back bool
 }
 
 func (h *Handler) redirectURI() string { return h.URL + "/login/callback" }
@@ -160,8 +170,13 @@ func (h *Handler) endLogin(v *visit) error {
 		h.audit.Warn("login refused", zap.String("user", name), zap.String("from", site.Client(v.r)))
 		return err
 	}
-	// Another secret: what was known of the browser before is worth nothing now.
-	v.session = session{rand.Text(), name, h.named(groups), time.Now()}
+	// Another secret: what was known of the browser before is worth nothing now. Only
+	// what the same user has open in it goes on.
+	secret := rand.Text()
+	if old := new(session); h.cookies.Get(v.r, sessionCookie, old) == nil && old.User == name && old.Secret != "" {
+		secret = old.Secret
+	}
+	v.session = session{Secret: secret, User: name, Groups: h.named(groups), Since: time.Now()}
 	v.User.Name = name
 	if err := v.keepSession(); err != nil {
 		return err

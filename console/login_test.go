@@ -31,7 +31,7 @@ func newLoginConsole(t *testing.T) *console {
 	t.Helper()
 	g := gatewaytest.New(t)
 	c := &console{Gateway: g, base: "http://" + gatewaytest.FreeAddress(t)}
-	g.Load(t, fmt.Sprintf(`
+	c.more = []string{fmt.Sprintf(`
 	oauth_tokens {
 		provider staff generic {
 			token_url %[1]s/token
@@ -51,7 +51,8 @@ func newLoginConsole(t *testing.T) *console {
 		viewers @view.example.com
 	}
 	respond 404
-`, c.base))
+`, c.base)}
+	g.Load(t, c.more...)
 	return c.as(t, "")
 }
 

@@ -28,9 +28,7 @@ import (
 
 func (v *visit) orders() mailing.Orders { return mailing.Orders{Storage: v.h.storage} }
 
-func (v *visit) mailer() mailing.Runner {
-	return mailing.Runner{Orders: v.orders(), Logger: v.h.logger}
-}
+func (v *visit) mailer() mailing.Runner { return v.h.keeper.Runner }
 
 // mailInvitations has invitations mailed to those on a list.
 func (v *visit) mailInvitations(rows []mailing.Row) error {
@@ -102,9 +100,14 @@ func steerMailing(v *visit) error {
 	}
 	switch what := v.r.PathValue("what"); what {
 	case "pause":
-		mailing.Pause(st.ID)
+		if err := v.orders().Pause(v.r.Context(), st.ID, v.User.Name); err != nil {
+			return err
+		}
 		v.did("mailing of invitations paused", zap.String("mailing", st.ID))
 	case "resume":
+		if err := v.orders().Resume(v.r.Context(), st.ID); err != nil {
+			return err
+		}
 		v.mailer().Start(st.ID)
 		v.did("mailing of invitations resumed", zap.String("mailing", st.ID))
 	case "again":

@@ -133,6 +133,7 @@ func chooseProvider(v *visit, b *firstrun.Run) error {
 			return v.showStep(http.StatusBadRequest, b, firstrun.Choice, firstrun.Page{Problem: "Choose one."})
 		}
 	}
+	firstrun.Number(&a)
 	b.Keep(a)
 	return v.leave("setup")
 }
@@ -154,7 +155,9 @@ func answerSetup(v *visit, b *firstrun.Run) error {
 				err = setup.SaveKey(b.Dir(), &a, form(f.Name))
 			}
 		default:
-			err = f.Set(&a, f.Value)
+			if err = f.Set(&a, f.Value); f.Name == "client-id" || f.Name == "key-file" {
+				firstrun.Number(&a) // which secret and which key are kept follows from it
+			}
 		}
 		if err != nil {
 			f.Problem, wrong = err.Error(), true

@@ -60,7 +60,7 @@ func (v *visit) whoIs() (user, error) {
 		return user{"loopback", true}, nil
 	}
 	if h.Login != "" {
-		if v.session.User == "" {
+		if v.session.User == "" || v.session.asleep() {
 			return user{}, errLogin
 		}
 		return h.role(v.session.User, v.session.Groups)
@@ -134,12 +134,11 @@ func (v *visit) enter() error {
 	if err := v.h.csrf.Check(v.r); err != nil {
 		return refuse(http.StatusForbidden, "This was sent from another site.")
 	}
-	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, formLimit(v.r.URL.Path))
-	if err := v.r.ParseForm(); err != nil {
-		return refuse(http.StatusBadRequest, "The form cannot be read.")
+	if err := v.parse(); err != nil {
+		return err
 	}
 	if subtle.ConstantTimeCompare([]byte(v.r.PostForm.Get("csrf")), []byte(v.CSRF)) != 1 {
-		return refuse(http.StatusForbidden, "The page was too old, or from another browser. Go back, load it again, and repeat what you did.")
+		return errOld
 	}
 	if !v.User.Operator && v.r.URL.Path != "/logout" {
 		return errViewer

@@ -19,6 +19,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"net"
 	"net/url"
 	"strings"
@@ -51,6 +52,9 @@ const (
 type Answers struct {
 	Provider Provider `json:"provider,omitempty"`
 	Way      Way      `json:"way,omitempty"`
+	// Number is of this provider in the configuration, where others of its kind have
+	// the names before: from 2 on.
+	Number int `json:"number,omitempty"`
 	// Mailbox is the first that sends, To where the test mail goes.
 	Mailbox string `json:"mailbox,omitempty"`
 	To      string `json:"to,omitempty"`
@@ -82,20 +86,33 @@ type Answers struct {
 	Redirect string `json:"redirect,omitempty"`
 }
 
-// Upstream is the name of the upstream in the configuration, OAuth that of the
-// authorization server.
-func (a *Answers) Upstream() string {
+// preset is the name of the provider's published values.
+func (a *Answers) preset() string {
 	switch a.Provider {
 	case Microsoft:
 		return "microsoft365"
 	case Google:
 		return "gmail"
 	}
-	return "provider"
+	return ""
 }
 
+// numbered is a name in the configuration, told from those of others of the kind.
+func (a *Answers) numbered(name string) string {
+	if a.Number > 1 {
+		return fmt.Sprintf("%s-%d", name, a.Number)
+	}
+	return name
+}
+
+// Upstream is the name of the upstream in the configuration, OAuth that of the
+// authorization server.
+func (a *Answers) Upstream() string { return a.numbered(cmp.Or(a.preset(), "provider")) }
+
 // OAuth is the name of the authorization server in the configuration.
-func (a *Answers) OAuth() string {
+func (a *Answers) OAuth() string { return a.numbered(a.kind()) }
+
+func (a *Answers) kind() string {
 	if a.Provider == Other {
 		return "provider"
 	}
@@ -110,7 +127,7 @@ func (a *Answers) NeedsSecret() bool { return a.Provider != Google || a.Way != A
 
 // Server is the address of the provider's submission server.
 func (a *Answers) Server() string {
-	p, _ := preset.ByName(a.Upstream())
+	p, _ := preset.ByName(a.preset())
 	return cmp.Or(a.Dial, p.Dial)
 }
 

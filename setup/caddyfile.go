@@ -48,7 +48,9 @@ func SecretFile(dir string, a *Answers) string {
 }
 
 // KeyFile is where a service account's key is kept that was not in a file yet.
-func KeyFile(dir string) string { return filepath.Join(credentials(dir), "google_key.json") }
+func KeyFile(dir string, a *Answers) string {
+	return filepath.Join(credentials(dir), a.OAuth()+"_key.json")
+}
 
 // quotePath makes a path one word of a Caddyfile.
 func quotePath(p string) string { return "`" + p + "`" }
@@ -234,7 +236,7 @@ func (a *Answers) writeOAuth(line func(int, string, ...any), dir string) {
 	secret := "{file." + SecretFile(dir, a) + "}"
 	switch a.Provider {
 	case Microsoft:
-		line(2, "provider microsoft {")
+		line(2, "provider %s {", a.named(a.OAuth(), "microsoft"))
 		line(3, "tenant %s", a.Tenant)
 		if a.Way == App {
 			line(3, "grant client_credentials")
@@ -243,7 +245,7 @@ func (a *Answers) writeOAuth(line func(int, string, ...any), dir string) {
 		line(3, "client_secret %s", quotePath(secret))
 		a.writeEndpoints(line)
 	case Google:
-		line(2, "provider google {")
+		line(2, "provider %s {", a.named(a.OAuth(), "google"))
 		if a.Way == App {
 			line(3, "grant service_account")
 			line(3, "service_account_file %s", quotePath(a.KeyFile))
@@ -273,21 +275,31 @@ func (a *Answers) writeEndpoints(line func(int, string, ...any)) {
 	}
 }
 
+// named is a name in the configuration with its kind, where that is not the name.
+func (a *Answers) named(name, kind string) string {
+	if name == kind {
+		return name
+	}
+	return name + " " + kind
+}
+
 func (a *Answers) writeUpstream(line func(int, string, ...any)) {
-	p, known := preset.ByName(a.Upstream())
-	if known && a.Dial == "" && a.CAFile == "" {
+	p, known := preset.ByName(a.preset())
+	if !known || a.Dial != "" || a.CAFile != "" {
+		line(2, "upstream %s {", a.Upstream())
+		line(3, "dial %s", a.Server())
+		if mode := cmp.Or(a.TLS, p.TLS); a.CAFile == "" {
+			line(3, "tls %s", mode)
+		} else {
+			line(3, "tls %s {", mode)
+			line(4, "trust_pool file %s", quotePath(a.CAFile))
+			line(3, "}")
+		}
+	} else if a.Number < 2 {
 		line(2, "upstream %s", a.Upstream())
 		return
-	}
-	line(2, "upstream %s {", a.Upstream())
-	line(3, "dial %s", a.Server())
-	mode := cmp.Or(a.TLS, p.TLS)
-	if a.CAFile == "" {
-		line(3, "tls %s", mode)
 	} else {
-		line(3, "tls %s {", mode)
-		line(4, "trust_pool file %s", quotePath(a.CAFile))
-		line(3, "}")
+		line(2, "upstream %s {", a.named(a.Upstream(), a.preset()))
 	}
 	line(3, "auth xoauth2 %s", a.OAuth())
 	line(2, "}")

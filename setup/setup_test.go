@@ -17,6 +17,7 @@ package setup_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -93,6 +94,49 @@ func TestConfigurations(t *testing.T) {
 		}
 		if !json.Valid(adapted) || strings.Contains(string(adapted), "CLIENT_ID") {
 			t.Errorf("%s: %s", name, adapted)
+		}
+	}
+}
+
+// TestSecondOfAKind holds that a second one of each kind is that kind under another name,
+// and takes nothing from the first.
+func TestSecondOfAKind(t *testing.T) {
+	for name, a := range filledIn(t) {
+		first := a
+		a.Number = 2
+		if SecretFile("/d", &a) == SecretFile("/d", &first) || KeyFile("/d", &a) == KeyFile("/d", &first) {
+			t.Errorf("%s: the second one's secret takes the first one's place", name)
+		}
+		var all strings.Builder
+		for _, a := range []*Answers{&first, &a} {
+			fmt.Fprintf(&all, "%s", Additions(a, "/d", Have{Servers: true, Accounts: true}, 2525))
+		}
+		adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte("{\n"+all.String()+"}\n"), nil)
+		if err != nil {
+			t.Errorf("%s: %v\n%s", name, err, all.String())
+			continue
+		}
+		var cfg struct {
+			Apps struct {
+				Tokens struct {
+					Providers map[string]struct {
+						Kind string `json:"kind"`
+					} `json:"providers"`
+				} `json:"oauth_tokens"`
+				Upstreams struct {
+					Upstreams map[string]json.RawMessage `json:"upstreams"`
+				} `json:"smtp_upstreams"`
+			} `json:"apps"`
+		}
+		if err := json.Unmarshal(adapted, &cfg); err != nil {
+			t.Fatal(err)
+		}
+		second := cfg.Apps.Tokens.Providers[a.OAuth()]
+		if kind := string(a.Provider); a.Provider != Other && second.Kind != kind || len(cfg.Apps.Tokens.Providers) != 2 || len(cfg.Apps.Upstreams.Upstreams) != 2 {
+			t.Errorf("%s:\n%s", name, adapted)
+		}
+		if u := string(cfg.Apps.Upstreams.Upstreams[a.Upstream()]); !strings.Contains(u, `"`+a.OAuth()+`"`) {
+			t.Errorf("%s: the second upstream is %s", name, u)
 		}
 	}
 }

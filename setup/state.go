@@ -106,10 +106,10 @@ func SaveKey(dir string, a *Answers, key string) error {
 	if err := os.MkdirAll(credentials(dir), 0o700); err != nil {
 		return err
 	}
-	if err := write(KeyFile(dir), []byte(key)); err != nil {
+	if err := write(KeyFile(dir, a), []byte(key)); err != nil {
 		return err
 	}
-	a.KeyFile = KeyFile(dir)
+	a.KeyFile = KeyFile(dir, a)
 	return nil
 }
 

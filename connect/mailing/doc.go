@@ -19,17 +19,22 @@
 //
 // An Order is a list of rows and the account that sends. It lies in the storage with
 // how far it has come, so that it goes on where it was, after a pause, a restart or
-// on another node: a row is invited, sent, and written down before the next. A
-// process that is killed between the last two sends that one mail again, with another
-// link; nothing else is sent twice. A link is in no record, only in its mail.
+// on another node: a row is invited, written down as on its way, sent, and written down
+// as sent before the next. Of a mail that was being sent when its process was killed
+// nobody knows whether it went out: it is not sent again by itself but shown, as one
+// whose acceptance the provider left open is. A link is in no record, only in its mail.
 //
 // What concerns one row (a recipient that the provider refuses, an account that is not
-// there) is written down for that row, and the next follows. What concerns the sending
-// account (a limit, a lost connection, a pause) makes the order wait, and is shown.
+// there) is written down for that row, and the next follows. What concerns the gateway
+// or the sending account (a limit, a lost connection, a pause) makes the order wait, and
+// is shown.
+//
+// A Keeper takes up whatever is neither done nor paused: behind a restart, and on
+// another node when the one that worked on it is gone.
 //
 // # Reading order
 //
-// order.go, run.go, message.go.
+// order.go, run.go, keep.go, message.go.
 //
 // # Locking
 //

@@ -74,18 +74,28 @@ type State struct {
 	Next   int `json:"next"`
 	Sent   int `json:"sent"`
 	Failed int `json:"failed"`
+	// Sending is the invitation of the next row while its mail is on its way. Found
+	// by another process, it says that nobody knows what became of that mail.
+	Sending string `json:"sending,omitempty"`
 	// Waiting says why the sending account does not send now.
 	Waiting string    `json:"waiting,omitempty"`
 	Done    bool      `json:"done,omitempty"`
 	Changed time.Time `json:"changed"`
 }
 
+// follows reports whether nobody has gone on with the order since another state.
+func (s State) follows(o State) bool {
+	return s.Next == o.Next && s.Failed == o.Failed && s.Sending == o.Sending && s.Done == o.Done
+}
+
 // Status is an order with its state.
 type Status struct {
 	Order
 	State
-	// Running reports whether this process works on it.
+	// Running reports whether this process works on it, or waits to.
 	Running bool
+	// Paused reports whether an operator has stopped it.
+	Paused bool
 }
 
 // Failure is a row that was not sent.
@@ -94,6 +104,8 @@ type Failure struct {
 	Account string `json:"account"`
 	To      string `json:"to,omitempty"`
 	Why     string `json:"why"`
+	// Invitation is that of a mail that may have been sent all the same.
+	Invitation string `json:"invitation,omitempty"`
 }
 
 // Orders are those of a storage.
@@ -192,8 +204,34 @@ func (s Orders) Get(ctx context.Context, id string) (Status, error) {
 	if err := s.load(ctx, id, "state.json", &st.State); err != nil {
 		return st, err
 	}
-	st.Running = isRunning(id)
+	st.Running, st.Paused = isRunning(id), s.Storage.Exists(ctx, orderKey(id, pausedName))
 	return st, nil
+}
+
+// pausedName is the record that stops an order on every node.
+const pausedName = "paused.json"
+
+// Pause has an order stop behind the row that is being sent, on whatever node.
+func (s Orders) Pause(ctx context.Context, id, by string) error {
+	if _, err := s.Get(ctx, id); err != nil {
+		return err
+	}
+	if err := s.store(ctx, id, pausedName, map[string]string{"by": by}); err != nil {
+		return err
+	}
+	stop(id)
+	return nil
+}
+
+// Resume lets an order go on; what looks after orders takes it up.
+func (s Orders) Resume(ctx context.Context, id string) error {
+	if !validID(id) {
+		return ErrUnknown
+	}
+	if err := s.Storage.Delete(ctx, orderKey(id, pausedName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("resuming a mailing: %w", err)
+	}
+	return nil
 }
 
 // Failures returns the rows that were not sent, from one on.
@@ -226,7 +264,11 @@ func (s Orders) failures(ctx context.Context, id string, file int) (list []Failu
 	return list, err
 }
 
-// AddFailed is an order of the rows that another could not send.
+// ErrNothing says that none of what failed is left to be sent.
+var ErrNothing = errors.New("none of those that failed is left: their owners have agreed meanwhile")
+
+// AddFailed is an order of the rows that another could not send. A mail that may have
+// been sent is sent again unless its link was used; its first link is withdrawn.
 func (s Orders) AddFailed(ctx context.Context, id, by string) (Order, error) {
 	st, err := s.Get(ctx, id)
 	if err != nil {
@@ -240,10 +282,23 @@ func (s Orders) AddFailed(ctx context.Context, id, by string) (Order, error) {
 	if err != nil {
 		return Order{}, err
 	}
+	invitations := connect.Invitations{Storage: s.Storage}
 	for _, f := range failed {
-		if f.Row >= 0 && f.Row < len(rows) {
-			again = append(again, rows[f.Row])
+		if f.Row < 0 || f.Row >= len(rows) {
+			continue
 		}
+		if f.Invitation != "" {
+			if i, err := invitations.Get(ctx, f.Invitation); err == nil && i.State(time.Now()) == connect.StateUsed {
+				continue
+			}
+			if err := invitations.Revoke(ctx, f.Invitation); err != nil && !errors.Is(err, connect.ErrUnknown) {
+				return Order{}, err
+			}
+		}
+		again = append(again, rows[f.Row])
+	}
+	if len(again) == 0 {
+		return Order{}, ErrNothing
 	}
 	o := st.Order
 	o.By = by

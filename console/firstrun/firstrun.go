@@ -186,14 +186,53 @@ func (r *Run) Running() (have setup.Have, ok bool, conflict string) {
 	if !found {
 		return have, false, ""
 	}
-	app := p.Grant != authserver.GrantRefreshToken
-	if app != (a.Way == setup.App) || a.NeedsSecret() && p.ClientID != a.ClientID {
+	if !isOf(p, a) {
 		return have, false, fmt.Sprintf("The running configuration has a provider '%s' already, with another application or another way. "+
-			"A second one of the kind gets a name of its own, by hand.", a.OAuth())
+			"Change the answers, and this one gets another name.", a.OAuth())
 	}
 	upstreams, err := operate.App[*upstreamapp.App]("smtp_upstreams")
 	return have, err == nil && upstreams.Has(a.Upstream()) && have.Accounts && have.Servers, ""
 }
+
+// isOf reports whether a provider of the configuration is the one of the answers.
+func isOf(p *authserver.Provider, a *setup.Answers) bool {
+	app := p.Grant != authserver.GrantRefreshToken
+	switch {
+	case app != (a.Way == setup.App):
+		return false
+	case a.NeedsSecret():
+		return p.ClientID == a.ClientID
+	}
+	return p.ServiceAccountFile == a.KeyFile
+}
+
+// Number numbers the provider of the answers: one that runs keeps its names, and one
+// beside it of the same kind gets others. Before the application is known, it is taken
+// for another.
+func Number(a *setup.Answers) {
+	tokens, err := operate.App[*oauthtoken.App]("oauth_tokens")
+	a.Number = 0
+	if err != nil {
+		return
+	}
+	free := -1
+	for n := range maxNumber {
+		if a.Number = n; n == 1 {
+			continue // the first has no number
+		}
+		p, found := tokens.Provider(a.OAuth())
+		if found && (a.ClientID != "" || a.KeyFile != "") && isOf(p, a) {
+			return
+		}
+		if !found && free < 0 {
+			free = n
+		}
+	}
+	a.Number = max(free, 0)
+}
+
+// maxNumber bounds the providers of a kind that are looked at.
+const maxNumber = 100
 
 // Next is the step that is to be done; sent reports whether a test mail of an account
 // has gone out.

@@ -12,18 +12,18 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package console
+package card
 
-// vendor is what the menus of a maker's devices call the lines of a card. Names of menus
+// Vendor is what the menus of a maker's devices call the lines of a card. Names of menus
 // differ between models; these are the ones that most have.
-type vendor struct {
+type Vendor struct {
 	Name, Menu string
 	Lines      [][2]string
 	Note       string
 }
 
-// vendorsFor are the makers' words for one of our servers.
-func vendorsFor(w way) []vendor {
+// Vendors are the makers' words for one of our servers.
+func Vendors(w Way) []Vendor {
 	security := func(starttls, implicit, none string) string {
 		switch w.TLS {
 		case tlsWords["starttls"]:
@@ -33,7 +33,7 @@ func vendorsFor(w way) []vendor {
 		}
 		return none
 	}
-	return []vendor{
+	return []Vendor{
 		{
 			Name: "HP", Menu: "Embedded Web Server: Scan, Email Setup, Outgoing Email Servers (SMTP)",
 			Lines: [][2]string{
