@@ -241,6 +241,9 @@ func (b *body) readWhole(p []byte) (n int, err error) {
 	w := b.w
 	for n < len(p) {
 		win := w.buffered()
+		if len(win) == 0 && n == 0 && len(p) >= bigBuffer/2 {
+			return b.readPlace(p[:min(len(p), hugeBuffer)])
+		}
 		if len(win) == 0 || len(win) == 1 && win[0] == '\r' {
 			if n > 0 {
 				break
@@ -261,6 +264,22 @@ func (b *body) readWhole(p []byte) (n int, err error) {
 		w.consume(k)
 		b.lineStart = ended
 	}
+	return n, nil
+}
+
+// readPlace is readWhole for a reader with room: the lines are read to where they are to
+// be, and only what is none of them goes to the buffer.
+func (b *body) readPlace(p []byte) (n int, err error) {
+	got, err := b.w.readInto(p, false)
+	if err != nil {
+		return 0, b.failed(err)
+	}
+	if !b.lineStart || p[0] != '.' {
+		if k, ended := b.check.whole(p[:got]); k > 0 {
+			n, b.lineStart = k, ended
+		}
+	}
+	b.w.unread(p[n:got])
 	return n, nil
 }
 

@@ -181,6 +181,42 @@ func TestDotRandom(t *testing.T) {
 	}
 }
 
+// TestLargeRandom does so with messages that are read to their place: long stretches of
+// lines, and what is none anywhere among them.
+func TestLargeRandom(t *testing.T) {
+	odd := []string{"\r", "\n", ".", "..", ".\r\n", "\r\r\n", "\n.\r\n", ".\n", "\r\n.\n"}
+	r := rand.New(rand.NewPCG(3, 4))
+	for range 300 {
+		var b strings.Builder
+		for size, rare := r.IntN(300<<10), 1+r.IntN(5000); b.Len() < size; {
+			if r.IntN(rare) == 0 {
+				b.WriteString(odd[r.IntN(len(odd))])
+				continue
+			}
+			b.WriteString("0123456789abcdefghijklmnopqrstuvwxyz."[r.IntN(37):])
+			b.WriteString("\r\n")
+		}
+		raw := b.String() + "\r\n.\r\nrest"
+		want, rest, _ := referenceDot(raw)
+		if n := referenceNormalize(want); n != "" {
+			want = n
+		}
+		cfg := testConfig()
+		cfg.BareNewline = BareNormalize
+		l := bodyOf(&cutReader{b: []byte(raw), cut: 1 + r.IntN(200<<10)}, cfg)
+		l.start(true)
+		got, err := readPieces(&l.body, 1+r.IntN(256<<10))
+		if err != nil || string(got) != want {
+			t.Fatalf("%d octets of %d, %v", len(got), len(want), err)
+		}
+		after, _ := io.ReadAll(io.MultiReader(bytes.NewReader(l.w.buffered()), l.w.nc.(*readConn).r))
+		if string(after) != rest {
+			t.Fatalf("what follows is %q, want %q", after, rest)
+		}
+		l.w.release()
+	}
+}
+
 // TestBodyReadErrors checks what an upstream sees of a client that fails.
 func TestBodyReadErrors(t *testing.T) {
 	boom := errors.New("boom")

@@ -35,6 +35,8 @@ const (
 	// bigBuffer holds the longest AUTH response (RFC 4954 section 4) and is
 	// the unit in which bodies are read.
 	bigBuffer = 32 << 10
+	// hugeBuffer is how much of a large body is read at a time, to where it is to be.
+	hugeBuffer = 128 << 10
 	// outBuffer is where replies gather; a flight of pipelined commands is
 	// answered from it in one write.
 	outBuffer = 4 << 10
@@ -57,11 +59,6 @@ var (
 	errTLSHello    = errors.New("a TLS handshake where a command should come")
 	errDraining    = errors.New("server is shutting down")
 	errStalled     = fmt.Errorf("the transaction does not get on: %w", os.ErrDeadlineExceeded)
-)
-
-var (
-	bigPool = sync.Pool{New: func() any { b := make([]byte, bigBuffer); return &b }}
-	outPool = sync.Pool{New: func() any { b := make([]byte, 0, outBuffer); return &b }}
 )
 
 // wire is a client connection's buffered reading and writing. Replies gather
@@ -112,20 +109,6 @@ func (c *wire) init(nc net.Conn) {
 	c.rbuf = c.small[:]
 }
 
-// release gives the pooled buffers back. The wire is unusable afterwards.
-func (c *wire) release() {
-	if c.big != nil {
-		bigPool.Put(c.big)
-		c.big = nil
-	}
-	if c.out != nil {
-		*c.out = (*c.out)[:0]
-		outPool.Put(c.out)
-		c.out = nil
-	}
-	c.rbuf, c.r, c.w = nil, 0, 0
-}
-
 // buffered returns the octets that have been read and not yet consumed.
 func (c *wire) buffered() []byte { return c.rbuf[c.r:c.w] }
 
@@ -147,24 +130,6 @@ func (c *wire) more() error {
 
 // discardInput forgets what the client sent ahead.
 func (c *wire) discardInput() { c.r, c.w = 0, 0 }
-
-func (c *wire) grow() {
-	if c.big != nil {
-		return
-	}
-	c.big = bigPool.Get().(*[]byte)
-	n := copy(*c.big, c.rbuf[c.r:c.w])
-	c.rbuf, c.r, c.w = *c.big, 0, n
-}
-
-func (c *wire) shrink() {
-	if c.big == nil || c.r != c.w {
-		return
-	}
-	bigPool.Put(c.big)
-	c.big = nil
-	c.rbuf, c.r, c.w = c.small[:], 0, 0
-}
 
 // fill flushes the replies and reads at least one byte. There must be room
 // for it once the window is moved to the front.
