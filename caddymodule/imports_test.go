@@ -67,7 +67,7 @@ var allowedImports = map[string][]string{
 	"accounts/sql":      {"accounts", "accounts/ondemand", "internal/generation", "internal/nearest", "internal/pgdb", "internal/printable"},
 
 	// An authorization server as its client sees it; no token is kept there.
-	"oauthtoken/authserver": {"explain", "internal/printable", "internal/redact"},
+	"oauthtoken/authserver": {"explain", "internal/mscloud", "internal/printable", "internal/redact"},
 	// How many requests it is asked at a time.
 	"oauthtoken/gate": {},
 	// What is kept of a grant, and where.
@@ -81,7 +81,7 @@ var allowedImports = map[string][]string{
 	"sandbox/webapi":          {},
 
 	// Kinds of upstreams beside SMTP.
-	"transports/graph":             {"accounts", "grant", "internal/printable", "relay", "transports/internal/envelope", "transports/internal/mailapi"},
+	"transports/graph":             {"accounts", "grant", "internal/mscloud", "internal/printable", "relay", "transports/internal/envelope", "transports/internal/mailapi"},
 	"transports/gmail":             {"accounts", "grant", "internal/printable", "relay", "transports/internal/envelope", "transports/internal/mailapi"},
 	"transports/choice":            {"accounts", "internal/printable", "relay"},
 	"transports/internal/envelope": {},
@@ -94,6 +94,8 @@ var allowedImports = map[string][]string{
 	"spool/internal/disk":   {"internal/filelock"},
 	"spool/internal/store":  {"internal/seal", "spool/internal/disk", "spool/internal/record"},
 	"spool/internal/record": {"internal/seal", "relay", "spool/internal/disk"},
+
+	"internal/mscloud": {"internal/nearest"},
 
 	// Sockets, generations and admission: for SMTP today, for IMAP next.
 	"internal/front":    {"internal/generation", "internal/printable"},
@@ -170,6 +172,7 @@ var allowedImports = map[string][]string{
 		"caddymodule/statuspage",
 		"connect",
 		"console",
+		"internal/mscloud",
 		"internal/nearest",
 		"internal/pgdb",
 		"messagelog",

@@ -123,7 +123,7 @@ func parseTokenStore(d *caddyfile.Dispenser) (json.RawMessage, error) {
 //
 //	provider <name> [<kind>] {
 //		tenant                      <tenant>
-//		cloud                       public|usgov|china
+//		cloud                       public|usgov|usdod|china
 //		issuer                      <url>
 //		token_url                   <url>
 //		auth_url                    <url>
@@ -155,7 +155,7 @@ func providerOptions(p *authserver.Provider) options {
 	const what = "provider"
 	return options{
 		"tenant":          checked(text(&p.Tenant), checkTenant),
-		"cloud":           text(&p.Cloud),
+		"cloud":           checked(text(&p.Cloud), cloud),
 		"issuer":          text(&p.Issuer),
 		"token_url":       text(&p.TokenURL),
 		"auth_url":        text(&p.AuthURL),

@@ -33,6 +33,7 @@ import (
 //		scopes                 <scope>...
 //		domain_wide
 //		max_size               <size>
+//		max_recipients         <number>
 //		rewrite
 //		null_sender
 //		ledger                 <upstream>
@@ -59,6 +60,7 @@ func parseGmail(d *caddyfile.Dispenser) (json.RawMessage, error) {
 		"scopes":                 list(&t.Scopes),
 		"domain_wide":            boolean(&t.DomainWide),
 		"max_size":               size(&t.MaxSize),
+		"max_recipients":         integer(&t.MaxRecipients),
 		"rewrite":                boolean(&t.Rewrite),
 		"null_sender":            boolean(&t.NullSender),
 		"ledger":                 text(&t.Ledger),

@@ -21,8 +21,15 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/caddymail/mailgateway/internal/mscloud"
 	"github.com/caddymail/mailgateway/transports/graph"
 )
+
+// cloud reports what is wrong with the name of a Microsoft cloud.
+func cloud(arg string) error {
+	_, err := mscloud.Find(arg)
+	return err
+}
 
 // ownTransports read the blocks of our transports beside smtp.
 var ownTransports = map[string]func(d *caddyfile.Dispenser) (json.RawMessage, error){
@@ -35,13 +42,14 @@ var ownTransports = map[string]func(d *caddyfile.Dispenser) (json.RawMessage, er
 // parseGraph reads the transport graph. Syntax:
 //
 //	transport graph [<provider>] {
-//		cloud                  global|us_gov|us_dod|china
+//		cloud                  public|usgov|usdod|china
 //		endpoint               <url>
 //		trust_pool             <module> ...
 //		scopes                 <scope>...
 //		app_only
 //		user                   mailbox|me
 //		max_size               <size>
+//		max_recipients         <number>
 //		rewrite
 //		null_sender
 //		ledger                 <upstream>
@@ -62,13 +70,14 @@ func parseGraph(d *caddyfile.Dispenser) (json.RawMessage, error) {
 		}
 	}
 	err := parseBlock(d, "graph", options{
-		"cloud":                  text(&t.Cloud),
+		"cloud":                  checked(text(&t.Cloud), cloud),
 		"endpoint":               text(&t.Endpoint),
 		"trust_pool":             module("graph", "trust_pool", &t.TrustPoolRaw, "tls.ca_pool.source", "provider"),
 		"scopes":                 list(&t.Scopes),
 		"app_only":               boolean(&t.AppOnly),
 		"user":                   text(&t.User),
 		"max_size":               size(&t.MaxSize),
+		"max_recipients":         integer(&t.MaxRecipients),
 		"rewrite":                boolean(&t.Rewrite),
 		"null_sender":            boolean(&t.NullSender),
 		"ledger":                 text(&t.Ledger),

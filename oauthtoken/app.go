@@ -72,6 +72,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	registerMetrics(ctx.GetMetricsRegistry())
+	a.served = make(map[string]*served, len(a.Providers))
 	for name, p := range a.Providers {
 		if p == nil {
 			p = new(authserver.Provider)
@@ -80,9 +81,6 @@ func (a *App) Provision(ctx caddy.Context) error {
 		if err := p.Provision(ctx, name); err != nil {
 			return fmt.Errorf("provider '%s': %v", name, err)
 		}
-	}
-	a.served = make(map[string]*served, len(a.Providers))
-	for name, p := range a.Providers {
 		s, err := a.serve(p)
 		if err != nil {
 			return err
@@ -138,9 +136,7 @@ func (a *App) Stop() error {
 
 // Cleanup gives back the token managers.
 func (a *App) Cleanup() error {
-	if a.started {
-		_ = a.Stop()
-	}
+	_ = a.Stop()
 	for _, p := range a.loaded {
 		_, _ = managers.Delete(p.key)
 		p.CloseIdleConnections()
@@ -169,9 +165,11 @@ func (a *App) Provider(name string) (*authserver.Provider, bool) {
 
 // HasProvider reports whether a provider of that name is configured.
 func (a *App) HasProvider(name string) bool {
-	_, ok := a.Providers[name]
-	return ok
+	return a.Providers[name] != nil
 }
+
+// Cloud returns the Microsoft cloud that a provider's endpoints are in, if any.
+func (a *App) Cloud(name string) string { return a.Providers[name].MicrosoftCloud() }
 
 // Token returns an access token. The token is shared: it must not be changed.
 //

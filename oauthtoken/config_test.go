@@ -87,6 +87,7 @@ func TestDefaultsOfKinds(t *testing.T) {
 		"microsoft": {map[string]any{}, "https://login.microsoftonline.com/common/oauth2/v2.0/token", "https://outlook.office.com/SMTP.Send offline_access"},
 		"contoso": {map[string]any{"kind": "microsoft", "tenant": "contoso.onmicrosoft.com", "grant": "client_credentials", "client_secret": "{env.TEST_SECRET}"},
 			"https://login.microsoftonline.com/contoso.onmicrosoft.com/oauth2/v2.0/token", "https://outlook.office365.com/.default"},
+		"dod": {map[string]any{"kind": "microsoft", "cloud": "usdod"}, "https://login.microsoftonline.us/common/oauth2/v2.0/token", "https://outlook.office365.us/SMTP.Send offline_access"},
 		"gov": {map[string]any{"kind": "microsoft", "cloud": "usgov"}, "https://login.microsoftonline.us/common/oauth2/v2.0/token", "https://outlook.office365.us/SMTP.Send offline_access"},
 		"cn": {map[string]any{"kind": "microsoft", "cloud": "china", "tenant": "x", "grant": "client_credentials", "client_secret": "{env.TEST_SECRET}"},
 			"https://login.partner.microsoftonline.cn/x/oauth2/v2.0/token", "https://partner.outlook.cn/.default"},

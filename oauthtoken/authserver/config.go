@@ -38,7 +38,8 @@ type Provider struct {
 	// Default: `common`.
 	Tenant string `json:"tenant,omitempty"`
 
-	// Cloud is the Microsoft cloud: `public`, `usgov` or `china`. Default: `public`.
+	// Cloud is the Microsoft cloud: `public` (GCC too), `usgov` (GCC High), `usdod`
+	// or `china` (21Vianet). Default: `public`.
 	Cloud string `json:"cloud,omitempty"`
 
 	// Issuer is an OpenID Connect issuer URL; endpoints that are not

@@ -20,6 +20,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/caddymail/mailgateway/internal/mscloud"
 )
 
 // Grants, as they stand in the configuration.
@@ -62,16 +64,6 @@ type kind struct {
 	loopback string
 	// noDevice says why the device grant is of no use, where it is not.
 	noDevice string
-}
-
-// cloud is where the Microsoft endpoints of one national cloud are.
-type cloud struct{ login, outlook, appOutlook string }
-
-// https://learn.microsoft.com/entra/identity-platform/authentication-national-cloud
-var clouds = map[string]cloud{
-	"public": {"https://login.microsoftonline.com", "https://outlook.office.com", "https://outlook.office365.com"},
-	"usgov":  {"https://login.microsoftonline.us", "https://outlook.office365.us", "https://outlook.office365.us"},
-	"china":  {"https://login.partner.microsoftonline.cn", "https://partner.outlook.cn", "https://partner.outlook.cn"},
 }
 
 // In URLs and scopes {login}, {outlook}, {app_outlook} and {tenant} stand for
@@ -162,10 +154,11 @@ func (p *Provider) applyKind() error {
 	if p.Kind != "microsoft" && (p.Tenant != "" || p.Cloud != "") {
 		return fmt.Errorf("tenant and cloud need kind 'microsoft', not '%s'", p.Kind)
 	}
-	p.Cloud = cmp.Or(p.Cloud, "public")
-	if _, ok := clouds[p.Cloud]; !ok {
-		return fmt.Errorf("unrecognized cloud '%s'", p.Cloud)
+	c, err := mscloud.Find(p.Cloud)
+	if err != nil {
+		return err
 	}
+	p.Cloud, p.cloud = c.Name, c
 	p.Tenant = cmp.Or(p.Tenant, "common")
 	if strings.ContainsAny(p.Tenant, "/?#{}") {
 		return fmt.Errorf("malformed tenant '%s'", p.Tenant)
@@ -201,6 +194,6 @@ func (p *Provider) applyKind() error {
 
 // fill puts the parts that the configuration gives into a URL or a scope.
 func (p *Provider) fill(s string) string {
-	c := clouds[p.Cloud]
-	return strings.NewReplacer("{login}", c.login, "{outlook}", c.outlook, "{app_outlook}", c.appOutlook, "{tenant}", p.Tenant).Replace(s)
+	c := p.cloud
+	return strings.NewReplacer("{login}", c.Login, "{outlook}", c.Outlook, "{app_outlook}", c.AppOutlook, "{tenant}", p.Tenant).Replace(s)
 }

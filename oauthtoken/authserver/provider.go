@@ -26,6 +26,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/caddymail/mailgateway/internal/mscloud"
 	"github.com/caddymail/mailgateway/internal/printable"
 )
 
@@ -34,6 +35,7 @@ type providerState struct {
 	name   string
 	logger *zap.Logger
 	kind   kind
+	cloud  mscloud.Cloud
 	// ownServer says that the endpoints are not the kind's.
 	ownServer bool
 	client    *http.Client
@@ -221,6 +223,14 @@ func (p *Provider) Use(clock *Clock, owner func(mailbox string) *Identity) {
 
 // Logger is the provider's.
 func (p *Provider) Logger() *zap.Logger { return p.logger }
+
+// MicrosoftCloud is the cloud of the endpoints; empty if they are not Microsoft's.
+func (p *Provider) MicrosoftCloud() string {
+	if p == nil || p.Kind != "microsoft" || p.ownServer {
+		return ""
+	}
+	return p.Cloud
+}
 
 // Rotates reports whether a refresh may bring another refresh token.
 func (p *Provider) Rotates() bool { return !p.kind.static || p.ownServer }

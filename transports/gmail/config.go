@@ -54,6 +54,10 @@ type Transport struct {
 	// MaxSize is the largest message, in octets, at most 36700160. Default:
 	// 36700160.
 	MaxSize int64 `json:"max_size,omitempty"`
+	// MaxRecipients is the number of recipients of a message, at most 500; those
+	// beyond are refused with 452, so that the client sends them in another message.
+	// Default: 500.
+	MaxRecipients int `json:"max_recipients,omitempty"`
 	// Rewrite takes recipients out of the header that the envelope does not
 	// name, in place of refusing the message. Default: false.
 	Rewrite bool `json:"rewrite,omitempty"`
@@ -112,6 +116,7 @@ func (t *Transport) fill() error {
 		}
 	}
 	t.MaxSize = cmp.Or(t.MaxSize, providerMaxSize)
+	t.MaxRecipients = cmp.Or(t.MaxRecipients, maxRecipients)
 	t.MaxConnsPerAccount = cmp.Or(t.MaxConnsPerAccount, 4)
 	t.MaxWait = cmp.Or(t.MaxWait, caddy.Duration(30*time.Second))
 	t.Timeout = cmp.Or(t.Timeout, caddy.Duration(2*time.Minute))
@@ -130,6 +135,8 @@ func (t *Transport) fill() error {
 	switch {
 	case t.MaxSize < 0 || t.MaxSize > providerMaxSize:
 		return fmt.Errorf("max_size: want 1 to %d, which is what Gmail takes", providerMaxSize)
+	case t.MaxRecipients < 0 || t.MaxRecipients > maxRecipients:
+		return fmt.Errorf("max_recipients: want 1 to %d, which is what Gmail takes", maxRecipients)
 	case t.MaxConnsPerAccount < 0:
 		return errors.New("max_conns_per_account: must not be negative")
 	case t.MaxWait < 0:

@@ -42,7 +42,7 @@ func TestKeeps(t *testing.T) {
 		"Sent Items":                      {"always a copy", "TestFaults"},
 		"connections at a time":           {fmt.Sprintf("%d requests a mailbox", tr.MaxConnsPerAccount), "../internal/mailapi.TestFourAtATime"},
 		"counts after a restart":          {"stored", "../internal/mailapi.TestRestart"},
-		"recipients of a message":         {fmt.Sprintf("%d, and the same", maxRecipients), "../internal/mailapi.TestRecipientsOfAMessage"},
+		"recipients of a message":         {fmt.Sprintf("%d (`max_recipients`), and the same", maxRecipients), "../internal/mailapi.TestRecipientsOfAMessage"},
 		"uploads":                         {"no limit", "../internal/mailapi.TestUpload"},
 		"null sender":                     {map[bool]string{false: "the same", true: "yes"}[tr.NullSender], "TestRefusedBeforeTheBody"},
 		"sending limits":                  {fmt.Sprintf("%d messages a minute", tr.RatePerAccount.Count), "TestUnits"},

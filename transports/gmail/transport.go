@@ -46,17 +46,19 @@ func (*Transport) CaddyModule() caddy.ModuleInfo {
 func (t *Transport) Provision(ctx caddy.Context) error {
 	t.logger = printable.Logger(ctx.Logger())
 	t.storage = ctx.Storage()
+	var err error
+	if t.tokens, err = mailapi.Tokens(ctx); err != nil {
+		return err
+	}
 	if err := t.fill(); err != nil {
 		return err
 	}
-	var err error
 	if t.TrustPoolRaw != nil {
 		if t.roots, err = mailapi.LoadTrustPool(ctx, t, "TrustPoolRaw"); err != nil {
 			return err
 		}
 	}
-	t.tokens, err = mailapi.Tokens(ctx)
-	return err
+	return nil
 }
 
 // Bind implements relay.Transport.
@@ -67,7 +69,7 @@ func (t *Transport) Bind(name string) error {
 			MaxConns: t.MaxConnsPerAccount, Rate: t.RatePerAccount, Messages: t.MessagesPerAccount, Recipients: t.RecipientsPerAccount,
 		},
 		MaxWait: time.Duration(t.MaxWait), Timeout: time.Duration(t.Timeout), MaxSize: t.MaxSize, NullSender: t.NullSender,
-		MaxRecipients: maxRecipients,
+		MaxRecipients: t.MaxRecipients,
 		Roots:         t.roots, Storage: t.storage, Tokens: t.tokens, Logger: t.logger,
 		URL: t.url, ContentType: "message/rfc822", Prepare: t.prepare, Read: read,
 		Probe: "Subject: test\r\n\r\n", Allowed: noRecipients,

@@ -29,12 +29,14 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/grant"
+	"github.com/caddymail/mailgateway/internal/mscloud"
 	"github.com/caddymail/mailgateway/transports/internal/mailapi"
 )
 
 // Transport is an upstream that is a mailbox at Microsoft Graph.
 type Transport struct {
-	// Cloud is `global`, `us_gov` (GCC High), `us_dod` or `china`. Default: `global`.
+	// Cloud is `public` (GCC too), `usgov` (GCC High), `usdod` or `china` (21Vianet).
+	// Default: the OAuth provider's, from which it may not differ, or `public`.
 	Cloud string `json:"cloud,omitempty"`
 	// Endpoint is the base URL of Graph. Default: the cloud's.
 	Endpoint string `json:"endpoint,omitempty"`
@@ -56,6 +58,10 @@ type Transport struct {
 	// MaxSize is the largest message, in octets. Default: 3000000, which is
 	// 4 MB in base64.
 	MaxSize int64 `json:"max_size,omitempty"`
+	// MaxRecipients is the number of recipients of a message; those beyond are
+	// refused with 452, so that the client sends them in another message. Default:
+	// 500, which is Exchange's unless the tenant has another.
+	MaxRecipients int `json:"max_recipients,omitempty"`
 	// Rewrite takes recipients out of the header that the envelope does not
 	// name, in place of refusing the message. It breaks DKIM. Default: false.
 	Rewrite bool `json:"rewrite,omitempty"`
@@ -90,15 +96,6 @@ type Transport struct {
 	storage certmagic.Storage
 }
 
-// graphs are the base URLs by cloud
-// (https://learn.microsoft.com/graph/deployments).
-var graphs = map[string]string{
-	"global": "https://graph.microsoft.com",
-	"us_gov": "https://graph.microsoft.us",
-	"us_dod": "https://dod-graph.microsoft.us",
-	"china":  "https://microsoftgraph.chinacloudapi.cn",
-}
-
 // providerConcurrency is the requests that Graph serves at a time, for an
 // application and a mailbox
 // (https://learn.microsoft.com/graph/throttling-limits#outlook-service-limits).
@@ -115,18 +112,41 @@ const (
 // (https://learn.microsoft.com/office365/servicedescriptions/exchange-online-service-description/exchange-online-limits).
 const maxRecipients = 500
 
+// providerMaxRecipients is the most that a tenant may set (the same page).
+const providerMaxRecipients = 1000
+
+// base is the URL of the cloud's Graph.
+func (t *Transport) base() (string, error) {
+	c, err := mscloud.Find(t.Cloud)
+	if err != nil {
+		return "", fmt.Errorf("cloud: %w", err)
+	}
+	logs, _ := t.tokens.(interface{ Cloud(provider string) string })
+	if logs == nil || logs.Cloud(t.Provider) == "" {
+		return c.Graph, nil
+	}
+	login, err := mscloud.Find(logs.Cloud(t.Provider))
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("cloud: %w", err)
+	case t.Cloud != "" && login.Name != c.Name:
+		// Its tokens would be refused there.
+		return "", fmt.Errorf("cloud: '%s', and OAuth provider '%s' is of cloud '%s': want the same", t.Cloud, t.Provider, login.Name)
+	}
+	return login.Graph, nil
+}
+
 // fill sets the defaults and checks the rest.
 func (t *Transport) fill() error {
-	t.Cloud = cmp.Or(t.Cloud, "global")
-	base, ok := graphs[t.Cloud]
-	if !ok {
-		return fmt.Errorf("cloud: unrecognized '%s': want global, us_gov, us_dod or china", t.Cloud)
+	t.Provider = cmp.Or(t.Provider, "microsoft")
+	base, err := t.base()
+	if err != nil {
+		return err
 	}
 	t.Endpoint = strings.TrimSuffix(cmp.Or(t.Endpoint, base), "/")
 	if err := mailapi.CheckEndpoint("endpoint", t.Endpoint); err != nil {
 		return err
 	}
-	t.Provider = cmp.Or(t.Provider, "microsoft")
 	t.User = cmp.Or(t.User, "mailbox")
 	switch {
 	case t.User != "mailbox" && t.User != "me":
@@ -141,6 +161,7 @@ func (t *Transport) fill() error {
 		}
 	}
 	t.MaxSize = cmp.Or(t.MaxSize, 3_000_000)
+	t.MaxRecipients = cmp.Or(t.MaxRecipients, maxRecipients)
 	t.MaxConnsPerAccount = cmp.Or(t.MaxConnsPerAccount, providerConcurrency)
 	t.MaxWait = cmp.Or(t.MaxWait, caddy.Duration(30*time.Second))
 	t.Timeout = cmp.Or(t.Timeout, caddy.Duration(2*time.Minute))
@@ -156,6 +177,8 @@ func (t *Transport) fill() error {
 	switch {
 	case t.MaxSize < 0:
 		return errors.New("max_size: must not be negative")
+	case t.MaxRecipients < 0 || t.MaxRecipients > providerMaxRecipients:
+		return fmt.Errorf("max_recipients: want 1 to %d, which is the most that Exchange takes", providerMaxRecipients)
 	case t.MaxConnsPerAccount < 0 || t.MaxConnsPerAccount > providerConcurrency:
 		return fmt.Errorf("max_conns_per_account: want 1 to %d, which is what Graph serves at a time", providerConcurrency)
 	case t.MaxWait < 0:

@@ -44,7 +44,7 @@ func TestKeeps(t *testing.T) {
 		"Sent Items":                      {"fills the mailbox", "TestFaults"},
 		"connections at a time":           {fmt.Sprintf("%d requests a mailbox", tr.MaxConnsPerAccount), "../internal/mailapi.TestFourAtATime"},
 		"counts after a restart":          {"stored", "../internal/mailapi.TestRestart"},
-		"recipients of a message":         {fmt.Sprintf("%d, and `%.9s`", maxRecipients, relay.ReplyTooManyRcpts.Error()), "../internal/mailapi.TestRecipientsOfAMessage"},
+		"recipients of a message":         {fmt.Sprintf("%d (`max_recipients`), and `%.9s`", maxRecipients, relay.ReplyTooManyRcpts.Error()), "../internal/mailapi.TestRecipientsOfAMessage"},
 		"uploads":                         {fmt.Sprintf("%s octets of requests in %.0f minutes", apitest.Commas(uploadLimit), uploadPer.Minutes()), "../internal/mailapi.TestUpload"},
 		"null sender":                     {map[bool]string{false: "refused", true: "yes"}[tr.NullSender], "TestRefusedBeforeTheBody"},
 		"sending limits":                  {"the same ones", "../internal/mailapi.TestPlacesOfTheLedger"},

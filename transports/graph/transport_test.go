@@ -260,3 +260,46 @@ func TestVerify(t *testing.T) {
 		t.Errorf("%d messages", n)
 	}
 }
+
+// clouds is a token source whose provider logs in at a cloud.
+type clouds struct {
+	*apitest.Tokens
+	login string
+}
+
+func (c clouds) Cloud(string) string { return c.login }
+
+func TestCloud(t *testing.T) {
+	for name, tc := range map[string]struct{ own, login, endpoint, err string }{
+		"public":            {endpoint: "https://graph.microsoft.com"},
+		"the provider's":    {login: "usdod", endpoint: "https://dod-graph.microsoft.us"},
+		"both":              {own: "us_gov", login: "usgov", endpoint: "https://graph.microsoft.us"},
+		"an unknown server": {own: "china", endpoint: "https://microsoftgraph.chinacloudapi.cn"},
+		"another":           {own: "public", login: "china", err: "cloud: 'public', and OAuth provider 'microsoft' is of cloud 'china': want the same"},
+		"misspelt":          {own: "uzgov", err: "did you mean 'usgov'?"},
+	} {
+		tr := &Transport{Cloud: tc.own, tokens: clouds{new(apitest.Tokens), tc.login}}
+		err := tr.fill()
+		switch {
+		case tc.err != "":
+			if err == nil || !strings.Contains(err.Error(), tc.err) {
+				t.Errorf("%s: %v", name, err)
+			}
+		case err != nil || tr.Endpoint != tc.endpoint || tr.Scopes[0] != tc.endpoint+"/Mail.Send":
+			t.Errorf("%s: %v, %s, %s", name, err, tr.Endpoint, tr.Scopes)
+		}
+	}
+}
+
+func TestMaxRecipients(t *testing.T) {
+	tr, sb, _ := start(t, Transport{MaxRecipients: 2})
+	_, err := apitest.Send(t, tr, []string{"a@example.org", "b@example.org", "c@example.org"}, "To: a@example.org, b@example.org\r\n\r\nhello\r\n")
+	if !errors.Is(err, relay.ReplyTooManyRcpts) || len(sb.Messages()) != 0 {
+		t.Errorf("%v", err)
+	}
+	for n, ok := range map[int]bool{-1: false, 1: true, 1000: true, 1001: false} {
+		if err := (&Transport{MaxRecipients: n}).fill(); (err == nil) != ok {
+			t.Errorf("%d: %v", n, err)
+		}
+	}
+}
