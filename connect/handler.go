@@ -322,7 +322,10 @@ func (h *Handler) callback(w http.ResponseWriter, r *http.Request, provider stri
 	case <-r.Context().Done():
 		return nil
 	}
-	end := h.finish(r.Context(), f, query)
+	end, ok := redeeming.finish(r.Context(), f.Login.State, func() outcome { return h.finish(r.Context(), f, query) })
+	if !ok {
+		return nil
+	}
 	if err := h.cookies.Set(w, r, outcomeCookie(f.Token), end, outcomeTimeout, http.SameSiteLaxMode); err != nil {
 		return err
 	}

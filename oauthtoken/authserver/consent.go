@@ -31,23 +31,6 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// How to log an account in (the command `caddy smtp login` and the HTTP
-// handlers do it this way):
-//
-//	p, ok := app.Provider("google")
-//	flow, err := p.AuthCodeFlow(ctx, oauthtoken.LoginOptions{Mailbox: "a@example.com"})
-//	defer flow.Close()
-//	fmt.Println(flow.URL)                    // open it in the browser
-//	c, err := flow.Wait(ctx)                 // the browser comes back, or
-//	c, err := flow.Finish(ctx, pastedURL)    // the user pastes where it went
-//	err = app.StoreLogin(ctx, grant.Request{Provider: "google", Account: "a@example.com"}, c)
-//
-// and with a device code:
-//
-//	flow, err := p.DeviceFlow(ctx, oauthtoken.LoginOptions{Mailbox: "a@example.com"})
-//	fmt.Println(flow.VerificationURI, flow.UserCode)
-//	c, err := flow.Wait(ctx)
-
 // LoginOptions are those of one login.
 type LoginOptions struct {
 	// Mailbox is who is to consent. It is proposed to the server, and an

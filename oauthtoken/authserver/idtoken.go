@@ -70,6 +70,15 @@ type idClaims struct {
 	Preferred       string `json:"preferred_username"`
 	UPN             string `json:"upn"`
 	Groups          any    `json:"groups"`
+	// IdentityProvider is who has signed a guest in, at Entra: another tenant, or
+	// that of personal accounts.
+	IdentityProvider string `json:"idp"`
+}
+
+// guest reports whether a user of a tenant comes from elsewhere.
+// https://learn.microsoft.com/entra/external-id/user-token
+func (c *idClaims) guest() bool {
+	return c.Tenant != "" && c.Tenant != personalTenant && c.IdentityProvider != "" && !strings.Contains(strings.ToLower(c.IdentityProvider), c.Tenant)
 }
 
 // identify checks an ID token (OpenID Connect Core section 3.1.3.7) and
@@ -174,8 +183,12 @@ func (p *Provider) checkTenant(issuer string, c *idClaims, signed bool) error {
 // addresses are the claims that may stand for a mailbox. At Entra any
 // tenant's administrator sets `email` as he likes, so that it counts only where
 // the tenant is fixed; the user principal name lies in a domain that the tenant
-// has proved to own.
+// has proved to own. A guest's addresses are what that other tenant says, or what the
+// owner of a personal account calls it: none of them stands for a mailbox of this one.
 func (p *Provider) addresses(c *idClaims) []string {
+	if p.Kind == "microsoft" && c.guest() {
+		return nil
+	}
 	if c.EmailVerified == false || c.EmailVerified == "false" ||
 		p.Kind == "microsoft" && slices.Contains(manyTenants, p.Tenant) {
 		c.Email = ""

@@ -136,12 +136,17 @@ func TestEntraIdentity(t *testing.T) {
 		"any organization's email":      {"organizations", map[string]any{"preferred_username": "evil@tenant.test", "email": "a@example.com"}, "another identity"},
 		"another tenant":                {ours, map[string]any{"tid": theirs, "iss": "https://login.microsoftonline.com/" + theirs + "/v2.0"}, "another tenant"},
 		"issuer of another tenant":      {"common", map[string]any{"iss": "https://login.microsoftonline.com/" + theirs + "/v2.0"}, "another issuer"},
+		"guest of another tenant":       {ours, map[string]any{"email": "a@example.com", "idp": "https://sts.windows.net/" + theirs + "/"}, "another identity"},
+		"guest with a personal account": {ours, map[string]any{"email": "a@example.com", "idp": "live.com"}, "another identity"},
+		"guest by the tenant's name":    {"example.com", map[string]any{"email": "a@example.com", "idp": "https://sts.windows.net/" + theirs + "/"}, "another identity"},
+		"one of our own, with idp":      {ours, map[string]any{"idp": "https://sts.windows.net/" + ours + "/"}, ""},
 		"no tenant":                     {"common", map[string]any{"tid": nil}, "names no tenant"},
 		"tenant that leads elsewhere":   {"common", map[string]any{"tid": "../x"}, "names no tenant"},
 		"no object":                     {"common", map[string]any{"oid": nil}, "names nobody"},
 		"personal, where none belongs":  {"organizations", map[string]any{"tid": personalTenant, "iss": "https://login.microsoftonline.com/" + personalTenant + "/v2.0"}, "does not cover"},
 		"personal":                      {"consumers", map[string]any{"tid": personalTenant, "iss": "https://login.microsoftonline.com/" + personalTenant + "/v2.0"}, ""},
 		"of work, where personal ought": {"consumers", nil, "does not cover"},
+		"personal, with idp":            {"consumers", map[string]any{"tid": personalTenant, "idp": "live.com", "iss": "https://login.microsoftonline.com/" + personalTenant + "/v2.0"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newIssuer(t)
@@ -163,5 +168,21 @@ func TestEntraIdentity(t *testing.T) {
 				t.Fatalf("%+v %v", id, err)
 			}
 		})
+	}
+}
+
+// TestGuestIsNoOperator holds that a guest of a tenant signs in to the console as nobody but
+// a subject: addresses are another tenant's word.
+func TestGuestIsNoOperator(t *testing.T) {
+	const ours = "11111111-2222-3333-4444-555555555555"
+	p := provisioned(t, &Provider{Kind: "microsoft", ClientID: "client", Tenant: ours})
+	guest := &idClaims{Tenant: ours, Object: "o", Email: "op@example.com", Preferred: "op@example.com", UPN: "op@example.com", IdentityProvider: "https://sts.windows.net/99999999-2222-3333-4444-555555555555/"}
+	if got := p.vouched(guest); got != "" {
+		t.Errorf("a guest is taken for %q", got)
+	}
+	member := *guest
+	member.IdentityProvider = ""
+	if got := p.vouched(&member); got != "op@example.com" {
+		t.Errorf("a member is taken for %q", got)
 	}
 }

@@ -244,6 +244,10 @@ func (s *Server) grantCode(w http.ResponseWriter, st Settings, client string, fo
 		s.tokenError(w, st, http.StatusBadRequest, "invalid_grant", "The redirect_uri does not match.")
 		return
 	}
+	if g.challenge == "" && form.Get("code_verifier") != "" { // RFC 9700 section 2.1.1: somebody took it away
+		s.tokenError(w, st, http.StatusBadRequest, "invalid_grant", "There was no code challenge.")
+		return
+	}
 	if g.challenge != "" { // RFC 7636 section 4.6
 		sum := sha256.Sum256([]byte(form.Get("code_verifier")))
 		if base64.RawURLEncoding.EncodeToString(sum[:]) != g.challenge {
