@@ -125,7 +125,8 @@ var allowedImports = map[string][]string{
 	"internal/testpki":    {},
 
 	// The protocol knows no account and no Caddy: relay is for replies.
-	"smtpapp/smtpserver":         {"relay", "smtpapp/smtpserver/grammar"},
+	"smtpapp/smtpserver":         {"relay", "smtpapp/smtpserver/content", "smtpapp/smtpserver/grammar"},
+	"smtpapp/smtpserver/content": {},
 	"smtpapp/smtpserver/grammar": {"relay"},
 	// A certificate for devices from before 2010.
 	"smtpapp/legacyrsa":       {},

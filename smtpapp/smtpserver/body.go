@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/smtpapp/smtpserver/content"
 )
 
 var (
@@ -43,6 +44,8 @@ var (
 	flawNewline = flaw{CauseBareNewline, relay.ReplyBareNewline}
 	flawNUL     = flaw{CauseContent, relay.ReplyNUL}
 	flawLine    = flaw{CauseContent, relay.ReplyLineOverflow}
+
+	flaws = [...]*flaw{content.Newline: &flawNewline, content.NUL: &flawNUL, content.Line: &flawLine}
 )
 
 // body is the message that a client sends: after DATA up to the dot, or in
@@ -76,15 +79,15 @@ type body struct {
 	chunk int64 // octets of this chunk
 	last  bool
 
-	check   checker
-	scratch *[]byte            // pooled, for normalize
-	tiny    [2*maxRun + 4]byte // what a very small read expands to,
-	over    []byte             // and what did not fit it
+	check   content.Checker
+	scratch *[]byte                    // pooled, for normalize
+	tiny    [2*content.MaxRun + 4]byte // what a very small read expands to,
+	over    []byte                     // and what did not fit it
 }
 
 func (b *body) start(w *wire, cfg *Config, normalize, lf bool, next func() error) {
 	*b = body{w: w, next: next, max: cfg.MaxSize, normalize: normalize, lf: lf, lineStart: true}
-	b.check.noCR = lf
+	b.check.NoCR = lf
 	w.idle = cfg.BodyIdle
 	w.until = time.Now().Add(cfg.BodyTimeout)
 	w.stall.body = true
@@ -155,11 +158,11 @@ func (b *body) Read(p []byte) (int, error) {
 		return b.readNormalized(p)
 	}
 	n, err := b.readRaw(p)
-	if bad := b.check.scan(p[:n]); bad != nil {
+	if bad := flaws[b.check.Scan(p[:n])]; bad != nil {
 		return b.refuse(bad)
 	}
 	if err == io.EOF {
-		if bad := b.check.end(); bad != nil {
+		if bad := flaws[b.check.End()]; bad != nil {
 			return b.refuse(bad)
 		}
 	}
@@ -202,23 +205,25 @@ func (b *body) readNormalized(p []byte) (int, error) {
 	for len(out) == 0 && err == nil && bad == nil {
 		// Each octet may become two, and so may the CRs from before. One of
 		// them mostly goes on with its LF.
-		cr := b.check.run
-		raw := p[min(cr, 1):][:min(bigBuffer, len(p)/2-maxRun)]
+		cr := b.check.Held()
+		raw := p[min(cr, 1):][:min(bigBuffer, len(p)/2-content.MaxRun)]
 		var n int
 		n, err = b.readRaw(raw)
-		if k, ok := b.check.clean(raw[:n]); ok {
+		if k, ok := b.check.Clean(raw[:n]); ok {
 			if cr > 0 {
 				p[0] = '\r'
 			}
 			if out = p[:cr+k]; err == io.EOF {
-				out = b.check.breakLines(out)
+				out = b.check.BreakLines(out)
 			}
 			continue
 		}
 		if b.scratch == nil {
 			b.scratch = bigPool.Get().(*[]byte)
 		}
-		out, bad = b.check.normalize(p[:0], (*b.scratch)[:copy(*b.scratch, raw[:n])], err == io.EOF)
+		var found content.Flaw
+		out, found = b.check.Normalize(p[:0], (*b.scratch)[:copy(*b.scratch, raw[:n])], err == io.EOF)
+		bad = flaws[found]
 	}
 	b.size += int64(len(out))
 	if bad == nil && b.size > b.max {
@@ -235,7 +240,7 @@ func (b *body) readNormalized(p []byte) (int, error) {
 // less often than who does one after the other. It stops before whatever else there is,
 // a dot at the beginning of a line above all, and reads nothing where that is next.
 func (b *body) readWhole(p []byte) (n int, err error) {
-	if b.next != nil || b.lf || b.lastCR || b.check.run > 0 || b.eof || b.ioErr != nil {
+	if b.next != nil || b.lf || b.lastCR || b.check.Held() > 0 || b.eof || b.ioErr != nil {
 		return 0, nil
 	}
 	w := b.w
@@ -256,7 +261,7 @@ func (b *body) readWhole(p []byte) (n int, err error) {
 		if b.lineStart && win[0] == '.' {
 			break
 		}
-		k, ended := b.check.whole(win[:min(len(win), len(p)-n)])
+		k, ended := b.check.Whole(win[:min(len(win), len(p)-n)])
 		if k == 0 {
 			break
 		}
@@ -275,7 +280,7 @@ func (b *body) readPlace(p []byte) (n int, err error) {
 		return 0, b.failed(err)
 	}
 	if !b.lineStart || p[0] != '.' {
-		if k, ended := b.check.whole(p[:got]); k > 0 {
+		if k, ended := b.check.Whole(p[:got]); k > 0 {
 			n, b.lineStart = k, ended
 		}
 	}

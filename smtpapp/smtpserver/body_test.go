@@ -31,6 +31,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/smtpapp/smtpserver/content"
 )
 
 // smuggling is the corpus of what one server may take for the end of a
@@ -64,7 +65,7 @@ func referenceNormalize(s string) string {
 	if strings.ContainsRune(s, 0) {
 		return ""
 	}
-	if strings.Contains(s, strings.Repeat("\r", maxRun+1)) {
+	if strings.Contains(s, strings.Repeat("\r", content.MaxRun+1)) {
 		return ""
 	}
 	s = regexp.MustCompile("\r+\n").ReplaceAllString(s, "\n")

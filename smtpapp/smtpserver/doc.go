@@ -31,8 +31,8 @@
 //
 // Reading order: session.go (what is asked and told), conn.go (the life of a
 // connection), command.go, envelope.go, data.go, auth.go (the commands), body.go
-// and check.go (where a message ends, and what none may hold), params.go and
-// path.go (the grammar), wire.go (buffers and deadlines).
+// (where a message ends; package content: what none may hold), package grammar,
+// wire.go (deadlines) and room.go (buffers).
 //
-// Nothing here outlives its connection but two pools of buffers.
+// Nothing here outlives its connection but three pools of buffers.
 package smtpserver

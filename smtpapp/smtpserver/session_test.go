@@ -28,6 +28,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/smtpapp/smtpserver/content"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -304,9 +305,9 @@ func TestLineEnds(t *testing.T) {
 		"CR":                {"a\rb\r\n", "a\r\nb\r\n"},
 		"CR CR":             {"a\r\rb\r\n", "a\r\n\r\nb\r\n"},
 		"LF CR":             {"a\n\rb\r\n", "a\r\n\r\nb\r\n"},
-		"16 CRs":            {"a" + strings.Repeat("\r", maxRun) + "\nb\r\n", "a\r\nb\r\n"},
-		"too many":          {"a" + strings.Repeat("\r", maxRun+1) + "\nb\r\n", ""},
-		"16 CRs alone":      {"a" + strings.Repeat("\r", maxRun) + "b\r\n", "a" + strings.Repeat("\r\n", maxRun) + "b\r\n"},
+		"16 CRs":            {"a" + strings.Repeat("\r", content.MaxRun) + "\nb\r\n", "a\r\nb\r\n"},
+		"too many":          {"a" + strings.Repeat("\r", content.MaxRun+1) + "\nb\r\n", ""},
+		"16 CRs alone":      {"a" + strings.Repeat("\r", content.MaxRun) + "b\r\n", "a" + strings.Repeat("\r\n", content.MaxRun) + "b\r\n"},
 		"NUL":               {"a\x00b\r\n", ""},
 		"header and CRCRLF": {"Subject: x\r\r\n\r\r\ntext\r\r\n", "Subject: x\r\n\r\ntext\r\n"},
 	} {

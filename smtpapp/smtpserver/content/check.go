@@ -12,78 +12,95 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package smtpserver
+package content
 
 import "bytes"
 
-// maxBodyLine is the longest line of a message. RFC 5321 says 998, but real
-// mail does not keep to it, and signatures cover the lines as they are.
-const maxBodyLine = 1 << 20
+// maxLine is the longest line of a message. RFC 5321 says 998, but real mail does
+// not keep to it, and signatures cover the lines as they are.
+const maxLine = 1 << 20
 
-// checker looks for what no message may hold: a CR or LF that stands alone
-// (what one server takes for a line another does not: SMTP smuggling), NUL,
-// and lines without end.
-type checker struct {
+// Flaw is what no message may hold.
+type Flaw int
+
+// The flaws.
+const (
+	None    Flaw = iota
+	Newline      // a CR or LF that stands alone
+	NUL
+	Line // one without end
+)
+
+// Checker looks at a message as it comes, in pieces: either with Scan and End, or
+// with Whole, Clean and Normalize, whichever gets on, in order. Its zero value is at
+// the beginning of a message.
+type Checker struct {
+	NoCR bool // for Normalize: a CR is a flaw
+
 	line int  // length of the current line so far
 	cr   bool // the octet before was a CR
-	run  int  // for normalize: how many there were
-	noCR bool // for normalize: a CR is a flaw
+	run  int  // for Normalize: how many there were
 }
 
-func (c *checker) scan(p []byte) *flaw {
+// Held returns how many CRs at the end of what came were not passed on yet.
+func (c *Checker) Held() int { return c.run }
+
+// Scan looks at what comes next, of a message that is passed on as it is or not at all.
+func (c *Checker) Scan(p []byte) Flaw {
 	if bytes.IndexByte(p, 0) >= 0 {
-		return &flawNUL
+		return NUL
 	}
 	for len(p) > 0 {
 		i := bytes.IndexByte(p, '\n')
 		if i < 0 {
 			if c.cr {
-				return &flawNewline
+				return Newline
 			}
 			if j := bytes.IndexByte(p, '\r'); j >= 0 && j < len(p)-1 {
-				return &flawNewline
+				return Newline
 			}
 			c.cr = p[len(p)-1] == '\r'
 			c.line += len(p)
-			if c.line > maxBodyLine {
-				return &flawLine
+			if c.line > maxLine {
+				return Line
 			}
-			return nil
+			return None
 		}
 		if i == 0 {
 			if !c.cr {
-				return &flawNewline
+				return Newline
 			}
 		} else if c.cr || p[i-1] != '\r' || bytes.IndexByte(p[:i-1], '\r') >= 0 {
-			return &flawNewline
+			return Newline
 		}
-		if c.line+i > maxBodyLine {
-			return &flawLine
+		if c.line+i > maxLine {
+			return Line
 		}
 		c.cr = false
 		c.line = 0
 		p = p[i+1:]
 	}
-	return nil
+	return None
 }
 
-func (c *checker) end() *flaw {
+// End is Scan at the end.
+func (c *Checker) End() Flaw {
 	if c.cr {
-		return &flawNewline
+		return Newline
 	}
-	return nil
+	return None
 }
 
-// maxRun is the longest run of CRs that is looked at as one.
-const maxRun = 16
+// MaxRun is the longest run of CRs that is looked at as one.
+const MaxRun = 16
 
 var cr = []byte{'\r'}
 
-// clean reports whether p is to be passed on as it is, and takes note of its
+// Clean reports whether p is to be passed on as it is, and takes note of its
 // lines: nearly all mail is so. It leaves a CR at the end for what follows it: n
 // octets are not held back. What began with a CR held back goes on with an LF.
-func (c *checker) clean(p []byte) (n int, ok bool) {
-	if c.noCR || c.run > 1 || len(p) == 0 || bytes.IndexByte(p, 0) >= 0 {
+func (c *Checker) Clean(p []byte) (n int, ok bool) {
+	if c.NoCR || c.run > 1 || len(p) == 0 || bytes.IndexByte(p, 0) >= 0 {
 		return 0, false
 	}
 	rest, line := p, c.line
@@ -105,25 +122,25 @@ func (c *checker) clean(p []byte) (n int, ok bool) {
 		if i < 0 {
 			break
 		}
-		if i == 0 || rest[i-1] != '\r' || line+i-1 > maxBodyLine {
+		if i == 0 || rest[i-1] != '\r' || line+i-1 > maxLine {
 			return 0, false
 		}
 		crs--
 		rest, line = rest[i+1:], 0
 	}
-	if line += len(rest); crs != 0 || line > maxBodyLine {
+	if line += len(rest); crs != 0 || line > maxLine {
 		return 0, false
 	}
 	c.run, c.line = held, line
 	return len(p) - held, true
 }
 
-// whole returns how many octets of p are to be passed on as they are, and takes note of
+// Whole returns how many octets of p are to be passed on as they are, and takes note of
 // their lines: up to a line that begins with a dot, or a CR at the end, of which is
 // not known what follows; 0 if anything among them stands alone. ended reports
 // whether the last of them ends a line. No CR is held back.
-func (c *checker) whole(p []byte) (n int, ended bool) {
-	if c.noCR {
+func (c *Checker) Whole(p []byte) (n int, ended bool) {
+	if c.NoCR {
 		return 0, false
 	}
 	line, lines := c.line, 0
@@ -135,59 +152,59 @@ func (c *checker) whole(p []byte) (n int, ended bool) {
 			}
 			break
 		}
-		if i == 0 || p[n+i-1] != '\r' || line+i-1 > maxBodyLine {
+		if i == 0 || p[n+i-1] != '\r' || line+i-1 > maxLine {
 			return 0, false
 		}
 		n, line, ended = n+i+1, 0, true
 		lines++
 	}
 	// Each CR must be one of those that stand in front of an LF.
-	if line > maxBodyLine || bytes.Count(p[:n], cr) != lines || bytes.IndexByte(p[:n], 0) >= 0 {
+	if line > maxLine || bytes.Count(p[:n], cr) != lines || bytes.IndexByte(p[:n], 0) >= 0 {
 		return 0, false
 	}
 	c.line = line
 	return n, ended
 }
 
-// normalize appends p to dst with CRLF for every CR or LF that stands alone. A
+// Normalize appends p to dst with CRLF for every CR or LF that stands alone. A
 // run of CRs with an LF behind it is one line end: text that was made CRLF twice
 // has two CRs and an LF, where each line must not become two.
-func (c *checker) normalize(dst, p []byte, end bool) ([]byte, *flaw) {
+func (c *Checker) Normalize(dst, p []byte, end bool) ([]byte, Flaw) {
 	for _, o := range p {
 		if c.run > 0 && o != '\r' {
 			if o == '\n' {
 				c.run = 1
 			}
-			dst = c.breakLines(dst)
+			dst = c.BreakLines(dst)
 			if o == '\n' {
 				continue
 			}
 		}
 		switch o {
 		case 0:
-			return dst, &flawNUL
+			return dst, NUL
 		case '\r':
-			if c.run++; c.noCR || c.run > maxRun {
-				return dst, &flawNewline
+			if c.run++; c.NoCR || c.run > MaxRun {
+				return dst, Newline
 			}
 		case '\n':
 			c.run = 1
-			dst = c.breakLines(dst)
+			dst = c.BreakLines(dst)
 		default:
 			dst = append(dst, o)
-			if c.line++; c.line > maxBodyLine {
-				return dst, &flawLine
+			if c.line++; c.line > maxLine {
+				return dst, Line
 			}
 		}
 	}
 	if end {
-		dst = c.breakLines(dst)
+		dst = c.BreakLines(dst)
 	}
-	return dst, nil
+	return dst, None
 }
 
-// breakLines writes the line ends that were held back.
-func (c *checker) breakLines(dst []byte) []byte {
+// BreakLines writes the line ends that were held back.
+func (c *Checker) BreakLines(dst []byte) []byte {
 	for ; c.run > 0; c.run-- {
 		dst = append(dst, '\r', '\n')
 		c.line = 0
