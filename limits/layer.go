@@ -206,10 +206,10 @@ func (l *layer) rcptsWhen(now, n int64) int64 {
 // stamp counts a message that was sent, with the recipients that count.
 func (l *layer) stamp(now, rcpts int64) {
 	for _, w := range l.msgs {
-		w.add(now, 1)
+		w.insert(now, now, 1)
 	}
 	for _, w := range l.rcpts {
-		w.add(now, rcpts)
+		w.insert(now, now, rcpts)
 	}
 }
 

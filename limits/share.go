@@ -296,14 +296,14 @@ func (b *Book) Lower(key string, n int64) {
 	})
 }
 
-// Merge counts what was sent elsewhere under a limit.
+// Merge counts what was sent elsewhere under a limit, or may be until a time to come.
 func (b *Book) Merge(key string, stamps []Stamp) {
 	b.m.windows(func(k string, w *window, _ int64, _ bool) {
 		if k != key {
 			return
 		}
 		for _, s := range stamps {
-			w.merge(b.now, s.At, s.N)
+			w.insert(b.now, s.At, s.N)
 		}
 	})
 }

@@ -153,10 +153,7 @@ func (w *window) add(at, n int64) {
 	if n <= 0 {
 		return
 	}
-	if w.gran > 0 {
-		at += w.gran - 1
-		at -= at % w.gran
-	}
+	at = w.coarse(at)
 	w.sum += n
 	if w.n > 0 {
 		if last := w.at(w.n - 1); at <= last.at {
@@ -175,13 +172,26 @@ func (w *window) add(at, n int64) {
 	w.n++
 }
 
+// coarse rounds the time of a stamp up.
+func (w *window) coarse(at int64) int64 {
+	if w.gran > 0 {
+		at += w.gran - 1
+		at -= at % w.gran
+	}
+	return at
+}
+
 // merge stamps n events of another count, which may be older than the last. An
 // event of the future is one of now: the clock was set back.
-func (w *window) merge(now, at, n int64) {
-	at = min(at, now)
+func (w *window) merge(now, at, n int64) { w.insert(now, min(at, now), n) }
+
+// insert stamps n events, at whatever time. Of the future are those that another node
+// may still send.
+func (w *window) insert(now, at, n int64) {
 	if n <= 0 || at+int64(w.rate.Per) <= now {
 		return
 	}
+	at = w.coarse(at)
 	if w.n == 0 || at >= w.at(w.n-1).at {
 		w.add(at, n)
 		return

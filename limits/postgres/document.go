@@ -165,8 +165,18 @@ func (d *doc) others(me, key string) (sum int64, concerned, waiting int64) {
 // outcome is what becomes of one limit.
 type outcome struct {
 	key   string
-	allow int64          // what the node may use from now on
-	taken []limits.Stamp // of others, to be counted here; on the engine's clock
+	allow int64         // what the node may use from now on
+	taken []loose       // what is occupied by others, to be counted here
+	per   time.Duration // of the limit
+}
+
+// stamps are what is taken, where the engine's clock is at least early ahead.
+func (o *outcome) stamps(early int64) []limits.Stamp {
+	list := make([]limits.Stamp, len(o.taken))
+	for i, l := range o.taken {
+		list[i] = limits.Stamp{At: l[0]*1e6 - int64(o.per) - early, N: l[1]}
+	}
+	return list
 }
 
 // settle lets the node have what it lacks and others don't have, and lets others
@@ -227,7 +237,7 @@ func (d *doc) settle(me string, rev uint64, v view, items []limits.Item, shift i
 
 // divide decides about one limit of which the node has cur.
 func (d *doc) divide(me string, it limits.Item, cur, shift int64) (part, outcome) {
-	o := outcome{key: it.Key}
+	o := outcome{key: it.Key, per: it.Per}
 	sum, concerned, waiting := d.others(me, it.Key)
 	lying := d.looseN(it.Key)
 	room := max(0, it.Limit-sum-lying)
@@ -246,16 +256,14 @@ func (d *doc) divide(me string, it limits.Item, cur, shift int64) (part, outcome
 		if it.Per > 0 && lying > 0 {
 			// What lies there comes along, and is counted here.
 			goal += lying
-			for _, l := range d.Loose[it.Key] {
-				o.taken = append(o.taken, limits.Stamp{At: l[0]*1e6 - int64(it.Per), N: l[1]})
-			}
+			o.taken = d.Loose[it.Key]
 		}
 	}
 	o.allow = goal
 	p := part{N: max(goal, it.Used), Per: it.Per.Milliseconds(), Long: it.Long}
 	if len(o.taken) > 0 {
 		if it.Long {
-			p.Stamps = append(p.Stamps, d.Loose[it.Key]...)
+			p.Stamps = append(p.Stamps, o.taken...)
 		}
 		delete(d.Loose, it.Key)
 	}

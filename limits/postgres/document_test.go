@@ -69,7 +69,7 @@ func TestSettle(t *testing.T) {
 	// In order: what was sent lies there, and the next one counts it.
 	d.release("a", v, rate(2, false, false), 0, time.Minute)
 	out, _ := d.settle("b", 1, v, rate(28, true, true), 0)
-	if out[0].allow != 30 || len(out[0].taken) != 1 || out[0].taken[0].N != 2 {
+	if out[0].allow != 30 || len(out[0].taken) != 1 || out[0].taken[0][1] != 2 {
 		t.Errorf("after a's release: %+v", out)
 	}
 }

@@ -102,12 +102,7 @@ func (g *guest) settle(k key, d *doc, v view, late, early int64) (*pending, []st
 		st = new(state)
 		g.states[k.Mailbox] = st
 	}
-	if st.pending != nil {
-		if h := d.Nodes[g.n.id]; h != nil && h.Rev == st.tried {
-			g.apply(k, st.pending, early)
-		}
-		st.pending = nil
-	}
+	g.heard(k, d, early)
 	st.tried++
 	p := new(pending)
 	var holders []string
@@ -134,6 +129,25 @@ func (g *guest) settle(k key, d *doc, v view, late, early int64) (*pending, []st
 	return p, holders
 }
 
+// heard takes over what the last write has changed if its answer is not known, and it
+// was made. What others occupy of it, and cannot be counted here any more, stays so.
+func (g *guest) heard(k key, d *doc, early int64) {
+	st := g.states[k.Mailbox]
+	if st == nil || st.pending == nil {
+		return
+	}
+	p := st.pending
+	st.pending = nil
+	if h := d.Nodes[g.n.id]; h == nil || h.Rev != st.tried {
+		return
+	}
+	if known, _ := g.apply(k, p, early); !known {
+		for _, o := range p.out {
+			d.loosen(o.key, o.taken...)
+		}
+	}
+}
+
 // made takes over what was written.
 func (g *guest) made(k key, p *pending, early int64) {
 	st := g.states[k.Mailbox]
@@ -149,7 +163,14 @@ func (g *guest) made(k key, p *pending, early int64) {
 	g.n.mu.Lock()
 	delete(g.n.strays, k) // what is in use is written as this life's
 	g.n.mu.Unlock()
-	lacks := !p.left && g.apply(k, p, early)
+	var known, lacks bool
+	if !p.left && p.out != nil {
+		if known, lacks = g.apply(k, p, early); !known {
+			// The mailbox was dropped meanwhile: what it has taken is to be given back.
+			st.pending = p
+			g.n.ask(k, 0)
+		}
+	}
 	g.n.mu.Lock()
 	defer g.n.mu.Unlock()
 	if lacks {
@@ -159,19 +180,16 @@ func (g *guest) made(k key, p *pending, early int64) {
 	}
 }
 
-// apply lets the mailbox use what it has got. It reports whether messages wait
-// for more.
-func (g *guest) apply(k key, p *pending, early int64) (lacks bool) {
+// apply lets the mailbox use what it has got. It reports whether there is such a
+// mailbox, and whether messages wait for more.
+func (g *guest) apply(k key, p *pending, early int64) (known, lacks bool) {
 	local := g.local.Load()
 	if local == nil {
-		return false
+		return false, false
 	}
-	local.Look(k.Mailbox, func(b *limits.Book) {
+	known = local.Look(k.Mailbox, func(b *limits.Book) {
 		for _, o := range p.out {
-			for i := range o.taken {
-				o.taken[i].At -= early
-			}
-			b.Merge(o.key, o.taken)
+			b.Merge(o.key, o.stamps(early))
 			b.Allow(o.key, o.allow)
 		}
 		b.Grew(p.items)
@@ -180,11 +198,12 @@ func (g *guest) apply(k key, p *pending, early int64) (lacks bool) {
 			lacks = lacks || it.Lacks
 		}
 	})
-	return lacks
+	return known, lacks
 }
 
 // release gives a mailbox back.
-func (g *guest) release(k key, d *doc, v view, late int64) {
+func (g *guest) release(k key, d *doc, v view, late, early int64) {
+	g.heard(k, d, early)
 	var items []limits.Item
 	if local := g.local.Load(); local != nil {
 		local.Look(k.Mailbox, func(b *limits.Book) { items = b.Items() })

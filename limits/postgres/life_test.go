@@ -168,3 +168,47 @@ func TestUnderWayBeyondGrace(t *testing.T) {
 		})
 	}
 }
+
+// TestTakenFromTheDead has a node that was cut off end its message late, in its grace,
+// where another one sends for the mailbox already: what it may still send occupies the
+// other's slots, for a whole period from then.
+func TestTakenFromTheDead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := newMemEngine()
+		eng := &awayEngine{memEngine: mem}
+		rate := accounts.Rate{Count: 1, Per: 20 * time.Second}
+		one, two := newNode(eng, "one", simLease, simGrace, zap.NewNop()), newNode(mem, "two", simLease, simGrace, zap.NewNop())
+		var accts [2]limits.Account
+		for i, n := range []*node{one, two} {
+			n.start()
+			defer n.stop()
+			accts[i] = limits.NewLocal("up", limits.Config{Limits: accounts.Limits{MaxConns: 2, Rate: rate}, Lender: n.guest("up")}).Account("m", "m", nil)
+			defer accts[i].Close()
+		}
+		slot, err := accts[0].Reserve(t.Context(), limits.Request{MaxWait: time.Minute, MaxWaiting: 10})
+		if err != nil || !accts[0].Lends(&slot) {
+			t.Fatal("no slot", err)
+		}
+		eng.away.Store(true)
+		var sent []time.Time
+		time.AfterFunc(simLease+simGrace-2*time.Second, func() {
+			sent = append(sent, time.Now())
+			accts[0].Commit(slot, 1)
+		})
+		for end := time.Now().Add(5 * time.Minute); time.Now().Before(end); {
+			slot, err := accts[1].Reserve(t.Context(), limits.Request{MaxWait: 5 * time.Minute, MaxWaiting: 10})
+			if err != nil {
+				time.Sleep(time.Second)
+				continue
+			}
+			sent = append(sent, time.Now())
+			accts[1].Commit(slot, 1)
+		}
+		if n := worst(sent, rate.Per); n > 1 {
+			t.Errorf("%d messages within %s: %v", n, rate.Per, sent)
+		}
+		if len(sent) < 8 {
+			t.Errorf("only %d messages in five minutes", len(sent))
+		}
+	})
+}

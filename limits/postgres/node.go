@@ -279,7 +279,7 @@ func (n *node) change(ctx context.Context, keys []key, release bool) error {
 			d.tidy(v, n.grace)
 			before := d.held(n.id)
 			if release {
-				g.release(k, d, v, late)
+				g.release(k, d, v, late, early)
 			} else {
 				p, holders := g.settle(k, d, v, late, early)
 				work[k] = p
