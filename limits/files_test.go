@@ -413,3 +413,40 @@ func TestFilesHaveWhatTheJournalHas(t *testing.T) {
 		t.Errorf("another process counts %d by the journal, %d by the file", byJournal, byFile)
 	}
 }
+
+// TestManyRecipientsOfTwo takes many recipients at once where another process lives:
+// the last of a limit are not halved until none is left to take.
+func TestManyRecipientsOfTwo(t *testing.T) {
+	const limit, at = 1000, 50
+	storage := &certmagic.FileStorage{Path: t.TempDir()}
+	taken := 0
+	for _, most := range []int{4, limit} {
+		l := NewLocal("up", Config{Limits: accounts.Limits{Recipients: accounts.Rate{Count: limit, Per: time.Hour}}, Storage: storage})
+		t.Cleanup(func() { l.Close(); l.Wait() })
+		acct := l.Account("box", "box", nil)
+		t.Cleanup(acct.Close)
+		for range most {
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			slot, err := acct.Reserve(ctx, Request{MaxWait: 5 * time.Second, MaxWaiting: 1})
+			if err == nil {
+				if err = acct.Recipients(ctx, &slot, at); err == nil {
+					acct.Commit(slot, at)
+					taken += at
+				} else {
+					acct.Cancel(slot)
+				}
+			}
+			cancel()
+			if err == nil {
+				continue
+			}
+			if _, ok := errors.AsType[*QuotaError](err); !ok {
+				t.Fatal(err)
+			}
+			break
+		}
+	}
+	if taken > limit || taken < limit/2 {
+		t.Errorf("%d of %d", taken, limit)
+	}
+}

@@ -132,11 +132,12 @@ func (m *mailbox) grow(now int64) (msgs, rcpts int64) {
 	}
 	first, most, free := m.bounds(now, func(l *layer) ([]*window, int64) { return l.msgs, l.heldMsgs + l.theirMsgs })
 	r.size = r.resize(r.size, first, most, now)
-	msgs = max(0, min(r.size, free)-r.left)
+	msgs = max(0, min(r.size, m.polite(free))-r.left)
 	if m.countsRcpts() {
 		first, most, free = m.bounds(now, func(l *layer) ([]*window, int64) { return l.rcpts, l.heldRcpts + l.theirRcpts })
 		r.sizeRcpts = r.resize(r.sizeRcpts, first, most, now)
-		rcpts = max(0, min(max(r.sizeRcpts, r.wantRcpts), free)-r.rcpts)
+		// What one message needs, the other processes cannot have half of.
+		rcpts = max(0, max(min(r.sizeRcpts, m.polite(free)), min(r.wantRcpts, free))-r.rcpts)
 	}
 	return msgs, rcpts
 }
@@ -185,11 +186,15 @@ func (m *mailbox) bounds(now int64, of func(*layer) ([]*window, int64)) (first, 
 		// Only other kinds of limits: the number is of no account.
 		first, most = 100, 10000
 	}
-	if m.foreign != nil && free < math.MaxInt64 {
-		// The other processes want something too.
-		free = (free + 1) / 2
-	}
 	return first, most, free
+}
+
+// polite is what of free slots this process stores ahead: others may want some too.
+func (m *mailbox) polite(free int64) int64 {
+	if m.foreign != nil && free < math.MaxInt64 {
+		return (free + 1) / 2
+	}
+	return free
 }
 
 // grewBy takes over what a write has stored ahead, and serves who waits.

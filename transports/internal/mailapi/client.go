@@ -133,17 +133,20 @@ func (u *Upstream) send(ctx context.Context, p *place, a *accounts.Account, body
 		if reply == nil {
 			reply = u.identify(ctx, a, token)
 		}
+		var up *load
 		if reply == nil {
-			reply = p.upload(ctx, u, body.length())
+			up, reply = p.l.upload(ctx, u, a, body.length())
 		}
 		if reply != nil {
 			return reply, Outcome{}
 		}
-		if !p.lends() {
+		if !p.lends() || !up.lends() {
 			// A token may have taken its time.
+			up.end(false)
 			return relay.ReplyLimitsNotStored, Outcome{}
 		}
 		ans, sent := u.post(ctx, a, token, body)
+		up.end(true)
 		if err := body.failure(); err != nil && ans == nil {
 			// The client's doing: the request broke off before its end.
 			if r, ok := errors.AsType[*relay.Reply](err); ok {

@@ -46,6 +46,8 @@ type ledger struct {
 	// own is the limiter, unless the counts are those of another upstream.
 	ownMu sync.Mutex
 	own   *limits.Local
+	// uploads count octets, unless they are another upstream's too.
+	uploads *limits.Local
 
 	mu      sync.Mutex
 	boxes   map[string]*box
@@ -105,10 +107,12 @@ func (l *ledger) detach(u *Upstream) {
 			return
 		}
 		l.ownMu.Lock()
-		own := l.own
+		own, uploads := l.own, l.uploads
 		l.ownMu.Unlock()
-		if own != nil {
-			own.Shut()
+		for _, lim := range []*limits.Local{own, uploads} {
+			if lim != nil {
+				lim.Shut()
+			}
 		}
 	})
 }
@@ -117,6 +121,9 @@ func (l *ledger) detach(u *Upstream) {
 func (l *ledger) enforce(u *Upstream) {
 	if u.shared == nil {
 		l.limiter(u).Configure(u.limits())
+	}
+	if u.Upload > 0 {
+		l.uploadLimiter(u).Configure(u.uploadLimits())
 	}
 }
 
@@ -128,7 +135,6 @@ type box struct {
 	strikes   int       // how often in a row that was not told
 	queue     []*waiter // in the order of arrival
 	seat      *seat     // nil: no message is here
-	uploads   []upload  // in the order of their times
 }
 
 // seat is a mailbox as its limiter knows it. There is one as long as messages of the
@@ -185,7 +191,7 @@ func (l *ledger) heldUntil(b *box) time.Time {
 func (l *ledger) sweep() {
 	now := time.Now()
 	for key, b := range l.boxes {
-		if b.busy+b.reserving == 0 && len(b.queue) == 0 && b.seat == nil && now.After(b.held) && (len(b.uploads) == 0 || now.After(b.uploads[len(b.uploads)-1].until)) {
+		if b.busy+b.reserving == 0 && len(b.queue) == 0 && b.seat == nil && now.After(b.held) {
 			delete(l.boxes, key)
 		}
 	}

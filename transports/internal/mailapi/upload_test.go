@@ -23,6 +23,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/caddyserver/certmagic"
 	"github.com/emersion/go-smtp"
 
 	"github.com/caddymail/mailgateway/relay"
@@ -57,21 +58,47 @@ func TestUpload(t *testing.T) {
 		}
 		time.Sleep(time.Hour)
 		u.Upload = 4 // less than a message
+		l.enforce(u)
 		if took, err := send(); err != nil || took != 0 {
 			t.Errorf("a message over the limit waited %v: %v", took, err)
 		}
 	})
 }
 
-// TestUploadLimitKeepsMailboxes: a mailbox that has uploads is not forgotten.
-func TestUploadLimitKeepsMailboxes(t *testing.T) {
-	l := newLedger()
-	now := time.Now()
-	l.boxes["a"] = &box{uploads: []upload{{now.Add(time.Hour), 1}}}
-	l.boxes["b"] = &box{uploads: []upload{{now.Add(-time.Hour), 1}}}
-	l.sweep()
-	if l.boxes["a"] == nil || l.boxes["b"] != nil {
-		t.Errorf("left are %v", l.boxes)
+// TestUploadsRestart lets the upstream's process end, or stay while another one
+// begins: what was uploaded counts there, and what the first one has stored ahead.
+func TestUploadsRestart(t *testing.T) {
+	for _, end := range []string{"ended", "stays"} {
+		t.Run(end, func(t *testing.T) {
+			const limit = 1000
+			storage := &certmagic.FileStorage{Path: t.TempDir()}
+			sent := 0
+			for _, n := range []int{40, limit} {
+				u := scripted(t, &Upstream{MaxWait: 5 * time.Second, Upload: limit, UploadPer: time.Hour}, func(*http.Request) int { sent++; return http.StatusOK })
+				u.Storage = storage
+				l := newLedger()
+				l.attach(u)
+				for range n {
+					if err := sendOne(t, l, u, mailbox()); err != nil {
+						if !strings.Contains(err.Error(), "upload in 1h0m0s is used up") {
+							t.Fatal(err)
+						}
+						break
+					}
+				}
+				if end == "ended" {
+					l.detach(u)
+				} else {
+					t.Cleanup(func() { l.detach(u) })
+				}
+			}
+			if octets := 5 * sent; octets > limit || end == "ended" && octets != limit {
+				t.Errorf("%d octets of %d", octets, limit)
+			}
+			if sent <= 40 {
+				t.Error("nothing went through the second one")
+			}
+		})
 	}
 }
 

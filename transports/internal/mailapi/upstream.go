@@ -92,7 +92,9 @@ type Upstream struct {
 	name   string
 	shared limiterOwner
 	lender limits.Lender
-	http   *http.Client
+	// uploadLender is the lender of uploads.
+	uploadLender limits.Lender
+	http         *http.Client
 
 	pinMu sync.Mutex
 	pins  map[string]*pin
@@ -174,7 +176,12 @@ func (u *Upstream) Counts() string {
 }
 
 // ShareLimits has the mailboxes counted with other nodes'.
-func (u *Upstream) ShareLimits(s limits.Sharing) { u.lender = s.Lender(u.name) }
+func (u *Upstream) ShareLimits(s limits.Sharing) {
+	u.lender = s.Lender(u.name)
+	if u.Upload > 0 {
+		u.uploadLender = s.Lender(uploadsName(u.name))
+	}
+}
 
 // Limiter returns what counts here.
 func (u *Upstream) Limiter() limits.Limiter { return ledgerOf(u.name).limiter(u) }
