@@ -36,7 +36,7 @@ var allowedImports = map[string][]string{
 	"accounts":        {"accounts/password", "internal/generation", "internal/printable"},
 	"explain":         {},
 	"grant":           {},
-	"limits":          {"accounts", "internal/filelock", "limits/fleet", "limits/journal", "limits/lane", "limits/legacy", "limits/place", "limits/record"},
+	"limits":          {"accounts", "internal/filelock", "limits/fleet", "limits/internal/window", "limits/journal", "limits/lane", "limits/legacy", "limits/place", "limits/record"},
 	"limits/journal":  {"limits/record"},
 	"limits/record":   {},
 	"limits/fleet":    {},
@@ -52,11 +52,12 @@ var allowedImports = map[string][]string{
 	"sandbox":         {"internal/printable", "sandbox/authority", "sandbox/fault", "sandbox/internal/answer", "sandbox/record", "sandbox/webapi"},
 
 	// Caddy's storage in PostgreSQL, and what reaches a database.
-	"internal/pgdb":    {"internal/checkup"},
-	"internal/testpg":  {"internal/freeport"},
-	"storage/postgres": {"internal/checkup", "internal/pgdb", "internal/printable"},
-	"storage/transfer": {"internal/pgdb", "storage/postgres"}, // of its tests: it copies between any two
-	"limits/postgres":  {"accounts", "internal/checkup", "internal/pgdb", "internal/printable", "limits", "limits/fleet"},
+	"internal/pgdb":          {"internal/checkup"},
+	"internal/testpg":        {"internal/freeport"},
+	"storage/postgres":       {"internal/checkup", "internal/pgdb", "internal/printable"},
+	"storage/transfer":       {"internal/pgdb", "storage/postgres"}, // of its tests: it copies between any two
+	"limits/internal/window": {"accounts"},
+	"limits/postgres":        {"accounts", "internal/checkup", "internal/pgdb", "internal/printable", "limits", "limits/fleet"},
 
 	// What a password is worth, for whatever knows names; and the accounts of
 	// the admin API, one source among others.

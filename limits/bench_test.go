@@ -21,6 +21,7 @@ import (
 	"unsafe"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/limits/internal/window"
 )
 
 // BenchmarkReserve is a message's share of the limiter. With very many mailboxes it
@@ -66,7 +67,7 @@ func BenchmarkMemory(b *testing.B) {
 		hot   = unsafe.Offsetof(mailbox{}.firstOne) + unsafe.Offsetof(account{}.name)
 		whole = unsafe.Sizeof(mailbox{})
 	)
-	type windows [unsafe.Sizeof(windowRoom{})]byte
+	type windows [unsafe.Sizeof(window.Room{})]byte
 	type box struct {
 		windows *windows
 		own     [whole - 8]byte

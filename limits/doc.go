@@ -52,7 +52,7 @@
 //
 // # Reading order
 //
-// window.go (the invariant), layer.go, mailbox.go and slot.go (memory, the way
+// package window (the invariant), layer.go, mailbox.go and slot.go (memory, the way
 // of a message), reserve.go (how much to store ahead), record.go, shard.go, files.go
 // and the packages record, journal and lane (the disk), holder.go and places.go
 // (connections).

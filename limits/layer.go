@@ -18,14 +18,15 @@ import (
 	"time"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/limits/internal/window"
 )
 
 // layer is one set of limits as it is counted: a mailbox's, or those that an
 // account of it has of its own.
 type layer struct {
 	// A message takes a slot of each.
-	msgs  []*window
-	rcpts []*window
+	msgs  []*window.Window
+	rcpts []*window.Window
 
 	heldMsgs, heldRcpts int64 // under way: taken, not yet stamped
 
@@ -46,82 +47,19 @@ const longPeriod = 10 * time.Minute
 // configure puts limits in force. A window whose period stays keeps its count
 // whatever becomes of the number.
 func (l *layer) configure(to *accounts.Limits) {
-	l.msgs = reconfigure(l.msgs, [...]accounts.Rate{to.Rate, to.Messages})
-	l.rcpts = reconfigure(l.rcpts, [...]accounts.Rate{to.Recipients, {}})
-}
-
-// windowRoom is what a layer's windows begin with, in one place of memory.
-type windowRoom struct {
-	list    [2]*window
-	windows [2]window
-	stamps  [2][4]stamp
-}
-
-func reconfigure(have []*window, rates [2]accounts.Rate) []*window {
-	var want []accounts.Rate
-next:
-	for _, r := range rates {
-		if r.IsZero() {
-			continue
-		}
-		for i := range want {
-			if want[i].Per == r.Per {
-				want[i].Count = min(want[i].Count, r.Count)
-				continue next
-			}
-		}
-		want = append(want, r)
-	}
-	same := len(want) == len(have)
-	for i := 0; same && i < len(want); i++ {
-		same = have[i].rate == want[i]
-	}
-	if same {
-		return have
-	}
-	room := new(windowRoom)
-	windows := room.list[:0]
-	for i, r := range want {
-		var w *window
-		for _, h := range have {
-			if h.rate.Per == r.Per {
-				w = h
-			}
-		}
-		if w == nil {
-			w = &room.windows[i]
-			w.stamps = room.stamps[i][:]
-			w.configure(r)
-			w.inherit(have)
-		}
-		w.configure(r)
-		windows = append(windows, w)
-	}
-	return windows
-}
-
-// inherit takes over what the longest of other windows knows.
-func (w *window) inherit(others []*window) {
-	var from *window
-	for _, o := range others {
-		if from == nil || o.rate.Per > from.rate.Per {
-			from = o
-		}
-	}
-	if from != nil {
-		from.each(func(s stamp) { w.add(s.at, s.n) })
-	}
+	l.msgs = window.Reconfigure(l.msgs, [...]accounts.Rate{to.Rate, to.Messages})
+	l.rcpts = window.Reconfigure(l.rcpts, [...]accounts.Rate{to.Recipients, {}})
 }
 
 // open reports whether a message, with one recipient, can go now.
 func (l *layer) open(now int64) bool {
 	for _, w := range l.msgs {
-		if w.free(now, l.heldMsgs+l.theirMsgs) < 1 {
+		if w.Free(now, l.heldMsgs+l.theirMsgs) < 1 {
 			return false
 		}
 	}
 	for _, w := range l.rcpts {
-		if w.free(now, l.heldRcpts+l.theirRcpts) < 1 {
+		if w.Free(now, l.heldRcpts+l.theirRcpts) < 1 {
 			return false
 		}
 	}
@@ -133,15 +71,15 @@ func (l *layer) open(now int64) bool {
 func (l *layer) when(now, k int64) (at int64, what string) {
 	at = now
 	for _, w := range l.msgs {
-		if t := w.when(now, k, l.heldMsgs+l.theirMsgs); t > at {
+		if t := w.When(now, k, l.heldMsgs+l.theirMsgs); t > at {
 			at, what = t, whatMessages
-			if w.rate.Per < longPeriod {
+			if w.Rate.Per < longPeriod {
 				what = whatRate
 			}
 		}
 	}
 	for _, w := range l.rcpts {
-		if t := w.when(now, k, l.heldRcpts+l.theirRcpts); t > at {
+		if t := w.When(now, k, l.heldRcpts+l.theirRcpts); t > at {
 			at, what = t, whatRecipients
 		}
 	}
@@ -149,7 +87,7 @@ func (l *layer) when(now, k int64) (at int64, what string) {
 }
 
 // each calls f for each limit, with what of it is under way here.
-func (l *layer) each(f func(w *window, held int64, rcpts bool)) {
+func (l *layer) each(f func(w *window.Window, held int64, rcpts bool)) {
 	for _, w := range l.msgs {
 		f(w, l.heldMsgs, false)
 	}
@@ -162,9 +100,9 @@ func (l *layer) each(f func(w *window, held int64, rcpts bool)) {
 // again; now if that is not what a message waits for, or if it has none.
 func (l *layer) ownWhen(now int64) int64 {
 	at := now
-	l.each(func(w *window, held int64, _ bool) {
-		if w.shared && w.share > 0 && w.n > 0 && w.free(now, held) < 1 {
-			at = max(at, w.at(0).at+int64(w.rate.Per))
+	l.each(func(w *window.Window, held int64, _ bool) {
+		if w.Shared && w.Share > 0 && w.Len() > 0 && w.Free(now, held) < 1 {
+			at = max(at, w.First()+int64(w.Rate.Per))
 		}
 	})
 	return at
@@ -173,8 +111,8 @@ func (l *layer) ownWhen(now int64) int64 {
 // lacks reports whether other nodes have what keeps a message waiting.
 func (l *layer) lacks(now int64) bool {
 	lacks := false
-	l.each(func(w *window, held int64, _ bool) {
-		lacks = lacks || w.shared && w.free(now, held) < 1 && w.used(now)+held < w.rate.Count
+	l.each(func(w *window.Window, held int64, _ bool) {
+		lacks = lacks || w.Shared && w.Free(now, held) < 1 && w.Used(now)+held < w.Rate.Count
 	})
 	return lacks
 }
@@ -182,7 +120,7 @@ func (l *layer) lacks(now int64) bool {
 // rcptsFree reports whether n recipients can be taken of what this node has.
 func (l *layer) rcptsFree(now, n int64) bool {
 	for _, w := range l.rcpts {
-		if w.free(now, l.heldRcpts+l.theirRcpts) < n {
+		if w.Free(now, l.heldRcpts+l.theirRcpts) < n {
 			return false
 		}
 	}
@@ -191,14 +129,14 @@ func (l *layer) rcptsFree(now, n int64) bool {
 
 // shareOf has the limits shared with other nodes, or not.
 func (l *layer) shareOf(shared bool) {
-	l.each(func(w *window, _ int64, _ bool) { w.shared = shared })
+	l.each(func(w *window.Window, _ int64, _ bool) { w.Shared = shared })
 }
 
 // rcptsWhen returns the earliest time at which n recipients can be taken.
 func (l *layer) rcptsWhen(now, n int64) int64 {
 	at := now
 	for _, w := range l.rcpts {
-		at = max(at, w.when(now, n, l.heldRcpts+l.theirRcpts))
+		at = max(at, w.When(now, n, l.heldRcpts+l.theirRcpts))
 	}
 	return at
 }
@@ -206,10 +144,10 @@ func (l *layer) rcptsWhen(now, n int64) int64 {
 // stamp counts a message that was sent, with the recipients that count.
 func (l *layer) stamp(now, rcpts int64) {
 	for _, w := range l.msgs {
-		w.insert(now, now, 1)
+		w.Insert(now, now, 1)
 	}
 	for _, w := range l.rcpts {
-		w.insert(now, now, rcpts)
+		w.Insert(now, now, rcpts)
 	}
 }
 
@@ -218,9 +156,9 @@ func (l *layer) empty(now int64) bool {
 	if l.heldMsgs != 0 || l.heldRcpts != 0 {
 		return false
 	}
-	for _, list := range [...][]*window{l.msgs, l.rcpts} {
+	for _, list := range [...][]*window.Window{l.msgs, l.rcpts} {
 		for _, w := range list {
-			if w.expire(now); w.n > 0 {
+			if w.Expire(now); w.Len() > 0 {
 				return false
 			}
 		}
@@ -231,9 +169,9 @@ func (l *layer) empty(now int64) bool {
 // lasts returns how long something stays counted, at least a moment.
 func (l *layer) lasts(now int64) time.Duration {
 	d := time.Minute
-	for _, list := range [...][]*window{l.msgs, l.rcpts} {
+	for _, list := range [...][]*window.Window{l.msgs, l.rcpts} {
 		for _, w := range list {
-			w.each(func(s stamp) { d = max(d, time.Duration(s.at-now)+w.rate.Per) })
+			w.Each(func(s window.Stamp) { d = max(d, time.Duration(s.At-now)+w.Rate.Per) })
 		}
 	}
 	return d

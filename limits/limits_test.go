@@ -31,6 +31,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/limits/internal/window"
 	"github.com/caddymail/mailgateway/limits/lane"
 	"github.com/caddymail/mailgateway/limits/record"
 )
@@ -313,7 +314,7 @@ func TestClockSetBack(t *testing.T) {
 			t.Errorf("%d messages after 40 of 50", n)
 		}
 		stop(l)
-		time.Sleep(day + day/coarseSlots)
+		time.Sleep(day + day/window.CoarseSlots)
 		l = process(m, set)
 		if n := spend(t, l, "m", "a", nil, 100); n != 50 {
 			t.Errorf("%d messages a day later", n)

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/limits/internal/window"
 	"github.com/caddymail/mailgateway/limits/record"
 )
 
@@ -133,12 +134,12 @@ func (a *account) narrow(own *accounts.Limits) {
 	// have been its.
 	if !hadMsgs {
 		for _, w := range a.msgs {
-			w.inherit(m.all.msgs)
+			w.Inherit(m.all.msgs)
 		}
 	}
 	if !hadRcpts {
 		for _, w := range a.rcpts {
-			w.inherit(m.all.rcpts)
+			w.Inherit(m.all.rcpts)
 		}
 	}
 	m.seeOthers(Now())
@@ -210,13 +211,13 @@ func (a *account) Status(ctx context.Context) Status {
 func (l *layer) status(list []LimitStatus, now int64) []LimitStatus {
 	for _, k := range [...]struct {
 		counts  string
-		windows []*window
+		windows []*window.Window
 		held    int64
 	}{{"messages", l.msgs, l.heldMsgs + l.theirMsgs}, {"recipients", l.rcpts, l.heldRcpts + l.theirRcpts}} {
 		for _, w := range k.windows {
-			st := LimitStatus{Counts: k.counts, Limit: w.rate, Used: w.used(now) + k.held, Remaining: w.free(now, k.held)}
+			st := LimitStatus{Counts: k.counts, Limit: w.Rate, Used: w.Used(now) + k.held, Remaining: w.Free(now, k.held)}
 			if st.Remaining == 0 {
-				st.Next = w.when(now, 1, k.held)
+				st.Next = w.When(now, 1, k.held)
 			}
 			list = append(list, st)
 		}

@@ -17,6 +17,7 @@ package limits
 import (
 	"time"
 
+	"github.com/caddymail/mailgateway/limits/internal/window"
 	"github.com/caddymail/mailgateway/limits/record"
 )
 
@@ -25,18 +26,18 @@ func (l *layer) counts(now int64) record.Counts {
 	return record.Counts{Messages: storedStamps(l.msgs, now), Recipients: storedStamps(l.rcpts, now)}
 }
 
-func storedStamps(windows []*window, now int64) map[string][][2]int64 {
+func storedStamps(windows []*window.Window, now int64) map[string][][2]int64 {
 	var all map[string][][2]int64
 	for _, w := range windows {
-		if w.expire(now); w.n == 0 {
+		if w.Expire(now); w.Len() == 0 {
 			continue
 		}
 		if all == nil {
 			all = make(map[string][][2]int64)
 		}
-		list := make([][2]int64, 0, w.n)
-		w.each(func(s stamp) { list = append(list, [2]int64{record.Millis(s.at), s.n}) })
-		all[w.rate.Per.String()] = list
+		list := make([][2]int64, 0, w.Len())
+		w.Each(func(s window.Stamp) { list = append(list, [2]int64{record.Millis(s.At), s.N}) })
+		all[w.Rate.Per.String()] = list
 	}
 	return all
 }
@@ -47,12 +48,12 @@ func (l *layer) add(c *record.Counts, now int64) {
 	addStamps(l.rcpts, c.Recipients, now)
 }
 
-func addStamps(windows []*window, stored map[string][][2]int64, now int64) {
+func addStamps(windows []*window.Window, stored map[string][][2]int64, now int64) {
 	for _, w := range windows {
-		key := storedPeriod(stored, w.rate.Per)
+		key := storedPeriod(stored, w.Rate.Per)
 		for _, list := range [][][2]int64{stored[key], stored[record.AnyPeriod]} {
 			for _, s := range list {
-				w.merge(now, s[0]*int64(time.Millisecond), s[1])
+				w.Merge(now, s[0]*int64(time.Millisecond), s[1])
 			}
 		}
 	}
@@ -80,14 +81,14 @@ func (l *layer) see(c *record.Counts, reserved, reservedRcpts, now int64) {
 	l.theirMsgs, l.theirRcpts = reserved, reservedRcpts
 }
 
-func seeStamps(windows []*window, stored map[string][][2]int64, now int64) {
+func seeStamps(windows []*window.Window, stored map[string][][2]int64, now int64) {
 	for _, w := range windows {
-		w.others = nil
-		theirs := new(window)
-		theirs.configure(w.rate)
-		addStamps([]*window{theirs}, stored, now)
-		if theirs.n > 0 {
-			w.others = theirs
+		w.Others = nil
+		theirs := new(window.Window)
+		theirs.Configure(w.Rate)
+		addStamps([]*window.Window{theirs}, stored, now)
+		if theirs.Len() > 0 {
+			w.Others = theirs
 		}
 	}
 }
@@ -160,9 +161,9 @@ func (m *mailbox) forgetCounts() {
 		layers = append(layers, &a.layer)
 	}
 	for _, l := range layers {
-		for _, list := range [][]*window{l.msgs, l.rcpts} {
+		for _, list := range [][]*window.Window{l.msgs, l.rcpts} {
 			for _, w := range list {
-				w.clear()
+				w.Clear()
 			}
 		}
 	}

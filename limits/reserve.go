@@ -17,6 +17,8 @@ package limits
 import (
 	"math"
 	"time"
+
+	"github.com/caddymail/mailgateway/limits/internal/window"
 )
 
 const (
@@ -130,11 +132,11 @@ func (m *mailbox) grow(now int64) (msgs, rcpts int64) {
 	if !r.asked {
 		return 0, 0
 	}
-	first, most, free := m.bounds(now, func(l *layer) ([]*window, int64) { return l.msgs, l.heldMsgs + l.theirMsgs })
+	first, most, free := m.bounds(now, func(l *layer) ([]*window.Window, int64) { return l.msgs, l.heldMsgs + l.theirMsgs })
 	r.size = r.resize(r.size, first, most, now)
 	msgs = max(0, min(r.size, m.polite(free))-r.left)
 	if m.countsRcpts() {
-		first, most, free = m.bounds(now, func(l *layer) ([]*window, int64) { return l.rcpts, l.heldRcpts + l.theirRcpts })
+		first, most, free = m.bounds(now, func(l *layer) ([]*window.Window, int64) { return l.rcpts, l.heldRcpts + l.theirRcpts })
 		r.sizeRcpts = r.resize(r.sizeRcpts, first, most, now)
 		// What one message needs, the other processes cannot have half of.
 		rcpts = max(0, max(min(r.sizeRcpts, m.polite(free)), min(r.wantRcpts, free))-r.rcpts)
@@ -160,19 +162,19 @@ func (r *reservation) resize(size, first, most, now int64) int64 {
 // limits leave for one. A crash costs the largest at most: a hundredth of a
 // quota, ten if that is less. Of a rate it costs more, since that is over in a
 // moment.
-func (m *mailbox) bounds(now int64, of func(*layer) ([]*window, int64)) (first, most, free int64) {
+func (m *mailbox) bounds(now int64, of func(*layer) ([]*window.Window, int64)) (first, most, free int64) {
 	first, most, free = math.MaxInt64, math.MaxInt64, math.MaxInt64
 	add := func(l *layer, shared bool) {
 		windows, held := of(l)
 		for _, w := range windows {
-			c := w.rate.Count
-			if w.rate.Per < longPeriod {
+			c := w.Rate.Count
+			if w.Rate.Per < longPeriod {
 				first, most = min(first, max(1, c/4)), min(most, max(1, c/4))
 			} else {
 				first, most = min(first, max(1, min(10, c/50))), min(most, max(10, c/100))
 			}
 			if shared {
-				free = min(free, w.free(now, held))
+				free = min(free, w.Free(now, held))
 			}
 		}
 	}

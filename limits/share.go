@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/caddymail/mailgateway/limits/fleet"
+	"github.com/caddymail/mailgateway/limits/internal/window"
 )
 
 // Sharing has lenders for upstreams. It is what a module in the namespace
@@ -140,7 +141,7 @@ func (m *mailbox) forget() {
 	m.forgetCounts()
 	m.answer(nil)
 	m.connShare, m.stray = 0, m.conns.n
-	m.windows(func(_ string, w *window, _ int64, _ bool) { w.share = 0 })
+	m.windows(func(_ string, w *window.Window, _ int64, _ bool) { w.Share = 0 })
 }
 
 // Forget is Local.Forget for one mailbox, of which nothing is under way.
@@ -196,7 +197,7 @@ func (m *mailbox) kick() {
 func (m *mailbox) countsLong() bool {
 	long := false
 	m.layers(func(l *layer, _ string) {
-		l.each(func(w *window, _ int64, _ bool) { long = long || w.rate.Per >= longPeriod })
+		l.each(func(w *window.Window, _ int64, _ bool) { long = long || w.Rate.Per >= longPeriod })
 	})
 	return long
 }
@@ -210,14 +211,14 @@ func (m *mailbox) layers(f func(l *layer, account string)) {
 }
 
 // windows calls f for each limit, with its key.
-func (m *mailbox) windows(f func(key string, w *window, held int64, rcpts bool)) {
+func (m *mailbox) windows(f func(key string, w *window.Window, held int64, rcpts bool)) {
 	m.layers(func(l *layer, account string) {
-		l.each(func(w *window, held int64, rcpts bool) {
+		l.each(func(w *window.Window, held int64, rcpts bool) {
 			key := "messages/"
 			if rcpts {
 				key = "recipients/"
 			}
-			key += w.rate.Per.String()
+			key += w.Rate.Per.String()
 			if account != "" {
 				key += " " + account
 			}
@@ -240,14 +241,14 @@ func (b *Book) Items() []Item {
 		m.ahead.asked = true
 		msgs, rcpts = m.grow(now)
 	}
-	m.windows(func(key string, w *window, held int64, isRcpts bool) {
-		it := Item{Key: key, Limit: w.rate.Count, Per: w.rate.Per, Busy: busy, Long: w.rate.Per >= longPeriod}
+	m.windows(func(key string, w *window.Window, held int64, isRcpts bool) {
+		it := Item{Key: key, Limit: w.Rate.Count, Per: w.Rate.Per, Busy: busy, Long: w.Rate.Per >= longPeriod}
 		need := int64(1)
 		if isRcpts {
 			need = max(1, m.ahead.wantRcpts)
 		}
-		it.Used = w.used(now) + held
-		w.each(func(s stamp) { it.Stamps = append(it.Stamps, Stamp{s.at, s.n}) })
+		it.Used = w.Used(now) + held
+		w.Each(func(s window.Stamp) { it.Stamps = append(it.Stamps, Stamp{s.At, s.N}) })
 		if it.Long {
 			// Of an account's own limit any part of the mailbox's reservation
 			// may become it.
@@ -256,7 +257,7 @@ func (b *Book) Items() []Item {
 				it.Ahead, it.Grow = held+m.ahead.rcpts, rcpts
 			}
 		}
-		it.Lacks = (m.nWait > 0 || m.ahead.wantRcpts > 0) && w.free(now, held) < need && w.rate.Count-it.Used >= need
+		it.Lacks = (m.nWait > 0 || m.ahead.wantRcpts > 0) && w.Free(now, held) < need && w.Rate.Count-it.Used >= need
 		list = append(list, it)
 	})
 	return list
@@ -276,9 +277,9 @@ func (b *Book) Allow(key string, n int64) {
 		m.connShare = n
 		return
 	}
-	m.windows(func(k string, w *window, _ int64, _ bool) {
+	m.windows(func(k string, w *window.Window, _ int64, _ bool) {
 		if k == key {
-			w.share = n
+			w.Share = n
 		}
 	})
 }
@@ -289,21 +290,21 @@ func (b *Book) Lower(key string, n int64) {
 		b.Allow(key, min(n, b.m.connShare))
 		return
 	}
-	b.m.windows(func(k string, w *window, _ int64, _ bool) {
+	b.m.windows(func(k string, w *window.Window, _ int64, _ bool) {
 		if k == key {
-			w.share = min(w.share, n)
+			w.Share = min(w.Share, n)
 		}
 	})
 }
 
 // Merge counts what was sent elsewhere under a limit, or may be until a time to come.
 func (b *Book) Merge(key string, stamps []Stamp) {
-	b.m.windows(func(k string, w *window, _ int64, _ bool) {
+	b.m.windows(func(k string, w *window.Window, _ int64, _ bool) {
 		if k != key {
 			return
 		}
 		for _, s := range stamps {
-			w.insert(b.now, s.At, s.N)
+			w.Insert(b.now, s.At, s.N)
 		}
 	})
 }
