@@ -159,9 +159,10 @@ var allowedImports = map[string][]string{
 	"console/audit":    {"internal/storelock"},
 	"console/firstrun": {"accounts", "connect", "oauthtoken", "oauthtoken/authserver", "operate", "setup", "smtpapp", "upstreamapp"},
 	"console/card":     {"operate", "smtpapp"},
+	"console/ended":    {"internal/storelock"},
 	"console/once":     {},
 	"console/picture":  {"smtpapp/history"},
-	"console":          {"accounts", "accounts/password", "connect", "connect/mailing", "console/audit", "console/card", "console/firstrun", "console/once", "console/picture", "explain", "internal/checkup", "internal/cookie", "internal/printable", "internal/site", "limits", "messagelog", "oauthtoken", "oauthtoken/authserver", "operate", "relay", "setup", "smtpapp", "smtpapp/history", "spool", "upstreamapp", "upstreampool"},
+	"console":          {"accounts", "accounts/password", "connect", "connect/mailing", "console/audit", "console/card", "console/ended", "console/firstrun", "console/once", "console/picture", "explain", "internal/checkup", "internal/cookie", "internal/printable", "internal/site", "limits", "messagelog", "oauthtoken", "oauthtoken/authserver", "operate", "relay", "setup", "smtpapp", "smtpapp/history", "spool", "upstreamapp", "upstreampool"},
 
 	"caddymodule": {
 		"accounts",

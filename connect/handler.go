@@ -266,7 +266,9 @@ func (h *Handler) describe(p *page, provider *authserver.Provider) {
 
 // start answers POST: the browser leaves for the provider.
 func (h *Handler) start(w http.ResponseWriter, r *http.Request, token string) error {
-	r.Body = http.MaxBytesReader(w, r.Body, 4<<10)
+	if err := site.ParseForm(w, r, 4<<10); err != nil {
+		return caddyhttp.Error(http.StatusBadRequest, fmt.Errorf("smtp_connect: %w", err))
+	}
 	inv, _, provider, p, err := h.find(r.Context(), token, time.Now())
 	if err != nil {
 		return h.show(w, r, http.StatusGone, p)
@@ -279,7 +281,7 @@ func (h *Handler) start(w http.ResponseWriter, r *http.Request, token string) er
 	ctx, cancel := context.WithTimeout(r.Context(), 20*time.Second)
 	defer cancel()
 	f, err := provider.AuthCodeFlow(ctx, authserver.LoginOptions{
-		Mailbox: inv.Owner(), RedirectURL: h.redirectURI(provider.Name()), PickAccount: r.PostFormValue("pick") != "",
+		Mailbox: inv.Owner(), RedirectURL: h.redirectURI(provider.Name()), PickAccount: r.PostForm.Get("pick") != "",
 	})
 	if err != nil {
 		h.logger.Error("a consent cannot be begun", zap.String("account", inv.Account), zap.Error(err))

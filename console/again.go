@@ -23,6 +23,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/internal/printable"
+	"github.com/caddymail/mailgateway/internal/site"
 )
 
 // errOld is about a form of a session that is no more.
@@ -30,8 +31,7 @@ var errOld = refuse(http.StatusForbidden, "The page was too old, or from another
 
 // parse reads the form, up to what its page may send.
 func (v *visit) parse() error {
-	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, formLimit(v.r.URL.Path))
-	if err := v.r.ParseForm(); err != nil {
+	if err := site.ParseForm(v.w, v.r, formLimit(v.r.URL.Path)); err != nil {
 		return refuse(http.StatusBadRequest, "The form cannot be read.")
 	}
 	return nil

@@ -32,6 +32,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/connect/mailing"
+	"github.com/caddymail/mailgateway/console/ended"
 	"github.com/caddymail/mailgateway/console/once"
 	"github.com/caddymail/mailgateway/internal/cookie"
 	"github.com/caddymail/mailgateway/internal/printable"
@@ -97,6 +98,7 @@ type Handler struct {
 	logins  chan struct{}
 	mux     *http.ServeMux
 	keeper  *mailing.Keeper
+	ended   *ended.List
 }
 
 // CaddyModule returns the Caddy module information.
@@ -147,6 +149,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.storage = ctx.Storage()
 	h.cookies.Storage, h.cookies.Folder, h.cookies.Secure = ctx.Storage(), "smtp_console", h.base.Scheme == "https"
 	h.csrf, h.once, h.logins = http.NewCrossOriginProtection(), once.Of(h.URL), make(chan struct{}, maxLogins)
+	h.ended = &ended.List{Storage: h.storage, Logger: h.logger}
 	h.mux = h.routes()
 	h.keeper = &mailing.Keeper{Runner: mailing.Runner{Orders: mailing.Orders{Storage: h.storage}, Logger: h.logger}}
 	events, err := ctx.App("events")

@@ -17,6 +17,8 @@ package console
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"net/http"
 	"slices"
@@ -38,6 +40,8 @@ const (
 	// sessionMost ends a session however busy it is: who has left the organization
 	// is asked again.
 	sessionMost = 12 * time.Hour
+	// maxUserName bounds what the session's cookie holds.
+	maxUserName = 255
 	// maxLogins are the codes that are exchanged at a time.
 	maxLogins = 8
 )
@@ -54,6 +58,12 @@ type session struct {
 	Idle time.Time `json:"i,omitzero"`
 }
 
+// id names the session where it is not known to the reader.
+func (s *session) id() string {
+	sum := sha256.Sum256([]byte("session\x00" + s.Secret))
+	return hex.EncodeToString(sum[:16])
+}
+
 // asleep reports whether a login has ended because nothing was done.
 func (s *session) asleep() bool { return s.User != "" && !time.Now().Before(s.Idle) }
 
@@ -68,7 +78,8 @@ type loginFlow struct {
 // page asks for by itself does not put the idle end off.
 func (v *visit) openSession() error {
 	err := v.h.cookies.Get(v.r, sessionCookie, &v.session)
-	fresh := err != nil || v.session.Secret == "" || time.Since(v.session.Since) > sessionMost
+	fresh := err != nil || v.session.Secret == "" || time.Since(v.session.Since) > sessionMost ||
+		v.session.User != "" && v.h.ended.Has(v.r.Context(), v.session.id())
 	if fresh {
 		v.session = session{Secret: rand.Text(), Since: time.Now()}
 	}
@@ -163,7 +174,14 @@ func (h *Handler) endLogin(v *visit) error {
 	}
 	name := who.Address
 	if name == "" {
-		name = who.Identity.Subject
+		// What a subject is called may be the user's own choice: it is no address.
+		name = strings.Join(strings.Fields(who.Identity.Subject), "")
+		if strings.Contains(name, "@") {
+			name = "sub:" + name
+		}
+	}
+	if len(name) > maxUserName {
+		return refuse(http.StatusForbidden, "The login failed: the provider calls you by a name of %d octets.", len(name))
 	}
 	groups := groupsOf(who.Groups)
 	if _, err := h.role(name, groups); err != nil {
@@ -199,8 +217,12 @@ func (h *Handler) named(groups []string) (list []string) {
 	return list
 }
 
-// signOut ends the session in this browser.
+// signOut ends the session, on every node: what somebody has copied of it is worth
+// nothing either.
 func signOut(v *visit) error {
+	if err := v.h.ended.Add(v.r.Context(), v.session.id(), v.session.Since.Add(sessionMost)); err != nil {
+		v.h.logger.Error("the end of a session is not stored: a copy of its cookie would still be good", zap.Error(err))
+	}
 	v.did("signed out")
 	v.h.cookies.Drop(v.w, sessionCookie)
 	http.Redirect(v.w, v.r, v.h.URL+"/login?out", http.StatusSeeOther)

@@ -57,6 +57,9 @@ func (v *visit) whoIs() (user, error) {
 		if !site.Loopback(site.Client(v.r)) {
 			return user{}, refuse(http.StatusForbidden, "Without a login the console serves this machine only.")
 		}
+		if site.Forwarded(v.r) {
+			return user{}, refuse(http.StatusForbidden, "Without a login the console serves this machine only, and this came through a proxy. Configure a login: `login`, or `operators` behind the site's own.")
+		}
 		return user{"loopback", true}, nil
 	}
 	if h.Login != "" {
@@ -97,8 +100,10 @@ func listed(list []string, name string, groups []string) bool {
 		if name == "" {
 			return false
 		}
-		at := strings.LastIndexByte(name, '@')
-		return s == "*" || strings.EqualFold(s, name) || strings.HasPrefix(s, "@") && at > 0 && strings.EqualFold(s, name[at:])
+		if at := strings.IndexByte(name, '@'); strings.HasPrefix(s, "@") {
+			return at > 0 && strings.EqualFold(s, name[at:])
+		}
+		return s == "*" || strings.EqualFold(s, name)
 	})
 }
 
@@ -131,7 +136,7 @@ func (v *visit) enter() error {
 	if v.r.Method == http.MethodGet || v.r.Method == http.MethodHead {
 		return nil
 	}
-	if err := v.h.csrf.Check(v.r); err != nil {
+	if err := v.h.csrf.Check(v.r); err != nil || site.ForeignOrigin(v.r, v.h.base) {
 		return refuse(http.StatusForbidden, "This was sent from another site.")
 	}
 	if err := v.parse(); err != nil {

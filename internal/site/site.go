@@ -22,7 +22,9 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 )
@@ -69,4 +71,46 @@ func Admit(r *http.Request, pages *url.URL) (status int, err error) {
 		return http.StatusMisdirectedRequest, errors.New("the host is not that of `url`")
 	}
 	return http.StatusOK, nil
+}
+
+// forwarding are headers by which proxies say that a request came to them first.
+var forwarding = []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Server", "X-Real-Ip", "Via"}
+
+// Forwarded reports whether a request came through a proxy, which may be this machine's
+// own and let the world in. One that does not say so is not found out.
+func Forwarded(r *http.Request) bool {
+	return slices.ContainsFunc(forwarding, func(name string) bool { return r.Header.Get(name) != "" })
+}
+
+// ForeignOrigin reports whether a browser says that a request comes from a page of
+// another origin than the pages': also of one that is taken for theirs by its host alone.
+func ForeignOrigin(r *http.Request, pages *url.URL) bool {
+	o := r.Header.Get("Origin")
+	return o != "" && !strings.EqualFold(o, pages.Scheme+"://"+pages.Host)
+}
+
+// formPatience and slowest bound the time that the body of a form may take: a browser on
+// a poor line sends a long list, and who sends it octet by octet holds nothing for long.
+const (
+	formPatience = 30 * time.Second
+	slowest      = 16 << 10 // octets a second
+)
+
+// ParseForm reads a form of up to limit octets, within a bounded time.
+func ParseForm(w http.ResponseWriter, r *http.Request, limit int64) error {
+	return parseForm(w, r, limit, formPatience+time.Duration(limit/slowest)*time.Second)
+}
+
+func parseForm(w http.ResponseWriter, r *http.Request, limit int64, patience time.Duration) error {
+	c := http.NewResponseController(w)
+	bounded := c.SetReadDeadline(time.Now().Add(patience)) == nil
+	r.Body = http.MaxBytesReader(w, r.Body, limit)
+	if err := r.ParseForm(); err != nil {
+		return err // the server reads what is left, by the same deadline
+	}
+	if bounded {
+		// Left behind, it would end the request's context.
+		_ = c.SetReadDeadline(time.Time{})
+	}
+	return nil
 }

@@ -204,7 +204,7 @@ func (p *Provider) FinishSignIn(ctx context.Context, s FlowState, query url.Valu
 	if err != nil {
 		return nil, fmt.Errorf("provider '%s': id_token: %w", p.name, err)
 	}
-	return &User{*id, OneLine(p.vouched(c)), c.Groups}, nil
+	return &User{*id, p.vouched(c), c.Groups}, nil
 }
 
 // vouched is the address that an operator may be known by. Elsewhere than at Entra `preferred_username`
@@ -214,5 +214,9 @@ func (p *Provider) vouched(c *idClaims) string {
 	if p.Kind != "microsoft" || p.ownServer {
 		d.Preferred, d.UPN = "", ""
 	}
-	return append(p.addresses(&d), "")[0]
+	address := append(p.addresses(&d), "")[0]
+	if OneLine(address) != address {
+		return "" // made readable, it would be another's
+	}
+	return address
 }
