@@ -45,7 +45,7 @@ func ReplyAPIHeader(why string) *Reply {
 // ReplyAPIFrom says why a message is refused whose From is none, or one that the
 // provider takes for another's.
 func ReplyAPIFrom(why string) *Reply {
-	return own(554, 5, 6, 0, "The From field cannot be read without doubt, an @ in a name needs quotes: "+short(why))
+	return own(554, 5, 6, 0, "The From field cannot be read without doubt: "+short(why))
 }
 
 // ReplyAPITooBig names the limit and what helps.

@@ -15,6 +15,7 @@
 package envelope
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -124,6 +125,9 @@ func newFitting(fields []field) *fitting {
 	return f
 }
 
+// errTwoFroms is about a message that says more than once who sends it.
+var errTwoFroms = errors.New("there is more than one")
+
 // add reads a field.
 func (f *fitting) add(fl field, body string) error {
 	kind := kindOf(fl.name)
@@ -131,10 +135,18 @@ func (f *fitting) add(fl field, body string) error {
 		return nil
 	}
 	boxes, err := list(body)
-	if err != nil {
+	switch {
+	case err != nil && kind == from:
+		return fmt.Errorf("%w; an @ in a name needs quotes", err)
+	case err != nil:
 		return err
 	}
 	if kind == from {
+		if f.times["from"] > 1 {
+			// Which of them decides whether the mailbox may send it, and which
+			// the recipient sees, is not said anywhere (RFC 5322 section 3.6 has one).
+			return errTwoFroms
+		}
 		for _, b := range boxes {
 			f.from = append(f.from, b.Address)
 		}
