@@ -112,6 +112,7 @@ func TestDefaultsAreDocumented(t *testing.T) {
 		"../accounts/account.go",
 		"../accounts/dynamic/dynamic.go",
 		"../accounts/sql/source.go",
+		"../accounts/ldap/source.go",
 		"../caddymodule/statuspage/page.go",
 	} {
 		inspect(t, file, func(n ast.Node) {
