@@ -65,7 +65,9 @@ var allowedImports = map[string][]string{
 	"accounts/dynamic":  {"accounts", "internal/generation", "internal/printable", "internal/seal"},
 	// Sources that are asked for names, and what is held of them.
 	"accounts/ondemand": {"accounts"},
-	"accounts/sql":      {"accounts", "accounts/ondemand", "internal/generation", "internal/nearest", "internal/pgdb", "internal/printable"},
+	"accounts/mapped":   {"accounts"},
+	"accounts/sql":      {"accounts", "accounts/mapped", "accounts/ondemand", "internal/generation", "internal/nearest", "internal/pgdb", "internal/printable"},
+	"accounts/ldap":     {"accounts", "accounts/mapped", "accounts/ondemand", "accounts/password", "internal/breaker", "internal/generation", "internal/nearest", "internal/printable"},
 
 	// An authorization server as its client sees it; no token is kept there.
 	"oauthtoken/authserver": {"explain", "internal/mscloud", "internal/printable", "internal/redact"},
@@ -166,6 +168,7 @@ var allowedImports = map[string][]string{
 	"caddymodule": {
 		"accounts",
 		"accounts/dynamic",
+		"accounts/ldap",
 		"accounts/password",
 		"accounts/sql",
 		"caddymodule/admin",
