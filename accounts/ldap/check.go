@@ -29,16 +29,22 @@ import (
 type checker struct {
 	pool    *pool
 	timeout time.Duration // of one check, the wait for a connection too
+	wrong   *wrong
 	logger  *zap.Logger
 	warned  atomic.Int64
 }
 
 // check binds as an entry. What says that the directory is away, busy or not
-// willing is an error: it tells nothing of the password.
-func (c *checker) check(ctx context.Context, dn, password string) (bool, error) {
+// willing is an error: it tells nothing of the password. The stamp says which password
+// of the entry is tried.
+func (c *checker) check(ctx context.Context, dn, stamp, password string) (bool, error) {
 	// A bind with a DN and no password is one without authentication, which
 	// succeeds (RFC 4513 section 5.1.2).
 	if password == "" || dn == "" {
+		return false, nil
+	}
+	digest := c.wrong.digest(stamp, password)
+	if c.wrong.has(digest) {
 		return false, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
@@ -46,6 +52,9 @@ func (c *checker) check(ctx context.Context, dn, password string) (bool, error) 
 	err := c.pool.do(ctx, func(conn *ldap.Conn) error { return conn.Bind(dn, password) })
 	if err == nil {
 		return true, nil
+	}
+	if ldap.IsErrorWithCode(err, ldap.LDAPResultInvalidCredentials) {
+		c.wrong.add(digest)
 	}
 	if ldap.IsErrorAnyOf(err, ldap.LDAPResultInvalidCredentials, ldap.LDAPResultNoSuchObject, ldap.LDAPResultInvalidDNSyntax,
 		ldap.LDAPResultInappropriateAuthentication, ldap.LDAPResultConstraintViolation) {

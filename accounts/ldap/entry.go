@@ -26,6 +26,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/go-ldap/ldap/v3"
 
@@ -145,6 +146,9 @@ func (r *reader) search(ctx context.Context, req *ldap.SearchRequest) ([]*ldap.E
 
 // read looks for one name.
 func (r *reader) read(ctx context.Context, name string) (ondemand.Found, bool, error) {
+	if !utf8.ValidString(name) {
+		return ondemand.Found{}, false, nil // no text of LDAP's (RFC 4511 section 4.1.2)
+	}
 	base, scope := r.base, r.scope
 	if r.userDN != "" {
 		base, scope = dnWith(r.userDN, name), ldap.ScopeBaseObject
@@ -220,7 +224,9 @@ func (r *reader) account(e *ldap.Entry, name string) (*accounts.Account, error) 
 	}
 	o := r.outside
 	dn := e.DN
-	o.Check = func(ctx context.Context, password string) (bool, error) { return r.checker.check(ctx, dn, password) }
+	o.Check = func(ctx context.Context, password string) (bool, error) {
+		return r.checker.check(ctx, dn, stamp, password)
+	}
 	return a.Outside("ldap:"+stamp, &o).Stored(stamp), nil
 }
 

@@ -166,7 +166,7 @@ func (s *Source) reader(logger *zap.Logger) (*reader, error) {
 	})
 	r.checker = &checker{
 		pool:    newPool(servers, s.MaxConns, func(*ldap.Conn) error { return nil }),
-		timeout: 2 * time.Duration(s.Timeout), logger: logger,
+		timeout: 2 * time.Duration(s.Timeout), logger: logger, wrong: newWrong(),
 	}
 	r.outside = password.Outside{
 		Name:     "ldap" + strconv.FormatUint(lastName.Add(1), 10),

@@ -119,6 +119,27 @@ func TestWeirdNames(t *testing.T) {
 	}
 }
 
+// TestWrongOnce holds that the same wrong password is not tried at the directory again,
+// which would lock the entry, until the entry's password is another one.
+func TestWrongOnce(t *testing.T) {
+	d := newDirectory(t)
+	dn := d.person("ann", "ann@example.com")
+	set := d.source()
+	set.Fresh = caddy.Duration(time.Millisecond)
+	a := accountsOf(start(t, set))
+	wantLogin(t, a, "ann@example.com", userPass, nil)
+	wantLogin(t, a, "ann@example.com", "next-password", accounts.ErrBadCredentials)
+	d.kill()
+	wantLogin(t, a, "ann@example.com", "next-password", accounts.ErrBadCredentials) // no question
+	wantLogin(t, a, "ann@example.com", "other-password", accounts.ErrOverloaded)    // and one
+	d.up()
+	d.set(dn, "userPassword", "next-password")
+	until(t, "the password is the next one", func() bool {
+		_, err := a.Authenticate(context.Background(), "ann@example.com", "next-password")
+		return err == nil
+	})
+}
+
 func TestTwoEntries(t *testing.T) {
 	d := newDirectory(t)
 	d.person("ann", "ann@example.com")
