@@ -151,5 +151,14 @@ func (a *Account) Stored(revision string) *Account {
 	return &c
 }
 
+// Outside returns the account with a password that another program checks. The
+// text is as password.ExternalHash has it.
+func (a *Account) Outside(text string, o *password.Outside) *Account {
+	c := *a
+	c.hashes = []*password.Hash{password.ExternalHash(text, o)}
+	c.profile = password.ProfileOf(c.hashes)
+	return &c
+}
+
 // Revision is what Stored was given.
 func (a *Account) Revision() string { return a.revision }

@@ -19,6 +19,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"errors"
+	"github.com/caddymail/mailgateway/internal/plaintext"
 	"io"
 	"slices"
 )
@@ -39,9 +40,9 @@ type LineReader struct {
 	cut  bool // the last line has no end
 }
 
-// NewLineReader reads the lines of r, whose text may be as NewTextReader takes it.
+// NewLineReader reads the lines of r, whose text may be as plaintext.NewReader takes it.
 func NewLineReader(r io.Reader) *LineReader {
-	return &LineReader{r: bufio.NewReaderSize(NewTextReader(r), 64<<10)}
+	return &LineReader{r: bufio.NewReaderSize(plaintext.NewReader(r), 64<<10)}
 }
 
 // Next returns the next line without its end, and its number from 1. The

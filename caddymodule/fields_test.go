@@ -66,6 +66,7 @@ var guests = map[string]func() any{
 	"handler smtp_notify": func() any { return new(notify.Handler) },
 	"source dynamic":      func() any { return new(dynamic.Source) },
 	"source sql":          func() any { return new(SQLAccounts) },
+	"source ldap":         func() any { return new(LDAPAccounts) },
 }
 
 // fieldSet is a set of fields of our configuration structs.

@@ -33,7 +33,7 @@ import (
 var allowedImports = map[string][]string{
 	"smtpapp/history": {"internal/storelock"},
 	"smtpapp/spans":   {},
-	"accounts":        {"accounts/password", "internal/generation", "internal/printable"},
+	"accounts":        {"accounts/password", "internal/generation", "internal/plaintext", "internal/printable"},
 	"explain":         {},
 	"grant":           {},
 	"limits":          {"accounts", "internal/filelock", "limits/fleet", "limits/internal/window", "limits/journal", "limits/lane", "limits/legacy", "limits/place", "limits/record"},
@@ -53,6 +53,7 @@ var allowedImports = map[string][]string{
 
 	// Caddy's storage in PostgreSQL, and what reaches a database.
 	"internal/pgdb":          {"internal/checkup"},
+	"internal/plaintext":     {},
 	"internal/testpg":        {"internal/freeport"},
 	"storage/postgres":       {"internal/checkup", "internal/pgdb", "internal/printable"},
 	"storage/transfer":       {"internal/pgdb", "storage/postgres"}, // of its tests: it copies between any two
@@ -65,7 +66,9 @@ var allowedImports = map[string][]string{
 	"accounts/dynamic":  {"accounts", "internal/generation", "internal/printable", "internal/seal"},
 	// Sources that are asked for names, and what is held of them.
 	"accounts/ondemand": {"accounts"},
-	"accounts/sql":      {"accounts", "accounts/ondemand", "internal/generation", "internal/nearest", "internal/pgdb", "internal/printable"},
+	"accounts/mapped":   {"accounts"},
+	"accounts/sql":      {"accounts", "accounts/mapped", "accounts/ondemand", "internal/generation", "internal/nearest", "internal/pgdb", "internal/printable"},
+	"accounts/ldap":     {"accounts", "accounts/mapped", "accounts/ondemand", "accounts/password", "internal/breaker", "internal/generation", "internal/nearest", "internal/printable"},
 
 	// An authorization server as its client sees it; no token is kept there.
 	"oauthtoken/authserver": {"explain", "internal/mscloud", "internal/printable", "internal/redact"},
@@ -138,7 +141,7 @@ var allowedImports = map[string][]string{
 
 	// What an operator sees and does, over all apps; no route, command or page.
 	// Other programs' accounts: records and Caddyfile text, nothing that runs.
-	"operate/migrate": {"accounts"},
+	"operate/migrate": {"accounts", "internal/plaintext"},
 	"operate/snippet": {},
 	"operate":         {"accounts", "explain", "grant", "internal/checkup", "internal/nearest", "internal/presence", "oauthtoken", "oauthtoken/authserver", "relay", "smtpapp", "spool", "upstreamapp"},
 
@@ -167,6 +170,7 @@ var allowedImports = map[string][]string{
 	"caddymodule": {
 		"accounts",
 		"accounts/dynamic",
+		"accounts/ldap",
 		"accounts/password",
 		"accounts/sql",
 		"caddymodule/admin",

@@ -27,6 +27,7 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/accounts/dynamic"
+	"github.com/caddymail/mailgateway/accounts/ldap"
 	"github.com/caddymail/mailgateway/accounts/sql"
 	"github.com/caddymail/mailgateway/caddymodule"
 	"github.com/caddymail/mailgateway/caddymodule/statuspage"
@@ -63,6 +64,7 @@ var sections = []struct {
 	{"configuration.md", "## App smtp\n", accounts.FileSource{}},
 	{"configuration.md", "## App smtp\n", dynamic.Source{}},
 	{"configuration.md", "### Accounts sql", sql.Source{}},
+	{"configuration.md", "### Accounts ldap", ldap.Source{}},
 	{"configuration.md", "## Handler layer4", caddymodule.L4Handler{}},
 	{"configuration.md", "## Handler http.handlers.smtp_status", statuspage.Page{}},
 	{"configuration.md", "## Handler http.handlers.smtp_connect", connect.Handler{}},
@@ -112,6 +114,7 @@ func TestDefaultsAreDocumented(t *testing.T) {
 		"../accounts/account.go",
 		"../accounts/dynamic/dynamic.go",
 		"../accounts/sql/source.go",
+		"../accounts/ldap/source.go",
 		"../caddymodule/statuspage/page.go",
 	} {
 		inspect(t, file, func(n ast.Node) {

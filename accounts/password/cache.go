@@ -33,6 +33,7 @@ type cacheKey [sha256.Size]byte
 type success struct {
 	expiry time.Time
 	match  int
+	fixed  bool // the expiry is not put off by use
 }
 
 // successCache remembers which checks succeeded. It holds keyed digests only.
@@ -66,13 +67,23 @@ func (c *successCache) hit(key cacheKey) int {
 		delete(s.m, key)
 		return -1
 	}
-	e.expiry = now.Add(c.ttl)
-	s.m[key] = e
+	if !e.fixed {
+		e.expiry = now.Add(c.ttl)
+		s.m[key] = e
+	}
 	return e.match
 }
 
 func (c *successCache) add(key cacheKey, match int) {
-	now := c.now()
+	c.put(key, success{expiry: c.now().Add(c.ttl), match: match})
+}
+
+// addFor remembers a success for so long, however often it is used.
+func (c *successCache) addFor(key cacheKey, match int, ttl time.Duration) {
+	c.put(key, success{expiry: c.now().Add(ttl), match: match, fixed: true})
+}
+
+func (c *successCache) put(key cacheKey, e success) {
 	s := &c.shards[key[0]%cacheShards]
 	s.Lock()
 	defer s.Unlock()
@@ -85,9 +96,9 @@ func (c *successCache) add(key cacheKey, match int) {
 		var oldest cacheKey
 		var when time.Time
 		n := 0
-		for k, e := range s.m {
-			if n == 0 || e.expiry.Before(when) {
-				oldest, when = k, e.expiry
+		for k, old := range s.m {
+			if n == 0 || old.expiry.Before(when) {
+				oldest, when = k, old.expiry
 			}
 			if n++; n == 8 {
 				break
@@ -95,5 +106,5 @@ func (c *successCache) add(key cacheKey, match int) {
 		}
 		delete(s.m, oldest)
 	}
-	s.m[key] = success{now.Add(c.ttl), match}
+	s.m[key] = e
 }

@@ -50,14 +50,15 @@ const (
 	SHA256 Kind = iota
 	Argon2id
 	Bcrypt
+	External // nothing is known of the password, another program checks it
 )
 
 // Kinds is the number of algorithms.
-const Kinds = 3
+const Kinds = 4
 
 // String returns the algorithm's name.
 func (k Kind) String() string {
-	return [...]string{"sha256", "argon2id", "bcrypt"}[k]
+	return [...]string{"sha256", "argon2id", "bcrypt", "external"}[k]
 }
 
 // Hash is one password hash, as it was configured.
@@ -70,6 +71,7 @@ type Hash struct {
 	memory  uint32
 	threads uint8
 	cost    int
+	outside *Outside // of an External one
 }
 
 // Parse reads a password hash. Errors never quote it.
@@ -208,6 +210,8 @@ func (h *Hash) Cost() string {
 		return fmt.Sprintf("argon2id,m=%d,t=%d,p=%d,l=%d", h.memory, h.time, h.threads, len(h.digest))
 	case Bcrypt:
 		return fmt.Sprintf("bcrypt,%d", h.cost)
+	case External:
+		return "external," + h.outside.Name
 	case SHA256:
 	}
 	return h.kind.String()
@@ -216,6 +220,12 @@ func (h *Hash) Cost() string {
 // fake returns a hash of the same cost that no password has.
 func (h *Hash) fake() *Hash {
 	f := *h
+	if h.kind == External {
+		other := *h.outside
+		other.Check = other.Decoy
+		f.text, f.outside = h.Cost(), &other
+		return &f
+	}
 	f.digest = make([]byte, len(h.digest))
 	f.salt = make([]byte, len(h.salt))
 	_, _ = rand.Read(f.digest)

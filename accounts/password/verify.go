@@ -52,6 +52,7 @@ type Verifier struct {
 
 	mu      sync.Mutex
 	flights map[cacheKey]*flight
+	outside int // flights that other programs answer
 	shares  map[string]int
 }
 
@@ -181,6 +182,8 @@ func (v *Verifier) join(ctx context.Context, key cacheKey, account string, hashe
 		client = "c" + client
 	}
 
+	outside := hashes[0].kind == External
+
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if f := v.flights[key]; f != nil {
@@ -188,7 +191,9 @@ func (v *Verifier) join(ctx context.Context, key cacheKey, account string, hashe
 		return f, nil
 	}
 	switch {
-	case len(v.flights) >= cap(v.slots)+maxQueued:
+	case outside && v.outside >= maxOutside:
+		return nil, fmt.Errorf("%w: %d password checks wait for other programs", ErrOverloaded, maxOutside)
+	case !outside && len(v.flights)-v.outside >= cap(v.slots)+maxQueued:
 		return nil, fmt.Errorf("%w: %d password checks are waiting", ErrOverloaded, maxQueued)
 	case v.shares[account] >= accountShare:
 		return nil, fmt.Errorf("%w: %d password checks of this account at a time", ErrOverloaded, accountShare)
@@ -200,6 +205,9 @@ func (v *Verifier) join(ctx context.Context, key cacheKey, account string, hashe
 	fctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	f := &flight{done: make(chan struct{}), cancel: cancel, waiters: 1}
 	v.flights[key] = f
+	if outside {
+		v.outside++
+	}
 	v.shares[account]++
 	if client != "" {
 		v.shares[client]++
@@ -209,6 +217,9 @@ func (v *Verifier) join(ctx context.Context, key cacheKey, account string, hashe
 		cancel()
 		v.mu.Lock()
 		delete(v.flights, key)
+		if outside {
+			v.outside--
+		}
 		v.release(account)
 		if client != "" {
 			v.release(client)
@@ -234,6 +245,9 @@ func (v *Verifier) leave(f *flight) {
 }
 
 func (v *Verifier) run(ctx context.Context, key cacheKey, hashes []*Hash, password string) (int, error) {
+	if hashes[0].kind == External {
+		return v.ask(ctx, key, hashes[0], password)
+	}
 	select {
 	case v.slots <- struct{}{}:
 		defer func() { <-v.slots }()

@@ -23,6 +23,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/caddymail/mailgateway/accounts/mapped"
 	"github.com/caddymail/mailgateway/internal/nearest"
 )
 
@@ -42,8 +43,8 @@ func (s *Source) reader() (*reader, error) {
 	var object []string
 	for _, field := range slices.Sorted(maps.Keys(columns)) {
 		column := columns[field]
-		known := slices.Sorted(maps.Keys(fields))
-		if _, ok := fields[field]; !ok && field != changedField {
+		known := slices.Sorted(maps.Keys(mapped.Fields))
+		if _, ok := mapped.Fields[field]; !ok && field != changedField {
 			return nil, fmt.Errorf("field 'columns': no account has a '%s'%s", field, nearest.Hint(field, append(known, changedField)))
 		}
 		if column == "" || len(column) > 63 || strings.ContainsRune(column, 0) {

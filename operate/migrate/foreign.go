@@ -26,6 +26,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/plaintext"
 )
 
 // maxForeign bounds another program's file: it is read as a whole.
@@ -225,7 +226,7 @@ func (f *Foreign) finish() {
 }
 
 func readForeign(r io.Reader) ([]byte, error) {
-	data, err := io.ReadAll(io.LimitReader(accounts.NewTextReader(r), maxForeign+1))
+	data, err := io.ReadAll(io.LimitReader(plaintext.NewReader(r), maxForeign+1))
 	if err != nil {
 		return nil, err
 	}

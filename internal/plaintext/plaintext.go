@@ -11,7 +11,8 @@
 // WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 // See the License for the specific language governing permissions and
 // limitations under the License.
-package accounts
+// Package plaintext reads text as editors and shells of any system write it.
+package plaintext
 
 import (
 	"bufio"
@@ -21,12 +22,12 @@ import (
 	"unicode/utf8"
 )
 
-// NewTextReader returns the text of r in UTF-8 with lines that end in LF, as
+// NewReader returns the text of r in UTF-8 with lines that end in LF, as
 // every reader of a file of accounts sees it. Editors and shells of Windows put a byte
 // order mark at the beginning (PowerShell 5.1 writes UTF-16 by default) and
 // CRLF at the ends; old programs use CR alone. Octets that are not text stay as
 // they are, for the parser to name their line.
-func NewTextReader(r io.Reader) io.Reader {
+func NewReader(r io.Reader) io.Reader {
 	t := &textReader{r: bufio.NewReaderSize(r, 64<<10)}
 	switch head, _ := t.r.Peek(3); {
 	case len(head) == 3 && string(head) == "\xef\xbb\xbf":

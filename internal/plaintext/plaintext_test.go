@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package accounts
+package plaintext
 
 import (
 	"encoding/binary"
@@ -32,7 +32,7 @@ func utf16Of(order binary.AppendByteOrder, text string) string {
 	return string(b)
 }
 
-func TestTextReader(t *testing.T) {
+func TestReader(t *testing.T) {
 	const text = "a\nb ü € 😀\n\nc"
 	crlf, cr := strings.ReplaceAll(text, "\n", "\r\n"), strings.ReplaceAll(text, "\n", "\r")
 	for name, raw := range map[string]string{
@@ -43,7 +43,7 @@ func TestTextReader(t *testing.T) {
 		for how, r := range map[string]io.Reader{
 			"whole": strings.NewReader(raw), "octets": iotest.OneByteReader(strings.NewReader(raw)), "with EOF": iotest.DataErrReader(strings.NewReader(raw)),
 		} {
-			if got, err := io.ReadAll(NewTextReader(r)); err != nil || string(got) != text {
+			if got, err := io.ReadAll(NewReader(r)); err != nil || string(got) != text {
 				t.Errorf("%s, %s: %q %v", name, how, got, err)
 			}
 		}
@@ -52,24 +52,24 @@ func TestTextReader(t *testing.T) {
 		"": "", "\xff\xfe": "", "\xff\xfea": "\ufffd", "\xff\xfe\x00\xd8": "\ufffd", "\xff\xfe\x00\xd8a\x00": "\ufffda",
 		"\xff\xfe\x00\xdca\x00": "\ufffda", "\xfe": "\xfe", "\r": "\n", "a\xffb": "a\xffb",
 	} {
-		if got, err := io.ReadAll(NewTextReader(strings.NewReader(raw))); err != nil || string(got) != want {
+		if got, err := io.ReadAll(NewReader(strings.NewReader(raw))); err != nil || string(got) != want {
 			t.Errorf("%q became %q, %v", raw, got, err)
 		}
 	}
-	if _, err := io.ReadAll(NewTextReader(iotest.ErrReader(io.ErrClosedPipe))); err == nil {
+	if _, err := io.ReadAll(NewReader(iotest.ErrReader(io.ErrClosedPipe))); err == nil {
 		t.Error("an error of the reader is lost")
 	}
 }
 
-func FuzzTextReader(f *testing.F) {
+func FuzzReader(f *testing.F) {
 	f.Add("\xff\xfea\x00\r\x00\n\x00")
 	f.Add("\xef\xbb\xbfa\r\n\rb")
 	f.Fuzz(func(t *testing.T, raw string) {
-		whole, err := io.ReadAll(NewTextReader(strings.NewReader(raw)))
+		whole, err := io.ReadAll(NewReader(strings.NewReader(raw)))
 		if err != nil || strings.Contains(string(whole), "\r") {
 			t.Fatalf("%q %v", whole, err)
 		}
-		parts, err := io.ReadAll(NewTextReader(iotest.OneByteReader(strings.NewReader(raw))))
+		parts, err := io.ReadAll(NewReader(iotest.OneByteReader(strings.NewReader(raw))))
 		if err != nil || string(parts) != string(whole) {
 			t.Fatalf("%q and %q, %v", whole, parts, err)
 		}
