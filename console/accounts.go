@@ -84,6 +84,9 @@ func contains(a *accounts.Account, word string) bool {
 }
 
 func showNewAccount(v *visit) error {
+	if !v.User.Operator {
+		return errViewer
+	}
 	app, err := operate.App[*upstreamapp.App]("smtp_upstreams")
 	if err != nil {
 		return err

@@ -256,7 +256,7 @@ func TestPlantedSession(t *testing.T) {
 	attacker, victim := c.as(t, ""), c.as(t, "")
 	attacker.signIn(t, "x@view.example.com")
 	known := attacker.browser.Jar.Cookies(site)
-	token := attacker.get(t, "/console/accounts/new").fill(nil).Get("csrf")
+	token := attacker.get(t, "/console/").fill(nil).Get("csrf")
 	victim.browser.Jar.SetCookies(site, known)
 	victim.signIn(t, "op@example.com")
 	if got := victim.get(t, "/console/accounts/new").fill(nil).Get("csrf"); got == token || got == "" {

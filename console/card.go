@@ -24,6 +24,7 @@ import (
 
 	"github.com/caddymail/mailgateway/console/card"
 	"github.com/caddymail/mailgateway/console/picture"
+	"github.com/caddymail/mailgateway/operate"
 )
 
 // secretFor is how long the browser has to follow a redirect to the page that shows a
@@ -61,6 +62,8 @@ type cardPage struct {
 	// Device is what the operator calls it.
 	Device string
 	Ways   []card.Way
+	// Waits reports whether the mailbox's owner has to agree first.
+	Waits bool
 	// Vendors are the words of the common makers.
 	Vendors []card.Vendor
 	// QR is the same for a camera: the squares of its picture.
@@ -74,6 +77,8 @@ func showCard(v *visit) error {
 		return err
 	}
 	c := cardPage{Account: a.Name, Ways: card.Ways(), Device: a.Labels[deviceLabel+v.r.URL.Query().Get("device")]}
+	s := operate.NewStates().Of(a)
+	c.Waits = s == operate.StateNeverConsented || s == operate.StateNeedsConsent
 	if len(c.Ways) > 0 {
 		c.Vendors = card.Vendors(c.Ways[0])
 	}

@@ -87,7 +87,13 @@ func showOverview(v *visit) error {
 	if err != nil {
 		return err
 	}
-	o.scan(dir)
+	if o.scan(dir); o.Total == 0 {
+		link, label := "accounts/new", "Add an account"
+		if !v.User.Operator {
+			link, label = "accounts", "See accounts"
+		}
+		o.add("warn", "There is no account yet: no device can send.", "One is added for each mailbox; its page makes a password for each device.", link, label)
+	}
 	for _, b := range smtpapp.Bans() {
 		o.add("warn", "Clients of "+b.Network.String()+" are banned at server "+b.Server+".", "If it is a device with an old password: correct it there, then lift the ban.", "clients", "See bans")
 	}

@@ -66,7 +66,9 @@ func (h *Handler) serveFile(w http.ResponseWriter, r *http.Request, name string)
 
 var pages = template.Must(template.New("").Funcs(template.FuncMap{
 	"time":  func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") },
-	"took":  func(d time.Duration) string { return d.Round(time.Millisecond).String() },
+	"took":  tookWords,
+	"size":  sizeOf,
+	"ms":    func(n int64) string { return tookWords(time.Duration(n) * time.Millisecond) },
 	"path":  url.PathEscape,
 	"state": func(s string) string { return stateWords[s] },
 	"tone":  func(s string) string { return stateTones[s] },
@@ -84,6 +86,28 @@ var pages = template.Must(template.New("").Funcs(template.FuncMap{
 	"spoolButtons": spoolButtons,
 	"limit":        func(r accounts.Rate) string { return strings.ReplaceAll(r.String(), "/", " in ") },
 }).ParseFS(files, "pages/*.html"))
+
+// sizeOf is a number of octets as file managers say it.
+func sizeOf(n int64) string {
+	switch {
+	case n < 1000:
+		return fmt.Sprintf("%d bytes", n)
+	case n < 1000_000:
+		return fmt.Sprintf("%.1f KB", float64(n)/1e3)
+	}
+	return fmt.Sprintf("%.1f MB", float64(n)/1e6)
+}
+
+// tookWords is how long something took.
+func tookWords(d time.Duration) string {
+	switch {
+	case d < time.Second:
+		return fmt.Sprintf("%d ms", d.Milliseconds())
+	case d < time.Minute:
+		return fmt.Sprintf("%.1f seconds", d.Seconds())
+	}
+	return fmt.Sprintf("%d min %d s", int(d.Minutes()), int(d.Seconds())%60)
+}
 
 // stateWords are the states of accounts as an office says them.
 var stateWords = map[string]string{
