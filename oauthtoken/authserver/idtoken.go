@@ -36,6 +36,18 @@ type Identity struct {
 	Subject string `json:"sub"`
 	// Name is how the owner is shown: an address. It may change.
 	Name string `json:"name,omitempty"`
+	// Own reports whether the mailbox was one of the identity's own addresses when it
+	// consented: a delegate's of a shared mailbox is another's.
+	Own bool `json:"own,omitempty"`
+}
+
+// ObjectID is Microsoft's object ID of the mailbox's own user; empty if that is not
+// known.
+func (i *Identity) ObjectID() string {
+	if i == nil || !i.Own || i.Tenant == "" || !guid.MatchString(i.Subject) {
+		return ""
+	}
+	return i.Subject
 }
 
 // same reports whether two consents came from one person.
@@ -213,6 +225,19 @@ func (p *Provider) belongs(mailbox string, id *Identity, names []string) error {
 		return nil
 	}
 	return &IdentityError{Used: Sanitize(id.shown()), Expected: mailbox}
+}
+
+// owns reports whether the mailbox is the identity's own, by one of its names or
+// because it was before: a name may have changed since.
+func (p *Provider) owns(mailbox string, id *Identity, names []string) bool {
+	if slices.ContainsFunc(names, func(s string) bool { return strings.EqualFold(s, mailbox) }) {
+		return true
+	}
+	if p.owner == nil {
+		return false
+	}
+	before := p.owner(mailbox)
+	return before != nil && before.Own && before.same(id)
 }
 
 // Expect returns an error if another identity has consented than before.

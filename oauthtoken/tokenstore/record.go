@@ -158,6 +158,14 @@ const (
 	SeedNew                   // never seen: a new consent
 )
 
+// Consented is who consented; nil if that is not known.
+func (r *Record) Consented() *authserver.Identity {
+	if r == nil {
+		return nil
+	}
+	return r.Owner
+}
+
 // SeedIs reports what a configured seed is to the record.
 func (r *Record) SeedIs(seed string) SeedIs {
 	if seed == "" || len(r.Seeds) == 0 && r.Login {

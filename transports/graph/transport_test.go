@@ -25,8 +25,10 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/grant"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/sandbox"
+	"github.com/caddymail/mailgateway/sandbox/webapi"
 	"github.com/caddymail/mailgateway/transports/internal/apitest"
 )
 
@@ -301,5 +303,42 @@ func TestMaxRecipients(t *testing.T) {
 		if err := (&Transport{MaxRecipients: n}).fill(); (err == nil) != ok {
 			t.Errorf("%d: %v", n, err)
 		}
+	}
+}
+
+// renamed is a token source that knows whose consent it has, by the object ID.
+type renamed struct {
+	*apitest.Tokens
+	id string
+}
+
+func (s renamed) ObjectID(grant.Request) string { return s.id }
+
+// TestRenamed sends as a user whose sign-in name has changed since the consent: the
+// object ID goes on to be the mailbox's, the old name does not.
+func TestRenamed(t *testing.T) {
+	const now = "new@example.com"
+	for id, want := range map[string]string{webapi.ObjectID(now): "250 ", "": "550 5.7.1", webapi.ObjectID("other@example.com"): "550 5.7.1"} {
+		sb, src := apitest.Start(t, new(sandbox.App))
+		src.Of = now
+		tr := attach(t, new(Transport), sb, src)
+		tr.tokens = renamed{src, id}
+		reply, err := apitest.Send(t, tr, []string{"a@example.org"}, "To: a@example.org\r\n\r\nhello\r\n")
+		got := reply.Error()
+		if err != nil {
+			got = err.Error()
+		}
+		if !strings.HasPrefix(got, want) {
+			t.Errorf("by '%s': %s, want %s", id, got, want)
+		}
+		for _, m := range sb.Messages() {
+			if m.Mailbox != now {
+				t.Errorf("sent from %s", m.Mailbox)
+			}
+		}
+	}
+	tr := &Transport{Endpoint: "https://graph.test", AppOnly: true, tokens: renamed{new(apitest.Tokens), "id"}}
+	if u := tr.url(apitest.Account()); u != "https://graph.test/v1.0/users/box@example.com/sendMail" {
+		t.Errorf("an application's own: %s", u)
 	}
 }
