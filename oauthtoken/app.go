@@ -170,7 +170,7 @@ func (a *App) Cloud(name string) string { return a.Providers[name].MicrosoftClou
 // ObjectID returns Microsoft's ID of the mailbox's own user, if consent said it.
 func (a *App) ObjectID(r grant.Request) string {
 	if p, ok := a.served[r.Provider]; ok && p.UsesStore() {
-		return p.man.owner(r.Owner()).ObjectID()
+		return tokenstore.ObjectID(p.man.owner(r.Owner()))
 	}
 	return ""
 }

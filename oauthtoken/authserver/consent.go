@@ -363,12 +363,9 @@ func (p *Provider) redeem(ctx context.Context, q *TokenQuery, ep *endpoints, o L
 		if ierr != nil {
 			return nil, fmt.Errorf("provider '%s': id_token: %w", p.name, ierr)
 		}
-		id.Own = o.Mailbox != "" && p.owns(o.Mailbox, id, names)
 		c.Owner, c.Identity = id, id.shown()
-		if o.Mailbox != "" && !o.AnyIdentity {
-			if err := p.belongs(o.Mailbox, id, names); err != nil {
-				return nil, err
-			}
+		if err := p.belongs(o.Mailbox, id, names); err != nil && o.Mailbox != "" && !o.AnyIdentity {
+			return nil, err
 		}
 		return c, nil
 	}

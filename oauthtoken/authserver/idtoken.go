@@ -15,6 +15,7 @@
 package authserver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,18 +37,8 @@ type Identity struct {
 	Subject string `json:"sub"`
 	// Name is how the owner is shown: an address. It may change.
 	Name string `json:"name,omitempty"`
-	// Own reports whether the mailbox was one of the identity's own addresses when it
-	// consented: a delegate's of a shared mailbox is another's.
+	// Own: the mailbox was one of the identity's own addresses, which a delegate's is not.
 	Own bool `json:"own,omitempty"`
-}
-
-// ObjectID is Microsoft's object ID of the mailbox's own user; empty if that is not
-// known.
-func (i *Identity) ObjectID() string {
-	if i == nil || !i.Own || i.Tenant == "" || !guid.MatchString(i.Subject) {
-		return ""
-	}
-	return i.Subject
 }
 
 // same reports whether two consents came from one person.
@@ -216,28 +207,17 @@ func (p *Provider) SaysOwner() bool {
 // belongs reports whether the mailbox is that of who has consented: the owner
 // of its grant so far, or a name of the mailbox.
 func (p *Provider) belongs(mailbox string, id *Identity, names []string) error {
+	id.Own = slices.ContainsFunc(names, func(s string) bool { return strings.EqualFold(s, mailbox) })
 	if p.owner != nil {
 		if o := p.owner(mailbox); o != nil {
+			id.Own = id.Own || o.Own && o.same(id)
 			return o.Expect(id)
 		}
 	}
-	if slices.ContainsFunc(names, func(s string) bool { return strings.EqualFold(s, mailbox) }) {
+	if id.Own {
 		return nil
 	}
 	return &IdentityError{Used: Sanitize(id.shown()), Expected: mailbox}
-}
-
-// owns reports whether the mailbox is the identity's own, by one of its names or
-// because it was before: a name may have changed since.
-func (p *Provider) owns(mailbox string, id *Identity, names []string) bool {
-	if slices.ContainsFunc(names, func(s string) bool { return strings.EqualFold(s, mailbox) }) {
-		return true
-	}
-	if p.owner == nil {
-		return false
-	}
-	before := p.owner(mailbox)
-	return before != nil && before.Own && before.same(id)
 }
 
 // Expect returns an error if another identity has consented than before.
@@ -249,11 +229,8 @@ func (i *Identity) Expect(got *Identity) error {
 }
 
 func (i *Identity) shown() string {
-	switch {
-	case i == nil:
+	if i == nil {
 		return "unknown"
-	case i.Name != "":
-		return i.Name
 	}
-	return i.Subject
+	return cmp.Or(i.Name, i.Subject)
 }

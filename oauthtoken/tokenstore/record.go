@@ -158,6 +158,15 @@ const (
 	SeedNew                   // never seen: a new consent
 )
 
+// ObjectID is Microsoft's object ID of the mailbox's own user, who consented; empty
+// if that is not known.
+func ObjectID(owner *authserver.Identity) string {
+	if owner == nil || !owner.Own || owner.Tenant == "" {
+		return ""
+	}
+	return owner.Subject
+}
+
 // Consented is who consented; nil if that is not known.
 func (r *Record) Consented() *authserver.Identity {
 	if r == nil {
