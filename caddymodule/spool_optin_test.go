@@ -167,6 +167,7 @@ func TestSpoolStoreKey(t *testing.T) {
 	smtp_upstreams {
 		spool {
 			directory %s
+			min_free 0.001 # whatever disk the tests run on
 		}
 	}`, 9, dir))
 	plain, hash := password.Generate()

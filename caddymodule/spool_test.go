@@ -40,6 +40,7 @@ func spooled(t *testing.T, options string) (g *gatewaytest.Gateway, send func(te
 			transport spool sandbox {
 				directory %s
 				hostname mail.example.com
+				min_free 0.001 # whatever disk the tests run on
 				%s
 			}
 		}

@@ -116,7 +116,7 @@ func TestSpoolPage(t *testing.T) {
 	dir := t.TempDir()
 	c.reload(t, func(apps map[string]any) {
 		upstreams := apps["smtp_upstreams"].(map[string]any)["upstreams"].(map[string]any)
-		upstreams["later"] = map[string]any{"transport": "spool", "upstream": "nowhere", "directory": dir, "always": true}
+		upstreams["later"] = map[string]any{"transport": "spool", "upstream": "nowhere", "directory": dir, "always": true, "min_free": 0.001}
 		nowhere := maps.Clone(upstreams["sandbox"].(map[string]any))
 		nowhere["dial"] = "127.0.0.1:1" // refuses connections
 		upstreams["nowhere"] = nowhere

@@ -149,6 +149,7 @@ func newOffice(t *testing.T) *office {
 			max_wait 2s
 		}
 		spool {
+			min_free 0.001 # whatever disk the tests run on
 			directory %s
 		}
 	}

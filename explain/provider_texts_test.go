@@ -98,7 +98,7 @@ var providerTexts = []struct{ text, cause, remedy, code string }{
 	// Microsoft Graph.
 	{`HTTP 401 {"error":{"code":"InvalidAuthenticationToken","message":"Access token validation failure. Invalid audience.","innerError":{"date":"2026-11-25T10:00:00","request-id":"0d5a"}}}`, "another resource", "Mail.Send", "HTTP 401 InvalidAuthenticationToken"},
 	{`HTTP 403 {"error":{"code":"ErrorAccessDenied","message":"Access is denied. Check credentials and try again."}}`, "Mail.Send", "Entra", "HTTP 403 ErrorAccessDenied"},
-	{`HTTP 403 {"error":{"code":"ErrorAccessDenied","message":"Access to OData is disabled: [RAOP] : Blocked by tenant configured AppOnly AccessPolicy settings."}}`, "outside the app's scope", "access policy", ""},
+	{`HTTP 403 {"error":{"code":"ErrorAccessDenied","message":"Access to OData is disabled: [RAOP] : Blocked by tenant configured AppOnly AccessPolicy settings."}}`, "application access policy", "Test-ApplicationAccessPolicy", ""},
 	{`HTTP 403 {"error":{"code":"Authorization_RequestDenied","message":"Insufficient privileges to complete the operation."}}`, "permission in Entra", "grants consent", "HTTP 403 Authorization_RequestDenied"},
 	{`HTTP 403 {"error":{"code":"ErrorSendAsDenied","message":"The user account which was used to submit this request does not have the right to send mail on behalf of the specified sending account."}}`, "Send As", "Add-RecipientPermission", "HTTP 403 ErrorSendAsDenied"},
 	{`HTTP 404 {"error":{"code":"MailboxNotEnabledForRESTAPI","message":"The mailbox is either inactive, soft-deleted, or is hosted on-premise."}}`, "no mailbox", "licence", "HTTP 404 MailboxNotEnabledForRESTAPI"},

@@ -92,22 +92,18 @@ func (a *App) Provision(ctx caddy.Context) error {
 }
 
 func (a *App) provisionStore(ctx caddy.Context) error {
-	var s tokenstore.Store
 	if a.StoreRaw == nil {
 		d := new(tokenstore.StorageStore)
-		if err := d.Provision(ctx); err != nil {
-			return err
-		}
-		s = d
-	} else {
-		mod, err := ctx.LoadModule(a, "StoreRaw")
-		if err != nil {
-			return fmt.Errorf("loading store module: %v", err)
-		}
-		var ok bool
-		if s, ok = mod.(tokenstore.Store); !ok {
-			return fmt.Errorf("store module %T is not a token store", mod)
-		}
+		a.records = tokenstore.NewRecords(d)
+		return d.Provision(ctx)
+	}
+	mod, err := ctx.LoadModule(a, "StoreRaw")
+	if err != nil {
+		return fmt.Errorf("loading store module: %v", err)
+	}
+	s, ok := mod.(tokenstore.Store)
+	if !ok {
+		return fmt.Errorf("store module %T is not a token store", mod)
 	}
 	a.records = tokenstore.NewRecords(s)
 	return nil
@@ -170,6 +166,14 @@ func (a *App) HasProvider(name string) bool {
 
 // Cloud returns the Microsoft cloud that a provider's endpoints are in, if any.
 func (a *App) Cloud(name string) string { return a.Providers[name].MicrosoftCloud() }
+
+// ObjectID returns Microsoft's ID of the mailbox's own user, if consent said it.
+func (a *App) ObjectID(r grant.Request) string {
+	if p, ok := a.served[r.Provider]; ok && p.UsesStore() {
+		return tokenstore.ObjectID(p.man.owner(r.Owner()))
+	}
+	return ""
+}
 
 // Token returns an access token. The token is shared: it must not be changed.
 //

@@ -181,3 +181,39 @@ func TestLoginOptions(t *testing.T) {
 		f.Close()
 	}
 }
+
+// Microsoft's object ID is the mailbox's where its own user has consented, whatever
+// the name is by now; a delegate's is another mailbox's.
+func TestObjectID(t *testing.T) {
+	const tid, oid = "11111111-2222-3333-4444-555555555555", "66666666-7777-8888-9999-000000000000"
+	s := newAuthServer(t)
+	a := loginApp(t, s, map[string]any{"kind": "microsoft", "issuer": s.URL})
+	who := ask("p", "scanner", "a@example.com", "")
+	s.claims = map[string]any{"tid": tid, "oid": oid, "preferred_username": "a@example.com"}
+	for _, step := range []struct {
+		name, upn, oid string
+		any            bool
+		want           string
+	}{
+		{"a delegate", "delegate@example.com", "77777777-7777-8888-9999-000000000000", true, ""},
+		{"the user itself", "a@example.com", oid, true, oid},
+		{"with another name", "renamed@example.com", oid, false, oid},
+		{"the delegate again", "delegate@example.com", "77777777-7777-8888-9999-000000000000", true, ""},
+	} {
+		s.identity = step.upn
+		s.claims["preferred_username"], s.claims["oid"] = step.upn, step.oid
+		c, err := loginBy(t, a, "p", authserver.LoginOptions{Mailbox: "a@example.com", AnyIdentity: step.any})
+		if err == nil {
+			err = a.StoreLogin(t.Context(), who, c)
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", step.name, err)
+		}
+		if got := a.ObjectID(who); got != step.want {
+			t.Errorf("%s: '%s', want '%s'", step.name, got, step.want)
+		}
+	}
+	if got := a.ObjectID(ask("p", "x", "never@example.com", "")); got != "" {
+		t.Errorf("without a consent: %s", got)
+	}
+}

@@ -65,10 +65,7 @@ func (m *manager) owner(mailbox string) *authserver.Identity {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.rec == nil {
-		return nil
-	}
-	return e.rec.Owner
+	return e.rec.Consented()
 }
 
 func (p *served) want(r grant.Request) want {

@@ -364,10 +364,8 @@ func (p *Provider) redeem(ctx context.Context, q *TokenQuery, ep *endpoints, o L
 			return nil, fmt.Errorf("provider '%s': id_token: %w", p.name, ierr)
 		}
 		c.Owner, c.Identity = id, id.shown()
-		if o.Mailbox != "" && !o.AnyIdentity {
-			if err := p.belongs(o.Mailbox, id, names); err != nil {
-				return nil, err
-			}
+		if err := p.belongs(o.Mailbox, id, names); err != nil && o.Mailbox != "" && !o.AnyIdentity {
+			return nil, err
 		}
 		return c, nil
 	}

@@ -15,6 +15,7 @@
 package authserver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,6 +37,8 @@ type Identity struct {
 	Subject string `json:"sub"`
 	// Name is how the owner is shown: an address. It may change.
 	Name string `json:"name,omitempty"`
+	// Own: the mailbox was one of the identity's own addresses, which a delegate's is not.
+	Own bool `json:"own,omitempty"`
 }
 
 // same reports whether two consents came from one person.
@@ -204,12 +207,14 @@ func (p *Provider) SaysOwner() bool {
 // belongs reports whether the mailbox is that of who has consented: the owner
 // of its grant so far, or a name of the mailbox.
 func (p *Provider) belongs(mailbox string, id *Identity, names []string) error {
+	id.Own = slices.ContainsFunc(names, func(s string) bool { return strings.EqualFold(s, mailbox) })
 	if p.owner != nil {
 		if o := p.owner(mailbox); o != nil {
+			id.Own = id.Own || o.Own && o.same(id)
 			return o.Expect(id)
 		}
 	}
-	if slices.ContainsFunc(names, func(s string) bool { return strings.EqualFold(s, mailbox) }) {
+	if id.Own {
 		return nil
 	}
 	return &IdentityError{Used: Sanitize(id.shown()), Expected: mailbox}
@@ -224,11 +229,8 @@ func (i *Identity) Expect(got *Identity) error {
 }
 
 func (i *Identity) shown() string {
-	switch {
-	case i == nil:
+	if i == nil {
 		return "unknown"
-	case i.Name != "":
-		return i.Name
 	}
-	return i.Subject
+	return cmp.Or(i.Name, i.Subject)
 }

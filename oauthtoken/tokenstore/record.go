@@ -158,6 +158,23 @@ const (
 	SeedNew                   // never seen: a new consent
 )
 
+// ObjectID is Microsoft's object ID of the mailbox's own user, who consented; empty
+// if that is not known.
+func ObjectID(owner *authserver.Identity) string {
+	if owner == nil || !owner.Own || owner.Tenant == "" {
+		return ""
+	}
+	return owner.Subject
+}
+
+// Consented is who consented; nil if that is not known.
+func (r *Record) Consented() *authserver.Identity {
+	if r == nil {
+		return nil
+	}
+	return r.Owner
+}
+
 // SeedIs reports what a configured seed is to the record.
 func (r *Record) SeedIs(seed string) SeedIs {
 	if seed == "" || len(r.Seeds) == 0 && r.Login {

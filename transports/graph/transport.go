@@ -22,6 +22,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/grant"
 	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/transports/internal/mailapi"
@@ -84,7 +85,18 @@ func (t *Transport) url(a *accounts.Account) string {
 	if t.User == "me" {
 		return t.Endpoint + "/v1.0/me/sendMail"
 	}
-	return t.Endpoint + "/v1.0/users/" + url.PathEscape(a.Mailbox) + "/sendMail"
+	return t.Endpoint + "/v1.0/users/" + url.PathEscape(t.user(a)) + "/sendMail"
+}
+
+// user is the mailbox as Graph knows it: by its object ID where its own user has
+// consented, which outlives a new sign-in name, else as the account has it.
+func (t *Transport) user(a *accounts.Account) string {
+	if ids, ok := t.tokens.(interface{ ObjectID(r grant.Request) string }); ok && !t.AppOnly {
+		if id := ids.ObjectID(t.Request(a)); id != "" {
+			return id
+		}
+	}
+	return a.Mailbox
 }
 
 // Interface guards

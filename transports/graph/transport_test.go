@@ -15,7 +15,9 @@
 package graph
 
 import (
+	"encoding/json"
 	"errors"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +27,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/grant"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/sandbox"
 	"github.com/caddymail/mailgateway/transports/internal/apitest"
@@ -302,4 +305,65 @@ func TestMaxRecipients(t *testing.T) {
 			t.Errorf("%d: %v", n, err)
 		}
 	}
+}
+
+// renamed is a token source that knows whose consent it has, by the object ID.
+type renamed struct {
+	*apitest.Tokens
+	id string
+}
+
+func (s renamed) ObjectID(grant.Request) string { return s.id }
+
+// TestRenamed sends as a user whose sign-in name has changed since the consent: the
+// object ID goes on to be the mailbox's, the old name does not.
+func TestRenamed(t *testing.T) {
+	const now = "new@example.com"
+	for whose, want := range map[string]string{now: "250 ", "": "550 5.7.1", "other@example.com": "550 5.7.1"} {
+		sb, src := apitest.Start(t, new(sandbox.App))
+		src.Of = now
+		id := ""
+		if whose != "" {
+			id = objectID(t, sb, whose)
+		}
+		tr := attach(t, new(Transport), sb, src)
+		tr.tokens = renamed{src, id}
+		reply, err := apitest.Send(t, tr, []string{"a@example.org"}, "To: a@example.org\r\n\r\nhello\r\n")
+		got := reply.Error()
+		if err != nil {
+			got = err.Error()
+		}
+		if !strings.HasPrefix(got, want) {
+			t.Errorf("by '%s': %s, want %s", id, got, want)
+		}
+		for _, m := range sb.Messages() {
+			if m.Mailbox != now {
+				t.Errorf("sent from %s", m.Mailbox)
+			}
+		}
+	}
+	tr := &Transport{Endpoint: "https://graph.test", AppOnly: true, tokens: renamed{new(apitest.Tokens), "id"}}
+	if u := tr.url(apitest.Account()); u != "https://graph.test/v1.0/users/box@example.com/sendMail" {
+		t.Errorf("an application's own: %s", u)
+	}
+}
+
+// objectID asks Graph for the ID of a user.
+func objectID(t *testing.T, sb *sandbox.Sandbox, user string) string {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, sb.HTTPURL()+"/v1.0/me", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+sb.IssueToken(user))
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var who struct{ ID string }
+	if err := json.NewDecoder(resp.Body).Decode(&who); err != nil || who.ID == "" {
+		t.Fatalf("%v: %+v", err, who)
+	}
+	return who.ID
 }
