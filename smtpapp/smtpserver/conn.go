@@ -195,8 +195,8 @@ func (c *Conn) failed(err error) {
 			// With TLS 1.3 a client may find fault with the certificate after
 			// our side of the handshake.
 			c.s.Refused(Refusal{Cause: CauseCertificateRefused, Detail: text})
-		} else if strings.HasPrefix(text, proxyError) {
-			c.s.Refused(Refusal{Cause: CauseProxyHeader, Detail: strings.TrimPrefix(text, proxyError)})
+		} else if detail, ok := strings.CutPrefix(text, proxyError); ok {
+			c.s.Refused(Refusal{Cause: CauseProxyHeader, Detail: detail})
 		}
 	}
 }
