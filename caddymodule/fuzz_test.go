@@ -37,22 +37,28 @@ func FuzzCaddyfileOptions(f *testing.F) {
 			}
 		}
 	}
+	parsers := map[string]func(*caddyfile.Dispenser, any) (any, error){
+		"smtp":           parseApp("smtp", smtpOptions),
+		"oauth_tokens":   parseApp("oauth_tokens", oauthTokensOptions),
+		"smtp_upstreams": parseApp("smtp_upstreams", smtpUpstreamsOptions),
+		"smtp_sandbox":   parseApp("smtp_sandbox", sandboxOptions),
+	}
 	f.Fuzz(func(t *testing.T, input string) {
 		// Reads whatever file is named.
 		if strings.Contains(input, "_file") {
 			t.Skip()
 		}
 		name, _, _ := strings.Cut(strings.TrimSpace(input), " ")
-		parse := map[string]func(*caddyfile.Dispenser, any) (any, error){
-			"smtp":           parseApp("smtp", smtpOptions),
-			"oauth_tokens":   parseApp("oauth_tokens", oauthTokensOptions),
-			"smtp_upstreams": parseApp("smtp_upstreams", smtpUpstreamsOptions),
-			"smtp_sandbox":   parseApp("smtp_sandbox", sandboxOptions),
-		}[name]
+		parse := parsers[name]
 		if parse == nil {
 			t.Skip()
 		}
-		value, err := parse(caddyfile.NewTestDispenser(input), nil)
+		// NewTestDispenser ends the process where no tokens can be made.
+		tokens, err := caddyfile.Tokenize([]byte(input), "Testfile")
+		if err != nil {
+			t.Skip()
+		}
+		value, err := parse(caddyfile.NewDispenser(tokens), nil)
 		if err != nil {
 			return
 		}

@@ -307,6 +307,7 @@ var elsewhereTested = map[string]string{
 	"early_talker":          "smtpserver.TestEarlyTalker",
 	"login_gone":            "smtpapp.TestRefusalOfSession",
 	"login_overloaded":      "smtpapp.TestExplanations", // its words alone
+	"proxy_header":          "smtpapp.TestProxyHeaderForms",
 	"stalled_message":       "smtpserver.TestStalled",
 	"too_many_before_login": "smtpapp.TestGuestsAreCrowdedOut",
 }

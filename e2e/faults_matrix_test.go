@@ -105,7 +105,9 @@ func (c faultCase) inWhole(want string) string {
 	f := strings.Fields(strings.Trim(want, "^$"))
 	early := c.fault.Stage == "mail" || c.fault.Stage == "rcpt"
 	switch {
-	case f[0] != "250" && early && f[0][0] == '4':
+	// A connection that ends when it is ready may do so before the flight, or with
+	// all of it under way: then the last word says that nothing was delivered.
+	case f[0] != "250" && (early || c.fault.Stage == "ready") && f[0][0] == '4':
 		return `^(` + f[0] + ` -|250 4\d\d)$`
 	case f[0] != "250":
 		return "^" + f[0] + " -$"

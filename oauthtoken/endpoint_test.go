@@ -47,6 +47,7 @@ type endpoint struct {
 	static  bool
 	expires any
 	extra   map[string]any
+	spoil   map[string]any // is said in place of what was granted
 	access  func(sub string, n int) string
 	// fault answers in the endpoint's place if it returns true. after says
 	// that the grant was processed and only the response is to be spoilt.
@@ -209,6 +210,9 @@ func (s *endpoint) grant(form url.Values) (int, map[string]any) {
 	next := s.issue(f)
 	next.parent = i
 	body["access_token"], body["refresh_token"] = next.access, next.refresh
+	for k, v := range s.spoil {
+		body[k] = v
+	}
 	return 200, body
 }
 

@@ -332,6 +332,12 @@ func (r *refresh) ask(ctx context.Context) (*authserver.TokenResponse, error) {
 func (r *refresh) refused(err error) error {
 	refused := authserver.AsError(err, authserver.ClassTemporary)
 	r.f.asked = true
+	if t := refused.Rotated(); t != "" && t != r.use {
+		if _, serr := r.keep(&authserver.TokenResponse{RefreshToken: t}); serr != nil {
+			return serr
+		}
+		return refused
+	}
 	if refused.Class != authserver.ClassReauth || r.f.scopes.key != "" && !refused.Final() {
 		return refused
 	}

@@ -18,6 +18,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/emersion/go-smtp"
@@ -188,8 +189,10 @@ func (r *ReplyReader) Reply() *Reply {
 }
 
 // appendSanitized appends text with everything replaced that could end a line
-// or act on a terminal or log: control characters except TAB, and octets that
-// are not UTF-8.
+// or act on a terminal or log, or change the order in which it is read: control
+// characters except TAB, format characters, and octets that are not UTF-8. Other
+// text stays as the provider wrote it, though RFC 5321 section 4.2 knows ASCII only:
+// the client hears the provider's own words.
 func appendSanitized(dst, text []byte) []byte {
 	for i := 0; i < len(text); {
 		c := text[i]
@@ -202,7 +205,7 @@ func appendSanitized(dst, text []byte) []byte {
 			i++
 		default:
 			rn, size := utf8.DecodeRune(text[i:])
-			if rn == utf8.RuneError && size <= 1 || rn >= 0x80 && rn < 0xa0 || rn == 0x2028 || rn == 0x2029 {
+			if rn == utf8.RuneError && size <= 1 || !unicode.IsGraphic(rn) {
 				dst = append(dst, '?')
 			} else {
 				dst = append(dst, text[i:i+size]...)

@@ -55,6 +55,7 @@ func TestReadReply(t *testing.T) {
 		{"250 2..1 x\r\n", 250, smtp.EnhancedCode{}, []string{"2..1 x"}},
 		{"550 a\rb\x00c\td\x1b[31m\x7f\xff\u0085\u2028 é\r\n", 550, smtp.EnhancedCode{}, []string{"a?b?c\td?[31m???? é"}},
 		{"250 a\r\r\n", 250, smtp.EnhancedCode{}, []string{"a?"}},
+		{"550 5.7.1 \u202eko\u202c \u2066x\u2069 \ufeff\u00ad\u200d \u00a0ü漢 \U000e0041\ue000\r\n", 550, smtp.EnhancedCode{5, 7, 1}, []string{"5.7.1 ?ko? ?x? ??? \u00a0ü漢 ??"}},
 		{"250 " + strings.Repeat("x", MaxReplyLine-6) + "\r\n", 250, smtp.EnhancedCode{}, []string{strings.Repeat("x", MaxReplyLine-6)}},
 		{strings.Repeat("250-x\r\n", MaxReplyLines-1) + "250 x\r\n", 250, smtp.EnhancedCode{}, slices.Repeat([]string{"x"}, MaxReplyLines)},
 	} {

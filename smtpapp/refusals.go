@@ -176,6 +176,10 @@ var explanations = map[smtpserver.Cause]explanation{
 		zapcore.WarnLevel, messageRefused,
 		"the client spoke before the greeting, as web pages that send mail do; where trust lets in that is refused",
 	},
+	smtpserver.CauseProxyHeader: {
+		zapcore.WarnLevel, messageRefused,
+		"the PROXY header is malformed, incomplete or late: look at the proxy's settings; or name only the proxy in proxy_protocol",
+	},
 	smtpserver.CauseTimeout: {
 		zapcore.InfoLevel, messageRefused,
 		"none: a client that keeps a connection for later loses it after command_timeout",

@@ -15,10 +15,12 @@
 package front
 
 import (
+	"bytes"
 	"container/list"
 	"crypto/tls"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 )
 
@@ -142,6 +144,7 @@ type placedConn struct {
 	net.Conn
 	counters *counters
 	once     sync.Once
+	begun    bool // something was read
 }
 
 // Raw returns the connection beneath, as listener wrappers do: the socket is
@@ -152,6 +155,39 @@ func (c *placedConn) Raw() net.Conn { return c.Conn }
 func (c *placedConn) Close() error {
 	c.once.Do(c.counters.give)
 	return c.Conn.Close()
+}
+
+// proxyLine begins a PROXY header of version 1, and maxProxyLine is the longest
+// one (https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt, 2.1).
+const (
+	proxyLine    = "PROXY "
+	maxProxyLine = 107
+)
+
+// Read implements net.Conn. A PROXY header of version 1 that came in several
+// packets is given to the wrapper in one piece: go-proxyproto takes it in no
+// other way. How long that may last is the wrapper's affair, whose deadline it is.
+func (c *placedConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if c.begun {
+		return n, err
+	}
+	c.begun = true
+	for err == nil && n < min(len(p), maxProxyLine) && unfinishedProxyLine(p[:n]) {
+		var more int
+		more, err = c.Conn.Read(p[n:])
+		n += more
+	}
+	if n > 0 {
+		return n, nil // the next read has the error again
+	}
+	return 0, err
+}
+
+// unfinishedProxyLine reports whether b begins a header that has no end yet.
+func unfinishedProxyLine(b []byte) bool {
+	head := b[:min(len(b), len(proxyLine))]
+	return strings.HasPrefix(proxyLine, string(head)) && bytes.IndexByte(b, '\n') < 0
 }
 
 // serveWrapped serves a connection out of a listener wrapper. To ask for its

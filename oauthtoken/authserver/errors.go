@@ -72,7 +72,13 @@ type Error struct {
 	Quiet bool
 	// Err is the cause, if it is not the server's answer.
 	Err error
+
+	rotated string
 }
+
+// Rotated is the refresh token, a secret, of an answer that was no refusal and
+// yet of no use: the token that was sent may be spent by it.
+func (e *Error) Rotated() string { return e.rotated }
 
 // Error implements error.
 func (e *Error) Error() string {

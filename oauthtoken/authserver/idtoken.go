@@ -108,13 +108,16 @@ func (p *Provider) checkIDToken(ctx context.Context, raw string, ep *endpoints, 
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := checkClaimNames(raw); err != nil {
+		return nil, nil, err
+	}
 	var set oidc.KeySet
 	if keys == "" {
 		cfg.SkipIssuerCheck, cfg.InsecureSkipSignatureCheck = true, true
 	} else {
 		// Entra's issuer follows from a claim, and is checked below.
 		cfg.SkipIssuerCheck = issuer == ""
-		set = oidc.NewRemoteKeySet(oidc.ClientContext(ctx, p.client), keys)
+		set = oidc.NewRemoteKeySet(oidc.ClientContext(ctx, p.boundedClient()), keys)
 	}
 	t, err := oidc.NewVerifier(issuer, set, cfg).Verify(ctx, raw)
 	if err != nil {

@@ -105,6 +105,9 @@ var clientReasons = map[string]bool{
 	"AADSTS500011":  true, // the resource is not in the tenant
 	"AADSTS50194":   true, // a single-tenant app at /common
 	"AADSTS70001":   true, // the app is not in the tenant (old)
+	"AADSTS7000229": true, // the app has no service principal in the tenant
+	"AADSTS700030":  true, // the app's certificate is not valid
+	"AADSTS1000502": true, // the app's certificate has expired
 }
 
 // reasonVerdicts are codes of refusals whose meaning is known. What is not
@@ -129,6 +132,8 @@ var reasonVerdicts = map[string]verdict{
 	"AADSTS53004":  verdictPassing, // proof-up is blocked: suspicious activity
 	"AADSTS53009":  verdictPassing, // the app must enforce protection policies
 	"AADSTS53011":  verdictPassing, // blocked: risk on the home tenant
+	"AADSTS530003": verdictPassing, // the device must be managed
+	"AADSTS530031": verdictPassing, // a policy does not allow the token
 	"AADSTS530032": verdictPassing, // blocked by a tenant's security policy
 	"AADSTS530034": verdictPassing, // blocked: delegated administration
 	"AADSTS530035": verdictPassing, // blocked by security defaults
@@ -145,6 +150,9 @@ var reasonVerdicts = map[string]verdict{
 	"AADSTS50053":   verdictPassing, // locked: too many wrong passwords, a bad address
 	"AADSTS50055":   verdictPassing, // the password has expired
 	"AADSTS50057":   verdictPassing, // the user is disabled
+	"AADSTS500571":  verdictPassing, // the guest is disabled
+	"AADSTS500341":  verdictPassing, // deleted from the directory, which can be undone for 30 days
+	"AADSTS50144":   verdictPassing, // the password of the local directory has expired
 	"AADSTS50034":   verdictPassing, // not in the directory: deleted, for 30 days
 	"AADSTS50020":   verdictPassing, // not a guest of the tenant
 	"AADSTS51004":   verdictPassing, // the account is not in the directory

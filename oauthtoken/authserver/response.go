@@ -117,15 +117,18 @@ func parseResponse(status int, header http.Header, body []byte, secrets ...strin
 		return nil, e
 	}
 	if w.AccessToken == "" {
-		return nil, &Error{Status: status, Description: "no access_token in the token endpoint's answer", Class: ClassTemporary}
+		return nil, &Error{Status: status, Description: "no access_token in the token endpoint's answer", Class: ClassTemporary, rotated: w.RefreshToken}
 	}
 	// RFC 6750 section 2.1, and a control character would end a field of
 	// the XOAUTH2 string.
 	if strings.ContainsFunc(w.AccessToken, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return nil, &Error{Status: status, Description: "access_token holds characters that are not allowed", Class: ClassTemporary}
+		return nil, &Error{Status: status, Description: "access_token holds characters that are not allowed", Class: ClassTemporary, rotated: w.RefreshToken}
 	}
 	if w.TokenType != "" && !strings.EqualFold(w.TokenType, "bearer") {
-		return nil, &Error{Status: status, Description: fmt.Sprintf("token_type '%s' is not supported", Sanitize(w.TokenType, secrets...)), Class: ClassTemporary}
+		return nil, &Error{
+			Status: status, Description: fmt.Sprintf("token_type '%s' is not supported", Sanitize(w.TokenType, secrets...)), Class: ClassTemporary,
+			rotated: w.RefreshToken,
+		}
 	}
 	r := &TokenResponse{
 		AccessToken:    w.AccessToken,
@@ -187,7 +190,7 @@ func retryAfter(h http.Header) time.Duration {
 		return 0
 	}
 	if n, err := strconv.Atoi(v); err == nil {
-		return min(max(time.Duration(n)*time.Second, 0), time.Hour)
+		return time.Duration(min(max(n, 0), 3600)) * time.Second
 	}
 	if t, err := http.ParseTime(v); err == nil {
 		return min(max(time.Until(t), 0), time.Hour)

@@ -213,7 +213,7 @@ func (c *Conn) cmdHello(verb, args string) {
 		c.refuse(CauseSyntax, relay.ReplySyntax, verb)
 		return
 	}
-	if !c.junk() || !c.refresh() {
+	if c.refuseHasty() || !c.junk() || !c.refresh() {
 		return
 	}
 	// RFC 5321 section 4.1.4: EHLO within a transaction is a RSET too.

@@ -195,9 +195,14 @@ func (c *Conn) failed(err error) {
 			// With TLS 1.3 a client may find fault with the certificate after
 			// our side of the handshake.
 			c.s.Refused(Refusal{Cause: CauseCertificateRefused, Detail: text})
+		} else if detail, ok := strings.CutPrefix(text, proxyError); ok {
+			c.s.Refused(Refusal{Cause: CauseProxyHeader, Detail: detail})
 		}
 	}
 }
+
+// proxyError begins the errors of the listener wrapper that reads PROXY headers.
+const proxyError = "proxyproto: "
 
 // gone tells of a client that left before it heard the final word.
 func (c *Conn) gone(before bool) {

@@ -54,11 +54,16 @@ func (c *Conn) junk() bool {
 	return false
 }
 
+// earlyPause is how long a client of a trusted network is given to speak before
+// the greeting. A page's request follows its connection at once, yet a moment
+// later than that is accepted; for a device it is too short to be noticed.
+const earlyPause = 20 * time.Millisecond
+
 // greet says the greeting, unless a client of a trusted network has spoken
 // before it: SMTP clients wait (RFC 5321 section 3.1), what a web page sends
-// does not. What counts is what can be read at the moment of the greeting.
+// does not. What comes too late for that pause is found at the hello.
 func (c *Conn) greet() {
-	if c.network.Trusted && (len(c.w.buffered()) > 0 || readable(c.w.base)) {
+	if c.network.Trusted && c.w.speaksWithin(earlyPause) {
 		c.refuseAndClose(CauseEarlyTalker, relay.ReplyEarlyTalker, "")
 		return
 	}
@@ -68,6 +73,31 @@ func (c *Conn) greet() {
 		return
 	}
 	c.w.reply(relay.Greeting(c.cfg.Hostname))
+}
+
+// refuseHasty cuts off a client of a trusted network that goes on before its
+// hello is answered. EHLO is the last command of a group (RFC 2920 section 3.1),
+// and a client that says HELO knows of no groups; what a page sends comes as a whole.
+// It reports whether it was one.
+func (c *Conn) refuseHasty() bool {
+	if !c.network.Trusted || c.known() || c.greeted || !c.w.hasMore() {
+		return false
+	}
+	c.refuseAndClose(CauseEarlyTalker, relay.ReplyEarlyTalker, "what follows the hello came with it")
+	return true
+}
+
+// speaksWithin reports whether the client sends something within d.
+func (c *wire) speaksWithin(d time.Duration) bool {
+	if c.hasMore() {
+		return true
+	}
+	raw := waitable(beneath(c.base))
+	if raw == nil {
+		return false
+	}
+	c.readDeadline = time.Now().Add(d)
+	return c.base.SetReadDeadline(c.readDeadline) == nil && awaitReadable(raw) == nil && c.hasMore()
 }
 
 // boundLogin says by when a client must have logged in.

@@ -31,14 +31,7 @@ import (
 // stream included, without reading it. A listener wrapper such as the PROXY
 // protocol's may have read something ahead; what comes after that is seen.
 func readable(nc net.Conn) bool {
-	for {
-		wrapped, ok := nc.(interface{ Raw() net.Conn })
-		if !ok {
-			break
-		}
-		nc = wrapped.Raw()
-	}
-	sc, ok := nc.(syscall.Conn)
+	sc, ok := beneath(nc).(syscall.Conn)
 	if !ok {
 		return false
 	}

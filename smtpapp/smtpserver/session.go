@@ -190,6 +190,9 @@ const (
 	CauseHTTP Cause = "http"
 	// CauseEarlyTalker is a client that spoke before the greeting.
 	CauseEarlyTalker Cause = "early_talker"
+	// CauseProxyHeader is a PROXY header that a listener wrapper did not
+	// take, or that did not come where it must.
+	CauseProxyHeader Cause = "proxy_header"
 	// CauseTimeout is a client that was silent for too long between commands.
 	CauseTimeout Cause = "timeout"
 	// CauseMessageTimeout is a client that was silent, or too slow, within a

@@ -358,7 +358,7 @@ func TestBareNewlineDefault(t *testing.T) {
 		"commands, by its network": {Network{Trusted: true}, "EHLO c\nNOOP\n", 0},
 	} {
 		s := &recorder{network: tc.network, trusting: true}
-		codes, end := talk(s, 512, tc.in)
+		codes, end := talk(s, 1, tc.in) // as if it waited for each reply
 		if len(s.bodies) != tc.bodies || tc.bodies == 0 && end != EndErrors {
 			t.Errorf("%s: %s, %s, %q", name, codes, end, s.bodies)
 		}

@@ -122,6 +122,20 @@ func (c *wire) take(p []byte) int {
 	return n
 }
 
+// beneath is the connection that listener wrappers have wrapped.
+func beneath(nc net.Conn) net.Conn {
+	for {
+		wrapped, ok := nc.(interface{ Raw() net.Conn })
+		if !ok {
+			return nc
+		}
+		nc = wrapped.Raw()
+	}
+}
+
+// hasMore reports whether the client has sent more than was read of it.
+func (c *wire) hasMore() bool { return len(c.buffered()) > 0 || readable(c.base) }
+
 // more reads at least one octet more of a message, by the large buffer.
 func (c *wire) more() error {
 	c.grow()
