@@ -347,10 +347,10 @@ func (b *body) readDot(p []byte) (int, error) {
 				continue
 			}
 			end := 2
-			for b.crs && end < len(win) && win[end] == '\r' && end <= maxRun {
+			for b.crs && end < len(win) && win[end] == '\r' && end <= content.MaxRun {
 				end++
 			}
-			if end == len(win) {
+			if win[1] == '\r' && end == len(win) {
 				if n > 0 {
 					return n, nil
 				}
