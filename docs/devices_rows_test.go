@@ -151,13 +151,47 @@ var rows = map[string]func(v *visit){
 			}
 		}
 	},
-	"sends base64 without padding or with blanks behind it, or a NUL or line end after the name or password": func(v *visit) {
+	"puts a From where an address is wanted: `<Scanner <a@example.com>>`, `Scanner <a@example.com>`, `<<a@example.com>>`": func(v *visit) {
+		for _, path := range []string{"<Scanner <%s>>", "Scanner <%s>", "<<%s>>"} {
+			m := v.mail(v.session("starttls"), fmt.Sprintf("MAIL FROM:"+path, deviceAccount), fmt.Sprintf("RCPT TO:"+path, "you@example.net"))
+			if m.From != deviceAccount || !slices.Equal(m.Rcpts, []string{"you@example.net"}) {
+				v.t.Errorf("%q: the provider has %q, %q", path, m.From, m.Rcpts)
+			}
+		}
+		d := v.session("starttls")
+		for _, path := range []string{"<a@example.com <" + deviceAccount + ">>", "<" + deviceAccount} {
+			if reply := d.say("MAIL FROM:" + path); !strings.HasPrefix(reply, "501") {
+				v.t.Errorf("%s: %s", path, reply)
+			}
+		}
+		d.leave()
+	},
+	"puts tabs or blanks before, in or behind a command, leaves out the colon (`MAIL FROM <a@example.com>`), writes `SIZE=` or `AUTH=` without a value, or a source route": func(v *visit) {
+		for _, mail := range []string{"\tMAIL\tFROM:\t<%s>\t", " MAIL FROM <%s>", "MAIL FROM:<%s> SIZE= AUTH=", "MAIL FROM:<@relay.example:%s>"} {
+			if m := v.mail(v.session("starttls"), fmt.Sprintf(mail, deviceAccount), toYou); m.From != deviceAccount {
+				v.t.Errorf("%q: the provider has %q", mail, m.From)
+			}
+		}
+	},
+	"ends everything with CR CR LF, the final dot too": func(v *visit) {
+		before := v.provider.MessageCount()
+		d := v.deviceAt("devices", address(inTheClear))
+		d.reply()
+		for _, line := range []string{"EHLO device", "AUTH PLAIN " + b64("\x00"+deviceAccount+"\x00"+devicePassword), "MAIL FROM:<" + deviceAccount + ">", toYou, "DATA"} {
+			d.write(line + "\r\r\n")
+		}
+		v.accepted(d.write("Subject: page\r\r\n\r\r\nx\r\r\n.\r\r\n"))
+		d.leave()
+		v.body(v.latest(before), "Subject: page\r\n\r\nx\r\n")
+	},
+	"sends base64 without padding or with blanks in or behind it, or a NUL or line end after the name or password, or blanks around the name": func(v *visit) {
 		for _, auth := range [][]string{
 			{"AUTH PLAIN " + strings.TrimRight(b64("\x00"+deviceAccount+"\x00"+devicePassword), "=")},
 			{"AUTH PLAIN " + b64("\x00"+deviceAccount+"\x00"+devicePassword) + "  "},
 			{"AUTH PLAIN " + b64("\x00"+deviceAccount+"\x00"+devicePassword+"\x00")},
 			{"AUTH LOGIN", strings.TrimRight(b64(deviceAccount+"\x00"), "="), b64(devicePassword + "\r\n")},
 			{"AUTH LOGIN", b64(deviceAccount + "\n"), b64(devicePassword) + " "},
+			{"AUTH LOGIN", b64(" " + deviceAccount + " "), b64(devicePassword)[:8] + " " + b64(devicePassword)[8:]},
 		} {
 			d := v.device("starttls").hello().startTLS()
 			if reply := d.say(auth...); !strings.HasPrefix(reply, "235") {

@@ -62,7 +62,7 @@ func (s *plainServer) Next(response []byte) (challenge []byte, done bool, err er
 	}
 	name, password, ok := bytes.Cut(rest, []byte{0})
 	if !s.strict {
-		identity, name, password = trimCredential(identity), trimCredential(name), trimCredential(password)
+		identity, name, password = trimName(identity), trimName(name), trimCredential(password)
 	}
 	if !ok || len(name) == 0 || bytes.IndexByte(password, 0) >= 0 {
 		return nil, true, errMalformed
@@ -96,6 +96,9 @@ func (s *loginServer) Next(response []byte) (challenge []byte, done bool, err er
 		if len(response) == 0 {
 			return nil, true, errMalformed
 		}
+		if !s.strict {
+			response = trimName(response)
+		}
 		s.asked, s.named, s.name = true, true, string(response)
 		return []byte("Password:"), false, nil
 	}
@@ -125,7 +128,7 @@ func (c *Conn) cmdAuth(args string) {
 	}
 	mech = strings.ToUpper(mech)
 	if !slices.Contains(mechanisms, mech) {
-		c.refuse(CauseAuthMechanism, relay.ReplyAuthMechanism, mech)
+		c.refuse(CauseAuthMechanism, relay.ReplyAuthMechanism, knownMechanism(mech))
 		return
 	}
 	if !c.s.MayLogin() {
@@ -139,6 +142,9 @@ func (c *Conn) cmdAuth(args string) {
 		if response, ok = decodeAuth([]byte(initial), true, c.cfg.Strict); !ok {
 			c.authRefused(CauseAuthMalformed, relay.ReplyAuthMalformed)
 			return
+		}
+		if len(response) == 0 && !c.cfg.Strict {
+			response = nil // both mechanisms begin with something; ask for it
 		}
 	}
 	for {
@@ -184,6 +190,17 @@ func (c *Conn) cmdAuth(args string) {
 	}
 }
 
+// knownMechanism returns the name of a mechanism as clients may have it set, and
+// nothing for any other word: what stands there may be a password.
+func knownMechanism(mech string) string {
+	switch mech {
+	case sasl.Anonymous, sasl.External, sasl.OAuthBearer, "XOAUTH2", "CRAM-MD5", "DIGEST-MD5", "NTLM", "MSN", "GSSAPI", "GSS-SPNEGO",
+		"SCRAM-SHA-1", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS", "SCRAM-SHA-512", "SCRAM-SHA-512-PLUS":
+		return mech
+	}
+	return ""
+}
+
 // authRefused answers an exchange that came to no login.
 func (c *Conn) authRefused(cause Cause, r *relay.Reply) {
 	c.w.reply(r)
@@ -208,9 +225,9 @@ func (c *Conn) countTry() {
 }
 
 // decodeAuth decodes a response. RFC 4954 section 4 wants 501 for anything that
-// is not base64, and so do we where strict; otherwise blanks around it do no
-// harm, nor does padding that is missing. An initial response of "=" is an empty
-// one.
+// is not base64, and so do we where strict; otherwise blanks around and in it do
+// no harm, nor does padding that is missing or too much. An initial response of
+// "=" is an empty one.
 func decodeAuth(b []byte, initial, strict bool) ([]byte, bool) {
 	if !strict {
 		b = bytes.Trim(b, " \t\r\n")
@@ -227,12 +244,14 @@ func decodeAuth(b []byte, initial, strict bool) ([]byte, bool) {
 	if bytes.ContainsAny(b, "\r\n") {
 		return nil, false
 	}
-	encoding := base64.StdEncoding
-	if !strict && len(b)%4 != 0 {
-		b, encoding = bytes.TrimRight(b, "="), base64.RawStdEncoding
+	encoding := base64.StdEncoding.Strict()
+	if !strict {
+		// Bits that are left over in the last octet are ignored as well.
+		b = bytes.TrimRight(bytes.ReplaceAll(b, []byte(" "), nil), "=")
+		encoding = base64.RawStdEncoding
 	}
 	out := make([]byte, encoding.DecodedLen(len(b)))
-	n, err := encoding.Strict().Decode(out, b)
+	n, err := encoding.Decode(out, b)
 	if err != nil {
 		return nil, false
 	}
@@ -242,6 +261,9 @@ func decodeAuth(b []byte, initial, strict bool) ([]byte, bool) {
 // trimCredential takes off what ends a name or a password in the memory or the
 // form of some devices, and is part of neither.
 func trimCredential(b []byte) []byte { return bytes.TrimRight(b, "\x00\r\n") }
+
+// trimName takes off what no account's name begins or ends with.
+func trimName(b []byte) []byte { return bytes.Trim(trimCredential(b), " \t") }
 
 // Interface guards
 var (

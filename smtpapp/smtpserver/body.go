@@ -62,6 +62,7 @@ type body struct {
 
 	normalize bool
 	lf        bool // lines end with LF alone: the last one too
+	crs       bool // lines end with CRs and LF: the last one too
 	max       int64
 
 	size    int64 // octets handed out
@@ -345,10 +346,23 @@ func (b *body) readDot(p []byte) (int, error) {
 				}
 				continue
 			}
+			end := 2
+			for b.crs && end < len(win) && win[end] == '\r' && end <= content.MaxRun {
+				end++
+			}
+			if win[1] == '\r' && end == len(win) {
+				if n > 0 {
+					return n, nil
+				}
+				if err := b.more(); err != nil {
+					return 0, err
+				}
+				continue
+			}
 			w.consume(1)
 			b.lineStart = false
-			if win[1] == '\r' && win[2] == '\n' {
-				w.consume(2)
+			if win[1] == '\r' && win[end] == '\n' {
+				w.consume(end)
 				b.eof = true
 				return n, io.EOF
 			}

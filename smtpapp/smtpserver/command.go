@@ -15,6 +15,7 @@
 package smtpserver
 
 import (
+	"bytes"
 	"errors"
 	"strings"
 
@@ -92,6 +93,9 @@ func (c *Conn) command(line []byte) {
 	if c.refuseHTTP(line) {
 		return
 	}
+	if !c.cfg.Strict {
+		line = blanks(line)
+	}
 	verb, args := splitVerb(line)
 	if hasControl(line) {
 		c.refuse(CauseSyntax, relay.ReplyControlChars, verb)
@@ -123,7 +127,7 @@ func (c *Conn) command(line []byte) {
 			c.w.reply(relay.ReplyOK)
 		}
 	case "QUIT":
-		if args != "" {
+		if args != "" && c.cfg.Strict { // who wants to go, goes
 			c.refuse(CauseSyntax, relay.ReplySyntax, verb)
 			return
 		}
@@ -160,6 +164,16 @@ func (c *Conn) peekCommand() (verb, args string, n int) {
 	}
 	verb, args = splitVerb(line)
 	return verb, args, n
+}
+
+// blanks returns a line without blanks before its verb, and with its tabs as
+// blanks: RFC 5321 section 4.1.1 counts on servers that take white space. In
+// quotes a tab would be part of an address, and is refused.
+func blanks(line []byte) []byte {
+	if bytes.IndexByte(line, '\t') >= 0 && bytes.IndexByte(line, '"') < 0 {
+		line = bytes.ReplaceAll(line, []byte("\t"), []byte(" "))
+	}
+	return bytes.TrimLeft(line, " ")
 }
 
 // hasControl reports whether a line holds a control character.

@@ -67,6 +67,7 @@ func (c *Conn) cmdBdat(args string) {
 func (c *Conn) startBody(next func() error) {
 	lf := c.lines == endsLF
 	c.body.start(&c.w, c.cfg, lf || c.normalizes(), lf, next)
+	c.body.crs = c.lines == endsCRCRLF && c.normalizes()
 }
 
 // deliver hands the message to the session.

@@ -32,6 +32,12 @@ const (
 	// endsLF is a client of a network that is named for it and began with LF:
 	// only LF.LF ends a message, and a CR anywhere ends the connection.
 	endsLF
+	// endsCRCRLF is a client that ends everything as a program in text mode
+	// does that writes CRLF, and said so with its first line: the dot too.
+	// A dot behind a true CRLF is doubled by whoever passes on a message, so
+	// that it ends none that another wrote; all the same, clients that begin
+	// with CRLF have CRLF.CRLF alone.
+	endsCRCRLF
 )
 
 // normalizes reports whether a CR or LF that stands alone becomes CRLF.
@@ -58,8 +64,11 @@ func (c *Conn) readLine(limit int, interruptible bool) ([]byte, error) {
 	c.final = false
 	if c.lines == endsUnknown {
 		c.lines = endsCRLF
-		if bare && c.network.LFOnly {
+		switch {
+		case bare && c.network.LFOnly:
 			c.lines = endsLF
+		case !bare && !c.cfg.Strict && bytes.HasSuffix(line, []byte("\r")):
+			c.lines = endsCRCRLF
 		}
 	}
 	switch {

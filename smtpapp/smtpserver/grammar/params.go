@@ -25,7 +25,7 @@ import (
 )
 
 // CutColon takes the word and its colon, as in `FROM:`, off the front of s. Old
-// devices put blanks around either.
+// devices put blanks around either, or leave the colon out before a bracket.
 func CutColon(s, word string, strict bool) (string, bool) {
 	if !strict {
 		s = strings.TrimLeft(s, " ")
@@ -35,7 +35,9 @@ func CutColon(s, word string, strict bool) (string, bool) {
 	}
 	s = s[len(word):]
 	if !strict {
-		s = strings.TrimLeft(s, " ")
+		if s = strings.TrimLeft(s, " "); strings.HasPrefix(s, "<") {
+			return s, true
+		}
 	}
 	return strings.CutPrefix(s, ":")
 }
@@ -55,8 +57,11 @@ func ParseMail(s string, strict bool, maxSize int64, opts *smtp.MailOptions) (fr
 	}
 	var seen [8]string
 	n := 0
-	bad = eachParam(rest, func(key, value string, has bool) *relay.Reply {
+	bad = eachParam(rest, strict, func(key, value string, has bool) *relay.Reply {
 		if slices.Contains(seen[:n], key) {
+			if !strict && key == "SIZE" {
+				return nil // the first holds, and what comes is counted anyway
+			}
 			return relay.ReplySyntax
 		}
 		if n == len(seen) {
@@ -64,7 +69,7 @@ func ParseMail(s string, strict bool, maxSize int64, opts *smtp.MailOptions) (fr
 		}
 		seen[n] = key
 		n++
-		return mailParam(key, value, has, maxSize, opts)
+		return mailParam(key, value, has, strict, maxSize, opts)
 	})
 	if bad != nil {
 		return "", bad
@@ -75,9 +80,12 @@ func ParseMail(s string, strict bool, maxSize int64, opts *smtp.MailOptions) (fr
 	return p.mailbox, nil
 }
 
-func mailParam(key, value string, has bool, maxSize int64, opts *smtp.MailOptions) *relay.Reply {
+func mailParam(key, value string, has, strict bool, maxSize int64, opts *smtp.MailOptions) *relay.Reply {
 	switch key {
 	case "SIZE": // RFC 1870
+		if value == "" && !strict {
+			return nil // a device that does not know the size of its scan yet
+		}
 		size, ok := ParseSize(value)
 		if !ok {
 			return relay.ReplySyntax
@@ -92,6 +100,7 @@ func mailParam(key, value string, has bool, maxSize int64, opts *smtp.MailOption
 			opts.Body = smtp.Body7Bit
 		case strings.EqualFold(value, string(smtp.Body8BitMIME)):
 			opts.Body = smtp.Body8BitMIME
+		case value == "" && !strict: // as if it had not been said
 		default:
 			return relay.ReplySyntax
 		}
@@ -116,22 +125,33 @@ func mailParam(key, value string, has bool, maxSize int64, opts *smtp.MailOption
 		}
 		opts.EnvelopeID = id
 	case "AUTH": // RFC 4954 section 5
-		auth := ""
-		if value != "<>" {
-			id, ok := decodeXtext(value)
-			if !ok || id == "" {
-				return relay.ReplySyntax
-			}
-			if p, valid := parseMailbox(id, true); !valid || p.utf8 {
-				return relay.ReplySyntax
-			}
-			auth = id
+		auth, ok := submitter(value)
+		// What a client says there is not believed before it is known, so that
+		// a device that gets it wrong has said no more than one that does not
+		// know who submitted the message.
+		if !ok && strict {
+			return relay.ReplySyntax
 		}
 		opts.Auth = &auth
 	default:
 		return relay.ReplyUnknownParameter
 	}
 	return nil
+}
+
+// submitter reads the value of AUTH= (RFC 4954 section 5).
+func submitter(value string) (mailbox string, ok bool) {
+	if value == "<>" {
+		return "", true
+	}
+	id, ok := decodeXtext(value)
+	if !ok || id == "" {
+		return "", false
+	}
+	if p, valid := parseMailbox(id, true); !valid || p.utf8 {
+		return "", false
+	}
+	return id, true
 }
 
 // ParseRcpt parses what follows `RCPT TO:` (RFC 5321 section 4.1.1.3).
@@ -149,9 +169,10 @@ func ParseRcpt(s string, strict, utf8OK bool, opts *smtp.RcptOptions) (to string
 		if p.utf8 && !utf8OK {
 			return "", relay.ReplyNonASCII
 		}
+		inner = p.mailbox
 	}
 	var notify, orcpt bool
-	bad = eachParam(rest, func(key, value string, _ bool) *relay.Reply {
+	bad = eachParam(rest, strict, func(key, value string, _ bool) *relay.Reply {
 		switch key {
 		case "NOTIFY": // RFC 3461 section 4.1
 			if notify {
@@ -181,8 +202,9 @@ func ParseRcpt(s string, strict, utf8OK bool, opts *smtp.RcptOptions) (to string
 }
 
 // eachParam calls f for each ESMTP parameter (RFC 5321 section 4.1.2,
-// Mail-parameters), with the keyword in upper case.
-func eachParam(s string, f func(key, value string, has bool) *relay.Reply) *relay.Reply {
+// Mail-parameters), with the keyword in upper case. Where not strict, f gets an
+// empty value too.
+func eachParam(s string, strict bool, f func(key, value string, has bool) *relay.Reply) *relay.Reply {
 	for s != "" {
 		if s[0] != ' ' {
 			return relay.ReplySyntax
@@ -194,7 +216,7 @@ func eachParam(s string, f func(key, value string, has bool) *relay.Reply) *rela
 		word, _, _ := strings.Cut(s, " ")
 		s = s[len(word):]
 		key, value, has := strings.Cut(word, "=")
-		if !validKeyword(key) || has && !validValue(value) {
+		if !validKeyword(key) || has && !validValue(value) && (strict || value != "") {
 			return relay.ReplySyntax
 		}
 		if bad := f(strings.ToUpper(key), value, has); bad != nil {

@@ -36,27 +36,88 @@ const (
 
 // path is what a path says.
 type path struct {
-	mailbox string // as it came, without angle brackets; "" for the null path
+	mailbox string // as it came, without angle brackets and route; "" for the null path
 	utf8    bool   // it needs SMTPUTF8
 }
 
 // cutPath takes a path off the front of s: `<mailbox>`, and where not strict
-// also `mailbox` alone and blanks on both sides of the brackets. It returns what
-// is in it, and what follows: parameters.
+// also `mailbox` alone, `Name <mailbox>` as From has it, and blanks and comments
+// around them. It returns what is in it, and what follows: parameters.
+//
+// One bracket alone is refused all the same: what a device has cut off may be the
+// end of the address.
 func cutPath(s string, strict bool) (inner, rest string, ok bool) {
 	if strict {
 		return cutBrackets(s)
 	}
 	s = strings.TrimLeft(s, " ")
-	if strings.HasPrefix(s, "<") {
-		inner, rest, ok = cutBrackets(s)
-		return strings.Trim(inner, " "), rest, ok
+	open := indexUnquoted(s, '<')
+	if open < 0 || open > 0 && !isPhrase(s[:open]) {
+		// RAID controllers and old scanners know no brackets. The null path and
+		// what has brackets within would be ambiguous.
+		n := endOfWord(s)
+		inner, rest = s[:n], s[n:]
+		return inner, cutComment(rest), inner != "" && !strings.ContainsAny(inner, "<>")
 	}
-	// RAID controllers and old scanners know no brackets. The null path and
-	// what has brackets within would be ambiguous.
-	n := endOfWord(s)
-	inner, rest = s[:n], s[n:]
-	return inner, rest, inner != "" && !strings.ContainsAny(inner, "<>")
+	s = s[open:]
+	// A From with brackets, in a field that gets brackets again.
+	if again := indexUnquoted(s[1:], '<') + 1; again > 0 && isPhrase(s[1:again]) {
+		if inner, rest, ok = cutBrackets(s[again:]); !ok || inner == "" {
+			return "", "", false
+		}
+		rest, ok = strings.CutPrefix(strings.TrimLeft(rest, " "), ">")
+	} else {
+		inner, rest, ok = cutBrackets(s)
+		ok = ok && (open == 0 || inner != "")
+	}
+	if rest != "" && rest[0] != ' ' {
+		rest = " " + rest
+	}
+	return strings.Trim(inner, " "), cutComment(rest), ok
+}
+
+// isPhrase reports whether s can be the name before an address, or a comment
+// (RFC 5322 section 3.4), and no address itself: a second one would have to be
+// guessed at.
+func isPhrase(s string) bool {
+	for _, c := range "@<>,;:=" {
+		if indexUnquoted(s, byte(c)) >= 0 {
+			return false
+		}
+	}
+	return strings.Count(s, `"`)%2 == 0
+}
+
+// cutComment takes a comment (RFC 5322 section 3.2.2) off the front of what
+// follows a path.
+func cutComment(rest string) string {
+	after, ok := strings.CutPrefix(strings.TrimLeft(rest, " "), "(")
+	if !ok {
+		return rest
+	}
+	comment, after, ok := strings.Cut(after, ")")
+	if !ok || strings.Contains(comment, "(") {
+		return rest
+	}
+	return after
+}
+
+// cutRoute takes a source route off the front of a path: RFC 5321 section 4.1.2
+// wants it accepted and ignored.
+func cutRoute(s string, strict bool) string {
+	if s == "" || s[0] != '@' {
+		return s
+	}
+	route, mailbox, ok := strings.Cut(s, ":")
+	if !ok {
+		return s
+	}
+	for hop := range strings.SplitSeq(route, ",") {
+		if domain, at := strings.CutPrefix(hop, "@"); !at || !validDomain(domain, strict) {
+			return s
+		}
+	}
+	return mailbox
 }
 
 // endOfWord returns where the first blank is that is not in quotes.
@@ -98,11 +159,11 @@ func indexUnquoted(s string, c byte) int {
 }
 
 // parseMailbox checks a mailbox (RFC 5321 section 4.1.2, RFC 6531 section
-// 3.3). Source routes are refused: section 4.1.1.3 lets a server ignore or
-// refuse them, and no client sends them in good faith. Where not strict, dots
+// 3.3), and drops a source route before it. Where not strict, dots
 // stand anywhere in the local part, as real addresses at docomo.ne.jp have them,
 // and the lengths are larger: the provider decides.
 func parseMailbox(s string, strict bool) (path, bool) {
+	s = cutRoute(s, strict)
 	p := path{mailbox: s}
 	mailbox, local := maxMailboxTolerant, maxLocalPartTolerant
 	if strict {
