@@ -154,7 +154,7 @@ func TestNodesKilledDuringRotations(t *testing.T) {
 	const mailboxes = 60
 	rotations, each := 200, 40 // a kill
 	if _, long := kills(t); long {
-		rotations, each = 2000, 50
+		rotations, each = 500, 50
 	}
 	pg := testpg.StartPair(t)
 	opts := []option{
