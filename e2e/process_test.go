@@ -87,7 +87,11 @@ func newProcessWorld(t testing.TB, opts ...option) *world {
 // run starts the gateway and waits until its server greets.
 func (w *world) run(env ...string) *process {
 	w.t.Helper()
-	bin, err := buildOnce()
+	build := w.build
+	if build == nil {
+		build = buildOnce
+	}
+	bin, err := build()
 	if err != nil {
 		w.t.Fatal(err)
 	}

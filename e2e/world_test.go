@@ -52,6 +52,7 @@ type world struct {
 	addr    string
 	config  object
 	closed  bool
+	build   func() (string, error) // of the binary that run starts; nil: buildOnce
 }
 
 // option changes the configuration before it is loaded.

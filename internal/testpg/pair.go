@@ -57,6 +57,18 @@ func (p *Pair) DSN() string {
 // Failover kills the primary, by kill -9, and promotes the standby.
 func (p *Pair) Failover() {
 	p.Primary.tb.Helper()
+	p.Crash()
+	p.Promote()
+}
+
+// Crash kills the primary, by kill -9.
+func (p *Pair) Crash() {
+	p.Primary.tb.Helper()
 	crash(p.Primary.tb, p.Primary.data)
+}
+
+// Promote makes the standby a primary, whether the old one lives or not.
+func (p *Pair) Promote() {
+	p.Primary.tb.Helper()
 	p.Standby.run("pg_ctl", "--pgdata", p.Standby.data, "--wait", "--timeout", "60", "promote")
 }
