@@ -71,7 +71,8 @@ var allowedImports = map[string][]string{
 	"accounts/ldap":     {"accounts", "accounts/mapped", "accounts/ondemand", "accounts/password", "internal/breaker", "internal/generation", "internal/nearest", "internal/printable"},
 
 	// An authorization server as its client sees it; no token is kept there.
-	"oauthtoken/authserver": {"explain", "internal/mscloud", "internal/printable", "internal/redact"},
+	"oauthtoken/authserver":        {"explain", "internal/mscloud", "internal/printable", "internal/redact", "oauthtoken/internal/refusals"},
+	"oauthtoken/internal/refusals": {},
 	// How many requests it is asked at a time.
 	"oauthtoken/gate": {},
 	// What is kept of a grant, and where.

@@ -15,6 +15,7 @@
 package oauthtoken
 
 import (
+	"maps"
 	"strings"
 	"time"
 
@@ -39,6 +40,13 @@ type served struct {
 
 	key string // in managers
 	man *manager
+}
+
+// Servers returns the providers that tokens are asked of, by name.
+func (a *App) Servers() map[string]*authserver.Provider {
+	out := maps.Clone(a.Providers)
+	maps.DeleteFunc(out, func(_ string, p *authserver.Provider) bool { return p.Grant == authserver.GrantExternal })
+	return out
 }
 
 // serve makes ready to serve a provider that is provisioned.
