@@ -19,9 +19,10 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"errors"
-	"github.com/caddymail/mailgateway/internal/plaintext"
 	"io"
 	"slices"
+
+	"github.com/caddymail/mailgateway/internal/plaintext"
 )
 
 // maxLine bounds one line of a file or an import. A record within the bounds

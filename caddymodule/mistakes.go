@@ -339,6 +339,9 @@ func notSize(arg string) error {
 	if strings.Trim(arg, "0123456789") == "" && strings.Trim(arg, "0") != "" {
 		return fmt.Errorf("'%s' is not a size, as in 25MiB; did you mean '%sMiB'?", arg, arg)
 	}
+	if strings.Contains(arg, ",") {
+		return fmt.Errorf("'%s' is not a size, as in 25MiB: a fraction has a point, as in 25.5MiB, and thousands nothing", arg)
+	}
 	return fmt.Errorf("'%s' is not a size, as in 25MiB", arg)
 }
 

@@ -95,7 +95,8 @@ func number(p *float64) option {
 func size(p *int64) option {
 	return one(nonZero(p), func(arg string) error {
 		n, err := humanize.ParseBytes(arg)
-		if err != nil || n == 0 || n > math.MaxInt64 || n < 1024 && strings.Trim(arg, "0123456789") == "" {
+		// The library drops commas: 25,5MB would be ten times as much.
+		if err != nil || strings.Contains(arg, ",") || n == 0 || n > math.MaxInt64 || n < 1024 && strings.Trim(arg, "0123456789") == "" {
 			return notSize(arg)
 		}
 		*p = int64(n)

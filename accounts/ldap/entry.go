@@ -236,7 +236,6 @@ func (r *reader) stamp(e *ldap.Entry) (string, bool) {
 	add := func(s string) { _, _ = io.WriteString(h, strconv.Itoa(len(s))+":"+s) }
 	add(r.source)
 	add(e.DN)
-	known := false
 	take := func(names []string) (any bool) {
 		for _, n := range names {
 			for _, v := range e.GetEqualFoldAttributeValues(n) {
@@ -248,11 +247,7 @@ func (r *reader) stamp(e *ldap.Entry) (string, bool) {
 		return any
 	}
 	take(identifies)
-	if len(r.changed) > 0 {
-		known = take(r.changed)
-	} else {
-		known = take(passwordChanged) || take(anyChange)
-	}
+	known := len(r.changed) > 0 && take(r.changed) || len(r.changed) == 0 && (take(passwordChanged) || take(anyChange))
 	return hex.EncodeToString(h.Sum(nil)[:16]), known
 }
 
