@@ -34,6 +34,7 @@ type memFS struct {
 	names map[string]*memFile // as running programs see them
 	disk  map[string]*memFile // as they are after a crash
 	dirs  map[string]bool
+	kept  map[string]bool // directories that are there after a crash
 	taken bool
 
 	// before is called with the name of each operation that writes; an error is
@@ -48,7 +49,7 @@ type memFile struct {
 }
 
 func newMemFS() *memFS {
-	return &memFS{names: make(map[string]*memFile), disk: make(map[string]*memFile), dirs: make(map[string]bool), free: 100}
+	return &memFS{names: make(map[string]*memFile), disk: make(map[string]*memFile), dirs: make(map[string]bool), kept: make(map[string]bool), free: 100}
 }
 
 // errCrash is what a dead process's operations end with.
@@ -59,10 +60,13 @@ func (m *memFS) crash() *memFS {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	after := newMemFS()
-	for dir := range m.dirs {
-		after.dirs[dir] = true
+	for dir := range m.kept {
+		after.dirs[dir], after.kept[dir] = true, true
 	}
 	for name, f := range m.disk {
+		if !m.kept[filepath.Dir(name)] {
+			continue // with the directory's name
+		}
 		data := append([]byte(nil), f.synced...)
 		nf := &memFile{fs: after, data: data, synced: append([]byte(nil), data...)}
 		after.names[name], after.disk[name] = nf, nf
@@ -80,8 +84,12 @@ func (m *memFS) op(name string) error {
 func (m *memFS) Mkdir(path string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for ; path != "/" && path != "."; path = filepath.Dir(path) {
-		m.dirs[path] = true
+	if err := m.op("mkdir"); err != nil {
+		return err
+	}
+	m.dirs[path] = true
+	for path = filepath.Dir(path); path != "/" && path != "."; path = filepath.Dir(path) {
+		m.dirs[path], m.kept[path] = true, true
 	}
 	return nil
 }
@@ -151,6 +159,11 @@ func (m *memFS) SyncDir(path string) error {
 	for name, f := range m.names {
 		if filepath.Dir(name) == path {
 			m.disk[name] = f
+		}
+	}
+	for dir := range m.dirs {
+		if filepath.Dir(dir) == path {
+			m.kept[dir] = true
 		}
 	}
 	return nil

@@ -28,7 +28,8 @@ import (
 // FS is what the spool needs of one. Tests put others in its place:
 // some forget what was not synced, some are full.
 type FS interface {
-	// Mkdir makes a directory that is there after a crash.
+	// Mkdir makes a directory and those above it, where they are missing. Its own
+	// name is durable once SyncDir of the one above it says so.
 	Mkdir(path string) error
 	// Create makes a new file, for reading and writing.
 	Create(path string) (File, error)
@@ -72,15 +73,18 @@ func (OS) Mkdir(path string) error {
 		return nil
 	}
 	parent := filepath.Dir(path)
-	if parent != path {
+	if _, err := os.Stat(parent); err != nil && parent != path {
 		if err := (OS{}).Mkdir(parent); err != nil {
+			return err
+		}
+		if err := (OS{}).SyncDir(filepath.Dir(parent)); err != nil {
 			return err
 		}
 	}
 	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return (OS{}).SyncDir(parent)
+	return nil
 }
 
 func (OS) Create(path string) (File, error) {
@@ -117,6 +121,13 @@ func (OS) List(path string) ([]string, error) {
 // IsFull reports whether an error means that there is no room left.
 func IsFull(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || isFull(err)
+}
+
+// IsUntried reports whether a directory's sync failed before anything was asked of
+// the disk, for want of a file descriptor: nothing that it held back is lost.
+func IsUntried(err error) bool {
+	e, ok := errors.AsType[*fs.PathError](err)
+	return ok && e.Op == "open"
 }
 
 // IsForeign reports whether an error means that what has a directory's name is none,

@@ -49,6 +49,13 @@ func (s *Store) Load() (lock io.Closer, found []Found, odd []Oddity, err error) 
 			_ = lock.Close()
 		}
 	}()
+	// Names of a process that did not live to see to them.
+	if err := s.disk.SyncDir(filepath.Dir(s.dir)); err != nil {
+		return lock, nil, nil, err
+	}
+	if err := s.disk.SyncDir(s.dir); err != nil {
+		return lock, nil, nil, err
+	}
 	names, err := s.disk.List(s.dir)
 	if err != nil {
 		return lock, nil, nil, err

@@ -62,11 +62,15 @@ type Store struct {
 	keys    *seal.Keys
 	bounds  Bounds
 	away    bool            // the directory is not this process's
-	shards  map[string]bool // that are there
+	shards  map[string]bool // that are there for good
 	foreign map[string]bool // names of shards that something else has
 	kept    room            // messages
 	reports room            // about them, beside the bounds: what is full must say so
 	ill     error           // what failed when it must not; the first is believed for good
+
+	// making is held while a shard is made: no message goes to it before its name is
+	// durable. It comes before mu.
+	making chan struct{}
 
 	spaceAt    time.Time
 	spaceIsLow bool
@@ -102,7 +106,7 @@ func (s *Store) of(env *record.Envelope) *room {
 // New returns the store of a directory. It is not read before Load; who uses it
 // before must have the directory for itself.
 func New(fsys disk.FS, dir string) *Store {
-	return &Store{disk: fsys, dir: dir, shards: make(map[string]bool), foreign: make(map[string]bool)}
+	return &Store{disk: fsys, dir: dir, shards: make(map[string]bool), foreign: make(map[string]bool), making: make(chan struct{}, 1)}
 }
 
 // Configure puts keys and bounds in force.
@@ -246,14 +250,44 @@ func (s *Store) createFile(env *record.Envelope) (disk.File, error) {
 	known := s.shards[shard]
 	s.mu.Unlock()
 	if !known {
-		if err := s.disk.Mkdir(filepath.Join(s.dir, shard)); err != nil {
+		if err := s.makeShard(shard); err != nil {
 			return nil, err
 		}
-		s.mu.Lock()
-		s.shards[shard] = true
-		s.mu.Unlock()
 	}
 	return s.disk.Create(s.Path(env.ID, UnsureExt))
+}
+
+// makeShard makes a shard, and its name durable. One that is there already may be of
+// a process that did not live to see to the name.
+func (s *Store) makeShard(shard string) error {
+	s.making <- struct{}{}
+	defer func() { <-s.making }()
+	s.mu.Lock()
+	known := s.shards[shard]
+	s.mu.Unlock()
+	if known {
+		return nil
+	}
+	if err := s.disk.Mkdir(filepath.Join(s.dir, shard)); err != nil {
+		return err
+	}
+	if err := s.syncDir(s.dir); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.shards[shard] = true
+	return nil
+}
+
+// syncDir makes the names in a directory durable. A sync that failed is not believed
+// when it succeeds the next time; one that was not even tried says nothing.
+func (s *Store) syncDir(dir string) error {
+	err := s.disk.SyncDir(dir)
+	if err == nil || disk.IsUntried(err) {
+		return err
+	}
+	return s.Fail(fmt.Errorf("syncing a directory: %w", err))
 }
 
 // misplaced reports whether another attempt to make a file may find a place: an
@@ -302,11 +336,11 @@ func (s *Store) commit(rec *record.File, env *record.Envelope, size int64) error
 		_ = s.disk.Remove(path) // it may have got its name even so
 		return err
 	}
-	if err := s.disk.SyncDir(filepath.Dir(path)); err != nil {
+	if err := s.syncDir(filepath.Dir(path)); err != nil {
 		s.Release(env, size)
 		// The client hears 451 and may send it again.
 		_ = s.disk.Remove(path)
-		return s.Fail(fmt.Errorf("syncing a directory: %w", err))
+		return err
 	}
 	return nil
 }
