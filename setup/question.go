@@ -26,6 +26,9 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf8"
+
+	"github.com/caddymail/mailgateway/accounts"
 )
 
 // Question asks for one answer.
@@ -127,11 +130,14 @@ func (q *Question) choice(text string) string {
 	return text
 }
 
-// word is what may stand in a Caddyfile as it is: no blank, quote or brace.
-var word = regexp.MustCompile("^[^\\s\"'`{}\\\\#<>;$]+$")
-
+// checkWord reports what may not stand in a Caddyfile as it is: a blank, a quote or
+// a brace of any kind, what no screen shows, octets that are no UTF-8, and what
+// begins as an option or a comment does.
 func checkWord(s string) error {
-	if !word.MatchString(s) || len(s) > 500 {
+	strange := func(r rune) bool {
+		return r == utf8.RuneError || !unicode.IsPrint(r) || strings.ContainsRune(" \"'`{}\\#<>;$“”„‟«»‘’‚", r)
+	}
+	if s == "" || len(s) > 500 || s[0] == '-' || s[0] == '/' || strings.ContainsFunc(s, strange) {
 		return fmt.Errorf("'%s' has blanks, quotes or braces in it", s)
 	}
 	return nil
@@ -141,6 +147,10 @@ func checkAddress(s string) error {
 	addr, err := mail.ParseAddress(s)
 	if err != nil || addr.Address != s || checkWord(s) != nil {
 		return fmt.Errorf("'%s' is no mail address such as scanner@example.com", s)
+	}
+	// Its account is made by this name.
+	if err := accounts.CheckNewName(s); err != nil {
+		return fmt.Errorf("'%s' %w", s, err)
 	}
 	return nil
 }
@@ -191,7 +201,7 @@ func checkHost(s string) error {
 	if _, port, err := net.SplitHostPort(s); err == nil {
 		return fmt.Errorf("'%s' has a port: the name alone is wanted, devices are told port %s elsewhere", s, port)
 	}
-	if strings.ContainsAny(s, "*_@/") || checkWord(s) != nil {
+	if strings.ContainsAny(s, ":*_@/") || checkWord(s) != nil {
 		return fmt.Errorf("'%s' is no name such as mail.example.com", s)
 	}
 	return nil

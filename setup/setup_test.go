@@ -202,6 +202,10 @@ func TestPasted(t *testing.T) {
 		{"hostname", "https://mail.contoso.com/", "mail.contoso.com", ""},
 		{"hostname", "mail.contoso.com:587", "", "has a port"},
 		{"hostname", "*.contoso.com", "", "no name"},
+		{"hostname", "\xc401\v\x00\xec", "", "no name"},
+		{"hostname", "mail\u00a0contoso", "", "no name"},
+		{"hostname", "mail\x1b[2J.contoso.com", "", "no name"},
+		{"hostname", "bücher.example", "bücher.example", ""},
 		{"tenant", "admin@contoso.com", "", "as in contoso.com"},
 		{"tenant", "Contoso", "", "neither a domain"},
 		{"tenant", "“contoso.onmicrosoft.com”", "contoso.onmicrosoft.com", ""},
@@ -229,6 +233,12 @@ func FuzzAnswers(f *testing.F) {
 	f.Add("mailbox", "scanner@example.com")
 	f.Add("hostname", "mail.example.com")
 	f.Add("client-id", "x{$HOME}")
+	f.Add("hostname", "\xc401\v\x00\x00\xec")
+	f.Add("mailbox", "0@|")
+	f.Add("hostname", "::")
+	f.Add("hostname", "--mail")
+	f.Add("hostname", "a“b")
+	f.Add("client-id", "a\u0085b\u2028c")
 	f.Fuzz(func(t *testing.T, name, value string) {
 		a := Answers{
 			Provider: Other, Way: User, Mailbox: "a@example.com", To: "b@example.com", Hostname: "h", Dial: "h:25", TLS: "starttls",
