@@ -18,6 +18,7 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -35,25 +36,28 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/caddymail/mailgateway/internal/testpg"
 	"github.com/caddymail/mailgateway/sandbox"
 )
 
 // exchanges watches the nodes' requests for tokens, between each of them and the
-// provider. A request is open until a client has heard, by the same node, that a
-// message was accepted: its token was used, so that the new refresh token must be
-// stored.
+// provider. A request is open until the new refresh token is in the nodes' storage.
+// A message that was accepted proves nothing of it: it may have gone by the access
+// token from before, while the next ones were on their way.
 type exchanges struct {
 	mu     sync.Mutex
 	owners map[string]string // mailboxes by refresh token
 	open   map[string]exchange
 	count  int
 	reused map[string]bool // mailboxes of which the provider got a used token
+	stored func(token string) bool
 }
 
 type exchange struct {
 	node     int
+	token    string    // the new one
 	answered time.Time // zero: not yet
 }
 
@@ -108,20 +112,12 @@ func (x *exchanges) answered(node int, mailbox string, status int, answer []byte
 	}
 	x.count++
 	x.owners[a.RefreshToken] = mailbox
-	x.open[mailbox] = exchange{node: node, answered: time.Now()}
+	x.open[mailbox] = exchange{node: node, token: a.RefreshToken, answered: time.Now()}
 }
 
-// used says that a node has sent for a mailbox.
-func (x *exchanges) used(node int, mailbox string) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if e, ok := x.open[mailbox]; ok && e.node == node {
-		delete(x.open, mailbox)
-	}
-}
-
-// onTheWay returns what is open of a node that was killed at a time, and how long
-// before that it was answered; what is not answered yet is less than nothing.
+// onTheWay returns what is open of a node that was killed at a time and is dead, and
+// how long before that it was answered; what is not answered yet is less than
+// nothing.
 func (x *exchanges) onTheWay(node int, at time.Time) map[string]time.Duration {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -131,12 +127,30 @@ func (x *exchanges) onTheWay(node int, at time.Time) map[string]time.Duration {
 			continue
 		}
 		delete(x.open, mailbox)
-		list[mailbox] = at.Sub(time.Now())
-		if !e.answered.IsZero() {
+		switch {
+		case e.answered.IsZero():
+			list[mailbox] = at.Sub(time.Now())
+		case !x.stored(e.token):
 			list[mailbox] = at.Sub(e.answered)
 		}
 	}
 	return list
+}
+
+// inStorage reports whether any value of the nodes' storage has a text in it.
+func inStorage(t *testing.T, dsn, text string) (there bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(ctx)
+	if err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM mailgateway.storage WHERE position($1::bytea IN value) > 0)", []byte(text)).Scan(&there); err != nil {
+		t.Fatal(err)
+	}
+	return there
 }
 
 func (x *exchanges) rotations() int {
@@ -174,7 +188,10 @@ func TestNodesKilledDuringRotations(t *testing.T) {
 		opts = append(opts, withAccount(account(user(i), user(i))))
 	}
 	w := newProcessWorld(t, opts...)
-	x := &exchanges{owners: make(map[string]string), open: make(map[string]exchange), reused: make(map[string]bool)}
+	x := &exchanges{
+		owners: make(map[string]string), open: make(map[string]exchange), reused: make(map[string]bool),
+		stored: func(token string) bool { return inStorage(t, pg.DSN(), token) },
+	}
 	var (
 		nodes     [3]atomic.Pointer[node]
 		endpoints [3]string
@@ -203,7 +220,6 @@ func TestNodesKilledDuringRotations(t *testing.T) {
 				refused, ok := errors.AsType[*textproto.Error](err)
 				switch {
 				case err == nil:
-					x.used(at, user(i))
 					mu.Lock()
 					sent++
 					mu.Unlock()
