@@ -147,7 +147,7 @@ var allowedImports = map[string][]string{
 	"operate":         {"accounts", "explain", "grant", "internal/checkup", "internal/nearest", "internal/presence", "oauthtoken", "oauthtoken/authserver", "relay", "smtpapp", "spool", "upstreamapp"},
 
 	// From nothing to a first test mail, for the terminal and the console.
-	"setup": {"explain", "upstreampool/preset"},
+	"setup": {"accounts", "explain", "upstreampool/preset"},
 
 	// Who hears of what operate sees.
 	"notify": {"internal/checkup", "internal/printable", "operate"},
