@@ -54,6 +54,7 @@ var allowedImports = map[string][]string{
 	// Caddy's storage in PostgreSQL, and what reaches a database.
 	"internal/pgdb":          {"internal/checkup"},
 	"internal/plaintext":     {},
+	"internal/rawread":       {},
 	"internal/testpg":        {"internal/freeport"},
 	"storage/postgres":       {"internal/checkup", "internal/pgdb", "internal/printable"},
 	"storage/transfer":       {"internal/pgdb", "storage/postgres"}, // of its tests: it copies between any two
@@ -130,12 +131,12 @@ var allowedImports = map[string][]string{
 	"internal/testpki":    {},
 
 	// The protocol knows no account and no Caddy: relay is for replies.
-	"smtpapp/smtpserver":         {"relay", "smtpapp/smtpserver/content", "smtpapp/smtpserver/grammar"},
+	"smtpapp/smtpserver":         {"internal/rawread", "relay", "smtpapp/smtpserver/content", "smtpapp/smtpserver/grammar"},
 	"smtpapp/smtpserver/content": {},
 	"smtpapp/smtpserver/grammar": {"relay"},
 	// A certificate for devices from before 2010.
 	"smtpapp/legacyrsa":       {},
-	"upstreampool/smtpclient": {"internal/redact", "relay"},
+	"upstreampool/smtpclient": {"internal/rawread", "internal/redact", "relay"},
 	// What is learned of a mailbox, and what providers publish: no pool, no lock.
 	"upstreampool/pace":   {"relay", "upstreampool/smtpclient"},
 	"upstreampool/preset": {"accounts", "upstreampool/smtpclient"},

@@ -18,29 +18,25 @@ package smtpserver
 
 import (
 	"errors"
-	"io"
 	"net"
-	"os"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/caddymail/mailgateway/internal/rawread"
 )
 
 // readable reports whether a socket has something to read, the end of the
 // stream included, without reading it. A listener wrapper such as the PROXY
 // protocol's may have read something ahead; what comes after that is seen.
 func readable(nc net.Conn) bool {
-	sc, ok := beneath(nc).(syscall.Conn)
-	if !ok {
-		return false
-	}
-	raw, err := sc.SyscallConn()
-	if err != nil {
+	raw := waitable(beneath(nc))
+	if raw == nil {
 		return false
 	}
 	ready := false
-	err = raw.Control(func(fd uintptr) {
+	err := raw.Control(func(fd uintptr) {
 		fds := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}} //nolint:gosec // a file descriptor
 		n, err := unix.Poll(fds[:], 0)
 		ready = err == nil && n > 0
@@ -98,12 +94,8 @@ func (c *wire) canLook() bool {
 		return false
 	}
 	if c.eyes == nil {
-		sc, ok := c.base.(syscall.Conn)
-		if !ok {
-			return false
-		}
-		raw, err := sc.SyscallConn()
-		if err != nil {
+		raw := waitable(c.base)
+		if raw == nil {
 			return false
 		}
 		c.eyes = &eyes{raw: raw, w: c}
@@ -134,21 +126,7 @@ func (c *wire) lookAndRead(p []byte, interruptible bool) (int, error) {
 // read is told that there may be something to read. Before the final word is said it
 // is asked whether there is.
 func (e *eyes) read(fd uintptr) (done bool) {
-	for {
-		n, err := unix.Read(int(fd), e.p) //nolint:gosec // a file descriptor
-		switch {
-		case err == unix.EINTR: //nolint:errorlint // an errno as it comes
-			continue
-		case err == unix.EAGAIN: //nolint:errorlint // as above
-		case err != nil:
-			done, e.err = true, &net.OpError{Op: "read", Net: "tcp", Source: e.w.base.LocalAddr(), Addr: e.w.base.RemoteAddr(), Err: os.NewSyscallError("read", err)}
-		case n == 0:
-			done, e.err = true, io.EOF
-		default:
-			done, e.n = true, n
-		}
-		break
-	}
+	e.n, done, e.err = rawread.Read(fd, e.w.base, e.p)
 	if e.said {
 		return done
 	}

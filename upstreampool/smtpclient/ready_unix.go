@@ -17,12 +17,12 @@
 package smtpclient
 
 import (
-	"io"
 	"net"
-	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/caddymail/mailgateway/internal/rawread"
 )
 
 // readiness asks a socket whether it is open and silent, without reading and
@@ -89,7 +89,7 @@ func (r *readiness) speak(b []byte) (silent bool, left int, err error) {
 
 // speaking is told whenever the socket may have something to read.
 func (r *readiness) speaking(fd uintptr) (done bool) {
-	if r.c.early.read(int(fd), r.c.tcp) { //nolint:gosec // a file descriptor
+	if r.c.early.read(fd, r.c.tcp) {
 		return true
 	}
 	if r.sent {
@@ -102,24 +102,11 @@ func (r *readiness) speaking(fd uintptr) (done bool) {
 
 // read reads what is there, and reports whether anything was: octets, the end or
 // an error.
-func (h *heardAhead) read(fd int, nc net.Conn) bool {
+func (h *heardAhead) read(fd uintptr, nc net.Conn) bool {
 	if h.room == nil {
 		h.room = heardPool.Get().(*[heardSize]byte)
 	}
-	for {
-		n, err := unix.Read(fd, h.room[:])
-		switch {
-		case err == unix.EINTR: //nolint:errorlint // an errno as it comes
-			continue
-		case err == unix.EAGAIN: //nolint:errorlint // as above
-			return false
-		case err != nil:
-			h.err = &net.OpError{Op: "read", Net: "tcp", Source: nc.LocalAddr(), Addr: nc.RemoteAddr(), Err: os.NewSyscallError("read", err)}
-		case n == 0:
-			h.err = io.EOF
-		default:
-			h.b = h.room[:n]
-		}
-		return true
-	}
+	n, done, err := rawread.Read(fd, nc, h.room[:])
+	h.b, h.err = h.room[:n], err
+	return done
 }
