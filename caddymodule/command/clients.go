@@ -231,7 +231,8 @@ func refusalsCommand() *cobra.Command {
 		Short: "Shows what clients were refused, and what to do about it",
 		Long: `
 Shows the last things that clients were refused, the latest first: what the log
-says under 'refused', 'authentication failed' and 'sender not allowed'.`,
+says under 'refused', 'authentication failed' and 'sender not allowed'. Beneath
+the list stands what to do about each cause in it.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := newAdminClient(cmd)
@@ -247,12 +248,20 @@ says under 'refused', 'authentication failed' and 'sender not allowed'.`,
 				return printJSON(cmd, answer.Refusals)
 			}
 			rows := [][]string{{"LAST", "COUNT", "SERVER", "CLIENT", "ACCOUNT", "CAUSE", "REPLY", "DETAIL"}}
+			var remedies []string
 			for _, r := range answer.Refusals {
+				if line := r.Cause + ": " + r.Remedy; r.Remedy != "" && !slices.Contains(remedies, line) {
+					remedies = append(remedies, line)
+				}
 				rows = append(rows, []string{
 					shortTime(r.Last), strconv.Itoa(r.Count), r.Server, r.ClientIP, r.Account, r.Cause, r.Reply, strings.ReplaceAll(r.Detail, "\t", " "),
 				})
 			}
-			return table(cmd, rows)
+			if err := table(cmd, rows); err != nil || len(remedies) == 0 {
+				return err
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "\n%s\n", strings.Join(remedies, "\n"))
+			return err
 		},
 	}
 	cmd.Flags().StringVar(&server, "server", "", "Only refusals of this server")

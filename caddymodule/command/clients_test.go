@@ -114,6 +114,8 @@ func TestBanCommands(t *testing.T) {
 	}
 	if out := g.MustRun(t, "", "refusals", "--client", "127.0.0.1", "--cause", "unknown_account"); strings.Count(out, "unknown_account") < 5 || !strings.Contains(out, "guess3") {
 		t.Errorf("refusals: %s", out)
+	} else if strings.Count(out, "\nunknown_account: ") != 1 {
+		t.Errorf("refusals without the cause's remedy: %s", out)
 	}
 	var refusals []admin.Refusal
 	if err := json.Unmarshal([]byte(g.MustRun(t, "", "refusals", "--cause", "banned", "--json")), &refusals); err != nil || len(refusals) != 1 || refusals[0].Remedy == "" {
