@@ -17,9 +17,16 @@ package storelock_test
 import (
 	"context"
 	"errors"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/caddyserver/certmagic"
+
+	"github.com/caddymail/mailgateway/internal/filelock"
 	. "github.com/caddymail/mailgateway/internal/storelock"
 )
 
@@ -64,5 +71,75 @@ func TestLock(t *testing.T) {
 	l.err = errors.New("no storage")
 	if _, err := Lock(t.Context(), l, "x", time.Minute); !errors.Is(err, l.err) {
 		t.Errorf("without a storage: %v", err)
+	}
+}
+
+// TestFiles holds that many short locks of files exclude each other, and leave
+// nothing behind that would touch a later one.
+func TestFiles(t *testing.T) {
+	dir := t.TempDir()
+	if !filelock.HasBytes || !filelock.OnThisMachine(dir) {
+		t.Skip("the directory is not known to be of this machine")
+	}
+	files := func() *certmagic.FileStorage { return &certmagic.FileStorage{Path: filepath.Join(dir, "storage")} }
+	var (
+		wg sync.WaitGroup
+		mu sync.Mutex // is never waited for
+		n  int
+	)
+	for range 4 {
+		wg.Go(func() {
+			for range 25 {
+				unlock, err := Lock(t.Context(), files(), "x", time.Minute)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if !mu.TryLock() {
+					t.Error("two have the lock")
+					return
+				}
+				n++
+				mu.Unlock()
+				if err := unlock(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n != 100 {
+		t.Errorf("%d times locked", n)
+	}
+	stacks := make([]byte, 1<<20)
+	stacks = stacks[:runtime.Stack(stacks, true)]
+	if m := strings.Count(string(stacks), "keepLockfileFresh("); m != 0 {
+		t.Errorf("%d goroutines are left, which write to whatever lock has the name", m)
+	}
+	left, err := filepath.Glob(filepath.Join(dir, "storage", "locks", "*.lock"))
+	if err != nil || left != nil {
+		t.Errorf("left: %v %v", left, err)
+	}
+
+	unlock, err := Lock(t.Context(), files(), "x", time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := Lock(short, files(), "x", time.Minute); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a lock that is held: %v", err)
+	}
+	other, err := Lock(t.Context(), files(), "y", time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, unlock := range []func() error{unlock, other} {
+		if err := unlock(); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := Lock(short, files(), "x", time.Minute); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("with an ended context: %v", err)
 	}
 }

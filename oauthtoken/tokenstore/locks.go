@@ -15,11 +15,9 @@ package tokenstore
 
 import (
 	"context"
-	"hash/fnv"
 	"os"
 	"path/filepath"
 	"sync"
-	"time"
 
 	"github.com/caddyserver/certmagic"
 
@@ -47,40 +45,16 @@ type byteLocks struct {
 
 // newByteLocks returns nil where the storage is not known to be this machine's.
 func newByteLocks(s *certmagic.FileStorage) *byteLocks {
-	if !filelock.HasBytes || !onThisMachine(s.Path) {
+	if !filelock.HasBytes || !filelock.OnThisMachine(s.Path) {
 		return nil
 	}
 	return &byteLocks{storage: s, held: make(map[int64]struct{})}
 }
 
-// The first and the longest time between two looks at a lock that is held.
-const (
-	lookSoon = 2 * time.Millisecond
-	lookLate = 250 * time.Millisecond
-)
-
-// place is the byte of a lock. Two names of which it is the same take turns.
-func place(name string) int64 {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(name))
-	return int64(h.Sum64() >> 2) //nolint:gosec // 62 bits
-}
-
 // lock takes a lock. It waits no longer than ctx.
 func (l *byteLocks) lock(ctx context.Context, name string) error {
-	at := place(name)
-	for wait := lookSoon; ; wait = min(2*wait, lookLate) {
-		if ok, err := l.try(at); ok || err != nil {
-			return err
-		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return ctx.Err()
-		case <-timer.C:
-		}
-	}
+	at := filelock.Place(name)
+	return filelock.Wait(ctx, func() (bool, error) { return l.try(at) })
 }
 
 func (l *byteLocks) try(at int64) (bool, error) {
@@ -112,7 +86,7 @@ func (l *byteLocks) try(at int64) (bool, error) {
 
 // unlock gives it back.
 func (l *byteLocks) unlock(name string) error {
-	at := place(name)
+	at := filelock.Place(name)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if _, ok := l.held[at]; !ok {

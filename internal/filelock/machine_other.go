@@ -13,8 +13,8 @@
 // limitations under the License.
 //go:build !linux
 
-package tokenstore
+package filelock
 
-// onThisMachine reports whether a directory is on a file system of this machine.
+// OnThisMachine reports whether a directory is on a file system of this machine.
 // It is not known here.
-func onThisMachine(string) bool { return false }
+func OnThisMachine(string) bool { return false }

@@ -13,7 +13,7 @@
 // limitations under the License.
 //go:build linux
 
-package tokenstore
+package filelock
 
 import (
 	"os"
@@ -23,10 +23,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// onThisMachine reports whether a directory, which need not exist yet, is on a
+// OnThisMachine reports whether a directory, which need not exist yet, is on a
 // file system that no other machine writes to and that gives O_EXCL, rename and
 // fsync their meaning. What is not known is not.
-func onThisMachine(dir string) bool {
+func OnThisMachine(dir string) bool {
 	for {
 		var st unix.Statfs_t
 		err := unix.Statfs(dir, &st)
