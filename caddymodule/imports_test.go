@@ -121,7 +121,7 @@ var allowedImports = map[string][]string{
 	"internal/tally":      {},
 	"internal/cookie":     {"internal/seal"},
 	"internal/site":       {},
-	"internal/storelock":  {},
+	"internal/storelock":  {"internal/filelock"},
 	"internal/checkup":    {},
 	"internal/filelock":   {},
 	"internal/presence":   {"internal/filelock"},
