@@ -45,5 +45,5 @@
 // # Imports
 //
 // accounts, accounts/mapped, accounts/ondemand, accounts/password and
-// internal/{breaker,generation,nearest,printable}, of this module.
+// internal/{breaker,nearest,printable}, of this module.
 package ldap
