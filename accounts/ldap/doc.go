@@ -35,8 +35,8 @@
 //
 // # What outlives a reload
 //
-// The state of a source whose configuration stays the same: its connections and
-// its cache.
+// The state of a source whose configuration and trust pool stay the same: its
+// connections and its cache.
 //
 // # Locks
 //

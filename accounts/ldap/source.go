@@ -156,7 +156,7 @@ func (s *Source) provision(logger *zap.Logger) error {
 	if err != nil {
 		return err
 	}
-	return s.Share("ldap", &own, func() (ondemand.Shared, error) {
+	return s.Share("ldap", &own, s.roots, func() (ondemand.Shared, error) {
 		return ondemand.Shared{
 			Cache: ondemand.New(s.Name(), read, own.bounds().Options(batch, own.MaxConns), logger),
 			Close: func() {

@@ -16,7 +16,10 @@ package ldap
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -317,13 +320,51 @@ func TestTLS(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			set := d.source()
 			set.Servers, set.StartTLS, set.roots = []string{c.url}, c.starttls, c.roots.Pool()
-			set.CacheSize = 100 + len(c.name) // a state of its own
 			s := start(t, set)
 			wantLogin(t, accountsOf(s), "ann@example.com", userPass, c.want)
 			if c.want != nil && len(s.Problems()) == 0 {
 				t.Error("no problem is told")
 			}
 		})
+	}
+}
+
+// TestTrustPoolOfReload holds that a file of certificates that changed counts from the
+// reload on, though the configuration's text is the same.
+func TestTrustPoolOfReload(t *testing.T) {
+	d := newDirectory(t)
+	d.person("ann", "ann@example.com")
+	file := filepath.Join(d.dir, "trusted.pem")
+	load := func(ca *testpki.Authority) *Source {
+		from, err := ca.Write(t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(from, file); err != nil {
+			t.Fatal(err)
+		}
+		s := d.source()
+		s.Servers, s.TrustPoolRaw = []string{"ldaps://" + d.tls}, json.RawMessage(`{"provider": "file", "pem_files": ["`+file+`"]}`)
+		ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+		t.Cleanup(cancel)
+		if err := s.Provision(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			s.Stop()
+			_ = s.Cleanup()
+		})
+		return s
+	}
+	before := load(testpki.NewAuthority("directory"))
+	wantLogin(t, accountsOf(before), "ann@example.com", userPass, accounts.ErrUnavailable)
+	after := load(d.ca)
+	wantLogin(t, accountsOf(after), "ann@example.com", userPass, nil)
+	if same := load(d.ca); same.Index() != after.Index() {
+		t.Error("a reload that changed nothing lost what was held")
 	}
 }
 

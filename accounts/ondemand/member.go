@@ -16,6 +16,7 @@ package ondemand
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -33,6 +34,8 @@ type Shared struct {
 	Cache *Cache
 	// Follow begins to tell the cache of changes, until the context ends. It may be nil.
 	Follow func(ctx context.Context, loops *sync.WaitGroup)
+	// Reload forgets why the source could not be read; it is tried again. It may be nil.
+	Reload func()
 	// Close lets go of what the cache is read with.
 	Close func()
 }
@@ -40,12 +43,23 @@ type Shared struct {
 // shared is one of them while configurations use it.
 type shared struct {
 	Shared
+	trust  *x509.CertPool
 	users  generation.Stack[*Member]
 	cancel context.CancelFunc
 	loops  sync.WaitGroup
 }
 
-var states = caddy.NewUsagePool()
+// key says which one: what the configuration says, and which of the trust pools that
+// had its text: a file of certificates changes without the configuration.
+type key struct {
+	id    string
+	trust int
+}
+
+var (
+	states  = caddy.NewUsagePool() // by key
+	sharing sync.Mutex             // while one is chosen or made
+)
 
 // Destruct implements caddy.Destructor.
 func (s *shared) Destruct() error {
@@ -56,30 +70,53 @@ func (s *shared) Destruct() error {
 // Member is the part of a source that has a cache: all configurations that say the
 // same of where accounts are share one. The source embeds it.
 type Member struct {
-	key    string // in the pool
+	key    key
 	shared *shared
 }
 
-// Share makes the member one of those whose kind of source and complete configuration
-// are the same; the first of them opens what they share.
-func (m *Member) Share(kind string, config any, open func() (Shared, error)) error {
-	id, err := json.Marshal(config)
+// Share makes the member one of those whose kind of source, complete configuration and
+// trust pool are the same; the first of them opens what they share.
+func (m *Member) Share(kind string, config any, trust *x509.CertPool, open func() (Shared, error)) error {
+	text, err := json.Marshal(config)
 	if err != nil {
 		return err
 	}
-	key := kind + " " + string(id)
-	v, _, err := states.LoadOrNew(key, func() (caddy.Destructor, error) {
+	sharing.Lock()
+	defer sharing.Unlock()
+	k := keyOf(kind+" "+string(text), trust)
+	v, _, err := states.LoadOrNew(k, func() (caddy.Destructor, error) {
 		s, err := open()
 		if err != nil {
 			return nil, err
 		}
-		return &shared{Shared: s}, nil
+		return &shared{Shared: s, trust: trust}, nil
 	})
 	if err != nil {
 		return err
 	}
-	m.key, m.shared = key, v.(*shared) //nolint:forcetypeassert // the pool holds nothing else
+	m.key, m.shared = k, v.(*shared) //nolint:forcetypeassert // the pool holds nothing else
 	return nil
+}
+
+// keyOf is the key of a state that has the trust pool, or a new one.
+func keyOf(id string, trust *x509.CertPool) key {
+	k, found := key{id: id}, false
+	states.Range(func(other, v any) bool {
+		o := other.(key) //nolint:forcetypeassert // as above
+		if o.id != id {
+			return true
+		}
+		if found = v.(*shared).trust.Equal(trust); found { //nolint:forcetypeassert // as above
+			k = o
+			return false
+		}
+		k.trust = max(k.trust, o.trust)
+		return true
+	})
+	if !found {
+		k.trust++
+	}
+	return k
 }
 
 // Cleanup gives back what Share took.
@@ -135,6 +172,9 @@ func (*Member) Missed(string) {}
 
 // Reload implements accounts.Reloader.
 func (m *Member) Reload(context.Context) error {
+	if m.shared.Reload != nil {
+		m.shared.Reload()
+	}
 	m.shared.Cache.ChangedAll()
 	return nil
 }

@@ -122,7 +122,7 @@ func (s *Source) provision(logger *zap.Logger) error {
 	if err != nil {
 		return err
 	}
-	return s.Share("sql", &own, func() (ondemand.Shared, error) {
+	return s.Share("sql", &own, nil, func() (ondemand.Shared, error) {
 		db, err := own.Config.Open()
 		if err != nil {
 			return ondemand.Shared{}, err
