@@ -16,7 +16,6 @@ package ldap
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -27,11 +26,10 @@ import (
 
 // checker asks a directory whether passwords are right.
 type checker struct {
-	pool    *pool
-	timeout time.Duration // of one check, the wait for a connection too
-	wrong   *wrong
-	logger  *zap.Logger
-	warned  atomic.Int64
+	pool   *pool
+	wrong  *wrong
+	logger *zap.Logger
+	warned atomic.Int64
 }
 
 // check binds as an entry. What says that the directory is away, busy or not
@@ -47,8 +45,6 @@ func (c *checker) check(ctx context.Context, dn, stamp, password string) (bool, 
 	if c.wrong.has(digest) {
 		return false, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
 	err := c.pool.do(ctx, func(conn *ldap.Conn) error { return conn.Bind(dn, password) })
 	if err == nil {
 		return true, nil
@@ -70,8 +66,6 @@ func (c *checker) decoy(ctx context.Context, password string) (bool, error) {
 	if password == "" {
 		return false, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
 	err := c.pool.do(ctx, func(conn *ldap.Conn) error {
 		_, err := conn.Search(ldap.NewSearchRequest("", ldap.ScopeBaseObject, ldap.NeverDerefAliases, 1, 0, true, "(objectClass=*)", []string{"1.1"}, nil))
 		return err
@@ -96,7 +90,7 @@ func (c *checker) warn(err error) {
 // asked.
 func refusal(err error) error {
 	if ldap.IsErrorWithCode(err, ldap.LDAPResultReferral) {
-		return errors.New("it refers to another server, which is not followed: name that one")
+		return fmt.Errorf("it refers to another server, which is not followed, name that one: %w", err)
 	}
 	return err
 }

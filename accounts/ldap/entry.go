@@ -130,8 +130,6 @@ func (r *reader) seconds() int { return int((r.timeout + time.Second - 1) / time
 
 // search has a request answered. Entries that came before an error are none.
 func (r *reader) search(ctx context.Context, req *ldap.SearchRequest) ([]*ldap.Entry, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.timeout)
-	defer cancel()
 	var result *ldap.SearchResult
 	err := r.pool.do(ctx, func(c *ldap.Conn) (err error) {
 		result, err = c.Search(req)

@@ -132,8 +132,8 @@ func (d *directory) up() {
 	if err != nil {
 		d.tb.Fatal(err)
 	}
-	defer log.Close()                                                                                                                   //nolint:errcheck // slapd has it
-	d.slapd = exec.Command(d.slapd.Path, "-d", "0", "-f", filepath.Join(d.dir, "slapd.conf"), "-h", "ldap://"+d.addr+" ldaps://"+d.tls) //nolint:gosec // a test's
+	defer log.Close()                                                                                                                       //nolint:errcheck // slapd has it
+	d.slapd = exec.Command(d.slapd.Path, "-d", "stats", "-f", filepath.Join(d.dir, "slapd.conf"), "-h", "ldap://"+d.addr+" ldaps://"+d.tls) //nolint:gosec // a test's
 	d.slapd.Stdout, d.slapd.Stderr = log, log
 	dieWithUs(d.slapd)
 	if err := d.slapd.Start(); err != nil {
@@ -163,6 +163,16 @@ func (d *directory) up() {
 func (d *directory) kill() {
 	_ = d.slapd.Process.Kill()
 	<-d.ended
+}
+
+// binds counts those that a DN asked for since the directory was made.
+func (d *directory) binds(dn string) int {
+	d.tb.Helper()
+	text, err := os.ReadFile(filepath.Join(d.dir, "log"))
+	if err != nil {
+		d.tb.Fatal(err)
+	}
+	return strings.Count(string(text), `BIND dn="`+dn+`" method=`)
 }
 
 // do does something as the administrator.

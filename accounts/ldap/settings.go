@@ -134,19 +134,14 @@ func (s *Source) reader(logger *zap.Logger) (*reader, error) {
 		sv.breaker = breaker.New(breaker.Settings{After: 1, Min: time.Second, Max: 30 * time.Second})
 		servers = append(servers, sv)
 	}
-	dn, secret := s.BindDN, s.BindPassword
-	r.pool = newPool(servers, s.MaxConns, func(c *ldap.Conn) error {
-		if dn == "" {
-			return nil
-		}
-		if err := c.Bind(dn, secret); err != nil {
-			return fmt.Errorf("bind as '%s': %w", dn, refusal(err))
-		}
-		return nil
-	})
+	var l *login
+	if s.BindDN != "" {
+		l = newLogin(s.BindDN, s.BindPassword)
+	}
+	r.pool = newPool(servers, s.MaxConns, r.timeout, l)
 	r.checker = &checker{
-		pool:    newPool(servers, s.MaxConns, func(*ldap.Conn) error { return nil }),
-		timeout: 2 * time.Duration(s.Timeout), logger: logger, wrong: newWrong(),
+		pool:   newPool(servers, s.MaxConns, r.timeout, nil),
+		logger: logger, wrong: newWrong(),
 	}
 	r.outside = password.Outside{
 		Name:     "ldap" + strconv.FormatUint(lastName.Add(1), 10),

@@ -158,7 +158,8 @@ func (s *Source) provision(logger *zap.Logger) error {
 	}
 	return s.Share("ldap", &own, s.roots, func() (ondemand.Shared, error) {
 		return ondemand.Shared{
-			Cache: ondemand.New(s.Name(), read, own.bounds().Options(batch, own.MaxConns), logger),
+			Cache:  ondemand.New(s.Name(), read, own.bounds().Options(batch, own.MaxConns), logger),
+			Reload: read.pool.login.forget,
 			Close: func() {
 				read.pool.close()
 				read.checker.pool.close()

@@ -22,11 +22,13 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/go-ldap/ldap/v3"
+	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/internal/testpki"
@@ -299,6 +301,37 @@ func TestFailover(t *testing.T) {
 	})
 }
 
+// TestHangs holds that a server that takes connections and says nothing costs its own
+// time, not the next one's.
+func TestHangs(t *testing.T) {
+	one, two := newDirectory(t), newDirectory(t)
+	for _, d := range []*directory{one, two} {
+		d.person("ann", "ann@example.com")
+	}
+	set := one.source()
+	set.Servers = append(set.Servers, "ldap://"+two.addr)
+	set.Remember = caddy.Duration(time.Nanosecond)
+	set.Timeout = caddy.Duration(2 * time.Second)
+	for _, idle := range []bool{false, true} {
+		own := *set
+		if idle {
+			own.CacheSize = 100 // connections of its own
+		}
+		a := accountsOf(start(t, &own))
+		if idle {
+			wantLogin(t, a, "ann@example.com", userPass, nil)
+		}
+		if err := one.slapd.Process.Signal(syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		wantLogin(t, a, "ann@example.com", userPass, nil)
+		wantLogin(t, a, "ann@example.com", "not-that-password", accounts.ErrBadCredentials)
+		if err := one.slapd.Process.Signal(syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestTLS(t *testing.T) {
 	d := newDirectory(t)
 	d.person("ann", "ann@example.com")
@@ -366,6 +399,51 @@ func TestTrustPoolOfReload(t *testing.T) {
 	if same := load(d.ca); same.Index() != after.Index() {
 		t.Error("a reload that changed nothing lost what was held")
 	}
+}
+
+// TestBadBindBacksOff holds that a directory which refuses the source's own user is not
+// asked again and again, by however many: it would lock the user out.
+func TestBadBindBacksOff(t *testing.T) {
+	d := newDirectory(t)
+	d.person("ann", "ann@example.com")
+	reader := d.person("reader", "reader@example.com")
+	set := d.source()
+	set.BindDN, set.BindPassword = reader, "next-password"
+	s := start(t, set)
+	until(t, "the problem", func() bool { return len(s.Problems()) == 1 })
+	if p := s.Problems()[0].Message; !strings.Contains(p, "field 'bind_password'") || !strings.Contains(p, reader) || strings.Contains(p, set.BindPassword) {
+		t.Errorf("problem: %s", p)
+	}
+	own := *set
+	if err := own.complete(); err != nil {
+		t.Fatal(err)
+	}
+	r, err := own.reader(zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.pool.close()
+	before := d.binds(reader)
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			for range 5 {
+				if _, err := r.Read(t.Context(), []string{"ann@example.com", "bob@example.com"}); err == nil || !strings.Contains(err.Error(), "field 'bind_password'") {
+					t.Errorf("%v", err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := d.binds(reader) - before; n != 1 {
+		t.Errorf("the refused user was tried %d times", n)
+	}
+	d.set(reader, "userPassword", "next-password")
+	until(t, "it is let in after a reload", func() bool {
+		_ = s.Reload(t.Context())
+		_, err := accountsOf(s).Authenticate(t.Context(), "ann@example.com", userPass)
+		return err == nil
+	})
 }
 
 func TestBadBind(t *testing.T) {
