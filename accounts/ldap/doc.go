@@ -30,8 +30,9 @@
 // # Reading order
 //
 // source.go (the module), settings.go (what is checked of it), query.go (a name
-// becomes a filter or a DN), entry.go (an entry becomes an account), check.go
-// (passwords), pool.go and server.go (connections).
+// becomes a filter or a DN), entry.go (an entry becomes an account), names.go (other
+// names of attributes), check.go (passwords), pool.go, login.go and server.go
+// (connections).
 //
 // # What outlives a reload
 //

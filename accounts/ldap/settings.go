@@ -107,7 +107,7 @@ var lastName atomic.Uint64
 func (s *Source) reader(logger *zap.Logger) (*reader, error) {
 	r := &reader{
 		source: s.Name(), upstream: s.Upstream, base: s.Base, scope: ldap.ScopeWholeSubtree, userDN: s.UserDN, groupBase: s.GroupBase,
-		attributes: maps.Clone(s.Attributes), changed: s.Changed, timeout: time.Duration(s.Timeout),
+		attributes: maps.Clone(s.Attributes), changed: s.Changed, names: newNames(), timeout: time.Duration(s.Timeout),
 	}
 	if s.Scope == "one" {
 		r.scope = ldap.ScopeSingleLevel
@@ -222,6 +222,7 @@ func (s *Source) mapping(r *reader) error {
 	if s.Attributes["paused"] != "" && s.Attributes["active"] != "" {
 		return errors.New("field 'attributes.active': there is an attribute for paused already")
 	}
+	r.asked = slices.Concat(r.wanted, r.filter.attributes(), s.Changed)
 	stamps := s.Changed
 	if len(stamps) == 0 {
 		stamps = append(slices.Clone(passwordChanged), anyChange...)
