@@ -31,8 +31,8 @@
 //
 // source.go (the module), settings.go (what is checked of it), query.go (a name
 // becomes a filter or a DN), entry.go (an entry becomes an account), names.go (other
-// names of attributes), check.go (passwords), pool.go, login.go and server.go
-// (connections).
+// names of attributes), check.go (passwords), refusal.go (what a refusal says),
+// limit.go (how many are tried), pool.go, login.go and server.go (connections).
 //
 // # What outlives a reload
 //

@@ -46,8 +46,6 @@ var (
 	passwordChanged = []string{"pwdChangedTime", "pwdLastSet", "krbLastPwdChange", "sambaPwdLastSet"}
 	anyChange       = []string{"entryCSN", "modifyTimestamp", "whenChanged"}
 	identifies      = []string{"entryUUID", "objectGUID", "nsUniqueId"}
-	// Attributes that say that an entry may not log in.
-	locks = []string{"pwdAccountLockedTime", "userAccountControl", "nsAccountLock"}
 )
 
 // reader reads entries.
@@ -295,7 +293,7 @@ func (r *reader) account(e *ldap.Entry, name string) (*accounts.Account, error) 
 	if err != nil {
 		return nil, err
 	}
-	rec.Paused = rec.Paused || locked(e)
+	rec.Paused = rec.Paused || disabled(e)
 	a, err := accounts.Compile(rec, r.source)
 	if err != nil {
 		return nil, err
@@ -305,11 +303,11 @@ func (r *reader) account(e *ldap.Entry, name string) (*accounts.Account, error) 
 		return nil, errors.New("no attribute tells when its password changed: let bind_dn read one, or name one with 'changed'")
 	}
 	o := r.outside
-	dn := e.DN
-	o.Check = func(ctx context.Context, password string) (bool, error) {
-		return r.checker.check(ctx, dn, stamp, password)
+	dn, barred := e.DN, barred(e, time.Now())
+	o.Check = func(ctx context.Context, _, password string) (bool, error) {
+		return r.checker.check(ctx, dn, stamp, barred, password)
 	}
-	return a.Outside("ldap:"+stamp, &o).Stored(stamp), nil
+	return a.Outside("ldap:"+stamp, &o).Stored(fmt.Sprint(stamp, barred)), nil
 }
 
 // stamp tells one password of an entry from the next.
@@ -331,14 +329,6 @@ func (r *reader) stamp(e *ldap.Entry) (string, bool) {
 	take(identifies)
 	known := len(r.changed) > 0 && take(r.changed) || len(r.changed) == 0 && (take(passwordChanged) || take(anyChange))
 	return hex.EncodeToString(h.Sum(nil)[:16]), known
-}
-
-// locked reports whether an entry says itself that it may not log in.
-func locked(e *ldap.Entry) bool {
-	control, _ := strconv.Atoi(e.GetEqualFoldAttributeValue("userAccountControl"))
-	return control&2 != 0 ||
-		strings.EqualFold(e.GetEqualFoldAttributeValue("nsAccountLock"), "true") ||
-		strings.HasPrefix(e.GetEqualFoldAttributeValue("pwdAccountLockedTime"), "000001010000")
 }
 
 // bad is an entry that cannot be used.

@@ -140,8 +140,8 @@ func (s *Source) reader(logger *zap.Logger) (*reader, error) {
 	}
 	r.pool = newPool(servers, s.MaxConns, r.timeout, l)
 	r.checker = &checker{
-		pool:   newPool(servers, s.MaxConns, r.timeout, nil),
-		logger: logger, wrong: newWrong(),
+		pool:  newPool(servers, s.MaxConns, r.timeout, nil),
+		reads: r, logger: logger, wrong: newMemory(wrongFor), right: newMemory(rightFor), limits: newLimits(s.MaxConns),
 	}
 	r.outside = password.Outside{
 		Name:     "ldap" + strconv.FormatUint(lastName.Add(1), 10),
@@ -227,7 +227,7 @@ func (s *Source) mapping(r *reader) error {
 	if len(stamps) == 0 {
 		stamps = append(slices.Clone(passwordChanged), anyChange...)
 	}
-	r.wanted = slices.Concat(r.wanted, r.filter.attributes(), stamps, identifies, locks)
+	r.wanted = slices.Concat(r.wanted, r.filter.attributes(), stamps, identifies, bars)
 	slices.Sort(r.wanted)
 	r.wanted = slices.Compact(r.wanted)
 	return nil

@@ -26,6 +26,7 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/accounts/ondemand"
+	"github.com/caddymail/mailgateway/accounts/password"
 	"github.com/caddymail/mailgateway/internal/printable"
 )
 
@@ -157,8 +158,10 @@ func (s *Source) provision(logger *zap.Logger) error {
 		return err
 	}
 	return s.Share("ldap", &own, s.roots, func() (ondemand.Shared, error) {
+		cache := ondemand.New(s.Name(), read, own.bounds().Options(batch, own.MaxConns), logger)
+		cache.Index().Costs(password.ProfileOf([]*password.Hash{password.ExternalHash("", &read.outside)}))
 		return ondemand.Shared{
-			Cache:  ondemand.New(s.Name(), read, own.bounds().Options(batch, own.MaxConns), logger),
+			Cache:  cache,
 			Reload: read.pool.login.forget,
 			Close: func() {
 				read.pool.close()
