@@ -38,6 +38,7 @@ type Index struct {
 
 	mu        sync.Mutex // of writers
 	counts    map[*password.Profile]int
+	least     *password.Profile // counts as one account's, whoever is there
 	upstreams map[string]int // accounts by upstream
 
 	sortMu  sync.Mutex
@@ -230,6 +231,14 @@ func (x *Index) register(before *table, a *Account, hash uint64) {
 	}
 }
 
+// Costs has failed logins cost what those of such accounts do, before any is there.
+func (x *Index) Costs(p *password.Profile) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.least = p
+	x.changed(true)
+}
+
 // SetLoading is for a source whose index does not hold all of its accounts yet:
 // lookups of names that are missing ask the source (Loader) meanwhile.
 func (x *Index) SetLoading(loading bool) { x.loading.Store(loading) }
@@ -260,6 +269,9 @@ func (x *Index) changed(costs bool) {
 			continue
 		}
 		list = append(list, profileCount{p, n})
+	}
+	if x.least != nil && x.counts[x.least] == 0 {
+		list = append(list, profileCount{x.least, 1})
 	}
 	x.costs.Store(&list)
 }

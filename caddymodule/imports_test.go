@@ -66,10 +66,10 @@ var allowedImports = map[string][]string{
 	"accounts/password": {},
 	"accounts/dynamic":  {"accounts", "internal/generation", "internal/printable", "internal/seal"},
 	// Sources that are asked for names, and what is held of them.
-	"accounts/ondemand": {"accounts"},
+	"accounts/ondemand": {"accounts", "internal/generation"},
 	"accounts/mapped":   {"accounts"},
-	"accounts/sql":      {"accounts", "accounts/mapped", "accounts/ondemand", "internal/generation", "internal/nearest", "internal/pgdb", "internal/printable"},
-	"accounts/ldap":     {"accounts", "accounts/mapped", "accounts/ondemand", "accounts/password", "internal/breaker", "internal/generation", "internal/nearest", "internal/printable"},
+	"accounts/sql":      {"accounts", "accounts/mapped", "accounts/ondemand", "internal/nearest", "internal/pgdb", "internal/printable"},
+	"accounts/ldap":     {"accounts", "accounts/mapped", "accounts/ondemand", "accounts/password", "internal/breaker", "internal/nearest", "internal/printable"},
 
 	// An authorization server as its client sees it; no token is kept there.
 	"oauthtoken/authserver":        {"explain", "internal/mscloud", "internal/printable", "internal/redact", "oauthtoken/internal/refusals"},

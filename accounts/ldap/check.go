@@ -16,70 +16,147 @@ package ldap
 
 import (
 	"context"
-	"errors"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"sync/atomic"
 	"time"
 
 	"github.com/go-ldap/ldap/v3"
 	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/accounts/password"
 )
 
 // checker asks a directory whether passwords are right.
 type checker struct {
-	pool    *pool
-	timeout time.Duration // of one check, the wait for a connection too
-	wrong   *wrong
-	logger  *zap.Logger
-	warned  atomic.Int64
+	pool   *pool
+	reads  *reader
+	wrong  *memory
+	right  *memory
+	limits *limits
+	logger *zap.Logger
+	warned atomic.Int64
+	// looks is whether the last refusal was followed by a look at the entry.
+	looks atomic.Bool
 }
+
+// answer is what a directory says of a password.
+type answer int
+
+const (
+	isRight answer = iota
+	isWrong
+	refused // as a right one may be, too
+	unknown
+)
 
 // check binds as an entry. What says that the directory is away, busy or not
 // willing is an error: it tells nothing of the password. The stamp says which password
-// of the entry is tried.
-func (c *checker) check(ctx context.Context, dn, stamp, password string) (bool, error) {
+// of the entry is tried; barred that the entry refused right ones when it was read.
+func (c *checker) check(ctx context.Context, dn, stamp string, barred bool, password string) (bool, error) {
 	// A bind with a DN and no password is one without authentication, which
 	// succeeds (RFC 4513 section 5.1.2).
-	if password == "" || dn == "" {
+	if dn == "" {
 		return false, nil
 	}
-	digest := c.wrong.digest(stamp, password)
-	if c.wrong.has(digest) {
-		return false, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
-	err := c.pool.do(ctx, func(conn *ldap.Conn) error { return conn.Bind(dn, password) })
-	if err == nil {
-		return true, nil
-	}
-	if ldap.IsErrorWithCode(err, ldap.LDAPResultInvalidCredentials) {
-		c.wrong.add(digest)
-	}
-	if ldap.IsErrorAnyOf(err, ldap.LDAPResultInvalidCredentials, ldap.LDAPResultNoSuchObject, ldap.LDAPResultInvalidDNSyntax,
-		ldap.LDAPResultInappropriateAuthentication, ldap.LDAPResultConstraintViolation) {
-		return false, nil
-	}
-	err = fmt.Errorf("directory: %w", refusal(err))
-	c.warn(err)
-	return false, err
+	return c.try(ctx, dn, stamp, password, func() (answer, error) { return c.bind(ctx, dn, barred, password) })
 }
 
-// decoy costs a question and its answer.
-func (c *checker) decoy(ctx context.Context, password string) (bool, error) {
-	if password == "" {
+// decoy is check for a name that nobody has: it takes the same path, and costs as many
+// questions with their answers.
+func (c *checker) decoy(ctx context.Context, name, password string) (bool, error) {
+	stamp := sha256.Sum256([]byte(name))
+	return c.try(ctx, name, hex.EncodeToString(stamp[:]), password, func() (answer, error) {
+		err := c.pool.with(ctx, func(conn *ldap.Conn) error {
+			_, err := conn.Search(ldap.NewSearchRequest("", ldap.ScopeBaseObject, ldap.NeverDerefAliases, 1, 0, true, "(objectClass=*)", []string{"1.1"}, nil))
+			return err
+		})
+		if away(err) {
+			return unknown, err
+		}
+		if c.looks.Load() {
+			_, _ = c.reads.bars(ctx, "")
+		}
+		return isWrong, nil
+	})
+}
+
+// try finds out what a password is, if it is not known and may be asked.
+func (c *checker) try(ctx context.Context, whose, stamp, secret string, ask func() (answer, error)) (bool, error) {
+	if secret == "" {
 		return false, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
-	err := c.pool.do(ctx, func(conn *ldap.Conn) error {
-		_, err := conn.Search(ldap.NewSearchRequest("", ldap.ScopeBaseObject, ldap.NeverDerefAliases, 1, 0, true, "(objectClass=*)", []string{"1.1"}, nil))
+	d := c.wrong.digest(stamp, secret)
+	if c.wrong.has(d) {
+		return false, nil
+	}
+	// What waits here is not on its way, and takes nobody's share.
+	leave, err := c.pool.enter(ctx)
+	if err != nil {
+		return false, c.failed(err)
+	}
+	defer leave()
+	giveBack := func(time.Time) {}
+	if !c.right.has(d) {
+		var ok bool
+		if giveBack, ok = c.limits.take(whose, password.ClientOf(ctx), time.Now()); !ok {
+			return false, c.failed(errTooMany)
+		}
+	}
+	is, err := ask()
+	if is != isRight {
+		c.right.forget(d)
+	}
+	switch is {
+	case isRight:
+		giveBack(time.Now())
+		c.right.add(d)
+		return true, nil
+	case isWrong:
+		c.wrong.add(d)
+		return false, nil
+	case refused:
+		return false, nil
+	}
+	giveBack(time.Now())
+	return false, c.failed(err)
+}
+
+// bind has the directory say what a password is.
+func (c *checker) bind(ctx context.Context, dn string, barred bool, password string) (answer, error) {
+	req := ldap.NewSimpleBindRequest(dn, password, []ldap.Control{ldap.NewControlBeheraPasswordPolicy()})
+	var result *ldap.SimpleBindResult
+	err := c.pool.with(ctx, func(conn *ldap.Conn) (err error) {
+		result, err = conn.SimpleBind(req)
 		return err
 	})
-	if err != nil && away(err) {
-		return false, err
+	switch {
+	case err == nil:
+		return isRight, nil
+	case ldap.IsErrorWithCode(err, ldap.LDAPResultInvalidCredentials):
+		is := reason(err, result)
+		c.looks.Store(is == unknown)
+		if is == unknown {
+			is = isWrong
+			// A failure is no answer: the password may be right.
+			if now, err := c.reads.bars(ctx, dn); now || err != nil || barred {
+				is = refused
+			}
+		}
+		return is, nil
+	case ldap.IsErrorAnyOf(err, ldap.LDAPResultNoSuchObject, ldap.LDAPResultInvalidDNSyntax,
+		ldap.LDAPResultInappropriateAuthentication, ldap.LDAPResultConstraintViolation):
+		return refused, nil
 	}
-	return false, nil
+	return unknown, err
+}
+
+// failed is why nothing is known of a password.
+func (c *checker) failed(err error) error {
+	err = fmt.Errorf("directory: %w", refusal(err))
+	c.warn(err)
+	return err
 }
 
 // warn logs why passwords are not checked, however many there are, every now and
@@ -96,7 +173,7 @@ func (c *checker) warn(err error) {
 // asked.
 func refusal(err error) error {
 	if ldap.IsErrorWithCode(err, ldap.LDAPResultReferral) {
-		return errors.New("it refers to another server, which is not followed: name that one")
+		return fmt.Errorf("it refers to another server, which is not followed, name that one: %w", err)
 	}
 	return err
 }

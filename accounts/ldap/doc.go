@@ -30,13 +30,14 @@
 // # Reading order
 //
 // source.go (the module), settings.go (what is checked of it), query.go (a name
-// becomes a filter or a DN), entry.go (an entry becomes an account), check.go
-// (passwords), pool.go and server.go (connections).
+// becomes a filter or a DN), entry.go (an entry becomes an account), names.go (other
+// names of attributes), check.go (passwords), refusal.go (what a refusal says),
+// limit.go (how many are tried), pool.go, login.go and server.go (connections).
 //
 // # What outlives a reload
 //
-// The state of a source whose configuration stays the same: its connections and
-// its cache.
+// The state of a source whose configuration and trust pool stay the same: its
+// connections and its cache.
 //
 // # Locks
 //
@@ -45,5 +46,5 @@
 // # Imports
 //
 // accounts, accounts/mapped, accounts/ondemand, accounts/password and
-// internal/{breaker,generation,nearest,printable}, of this module.
+// internal/{breaker,nearest,printable}, of this module.
 package ldap

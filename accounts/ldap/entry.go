@@ -46,8 +46,6 @@ var (
 	passwordChanged = []string{"pwdChangedTime", "pwdLastSet", "krbLastPwdChange", "sambaPwdLastSet"}
 	anyChange       = []string{"entryCSN", "modifyTimestamp", "whenChanged"}
 	identifies      = []string{"entryUUID", "objectGUID", "nsUniqueId"}
-	// Attributes that say that an entry may not log in.
-	locks = []string{"pwdAccountLockedTime", "userAccountControl", "nsAccountLock"}
 )
 
 // reader reads entries.
@@ -62,7 +60,9 @@ type reader struct {
 	group      *filter           // nil: none
 	attributes map[string]string // by field
 	changed    []string          // "": the defaults
-	wanted     []string
+	asked      []string          // attributes that the configuration names
+	wanted     []string          // and all others that are read
+	names      *names
 	timeout    time.Duration
 	pool       *pool
 	checker    *checker
@@ -119,7 +119,7 @@ func (r *reader) probe(ctx context.Context) error {
 	if r.userDN != "" {
 		base = ""
 	}
-	_, err := r.search(ctx, ldap.NewSearchRequest(base, ldap.ScopeBaseObject, ldap.NeverDerefAliases, 1, r.seconds(), false, "(objectClass=*)", []string{"1.1"}, nil))
+	_, _, err := r.search(ctx, ldap.NewSearchRequest(base, ldap.ScopeBaseObject, ldap.NeverDerefAliases, 1, r.seconds(), false, "(objectClass=*)", []string{"1.1"}, nil))
 	if ldap.IsErrorWithCode(err, ldap.LDAPResultNoSuchObject) {
 		return fmt.Errorf("field 'base': the directory has no '%s', or does not show it to bind_dn", base)
 	}
@@ -128,20 +128,30 @@ func (r *reader) probe(ctx context.Context) error {
 
 func (r *reader) seconds() int { return int((r.timeout + time.Second - 1) / time.Second) }
 
-// search has a request answered. Entries that came before an error are none.
-func (r *reader) search(ctx context.Context, req *ldap.SearchRequest) ([]*ldap.Entry, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.timeout)
-	defer cancel()
+// search has a request answered, and reports whether there are more entries than it
+// returns, whoever set the limit. Entries that came before another error are none.
+func (r *reader) search(ctx context.Context, req *ldap.SearchRequest) (entries []*ldap.Entry, more bool, err error) {
 	var result *ldap.SearchResult
-	err := r.pool.do(ctx, func(c *ldap.Conn) (err error) {
+	err = r.pool.do(ctx, func(c *ldap.Conn) (err error) {
 		result, err = c.Search(req)
 		return err
 	})
-	// Two are enough to know that there is more than one.
-	if err != nil && (!ldap.IsErrorWithCode(err, ldap.LDAPResultSizeLimitExceeded) || result == nil || len(result.Entries) == 0) {
-		return nil, refusal(err)
+	if more = ldap.IsErrorWithCode(err, ldap.LDAPResultSizeLimitExceeded); err != nil && !more {
+		return nil, false, refusal(err)
 	}
-	return result.Entries, nil
+	if result != nil {
+		entries = result.Entries
+	}
+	return entries, more, nil
+}
+
+// entryError says what is wrong with one entry. Other errors are the directory's.
+type entryError struct{ error }
+
+func (e entryError) Unwrap() error { return e.error }
+
+func problem(field, text string) error {
+	return entryError{&accounts.FieldError{Field: field, Err: errors.New(text)}}
 }
 
 // read looks for one name.
@@ -149,54 +159,124 @@ func (r *reader) read(ctx context.Context, name string) (ondemand.Found, bool, e
 	if !utf8.ValidString(name) {
 		return ondemand.Found{}, false, nil // no text of LDAP's (RFC 4511 section 4.1.2)
 	}
-	base, scope := r.base, r.scope
+	a, err := r.look(ctx, name)
+	if wrong, ok := errors.AsType[entryError](err); ok {
+		return r.bad(name, wrong.error), true, nil
+	}
+	return ondemand.Found{Account: a}, a != nil, err
+}
+
+// look returns the account of a name, or nil if there is none.
+func (r *reader) look(ctx context.Context, name string) (*accounts.Account, error) {
+	find := r.searched
 	if r.userDN != "" {
-		base, scope = dnWith(r.userDN, name), ldap.ScopeBaseObject
+		find = r.named
 	}
-	entries, err := r.search(ctx, ldap.NewSearchRequest(base, scope, ldap.NeverDerefAliases, 2, r.seconds(), false, r.filter.with(name, ""), r.wanted, nil))
-	switch {
-	case ldap.IsErrorAnyOf(err, ldap.LDAPResultNoSuchObject, ldap.LDAPResultInvalidDNSyntax) && r.userDN != "":
-		return ondemand.Found{}, false, nil
-	case ldap.IsErrorWithCode(err, ldap.LDAPResultNoSuchObject):
-		return ondemand.Found{}, false, fmt.Errorf("field 'base': the directory has no '%s', or does not show it to bind_dn", r.base)
-	case err != nil:
-		return ondemand.Found{}, false, err
+	e, err := find(ctx, name)
+	if err != nil || e == nil {
+		return nil, err
 	}
-	if r.userDN != "" {
-		entries = slices.DeleteFunc(entries, func(e *ldap.Entry) bool { return !sameDN(e.DN, base) })
-	} else if len(entries) < 2 {
-		entries = slices.DeleteFunc(entries, func(e *ldap.Entry) bool { return !r.filter.means(e, name) })
+	if in, err := r.inGroup(ctx, e, name); err != nil || !in {
+		return nil, err
 	}
-	if len(entries) == 0 {
-		return ondemand.Found{}, false, nil
-	}
-	if len(entries) > 1 {
-		return r.bad(name, &accounts.FieldError{Field: "name", Err: errors.New("two entries have this name")}), true, nil
-	}
-	e := entries[0]
-	if r.group != nil {
-		groups, err := r.search(ctx, ldap.NewSearchRequest(r.groupBase, ldap.ScopeWholeSubtree, ldap.NeverDerefAliases, 1, r.seconds(), true, r.group.with(name, e.DN), []string{"1.1"}, nil))
-		switch {
-		case ldap.IsErrorWithCode(err, ldap.LDAPResultNoSuchObject):
-			return ondemand.Found{}, false, fmt.Errorf("field 'group_base': the directory has no '%s', or does not show it to bind_dn", r.groupBase)
-		case err != nil:
-			return ondemand.Found{}, false, err
-		case len(groups) == 0:
-			return ondemand.Found{}, false, nil
+	if r.names.foreign(e, r.wanted) {
+		if err := r.learn(ctx, e); err != nil {
+			return nil, err
 		}
 	}
 	a, err := r.account(e, name)
 	if err != nil {
-		return r.bad(name, err), true, nil
+		return nil, entryError{err}
 	}
-	return ondemand.Found{Account: a}, true, nil
+	return a, nil
+}
+
+// named reads the entry whose DN a name gives.
+func (r *reader) named(ctx context.Context, name string) (*ldap.Entry, error) {
+	dn := dnWith(r.userDN, name)
+	entries, _, err := r.search(ctx, ldap.NewSearchRequest(dn, ldap.ScopeBaseObject, ldap.NeverDerefAliases, 2, r.seconds(), false, r.filter.with(name, ""), r.wanted, nil))
+	switch {
+	case ldap.IsErrorAnyOf(err, ldap.LDAPResultNoSuchObject, ldap.LDAPResultInvalidDNSyntax):
+		return nil, nil
+	case ldap.IsErrorAnyOf(err, ldap.LDAPResultReferral, ldap.LDAPResultAliasProblem):
+		// Of this DN only: the others are read.
+		return nil, problem("name", err.Error())
+	case err != nil || len(entries) != 1 || !sameDN(entries[0].DN, dn):
+		return nil, err
+	}
+	return entries[0], nil
+}
+
+// searched looks for the one entry that a filter finds.
+func (r *reader) searched(ctx context.Context, name string) (*ldap.Entry, error) {
+	entries, more, err := r.search(ctx, ldap.NewSearchRequest(r.base, r.scope, ldap.NeverDerefAliases, 2, r.seconds(), false, r.filter.with(name, ""), r.wanted, nil))
+	switch {
+	case ldap.IsErrorWithCode(err, ldap.LDAPResultNoSuchObject):
+		return nil, fmt.Errorf("field 'base': the directory has no '%s', or does not show it to bind_dn", r.base)
+	case err != nil:
+		return nil, err
+	case more || len(entries) > 1:
+		return nil, problem("name", "two entries have this name")
+	case len(entries) == 0:
+		return nil, nil
+	}
+	e := entries[0]
+	yes, shows := r.filter.means(e, r.names, name)
+	if !yes {
+		// The filter may name the attribute otherwise than the directory does.
+		if err := r.learn(ctx, e, r.filter.attributes()...); err != nil {
+			return nil, err
+		}
+		yes, shows = r.filter.means(e, r.names, name)
+	}
+	switch {
+	case !shows:
+		return nil, problem("name", fmt.Sprintf("the directory has an entry of this name, and does not show bind_dn the attribute that the filter compares (%s)", strings.Join(r.filter.attributes(), ", ")))
+	case !yes:
+		return nil, nil
+	}
+	return e, nil
+}
+
+// inGroup reports whether an entry is in the group, if one is asked for.
+func (r *reader) inGroup(ctx context.Context, e *ldap.Entry, name string) (bool, error) {
+	if r.group == nil {
+		return true, nil
+	}
+	groups, more, err := r.search(ctx, ldap.NewSearchRequest(r.groupBase, ldap.ScopeWholeSubtree, ldap.NeverDerefAliases, 1, r.seconds(), true, r.group.with(name, e.DN), []string{"1.1"}, nil))
+	if ldap.IsErrorWithCode(err, ldap.LDAPResultNoSuchObject) {
+		err = fmt.Errorf("field 'group_base': the directory has no '%s', or does not show it to bind_dn", r.groupBase)
+	}
+	return more || len(groups) > 0, err
+}
+
+// learn finds out by which names an entry shows attributes of the configuration that it
+// does not show by their own.
+func (r *reader) learn(ctx context.Context, e *ldap.Entry, attributes ...string) error {
+	if len(attributes) == 0 {
+		attributes = r.asked
+		defer func() { r.names.settle(e, r.wanted) }()
+	}
+	for _, a := range attributes {
+		if slices.ContainsFunc(e.Attributes, func(shown *ldap.EntryAttribute) bool { return isOne(shown.Name, a) }) {
+			continue
+		}
+		entries, _, err := r.search(ctx, ldap.NewSearchRequest(e.DN, ldap.ScopeBaseObject, ldap.NeverDerefAliases, 1, r.seconds(), true, "(objectClass=*)", []string{a}, nil))
+		if err != nil && !ldap.IsErrorWithCode(err, ldap.LDAPResultNoSuchObject) {
+			return err
+		}
+		if len(entries) == 1 {
+			r.names.learn(a, entries[0])
+		}
+	}
+	return nil
 }
 
 // account makes an account of an entry.
 func (r *reader) account(e *ldap.Entry, name string) (*accounts.Account, error) {
 	values := map[string]any{"name": name}
 	for field, attribute := range r.attributes {
-		switch v := e.GetEqualFoldAttributeValues(attribute); len(v) {
+		switch v := r.names.own(e, attribute); len(v) {
 		case 0:
 			values[field] = nil
 		case 1:
@@ -213,7 +293,7 @@ func (r *reader) account(e *ldap.Entry, name string) (*accounts.Account, error) 
 	if err != nil {
 		return nil, err
 	}
-	rec.Paused = rec.Paused || locked(e)
+	rec.Paused = rec.Paused || disabled(e)
 	a, err := accounts.Compile(rec, r.source)
 	if err != nil {
 		return nil, err
@@ -223,11 +303,11 @@ func (r *reader) account(e *ldap.Entry, name string) (*accounts.Account, error) 
 		return nil, errors.New("no attribute tells when its password changed: let bind_dn read one, or name one with 'changed'")
 	}
 	o := r.outside
-	dn := e.DN
-	o.Check = func(ctx context.Context, password string) (bool, error) {
-		return r.checker.check(ctx, dn, stamp, password)
+	dn, barred := e.DN, barred(e, time.Now())
+	o.Check = func(ctx context.Context, _, password string) (bool, error) {
+		return r.checker.check(ctx, dn, stamp, barred, password)
 	}
-	return a.Outside("ldap:"+stamp, &o).Stored(stamp), nil
+	return a.Outside("ldap:"+stamp, &o).Stored(fmt.Sprint(stamp, barred)), nil
 }
 
 // stamp tells one password of an entry from the next.
@@ -238,7 +318,7 @@ func (r *reader) stamp(e *ldap.Entry) (string, bool) {
 	add(e.DN)
 	take := func(names []string) (any bool) {
 		for _, n := range names {
-			for _, v := range e.GetEqualFoldAttributeValues(n) {
+			for _, v := range r.names.own(e, n) {
 				add(n)
 				add(v)
 				any = true
@@ -249,14 +329,6 @@ func (r *reader) stamp(e *ldap.Entry) (string, bool) {
 	take(identifies)
 	known := len(r.changed) > 0 && take(r.changed) || len(r.changed) == 0 && (take(passwordChanged) || take(anyChange))
 	return hex.EncodeToString(h.Sum(nil)[:16]), known
-}
-
-// locked reports whether an entry says itself that it may not log in.
-func locked(e *ldap.Entry) bool {
-	control, _ := strconv.Atoi(e.GetEqualFoldAttributeValue("userAccountControl"))
-	return control&2 != 0 ||
-		strings.EqualFold(e.GetEqualFoldAttributeValue("nsAccountLock"), "true") ||
-		strings.HasPrefix(e.GetEqualFoldAttributeValue("pwdAccountLockedTime"), "000001010000")
 }
 
 // bad is an entry that cannot be used.

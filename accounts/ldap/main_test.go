@@ -54,6 +54,7 @@ TLSCACertificateFile %[1]s/ca.pem
 TLSCertificateFile %[1]s/cert.pem
 TLSCertificateKeyFile %[1]s/key.pem
 allow bind_anon_cred bind_anon_dn
+%[2]s
 database mdb
 suffix "dc=example,dc=com"
 rootdn "cn=admin,dc=example,dc=com"
@@ -61,7 +62,9 @@ rootpw admin-password
 directory %[1]s/db
 dbnosync
 access to attrs=userPassword by anonymous auth by * none
+%[3]s
 access to * by * read
+%[4]s
 `
 )
 
@@ -99,7 +102,7 @@ func newDirectory(tb testing.TB) *directory {
 	if _, err := d.ca.Write(d.dir); err != nil {
 		tb.Fatal(err)
 	}
-	d.write("slapd.conf", fmt.Sprintf(configText, d.dir))
+	d.write("slapd.conf", fmt.Sprintf(configText, d.dir, "", "", ""))
 	if err := os.Mkdir(filepath.Join(d.dir, "db"), 0o700); err != nil {
 		tb.Fatal(err)
 	}
@@ -132,8 +135,8 @@ func (d *directory) up() {
 	if err != nil {
 		d.tb.Fatal(err)
 	}
-	defer log.Close()                                                                                                                   //nolint:errcheck // slapd has it
-	d.slapd = exec.Command(d.slapd.Path, "-d", "0", "-f", filepath.Join(d.dir, "slapd.conf"), "-h", "ldap://"+d.addr+" ldaps://"+d.tls) //nolint:gosec // a test's
+	defer log.Close()                                                                                                                       //nolint:errcheck // slapd has it
+	d.slapd = exec.Command(d.slapd.Path, "-d", "stats", "-f", filepath.Join(d.dir, "slapd.conf"), "-h", "ldap://"+d.addr+" ldaps://"+d.tls) //nolint:gosec // a test's
 	d.slapd.Stdout, d.slapd.Stderr = log, log
 	dieWithUs(d.slapd)
 	if err := d.slapd.Start(); err != nil {
@@ -163,6 +166,25 @@ func (d *directory) up() {
 func (d *directory) kill() {
 	_ = d.slapd.Process.Kill()
 	<-d.ended
+}
+
+// configure has slapd run with more of a configuration: before the database, in front
+// of its rules of access, and behind them.
+func (d *directory) configure(before, access, behind string) {
+	d.tb.Helper()
+	d.kill()
+	d.write("slapd.conf", fmt.Sprintf(configText, d.dir, before, access, behind))
+	d.up()
+}
+
+// binds counts those that a DN asked for since the directory was made.
+func (d *directory) binds(dn string) int {
+	d.tb.Helper()
+	text, err := os.ReadFile(filepath.Join(d.dir, "log"))
+	if err != nil {
+		d.tb.Fatal(err)
+	}
+	return strings.Count(string(text), `BIND dn="`+dn+`" method=`)
 }
 
 // do does something as the administrator.

@@ -22,6 +22,8 @@ import (
 	"time"
 
 	"github.com/go-ldap/ldap/v3"
+
+	"github.com/caddymail/mailgateway/internal/breaker"
 )
 
 // maxIdle is how long a connection is kept that nobody uses: less than what
@@ -35,10 +37,10 @@ var errClosed = errors.New("the configuration that used it has ended")
 // with one of the latter.
 type pool struct {
 	servers []*server
-	// open is called with each new connection.
-	open  func(*ldap.Conn) error
-	slots chan struct{}
-	ended chan struct{}
+	login   *login // of each new connection, or nil
+	slots   chan struct{}
+	wait    time.Duration // for one of them
+	ended   chan struct{}
 
 	mu     sync.Mutex
 	idle   []conn // the one that was used last is at the end
@@ -52,36 +54,58 @@ type conn struct {
 	fresh  bool // nothing was asked yet
 }
 
-func newPool(servers []*server, size int, open func(*ldap.Conn) error) *pool {
-	return &pool{servers: servers, open: open, slots: make(chan struct{}, size), ended: make(chan struct{})}
+// newPool returns a pool of so many connections. Each server has its own timeout: one
+// that hangs leaves the next one its time, and whoever waits for a connection meanwhile.
+func newPool(servers []*server, size int, timeout time.Duration, l *login) *pool {
+	return &pool{
+		servers: servers, login: l, wait: time.Duration(len(servers)+1) * timeout,
+		slots: make(chan struct{}, size), ended: make(chan struct{}),
+	}
 }
 
 // do has a connection do something. It may be done again with another one if the
 // first does not answer.
 func (p *pool) do(ctx context.Context, op func(*ldap.Conn) error) error {
+	leave, err := p.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	return p.with(ctx, op)
+}
+
+// enter waits for its turn.
+func (p *pool) enter(ctx context.Context) (leave func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, p.wait)
+	defer cancel()
 	select {
 	case p.slots <- struct{}{}:
-		defer func() { <-p.slots }()
+		return func() { <-p.slots }, nil
 	case <-p.ended:
-		return errClosed
+		return nil, errClosed
 	case <-ctx.Done():
-		return fmt.Errorf("all %d connections are in use: %w", cap(p.slots), context.Cause(ctx))
+		return nil, fmt.Errorf("all %d connections are in use: %w", cap(p.slots), context.Cause(ctx))
 	}
-	var err error
+}
+
+// with is do for who has entered.
+func (p *pool) with(ctx context.Context, op func(*ldap.Conn) error) (err error) {
 	// Each server once, and once more for what had been idle.
 	for range len(p.servers) + 1 {
 		var c conn
 		if c, err = p.take(ctx); err != nil {
 			return err
 		}
+		asked := time.Now()
 		if err = op(c.Conn); !away(err) {
 			p.give(c)
 			return err
 		}
 		_ = c.Close()
 		p.drop(c.server)
-		if c.fresh {
-			c.server.done(err, false)
+		// An idle connection may have ended long ago; a server that hangs does not tell.
+		if c.fresh || time.Since(asked) >= c.server.timeout {
+			c.server.done(breaker.Down, err, false)
 		}
 		if ctx.Err() != nil {
 			break
@@ -95,6 +119,20 @@ func (p *pool) take(ctx context.Context) (conn, error) {
 	if c, ok := p.reuse(); ok {
 		return c, nil
 	}
+	if p.login == nil {
+		return p.dial(ctx)
+	}
+	leave, err := p.login.enter(ctx)
+	if err != nil {
+		return conn{}, err
+	}
+	defer leave()
+	c, err := p.dial(ctx)
+	return c, p.login.became(err)
+}
+
+func (p *pool) dial(ctx context.Context) (conn, error) {
+	var refused error
 	err := errors.New("all servers did not answer a moment ago")
 	for _, s := range p.servers {
 		_, ok, probe := s.breaker.Allow(now())
@@ -103,20 +141,29 @@ func (p *pool) take(ctx context.Context) (conn, error) {
 		}
 		var c *ldap.Conn
 		if c, err = s.dial(ctx); err == nil {
-			if err = p.open(c); err == nil || !away(err) {
-				s.done(nil, probe)
-			} else {
-				s.done(err, probe)
+			if p.login != nil {
+				err = p.login.bind(c)
 			}
 			if err == nil {
+				s.done(breaker.Up, nil, probe)
 				return conn{Conn: c, server: s, fresh: true}, nil
 			}
 			_ = c.Close()
-			err = fmt.Errorf("%s: %w", s.url, err)
-			continue
 		}
-		s.done(err, probe)
-		err = fmt.Errorf("%s: %w", s.url, err)
+		outcome := breaker.Down
+		switch {
+		case !away(err):
+			outcome = breaker.Up
+		case ctx.Err() != nil:
+			outcome = breaker.Neither // who asked has left
+		}
+		s.done(outcome, err, probe)
+		if err = fmt.Errorf("%s: %w", s.url, err); isRefused(err) {
+			refused = err
+		}
+	}
+	if refused != nil {
+		err = refused
 	}
 	return conn{}, err
 }

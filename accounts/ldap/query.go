@@ -101,17 +101,19 @@ func (f *filter) with(name, dn string) string {
 }
 
 // means reports whether an entry has exactly the name that the filter found it
-// by, but for the case of ASCII letters.
-func (f *filter) means(e *ldap.Entry, name string) bool {
+// by, but for the case of ASCII letters, and whether it shows any of what the filter
+// looks at.
+func (f *filter) means(e *ldap.Entry, n *names, name string) (yes, shows bool) {
 	for _, s := range f.says {
 		want := accounts.FoldName(s.before + name + s.after)
-		for _, v := range e.GetEqualFoldAttributeValues(s.attribute) {
+		for _, v := range n.all(e, s.attribute) {
+			shows = true
 			if accounts.FoldName(v) == want {
-				return true
+				return true, true
 			}
 		}
 	}
-	return false
+	return false, shows
 }
 
 // attributes are those that means looks at.

@@ -128,11 +128,7 @@ func (s *server) dial(ctx context.Context) (*ldap.Conn, error) {
 }
 
 // done tells the breaker what became of an attempt.
-func (s *server) done(err error, probe bool) {
-	outcome := breaker.Up
-	if err != nil {
-		outcome = breaker.Down
-	}
+func (s *server) done(outcome breaker.Outcome, err error, probe bool) {
 	if s.breaker.Done(now(), outcome, probe) {
 		s.logger.Warn("server of a directory is away", zap.String("server", s.url), zap.Error(err))
 	}
@@ -140,7 +136,7 @@ func (s *server) done(err error, probe bool) {
 
 // away reports whether an error says that a server does not answer, or not now.
 func away(err error) bool {
-	return err != nil && (ldap.IsErrorAnyOf(err, ldap.ErrorNetwork, ldap.LDAPResultBusy, ldap.LDAPResultUnavailable,
+	return err != nil && !isRefused(err) && (ldap.IsErrorAnyOf(err, ldap.ErrorNetwork, ldap.LDAPResultBusy, ldap.LDAPResultUnavailable,
 		ldap.ErrorUnexpectedMessage, ldap.ErrorUnexpectedResponse) || !isResult(err))
 }
 

@@ -30,6 +30,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/accounts/mapped"
+	"github.com/caddymail/mailgateway/accounts/ondemand"
 	"github.com/caddymail/mailgateway/accounts/password"
 	"github.com/caddymail/mailgateway/internal/breaker"
 	"github.com/caddymail/mailgateway/internal/nearest"
@@ -41,9 +42,6 @@ const (
 	defaultCacheSize = 10_000
 	defaultTimeout   = 5 * time.Second
 	defaultRemember  = 5 * time.Minute
-	defaultFresh     = time.Minute
-	defaultStale     = time.Hour
-	defaultNegative  = 10 * time.Second
 )
 
 // An attribute's name or number (RFC 4512 section 2.5), with options.
@@ -80,8 +78,6 @@ func (s *Source) complete() error {
 		return errors.New("field 'bind_password': must not be empty: a directory takes that for anonymous")
 	case s.Scope != "" && s.Scope != "sub" && s.Scope != "one":
 		return fmt.Errorf("field 'scope': unrecognized value '%s', want sub or one", s.Scope)
-	case s.CacheSize < 0:
-		return errors.New("field 'cache_size': must not be negative")
 	case s.MaxConns < 0:
 		return errors.New("field 'max_conns': must not be negative")
 	}
@@ -91,34 +87,18 @@ func (s *Source) complete() error {
 			return fmt.Errorf("field '%s': '%s' is no DN (RFC 4514)", f.name, f.dn)
 		}
 	}
-	if s.CacheSize == 0 {
-		s.CacheSize = defaultCacheSize
-	}
 	if s.MaxConns == 0 {
 		s.MaxConns = defaultMaxConns
 	}
-	for _, f := range []struct {
-		name  string
-		value *caddy.Duration
-		def   time.Duration
-	}{
-		{"timeout", &s.Timeout, defaultTimeout},
-		{"remember", &s.Remember, defaultRemember},
-		{"fresh", &s.Fresh, defaultFresh},
-		{"stale", &s.Stale, defaultStale},
-		{"negative", &s.Negative, defaultNegative},
-	} {
-		switch {
-		case *f.value < 0:
-			return fmt.Errorf("field '%s': must not be negative", f.name)
-		case *f.value == 0:
-			*f.value = caddy.Duration(f.def)
-		}
+	return s.bounds().Complete(defaultCacheSize)
+}
+
+// bounds are what the configuration says of what is held.
+func (s *Source) bounds() ondemand.Bounds {
+	return ondemand.Bounds{
+		CacheSize: &s.CacheSize, Fresh: &s.Fresh, Stale: &s.Stale, Negative: &s.Negative,
+		More: []ondemand.Setting{{Name: "timeout", Value: &s.Timeout, Default: defaultTimeout}, {Name: "remember", Value: &s.Remember, Default: defaultRemember}},
 	}
-	if s.Stale < s.Fresh {
-		return fmt.Errorf("field 'stale': %s is shorter than fresh, %s", time.Duration(s.Stale), time.Duration(s.Fresh))
-	}
-	return nil
 }
 
 var lastName atomic.Uint64
@@ -127,7 +107,7 @@ var lastName atomic.Uint64
 func (s *Source) reader(logger *zap.Logger) (*reader, error) {
 	r := &reader{
 		source: s.Name(), upstream: s.Upstream, base: s.Base, scope: ldap.ScopeWholeSubtree, userDN: s.UserDN, groupBase: s.GroupBase,
-		attributes: maps.Clone(s.Attributes), changed: s.Changed, timeout: time.Duration(s.Timeout),
+		attributes: maps.Clone(s.Attributes), changed: s.Changed, names: newNames(), timeout: time.Duration(s.Timeout),
 	}
 	if s.Scope == "one" {
 		r.scope = ldap.ScopeSingleLevel
@@ -154,19 +134,14 @@ func (s *Source) reader(logger *zap.Logger) (*reader, error) {
 		sv.breaker = breaker.New(breaker.Settings{After: 1, Min: time.Second, Max: 30 * time.Second})
 		servers = append(servers, sv)
 	}
-	dn, secret := s.BindDN, s.BindPassword
-	r.pool = newPool(servers, s.MaxConns, func(c *ldap.Conn) error {
-		if dn == "" {
-			return nil
-		}
-		if err := c.Bind(dn, secret); err != nil {
-			return fmt.Errorf("bind as '%s': %w", dn, refusal(err))
-		}
-		return nil
-	})
+	var l *login
+	if s.BindDN != "" {
+		l = newLogin(s.BindDN, s.BindPassword)
+	}
+	r.pool = newPool(servers, s.MaxConns, r.timeout, l)
 	r.checker = &checker{
-		pool:    newPool(servers, s.MaxConns, func(*ldap.Conn) error { return nil }),
-		timeout: 2 * time.Duration(s.Timeout), logger: logger, wrong: newWrong(),
+		pool:  newPool(servers, s.MaxConns, r.timeout, nil),
+		reads: r, logger: logger, wrong: newMemory(wrongFor), right: newMemory(rightFor), limits: newLimits(s.MaxConns),
 	}
 	r.outside = password.Outside{
 		Name:     "ldap" + strconv.FormatUint(lastName.Add(1), 10),
@@ -247,11 +222,12 @@ func (s *Source) mapping(r *reader) error {
 	if s.Attributes["paused"] != "" && s.Attributes["active"] != "" {
 		return errors.New("field 'attributes.active': there is an attribute for paused already")
 	}
+	r.asked = slices.Concat(r.wanted, r.filter.attributes(), s.Changed)
 	stamps := s.Changed
 	if len(stamps) == 0 {
 		stamps = append(slices.Clone(passwordChanged), anyChange...)
 	}
-	r.wanted = slices.Concat(r.wanted, r.filter.attributes(), stamps, identifies, locks)
+	r.wanted = slices.Concat(r.wanted, r.filter.attributes(), stamps, identifies, bars)
 	slices.Sort(r.wanted)
 	r.wanted = slices.Compact(r.wanted)
 	return nil

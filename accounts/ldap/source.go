@@ -15,13 +15,10 @@
 package ldap
 
 import (
-	"context"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"sync"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddytls"
@@ -29,7 +26,7 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/accounts/ondemand"
-	"github.com/caddymail/mailgateway/internal/generation"
+	"github.com/caddymail/mailgateway/accounts/password"
 	"github.com/caddymail/mailgateway/internal/printable"
 )
 
@@ -125,29 +122,8 @@ type Source struct {
 	// Negative is how long a name is remembered that no entry has. Default: 10s.
 	Negative caddy.Duration `json:"negative,omitempty"`
 
-	key   string // in the pool
 	roots *x509.CertPool
-	state *state
-}
-
-// state is one directory with what is held of it, shared by all configurations
-// that say the same of it.
-type state struct {
-	reads  *pool
-	binds  *pool
-	cache  *ondemand.Cache
-	users  generation.Stack[*Source]
-	cancel context.CancelFunc
-	loops  sync.WaitGroup
-}
-
-var states = caddy.NewUsagePool()
-
-// Destruct implements caddy.Destructor.
-func (s *state) Destruct() error {
-	s.reads.close()
-	s.binds.close()
-	return nil
+	ondemand.Member
 }
 
 // Provision checks the configuration. The directory is not asked: accounts that
@@ -177,36 +153,22 @@ func (s *Source) provision(logger *zap.Logger) error {
 	if err := own.complete(); err != nil {
 		return err
 	}
-	id, err := json.Marshal(&own)
-	if err != nil {
-		return err
-	}
 	read, err := own.reader(logger)
 	if err != nil {
 		return err
 	}
-	v, _, err := states.LoadOrNew(string(id), func() (caddy.Destructor, error) {
-		st := &state{reads: read.pool, binds: read.checker.pool}
-		st.cache = ondemand.New(s.Name(), read, ondemand.Options{
-			Size: own.CacheSize, Fresh: time.Duration(own.Fresh), Stale: time.Duration(own.Stale), Negative: time.Duration(own.Negative),
-			Batch: batch, Readers: own.MaxConns,
-		}, logger)
-		return st, nil
+	return s.Share("ldap", &own, s.roots, func() (ondemand.Shared, error) {
+		cache := ondemand.New(s.Name(), read, own.bounds().Options(batch, own.MaxConns), logger)
+		cache.Index().Costs(password.ProfileOf([]*password.Hash{password.ExternalHash("", &read.outside)}))
+		return ondemand.Shared{
+			Cache:  cache,
+			Reload: read.pool.login.forget,
+			Close: func() {
+				read.pool.close()
+				read.checker.pool.close()
+			},
+		}, nil
 	})
-	if err != nil {
-		return err
-	}
-	s.key, s.state = string(id), v.(*state) //nolint:forcetypeassert // the pool holds nothing else
-	return nil
-}
-
-// Cleanup gives the state back.
-func (s *Source) Cleanup() error {
-	if s.state == nil {
-		return nil
-	}
-	_, err := states.Delete(s.key)
-	return err
 }
 
 // Name implements accounts.Source.
@@ -217,56 +179,10 @@ func (s *Source) Name() string {
 	return "ldap " + s.Base
 }
 
-// Index implements accounts.Source: the accounts that are held.
-func (s *Source) Index() *accounts.Index { return s.state.cache.Index() }
-
-// Start begins to follow changes.
-func (s *Source) Start() error {
-	st := s.state
-	st.users.Attach(s, func(first bool) {
-		if !first {
-			return
-		}
-		var ctx context.Context
-		ctx, st.cancel = context.WithCancel(context.Background())
-		st.loops.Go(func() { st.cache.Run(ctx) })
-	})
-	return nil
-}
-
-// Stop ends it when nobody else needs it.
-func (s *Source) Stop() {
-	st := s.state
-	st.users.Detach(s, func(_ *Source, last bool) {
-		if last {
-			st.cancel()
-			st.loops.Wait()
-		}
-	})
-}
-
-// Problems implements accounts.Source.
-func (s *Source) Problems() []accounts.Problem { return s.state.cache.Problems() }
-
-// Load implements accounts.Loader.
-func (s *Source) Load(ctx context.Context, name string) (*accounts.Account, error) {
-	return s.state.cache.Load(ctx, name)
-}
-
-// Missed implements accounts.Loader: the cache knows already.
-func (*Source) Missed(string) {}
-
-// Reload implements accounts.Reloader.
-func (s *Source) Reload(context.Context) error {
-	s.state.cache.ChangedAll()
-	return nil
-}
-
 // Interface guards
 var (
 	_ caddy.Provisioner  = (*Source)(nil)
 	_ caddy.CleanerUpper = (*Source)(nil)
-	_ caddy.Destructor   = (*state)(nil)
 	_ accounts.Source    = (*Source)(nil)
 	_ accounts.Loader    = (*Source)(nil)
 	_ accounts.Reloader  = (*Source)(nil)

@@ -16,14 +16,19 @@ package ldap
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/go-ldap/ldap/v3"
+	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/internal/testpki"
@@ -296,6 +301,37 @@ func TestFailover(t *testing.T) {
 	})
 }
 
+// TestHangs holds that a server that takes connections and says nothing costs its own
+// time, not the next one's.
+func TestHangs(t *testing.T) {
+	one, two := newDirectory(t), newDirectory(t)
+	for _, d := range []*directory{one, two} {
+		d.person("ann", "ann@example.com")
+	}
+	set := one.source()
+	set.Servers = append(set.Servers, "ldap://"+two.addr)
+	set.Remember = caddy.Duration(time.Nanosecond)
+	set.Timeout = caddy.Duration(2 * time.Second)
+	for _, idle := range []bool{false, true} {
+		own := *set
+		if idle {
+			own.CacheSize = 100 // connections of its own
+		}
+		a := accountsOf(start(t, &own))
+		if idle {
+			wantLogin(t, a, "ann@example.com", userPass, nil)
+		}
+		if err := one.slapd.Process.Signal(syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		wantLogin(t, a, "ann@example.com", userPass, nil)
+		wantLogin(t, a, "ann@example.com", "not-that-password", accounts.ErrBadCredentials)
+		if err := one.slapd.Process.Signal(syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestTLS(t *testing.T) {
 	d := newDirectory(t)
 	d.person("ann", "ann@example.com")
@@ -317,7 +353,6 @@ func TestTLS(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			set := d.source()
 			set.Servers, set.StartTLS, set.roots = []string{c.url}, c.starttls, c.roots.Pool()
-			set.CacheSize = 100 + len(c.name) // a state of its own
 			s := start(t, set)
 			wantLogin(t, accountsOf(s), "ann@example.com", userPass, c.want)
 			if c.want != nil && len(s.Problems()) == 0 {
@@ -325,6 +360,90 @@ func TestTLS(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestTrustPoolOfReload holds that a file of certificates that changed counts from the
+// reload on, though the configuration's text is the same.
+func TestTrustPoolOfReload(t *testing.T) {
+	d := newDirectory(t)
+	d.person("ann", "ann@example.com")
+	file := filepath.Join(d.dir, "trusted.pem")
+	load := func(ca *testpki.Authority) *Source {
+		from, err := ca.Write(t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(from, file); err != nil {
+			t.Fatal(err)
+		}
+		s := d.source()
+		s.Servers, s.TrustPoolRaw = []string{"ldaps://" + d.tls}, json.RawMessage(`{"provider": "file", "pem_files": ["`+file+`"]}`)
+		ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+		t.Cleanup(cancel)
+		if err := s.Provision(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			s.Stop()
+			_ = s.Cleanup()
+		})
+		return s
+	}
+	before := load(testpki.NewAuthority("directory"))
+	wantLogin(t, accountsOf(before), "ann@example.com", userPass, accounts.ErrUnavailable)
+	after := load(d.ca)
+	wantLogin(t, accountsOf(after), "ann@example.com", userPass, nil)
+	if same := load(d.ca); same.Index() != after.Index() {
+		t.Error("a reload that changed nothing lost what was held")
+	}
+}
+
+// TestBadBindBacksOff holds that a directory which refuses the source's own user is not
+// asked again and again, by however many: it would lock the user out.
+func TestBadBindBacksOff(t *testing.T) {
+	d := newDirectory(t)
+	d.person("ann", "ann@example.com")
+	reader := d.person("reader", "reader@example.com")
+	set := d.source()
+	set.BindDN, set.BindPassword = reader, "next-password"
+	s := start(t, set)
+	until(t, "the problem", func() bool { return len(s.Problems()) == 1 })
+	if p := s.Problems()[0].Message; !strings.Contains(p, "field 'bind_password'") || !strings.Contains(p, reader) || strings.Contains(p, set.BindPassword) {
+		t.Errorf("problem: %s", p)
+	}
+	own := *set
+	if err := own.complete(); err != nil {
+		t.Fatal(err)
+	}
+	r, err := own.reader(zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.pool.close()
+	before := d.binds(reader)
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			for range 5 {
+				if _, err := r.Read(t.Context(), []string{"ann@example.com", "bob@example.com"}); err == nil || !strings.Contains(err.Error(), "field 'bind_password'") {
+					t.Errorf("%v", err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := d.binds(reader) - before; n != 1 {
+		t.Errorf("the refused user was tried %d times", n)
+	}
+	d.set(reader, "userPassword", "next-password")
+	until(t, "it is let in after a reload", func() bool {
+		_ = s.Reload(t.Context())
+		_, err := accountsOf(s).Authenticate(t.Context(), "ann@example.com", userPass)
+		return err == nil
+	})
 }
 
 func TestBadBind(t *testing.T) {

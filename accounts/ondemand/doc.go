@@ -34,7 +34,7 @@
 // # Reading order
 //
 // cache.go (what is held), load.go (names that are missing), refresh.go (what is
-// held is read again).
+// held is read again), member.go (what sources have in common).
 //
 // # Locks
 //
@@ -42,9 +42,9 @@
 //
 // # What outlives a reload
 //
-// Nothing by itself: the sources say what does.
+// What is shared by the members of one configuration's text: cache, connections, loops.
 //
 // # Imports
 //
-// accounts, of this module.
+// accounts and internal/generation, of this module.
 package ondemand

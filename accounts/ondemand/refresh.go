@@ -95,6 +95,9 @@ func (c *Cache) wait() time.Duration {
 	defer c.mu.Unlock()
 	now := time.Now()
 	wait := c.set.Fresh
+	if !c.sampled {
+		wait = 0 // whether it can be read is known before anybody asks
+	}
 	if el := c.byAge.Front(); el != nil {
 		e := of(el)
 		wait = c.set.Fresh - now.Sub(e.read)

@@ -28,11 +28,11 @@ type Outside struct {
 	// Remember is how long a right password is not asked for again, unless the
 	// hash's text changes.
 	Remember time.Duration
-	// Check asks for a password. An error says that nothing is known of it.
-	Check func(ctx context.Context, password string) (bool, error)
+	// Check asks for a password of an account. An error says that nothing is known of it.
+	Check func(ctx context.Context, account, password string) (bool, error)
 	// Decoy costs what Check does, for a name that nobody has. No password is
 	// right.
-	Decoy func(ctx context.Context, password string) (bool, error)
+	Decoy func(ctx context.Context, name, password string) (bool, error)
 }
 
 // maxOutside are the checks that wait for other programs at a time. They need no
@@ -46,9 +46,9 @@ func ExternalHash(text string, o *Outside) *Hash {
 }
 
 // ask has another program check the password.
-func (v *Verifier) ask(ctx context.Context, key cacheKey, h *Hash, password string) (int, error) {
+func (v *Verifier) ask(ctx context.Context, key cacheKey, account string, h *Hash, password string) (int, error) {
 	v.ops[External].Add(1)
-	ok, err := h.outside.Check(ctx, password)
+	ok, err := h.outside.Check(ctx, account, password)
 	switch {
 	case err != nil:
 		return -1, fmt.Errorf("%w: %w", ErrOverloaded, err)

@@ -94,6 +94,13 @@ func WithClient(ctx context.Context, client string) context.Context {
 	return context.WithValue(ctx, clientKey{}, client)
 }
 
+// ClientOf is the client that WithClient named, or "": of the one who asked first, where
+// several wait for the same check.
+func ClientOf(ctx context.Context) string {
+	client, _ := ctx.Value(clientKey{}).(string)
+	return client
+}
+
 // Verify checks a password against hashes and returns which one it matches, or
 // -1. For the fakes of an unknown name it
 // does the very same things; only a success of theirs could be told apart, and
@@ -176,8 +183,8 @@ func (v *Verifier) join(ctx context.Context, key cacheKey, account string, hashe
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("%w: %w", ErrOverloaded, context.Cause(ctx))
 	}
-	client, _ := ctx.Value(clientKey{}).(string)
-	account = "a" + account
+	client := ClientOf(ctx)
+	share := "a" + account
 	if client != "" {
 		client = "c" + client
 	}
@@ -195,7 +202,7 @@ func (v *Verifier) join(ctx context.Context, key cacheKey, account string, hashe
 		return nil, fmt.Errorf("%w: %d password checks wait for other programs", ErrOverloaded, maxOutside)
 	case !outside && len(v.flights)-v.outside >= cap(v.slots)+maxQueued:
 		return nil, fmt.Errorf("%w: %d password checks are waiting", ErrOverloaded, maxQueued)
-	case v.shares[account] >= accountShare:
+	case v.shares[share] >= accountShare:
 		return nil, fmt.Errorf("%w: %d password checks of this account at a time", ErrOverloaded, accountShare)
 	case client != "" && v.shares[client] >= clientShare:
 		return nil, fmt.Errorf("%w: %d password checks of this client at a time", ErrOverloaded, clientShare)
@@ -208,19 +215,19 @@ func (v *Verifier) join(ctx context.Context, key cacheKey, account string, hashe
 	if outside {
 		v.outside++
 	}
-	v.shares[account]++
+	v.shares[share]++
 	if client != "" {
 		v.shares[client]++
 	}
 	go func() {
-		f.match, f.err = v.run(fctx, key, hashes, password)
+		f.match, f.err = v.run(fctx, key, account, hashes, password)
 		cancel()
 		v.mu.Lock()
 		delete(v.flights, key)
 		if outside {
 			v.outside--
 		}
-		v.release(account)
+		v.release(share)
 		if client != "" {
 			v.release(client)
 		}
@@ -244,9 +251,9 @@ func (v *Verifier) leave(f *flight) {
 	v.mu.Unlock()
 }
 
-func (v *Verifier) run(ctx context.Context, key cacheKey, hashes []*Hash, password string) (int, error) {
+func (v *Verifier) run(ctx context.Context, key cacheKey, account string, hashes []*Hash, password string) (int, error) {
 	if hashes[0].kind == External {
-		return v.ask(ctx, key, hashes[0], password)
+		return v.ask(ctx, key, account, hashes[0], password)
 	}
 	select {
 	case v.slots <- struct{}{}:

@@ -15,11 +15,8 @@
 package sql
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -27,7 +24,6 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/accounts/ondemand"
-	"github.com/caddymail/mailgateway/internal/generation"
 	"github.com/caddymail/mailgateway/internal/pgdb"
 	"github.com/caddymail/mailgateway/internal/printable"
 )
@@ -35,9 +31,6 @@ import (
 // The defaults of Source.
 const (
 	defaultCacheSize = 50_000
-	defaultFresh     = time.Minute
-	defaultStale     = time.Hour
-	defaultNegative  = 10 * time.Second
 	defaultPoll      = 2 * time.Second
 )
 
@@ -92,28 +85,15 @@ type Source struct {
 	// Negative is how long a name is remembered that no row has. Default: 10s.
 	Negative caddy.Duration `json:"negative,omitempty"`
 
-	key   string // in the pool
-	state *state
+	ondemand.Member
 }
 
-// state is one database with what is held of it, shared by all configurations
-// that say the same of it.
-type state struct {
-	db    *pgdb.DB
-	cache *ondemand.Cache
-	follow
-
-	users  generation.Stack[*Source]
-	cancel context.CancelFunc
-	loops  sync.WaitGroup
-}
-
-var states = caddy.NewUsagePool()
-
-// Destruct implements caddy.Destructor.
-func (s *state) Destruct() error {
-	s.db.Close()
-	return nil
+// bounds are what the configuration says of what is held.
+func (s *Source) bounds() ondemand.Bounds {
+	return ondemand.Bounds{
+		CacheSize: &s.CacheSize, Fresh: &s.Fresh, Stale: &s.Stale, Negative: &s.Negative,
+		More: []ondemand.Setting{{Name: "poll", Value: &s.Poll, Default: defaultPoll}},
+	}
 }
 
 // Provision checks the configuration. The database is not asked: accounts that
@@ -142,31 +122,19 @@ func (s *Source) provision(logger *zap.Logger) error {
 	if err != nil {
 		return err
 	}
-	id, err := json.Marshal(&own)
-	if err != nil {
-		return err
-	}
-	v, _, err := states.LoadOrNew(string(id), func() (caddy.Destructor, error) {
-		st := &state{}
-		if st.db, err = own.Config.Open(); err != nil {
-			return nil, err
+	return s.Share("sql", &own, nil, func() (ondemand.Shared, error) {
+		db, err := own.Config.Open()
+		if err != nil {
+			return ondemand.Shared{}, err
 		}
-		st.db.WarnUnchecked(logger, "read and change accounts")
-		read.db = st.db
+		db.WarnUnchecked(logger, "read and change accounts")
+		read.db = db
 		// It outlives the configuration, and so does its logger.
 		lasting := printable.Logger(caddy.Log()).Named("smtp.accounts.sql")
-		st.cache = ondemand.New(s.Name(), read, ondemand.Options{
-			Size: own.CacheSize, Fresh: time.Duration(own.Fresh), Stale: time.Duration(own.Stale), Negative: time.Duration(own.Negative),
-			Batch: batch, Readers: own.MaxConns,
-		}, lasting)
-		st.follow = follow{read: read, cache: st.cache, channel: own.Notify, poll: time.Duration(own.Poll), logger: lasting}
-		return st, nil
+		cache := ondemand.New(s.Name(), read, own.bounds().Options(batch, own.MaxConns), lasting)
+		follow := follow{read: read, cache: cache, channel: own.Notify, poll: time.Duration(own.Poll), logger: lasting}
+		return ondemand.Shared{Cache: cache, Follow: follow.start, Close: db.Close}, nil
 	})
-	if err != nil {
-		return err
-	}
-	s.key, s.state = string(id), v.(*state) //nolint:forcetypeassert // the pool holds nothing else
-	return nil
 }
 
 // complete checks what pgdb knows nothing of, and fills in the defaults.
@@ -178,42 +146,8 @@ func (s *Source) complete() error {
 		return errors.New("field 'query': there is a table already")
 	case s.Query != "" && s.Config.Schema != "":
 		return errors.New("field 'schema': it is a table's, a query names its own")
-	case s.CacheSize < 0:
-		return errors.New("field 'cache_size': must not be negative")
 	}
-	if s.CacheSize == 0 {
-		s.CacheSize = defaultCacheSize
-	}
-	for _, f := range []struct {
-		name  string
-		value *caddy.Duration
-		def   time.Duration
-	}{
-		{"poll", &s.Poll, defaultPoll},
-		{"fresh", &s.Fresh, defaultFresh},
-		{"stale", &s.Stale, defaultStale},
-		{"negative", &s.Negative, defaultNegative},
-	} {
-		switch {
-		case *f.value < 0:
-			return fmt.Errorf("field '%s': must not be negative", f.name)
-		case *f.value == 0:
-			*f.value = caddy.Duration(f.def)
-		}
-	}
-	if s.Stale < s.Fresh {
-		return fmt.Errorf("field 'stale': %s is shorter than fresh, %s", time.Duration(s.Stale), time.Duration(s.Fresh))
-	}
-	return nil
-}
-
-// Cleanup gives the state back.
-func (s *Source) Cleanup() error {
-	if s.state == nil {
-		return nil
-	}
-	_, err := states.Delete(s.key)
-	return err
+	return s.bounds().Complete(defaultCacheSize)
 }
 
 // Name implements accounts.Source.
@@ -224,57 +158,10 @@ func (s *Source) Name() string {
 	return "sql " + s.Table
 }
 
-// Index implements accounts.Source: the accounts that are held.
-func (s *Source) Index() *accounts.Index { return s.state.cache.Index() }
-
-// Start begins to follow changes.
-func (s *Source) Start() error {
-	st := s.state
-	st.users.Attach(s, func(first bool) {
-		if !first {
-			return
-		}
-		var ctx context.Context
-		ctx, st.cancel = context.WithCancel(context.Background())
-		st.loops.Go(func() { st.cache.Run(ctx) })
-		st.follow.start(ctx, &st.loops)
-	})
-	return nil
-}
-
-// Stop ends it when nobody else needs it.
-func (s *Source) Stop() {
-	st := s.state
-	st.users.Detach(s, func(_ *Source, last bool) {
-		if last {
-			st.cancel()
-			st.loops.Wait()
-		}
-	})
-}
-
-// Problems implements accounts.Source.
-func (s *Source) Problems() []accounts.Problem { return s.state.cache.Problems() }
-
-// Load implements accounts.Loader.
-func (s *Source) Load(ctx context.Context, name string) (*accounts.Account, error) {
-	return s.state.cache.Load(ctx, name)
-}
-
-// Missed implements accounts.Loader: the cache knows already.
-func (*Source) Missed(string) {}
-
-// Reload implements accounts.Reloader.
-func (s *Source) Reload(context.Context) error {
-	s.state.cache.ChangedAll()
-	return nil
-}
-
 // Interface guards
 var (
 	_ caddy.Provisioner  = (*Source)(nil)
 	_ caddy.CleanerUpper = (*Source)(nil)
-	_ caddy.Destructor   = (*state)(nil)
 	_ accounts.Source    = (*Source)(nil)
 	_ accounts.Loader    = (*Source)(nil)
 	_ accounts.Reloader  = (*Source)(nil)

@@ -100,7 +100,7 @@ func TestHostileNames(t *testing.T) {
 	s := db.start(&Source{Table: "people", Columns: map[string]string{"password_hashes": "pw"}, Upstream: "up"})
 	for _, n := range names {
 		// Not what the sample brought.
-		s.state.cache.ChangedAll()
+		_ = s.Reload(t.Context())
 		a, err := s.Load(context.Background(), n)
 		if err != nil || a == nil || a.Key() != accounts.FoldName(n) {
 			t.Errorf("%s: %v, %v", n, a, err)

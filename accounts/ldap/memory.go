@@ -28,55 +28,67 @@ const (
 	// that the password is the same. Directories lock an entry after a few wrong ones: a
 	// device that keeps an old one, and tries it every minute, must not do that to its owner.
 	wrongFor = 10 * time.Minute
-	// maxWrong are remembered.
-	maxWrong = 10_000
+	// rightFor is how long it is known which password was right the last time. It is asked
+	// for all the same, before those of which nothing is known.
+	rightFor = 24 * time.Hour
+	// maxRemembered of each are remembered.
+	maxRemembered = 10_000
 )
 
-// wrong remembers passwords that were wrong, as keyed digests.
-type wrong struct {
-	key [32]byte
+type digest [sha256.Size]byte
+
+// memory remembers passwords for a time, as keyed digests.
+type memory struct {
+	key  [32]byte
+	keep time.Duration
 
 	mu    sync.Mutex
-	until map[[sha256.Size]byte]time.Time
+	until map[digest]time.Time
 }
 
-func newWrong() *wrong {
-	w := &wrong{until: make(map[[sha256.Size]byte]time.Time)}
-	_, _ = rand.Read(w.key[:])
-	return w
+func newMemory(keep time.Duration) *memory {
+	m := &memory{keep: keep, until: make(map[digest]time.Time)}
+	_, _ = rand.Read(m.key[:])
+	return m
 }
 
 // digest is that of a password, and of which one of whom it was tried for.
-func (w *wrong) digest(stamp, password string) (d [sha256.Size]byte) {
-	h := hmac.New(sha256.New, w.key[:])
+func (m *memory) digest(stamp, password string) (d digest) {
+	h := hmac.New(sha256.New, m.key[:])
 	_, _ = io.WriteString(h, stamp+":"+password) // a stamp has no colon
 	h.Sum(d[:0])
 	return d
 }
 
-func (w *wrong) has(d [sha256.Size]byte) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	until, ok := w.until[d]
+func (m *memory) has(d digest) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	until, ok := m.until[d]
 	return ok && time.Now().Before(until)
 }
 
-func (w *wrong) add(d [sha256.Size]byte) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+func (m *memory) forget(d digest) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.until, d)
+}
+
+func (m *memory) add(d digest) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	at := time.Now()
-	if len(w.until) >= maxWrong {
-		for old, until := range w.until {
+	if _, ok := m.until[d]; !ok && len(m.until) >= maxRemembered {
+		for old, until := range m.until {
 			if !at.Before(until) {
-				delete(w.until, old)
+				delete(m.until, old)
 			}
 		}
-		for old := range w.until {
-			if len(w.until) < maxWrong {
+		for old := range m.until {
+			if len(m.until) < maxRemembered {
 				break
 			}
-			delete(w.until, old)
+			delete(m.until, old)
 		}
 	}
-	w.until[d] = at.Add(wrongFor)
+	m.until[d] = at.Add(m.keep)
 }
