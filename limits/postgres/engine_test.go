@@ -51,6 +51,13 @@ func newMemEngine() *memEngine {
 
 func (e *memEngine) now() int64 { return time.Now().Add(e.skew).UnixNano() }
 
+// jump has another engine take over, whose clock is off by that much.
+func (e *memEngine) jump(by time.Duration) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.skew += by
+}
+
 func (e *memEngine) join(_ context.Context, id, _ string, ttl time.Duration) (int64, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

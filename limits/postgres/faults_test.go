@@ -58,11 +58,14 @@ var (
 // engine dies with all connections, and each clock is up to an hour off: the
 // provider never counts more than it allows. When all is well again it hears of
 // each mailbox that has something left.
-func TestNeverBeyond(t *testing.T) {
+func TestNeverBeyond(t *testing.T) { testNeverBeyond(t, func(*sim) {}) }
+
+func testNeverBeyond(t *testing.T, change func(*sim)) {
 	total, sent := 0, 0
 	for i := *seed; i < *seed+int64(*seeds); i++ {
 		synctest.Test(t, func(t *testing.T) {
 			s := newSim(i)
+			change(s)
 			defer func() {
 				if t.Failed() {
 					t.Logf("seed %d: %+v, lease %s, grace %s", i, s.limits, s.lease, s.grace)
@@ -85,6 +88,12 @@ func TestNeverBeyond(t *testing.T) {
 		})
 	}
 	t.Logf("%d runs, %d messages", total, sent)
+}
+
+// TestFailoverToAnotherClock is TestNeverBeyond with engines that take over whose
+// clocks are apart as far as is allowed.
+func TestFailoverToAnotherClock(t *testing.T) {
+	testNeverBeyond(t, func(s *sim) { s.apart = s.lease / 10 })
 }
 
 func newSim(seed int64) *sim {
@@ -125,12 +134,19 @@ func (s *sim) run(t *testing.T) {
 			}
 		})
 	}
+	at := time.Duration(0) // what the engine's clock is ahead of the first one's
 	for time.Now().Before(end) {
 		time.Sleep(time.Duration(s.number(240)) * time.Second)
 		s.trail.add("", "the engine is cut off")
 		s.cut.Store(true)
 		if s.chance(0.5) {
 			s.eng.crash()
+			if s.apart != 0 {
+				ahead := s.apart * time.Duration(s.number(3)) / 2
+				s.eng.jump(ahead - at)
+				at = ahead
+				s.trail.add("", "another engine takes over, %s ahead", at)
+			}
 		}
 		time.Sleep(s.about(40 * time.Second))
 		s.cut.Store(false)

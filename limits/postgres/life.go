@@ -89,9 +89,7 @@ func (n *node) beat(ctx context.Context) error {
 
 // renewed notes a lease that was asked for at a time.
 func (n *node) renewed(began, now int64) {
-	n.mu.Lock()
-	n.late, n.early = now-began, now-limits.Now()
-	n.mu.Unlock()
+	n.hear(began, now, true)
 	n.until.Store(began + int64(n.lease-n.margin()))
 }
 

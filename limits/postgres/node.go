@@ -57,8 +57,7 @@ type node struct {
 	id   string // of this life; guarded by life and mu
 
 	mu     sync.Mutex
-	late   int64 // engine time is at most local time plus this
-	early  int64 // and at least local time plus this
+	clock  clock
 	guests map[string]*guest
 	due    map[key]time.Time // when the worker looks
 	pause  map[key]time.Duration
@@ -266,22 +265,25 @@ func (n *node) change(ctx context.Context, keys []key, release bool) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, n.lease/3)
 	defer cancel()
-	n.mu.Lock()
-	late, early := n.late, n.early
-	n.mu.Unlock()
+	var at clock
+	began := limits.Now()
 	work := make(map[key]*pending)
 	err := n.eng.change(ctx, n.id, keys, func(v view, docs map[key]*doc) (map[key][]string, []string) {
 		recalls, tell := make(map[key][]string), make(map[string]bool)
 		v.leaving = n.draining.Load()
+		// What is written counts for a margin longer: an engine that takes over may be
+		// as much ahead.
+		at = n.hear(began, v.now, false)
+		late := at.late + int64(n.margin())
 		for _, k := range keys {
 			g := n.guest(k.Upstream)
 			d := docs[k]
 			d.tidy(v, n.grace)
 			before := d.held(n.id)
 			if release {
-				g.release(k, d, v, late, early)
+				g.release(k, d, v, late, at.early)
 			} else {
-				p, holders := g.settle(k, d, v, late, early)
+				p, holders := g.settle(k, d, v, late, at.early)
 				work[k] = p
 				recalls[k] = holders
 				for _, id := range holders {
@@ -309,7 +311,7 @@ func (n *node) change(ctx context.Context, keys []key, release bool) error {
 			delete(g.states, k.Mailbox)
 			continue
 		}
-		g.made(k, work[k], early)
+		g.made(k, work[k], at.early)
 	}
 	return nil
 }

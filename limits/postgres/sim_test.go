@@ -116,6 +116,7 @@ type sim struct {
 	lease     time.Duration
 	grace     time.Duration
 	over      atomic.Bool
+	apart     time.Duration // the clocks of the engines; 0: there is one
 	mailboxes []string
 	trail     trail
 }
