@@ -75,6 +75,11 @@ func (e *engine) attempt(ctx context.Context, t *Transport, m *message) (until t
 	if err != nil {
 		return e.unreadable(m, err, log)
 	}
+	if lost := rec.Lost(); lost > m.lost {
+		// This process knows what it said, the next one holds the message.
+		log.Error("the journal of a spooled message is damaged", zap.Int64("octets", lost))
+		m.lost = lost
+	}
 	until = e.advance(ctx, t, m, rec, log)
 	// First closed, then removed: not every system removes what is open.
 	_ = rec.Close()

@@ -229,7 +229,8 @@ func Release(id string) error {
 	return steer(id, func(e *engine, rec *record.File, m *message) error {
 		now := time.Now()
 		// It is the mailbox's that the account has now, if it was another's.
-		if err := e.note(rec, m, &record.Line{At: now, Event: record.EventRelease, Next: now, Mailbox: e.mailboxNow(m)}); err != nil {
+		l := &record.Line{At: now, Event: record.EventRelease, Next: now, Mailbox: e.mailboxNow(m), Lost: rec.Lost()}
+		if err := e.note(rec, m, l); err != nil {
 			return err
 		}
 		e.mu.Lock()

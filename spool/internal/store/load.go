@@ -33,6 +33,7 @@ type Found struct {
 	Env   *record.Envelope
 	Size  int64
 	Lines []record.Line
+	Lost  int64 // octets of the journal that cannot be read
 }
 
 // Load takes the directory and returns what is in it.
@@ -154,5 +155,5 @@ func (s *Store) Read(id string) (Found, error) {
 		return Found{}, err
 	}
 	lines, err := rec.Journal()
-	return Found{env, size, lines}, err
+	return Found{env, size, lines, rec.Lost()}, err
 }
