@@ -93,7 +93,8 @@ func (t *Transport) report(e *engine, rec *record.File, m *message, failed []int
 		}))
 	}
 	to, mailbox := t.reportsTo(m)
-	if m.env.Report || m.env.From == "" || to == "" || never(m, failed) {
+	named := wanted(m, failed)
+	if m.env.Report || m.env.From == "" || to == "" || len(named) == 0 {
 		return false, nil
 	}
 	now := time.Now()
@@ -108,7 +109,7 @@ func (t *Transport) report(e *engine, rec *record.File, m *message, failed []int
 			Header: dsn.Header(rec.Body("")),
 		},
 	}
-	for _, i := range failed {
+	for _, i := range named {
 		n.Failed = append(n.Failed, dsn.Failed{Recipient: m.env.Rcpts[i], Reply: replies[i]})
 	}
 	if n.UTF8() {
@@ -141,14 +142,14 @@ func (t *Transport) reportsTo(m *message) (to, mailbox string) {
 	return cmp.Or(to, m.env.From), mailbox
 }
 
-// never reports whether the client wants no report on any of the recipients
-// (RFC 3461 section 4.1).
-func never(m *message, failed []int) bool {
+// wanted returns the failed recipients of whom the client wants to hear: a report is
+// asked for, or not, for each (RFC 3461 section 4.1).
+func wanted(m *message, failed []int) (named []int) {
 	for _, i := range failed {
 		notify := m.env.Rcpts[i].Opts.Notify
 		if len(notify) == 0 || slices.Contains(notify, smtp.DSNNotifyFailure) {
-			return false
+			named = append(named, i)
 		}
 	}
-	return true
+	return named
 }
