@@ -34,7 +34,7 @@ import (
 // poisonous is how many attempts in a row a process may die of.
 const poisonous = 3
 
-const heldPoison = "the process has died three times while it was sent"
+const heldPoison = "the process has died three times while it was sent, or reported"
 
 // notePause is the time until a file that cannot be written is tried again, and
 // reportPause until a report that could not be made is.
@@ -98,7 +98,7 @@ func (e *engine) advance(ctx context.Context, t *Transport, m *message, rec *rec
 	owes, early := len(m.owed) > 0 && !m.reportAt.After(now), m.finished() || m.next.After(now)
 	e.mu.Unlock()
 	if owes {
-		e.report(rec, t, m, log)
+		e.reportOwed(rec, t, m, log)
 	}
 	if early {
 		return time.Time{} // it was due for the report alone

@@ -40,7 +40,7 @@ type message struct {
 	owed     map[int]bool // refused recipients that no report speaks of yet
 	told     bool         // the event of these was emitted
 	reportAt time.Time    // when that is tried again
-	open     int          // attempts in a row that the process did not survive
+	open     int          // attempts and reports in a row that the process did not survive
 	lost     int64        // octets of its journal that cannot be read
 	forgiven int64        // of these, by a release
 	trying   bool
@@ -111,7 +111,7 @@ func (m *message) apply(l *record.Line) {
 		m.replies[i] = r
 	}
 	m.open++
-	if l.Event != record.EventTry {
+	if l.Event != record.EventTry && l.Event != record.EventReport {
 		m.open = 0
 	}
 	switch l.Event {

@@ -291,6 +291,46 @@ func TestOwedOnFullDisk(t *testing.T) {
 	})
 }
 
+// TestOwedIsNoPoison holds that a report for which there is no room, start after start,
+// is not taken for one that the process dies of.
+func TestOwedIsNoPoison(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fsys, p := newMemFS(), newStrict()
+		tr := start(t, fsys, p.provider, nil)
+		creates := 0
+		fsys.before = func(op string) error {
+			if op == "create" {
+				if creates++; creates > 1 {
+					return errNoSpace
+				}
+			}
+			return nil
+		}
+		reply, err := send(tr, "a", "text")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range poisonous + 1 {
+			synctest.Wait()
+			if left := Messages("", ""); len(left) != 1 || left[0].State != "waiting" {
+				t.Fatalf("without room for its report: %+v", left)
+			}
+			stop(tr)
+			tr = start(t, fsys, p.provider, nil)
+		}
+		defer stop(tr)
+		synctest.Wait()
+		fsys.mu.Lock()
+		fsys.before = nil
+		fsys.mu.Unlock()
+		time.Sleep(reportPause)
+		synctest.Wait()
+		if got, left := p.of(idOf(reply)), Messages("", ""); got != 1 || len(left) > 0 {
+			t.Errorf("with room: %d reports, and left: %+v", got, left)
+		}
+	})
+}
+
 // TestNeverByRecipient holds that a report names no recipient with NOTIFY=NEVER because
 // another one has failed with it.
 func TestNeverByRecipient(t *testing.T) {

@@ -42,6 +42,33 @@ type emitter interface {
 	Emit(ctx caddy.Context, eventName string, data map[string]any) caddy.Event
 }
 
+// reportOwed says what another process has left to say, or this one could not say
+// before. It is written before it is tried, as an attempt is: what kills the process
+// is not tried for ever.
+func (e *engine) reportOwed(rec *record.File, t *Transport, m *message, log *zap.Logger) {
+	if err := e.note(rec, m, &record.Line{At: time.Now(), Event: record.EventReport}); err != nil {
+		log.Error("no report of a failed message could be made yet: its file cannot be written", zap.Error(err))
+		e.mu.Lock()
+		m.reportAt = time.Now().Add(reportPause)
+		e.mu.Unlock()
+		return
+	}
+	e.report(rec, t, m, log)
+	e.mu.Lock()
+	open := m.open > 0
+	e.mu.Unlock()
+	if !open {
+		return
+	}
+	// It could not be said, and the process lives.
+	l := &record.Line{At: time.Now(), Event: record.EventReported}
+	if e.note(rec, m, l) != nil {
+		e.mu.Lock()
+		m.apply(l)
+		e.mu.Unlock()
+	}
+}
+
 // report says what is owed of a message: that it could not be delivered to some of
 // its recipients. What cannot be said now stays owed.
 func (e *engine) report(rec *record.File, t *Transport, m *message, log *zap.Logger) {

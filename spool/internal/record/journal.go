@@ -35,6 +35,7 @@ const (
 	EventSent     Event = "sent"     // the provider said 250
 	EventHold     Event = "hold"     // nothing is tried until it is released
 	EventRelease  Event = "release"  // by an operator: held or not, it is due at once
+	EventReport   Event = "report"   // written before what is owed since earlier is said
 	EventReported Event = "reported" // what was owed is said
 )
 
@@ -42,7 +43,7 @@ const (
 // knows here.
 func (e Event) known() bool {
 	switch e {
-	case EventTry, EventResult, EventSent, EventHold, EventRelease, EventReported:
+	case EventTry, EventResult, EventSent, EventHold, EventRelease, EventReport, EventReported:
 		return true
 	}
 	return false
