@@ -405,7 +405,7 @@ func (e *engine) unreadable(m *message, err error, log *zap.Logger) time.Time {
 		e.hold(nil, m, err.Error(), log)
 		return time.Time{}
 	}
-	// Too many open files, a key that is not there: it may pass.
+	// Too many open files, a key or a disk that is not there: it may pass.
 	log.Error("spooled message not tried: its file cannot be read", zap.Error(err))
 	return e.postpone(m, time.Now().Add(time.Minute), err.Error())
 }

@@ -44,7 +44,8 @@ type Status struct {
 	Directory string `json:"directory"`
 	// Ready is false while another process has the directory.
 	Ready bool `json:"ready"`
-	// Error is what failed on the disk: nothing is accepted until a restart.
+	// Error is what failed on the disk, where nothing is accepted until a restart, or
+	// why the directory is not where it was.
 	Error    string `json:"error,omitempty"`
 	Messages int    `json:"messages"`
 	// Keeping are messages that are being written: their clients have heard nothing
@@ -126,7 +127,7 @@ func Statuses() []Status {
 }
 
 func (e *engine) status() Status {
-	ill, full := e.store.Illness(), errors.Is(e.store.MayGrow(), store.ErrFull)
+	ill, full := cmp.Or(e.store.Illness(), e.store.Gone()), errors.Is(e.store.MayGrow(), store.ErrFull)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	maps.DeleteFunc(e.gaveUp, func(_ string, at time.Time) bool { return time.Since(at) > time.Hour })

@@ -188,15 +188,15 @@ func (r *File) resume() (found bool, err error) {
 		if err != nil && !errors.Is(err, io.EOF) {
 			return false, err
 		}
-		for i := range max(n-frameHead+1, 0) {
-			length := binary.BigEndian.Uint32(buf[i:])
-			if length == 0 || length > maxFrame || frameKind(buf[i+4]) != frameJournal {
+		for rest := buf[:n]; len(rest) >= frameHead; rest = rest[1:] {
+			length := binary.BigEndian.Uint32(rest)
+			if length == 0 || length > maxFrame || frameKind(rest[4]) != frameJournal {
 				continue
 			}
 			if tried += int(length); tried > maxTried {
 				return false, fmt.Errorf("%w: its journal", ErrDamaged)
 			}
-			r.at.off = off + int64(i)
+			r.at.off = off + int64(n-len(rest))
 			if ok, err := r.whole(bad); ok || err != nil {
 				return ok, err
 			}
