@@ -99,7 +99,7 @@ var allowedImports = map[string][]string{
 	"spool/dsn":             {"internal/printable", "relay"},
 	"spool/internal/disk":   {"internal/filelock"},
 	"spool/internal/store":  {"internal/seal", "spool/internal/disk", "spool/internal/record"},
-	"spool/internal/record": {"internal/seal", "relay", "spool/internal/disk"},
+	"spool/internal/record": {"internal/printable", "internal/seal", "relay", "spool/internal/disk"},
 
 	"internal/mscloud": {"internal/nearest"},
 

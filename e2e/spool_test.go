@@ -15,11 +15,13 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/textproto"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -44,7 +46,8 @@ func spoolWorld(t *testing.T, opts ...option) (w *world, admin string) {
 	opts = append(opts,
 		withServer("spool", "on"),
 		withUpstream("max_wait", "1s"),
-		func(w *world, _ *sandbox.App) {
+		func(w *world, provider *sandbox.App) {
+			provider.KeepMessages = 100_000
 			w.config["admin"] = object{"listen": admin, "config": object{"persist": false}}
 			w.config["logging"] = object{"logs": object{"default": object{"level": "INFO"}}}
 			w.app("smtp_upstreams")["spool"] = object{"directory": filepath.Join(t.TempDir(), "spool"), "min_free": -1}
@@ -61,6 +64,7 @@ type promises struct {
 	all  map[string]bool
 	want int
 	full chan struct{}
+	over chan struct{} // closed when there are 300 more than that
 }
 
 // add notes a promise; a client that has enough of them goes on until the
@@ -69,8 +73,11 @@ func (p *promises) add(tag string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.all[tag] = true
-	if p.want--; p.want == 0 {
+	switch p.want--; p.want {
+	case 0:
 		close(p.full)
+	case -300:
+		close(p.over)
 	}
 }
 
@@ -78,7 +85,7 @@ func (p *promises) add(tag string) {
 // `full` when there are n promises more.
 func (p *promises) promiseMore(addr, round string, n int) *sync.WaitGroup {
 	p.mu.Lock()
-	p.want, p.full = n, make(chan struct{})
+	p.want, p.full, p.over = n, make(chan struct{}), make(chan struct{})
 	p.mu.Unlock()
 	var clients sync.WaitGroup
 	for i := range spoolUsers {
@@ -155,6 +162,56 @@ func spoolCommand(t *testing.T, admin string, args ...string) (string, error) {
 // process died between the provider's word and the journal's line. It is killed
 // MAILGATEWAY_KILLS times.
 func TestSpoolKilled(t *testing.T) {
+	spoolKilled(t, func(proc *process, _ <-chan struct{}, sends bool, rnd *rand.Rand) {
+		if sends {
+			time.Sleep(time.Duration(rnd.IntN(100)) * time.Millisecond) // a moment that nothing announces
+		}
+		proc.signal(syscall.SIGKILL)
+	})
+}
+
+// TestSpoolKilledAtCalls does that where the process enters a system call with which
+// the spool writes.
+func TestSpoolKilledAtCalls(t *testing.T) {
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		t.Skip(err)
+	}
+	met := 0
+	spoolKilled(t, func(proc *process, over <-chan struct{}, sends bool, rnd *rand.Rand) {
+		calls := []string{"pwrite64", "fsync", "/^rename"}
+		if sends {
+			calls = []string{"pwrite64", "fsync", "/^unlink"}
+		}
+		call := calls[rnd.IntN(len(calls))]
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		go func() {
+			select {
+			case <-over: // the provider takes all, and the spool has nothing to do
+				cancel()
+			case <-ctx.Done():
+			}
+		}()
+		// It counts each thread's calls, of which there are a dozen.
+		out, err := exec.CommandContext(ctx, strace, "-f", "-qq", "-o", os.DevNull, "-e", "trace="+call, "-e", //nolint:gosec // the tracer that was found
+			fmt.Sprintf("inject=%s:signal=KILL:when=%d", call, 1+rnd.IntN(8)), "-p", fmt.Sprint(proc.cmd.Process.Pid)).CombinedOutput()
+		switch {
+		case ctx.Err() != nil:
+			proc.signal(syscall.SIGKILL) // it has no more such calls
+		case err != nil:
+			t.Skipf("strace: %v\n%s", err, out)
+		default:
+			met++
+		}
+	})
+	t.Logf("%d times at a call", met)
+}
+
+// spoolKilled is a load whose process is killed as it says, which learns when there was
+// enough of it, and whether the spool is sending what it has.
+func spoolKilled(t *testing.T, kill func(proc *process, over <-chan struct{}, sends bool, rnd *rand.Rand)) {
+	t.Helper()
 	rounds, _ := kills(t)
 	w, admin := spoolWorld(t)
 	p := &promises{all: make(map[string]bool)}
@@ -189,9 +246,8 @@ func TestSpoolKilled(t *testing.T) {
 				_, _ = io.Copy(io.Discard, out.Body)
 				out.Body.Close()
 			}
-			time.Sleep(time.Duration(rnd.IntN(100)) * time.Millisecond) // a moment that nothing announces
 		}
-		proc.signal(syscall.SIGKILL)
+		kill(proc, p.over, round%2 == 1, rnd)
 		_ = proc.wait()
 		clients.Wait()
 		for _, f := range w.sandbox.Faults() {

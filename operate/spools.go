@@ -30,8 +30,8 @@ func examineSpools(statuses []spool.Status) (out []checkup.Finding) {
 		switch {
 		case st.Error != "":
 			f.State, f.Said = checkup.Wrong, st.Error
-			f.Cause = "The spool's disk failed while it wrote: nothing is kept any more, and clients hear the provider's own word or 452."
-			f.Remedy = "See the disk's health and the system's log, then restart the gateway: `caddy smtp spool list` tells what it still has."
+			f.Cause = "The spool's disk failed while it wrote, or its directory is not where it was: nothing is kept, and clients hear the provider's own word or 451."
+			f.Remedy = "A directory that was moved or unmounted is used again as soon as it is back. Otherwise see the disk's health and the system's log, then restart the gateway: `caddy smtp spool list` tells what it still has."
 		case !st.Ready:
 			f.State, f.Said = checkup.Wrong, "not ready: "+st.Directory
 			f.Cause = "Another process has the spool's directory, or it cannot be read: nothing is kept, and what lies there is not sent."
@@ -40,6 +40,10 @@ func examineSpools(statuses []spool.Status) (out []checkup.Finding) {
 			f.State, f.Said = checkup.Wrong, fmt.Sprintf("full: %d messages, %d MiB%s", st.Messages, st.Octets>>20, freeOf(st.Directory))
 			f.Cause = "The spool has no room: it reached `max_messages` or `max_size`, or less than `min_free` of its disk is free. Further messages hear 452."
 			f.Remedy = "Make room on the disk of " + st.Directory + ", or find out why the messages do not leave: `caddy smtp spool list`."
+		case unread(st) > 0:
+			f.State, f.Said = checkup.Warning, fmt.Sprintf("%d messages cannot be read", unread(st))
+			f.Cause = "Files of messages are damaged, sealed with a key that is not there, of a newer version, or the disk does not give them: they are left alone in " + st.Directory + " and not sent."
+			f.Remedy = "The log names each with its reason (`file in the spool's directory left alone`). Give the key back and reload, or move what cannot be read elsewhere and have its sender send again."
 		case st.Held > 0:
 			f.State, f.Said = checkup.Warning, fmt.Sprintf("%d messages are held", st.Held)
 			f.Cause = "Messages are held that the gateway will not send by itself: sent in part, damaged, the process died while it sent them, or their account's name has another mailbox now."
@@ -55,6 +59,16 @@ func examineSpools(statuses []spool.Status) (out []checkup.Finding) {
 		}
 	}
 	return out
+}
+
+// unread returns how many messages of a spool could not be read.
+func unread(st spool.Status) (n int) {
+	for _, o := range st.LeftAlone {
+		if o.Message != "" {
+			n++
+		}
+	}
+	return n
 }
 
 // freeOf says how much of a directory's disk is free, if that is known.

@@ -33,6 +33,8 @@ func TestExamineSpools(t *testing.T) {
 		"disk failed": {spool.Status{Ready: true, Error: "syncing: input/output error"}, checkup.Wrong, "restart"},
 		"another's":   {spool.Status{Directory: "/spool"}, checkup.Wrong, "`directory`"},
 		"full":        {spool.Status{Ready: true, Full: true, Directory: t.TempDir()}, checkup.Wrong, "smtp spool list"},
+		"unread":      {spool.Status{Ready: true, Held: 2, LeftAlone: []spool.Oddity{{Path: "README"}, {Path: "ab/1.msg", Message: "1"}}}, checkup.Warning, "key"},
+		"foreign":     {spool.Status{Ready: true, LeftAlone: []spool.Oddity{{Path: "README"}}}, checkup.OK, ""},
 		"held":        {spool.Status{Ready: true, Held: 2}, checkup.Warning, "smtp spool release"},
 	} {
 		tc.st.Upstream = "office"

@@ -34,7 +34,7 @@ import (
 // poisonous is how many attempts in a row a process may die of.
 const poisonous = 3
 
-const heldPoison = "the process has died three times while it was sent"
+const heldPoison = "the process has died three times while it was sent, or reported"
 
 // notePause is the time until a file that cannot be written is tried again, and
 // reportPause until a report that could not be made is.
@@ -75,6 +75,11 @@ func (e *engine) attempt(ctx context.Context, t *Transport, m *message) (until t
 	if err != nil {
 		return e.unreadable(m, err, log)
 	}
+	if lost := rec.Lost(); lost > m.lost {
+		// This process knows what it said, the next one holds the message.
+		log.Error("the journal of a spooled message is damaged", zap.Int64("octets", lost))
+		m.lost = lost
+	}
 	until = e.advance(ctx, t, m, rec, log)
 	// First closed, then removed: not every system removes what is open.
 	_ = rec.Close()
@@ -93,7 +98,7 @@ func (e *engine) advance(ctx context.Context, t *Transport, m *message, rec *rec
 	owes, early := len(m.owed) > 0 && !m.reportAt.After(now), m.finished() || m.next.After(now)
 	e.mu.Unlock()
 	if owes {
-		e.report(rec, t, m, log)
+		e.reportOwed(rec, t, m, log)
 	}
 	if early {
 		return time.Time{} // it was due for the report alone
@@ -400,7 +405,7 @@ func (e *engine) unreadable(m *message, err error, log *zap.Logger) time.Time {
 		e.hold(nil, m, err.Error(), log)
 		return time.Time{}
 	}
-	// Too many open files, a key that is not there: it may pass.
+	// Too many open files, a key or a disk that is not there: it may pass.
 	log.Error("spooled message not tried: its file cannot be read", zap.Error(err))
 	return e.postpone(m, time.Now().Add(time.Minute), err.Error())
 }

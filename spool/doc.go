@@ -39,7 +39,7 @@
 //   - report.go: what is said of a message that was given up; package dsn writes it
 //   - steer.go, drain.go, metrics.go: what operators see and do
 //
-// Lock order: Transport.mu, enginesMu, engine.mu, the store's. The last two are
+// Lock order: Transport.mu, enginesMu, engine.looking, engine.mu, the store's. The last two are
 // never held while the disk is asked, but for the share that is free.
 //
 // Engines outlive configurations: a reload hands the directory, the queue and the

@@ -16,7 +16,6 @@ package spool
 
 import (
 	"context"
-	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -54,6 +53,8 @@ type engine struct {
 	stop context.CancelFunc
 	done chan struct{} // closed when nothing runs any more
 
+	looking sync.Mutex // held while files are read again
+
 	mu          sync.Mutex
 	ready       bool // the directory is this process's, and read
 	started     time.Time
@@ -62,6 +63,7 @@ type engine struct {
 	lanes       map[string]*lane
 	all         map[string]*message
 	odd         []store.Oddity
+	lookAt      time.Time // when these are read again; zero: with the next configuration
 	running     int
 	crowded     bool // lanes wait for a place among those that run
 	keeping     int  // messages that are on their way to the disk
@@ -148,7 +150,7 @@ func (e *engine) begin() {
 }
 
 // open takes and reads the directory.
-func (e *engine) open() (io.Closer, error) {
+func (e *engine) open() (disk.Lock, error) {
 	lock, found, odd, err := e.store.Load()
 	if err != nil {
 		return nil, err
@@ -157,11 +159,21 @@ func (e *engine) open() (io.Closer, error) {
 		e.logger.Error("file in the spool's directory left alone",
 			zap.String("dir", e.store.Dir()), zap.String("file", o.Path), zap.String("reason", o.Why))
 	}
-	slices.SortFunc(found, func(a, b store.Found) int { return strings.Compare(a.Env.ID, b.Env.ID) })
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	now := time.Now()
-	e.odd, e.started = odd, now
+	e.started = time.Now()
+	e.takeUp(found, odd, e.started)
+	e.ready = true
+	return lock, nil
+}
+
+// takeUp queues messages that were read, in the order in which they came, and notes
+// what could not be. The lock is held.
+func (e *engine) takeUp(found []store.Found, odd []store.Oddity, now time.Time) {
+	e.odd, e.lookAt = odd, time.Time{}
+	if store.Passing(odd) {
+		e.lookAt = now.Add(notePause)
+	}
 	for _, st := range found {
 		m := replay(st, now)
 		if m.over() {
@@ -174,12 +186,19 @@ func (e *engine) open() (io.Closer, error) {
 		}
 		e.add(m)
 	}
-	e.ready = true
-	return lock, nil
+	if len(found) == 0 {
+		return
+	}
+	for _, l := range e.lanes {
+		slices.SortStableFunc(l.queue, func(a, b *message) int { return strings.Compare(a.env.ID, b.env.ID) })
+	}
 }
 
-// lookAgain reads what could not be read before: its key may have come back.
+// lookAgain reads what could not be read before: its key may have come back, or its
+// disk.
 func (e *engine) lookAgain() {
+	e.looking.Lock()
+	defer e.looking.Unlock()
 	e.mu.Lock()
 	odd := e.odd
 	e.mu.Unlock()
@@ -189,15 +208,22 @@ func (e *engine) lookAgain() {
 	found, left := e.store.Reread(odd)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.odd = left
-	now := time.Now()
-	for _, st := range found {
-		if m := replay(st, now); m.over() {
-			_ = e.store.Remove(m.env, m.size)
-		} else {
-			e.add(m)
-		}
+	e.takeUp(found, left, time.Now())
+}
+
+// lookWhenDue does that for what may pass by itself, and returns when it is to be done
+// next; zero if there is nothing.
+func (e *engine) lookWhenDue(now time.Time) time.Time {
+	e.mu.Lock()
+	at := e.lookAt
+	e.mu.Unlock()
+	if at.IsZero() || at.After(now) {
+		return at
 	}
+	e.lookAgain()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.lookAt
 }
 
 // add queues a message. The lock is held.
@@ -272,7 +298,7 @@ func (e *engine) wake() {
 }
 
 // run starts what is due until ctx ends.
-func (e *engine) run(ctx context.Context, lock io.Closer) {
+func (e *engine) run(ctx context.Context, lock disk.Lock) {
 	var attempts sync.WaitGroup
 	defer close(e.done)
 	defer func() {
@@ -300,7 +326,11 @@ func (e *engine) run(ctx context.Context, lock io.Closer) {
 			}
 			e.logger.Info("spool ready", zap.String("dir", e.store.Dir()))
 		}
+		look := e.lookWhenDue(time.Now())
 		due, wait := e.due(time.Now())
+		if !look.IsZero() {
+			wait = min(wait, time.Until(look))
+		}
 		for _, l := range due {
 			attempts.Go(func() {
 				e.serve(ctx, l)

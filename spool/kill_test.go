@@ -50,6 +50,8 @@ const (
 	envDir   = "MAILGATEWAY_SPOOL_DIR"
 	envOp    = "MAILGATEWAY_SPOOL_OP"  // the operation to die at; empty: none
 	envNth   = "MAILGATEWAY_SPOOL_NTH" // of that kind
+
+	envPoison = "MAILGATEWAY_SPOOL_POISON" // the directory of a child that dies of reports
 )
 
 // killFS is the disk, with a process that dies at one of its operations.
@@ -343,6 +345,70 @@ func TestKilled(t *testing.T) {
 	}
 	if twice > 8*kills {
 		t.Errorf("%d delivered more than once after %d kills: more than were under way", twice, kills)
+	}
+}
+
+// TestPoisonousReportChild is a process that dies of each report that it makes.
+func TestPoisonousReportChild(t *testing.T) {
+	dir := os.Getenv(envPoison)
+	if dir == "" {
+		t.Log("only as a child of TestPoisonousReport")
+		return
+	}
+	k := &killFS{op: "create"}
+	k.nth.Store(1)
+	files, _ := filepath.Glob(filepath.Join(dir, "*", "*"+store.MessageExt))
+	if len(files) == 0 {
+		k.nth.Store(2) // after the message
+	}
+	p := newProvider()
+	p.reply = noSuchUser
+	tr := start(t, k, p, func(tr *Transport) { tr.Directory = dir })
+	defer stop(tr)
+	if len(files) == 0 {
+		if _, err := send(tr, "a", "text"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for deadline := time.Now().Add(time.Minute); tr.engine.status().Held == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("neither dead nor held: %+v", Messages("", ""))
+		}
+	}
+}
+
+// TestPoisonousReport holds that a message is held of whose report the process dies
+// three times, at whose start it is made, and that a release has it made.
+func TestPoisonousReport(t *testing.T) {
+	dir := t.TempDir()
+	kills := 0
+	for {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestPoisonousReportChild$", "-test.timeout=5m") //nolint:gosec // this program
+		cmd.Env = append(os.Environ(), envPoison+"="+dir)
+		out, err := cmd.CombinedOutput()
+		if err == nil {
+			break
+		}
+		if kills++; !killed(err) || kills > poisonous+1 {
+			t.Fatalf("death %d: %v\n%s", kills, err, out)
+		}
+	}
+	if kills < poisonous {
+		t.Errorf("held after %d deaths", kills)
+	}
+	p := newProvider()
+	tr := start(t, disk.OS{}, p, func(tr *Transport) { tr.Directory = dir })
+	defer stop(tr)
+	list := Messages("", "")
+	if len(list) != 1 || list[0].Why != heldPoison {
+		t.Fatalf("%+v", list)
+	}
+	if err := Release(list[0].ID); err != nil {
+		t.Fatal(err)
+	}
+	await(t, tr)
+	if len(p.order) != 1 || !strings.Contains(p.order[0], list[0].ID) {
+		t.Errorf("released: %q", p.order)
 	}
 }
 

@@ -198,14 +198,14 @@ func (m *memFS) Space(string) (free, total uint64, err error) {
 	return m.free, 100, nil
 }
 
-func (m *memFS) Lock(string) (io.Closer, error) {
+func (m *memFS) Lock(string) (disk.Lock, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.taken {
 		return nil, disk.ErrLocked
 	}
 	m.taken = true
-	return closerFunc(func() error {
+	return memLock(func() error {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		m.taken = false
@@ -213,9 +213,10 @@ func (m *memFS) Lock(string) (io.Closer, error) {
 	}), nil
 }
 
-type closerFunc func() error
+type memLock func() error
 
-func (f closerFunc) Close() error { return f() }
+func (f memLock) Close() error { return f() }
+func (memLock) Held() error    { return nil }
 
 func (f *memFile) ReadAt(p []byte, off int64) (int, error) {
 	f.fs.mu.Lock()

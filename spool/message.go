@@ -16,6 +16,7 @@ package spool
 
 import (
 	"cmp"
+	"fmt"
 	"time"
 
 	"github.com/caddymail/mailgateway/spool/internal/record"
@@ -39,7 +40,9 @@ type message struct {
 	owed     map[int]bool // refused recipients that no report speaks of yet
 	told     bool         // the event of these was emitted
 	reportAt time.Time    // when that is tried again
-	open     int          // attempts in a row that the process did not survive
+	open     int          // attempts and reports in a row that the process did not survive
+	lost     int64        // octets of its journal that cannot be read
+	forgiven int64        // of these, by a release
 	trying   bool
 	gone     bool
 }
@@ -56,7 +59,7 @@ func (m *message) tries() int {
 // replay is what a message's journal says.
 func replay(st store.Found, now time.Time) *message {
 	m := &message{
-		env: st.Env, size: st.Size, mailbox: st.Env.Mailbox, next: st.Env.First, asked: st.Env.Asked, reply: st.Env.Reply,
+		env: st.Env, size: st.Size, lost: st.Lost, mailbox: st.Env.Mailbox, next: st.Env.First, asked: st.Env.Asked, reply: st.Env.Reply,
 		settled: make(map[int]bool), sent: make(map[int]bool), replies: make(map[int]string), owed: make(map[int]bool),
 	}
 	written := st.Env.Created
@@ -65,6 +68,10 @@ func replay(st store.Found, now time.Time) *message {
 		written = st.Lines[i].At
 	}
 	m.relate(written, now)
+	// Who has it already, or that it was held, may be among what is lost.
+	if m.lost > m.forgiven && m.held == "" {
+		m.held = fmt.Sprintf("its journal is damaged, %d octets of it cannot be read: a release sends it to all whom the rest does not name", m.lost)
+	}
 	if m.open >= poisonous && m.held == "" {
 		m.held = heldPoison
 	}
@@ -104,7 +111,7 @@ func (m *message) apply(l *record.Line) {
 		m.replies[i] = r
 	}
 	m.open++
-	if l.Event != record.EventTry {
+	if l.Event != record.EventTry && l.Event != record.EventReport {
 		m.open = 0
 	}
 	switch l.Event {
@@ -113,7 +120,7 @@ func (m *message) apply(l *record.Line) {
 	case record.EventHold:
 		m.held = l.Why
 	case record.EventRelease:
-		m.held = ""
+		m.held, m.forgiven = "", l.Lost
 		m.mailbox = cmp.Or(l.Mailbox, m.mailbox)
 	}
 }

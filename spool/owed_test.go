@@ -24,7 +24,9 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/emersion/go-smtp"
 
+	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/relay"
 )
 
@@ -287,4 +289,82 @@ func TestOwedOnFullDisk(t *testing.T) {
 			t.Errorf("after the restart: %d reports, and %d messages are left", got, len(left))
 		}
 	})
+}
+
+// TestOwedIsNoPoison holds that a report for which there is no room, start after start,
+// is not taken for one that the process dies of.
+func TestOwedIsNoPoison(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fsys, p := newMemFS(), newStrict()
+		tr := start(t, fsys, p.provider, nil)
+		creates := 0
+		fsys.before = func(op string) error {
+			if op == "create" {
+				if creates++; creates > 1 {
+					return errNoSpace
+				}
+			}
+			return nil
+		}
+		reply, err := send(tr, "a", "text")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range poisonous + 1 {
+			synctest.Wait()
+			if left := Messages("", ""); len(left) != 1 || left[0].State != "waiting" {
+				t.Fatalf("without room for its report: %+v", left)
+			}
+			stop(tr)
+			tr = start(t, fsys, p.provider, nil)
+		}
+		defer stop(tr)
+		synctest.Wait()
+		fsys.mu.Lock()
+		fsys.before = nil
+		fsys.mu.Unlock()
+		time.Sleep(reportPause)
+		synctest.Wait()
+		if got, left := p.of(idOf(reply)), Messages("", ""); got != 1 || len(left) > 0 {
+			t.Errorf("with room: %d reports, and left: %+v", got, left)
+		}
+	})
+}
+
+// TestNeverByRecipient holds that a report names no recipient with NOTIFY=NEVER because
+// another one has failed with it.
+func TestNeverByRecipient(t *testing.T) {
+	p := newProvider()
+	p.judge = func(text string) *relay.Reply {
+		if text == "text" {
+			return noSuchUser
+		}
+		return nil
+	}
+	tr := start(t, newMemFS(), p, nil)
+	defer stop(tr)
+	tx, err := tr.Begin(t.Context(), &accounts.Account{Record: accounts.Record{Name: "a"}}, "from@example.com", &smtp.MailOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for to, notify := range map[string][]smtp.DSNNotify{
+		"quiet@example.org": {smtp.DSNNotifyNever}, "glad@example.org": {smtp.DSNNotifySuccess, smtp.DSNNotifyDelayed},
+		"plain@example.org": nil, "asks@example.org": {smtp.DSNNotifySuccess, smtp.DSNNotifyFailure},
+	} {
+		if err := tx.Rcpt(t.Context(), to, &smtp.RcptOptions{Notify: notify}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := tx.Data(t.Context(), strings.NewReader("text")); err != nil {
+		t.Fatal(err)
+	}
+	await(t, tr)
+	if len(p.order) != 1 {
+		t.Fatalf("sent: %q", p.order)
+	}
+	for to, named := range map[string]bool{"quiet@": false, "glad@": false, "plain@": true, "asks@": true} {
+		if strings.Contains(p.order[0], to) != named {
+			t.Errorf("%s is named: %t, want %t\n%s", to, !named, named, p.order[0])
+		}
+	}
 }

@@ -17,6 +17,7 @@ package spool
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/caddymail/mailgateway/accounts"
@@ -27,6 +28,8 @@ func mailboxOf(a *accounts.Account) string { return cmp.Or(a.Mailbox, a.Name) }
 
 // disowned returns why a message, or a report about it, must not leave as its
 // account: a name that was given to another mailbox gets none of the old one's mail.
+// What was kept when the mailbox was not noted is the account's own where its sender,
+// a report's, or the account's name says so.
 func (e *engine) disowned(t *Transport, m *message) (why string) {
 	a, ok := t.account(m.env.Account)
 	if !ok {
@@ -34,10 +37,14 @@ func (e *engine) disowned(t *Transport, m *message) (why string) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if now := mailboxOf(a); m.mailbox != "" && !strings.EqualFold(m.mailbox, now) {
-		return fmt.Sprintf("it is mail of mailbox '%s', and account '%s' has mailbox '%s' now: a release sends it as that", m.mailbox, m.env.Account, now)
+	now, owners, whose := mailboxOf(a), []string{m.mailbox}, fmt.Sprintf("it is mail of mailbox '%s'", m.mailbox)
+	if m.mailbox == "" {
+		owners, whose = []string{m.env.From, m.env.Fallback, m.env.Account}, "its file does not say which mailbox's mail it is"
 	}
-	return ""
+	if slices.ContainsFunc(owners, func(owner string) bool { return strings.EqualFold(owner, now) }) {
+		return ""
+	}
+	return fmt.Sprintf("%s, and account '%s' has mailbox '%s' now: a release sends it as that", whose, m.env.Account, now)
 }
 
 // mailboxNow is whose mail a message's account sends now; empty if it is not there.

@@ -15,6 +15,7 @@
 package spool
 
 import (
+	"errors"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -22,9 +23,12 @@ import (
 	"time"
 
 	"github.com/emersion/go-smtp"
+	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/spool/internal/record"
+	"github.com/caddymail/mailgateway/spool/internal/store"
 )
 
 // TestOwner holds that mail does not leave as another mailbox because its account's
@@ -96,6 +100,61 @@ func TestOwner(t *testing.T) {
 					t.Errorf("released: %+v, sent %q", left, p.order)
 				}
 			})
+		})
+	}
+}
+
+// TestOwnerNotNoted holds that mail which was kept when files did not say whose it is
+// leaves if its sender, a report's, or its account's name is the mailbox, and is held
+// otherwise, until an operator lets it go.
+func TestOwnerNotNoted(t *testing.T) {
+	for name, tc := range map[string]struct {
+		env  record.Envelope
+		goes bool
+	}{
+		"sender":       {record.Envelope{Account: "a", From: "Box@example.com"}, true},
+		"another's":    {record.Envelope{Account: "a", From: "old@example.com"}, false},
+		"null sender":  {record.Envelope{Account: "a"}, false},
+		"report":       {record.Envelope{Account: "a", Report: true, Fallback: "box@example.com"}, true},
+		"old report":   {record.Envelope{Account: "a", Report: true, Fallback: "old@example.com"}, false},
+		"account name": {record.Envelope{Account: "box@example.com", From: "alias@example.com"}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fsys, p := newMemFS(), newProvider()
+			tr := start(t, fsys, p, nil)
+			env := &tc.env
+			env.ID, env.Created, env.Rcpts = store.NewID(time.Now()), time.Now(), []relay.Recipient{{To: "to@example.org"}}
+			k := store.NewKeeper(tr.engine.store, env, strings.NewReader("text"))
+			if err := errors.Join(k.Rest(), k.Commit()); err != nil {
+				t.Fatal(err)
+			}
+			stop(tr)
+			tr = &Transport{Upstream: "p", Directory: "/spool/" + t.Name(), Hostname: "here", fs: fsys, next: p, logger: zap.NewNop(), MinFree: -1}
+			if err := tr.Bind("kept"); err != nil {
+				t.Fatal(err)
+			}
+			tr.UseAccounts(func(name string) (*accounts.Account, bool) {
+				return &accounts.Account{Record: accounts.Record{Name: name, Mailbox: "box@example.com"}}, true
+			})
+			if err := tr.Attach(); err != nil {
+				t.Fatal(err)
+			}
+			defer stop(tr)
+			if !tc.goes {
+				for tr.engine.status().Held == 0 && tr.engine.status().Messages > 0 {
+					time.Sleep(time.Millisecond)
+				}
+				if m, err := Get(env.ID); err != nil || !strings.Contains(m.Why, "'box@example.com'") || p.count("text") > 0 {
+					t.Fatalf("sent %d times: %+v, %v", p.count("text"), m, err)
+				}
+				// Between the line and the end of the turn it is busy.
+				for err := ErrBusy; errors.Is(err, ErrBusy); err = Release(env.ID) {
+				}
+			}
+			await(t, tr)
+			if p.count("text") != 1 {
+				t.Errorf("sent %d times", p.count("text"))
+			}
 		})
 	}
 }

@@ -42,6 +42,33 @@ type emitter interface {
 	Emit(ctx caddy.Context, eventName string, data map[string]any) caddy.Event
 }
 
+// reportOwed says what another process has left to say, or this one could not say
+// before. It is written before it is tried, as an attempt is: what kills the process
+// is not tried for ever.
+func (e *engine) reportOwed(rec *record.File, t *Transport, m *message, log *zap.Logger) {
+	if err := e.note(rec, m, &record.Line{At: time.Now(), Event: record.EventReport}); err != nil {
+		log.Error("no report of a failed message could be made yet: its file cannot be written", zap.Error(err))
+		e.mu.Lock()
+		m.reportAt = time.Now().Add(reportPause)
+		e.mu.Unlock()
+		return
+	}
+	e.report(rec, t, m, log)
+	e.mu.Lock()
+	open := m.open > 0
+	e.mu.Unlock()
+	if !open {
+		return
+	}
+	// It could not be said, and the process lives.
+	l := &record.Line{At: time.Now(), Event: record.EventReported}
+	if e.note(rec, m, l) != nil {
+		e.mu.Lock()
+		m.apply(l)
+		e.mu.Unlock()
+	}
+}
+
 // report says what is owed of a message: that it could not be delivered to some of
 // its recipients. What cannot be said now stays owed.
 func (e *engine) report(rec *record.File, t *Transport, m *message, log *zap.Logger) {
@@ -93,7 +120,8 @@ func (t *Transport) report(e *engine, rec *record.File, m *message, failed []int
 		}))
 	}
 	to, mailbox := t.reportsTo(m)
-	if m.env.Report || m.env.From == "" || to == "" || never(m, failed) {
+	named := wanted(m, failed)
+	if m.env.Report || m.env.From == "" || to == "" || len(named) == 0 {
 		return false, nil
 	}
 	now := time.Now()
@@ -108,7 +136,7 @@ func (t *Transport) report(e *engine, rec *record.File, m *message, failed []int
 			Header: dsn.Header(rec.Body("")),
 		},
 	}
-	for _, i := range failed {
+	for _, i := range named {
 		n.Failed = append(n.Failed, dsn.Failed{Recipient: m.env.Rcpts[i], Reply: replies[i]})
 	}
 	if n.UTF8() {
@@ -141,14 +169,14 @@ func (t *Transport) reportsTo(m *message) (to, mailbox string) {
 	return cmp.Or(to, m.env.From), mailbox
 }
 
-// never reports whether the client wants no report on any of the recipients
-// (RFC 3461 section 4.1).
-func never(m *message, failed []int) bool {
+// wanted returns the failed recipients of whom the client wants to hear: a report is
+// asked for, or not, for each (RFC 3461 section 4.1).
+func wanted(m *message, failed []int) (named []int) {
 	for _, i := range failed {
 		notify := m.env.Rcpts[i].Opts.Notify
 		if len(notify) == 0 || slices.Contains(notify, smtp.DSNNotifyFailure) {
-			return false
+			named = append(named, i)
 		}
 	}
-	return true
+	return named
 }

@@ -44,7 +44,8 @@ type Status struct {
 	Directory string `json:"directory"`
 	// Ready is false while another process has the directory.
 	Ready bool `json:"ready"`
-	// Error is what failed on the disk: nothing is accepted until a restart.
+	// Error is what failed on the disk, where nothing is accepted until a restart, or
+	// why the directory is not where it was.
 	Error    string `json:"error,omitempty"`
 	Messages int    `json:"messages"`
 	// Keeping are messages that are being written: their clients have heard nothing
@@ -126,7 +127,7 @@ func Statuses() []Status {
 }
 
 func (e *engine) status() Status {
-	ill, full := e.store.Illness(), errors.Is(e.store.MayGrow(), store.ErrFull)
+	ill, full := cmp.Or(e.store.Illness(), e.store.Gone()), errors.Is(e.store.MayGrow(), store.ErrFull)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	maps.DeleteFunc(e.gaveUp, func(_ string, at time.Time) bool { return time.Since(at) > time.Hour })
@@ -229,7 +230,8 @@ func Release(id string) error {
 	return steer(id, func(e *engine, rec *record.File, m *message) error {
 		now := time.Now()
 		// It is the mailbox's that the account has now, if it was another's.
-		if err := e.note(rec, m, &record.Line{At: now, Event: record.EventRelease, Next: now, Mailbox: e.mailboxNow(m)}); err != nil {
+		l := &record.Line{At: now, Event: record.EventRelease, Next: now, Mailbox: e.mailboxNow(m), Lost: rec.Lost()}
+		if err := e.note(rec, m, l); err != nil {
 			return err
 		}
 		e.mu.Lock()

@@ -123,3 +123,20 @@ func TestSmallDisk(t *testing.T) {
 		})
 	}
 }
+
+// TestDirectoryUnmounted unmounts the directory, as is possible while files in it are
+// open, and mounts it again.
+func TestDirectoryUnmounted(t *testing.T) {
+	base := smallDisk(t, "8m")
+	dir, disk := filepath.Join(base, "d"), filepath.Join(base, "disk")
+	if err := errors.Join(os.Mkdir(dir, 0o700), os.Mkdir(disk, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	mount := func() error { return syscall.Mount(disk, dir, "", syscall.MS_BIND, "") }
+	unmount := func() error { return syscall.Unmount(dir, syscall.MNT_DETACH) }
+	if err := mount(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unmount() })
+	away(t, dir, unmount, mount)
+}

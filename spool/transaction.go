@@ -156,7 +156,7 @@ func replyNotKept(why, said error) error {
 	switch {
 	case errors.Is(why, store.ErrFull), disk.IsFull(why):
 		return relay.ReplySpoolFull
-	case (errors.Is(why, store.ErrAway) || errors.Is(why, errDraining)) && said != nil:
+	case (errors.Is(why, store.ErrAway) || errors.Is(why, disk.ErrMoved) || errors.Is(why, errDraining)) && said != nil:
 		return said
 	}
 	return relay.ReplySpoolFailed

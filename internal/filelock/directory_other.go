@@ -17,14 +17,13 @@
 package filelock
 
 import (
-	"io"
 	"os"
 	"path/filepath"
 )
 
 // Directory takes a directory for this process until what it returns is closed,
 // by keeping a file open, which no other process can remove meanwhile.
-func Directory(dir string) (io.Closer, error) {
+func Directory(dir string) (*os.File, error) {
 	name := filepath.Join(dir, LockName)
 	if err := os.Remove(name); err != nil && !os.IsNotExist(err) {
 		return nil, ErrLocked

@@ -17,13 +17,13 @@
 package filelock
 
 import (
-	"io"
+	"os"
 	"path/filepath"
 )
 
 // Directory takes a directory for this process until what it returns is closed,
 // or the process ends.
-func Directory(dir string) (io.Closer, error) {
+func Directory(dir string) (*os.File, error) {
 	f, err := Try(filepath.Join(dir, LockName))
 	switch {
 	case err != nil:

@@ -45,7 +45,15 @@ type FS interface {
 	Space(path string) (free, total uint64, err error)
 	// Lock takes the directory for this process. It returns ErrLocked if
 	// another has it.
-	Lock(path string) (io.Closer, error)
+	Lock(path string) (Lock, error)
+}
+
+// Lock is a directory that this process has, until it is closed.
+type Lock interface {
+	io.Closer
+	// Held returns why the directory's path does not lead to what was locked any
+	// more; nil if it does.
+	Held() error
 }
 
 // File is one file of an FS.
@@ -65,8 +73,32 @@ var ErrLocked = filelock.ErrLocked
 // OS is the operating system's file system.
 type OS struct{}
 
+// ErrMoved is what Held returns where something else has the directory's path, or
+// nothing.
+var ErrMoved = errors.New("the directory was moved, unmounted or replaced, or the file " + LockName + " in it")
+
 // Lock implements FS.
-func (OS) Lock(path string) (io.Closer, error) { return filelock.Directory(path) }
+func (OS) Lock(path string) (Lock, error) {
+	f, err := filelock.Directory(path)
+	if err != nil {
+		return nil, err
+	}
+	return osLock{f}, nil
+}
+
+type osLock struct{ *os.File }
+
+// Held implements Lock.
+func (l osLock) Held() error {
+	own, err := l.Stat()
+	if err != nil {
+		return err
+	}
+	if now, err := os.Stat(l.Name()); err != nil || !os.SameFile(own, now) {
+		return ErrMoved
+	}
+	return nil
+}
 
 func (OS) Mkdir(path string) error {
 	if st, err := os.Stat(path); err == nil && st.IsDir() {
@@ -137,4 +169,7 @@ func IsForeign(err error) bool {
 }
 
 // Interface guards
-var _ FS = OS{}
+var (
+	_ FS   = OS{}
+	_ Lock = osLock{}
+)

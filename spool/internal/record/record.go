@@ -15,7 +15,8 @@
 // Package record is how a kept message and its history lie in one file. It knows
 // no queue and no directory: a File is opened by the store, and what its journal
 // says is the engine's to judge. Nothing of it outlives the file. It imports relay,
-// for what a recipient is, internal/seal and the seam of the spool's files.
+// for what a recipient is, internal/printable, internal/seal and the seam of the
+// spool's files.
 package record
 
 import (
@@ -39,7 +40,9 @@ import (
 // envelope, the body in chunks, its end, and the journal, a line a frame. The
 // file ends with room for the journal, so that a full disk does not keep a
 // delivery from being noted. A frame is its length, its kind, a checksum and the
-// payload; a length of zero, or a frame that is torn, is the journal's end.
+// payload. A length of zero, or a frame that is torn, is the journal's end, if no
+// other frame is behind it: then it is damage, since each line is durable before the
+// next one is written.
 //
 // Everything before the end of the body is written and synced before the file
 // gets its name, so a file that has one lacks nothing.
@@ -105,45 +108,6 @@ func (e *Envelope) Received() string {
 		e.Created.Format("Mon, 2 Jan 2006 15:04:05 -0700") + "\r\n"
 }
 
-// Event is what a line of the journal tells.
-type Event string
-
-const (
-	EventTry      Event = "try"      // written before the attempt
-	EventResult   Event = "result"   // of an attempt
-	EventSent     Event = "sent"     // the provider said 250
-	EventHold     Event = "hold"     // nothing is tried until it is released
-	EventRelease  Event = "release"  // by an operator: held or not, it is due at once
-	EventReported Event = "reported" // what was owed is said
-)
-
-// Line is one line of the journal.
-type Line struct {
-	At    time.Time `json:"at"`
-	Event Event     `json:"event"`
-	// Next is when the next attempt is due.
-	Next time.Time `json:"next,omitzero"`
-	// Asked is the time before which the provider wants no other attempt.
-	Asked time.Time `json:"asked,omitzero"`
-	// Peer is the upstream that the message was handed over to, in place of the
-	// account's own.
-	Peer string `json:"peer,omitempty"`
-	// Sent and Refused are recipients that are settled, by their index.
-	Sent    []int `json:"sent,omitempty"`
-	Refused []int `json:"refused,omitempty"`
-	// Owed are refused recipients of whom a report is to be made, Reported those of
-	// whom it was made: what is owed when the process dies is made by the next one.
-	Owed     []int `json:"owed,omitempty"`
-	Reported []int `json:"reported,omitempty"`
-	// Replies are the provider's words, to recipients by index; -1 is the
-	// message's, which an empty one repeats.
-	Replies map[int]string `json:"replies,omitempty"`
-	// Why says why it is held.
-	Why string `json:"why,omitempty"`
-	// Mailbox is whose the message is from a release on.
-	Mailbox string `json:"mailbox,omitempty"`
-}
-
 // File is one open file.
 type File struct {
 	f     disk.File
@@ -151,8 +115,10 @@ type File struct {
 	keys  *seal.Keys
 	keyID string // empty: not sealed
 
+	rcpts  int   // of the envelope
 	at     place // of the next frame to read or write
 	bodyAt place // of the body's first frame, once Start has found it
+	lost   int64 // of the journal
 	buf    []byte
 }
 
@@ -238,20 +204,6 @@ func (r *File) Finish(size int64) error {
 	return err
 }
 
-// Append adds a line to the journal. It is durable after a sync.
-func (r *File) Append(l *Line) error {
-	b, err := json.Marshal(l)
-	if err != nil {
-		return err
-	}
-	if err := r.write(frameJournal, b); err != nil {
-		return err
-	}
-	// What stood there before a torn line must not be taken for the next.
-	_, _ = r.f.WriteAt(make([]byte, 4), r.at.off)
-	return nil
-}
-
 // head reads the head of the next frame; kind is 0 at the end.
 func (r *File) head() (kind frameKind, length int, sum uint32, err error) {
 	var h [frameHead]byte
@@ -275,6 +227,26 @@ func (r *File) head() (kind frameKind, length int, sum uint32, err error) {
 // read reads the next frame. The payload is valid until the next call. An error
 // that wraps ErrDamaged is the file's, others are the disk's or the key's.
 func (r *File) read() (kind frameKind, payload []byte, err error) {
+	kind, raw, err := r.raw()
+	if err != nil || kind == 0 {
+		return kind, nil, err
+	}
+	payload, err = r.open(kind, raw)
+	if err != nil {
+		return 0, nil, err
+	}
+	r.pass(len(raw))
+	return kind, payload, nil
+}
+
+// pass goes behind a frame of so many octets.
+func (r *File) pass(length int) {
+	r.at.off += frameHead + int64(length)
+	r.at.index++
+}
+
+// raw reads the next frame as it lies in the file, and does not go behind it.
+func (r *File) raw() (kind frameKind, b []byte, err error) {
 	kind, length, sum, err := r.head()
 	if err != nil || kind == 0 {
 		return kind, nil, err
@@ -282,7 +254,7 @@ func (r *File) read() (kind frameKind, payload []byte, err error) {
 	if cap(r.buf) < length {
 		r.buf = make([]byte, length)
 	}
-	b := r.buf[:length]
+	b = r.buf[:length]
 	if n, err := r.f.ReadAt(b, r.at.off+frameHead); n < length {
 		if err == nil || errors.Is(err, io.EOF) {
 			return 0, nil, fmt.Errorf("%w: it ends within a frame", ErrDamaged)
@@ -292,21 +264,22 @@ func (r *File) read() (kind frameKind, payload []byte, err error) {
 	if crc32.Update(crc32.Checksum([]byte{byte(kind)}, castagnoli), castagnoli, b) != sum {
 		return 0, nil, fmt.Errorf("%w: wrong checksum", ErrDamaged)
 	}
-	if r.keyID != "" {
-		if len(b) < seal.NonceSize {
-			return 0, nil, fmt.Errorf("%w: a frame is too short", ErrDamaged)
-		}
-		b, err = r.keys.Open(r.keyID, b[:seal.NonceSize], b[seal.NonceSize:], r.bound(kind))
-		if errors.Is(err, seal.ErrAltered) {
-			return 0, nil, fmt.Errorf("%w: %w", ErrDamaged, err)
-		}
-		if err != nil {
-			return 0, nil, err
-		}
-	}
-	r.at.off += frameHead + int64(length)
-	r.at.index++
 	return kind, b, nil
+}
+
+// open returns what is in a frame of the place where the file stands.
+func (r *File) open(kind frameKind, b []byte) ([]byte, error) {
+	if r.keyID == "" {
+		return b, nil
+	}
+	if len(b) < seal.NonceSize {
+		return nil, fmt.Errorf("%w: a frame is too short", ErrDamaged)
+	}
+	b, err := r.keys.Open(r.keyID, b[:seal.NonceSize], b[seal.NonceSize:], r.bound(kind))
+	if errors.Is(err, seal.ErrAltered) {
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return b, err
 }
 
 // Start reads what stands in front of the body.
@@ -337,7 +310,7 @@ func (r *File) Start() (*Envelope, error) {
 	if env.ID != r.id || len(env.Rcpts) == 0 {
 		return nil, fmt.Errorf("%w: the envelope is another message's", ErrDamaged)
 	}
-	r.bodyAt = r.at
+	r.rcpts, r.bodyAt = len(env.Rcpts), r.at
 	return env, nil
 }
 
@@ -349,8 +322,7 @@ func (r *File) SkipBody() (size int64, err error) {
 			return 0, err
 		}
 		if kind == frameBody {
-			r.at.off += frameHead + int64(length)
-			r.at.index++
+			r.pass(length)
 			continue
 		}
 		return r.bodyEnd()
@@ -367,27 +339,6 @@ func (r *File) bodyEnd() (int64, error) {
 		return 0, fmt.Errorf("%w: the body has no end", ErrDamaged)
 	}
 	return size, nil
-}
-
-// Journal reads the journal and stands at its end, where the next line goes.
-func (r *File) Journal() ([]Line, error) {
-	var lines []Line
-	for {
-		kind, b, err := r.read()
-		switch {
-		case errors.Is(err, ErrDamaged):
-			return lines, nil // torn: it was never believed
-		case err != nil:
-			return nil, err
-		case kind != frameJournal:
-			return lines, nil
-		}
-		var l Line
-		if err := json.Unmarshal(b, &l); err != nil {
-			return nil, fmt.Errorf("%w: malformed journal", ErrDamaged)
-		}
-		lines = append(lines, l)
-	}
 }
 
 // Body is the body of a message whose record was started, behind what is put in

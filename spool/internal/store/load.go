@@ -15,9 +15,12 @@
 package store
 
 import (
-	"io"
+	"errors"
+	"io/fs"
 	"path/filepath"
+	"slices"
 
+	"github.com/caddymail/mailgateway/internal/seal"
 	"github.com/caddymail/mailgateway/spool/internal/disk"
 	"github.com/caddymail/mailgateway/spool/internal/record"
 )
@@ -26,6 +29,22 @@ import (
 type Oddity struct {
 	Path string `json:"path"`
 	Why  string `json:"why"`
+	// Message is the id of a message whose file it is.
+	Message string `json:"message,omitempty"`
+
+	passes bool // it may be read later, as it is
+}
+
+// Passing reports whether one of these files may be read later, though nothing of it or
+// of the configuration changes: for want of descriptors, or when the disk is better.
+func Passing(odd []Oddity) bool {
+	return slices.ContainsFunc(odd, func(o Oddity) bool { return o.passes })
+}
+
+// unread is a message's file that could not be read.
+func unread(path, id string, err error) Oddity {
+	kept := errors.Is(err, record.ErrDamaged) || errors.Is(err, seal.ErrNoKeys) || errors.Is(err, seal.ErrOtherKey)
+	return Oddity{Path: path, Why: err.Error(), Message: id, passes: !kept}
 }
 
 // Found is a message that was found.
@@ -33,10 +52,11 @@ type Found struct {
 	Env   *record.Envelope
 	Size  int64
 	Lines []record.Line
+	Lost  int64 // octets of the journal that cannot be read
 }
 
 // Load takes the directory and returns what is in it.
-func (s *Store) Load() (lock io.Closer, found []Found, odd []Oddity, err error) {
+func (s *Store) Load() (lock disk.Lock, found []Found, odd []Oddity, err error) {
 	if err := s.disk.Mkdir(s.dir); err != nil {
 		return nil, nil, nil, err
 	}
@@ -64,11 +84,11 @@ func (s *Store) Load() (lock io.Closer, found []Found, odd []Oddity, err error) 
 		switch {
 		case shard == disk.LockName:
 		case !shardPattern.MatchString(shard):
-			odd = append(odd, Oddity{shard, "not of the spool"})
+			odd = append(odd, Oddity{Path: shard, Why: "not of the spool"})
 		default:
 			f, o, err := s.loadShard(shard)
 			if disk.IsForeign(err) {
-				odd = append(odd, Oddity{shard, err.Error()})
+				odd = append(odd, Oddity{Path: shard, Why: err.Error()})
 				s.misplaced(shard, err)
 				continue
 			}
@@ -80,7 +100,7 @@ func (s *Store) Load() (lock io.Closer, found []Found, odd []Oddity, err error) 
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.kept, s.reports, s.away = room{}, room{}, false
+	s.kept, s.reports, s.away, s.lock = room{}, room{}, false, lock
 	for _, m := range found {
 		s.of(m.Env).add(1, m.Size)
 	}
@@ -101,7 +121,7 @@ func (s *Store) loadShard(shard string) (found []Found, odd []Oddity, err error)
 		path := filepath.Join(shard, name)
 		switch {
 		case m == nil || ShardOf(m[1]) != shard:
-			odd = append(odd, Oddity{path, "not of the spool"})
+			odd = append(odd, Oddity{Path: path, Why: "not of the spool"})
 			continue
 		case m[2] == UnsureExt:
 			_ = s.disk.Remove(filepath.Join(dir, name))
@@ -109,8 +129,9 @@ func (s *Store) loadShard(shard string) (found []Found, odd []Oddity, err error)
 		}
 		st, err := s.Read(m[1])
 		switch {
+		case errors.Is(err, fs.ErrNotExist): // removed by hand meanwhile
 		case err != nil:
-			odd = append(odd, Oddity{path, err.Error()})
+			odd = append(odd, unread(path, m[1], err))
 		default:
 			found = append(found, st)
 		}
@@ -122,17 +143,18 @@ func (s *Store) loadShard(shard string) (found []Found, odd []Oddity, err error)
 // left alone.
 func (s *Store) Reread(odd []Oddity) (found []Found, left []Oddity) {
 	for _, o := range odd {
-		m := namePattern.FindStringSubmatch(filepath.Base(o.Path))
-		if m == nil || m[2] != MessageExt || filepath.Dir(o.Path) != ShardOf(m[1]) {
+		if o.Message == "" {
 			left = append(left, o)
 			continue
 		}
-		st, err := s.Read(m[1])
-		if err != nil {
-			left = append(left, Oddity{o.Path, err.Error()})
-			continue
+		st, err := s.Read(o.Message)
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // removed by hand
+		case err != nil:
+			left = append(left, unread(o.Path, o.Message, err))
+		default:
+			found = append(found, st)
 		}
-		found = append(found, st)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -154,5 +176,5 @@ func (s *Store) Read(id string) (Found, error) {
 		return Found{}, err
 	}
 	lines, err := rec.Journal()
-	return Found{env, size, lines}, err
+	return Found{env, size, lines, rec.Lost()}, err
 }

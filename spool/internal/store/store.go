@@ -62,6 +62,7 @@ type Store struct {
 	keys    *seal.Keys
 	bounds  Bounds
 	away    bool            // the directory is not this process's
+	lock    disk.Lock       // of the directory, since Load
 	shards  map[string]bool // that are there for good
 	foreign map[string]bool // names of shards that something else has
 	kept    room            // messages
@@ -160,11 +161,23 @@ func (s *Store) Fail(err error) error {
 	return fmt.Errorf("%w: %w", ErrIll, err)
 }
 
+// Gone returns why the directory is not where it was: a file that is missing there is
+// not missing, and what would be written there nobody would find. Nil if it is.
+func (s *Store) Gone() error {
+	s.mu.Lock()
+	lock := s.lock
+	s.mu.Unlock()
+	if lock == nil {
+		return nil
+	}
+	return lock.Held()
+}
+
 // Leave notes that the directory is given away: nothing is written in it any more.
 func (s *Store) Leave() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.away = true
+	s.away, s.lock = true, nil
 }
 
 // Illness returns what failed.
@@ -239,6 +252,9 @@ func (s *Store) create(env *record.Envelope) (rec *record.File, err error) {
 }
 
 func (s *Store) createFile(env *record.Envelope) (disk.File, error) {
+	if err := s.Gone(); err != nil {
+		return nil, err
+	}
 	s.mu.Lock()
 	for range 1000 {
 		if !s.foreign[ShardOf(env.ID)] {
@@ -401,6 +417,13 @@ func (s *Store) Remove(env *record.Envelope, size int64) error {
 // open opens a message and reads its envelope.
 func (s *Store) open(id string) (*record.File, *record.Envelope, error) {
 	f, err := s.disk.Open(s.Path(id, MessageExt))
+	// Whatever was found or not, it is another directory's.
+	if gone := s.Gone(); gone != nil {
+		if err == nil {
+			_ = f.Close()
+		}
+		return nil, nil, gone
+	}
 	if err != nil {
 		return nil, nil, err
 	}
