@@ -17,6 +17,7 @@ package oauthtoken
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"math/rand/v2"
 	"sync/atomic"
 	"time"
@@ -26,6 +27,7 @@ import (
 
 	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 	"github.com/caddymail/mailgateway/oauthtoken/gate"
+	"github.com/caddymail/mailgateway/oauthtoken/tokenstore"
 )
 
 type flightKind uint8
@@ -51,7 +53,9 @@ type flight struct {
 	again bool
 	// force asks whatever is known.
 	force bool
-	done  chan struct{}
+	// held says why a request must not leave: the lock was lost. nil: there is none.
+	held func(context.Context) error
+	done chan struct{}
 
 	// set before done is closed
 	token  *grantToken
@@ -122,7 +126,11 @@ func (m *manager) fly(e *entry, f *flight, slot bool) {
 	case err != nil:
 		err = &authserver.Error{Description: "waiting for a slot: " + err.Error(), Err: err}
 	case p.UsesStore():
-		gt, err = newRefresh(m, p, e, f, l).run(ctx)
+		// A lock that was lost before anything was sent is taken anew, and the
+		// record is read anew.
+		for try := 0; try == 0 || try < 3 && errors.Is(err, tokenstore.ErrLost); try++ {
+			gt, err = newRefresh(m, p, e, f, l).run(ctx)
+		}
 	default:
 		gt, err = m.refreshPlain(ctx, p, e, f, l)
 	}

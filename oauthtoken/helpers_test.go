@@ -190,6 +190,8 @@ func (s *testStore) Lock(ctx context.Context, key string) error {
 	return nil
 }
 
+func (s *testStore) Holds(_ context.Context, key string) error { return s.hooks.at("holds", key) }
+
 func (s *testStore) Unlock(_ context.Context, key string) error {
 	s.mu.Lock()
 	f := s.locks[key]

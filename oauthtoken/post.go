@@ -16,11 +16,13 @@ package oauthtoken
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
 	"github.com/caddymail/mailgateway/internal/breaker"
 	"github.com/caddymail/mailgateway/oauthtoken/authserver"
+	"github.com/caddymail/mailgateway/oauthtoken/tokenstore"
 )
 
 // maxRetryAfter is how long a refresh waits within itself because the server
@@ -58,6 +60,7 @@ func (m *manager) post(ctx context.Context, p *served, subject, refresh string, 
 				return nil, held
 			}
 			f.posts++
+			q.May = f.held
 			var r *authserver.TokenResponse
 			r, err = p.Exchange(rctx, q)
 			if m.breaker.Done(m.ticks(), outcomeOf(err), probe) {
@@ -71,6 +74,9 @@ func (m *manager) post(ctx context.Context, p *served, subject, refresh string, 
 		}
 		cancel()
 		err.AppOnly = !p.UsesStore()
+		if last != nil && errors.Is(err, tokenstore.ErrLost) {
+			return nil, last.Because(err) // the server's says more
+		}
 		last = err
 		if q != nil && q.Assertion && assertionAgain && try < p.MaxAttempts && m.clock.Off() && !off {
 			// Its Date header says that our clock, and with it our
@@ -101,10 +107,10 @@ func (m *manager) post(ctx context.Context, p *served, subject, refresh string, 
 // outcomeOf is what a request says of the endpoint.
 func outcomeOf(err *authserver.Error) breaker.Outcome {
 	switch {
+	case err != nil && (err.Class == authserver.ClassStore || err.NoResources()):
+		return breaker.Neither
 	case err == nil || err.Class != authserver.ClassTransient || err.Status != 0 && err.Status < 500:
 		return breaker.Up
-	case err.NoResources():
-		return breaker.Neither
 	}
 	return breaker.Down
 }

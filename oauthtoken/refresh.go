@@ -60,7 +60,7 @@ func (r *refresh) run(ctx context.Context) (*grantToken, error) {
 	if err := r.lock(ctx); err != nil {
 		return nil, err
 	}
-	defer r.unlock()
+	defer r.p.unlock(r.key)
 	if gt, err := r.reconcile(ctx); err != nil || gt != nil && !r.f.force {
 		return gt, err
 	}
@@ -93,20 +93,16 @@ func (r *refresh) lock(ctx context.Context) error {
 	err := r.p.records.Store.Lock(soon, r.key)
 	waited := soon.Err() != nil
 	cancel()
-	if err == nil {
-		return nil
+	if err != nil && (waited || errors.Is(err, context.DeadlineExceeded)) {
+		r.l.give()
+		err = r.p.records.Store.Lock(ctx, r.key)
 	}
-	if !waited && !errors.Is(err, context.DeadlineExceeded) {
+	if err != nil {
 		return tokenstore.StoreError("locking", err)
 	}
-	r.l.give()
-	if err := r.p.records.Store.Lock(ctx, r.key); err != nil {
-		return tokenstore.StoreError("locking", err)
-	}
+	r.f.held = r.p.records.Held(r.key)
 	return nil
 }
-
-func (r *refresh) unlock() { r.p.unlock(r.key) }
 
 func (p *served) unlock(key string) {
 	ctx, cancel := context.WithTimeout(context.Background(), tokenstore.SaveTimeout)
@@ -303,8 +299,7 @@ func (r *refresh) adopt() (gt *grantToken, ok bool) {
 // ask sends the token request. If it is refused for good, the token of
 // another process, or another consent of the mailbox, is tried.
 func (r *refresh) ask(ctx context.Context) (*authserver.TokenResponse, error) {
-	r.sent = time.Now()
-	answer, err := r.m.post(ctx, r.p, r.e.subject, r.use, r.f, r.l)
+	answer, err := r.post(ctx)
 	if err == nil || authserver.AsError(err, authserver.ClassTemporary).Class != authserver.ClassReauth {
 		return answer, err
 	}
@@ -314,15 +309,18 @@ func (r *refresh) ask(ctx context.Context) (*authserver.TokenResponse, error) {
 		r.rec, r.was = again, again.Seq
 		if again.RefreshToken != "" && again.RefreshToken != r.use && again.Failed == nil {
 			r.use, r.fresh = again.RefreshToken, false
-			r.sent = time.Now()
-			answer, err = r.m.post(ctx, r.p, r.e.subject, r.use, r.f, r.l)
+			answer, err = r.post(ctx)
 		}
 	}
 	for err != nil && authserver.AsError(err, authserver.ClassTemporary).Final() && !r.fresh && r.promote() {
-		r.sent = time.Now()
-		answer, err = r.m.post(ctx, r.p, r.e.subject, r.use, r.f, r.l)
+		answer, err = r.post(ctx)
 	}
 	return answer, err
+}
+
+func (r *refresh) post(ctx context.Context) (*authserver.TokenResponse, error) {
+	r.sent = time.Now()
+	return r.m.post(ctx, r.p, r.e.subject, r.use, r.f, r.l)
 }
 
 // refused notes that the server refuses the grant, so that a restart knows.
@@ -376,7 +374,7 @@ func (r *refresh) name(n *tokenstore.Record) {
 // keep stores what a refresh brought. A rotated refresh token is durable
 // before its access token goes to any caller.
 func (r *refresh) keep(t *authserver.TokenResponse) (*grantToken, error) {
-	n, err := r.next(t)
+	n, err := r.next(t, true)
 	if err != nil {
 		return nil, err
 	}
@@ -385,7 +383,7 @@ func (r *refresh) keep(t *authserver.TokenResponse) (*grantToken, error) {
 		if !r.spend() {
 			time.Sleep(authserver.Backoff(100*time.Millisecond, time.Second, max(1, try)))
 		}
-		if n, err = r.next(t); err != nil {
+		if n, err = r.next(t, false); err != nil {
 			return nil, err
 		}
 		err = r.settle(n)
@@ -407,11 +405,11 @@ func (r *refresh) keep(t *authserver.TokenResponse) (*grantToken, error) {
 	return newGrantToken(r.p, t.AccessToken, r.f.seed, r.sent, r.sent.Add(t.Lifetime)), nil
 }
 
-// next makes the record that follows from an answer.
-func (r *refresh) next(t *authserver.TokenResponse) (*tokenstore.Record, error) {
+// next makes the record that follows from an answer, for the first write or another.
+func (r *refresh) next(t *authserver.TokenResponse, first bool) (*tokenstore.Record, error) {
 	rec := r.rec
 	// The lock may have been taken for stale meanwhile.
-	if again, err := r.p.records.Load(context.Background(), r.key); err == nil && again != nil && again.Seq > rec.Seq {
+	if again := r.p.records.Newer(r.key, rec.Seq, first); again != nil {
 		if again.Consent.After(rec.Consent) && !r.fresh {
 			// A new consent, which must not be overwritten.
 			r.set(again)

@@ -35,6 +35,7 @@ type DB struct {
 	set     *pgxpool.Config
 	schema  string
 	timeout time.Duration
+	turns   *turns
 
 	mu     sync.Mutex
 	pool   *pgxpool.Pool
@@ -58,7 +59,7 @@ func (c Config) Open() (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &DB{set: set, schema: c.Schema, timeout: time.Duration(c.Timeout)}, nil
+	return &DB{set: set, schema: c.Schema, timeout: time.Duration(c.Timeout), turns: newTurns(int(set.MaxConns))}, nil
 }
 
 // Table returns the quoted name of a table in the schema.
@@ -70,8 +71,22 @@ func (d *DB) Timeout() time.Duration { return d.timeout }
 // Do runs f, again if its connection broke before the server can have seen
 // anything of it.
 func (d *DB) Do(ctx context.Context, f func(ctx context.Context, q Querier) error) error {
+	return d.do(ctx, false, f)
+}
+
+// DoFirst is Do for what would be lost with the process: it does not wait behind
+// others for a connection.
+func (d *DB) DoFirst(ctx context.Context, f func(ctx context.Context, q Querier) error) error {
+	return d.do(ctx, true, f)
+}
+
+func (d *DB) do(ctx context.Context, first bool, f func(ctx context.Context, q Querier) error) error {
 	ctx, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
+	if err := d.turns.take(ctx, first); err != nil {
+		return d.explain(err)
+	}
+	defer d.turns.give()
 	var err error
 	for range 3 {
 		if err = d.once(ctx, f); err == nil || !pgconn.SafeToRetry(err) || ctx.Err() != nil {

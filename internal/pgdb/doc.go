@@ -22,7 +22,7 @@
 // tables that are newer. Each room has its own list of migrations; a migration
 // that was released is never changed. [DB.Listen] hears what others tell.
 //
-// Reading order: config.go, db.go, migrate.go, listen.go. Nothing here outlives a reload
+// Reading order: config.go, db.go, turns.go (who is next), migrate.go, listen.go. Nothing here outlives a reload
 // by itself; the rooms that use it say what does. The package imports nothing
 // of ours but internal/checkup.
 package pgdb

@@ -127,6 +127,13 @@ func (e *Error) With(provider, account string) *Error {
 	return &c
 }
 
+// Because returns a copy of e that has one more cause.
+func (e *Error) Because(err error) *Error {
+	c := *e
+	c.Err = errors.Join(e.Err, err)
+	return &c
+}
+
 func AsError(err error, class Class) *Error {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e

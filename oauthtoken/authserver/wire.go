@@ -34,8 +34,27 @@ type TokenQuery struct {
 	user, password string
 	// Assertion says that the form holds one with our idea of the time.
 	Assertion bool
+	// May is asked right before the form is sent, over a connection that is there by
+	// then, after the header. If it says why not, nothing of the form is. It may be nil.
+	May func(context.Context) error
 	// secrets is what an error must not repeat.
 	secrets []string
+}
+
+// guarded is a form that asks before it is read.
+type guarded struct {
+	form io.Reader
+	ask  func() error // nil: it has said yes
+}
+
+func (g *guarded) Read(b []byte) (int, error) {
+	if g.ask != nil {
+		if err := g.ask(); err != nil {
+			return 0, err
+		}
+		g.ask = nil
+	}
+	return g.form.Read(b)
 }
 
 // Exchange makes one request to the token endpoint.
@@ -48,10 +67,21 @@ func (p *Provider) Exchange(ctx context.Context, q *TokenQuery) (*TokenResponse,
 }
 
 func (p *Provider) postForm(ctx context.Context, q *TokenQuery) (int, http.Header, []byte, *Error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, q.url, strings.NewReader(q.form.Encode()))
+	form := q.form.Encode()
+	body := func() (io.ReadCloser, error) {
+		g := &guarded{form: strings.NewReader(form)}
+		if q.May != nil {
+			g.ask = func() error { return q.May(ctx) }
+		}
+		return io.NopCloser(g), nil
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, q.url, nil)
 	if err != nil {
 		return 0, nil, nil, &Error{Description: Sanitize(err.Error(), q.secrets...), Class: ClassTemporary}
 	}
+	// The transport sends it again where a connection was closed while it was idle.
+	req.GetBody, req.ContentLength = body, int64(len(form))
+	req.Body, _ = body()
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	if q.user != "" {
 		// RFC 6749 section 2.3.1: both are form-encoded first.
@@ -84,6 +114,9 @@ func (p *Provider) do(req *http.Request, secrets ...string) (int, http.Header, [
 func networkError(err error, secrets []string) *Error {
 	if ue, ok := errors.AsType[*url.Error](err); ok {
 		err = ue.Err // without the URL, which is in the configuration
+	}
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e // of who was asked before
 	}
 	text := err.Error()
 	var ne net.Error

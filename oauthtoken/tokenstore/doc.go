@@ -20,7 +20,8 @@
 // record.go (the record, and what a configured seed is to it), store.go (the Store
 // that guest modules in oauth_tokens.stores implement, the store on Caddy's storage,
 // and Records, which reads and writes through one), seal.go (AES-256-GCM, bound to
-// the place: one account's record does not open in another's); then what makes it
+// the place: one account's record does not open in another's), held.go (whether a lock
+// is held still, for who sends a refresh token); then what makes it
 // quick: locks.go (bytes of one file, locked through the system), recent.go (what needs
 // not be durable at once lies beside the record), rooms.go (disk that is held for
 // records to come).

@@ -222,6 +222,7 @@ func StorageKey(provider, subject string) string {
 type Records struct {
 	Store Store
 	swaps Swapper // nil: the store cannot compare
+	holds Holder  // nil: the store cannot tell
 	hasty Hasty   // nil: the store has one way to write
 	Seal  *Sealer
 	// Rooms are held for records whose refresh token is rotated.
@@ -236,6 +237,12 @@ func NewRecords(s Store) *Records {
 		r.swaps = s
 	case interface{ swapper() Swapper }:
 		r.swaps = s.swapper()
+	}
+	switch s := s.(type) {
+	case Holder:
+		r.holds = s
+	case interface{ holder() Holder }:
+		r.holds = s.holder()
 	}
 	switch s := s.(type) {
 	case Hasty:
@@ -259,6 +266,20 @@ func (r *Records) Load(ctx context.Context, key string) (*Record, error) {
 		return rec, nil
 	}
 	return base, nil
+}
+
+// Newer returns the record if it is newer than the one with a number. Before the
+// first write it is not looked for where the write itself fails then: each question
+// is time in which what is to be written is nowhere else.
+func (r *Records) Newer(key string, than uint64, first bool) *Record {
+	if first && r.swaps != nil {
+		return nil
+	}
+	rec, err := r.Load(context.Background(), key)
+	if err != nil || rec.seq() <= than {
+		return nil
+	}
+	return rec
 }
 
 // loadBase reads the durable record.

@@ -28,6 +28,8 @@
 // sleeps has held is free at the lease's end. A sleeper therefore may believe
 // that it holds a lock when it no longer does: [Storage.Swap] is for writers to
 // whom that matters. It compares the number under which the row was written.
+// [Storage.HoldsLock] is for who does what cannot be compared with anything: it asks
+// the server.
 //
 // # Reading order
 //

@@ -100,13 +100,9 @@ func (s *Storage) TryLock(ctx context.Context, name string) (bool, error) {
 func (l *locks) take(ctx context.Context, name string) (fence int64, err error) {
 	err = l.db.Do(ctx, func(ctx context.Context, q pgdb.Querier) error {
 		// Most that wait find it held: they write nothing.
-		var free bool
-		err := q.QueryRow(ctx, "SELECT NOT EXISTS (SELECT 1 FROM "+l.table+" WHERE name = $1 AND until > clock_timestamp())", name).Scan(&free)
-		if err != nil || !free {
-			return err
-		}
 		return q.QueryRow(ctx, "INSERT INTO "+l.table+` AS l (name, holder, fence, until)
-			VALUES ($1, $2, nextval($3), clock_timestamp() + $4::float8 * interval '1 second')
+			SELECT $1, $2, nextval($3), clock_timestamp() + $4::float8 * interval '1 second'
+			WHERE NOT EXISTS (SELECT 1 FROM `+l.table+` WHERE name = $1 AND until > clock_timestamp())
 			ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, fence = excluded.fence, until = excluded.until
 			WHERE l.until <= clock_timestamp() RETURNING fence`, name, l.holder, l.fences, lease.Seconds()).Scan(&fence)
 	})
@@ -114,6 +110,25 @@ func (l *locks) take(ctx context.Context, name string) (fence int64, err error) 
 		return 0, nil
 	}
 	return fence, err
+}
+
+// HoldsLock reports whether a lock that this process has taken is held, and will be
+// for a quarter of the lease from before it was asked: by the server's clock, since
+// a machine that is paused may not know that it was.
+func (s *Storage) HoldsLock(ctx context.Context, name string) (bool, error) {
+	l := s.locks
+	l.mu.Lock()
+	fence, ok := l.held[name]
+	l.mu.Unlock()
+	if !ok {
+		return false, nil
+	}
+	began := time.Now()
+	err := l.db.Do(ctx, func(ctx context.Context, q pgdb.Querier) error {
+		return q.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM "+l.table+` WHERE name = $1 AND fence = $2
+			AND until > clock_timestamp() + $3::float8 * interval '1 second')`, name, fence, (lease / 4).Seconds()).Scan(&ok)
+	})
+	return ok && time.Since(began) < lease/4, wrap("asking for lock", name, err)
 }
 
 // Unlock implements certmagic.Storage.
@@ -164,7 +179,7 @@ func (s *Storage) RenewLockLease(ctx context.Context, name string, d time.Durati
 // have looked at it.
 func (l *locks) extend(ctx context.Context, fences []int64, d time.Duration) ([]int64, error) {
 	var kept []int64
-	err := l.db.Do(ctx, func(ctx context.Context, q pgdb.Querier) error {
+	err := l.db.DoFirst(ctx, func(ctx context.Context, q pgdb.Querier) error {
 		rows, err := q.Query(ctx, "UPDATE "+l.table+` SET until = greatest(until, clock_timestamp() + $2::float8 * interval '1 second')
 			WHERE holder = $3 AND fence = ANY ($1) AND until > clock_timestamp() RETURNING fence`, fences, d.Seconds(), l.holder)
 		if err != nil {

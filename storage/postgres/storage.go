@@ -127,11 +127,12 @@ func (s *Storage) Store(ctx context.Context, key string, value []byte) error {
 
 // Swap stores a value under the number seq if the row has the number was, or if
 // there is no row and was is 0; else it returns an error that wraps ErrChanged.
-// A row that Store has written has no number, and takes any.
+// A row that Store has written has no number, and takes any. What is written so is
+// not found elsewhere, and waits behind nothing else for a connection.
 func (s *Storage) Swap(ctx context.Context, key string, was, seq uint64, value []byte) error {
 	key = clean(key)
 	var n int64
-	err := s.db.Do(ctx, func(ctx context.Context, q pgdb.Querier) error {
+	err := s.db.DoFirst(ctx, func(ctx context.Context, q pgdb.Querier) error {
 		statement := "UPDATE " + s.storage + ` SET value = $2, seq = $3, modified = clock_timestamp()
 			WHERE key = $1 AND (seq = $4 OR seq IS NULL)`
 		if was == 0 {
@@ -157,7 +158,7 @@ func (s *Storage) Swap(ctx context.Context, key string, was, seq uint64, value [
 // did not come.
 func (s *Storage) swapped(ctx context.Context, key string, seq uint64, value []byte) bool {
 	var there bool
-	err := s.db.Do(ctx, func(ctx context.Context, q pgdb.Querier) error {
+	err := s.db.DoFirst(ctx, func(ctx context.Context, q pgdb.Querier) error {
 		return q.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM "+s.storage+" WHERE key = $1 AND seq = $2 AND value = $3)",
 			key, int64(seq), value).Scan(&there) //nolint:gosec // counts up from 1
 	})

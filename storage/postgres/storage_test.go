@@ -203,6 +203,22 @@ func TestLock(t *testing.T) {
 	if err := <-got; err != nil {
 		t.Fatal(err)
 	}
+	holds := func(who *Storage, want bool) {
+		t.Helper()
+		if ok, err := who.HoldsLock(ctx, "l"); ok != want || err != nil {
+			t.Errorf("holds it: %v %v; want %v", ok, err, want)
+		}
+	}
+	holds(a, false)
+	holds(b, true)
+	// What ends within seconds is not believed in.
+	if err := b.db.Do(ctx, func(ctx context.Context, q pgdb.Querier) error {
+		_, err := q.Exec(ctx, "UPDATE "+b.locks.table+" SET until = clock_timestamp() + $1::float8 * interval '1 second'", (lease / 4).Seconds())
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	holds(b, false)
 	// The lease ends, as it does when a process sleeps; another one takes it.
 	if err := b.db.Do(ctx, func(ctx context.Context, q pgdb.Querier) error {
 		_, err := q.Exec(ctx, "UPDATE "+b.locks.table+" SET until = clock_timestamp()")
@@ -216,6 +232,8 @@ func TestLock(t *testing.T) {
 	if err := a.Lock(ctx, "l"); err != nil {
 		t.Fatal(err)
 	}
+	holds(a, true)
+	holds(b, false)
 	if err := b.RenewLockLease(ctx, "l", time.Minute); !errors.Is(err, ErrLockLost) {
 		t.Errorf("renewing a lost lock: %v", err)
 	}
