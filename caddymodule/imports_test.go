@@ -57,7 +57,7 @@ var allowedImports = map[string][]string{
 	"internal/rawread":       {},
 	"internal/testpg":        {"internal/freeport"},
 	"storage/postgres":       {"internal/checkup", "internal/pgdb", "internal/printable"},
-	"storage/transfer":       {"internal/pgdb", "storage/postgres"}, // of its tests: it copies between any two
+	"storage/transfer":       {},
 	"limits/internal/window": {"accounts"},
 	"limits/postgres":        {"accounts", "internal/checkup", "internal/pgdb", "internal/printable", "limits", "limits/fleet"},
 
@@ -213,7 +213,7 @@ var allowedImports = map[string][]string{
 }
 
 // testImports are what tests of any room may import as well.
-var testImports = []string{"accounts/password", "caddymodule/gatewaytest", "internal/freeport", "internal/testpg", "internal/testpki", "sandbox", "transports/internal/apitest", "upstreamapp"}
+var testImports = []string{"accounts/password", "caddymodule/gatewaytest", "internal/freeport", "internal/pgdb", "internal/testpg", "internal/testpki", "sandbox", "storage/postgres", "transports/internal/apitest", "upstreamapp"}
 
 // webRooms hold HTTP handlers that are no glue.
 var webRooms = []string{"connect", "console"}
