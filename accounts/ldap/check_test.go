@@ -217,7 +217,7 @@ func TestSamePath(t *testing.T) {
 		d.kill()
 		for _, n := range names[:i+1] {
 			wantLogin(t, a, n, "first-guess", accounts.ErrBadCredentials) // no question
-			wantLogin(t, a, n, "second-guess", accounts.ErrOverloaded)     // and one
+			wantLogin(t, a, n, "second-guess", accounts.ErrOverloaded)    // and one
 		}
 		d.up()
 	}
