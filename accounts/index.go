@@ -39,7 +39,7 @@ type Index struct {
 	mu        sync.Mutex // of writers
 	counts    map[*password.Profile]int
 	least     *password.Profile // counts as one account's, whoever is there
-	upstreams map[string]int // accounts by upstream
+	upstreams map[string]int    // accounts by upstream
 
 	sortMu  sync.Mutex
 	version uint64 // of the accounts; under mu and sortMu

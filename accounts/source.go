@@ -72,7 +72,17 @@ type Problem struct {
 	Message string `json:"message"`
 	// Kept tells that the account's previous version is still in use.
 	Kept bool `json:"kept,omitempty"`
+
+	unread bool
 }
+
+// Unread is the problem of a source that cannot be read: its records may be in order.
+func Unread(source string, err error, kept bool) Problem {
+	return Problem{Source: source, Message: "cannot be read: " + err.Error(), Kept: kept, unread: true}
+}
+
+// Unread reports whether the source could not be read.
+func (p Problem) Unread() bool { return p.unread }
 
 // String returns the problem in one line.
 func (p Problem) String() string {

@@ -89,7 +89,7 @@ func secrets(t *testing.T) string {
 	for name, content := range map[string]string{
 		"ms-secret": "made-up", "google-secret": "made-up", "token-key": sealing, "old-token-key": sealing, "account-key": sealing,
 		"scanner-hash": digest, "erp-hash": digest, "alerts.token": "made-up", "google.json": string(account), "ms.pem": certificate(),
-		"federated.jwt": "made-up", "slack": "https://hooks.example.com/made-up\n", "token": "made-up", "microsoft": "made-up",
+		"federated.jwt": "made-up", "slack": "https://hooks.example.com/made-up\n", "token": "made-up", "microsoft": "made-up", "ldap": "made-up",
 		"accounts.jsonl": `{"name":"a@example.com","upstream":"gmail","password_hashes":["` + digest + `"]}` + "\n",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {

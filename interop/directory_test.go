@@ -136,8 +136,15 @@ func TestDirectory(t *testing.T) {
 		return strings.Contains(send("made-up-directory-password", "ldap-left"), "535")
 	})
 	slapd.stop()
-	if got := send("made-up-unknown-password", "ldap-away"); !strings.Contains(got, "454") && !strings.Contains(got, "535") {
-		t.Errorf("without the directory: %s", got)
+	// Of a name that left the group, too, nothing is known now.
+	if got := send("made-up-unknown-password", "ldap-away"); !strings.Contains(got, "454") || strings.Contains(got, "535") {
+		t.Errorf("without the directory: %s, want 454", got)
+	}
+	for _, args := range [][]string{{"smtp", "test", "nobody-has-it@example.com"}, {"smtp", "doctor"}} {
+		out, err := command(t, nil, gatewayBinary, append(args, "--address", g.admin)...)
+		if err == nil || !strings.Contains(out, "ldap://"+addr) || strings.Contains(out, "no such account") || strings.Contains(out, "malformed") {
+			t.Errorf("%s without the directory: %v, it names another cause:\n%s", strings.Join(args, " "), err, out)
+		}
 	}
 	for _, secret := range []string{"made-up-directory-password", "made-up-wrong-password", "made-up-gateway-password", "made-up-rt-scanner"} {
 		if strings.Contains(g.out.String(), secret) {

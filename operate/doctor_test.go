@@ -15,6 +15,7 @@
 package operate
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -48,6 +49,31 @@ func TestProcesses(t *testing.T) {
 		if told := f.Cause != "" && f.Remedy != ""; told != (want.state == checkup.Warning) {
 			t.Errorf("cause and remedy: %+v", f)
 		}
+	}
+}
+
+// TestSourceThatIsAway: a source that cannot be read is no malformed record, and the
+// finding says what it is and where.
+func TestSourceThatIsAway(t *testing.T) {
+	away := errors.New("ldaps://dc1.example.com: connection refused")
+	found := examineRecords([]accounts.Problem{
+		accounts.Unread("ldap dc=example", away, false), accounts.Unread("sql people", away, true),
+		{Source: "file", Line: 3, Message: "malformed"},
+	}, 7)
+	for i, want := range []struct {
+		state       checkup.State
+		said, cause string
+	}{
+		{checkup.Wrong, "connection refused", "does not answer"},
+		{checkup.Warning, "connection refused", "does not answer"},
+		{checkup.Warning, "1 problems, the first: file, line 3", "malformed"},
+	} {
+		if f := found[i]; f.State != want.state || !strings.Contains(f.Said, want.said) || !strings.Contains(f.Cause, want.cause) || f.Remedy == "" {
+			t.Errorf("%+v, want %+v", f, want)
+		}
+	}
+	if f := examineRecords(nil, 7); len(f) != 1 || f[0].State != checkup.OK {
+		t.Errorf("%+v", f)
 	}
 }
 

@@ -53,7 +53,7 @@ func Examine(ctx context.Context) []checkup.Finding {
 	}
 	smtp, err := App[*smtpapp.App]("smtp")
 	if err == nil {
-		out = append(out, examineRecords(smtp.Directory())...)
+		out = append(out, examineRecords(smtp.Directory().Problems(), smtp.Directory().Len())...)
 		out = append(out, examineCertificates(smtp, time.Now())...)
 	}
 	if upstreams, uerr := App[*upstreamapp.App]("smtp_upstreams"); uerr == nil {
@@ -195,17 +195,33 @@ var entraID = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F
 // that is made most. The values that it makes have another form.
 func secretIsID(kind, secret string) bool { return kind == "microsoft" && entraID.MatchString(secret) }
 
-// examineRecords looks for records of accounts that are not in use as they stand.
-func examineRecords(dir *accounts.Directory) []checkup.Finding {
-	problems := dir.Problems()
-	f := checkup.Finding{Check: "accounts", State: checkup.OK, Said: fmt.Sprintf("%d accounts", dir.Len())}
-	if n := len(problems); n > 0 {
-		p := problems[0]
-		f.State, f.Said = checkup.Warning, fmt.Sprintf("%d problems, the first: %s", n, problemText(p))
+// examineRecords looks for sources of accounts that cannot be read, and for records
+// that are not in use as they stand.
+func examineRecords(problems []accounts.Problem, n int) (out []checkup.Finding) {
+	var records []accounts.Problem
+	for _, p := range problems {
+		if !p.Unread() {
+			records = append(records, p)
+			continue
+		}
+		f := checkup.Finding{
+			Check: "accounts", Subject: p.Source, State: checkup.Wrong, Said: p.Message,
+			Cause:  "The database or the directory with these accounts does not answer, or refuses the gateway's own user: nobody of it can log in.",
+			Remedy: "Look at the server that is named, and at the user and the password that the configuration has for it. Logins go on by themselves once it answers.",
+		}
+		if p.Kept {
+			f.State = checkup.Warning
+			f.Cause = "The database or the directory with these accounts does not answer, or refuses the gateway's own user: accounts that are held go on for a time, others cannot log in."
+		}
+		out = append(out, f)
+	}
+	f := checkup.Finding{Check: "accounts", State: checkup.OK, Said: fmt.Sprintf("%d accounts", n)}
+	if n := len(records); n > 0 {
+		f.State, f.Said = checkup.Warning, fmt.Sprintf("%d problems, the first: %s", n, problemText(records[0]))
 		f.Cause = "Records of accounts are malformed and not in use, or an accounts file is not what it was."
 		f.Remedy = "`GET /smtp/problems` of the admin API and the log name file, line and field of each."
 	}
-	return []checkup.Finding{f}
+	return append(out, f)
 }
 
 // problemText names a problem without what the record holds.

@@ -18,6 +18,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -59,6 +61,37 @@ func TestLocked(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestDocumentedRights holds that the manual's rules of access are enough.
+func TestDocumentedRights(t *testing.T) {
+	manual, err := os.ReadFile("../../docs/accounts.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rules, ok := strings.Cut(string(manual), "\naccess to attrs=entry,")
+	rules, _, _ = strings.Cut(rules, "```")
+	const named = "cn=mailgateway,ou=services,dc=example,dc=com"
+	if !ok || !strings.Contains(rules, named) {
+		t.Fatal("the manual has no such rules")
+	}
+	d := withPolicy(t, "")
+	dn, reader := d.person("ann", "ann@example.com"), d.person("reader", "reader@example.com")
+	d.add("cn=mail,ou=groups,"+root, "objectClass", "groupOfNames", "cn", "mail", "member", dn)
+	d.configure("moduleload ppolicy.so", "access to attrs=entry,"+strings.ReplaceAll(rules, named, reader)+"access to * by * none",
+		"overlay ppolicy\nppolicy_default cn=policy,"+root)
+	set := d.source()
+	set.BindDN, set.BindPassword = reader, userPass
+	set.Filter = "(&(objectClass=person)(mail={name}))"
+	set.GroupBase, set.GroupFilter = "ou=groups,"+root, "(&(cn=mail)(member={dn}))"
+	a := accountsOf(start(t, set))
+	wantLogin(t, a, "reader@example.com", userPass, accounts.ErrBadCredentials)
+	for i := range 3 {
+		wantLogin(t, a, "ann@example.com", fmt.Sprint("wrong-password-", i), accounts.ErrBadCredentials)
+	}
+	wantLogin(t, a, "ann@example.com", userPass, accounts.ErrBadCredentials)
+	d.set(dn, "pwdAccountLockedTime")
+	wantLogin(t, a, "ann@example.com", userPass, nil)
 }
 
 // TestNotNow holds the same of times at which nobody may log in.
@@ -217,7 +250,7 @@ func TestSamePath(t *testing.T) {
 		d.kill()
 		for _, n := range names[:i+1] {
 			wantLogin(t, a, n, "first-guess", accounts.ErrBadCredentials) // no question
-			wantLogin(t, a, n, "second-guess", accounts.ErrOverloaded)     // and one
+			wantLogin(t, a, n, "second-guess", accounts.ErrOverloaded)    // and one
 		}
 		d.up()
 	}

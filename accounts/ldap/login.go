@@ -22,8 +22,6 @@ import (
 	"time"
 
 	"github.com/go-ldap/ldap/v3"
-
-	"github.com/caddymail/mailgateway/accounts"
 )
 
 // A login that is refused is tried again after so long, and after twice as long each
@@ -114,7 +112,7 @@ func (l *login) became(err error) error {
 	}
 	l.let = false
 	l.pause = min(max(2*l.pause, refusedLeast), refusedMost)
-	l.refused, l.next = &accounts.FieldError{Field: "bind_password", Err: err}, time.Now().Add(l.pause)
+	l.refused, l.next = fmt.Errorf("field 'bind_password': %w", err), time.Now().Add(l.pause)
 	return l.refused
 }
 

@@ -132,11 +132,11 @@ func (p *pool) take(ctx context.Context) (conn, error) {
 }
 
 func (p *pool) dial(ctx context.Context) (conn, error) {
-	var refused error
-	err := errors.New("all servers did not answer a moment ago")
+	var refused, err error
 	for _, s := range p.servers {
 		_, ok, probe := s.breaker.Allow(now())
 		if !ok {
+			err = s.rests()
 			continue
 		}
 		var c *ldap.Conn

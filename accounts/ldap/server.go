@@ -23,6 +23,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-ldap/ldap/v3"
@@ -40,6 +41,7 @@ type server struct {
 	starttls bool
 	timeout  time.Duration
 	breaker  *breaker.Breaker
+	failure  atomic.Pointer[error] // the last one for which it was away
 	logger   *zap.Logger
 }
 
@@ -129,9 +131,21 @@ func (s *server) dial(ctx context.Context) (*ldap.Conn, error) {
 
 // done tells the breaker what became of an attempt.
 func (s *server) done(outcome breaker.Outcome, err error, probe bool) {
+	if outcome == breaker.Down {
+		s.failure.Store(&err)
+	}
 	if s.breaker.Done(now(), outcome, probe) {
 		s.logger.Warn("server of a directory is away", zap.String("server", s.url), zap.Error(err))
 	}
+}
+
+// rests is why a server is not asked now.
+func (s *server) rests() error {
+	const text = "it did not answer a moment ago"
+	if err := s.failure.Load(); err != nil {
+		return fmt.Errorf("%s: %s: %w", s.url, text, *err)
+	}
+	return fmt.Errorf("%s: %s", s.url, text)
 }
 
 // away reports whether an error says that a server does not answer, or not now.

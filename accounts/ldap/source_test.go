@@ -269,6 +269,26 @@ func TestKilled(t *testing.T) {
 	wantLogin(t, a, "unknown@example.com", userPass, accounts.ErrUnavailable)
 }
 
+// TestAwayIsNamed holds that a server that is not asked because it did not answer a moment
+// ago is named all the same, with what happened.
+func TestAwayIsNamed(t *testing.T) {
+	d := newDirectory(t)
+	d.person("ann", "ann@example.com")
+	s := start(t, d.source())
+	a := accountsOf(s)
+	wantLogin(t, a, "ann@example.com", userPass, nil)
+	d.kill()
+	wantLogin(t, a, "ann@example.com", "not-that-password", accounts.ErrOverloaded) // now it rests
+	for _, n := range []string{"bob@example.com", "eve@example.com"} {
+		if _, err := a.Get(t.Context(), n); err == nil || !strings.Contains(err.Error(), "ldap://"+d.addr) || !strings.Contains(err.Error(), "a moment ago: ") {
+			t.Errorf("%v", err)
+		}
+	}
+	if p := s.Problems(); len(p) != 1 || !strings.Contains(p[0].Message, "ldap://"+d.addr) {
+		t.Errorf("problems %v", p)
+	}
+}
+
 func TestRemembered(t *testing.T) {
 	d := newDirectory(t)
 	d.person("ann", "ann@example.com")

@@ -90,6 +90,7 @@ type Cache struct {
 	waiting []*flight // that nobody reads yet
 	readers int       // that read missing names
 	sampled bool      // the source could be read once
+	seen    time.Time // and when it was the last time
 	failure error     // of the last read
 	pause   time.Duration
 	retry   time.Time // not before
@@ -165,7 +166,7 @@ func (c *Cache) Problems() []accounts.Problem {
 	defer c.mu.Unlock()
 	var all []accounts.Problem
 	if c.failure != nil {
-		all = append(all, accounts.Problem{Source: c.name, Message: "cannot be read: " + c.failure.Error(), Kept: c.index.Len() > 0})
+		all = append(all, accounts.Unread(c.name, c.failure, c.index.Len() > 0))
 	}
 	if c.bad == 0 {
 		return all
@@ -286,6 +287,7 @@ func (c *Cache) failed(err error) {
 }
 
 func (c *Cache) worked() {
+	c.seen = time.Now()
 	if c.failure == nil {
 		return
 	}

@@ -399,3 +399,33 @@ func TestBadRecords(t *testing.T) {
 		}
 	})
 }
+
+// TestSourceIsLookedAt holds that a source which cannot be read is known without
+// anybody's asking: at the start, and where nothing is held.
+func TestSourceIsLookedAt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tab := &table{rows: make(map[string]string), err: errors.New("away")}
+		c := New("table", tab, Options{Size: 10, Fresh: time.Minute, Stale: time.Hour, Negative: time.Second, Batch: 10, Readers: 2}, zap.NewNop())
+		ctx, cancel := context.WithCancel(t.Context())
+		var loop sync.WaitGroup
+		loop.Go(func() { c.Run(ctx) })
+		defer loop.Wait()
+		defer cancel()
+		synctest.Wait()
+		if p := c.Problems(); len(p) != 1 || !p[0].Unread() {
+			t.Errorf("problems %v at the start", p)
+		}
+		tab.fail(nil)
+		time.Sleep(11 * time.Second)
+		synctest.Wait()
+		if p := c.Problems(); p != nil {
+			t.Errorf("problems %v of a source that can be read", p)
+		}
+		tab.fail(errors.New("away again"))
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		if p := c.Problems(); len(p) != 1 || !p[0].Unread() {
+			t.Errorf("problems %v of a source that nobody asks", p)
+		}
+	})
+}

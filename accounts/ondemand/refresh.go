@@ -52,10 +52,11 @@ func (c *Cache) sample(ctx context.Context) (map[string]Found, error) {
 }
 
 // probe is for a source of which nothing has to be read, and of which it is not
-// known whether it could be.
+// known whether it could be: at first, after a failure, and where nobody asked for long.
 func (c *Cache) probe(ctx context.Context) {
 	c.mu.Lock()
-	first, known := !c.sampled, c.sampled && c.failure == nil || time.Now().Before(c.retry)
+	now := time.Now()
+	first, known := !c.sampled, c.sampled && c.failure == nil && now.Sub(c.seen) < c.set.Fresh || now.Before(c.retry)
 	c.mu.Unlock()
 	if known {
 		return
