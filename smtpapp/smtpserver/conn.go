@@ -39,6 +39,7 @@ type Conn struct {
 	lines   lineEnds
 
 	greeted bool // EHLO or HELO said
+	talked  bool // something was said, on the connection as it is
 	authed  bool
 	sent    bool // a MAIL was accepted
 	errors  int  // refused commands since one that was of use
@@ -100,7 +101,9 @@ func (c *Conn) Serve() End {
 			c.failed(err)
 			continue
 		}
+		under := c.w.tls
 		c.next()
+		c.talked = c.w.tls == under
 	}
 	_ = c.w.flush()
 	if c.end == EndErrors {
