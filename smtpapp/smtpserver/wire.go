@@ -377,9 +377,8 @@ func (c *wire) readLine(limit int, interruptible bool) ([]byte, error) {
 	defer func() { c.until = bound }()
 	for {
 		win := c.rbuf[c.r:c.w]
-		if len(win) > 1 && win[0] == 22 && win[1] == 3 {
-			// A handshake record (RFC 8446 section 5.1), which is no line: the
-			// LF in it, if there is one, is an octet of a key.
+		if isTLSHello(win) {
+			// No line: the LF in it, if there is one, is an octet of a key.
 			return nil, errTLSHello
 		}
 		if i := bytes.IndexByte(win[scanned:], '\n'); i >= 0 {
