@@ -152,17 +152,12 @@ func (s *session) Login(name, plain string) (err error) {
 	if g == nil {
 		return errShuttingDown
 	}
-	// Who waits for the answer to a password is not idle.
-	s.place.RemoveGuest()
-	defer func() {
-		if err != nil {
-			s.place.AddGuest(s)
-		}
-	}()
 	attempt, err := g.guard.Begin(s.ctx, front.Login{
 		Server: g.name, Remote: s.remote, Policy: &g.policy.guard, Name: accounts.FoldName(name), Password: plain,
-	})
+	}, s.conn.Drained())
 	switch {
+	case errors.Is(err, front.ErrEnding):
+		return relay.ReplyAuthOverloaded // and the last word behind it
 	case errors.Is(err, front.ErrBanned):
 		s.refused(g, refusal{Refusal: smtpserver.Refusal{Cause: causeBanned, Reply: relay.ReplyBanned}, account: clip(name, maxLoggedName)})
 		return errBanned
@@ -176,7 +171,13 @@ func (s *session) Login(name, plain string) (err error) {
 		ctx = password.WithClient(ctx, key.String())
 	}
 	from := g.tracing.now()
+	// Whose password is being looked at is not idle. Who waits for a turn, or for the
+	// answer to a wrong one, is a guest still: there is no bound to those.
+	s.place.RemoveGuest()
 	a, err := g.directory.Authenticate(ctx, name, plain)
+	if err != nil {
+		s.place.AddGuest(s)
+	}
 	if len(name) > maxLoggedName {
 		name = name[:maxLoggedName] // for the log, and for what is remembered
 	}

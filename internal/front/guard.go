@@ -67,6 +67,8 @@ var (
 	ErrBanned = errors.New("address is banned")
 	// ErrBusy says that a login did not come to its turn.
 	ErrBusy = errors.New("too many logins under way")
+	// ErrEnding says that the connection is to end before a login's turn.
+	ErrEnding = errors.New("the connection is about to end")
 )
 
 // Ban is a network that a server refuses, or an account that it refuses to one
@@ -161,8 +163,8 @@ func (g *Guard) refusedBy(server string, nets []netip.Prefix, now time.Time) boo
 // Begin waits for a login's turn: so many may be under way at a time as would
 // not pass what leads to a ban if all of them were wrong. The ban is looked at
 // here, with the password in hand: it holds for connections that were open
-// before it.
-func (g *Guard) Begin(ctx context.Context, l Login) (*Attempt, error) {
+// before it. It waits no longer than until.
+func (g *Guard) Begin(ctx context.Context, l Login, until <-chan struct{}) (*Attempt, error) {
 	a := &Attempt{guard: g, login: l, hashes: g.pair(l.Name, l.Password)}
 	a.guess = guardKey{server: l.Server, network: ClientPrefix(l.Remote), name: a.hashes.name}
 	if !l.Policy.exempt(l.Remote) {
@@ -179,15 +181,18 @@ func (g *Guard) Begin(ctx context.Context, l Login) (*Attempt, error) {
 			defer t.Stop()
 			timeout = t.C
 		}
+		err = ErrBusy
 		select {
 		case <-wake:
 			g.doneWaiting()
 			continue
 		case <-timeout:
+		case <-until:
+			err = ErrEnding
 		case <-ctx.Done():
 		}
 		g.doneWaiting()
-		return nil, ErrBusy
+		return nil, err
 	}
 }
 

@@ -42,7 +42,7 @@ func newGuardTest(t *testing.T) *guardTest {
 // login tries a login: good, wrong or banned. Only the password "right" is.
 func (g *guardTest) login(server, from, name, password string) (heard string, delay time.Duration) {
 	g.t.Helper()
-	a, err := g.Begin(g.t.Context(), Login{Server: server, Remote: netip.MustParseAddr(from), Policy: &g.p, Name: name, Password: password})
+	a, err := g.Begin(g.t.Context(), Login{Server: server, Remote: netip.MustParseAddr(from), Policy: &g.p, Name: name, Password: password}, nil)
 	switch {
 	case errors.Is(err, ErrBanned):
 		return "banned", 0
@@ -200,7 +200,7 @@ func TestGuardExempt(t *testing.T) {
 			if got, delay := g.login("s", "127.0.0.1", "app", fmt.Sprint(i)); got != "wrong" || delay != min(g.p.Delay<<min(i, 10), maxDelay) {
 				t.Fatalf("guess %d: %s after %v", i, got, delay)
 			}
-			a, err := g.Begin(t.Context(), Login{Server: "s", Policy: &g.p, Name: "unix", Password: fmt.Sprint(i)})
+			a, err := g.Begin(t.Context(), Login{Server: "s", Policy: &g.p, Name: "unix", Password: fmt.Sprint(i)}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -227,7 +227,7 @@ func TestGuardTurns(t *testing.T) {
 			logins.Go(func() {
 				a, err := g.Begin(t.Context(), Login{
 					Server: "s", Remote: netip.AddrFrom4([4]byte{192, 0, 2, byte(i % 2)}), Policy: &g.p, Name: fmt.Sprint("app", i%50), Password: fmt.Sprint(i),
-				})
+				}, nil)
 				word := "wrong"
 				switch {
 				case errors.Is(err, ErrBanned):
@@ -270,7 +270,7 @@ func TestGuardTurnsOfTheGood(t *testing.T) {
 			wg.Go(func() {
 				a, err := g.Begin(t.Context(), Login{
 					Server: "s", Remote: netip.MustParseAddr("192.0.2.1"), Policy: &g.p, Name: fmt.Sprint("app", i), Password: "right",
-				})
+				}, nil)
 				if err != nil {
 					t.Error(err)
 					return
@@ -317,7 +317,7 @@ func TestGuardWithheld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGuardTest(t)
 		for i := range 20 {
-			a, err := g.Begin(t.Context(), Login{Server: "s", Remote: netip.MustParseAddr("192.0.2.1"), Policy: &g.p, Name: fmt.Sprint("paused", i), Password: "right"})
+			a, err := g.Begin(t.Context(), Login{Server: "s", Remote: netip.MustParseAddr("192.0.2.1"), Policy: &g.p, Name: fmt.Sprint("paused", i), Password: "right"}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
