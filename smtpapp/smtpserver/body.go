@@ -91,7 +91,7 @@ func (b *body) start(w *wire, cfg *Config, normalize, lf bool, next func() error
 	b.check.NoCR = lf
 	w.idle = cfg.BodyIdle
 	w.until = time.Now().Add(cfg.BodyTimeout)
-	w.stall.body = true
+	w.stall.startBody()
 }
 
 // stop gives back what the message took. The outcome stays.

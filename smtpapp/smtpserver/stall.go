@@ -16,10 +16,19 @@ package smtpserver
 
 import "time"
 
+const (
+	// pace is how many octets of a message must come within the patience. A modem of
+	// 2,400 baud is faster.
+	pace = 8 << 10
+	// rcptShare is what each recipient adds to the time for all of them, as a part of
+	// the patience.
+	rcptShare = 10
+)
+
 // stall watches a transaction whose client does nothing for it. It holds a
 // connection to the provider meanwhile, and a crashed device does so until
-// command_timeout, one that says NOOP for longer. Nobody minds unless others
-// wait for that connection.
+// command_timeout, one that says NOOP for longer, and one that sends an octet now
+// and then until body_timeout. Nobody minds unless others wait for that connection.
 type stall struct {
 	// ended reports whether a transaction that does not get on must end; nil
 	// while there is none that holds anything.
@@ -27,16 +36,41 @@ type stall struct {
 	// patience is how long it may do nothing before that is asked; zero for
 	// ever.
 	patience time.Duration
-	// body says that a message is being read: each read is for its progress.
-	body bool
-	// since is when it got on, or was asked for, last.
+	// since is when it got on, or was asked for, last. What is not the client's
+	// doing moves it on.
 	since time.Time
+
+	// body says that a message is being read, octets is what has come of it since
+	// then, and read is when the last of them came.
+	body   bool
+	octets int
+	read   time.Time
 }
 
-// progress notes that the transaction gets on.
-func (s *stall) progress(ended func() bool, patience time.Duration) {
-	if patience > 0 {
-		s.ended, s.patience, s.since = ended, patience, time.Now()
+// progress notes that recipients came, n of them, whose answers took from began to now.
+func (s *stall) progress(ended func() bool, patience time.Duration, began time.Time, n int) {
+	if patience <= 0 {
+		return
+	}
+	now := time.Now()
+	if s.ended == nil {
+		s.ended, s.patience, s.since = ended, patience, now
+		return
+	}
+	s.since = earlier(s.since.Add(now.Sub(began)+time.Duration(n)*patience/rcptShare), now)
+}
+
+// startBody notes that the message begins.
+func (s *stall) startBody() { s.body, s.octets, s.read = true, 0, time.Time{} }
+
+// got notes that n octets were read.
+func (s *stall) got(n int) {
+	if s.ended == nil || !s.body {
+		return
+	}
+	s.read = time.Now()
+	if s.octets += n; s.octets >= pace {
+		s.octets, s.since = 0, s.read
 	}
 }
 
@@ -47,7 +81,13 @@ func (s *stall) begin(now, by time.Time) (time.Time, error) {
 		return by, nil
 	}
 	if s.body {
-		s.since = now // what was before is not the client's doing
+		// What was since the last read is not the client's doing.
+		if s.read.IsZero() {
+			s.since = now
+		} else {
+			s.since = s.since.Add(now.Sub(s.read))
+		}
+		s.read = now
 	}
 	if next := s.since.Add(s.patience); next.After(now) {
 		return earlier(next, by), nil
@@ -60,7 +100,7 @@ func (s *stall) expired(now, by time.Time) (time.Time, error) {
 	if s.ended() {
 		return now, errStalled
 	}
-	s.since = now
+	s.since, s.octets = now, 0
 	return earlier(now.Add(s.patience), by), nil
 }
 

@@ -242,6 +242,7 @@ func (c *wire) readDone(n int, err error, interruptible bool) (_ int, done bool,
 	}
 	switch {
 	case n > 0:
+		c.stall.got(n)
 		return n, true, nil
 	case err == nil:
 		return 0, true, io.ErrNoProgress
