@@ -77,6 +77,7 @@ type transaction struct {
 	from     string
 	opts     smtp.MailOptions
 	started  time.Time
+	allowed  time.Time // when it was seen last that the client may send it
 	tx       relay.Transaction
 	txErr    error // why there is none
 	deferred *relay.Recipient
@@ -234,14 +235,47 @@ func (s *session) Mail(from string, opts *smtp.MailOptions) error {
 	}
 	s.place.RemoveGuest()
 	s.messageNo++
-	s.transaction = transaction{gen: g, account: a, from: from, opts: *opts, started: time.Now()}
+	now := time.Now()
+	s.transaction = transaction{gen: g, account: a, from: from, opts: *opts, started: now, allowed: now}
 	s.trace = g.tracing.startMessage(s)
 	s.update(func(st *sessionState) { st.inMail, st.account = true, a.Name })
 	return nil
 }
 
+// inHand is how long MAIL stands that was allowed. A client can keep a transaction
+// open for hours, and as many as it may have connections.
+const inHand = 30 * time.Second
+
+// stillMay looks again at what lets the client send, unless that was a moment ago.
+func (s *session) stillMay() error {
+	now := time.Now()
+	if now.Sub(s.allowed) < inHand {
+		return nil
+	}
+	g := s.point.current()
+	if g == nil {
+		g = s.gen // what was begun may be finished
+	}
+	a, err := s.identify(g, &s.opts)
+	if err == nil && !a.MaySend(s.from) {
+		err = relay.ReplySenderRefused
+	}
+	if err != nil {
+		s.mailRefused(g, s.from, &s.opts, err)
+		return err
+	}
+	s.allowed = now
+	return nil
+}
+
 // Rcpt implements smtpserver.Session.
 func (s *session) Rcpt(rcpts []relay.Recipient, answers []error) {
+	if err := s.stillMay(); err != nil {
+		for i := range answers {
+			answers[i] = err
+		}
+		return
+	}
 	switch {
 	case s.gen.policy.deferred && s.gen.single != nil:
 		s.deferRcpts(rcpts, answers)
@@ -304,6 +338,9 @@ func (s *session) begin() error {
 
 // Data implements smtpserver.Session.
 func (s *session) Data(body io.Reader) (*relay.Reply, error) {
+	if err := s.stillMay(); err != nil {
+		return nil, err
+	}
 	start := time.Now()
 	s.trace.dataFrom(start)
 	reply := new(relay.Reply)
@@ -322,6 +359,9 @@ func (s *session) Data(body io.Reader) (*relay.Reply, error) {
 
 // Whole implements smtpserver.Session.
 func (s *session) Whole(rcpt *relay.Recipient, body io.Reader) (refused error, reply *relay.Reply, err error) {
+	if err := s.stillMay(); err != nil {
+		return err, nil, nil
+	}
 	start := time.Now()
 	reply = new(relay.Reply)
 	*reply, s.about, err = relay.Send(s.ctx, s.gen.upstream, s.account, s.from, &s.opts, *rcpt, body)
