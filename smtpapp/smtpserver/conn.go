@@ -106,10 +106,20 @@ func (c *Conn) Serve() End {
 		c.talked = c.w.tls == under
 	}
 	_ = c.w.flush()
-	if c.end == EndErrors {
+	if c.wordsAreLast() && (c.end == EndErrors || c.w.hasMore()) {
 		c.w.linger()
 	}
 	return c.end
+}
+
+// wordsAreLast reports whether the connection ends by our doing, so that the client
+// may be about to send more.
+func (c *Conn) wordsAreLast() bool {
+	switch c.end {
+	case EndQuit, EndEOF, EndIO, EndAborted, EndTLS:
+		return false
+	}
+	return true
 }
 
 // Err returns why the connection failed, nil if it did not.

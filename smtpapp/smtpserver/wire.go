@@ -444,7 +444,11 @@ func (c *wire) peekLine(limit int) ([]byte, int) {
 // linger reads on for a moment after the last reply: a socket that is closed
 // with input unread is reset, and the reply may be lost with it.
 func (c *wire) linger() {
-	half, ok := c.nc.(interface{ CloseWrite() error })
+	nc := c.nc
+	if c.tls == nil {
+		nc = beneath(nc)
+	}
+	half, ok := nc.(interface{ CloseWrite() error })
 	if !ok || half.CloseWrite() != nil {
 		return
 	}
