@@ -198,54 +198,54 @@ func (g *Guard) Begin(ctx context.Context, l Login, until <-chan struct{}) (*Att
 
 // place is one of a bounded number.
 type place struct {
-	entry *guardEntry
+	key   guardKey
 	limit int
 }
 
-// try takes the attempt's places, or returns what to wait for.
+// try takes the attempt's places, or returns what to wait for. A login that is refused
+// leaves nothing behind.
 func (g *Guard) try(a *Attempt, now time.Time) (wake <-chan struct{}, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	server, p := a.login.Server, a.login.Policy
 	var client *guardEntry
 	if len(a.counted) > 0 {
-		client = g.peek(guardKey{server: server, network: a.counted[0]})
+		client = g.known(guardKey{server: server, network: a.counted[0]}, now, p)
 		if client.knowsPair(a.hashes, now) {
 			return nil, nil // the very login that was right before is no guess
 		}
 	}
-	guess := g.entry(a.guess, now, p)
-	places := []place{{guess, min(parallelGuesses, p.Max)}}
+	places := []place{{a.guess, min(parallelGuesses, p.Max)}}
+	guess := g.known(a.guess, now, p)
 	switch {
 	case len(a.counted) == 0:
-	case now.Before(guess.until):
+	case guess != nil && now.Before(guess.until):
 		guess.refused++
 		return nil, ErrBanned
 	case client.knows(a.hashes.name, now):
 		// An account's own devices may have its old password.
 	default:
-		client = g.entry(guardKey{server: server, network: a.counted[0]}, now, p)
 		if limit, good := client.tolerated(p, now); good && client.count < limit {
-			places = append(places, place{client, limit})
+			places = append(places, place{client.key, limit})
 			break
 		}
 		if g.refusedBy(server, a.counted, now) {
 			return nil, ErrBanned
 		}
 		for i, n := range a.counted {
-			places = append(places, place{g.entry(guardKey{server: server, network: n}, now, p), p.Max * classes[i].factor})
+			places = append(places, place{guardKey{server: server, network: n}, p.Max * classes[i].factor})
 		}
 	}
 	for _, x := range places {
-		if x.entry.pending > 0 && x.entry.count+x.entry.pending >= x.limit {
+		if e := g.known(x.key, now, p); e != nil && e.pending > 0 && e.count+e.pending >= x.limit {
 			return g.queue()
 		}
 	}
 	a.taken, a.wide = true, nil
 	for i, x := range places {
-		x.entry.pending++
+		g.entry(x.key, now, p).pending++
 		if i > 0 {
-			a.wide = append(a.wide, x.entry.key)
+			a.wide = append(a.wide, x.key)
 		}
 	}
 	return nil, nil
@@ -288,7 +288,7 @@ func (a *Attempt) Failed() (o Outcome) {
 			limit, good = e.tolerated(p, now)
 		}
 		if g.wrong(e, a.hashes) && e.count >= limit {
-			o.Bans = e.beginBan(o.Bans, p, now)
+			o.Bans = g.beginBan(e, o.Bans, p, now)
 		}
 		if good {
 			break // its neighbours have no part in it
@@ -296,7 +296,7 @@ func (a *Attempt) Failed() (o Outcome) {
 	}
 	if guess := g.entry(a.guess, now, p); len(a.counted) > 0 && len(o.Bans) == 0 && guess.count >= p.Max {
 		guess.account = a.login.Name
-		o.Bans = guess.beginBan(o.Bans, p, now)
+		o.Bans = g.beginBan(guess, o.Bans, p, now)
 	}
 	a.leaveNetworks()
 	return o
@@ -398,7 +398,7 @@ func (g *Guard) Bans() []Ban {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	list, now := []Ban{}, time.Now()
-	for el := g.lru.Front(); el != nil; el = el.Next() {
+	for el := g.lasting.Front(); el != nil; el = el.Next() {
 		if e := el.Value.(*guardEntry); now.Before(e.until) {
 			list = append(list, e.ban())
 		}
@@ -416,7 +416,7 @@ func (g *Guard) Lift(server string, network netip.Prefix) (lifted int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := time.Now()
-	for el := g.lru.Front(); el != nil; el = el.Next() {
+	for _, el := range g.entries {
 		e := el.Value.(*guardEntry)
 		if server != "" && e.key.server != server || !e.key.network.IsValid() || !e.key.network.Overlaps(network) {
 			continue
