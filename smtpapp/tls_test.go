@@ -432,7 +432,7 @@ func TestProxyProtocolWaitsForNoOther(t *testing.T) {
 	defer stopCaddy(t)
 	dial(t, addr).play("M: 220\nC: EHLO c\nM: 250")
 	c := dial(t, addr)
-	c.play("M: 220\nC: PROXY TCP4 192.0.2.1 192.0.2.250 40000 587\nM: 500\nC: EHLO c\nM: 250")
+	c.play("M: 220\nC: PROXY TCP4 192.0.2.1 192.0.2.250 40000 587\nM: 421 4.7.0 PROXY\nEOF")
 	for _, info := range runningApp(t).Sessions() {
 		if info.ClientIP != "127.0.0.1" {
 			t.Errorf("client %s", info.ClientIP)

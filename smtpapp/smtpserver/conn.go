@@ -196,6 +196,9 @@ func (c *Conn) failed(err error) {
 		c.w.discardInput()
 		c.end = EndErrors
 		c.s.Refused(Refusal{Cause: CauseTLSOnPlainPort})
+	case errors.Is(err, errProxyHeader):
+		c.w.discardInput()
+		c.refuseAndClose(CauseProxyHeader, relay.ReplyProxyHeader, "it came behind the greeting")
 	case errors.Is(err, io.EOF):
 		c.end = EndEOF
 		c.gone(c.w.ahead)

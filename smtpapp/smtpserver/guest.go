@@ -170,3 +170,21 @@ func (c *Conn) refuseHTTP(line []byte) bool {
 	c.refuseAndClose(CauseHTTP, relay.ReplyHTTP, string(word[:min(len(word), headLength)]))
 	return true
 }
+
+// proxySignature begins a PROXY header of version 2, and proxyLine one of version 1
+// (https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt, 2.1 and 2.2).
+var (
+	proxySignature = []byte("\r\n\r\n\x00")
+	proxyLine      = []byte("PROXY ")
+)
+
+// refuseProxy cuts off a client whose PROXY header comes where none is waited for: no
+// server is to wait for one, or it comes too late. The client would be taken for the
+// proxy, with what that one's network may do. It reports whether it was one.
+func (c *Conn) refuseProxy(line []byte) bool {
+	if c.known() || !bytes.HasPrefix(line, proxyLine) {
+		return false
+	}
+	c.refuseAndClose(CauseProxyHeader, relay.ReplyProxyHeader, "it came behind the greeting")
+	return true
+}

@@ -15,6 +15,7 @@
 package smtpserver
 
 import (
+	"bytes"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -230,6 +231,8 @@ func explainRecord(err tls.RecordHeaderError, implicit bool) Refusal {
 	switch {
 	case strings.Contains(err.Msg, "SSLv2"), head[0]&0x80 != 0 && head[2] == 1:
 		return Refusal{Cause: CauseTLSVersion, Detail: "offered SSLv2"}
+	case bytes.HasPrefix(proxyLine, head[:]), bytes.Equal(head[:], proxySignature):
+		return Refusal{Cause: CauseProxyHeader, Detail: "in the place of a TLS handshake"}
 	case isHTTPMethod(head[:]):
 		return Refusal{Cause: CauseHTTP, Detail: "HTTP in the place of a TLS handshake"}
 	case implicit && head[0] >= 32 && head[0] < 127:

@@ -57,6 +57,7 @@ var (
 	errLineTooLong = errors.New("line too long")
 	errBareLF      = errors.New("line ends in a bare LF")
 	errTLSHello    = errors.New("a TLS handshake where a command should come")
+	errProxyHeader = errors.New("a PROXY header where a command should come")
 	errDraining    = errors.New("server is shutting down")
 	errStalled     = fmt.Errorf("the transaction does not get on: %w", os.ErrDeadlineExceeded)
 )
@@ -381,6 +382,9 @@ func (c *wire) readLine(limit int, interruptible bool) ([]byte, error) {
 		if isTLSHello(win) {
 			// No line: the LF in it, if there is one, is an octet of a key.
 			return nil, errTLSHello
+		}
+		if bytes.HasPrefix(win, proxySignature) {
+			return nil, errProxyHeader
 		}
 		if i := bytes.IndexByte(win[scanned:], '\n'); i >= 0 {
 			i += scanned
