@@ -29,16 +29,17 @@ import (
 const (
 	// maxTracked bounds what logins are remembered of; what has been
 	// untouched for longest is forgotten first. Bans and clients that have logged in
-	// well are forgotten only if they leave less than a part of it to the rest: wrong
+	// well are forgotten only if they leave less than passingPart of it to the rest: wrong
 	// logins are what anybody can make as many of as wanted.
-	maxTracked  = 100_000
-	passingPart = 4
+	maxTracked = 100_000
 	// maxPairs bounds the logins that are remembered in all, some 24 MB.
 	maxPairs = 1_000_000
 	// maxWrong bounds the wrong ones of a network or an account, maxRight
 	// the accounts of a client: an MTA has as many as there are.
 	maxWrong = 4096
 	maxRight = 100_000
+	// passingPart is the part of maxTracked that the rest may have.
+	passingPart = 4
 )
 
 // Guard remembers failed and good logins. There is one in the process: a
