@@ -225,12 +225,8 @@ func (s *session) Mail(from string, opts *smtp.MailOptions) error {
 	if g == nil {
 		return errShuttingDown
 	}
-	a, err := s.identify(g, opts)
-	if err == nil && !a.MaySend(from) {
-		err = relay.ReplySenderRefused
-	}
+	a, err := s.allow(g, from, opts)
 	if err != nil {
-		s.mailRefused(g, from, opts, err)
 		return err
 	}
 	s.place.RemoveGuest()
@@ -256,33 +252,27 @@ func (s *session) stillMay() error {
 	if g == nil {
 		g = s.gen // what was begun may be finished
 	}
-	a, err := s.identify(g, &s.opts)
-	if err == nil && !a.MaySend(s.from) {
-		err = relay.ReplySenderRefused
+	_, err := s.allow(g, s.from, &s.opts)
+	if err == nil {
+		s.allowed = now
 	}
-	if err != nil {
-		s.mailRefused(g, s.from, &s.opts, err)
-		return err
-	}
-	s.allowed = now
-	return nil
+	return err
 }
 
 // Rcpt implements smtpserver.Session.
 func (s *session) Rcpt(rcpts []relay.Recipient, answers []error) {
-	if err := s.stillMay(); err != nil {
+	single := s.gen.policy.deferred && s.gen.single != nil
+	err := s.stillMay()
+	if err == nil && !single {
+		err = s.begin()
+	}
+	switch {
+	case err != nil:
 		for i := range answers {
 			answers[i] = err
 		}
-		return
-	}
-	switch {
-	case s.gen.policy.deferred && s.gen.single != nil:
+	case single:
 		s.deferRcpts(rcpts, answers)
-	case s.begin() != nil:
-		for i := range answers {
-			answers[i] = s.txErr
-		}
 	default:
 		s.flight(rcpts, answers)
 	}

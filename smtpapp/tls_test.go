@@ -195,7 +195,6 @@ func TestLegacyTLSHasRSA(t *testing.T) {
 		"TLS 1.0, RSA key exchange": {tls.VersionTLS10, tls.TLS_RSA_WITH_AES_128_CBC_SHA, "localhost", x509.RSA},
 		"TLS 1.1, RSA key exchange": {tls.VersionTLS11, tls.TLS_RSA_WITH_AES_256_CBC_SHA, "localhost", x509.RSA},
 		"TLS 1.0, 3DES alone":       {tls.VersionTLS10, tls.TLS_RSA_WITH_3DES_EDE_CBC_SHA, "", x509.RSA},
-		"TLS 1.2, 3DES alone":       {tls.VersionTLS12, tls.TLS_RSA_WITH_3DES_EDE_CBC_SHA, "", x509.RSA},
 		"TLS 1.2, RSA signatures":   {tls.VersionTLS12, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, "localhost", x509.RSA},
 		"no server name":            {tls.VersionTLS10, tls.TLS_RSA_WITH_AES_128_CBC_SHA, "", x509.RSA},
 		"another server name":       {tls.VersionTLS10, tls.TLS_RSA_WITH_AES_128_CBC_SHA, "relay.test", x509.RSA},

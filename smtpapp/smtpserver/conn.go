@@ -25,6 +25,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/smtpapp/smtpserver/pace"
 )
 
 // Conn is one client's connection. Serve runs it; Drain, Kill and Drained may
@@ -186,7 +187,7 @@ func (c *Conn) failed(err error) {
 	case isTimeout(err):
 		c.close(relay.ReplyIdleTimeout, EndTimeout)
 		cause := CauseTimeout
-		if errors.Is(err, errStalled) {
+		if errors.Is(err, pace.ErrStalled) {
 			cause = CauseStalled
 		} else if by := c.limitLogin(); !by.IsZero() && !time.Now().Before(by) {
 			cause = CauseLoginTimeout

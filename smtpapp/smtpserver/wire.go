@@ -18,7 +18,6 @@ import (
 	"bytes"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
@@ -27,6 +26,7 @@ import (
 	"time"
 
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/smtpapp/smtpserver/pace"
 )
 
 const (
@@ -59,7 +59,6 @@ var (
 	errTLSHello    = errors.New("a TLS handshake where a command should come")
 	errProxyHeader = errors.New("a PROXY header where a command should come")
 	errDraining    = errors.New("server is shutting down")
-	errStalled     = fmt.Errorf("the transaction does not get on: %w", os.ErrDeadlineExceeded)
 )
 
 // wire is a client connection's buffered reading and writing. Replies gather
@@ -86,7 +85,7 @@ type wire struct {
 	next  time.Time // the deadline that this read has, by or an earlier one
 	early time.Time // a deadline after this is left as it is
 
-	stall stall
+	stall pace.Watch
 
 	readDeadline  time.Time
 	writeDeadline time.Time
@@ -204,7 +203,7 @@ func (c *wire) begin(interruptible, look bool) error {
 		by = c.until
 	}
 	c.by = by
-	next, err := c.stall.begin(now, by)
+	next, err := c.stall.Begin(now, by)
 	if err != nil {
 		return err
 	}
@@ -243,7 +242,7 @@ func (c *wire) readDone(n int, err error, interruptible bool) (_ int, done bool,
 	}
 	switch {
 	case n > 0:
-		c.stall.got(n)
+		c.stall.Got(n)
 		return n, true, nil
 	case err == nil:
 		return 0, true, io.ErrNoProgress
@@ -253,7 +252,7 @@ func (c *wire) readDone(n int, err error, interruptible bool) (_ int, done bool,
 	case c.next.Equal(c.by):
 		return 0, true, err
 	default:
-		if c.next, err = c.stall.expired(time.Now(), c.by); err != nil {
+		if c.next, err = c.stall.Expired(time.Now(), c.by); err != nil {
 			return 0, true, err
 		}
 	}
