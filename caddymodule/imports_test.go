@@ -131,9 +131,10 @@ var allowedImports = map[string][]string{
 	"internal/testpki":    {},
 
 	// The protocol knows no account and no Caddy: relay is for replies.
-	"smtpapp/smtpserver":         {"internal/rawread", "relay", "smtpapp/smtpserver/content", "smtpapp/smtpserver/grammar"},
+	"smtpapp/smtpserver":         {"internal/rawread", "relay", "smtpapp/smtpserver/content", "smtpapp/smtpserver/grammar", "smtpapp/smtpserver/pace"},
 	"smtpapp/smtpserver/content": {},
 	"smtpapp/smtpserver/grammar": {"relay"},
+	"smtpapp/smtpserver/pace":    {},
 	// A certificate for devices from before 2010.
 	"smtpapp/legacyrsa":       {},
 	"upstreampool/smtpclient": {"internal/rawread", "internal/redact", "relay"},

@@ -33,6 +33,7 @@ var (
 	ReplyIdleTimeout      = own(421, 4, 4, 2, "Timeout, closing connection")
 	ReplyHTTP             = own(421, 4, 7, 0, "This is SMTP, not HTTP, closing connection")
 	ReplyEarlyTalker      = own(421, 4, 7, 0, "Client spoke before the greeting, closing connection")
+	ReplyProxyHeader      = own(421, 4, 7, 0, "PROXY header out of place, closing connection")
 	ReplyTooManyErrors    = own(421, 4, 7, 0, "Too many errors, closing connection")
 	ReplyAuthRequired     = own(530, 5, 7, 0, "Authentication required")
 	ReplyTLSRequired      = own(538, 5, 7, 11, "Encryption required for requested authentication mechanism")

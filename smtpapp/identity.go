@@ -15,13 +15,13 @@
 package smtpapp
 
 import (
-	"crypto/x509"
 	"errors"
 	"time"
 
 	"github.com/emersion/go-smtp"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/servertls"
 	"github.com/caddymail/mailgateway/relay"
 )
 
@@ -72,6 +72,18 @@ func (s *session) identify(g *generation, opts *smtp.MailOptions) (*accounts.Acc
 	return a, nil
 }
 
+// allow is identify for a sender, and tells of what it refuses.
+func (s *session) allow(g *generation, from string, opts *smtp.MailOptions) (*accounts.Account, error) {
+	a, err := s.identify(g, opts)
+	if err == nil && !a.MaySend(from) {
+		err = relay.ReplySenderRefused
+	}
+	if err != nil {
+		s.mailRefused(g, from, opts, err)
+	}
+	return a, err
+}
+
 // candidate is the account that the client would send as, nil if it is not there;
 // the error is that of a source that cannot be read.
 func (s *session) candidate(g *generation, opts *smtp.MailOptions) (bindingKind, *accounts.Account, error) {
@@ -87,7 +99,7 @@ func (s *session) candidate(g *generation, opts *smtp.MailOptions) (bindingKind,
 		return byPassword, a, err
 	}
 	if s.certificateCounts(g) {
-		for _, name := range certNames(s.conn.TLS().PeerCertificates[0]) {
+		for _, name := range servertls.LoginNames(s.conn.TLS().PeerCertificates[0]) {
 			if a, err := get(name); a != nil || err != nil {
 				return byCertificate, a, err
 			}
@@ -109,14 +121,4 @@ func (s *session) certificateCounts(g *generation) bool {
 	}
 	state := s.conn.TLS()
 	return state != nil && len(state.VerifiedChains) > 0 && time.Now().Before(state.PeerCertificates[0].NotAfter)
-}
-
-// certNames are the names that a client certificate may log in by.
-func certNames(cert *x509.Certificate) []string {
-	names := append([]string(nil), cert.EmailAddresses...)
-	names = append(names, cert.DNSNames...)
-	if cert.Subject.CommonName != "" {
-		names = append(names, cert.Subject.CommonName)
-	}
-	return names
 }

@@ -108,3 +108,46 @@ func TestProxyHeaderForms(t *testing.T) {
 		})
 	}
 }
+
+// TestProxyHeaderLate sends headers later than is waited for. Who they are about is not
+// the proxy, whose network may be trusted: no word of such a client is obeyed.
+func TestProxyHeaderLate(t *testing.T) {
+	caddyUpstream = new(fakeUpstream)
+	late, plain := freeAddr(t), freeAddr(t)
+	trust := []any{object{"networks": []string{"127.0.0.0/8"}, "account": testUser}}
+	mustLoad(t, caddyConfig(t, object{"servers": object{
+		"proxied": object{
+			"listen": []string{late}, "tls": object{"mode": "off"}, "trust": trust,
+			"listener_wrappers": []any{object{
+				"wrapper": "proxy_protocol", "allow": []string{"127.0.0.0/8"}, "fallback_policy": "SKIP", "timeout": "50ms",
+			}},
+		},
+		"unproxied": object{"listen": []string{plain}, "tls": object{"mode": "off"}, "trust": trust},
+	}}))
+	defer stopCaddy(t)
+	const header, mail = "PROXY TCP4 192.0.2.7 192.0.2.250 40000 587\r\n", "EHLO c\r\nMAIL FROM:<a@example.com>\r\n"
+	for name, tt := range map[string]struct{ addr, before, after string }{
+		"whole":         {late, "", header},
+		"begun":         {late, "PROX", header[4:]},
+		"UNKNOWN":       {late, "", "PROXY UNKNOWN\r\n"},
+		"version 2":     {late, "", proxyHeader2(1, "\xc0\x00\x02\x07", 0)},
+		"not named":     {plain, "", header},
+		"not named, v2": {plain, "", proxyHeader2(1, "\xc0\x00\x02\x07", 0)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := len(Refusals())
+			c := dial(t, tt.addr)
+			c.send(tt.before)
+			c.expect("220 ") // the header is waited for no longer
+			c.send(tt.after + mail)
+			c.expect("421 4.7.0 ")
+			c.expectEOF()
+			if list := Refusals(); len(list) == 0 || list[0].Cause != string(smtpserver.CauseProxyHeader) {
+				t.Errorf("%d refusals before, then %+v", before, list)
+			}
+		})
+	}
+	if n := len(caddyUpstream.taken()); n > 0 {
+		t.Errorf("%d messages", n)
+	}
+}

@@ -211,11 +211,11 @@ var explanations = map[smtpserver.Cause]explanation{
 	},
 	smtpserver.CauseTLSVersion: {
 		zapcore.WarnLevel, messageRefused,
-		"the client's TLS is too old: update it, or give it a server with legacy_tls",
+		"the client's TLS is too old: update it, or give it a server with legacy_tls, which takes TLS 1.0 and 1.1 but no SSL",
 	},
 	smtpserver.CauseTLSCipher: {
 		zapcore.WarnLevel, messageRefused,
-		"the client has no cipher suite that is safe: update it, or give it a server with legacy_tls",
+		"the client has no cipher suite that is safe: update it, or give it a server with legacy_tls, which takes CBC and 3DES but no RC4",
 	},
 	smtpserver.CauseClientCertificate: {
 		zapcore.WarnLevel, messageRefused,

@@ -77,6 +77,7 @@ type transaction struct {
 	from     string
 	opts     smtp.MailOptions
 	started  time.Time
+	allowed  time.Time // when it was seen last that the client may send it
 	tx       relay.Transaction
 	txErr    error // why there is none
 	deferred *relay.Recipient
@@ -152,17 +153,12 @@ func (s *session) Login(name, plain string) (err error) {
 	if g == nil {
 		return errShuttingDown
 	}
-	// Who waits for the answer to a password is not idle.
-	s.place.RemoveGuest()
-	defer func() {
-		if err != nil {
-			s.place.AddGuest(s)
-		}
-	}()
 	attempt, err := g.guard.Begin(s.ctx, front.Login{
 		Server: g.name, Remote: s.remote, Policy: &g.policy.guard, Name: accounts.FoldName(name), Password: plain,
-	})
+	}, s.conn.Drained())
 	switch {
+	case errors.Is(err, front.ErrEnding):
+		return relay.ReplyAuthOverloaded // and the last word behind it
 	case errors.Is(err, front.ErrBanned):
 		s.refused(g, refusal{Refusal: smtpserver.Refusal{Cause: causeBanned, Reply: relay.ReplyBanned}, account: clip(name, maxLoggedName)})
 		return errBanned
@@ -176,7 +172,13 @@ func (s *session) Login(name, plain string) (err error) {
 		ctx = password.WithClient(ctx, key.String())
 	}
 	from := g.tracing.now()
+	// Whose password is being looked at is not idle. Who waits for a turn, or for the
+	// answer to a wrong one, is a guest still: there is no bound to those.
+	s.place.RemoveGuest()
 	a, err := g.directory.Authenticate(ctx, name, plain)
+	if err != nil {
+		s.place.AddGuest(s)
+	}
 	if len(name) > maxLoggedName {
 		name = name[:maxLoggedName] // for the log, and for what is remembered
 	}
@@ -223,31 +225,54 @@ func (s *session) Mail(from string, opts *smtp.MailOptions) error {
 	if g == nil {
 		return errShuttingDown
 	}
-	a, err := s.identify(g, opts)
-	if err == nil && !a.MaySend(from) {
-		err = relay.ReplySenderRefused
-	}
+	a, err := s.allow(g, from, opts)
 	if err != nil {
-		s.mailRefused(g, from, opts, err)
 		return err
 	}
 	s.place.RemoveGuest()
 	s.messageNo++
-	s.transaction = transaction{gen: g, account: a, from: from, opts: *opts, started: time.Now()}
+	now := time.Now()
+	s.transaction = transaction{gen: g, account: a, from: from, opts: *opts, started: now, allowed: now}
 	s.trace = g.tracing.startMessage(s)
 	s.update(func(st *sessionState) { st.inMail, st.account = true, a.Name })
 	return nil
 }
 
+// inHand is how long MAIL stands that was allowed. A client can keep a transaction
+// open for hours, and as many as it may have connections.
+const inHand = 30 * time.Second
+
+// stillMay looks again at what lets the client send, unless that was a moment ago.
+func (s *session) stillMay() error {
+	now := time.Now()
+	if now.Sub(s.allowed) < inHand {
+		return nil
+	}
+	g := s.point.current()
+	if g == nil {
+		g = s.gen // what was begun may be finished
+	}
+	_, err := s.allow(g, s.from, &s.opts)
+	if err == nil {
+		s.allowed = now
+	}
+	return err
+}
+
 // Rcpt implements smtpserver.Session.
 func (s *session) Rcpt(rcpts []relay.Recipient, answers []error) {
+	single := s.gen.policy.deferred && s.gen.single != nil
+	err := s.stillMay()
+	if err == nil && !single {
+		err = s.begin()
+	}
 	switch {
-	case s.gen.policy.deferred && s.gen.single != nil:
-		s.deferRcpts(rcpts, answers)
-	case s.begin() != nil:
+	case err != nil:
 		for i := range answers {
-			answers[i] = s.txErr
+			answers[i] = err
 		}
+	case single:
+		s.deferRcpts(rcpts, answers)
 	default:
 		s.flight(rcpts, answers)
 	}
@@ -303,6 +328,9 @@ func (s *session) begin() error {
 
 // Data implements smtpserver.Session.
 func (s *session) Data(body io.Reader) (*relay.Reply, error) {
+	if err := s.stillMay(); err != nil {
+		return nil, err
+	}
 	start := time.Now()
 	s.trace.dataFrom(start)
 	reply := new(relay.Reply)
@@ -321,6 +349,9 @@ func (s *session) Data(body io.Reader) (*relay.Reply, error) {
 
 // Whole implements smtpserver.Session.
 func (s *session) Whole(rcpt *relay.Recipient, body io.Reader) (refused error, reply *relay.Reply, err error) {
+	if err := s.stillMay(); err != nil {
+		return err, nil, nil
+	}
 	start := time.Now()
 	reply = new(relay.Reply)
 	*reply, s.about, err = relay.Send(s.ctx, s.gen.upstream, s.account, s.from, &s.opts, *rcpt, body)

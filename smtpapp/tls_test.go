@@ -194,6 +194,7 @@ func TestLegacyTLSHasRSA(t *testing.T) {
 	}{
 		"TLS 1.0, RSA key exchange": {tls.VersionTLS10, tls.TLS_RSA_WITH_AES_128_CBC_SHA, "localhost", x509.RSA},
 		"TLS 1.1, RSA key exchange": {tls.VersionTLS11, tls.TLS_RSA_WITH_AES_256_CBC_SHA, "localhost", x509.RSA},
+		"TLS 1.0, 3DES alone":       {tls.VersionTLS10, tls.TLS_RSA_WITH_3DES_EDE_CBC_SHA, "", x509.RSA},
 		"TLS 1.2, RSA signatures":   {tls.VersionTLS12, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, "localhost", x509.RSA},
 		"no server name":            {tls.VersionTLS10, tls.TLS_RSA_WITH_AES_128_CBC_SHA, "", x509.RSA},
 		"another server name":       {tls.VersionTLS10, tls.TLS_RSA_WITH_AES_128_CBC_SHA, "relay.test", x509.RSA},
@@ -430,7 +431,7 @@ func TestProxyProtocolWaitsForNoOther(t *testing.T) {
 	defer stopCaddy(t)
 	dial(t, addr).play("M: 220\nC: EHLO c\nM: 250")
 	c := dial(t, addr)
-	c.play("M: 220\nC: PROXY TCP4 192.0.2.1 192.0.2.250 40000 587\nM: 500\nC: EHLO c\nM: 250")
+	c.play("M: 220\nC: PROXY TCP4 192.0.2.1 192.0.2.250 40000 587\nM: 421 4.7.0 PROXY\nEOF")
 	for _, info := range runningApp(t).Sessions() {
 		if info.ClientIP != "127.0.0.1" {
 			t.Errorf("client %s", info.ClientIP)

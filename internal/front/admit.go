@@ -78,8 +78,26 @@ func (p *Point) Serve(g *Generation, nc net.Conn, state *tls.ConnectionState) {
 func (g *Generation) Load() Load { return g.counters.load() }
 
 func newConn(p *Point, nc net.Conn) *Conn {
-	_, local := nc.RemoteAddr().(*net.UnixAddr)
-	return &Conn{Conn: nc, Point: p, Remote: RemoteAddr(nc), Local: local}
+	c := &Conn{Conn: nc, Point: p, Remote: RemoteAddr(nc)}
+	if _, ok := nc.RemoteAddr().(*net.UnixAddr); ok {
+		// A PROXY header may say so of a client of another machine's: the proxy's
+		// address stands for it then.
+		under := beneath(nc)
+		_, c.Local = under.RemoteAddr().(*net.UnixAddr)
+		c.Remote = RemoteAddr(under)
+	}
+	return c
+}
+
+// beneath is the connection that listener wrappers have wrapped.
+func beneath(nc net.Conn) net.Conn {
+	for {
+		w, ok := nc.(interface{ Raw() net.Conn })
+		if !ok {
+			return nc
+		}
+		nc = w.Raw()
+	}
 }
 
 // serve runs an admitted connection to its end. The client's place is given
@@ -202,12 +220,12 @@ func (p *Point) serveWrapped(g *Generation, nc net.Conn) {
 	}
 }
 
-// RemoteAddr returns the client's IP address; it is not valid for unix
-// sockets.
+// RemoteAddr returns the client's IP address, without a zone, which no network of the
+// configuration has; it is not valid for unix sockets.
 func RemoteAddr(nc net.Conn) netip.Addr {
 	switch a := nc.RemoteAddr().(type) {
 	case *net.TCPAddr:
-		return a.AddrPort().Addr().Unmap()
+		return a.AddrPort().Addr().Unmap().WithZone("")
 	case nil:
 		return netip.Addr{}
 	default:
@@ -215,6 +233,6 @@ func RemoteAddr(nc net.Conn) netip.Addr {
 		if err != nil {
 			return netip.Addr{}
 		}
-		return ap.Addr().Unmap()
+		return ap.Addr().Unmap().WithZone("")
 	}
 }

@@ -74,3 +74,46 @@ func TestProxyLineInPieces(t *testing.T) {
 		t.Errorf("a small buffer: %d, %v", n, err)
 	}
 }
+
+// socket is what a client has connected to.
+type socket struct {
+	net.Conn
+	remote net.Addr
+}
+
+func (c socket) RemoteAddr() net.Addr { return c.remote }
+
+// said is a connection whose address is another's word, as a listener wrapper has it.
+type said struct {
+	net.Conn
+	remote net.Addr
+}
+
+func (c said) Raw() net.Conn        { return c.Conn }
+func (c said) RemoteAddr() net.Addr { return c.remote }
+
+// TestWhoTheClientIs takes a client's address in the forms that there are. Networks of
+// the configuration have no zone, and a proxy's word on a unix socket is about a
+// machine that is not ours.
+func TestWhoTheClientIs(t *testing.T) {
+	tcp := func(ip, zone string) net.Addr { return &net.TCPAddr{IP: net.ParseIP(ip), Port: 40000, Zone: zone} }
+	unix := &net.UnixAddr{Name: "/run/proxy.sock", Net: "unix"}
+	for name, tc := range map[string]struct {
+		nc     net.Conn
+		remote string
+		local  bool
+	}{
+		"IPv4":                     {socket{nil, tcp("192.0.2.1", "")}, "192.0.2.1", false},
+		"IPv4 on an IPv6 socket":   {socket{nil, tcp("::ffff:192.0.2.1", "")}, "192.0.2.1", false},
+		"link-local":               {socket{nil, tcp("fe80::1", "eth0")}, "fe80::1", false},
+		"unix socket":              {socket{nil, unix}, "invalid IP", true},
+		"behind a proxy":           {said{socket{nil, tcp("198.51.100.1", "")}, tcp("192.0.2.1", "")}, "192.0.2.1", false},
+		"unix, behind a proxy":     {said{socket{nil, tcp("198.51.100.1", "")}, unix}, "198.51.100.1", false},
+		"behind a proxy by unix":   {said{socket{nil, unix}, tcp("192.0.2.1", "")}, "192.0.2.1", false},
+		"unix, by a proxy by unix": {said{socket{nil, unix}, unix}, "invalid IP", true},
+	} {
+		if c := newConn(nil, tc.nc); c.Remote.String() != tc.remote || c.Local != tc.local {
+			t.Errorf("%s: %v, local %v, want %s, %v", name, c.Remote, c.Local, tc.remote, tc.local)
+		}
+	}
+}

@@ -67,6 +67,8 @@ var (
 	ErrBanned = errors.New("address is banned")
 	// ErrBusy says that a login did not come to its turn.
 	ErrBusy = errors.New("too many logins under way")
+	// ErrEnding says that the connection is to end before a login's turn.
+	ErrEnding = errors.New("the connection is about to end")
 )
 
 // Ban is a network that a server refuses, or an account that it refuses to one
@@ -161,8 +163,8 @@ func (g *Guard) refusedBy(server string, nets []netip.Prefix, now time.Time) boo
 // Begin waits for a login's turn: so many may be under way at a time as would
 // not pass what leads to a ban if all of them were wrong. The ban is looked at
 // here, with the password in hand: it holds for connections that were open
-// before it.
-func (g *Guard) Begin(ctx context.Context, l Login) (*Attempt, error) {
+// before it. It waits no longer than until.
+func (g *Guard) Begin(ctx context.Context, l Login, until <-chan struct{}) (*Attempt, error) {
 	a := &Attempt{guard: g, login: l, hashes: g.pair(l.Name, l.Password)}
 	a.guess = guardKey{server: l.Server, network: ClientPrefix(l.Remote), name: a.hashes.name}
 	if !l.Policy.exempt(l.Remote) {
@@ -179,68 +181,71 @@ func (g *Guard) Begin(ctx context.Context, l Login) (*Attempt, error) {
 			defer t.Stop()
 			timeout = t.C
 		}
+		err = ErrBusy
 		select {
 		case <-wake:
 			g.doneWaiting()
 			continue
 		case <-timeout:
+		case <-until:
+			err = ErrEnding
 		case <-ctx.Done():
 		}
 		g.doneWaiting()
-		return nil, ErrBusy
+		return nil, err
 	}
 }
 
 // place is one of a bounded number.
 type place struct {
-	entry *guardEntry
+	key   guardKey
 	limit int
 }
 
-// try takes the attempt's places, or returns what to wait for.
+// try takes the attempt's places, or returns what to wait for. A login that is refused
+// leaves nothing behind.
 func (g *Guard) try(a *Attempt, now time.Time) (wake <-chan struct{}, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	server, p := a.login.Server, a.login.Policy
 	var client *guardEntry
 	if len(a.counted) > 0 {
-		client = g.peek(guardKey{server: server, network: a.counted[0]})
+		client = g.known(guardKey{server: server, network: a.counted[0]}, now, p)
 		if client.knowsPair(a.hashes, now) {
 			return nil, nil // the very login that was right before is no guess
 		}
 	}
-	guess := g.entry(a.guess, now, p)
-	places := []place{{guess, min(parallelGuesses, p.Max)}}
+	places := []place{{a.guess, min(parallelGuesses, p.Max)}}
+	guess := g.known(a.guess, now, p)
 	switch {
 	case len(a.counted) == 0:
-	case now.Before(guess.until):
+	case guess != nil && now.Before(guess.until):
 		guess.refused++
 		return nil, ErrBanned
 	case client.knows(a.hashes.name, now):
 		// An account's own devices may have its old password.
 	default:
-		client = g.entry(guardKey{server: server, network: a.counted[0]}, now, p)
 		if limit, good := client.tolerated(p, now); good && client.count < limit {
-			places = append(places, place{client, limit})
+			places = append(places, place{client.key, limit})
 			break
 		}
 		if g.refusedBy(server, a.counted, now) {
 			return nil, ErrBanned
 		}
 		for i, n := range a.counted {
-			places = append(places, place{g.entry(guardKey{server: server, network: n}, now, p), p.Max * classes[i].factor})
+			places = append(places, place{guardKey{server: server, network: n}, p.Max * classes[i].factor})
 		}
 	}
 	for _, x := range places {
-		if x.entry.pending > 0 && x.entry.count+x.entry.pending >= x.limit {
+		if e := g.known(x.key, now, p); e != nil && e.pending > 0 && e.count+e.pending >= x.limit {
 			return g.queue()
 		}
 	}
 	a.taken, a.wide = true, nil
 	for i, x := range places {
-		x.entry.pending++
+		g.entry(x.key, now, p).pending++
 		if i > 0 {
-			a.wide = append(a.wide, x.entry.key)
+			a.wide = append(a.wide, x.key)
 		}
 	}
 	return nil, nil
@@ -283,7 +288,7 @@ func (a *Attempt) Failed() (o Outcome) {
 			limit, good = e.tolerated(p, now)
 		}
 		if g.wrong(e, a.hashes) && e.count >= limit {
-			o.Bans = e.beginBan(o.Bans, p, now)
+			o.Bans = g.beginBan(e, o.Bans, p, now)
 		}
 		if good {
 			break // its neighbours have no part in it
@@ -291,7 +296,7 @@ func (a *Attempt) Failed() (o Outcome) {
 	}
 	if guess := g.entry(a.guess, now, p); len(a.counted) > 0 && len(o.Bans) == 0 && guess.count >= p.Max {
 		guess.account = a.login.Name
-		o.Bans = guess.beginBan(o.Bans, p, now)
+		o.Bans = g.beginBan(guess, o.Bans, p, now)
 	}
 	a.leaveNetworks()
 	return o
@@ -393,7 +398,7 @@ func (g *Guard) Bans() []Ban {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	list, now := []Ban{}, time.Now()
-	for el := g.lru.Front(); el != nil; el = el.Next() {
+	for el := g.lasting.Front(); el != nil; el = el.Next() {
 		if e := el.Value.(*guardEntry); now.Before(e.until) {
 			list = append(list, e.ban())
 		}
@@ -411,7 +416,7 @@ func (g *Guard) Lift(server string, network netip.Prefix) (lifted int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := time.Now()
-	for el := g.lru.Front(); el != nil; el = el.Next() {
+	for _, el := range g.entries {
 		e := el.Value.(*guardEntry)
 		if server != "" && e.key.server != server || !e.key.network.IsValid() || !e.key.network.Overlaps(network) {
 			continue

@@ -42,7 +42,7 @@ func newGuardTest(t *testing.T) *guardTest {
 // login tries a login: good, wrong or banned. Only the password "right" is.
 func (g *guardTest) login(server, from, name, password string) (heard string, delay time.Duration) {
 	g.t.Helper()
-	a, err := g.Begin(g.t.Context(), Login{Server: server, Remote: netip.MustParseAddr(from), Policy: &g.p, Name: name, Password: password})
+	a, err := g.Begin(g.t.Context(), Login{Server: server, Remote: netip.MustParseAddr(from), Policy: &g.p, Name: name, Password: password}, nil)
 	switch {
 	case errors.Is(err, ErrBanned):
 		return "banned", 0
@@ -200,7 +200,7 @@ func TestGuardExempt(t *testing.T) {
 			if got, delay := g.login("s", "127.0.0.1", "app", fmt.Sprint(i)); got != "wrong" || delay != min(g.p.Delay<<min(i, 10), maxDelay) {
 				t.Fatalf("guess %d: %s after %v", i, got, delay)
 			}
-			a, err := g.Begin(t.Context(), Login{Server: "s", Policy: &g.p, Name: "unix", Password: fmt.Sprint(i)})
+			a, err := g.Begin(t.Context(), Login{Server: "s", Policy: &g.p, Name: "unix", Password: fmt.Sprint(i)}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -227,7 +227,7 @@ func TestGuardTurns(t *testing.T) {
 			logins.Go(func() {
 				a, err := g.Begin(t.Context(), Login{
 					Server: "s", Remote: netip.AddrFrom4([4]byte{192, 0, 2, byte(i % 2)}), Policy: &g.p, Name: fmt.Sprint("app", i%50), Password: fmt.Sprint(i),
-				})
+				}, nil)
 				word := "wrong"
 				switch {
 				case errors.Is(err, ErrBanned):
@@ -270,7 +270,7 @@ func TestGuardTurnsOfTheGood(t *testing.T) {
 			wg.Go(func() {
 				a, err := g.Begin(t.Context(), Login{
 					Server: "s", Remote: netip.MustParseAddr("192.0.2.1"), Policy: &g.p, Name: fmt.Sprint("app", i), Password: "right",
-				})
+				}, nil)
 				if err != nil {
 					t.Error(err)
 					return
@@ -317,7 +317,7 @@ func TestGuardWithheld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGuardTest(t)
 		for i := range 20 {
-			a, err := g.Begin(t.Context(), Login{Server: "s", Remote: netip.MustParseAddr("192.0.2.1"), Policy: &g.p, Name: fmt.Sprint("paused", i), Password: "right"})
+			a, err := g.Begin(t.Context(), Login{Server: "s", Remote: netip.MustParseAddr("192.0.2.1"), Policy: &g.p, Name: fmt.Sprint("paused", i), Password: "right"}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -354,6 +354,58 @@ func TestGuardLift(t *testing.T) {
 	})
 }
 
+// TestGuardKeepsBans floods the guard with logins of other names: by a client that has
+// an account of its own and is banned for its guesses, by one that is never banned, and
+// from everywhere. What they make it remember displaces no ban and no good client.
+func TestGuardKeepsBans(t *testing.T) {
+	for name, flood := range map[string]func(g *guardTest, i int){
+		"insider": func(g *guardTest, i int) { g.login("s", "198.51.100.1", fmt.Sprint("n", i), "w") },
+		"exempt":  func(g *guardTest, i int) { g.login("s", "127.0.0.1", fmt.Sprint("n", i), "w") },
+		"everywhere": func(g *guardTest, i int) {
+			g.login("s", netip.AddrFrom4([4]byte{10, byte(i >> 5), byte(i << 3), 1}).String(), fmt.Sprint("n", i), "w")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := newGuardTest(t)
+				g.tracked = 1000
+				for i := range 5 {
+					g.want("wrong", "s", "192.0.2.77", "app", fmt.Sprint(i))
+				}
+				g.want("good", "s", "192.0.2.1", "app", "right")
+				g.want("good", "s", "198.51.100.1", "mine", "right")
+				for i := range 3 * g.tracked {
+					flood(g, i)
+				}
+				if !g.banned("s", "192.0.2.77") || len(g.Bans()) < 1 {
+					t.Error("the ban is gone")
+				}
+				if e := g.peek(guardKey{server: "s", network: netip.MustParsePrefix("192.0.2.1/32")}); !e.good(time.Now()) {
+					t.Error("the good client is forgotten")
+				}
+				if n := len(g.entries); n > g.tracked || n != g.passing.Len()+g.lasting.Len() {
+					t.Errorf("%d entries, %d and %d in the lists", n, g.passing.Len(), g.lasting.Len())
+				}
+			})
+		})
+	}
+}
+
+// TestGuardRefusedIsNothing has a login that is refused unseen leave nothing behind.
+func TestGuardRefusedIsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGuardTest(t)
+		for i := range 5 {
+			g.want("wrong", "s", "192.0.2.77", "app", fmt.Sprint(i))
+		}
+		n := len(g.entries)
+		g.want("banned", "s", "192.0.2.77", "other", "x")
+		if len(g.entries) != n {
+			t.Errorf("%d entries behind a refused login, %d before", len(g.entries), n)
+		}
+	})
+}
+
 // TestGuardBounded keeps to its bounds.
 func TestGuardBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -361,11 +413,11 @@ func TestGuardBounded(t *testing.T) {
 		for i := range maxTracked/2 + 100 {
 			g.want("wrong", "s", netip.AddrFrom4([4]byte{byte(i >> 14), byte(i >> 7), byte(i << 1), 1}).String(), fmt.Sprint(i), "old")
 		}
-		if g.lru.Len() != maxTracked || len(g.entries) != maxTracked || g.pairs > maxPairs {
-			t.Errorf("%d entries, %d keys, %d pairs", g.lru.Len(), len(g.entries), g.pairs)
+		if n := g.passing.Len() + g.lasting.Len(); n != maxTracked || len(g.entries) != maxTracked || g.pairs > maxPairs {
+			t.Errorf("%d entries, %d keys, %d pairs", n, len(g.entries), g.pairs)
 		}
 		pairs := 0
-		for el := g.lru.Front(); el != nil; el = el.Next() {
+		for _, el := range g.entries {
 			e := el.Value.(*guardEntry)
 			pairs += len(e.wrong) + len(e.right)
 		}

@@ -28,7 +28,9 @@ import (
 
 const (
 	// maxTracked bounds what logins are remembered of; what has been
-	// untouched for longest is forgotten first.
+	// untouched for longest is forgotten first. Bans and clients that have logged in
+	// well are forgotten only if they leave less than passingPart of it to the rest: wrong
+	// logins are what anybody can make as many of as wanted.
 	maxTracked = 100_000
 	// maxPairs bounds the logins that are remembered in all, some 24 MB.
 	maxPairs = 1_000_000
@@ -36,6 +38,8 @@ const (
 	// the accounts of a client: an MTA has as many as there are.
 	maxWrong = 4096
 	maxRight = 100_000
+	// passingPart is the part of maxTracked that the rest may have.
+	passingPart = 4
 )
 
 // Guard remembers failed and good logins. There is one in the process: a
@@ -45,10 +49,12 @@ type Guard struct {
 
 	mu      sync.Mutex
 	entries map[guardKey]*list.Element
-	lru     list.List // of *guardEntry, the latest first
-	pairs   int       // in all entries
-	waiting int
-	wake    chan struct{} // closed when a place becomes free, if a login waits
+	tracked int // bounds entries
+	// Of *guardEntry, the latest first: those of bans and of good logins, and the rest.
+	lasting, passing list.List
+	pairs            int // in all entries
+	waiting          int
+	wake             chan struct{} // closed when a place becomes free, if a login waits
 }
 
 // guardKey is what is remembered: a network at a server, an account at a
@@ -64,7 +70,8 @@ type pair struct{ name, both uint64 }
 
 type guardEntry struct {
 	key     guardKey
-	count   int // different wrong logins within the window
+	lasts   bool // it is in the list of those
+	count   int  // different wrong logins within the window
 	since   time.Time
 	wrong   []pair // the latest of them
 	pending int    // logins under way
@@ -84,7 +91,7 @@ type rightLogin struct {
 
 // NewGuard makes a guard that remembers nothing.
 func NewGuard() *Guard {
-	g := &Guard{entries: make(map[guardKey]*list.Element)}
+	g := &Guard{entries: make(map[guardKey]*list.Element), tracked: maxTracked}
 	_, _ = rand.Read(g.key[:])
 	return g
 }
@@ -116,8 +123,8 @@ func (g *Guard) peek(k guardKey) *guardEntry {
 // entry returns an entry, up to date.
 func (g *Guard) entry(k guardKey, now time.Time, p *GuardPolicy) *guardEntry {
 	if el, ok := g.entries[k]; ok {
-		g.lru.MoveToFront(el)
 		e := el.Value.(*guardEntry)
+		e.list(g).MoveToFront(el)
 		over := now.Sub(e.since) > p.Window
 		if !e.until.IsZero() {
 			over = !now.Before(e.until) // what led to a ban is kept as long
@@ -127,16 +134,46 @@ func (g *Guard) entry(k guardKey, now time.Time, p *GuardPolicy) *guardEntry {
 		}
 		return e
 	}
-	for g.lru.Len() > 0 && (g.lru.Len() >= maxTracked || g.pairs >= maxPairs) {
-		last := g.lru.Back()
-		e := last.Value.(*guardEntry)
-		g.lru.Remove(last)
+	for len(g.entries) > 0 && (len(g.entries) >= g.tracked || g.pairs >= maxPairs) {
+		from := &g.lasting
+		if g.passing.Len() > g.tracked/passingPart || from.Len() == 0 {
+			from = &g.passing
+		}
+		e := from.Remove(from.Back()).(*guardEntry)
 		delete(g.entries, e.key)
 		g.pairs -= len(e.wrong) + len(e.right)
 	}
 	e := &guardEntry{key: k, since: now}
-	g.entries[k] = g.lru.PushFront(e)
+	g.entries[k] = g.passing.PushFront(e)
 	return e
+}
+
+// known returns an entry, up to date, if there is one.
+func (g *Guard) known(k guardKey, now time.Time, p *GuardPolicy) *guardEntry {
+	if _, ok := g.entries[k]; !ok {
+		return nil
+	}
+	return g.entry(k, now, p)
+}
+
+// list is where an entry is kept.
+func (e *guardEntry) list(g *Guard) *list.List {
+	if e.lasts {
+		return &g.lasting
+	}
+	return &g.passing
+}
+
+// settle puts an entry that has changed where it belongs.
+func (g *Guard) settle(e *guardEntry) {
+	lasts := len(e.right) > 0 || !e.until.IsZero()
+	el, ok := g.entries[e.key]
+	if lasts == e.lasts || !ok || el.Value != e {
+		return
+	}
+	e.list(g).Remove(el)
+	e.lasts = lasts
+	g.entries[e.key] = e.list(g).PushFront(e)
 }
 
 // forgive forgets wrong logins, and the ban that they led to.
@@ -144,6 +181,7 @@ func (g *Guard) forgive(e *guardEntry, now time.Time) {
 	g.pairs -= len(e.wrong)
 	e.count, e.wrong, e.since = 0, nil, now
 	e.banned, e.until, e.refused = time.Time{}, time.Time{}, 0
+	g.settle(e)
 }
 
 // wrong counts a wrong login, and reports whether it is a new one.
@@ -177,6 +215,7 @@ func (g *Guard) right(e *guardEntry, x pair, now time.Time) {
 		g.pairs++
 	}
 	e.right[x.name] = rightLogin{x.both, now}
+	g.settle(e)
 }
 
 // good reports whether a client has logged in well lately.
@@ -204,11 +243,12 @@ func (e *guardEntry) knowsPair(x pair, now time.Time) bool {
 }
 
 // beginBan bans what the entry stands for, unless it is banned.
-func (e *guardEntry) beginBan(bans []Ban, p *GuardPolicy, now time.Time) []Ban {
+func (g *Guard) beginBan(e *guardEntry, bans []Ban, p *GuardPolicy, now time.Time) []Ban {
 	if p.Ban <= 0 || now.Before(e.until) {
 		return bans
 	}
 	e.banned, e.until = now, now.Add(p.Ban)
+	g.settle(e)
 	return append(bans, e.ban())
 }
 

@@ -91,12 +91,12 @@ func (b *body) start(w *wire, cfg *Config, normalize, lf bool, next func() error
 	b.check.NoCR = lf
 	w.idle = cfg.BodyIdle
 	w.until = time.Now().Add(cfg.BodyTimeout)
-	w.stall.body = true
+	w.stall.StartBody()
 }
 
 // stop gives back what the message took. The outcome stays.
 func (b *body) stop() {
-	b.w.stall.body = false
+	b.w.stall.EndBody()
 	b.w, b.next = nil, nil
 	if b.scratch != nil {
 		bigPool.Put(b.scratch)

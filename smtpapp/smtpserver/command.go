@@ -90,7 +90,7 @@ func isAuth(line []byte) bool {
 
 // command dispatches a command line.
 func (c *Conn) command(line []byte) {
-	if c.refuseHTTP(line) {
+	if c.refuseHTTP(line) || c.refuseProxy(line) {
 		return
 	}
 	if !c.cfg.Strict {

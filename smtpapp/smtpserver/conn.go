@@ -25,6 +25,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/smtpapp/smtpserver/pace"
 )
 
 // Conn is one client's connection. Serve runs it; Drain, Kill and Drained may
@@ -39,6 +40,7 @@ type Conn struct {
 	lines   lineEnds
 
 	greeted bool // EHLO or HELO said
+	talked  bool // something was said, on the connection as it is
 	authed  bool
 	sent    bool // a MAIL was accepted
 	errors  int  // refused commands since one that was of use
@@ -100,13 +102,25 @@ func (c *Conn) Serve() End {
 			c.failed(err)
 			continue
 		}
+		under := c.w.tls
 		c.next()
+		c.talked = c.w.tls == under
 	}
 	_ = c.w.flush()
-	if c.end == EndErrors {
+	if c.wordsAreLast() && (c.end == EndErrors || c.w.hasMore()) {
 		c.w.linger()
 	}
 	return c.end
+}
+
+// wordsAreLast reports whether the connection ends by our doing, so that the client
+// may be about to send more.
+func (c *Conn) wordsAreLast() bool {
+	switch c.end {
+	case EndQuit, EndEOF, EndIO, EndAborted, EndTLS:
+		return false
+	}
+	return true
 }
 
 // Err returns why the connection failed, nil if it did not.
@@ -173,7 +187,7 @@ func (c *Conn) failed(err error) {
 	case isTimeout(err):
 		c.close(relay.ReplyIdleTimeout, EndTimeout)
 		cause := CauseTimeout
-		if errors.Is(err, errStalled) {
+		if errors.Is(err, pace.ErrStalled) {
 			cause = CauseStalled
 		} else if by := c.limitLogin(); !by.IsZero() && !time.Now().Before(by) {
 			cause = CauseLoginTimeout
@@ -183,6 +197,9 @@ func (c *Conn) failed(err error) {
 		c.w.discardInput()
 		c.end = EndErrors
 		c.s.Refused(Refusal{Cause: CauseTLSOnPlainPort})
+	case errors.Is(err, errProxyHeader):
+		c.w.discardInput()
+		c.refuseAndClose(CauseProxyHeader, relay.ReplyProxyHeader, "it came behind the greeting")
 	case errors.Is(err, io.EOF):
 		c.end = EndEOF
 		c.gone(c.w.ahead)

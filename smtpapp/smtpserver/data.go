@@ -20,6 +20,7 @@ import (
 
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/smtpapp/smtpserver/grammar"
+	"github.com/caddymail/mailgateway/smtpapp/smtpserver/pace"
 )
 
 // cmdData takes a message up to the lone dot (RFC 5321 section 4.1.1.4).
@@ -123,7 +124,7 @@ func (c *Conn) bodyFailed(err error) {
 	case isTimeout(err):
 		c.close(relay.ReplyIdleTimeout, EndTimeout)
 		cause := CauseMessageTimeout
-		if errors.Is(err, errStalled) {
+		if errors.Is(err, pace.ErrStalled) {
 			cause = CauseStalled
 		}
 		c.s.Refused(Refusal{Cause: cause, Reply: relay.ReplyIdleTimeout, Detail: "within a message"})

@@ -32,7 +32,7 @@
 // Reading order: session.go (what is asked and told), conn.go (the life of a
 // connection), command.go, envelope.go, data.go, auth.go (the commands), body.go
 // (where a message ends; package content: what none may hold), package grammar,
-// wire.go (deadlines) and room.go (buffers).
+// wire.go (deadlines; package pace: who gets on while others wait) and room.go (buffers).
 //
 // Nothing here outlives its connection but three pools of buffers.
 package smtpserver

@@ -15,6 +15,8 @@
 package smtpserver
 
 import (
+	"time"
+
 	"github.com/emersion/go-smtp"
 
 	"github.com/caddymail/mailgateway/relay"
@@ -109,8 +111,9 @@ func (c *Conn) cmdRcpt(args string) {
 		}
 	}
 	c.answers = append(c.answers[:0], make([]error, len(c.batch))...)
+	began := time.Now()
 	c.s.Rcpt(c.batch, c.answers)
-	c.w.stall.progress(c.s.Stalled, c.cfg.Patience)
+	c.w.stall.Progress(c.s.Stalled, c.cfg.Patience, began, max(0, min(len(c.batch), c.cfg.MaxRecipients-c.tx.res.Tried)))
 	c.tx.res.Tried += len(c.batch)
 	for _, err := range c.answers {
 		if c.end != "" {
@@ -152,7 +155,7 @@ func (c *Conn) finish() (res Result) {
 	}
 	res = c.tx.res
 	c.tx = transaction{}
-	c.w.stall.ended = nil
+	c.w.stall.End()
 	if cap(c.batch) > 8 {
 		c.batch, c.answers = nil, nil
 	}

@@ -54,16 +54,16 @@ func (c *Conn) junk() bool {
 	return false
 }
 
-// earlyPause is how long a client of a trusted network is given to speak before
-// the greeting. A page's request follows its connection at once, yet a moment
-// later than that is accepted; for a device it is too short to be noticed.
+// earlyPause is how long a client of a trusted network that has talked before its
+// hello is given to send what it has pipelined behind that.
 const earlyPause = 20 * time.Millisecond
 
 // greet says the greeting, unless a client of a trusted network has spoken
 // before it: SMTP clients wait (RFC 5321 section 3.1), what a web page sends
-// does not. What comes too late for that pause is found at the hello.
+// does not. Nothing is waited for here: what comes later than this look is found at
+// the hello.
 func (c *Conn) greet() {
-	if c.network.Trusted && c.w.speaksWithin(earlyPause) {
+	if c.network.Trusted && c.w.hasMore() {
 		c.refuseAndClose(CauseEarlyTalker, relay.ReplyEarlyTalker, "")
 		return
 	}
@@ -78,26 +78,33 @@ func (c *Conn) greet() {
 // refuseHasty cuts off a client of a trusted network that goes on before its
 // hello is answered. EHLO is the last command of a group (RFC 2920 section 3.1),
 // and a client that says HELO knows of no groups; what a page sends comes as a whole.
+//
+// A hello alone is too short to be the end of a packet or of a buffer with the mail in
+// the next one: no client's first word is held up. One that comes behind something
+// else can be placed there, by who chooses what comes before it.
+//
 // It reports whether it was one.
 func (c *Conn) refuseHasty() bool {
-	if !c.network.Trusted || c.known() || c.greeted || !c.w.hasMore() {
+	if !c.network.Trusted || c.known() || c.greeted || !c.w.hasMore() && !(c.talked && c.w.speaksWithin(earlyPause)) {
 		return false
 	}
 	c.refuseAndClose(CauseEarlyTalker, relay.ReplyEarlyTalker, "what follows the hello came with it")
 	return true
 }
 
-// speaksWithin reports whether the client sends something within d.
+// speaksWithin reports whether the client sends something within d. It reads: what
+// TLS or a listener wrapper has read ahead shows in no other way.
 func (c *wire) speaksWithin(d time.Duration) bool {
-	if c.hasMore() {
-		return true
-	}
-	raw := waitable(beneath(c.base))
-	if raw == nil {
-		return false
+	if c.r == c.w {
+		c.r, c.w = 0, 0
 	}
 	c.readDeadline = time.Now().Add(d)
-	return c.base.SetReadDeadline(c.readDeadline) == nil && awaitReadable(raw) == nil && c.hasMore()
+	if c.base.SetReadDeadline(c.readDeadline) != nil {
+		return false
+	}
+	n, _ := c.nc.Read(c.rbuf[c.w:]) // an error comes again with the next read
+	c.w += n
+	return n > 0
 }
 
 // boundLogin says by when a client must have logged in.
@@ -161,5 +168,23 @@ func (c *Conn) refuseHTTP(line []byte) bool {
 	}
 	word, _, _ := bytes.Cut(line, []byte{' '})
 	c.refuseAndClose(CauseHTTP, relay.ReplyHTTP, string(word[:min(len(word), headLength)]))
+	return true
+}
+
+// proxySignature begins a PROXY header of version 2, and proxyLine one of version 1
+// (https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt, 2.1 and 2.2).
+var (
+	proxySignature = []byte("\r\n\r\n\x00")
+	proxyLine      = []byte("PROXY ")
+)
+
+// refuseProxy cuts off a client whose PROXY header comes where none is waited for: no
+// server is to wait for one, or it comes too late. The client would be taken for the
+// proxy, with what that one's network may do. It reports whether it was one.
+func (c *Conn) refuseProxy(line []byte) bool {
+	if c.known() || !bytes.HasPrefix(line, proxyLine) {
+		return false
+	}
+	c.refuseAndClose(CauseProxyHeader, relay.ReplyProxyHeader, "it came behind the greeting")
 	return true
 }

@@ -78,8 +78,12 @@ func (s *recorder) Mail(from string, _ *smtp.MailOptions) error {
 	return nil
 }
 
-func (s *recorder) Rcpt(rcpts []relay.Recipient, _ []error) {
-	for _, r := range rcpts {
+func (s *recorder) Rcpt(rcpts []relay.Recipient, answers []error) {
+	for i, r := range rcpts {
+		if strings.HasPrefix(r.To, "no@") {
+			answers[i] = &relay.Reply{Code: 550, Lines: []string{"5.1.1 no such user"}}
+			continue
+		}
 		s.rcpts = append(s.rcpts, r.To)
 	}
 }

@@ -53,8 +53,15 @@ func TestStalled(t *testing.T) {
 		"silent in a chunk":        {begun + "BDAT 10\r\nx", "", always, 30 * time.Second, CauseStalled},
 		"between chunks":           {begun + "BDAT 1\r\nx", "", always, 30 * time.Second, CauseStalled},
 		"silent in a body for all": {begun + "DATA\r\nx", "", never, 3 * time.Minute, CauseMessageTimeout},
-		"slow body":                {begun + "DATA\r\nx", "y", always, 10 * time.Minute, CauseMessageTimeout},
-		"recipients":               {begun, "RCPT TO:<e@f>\r\n", always, 99*10*time.Second + 30*time.Second, CauseStalled},
+		"body by octets":           {begun + "DATA\r\nx", "y", always, 30 * time.Second, CauseStalled},
+		"chunk by octets":          {begun + "BDAT 10000 LAST\r\nx", "y", always, 30 * time.Second, CauseStalled},
+		"chunks of an octet":       {begun + "BDAT 1\r\nx", "BDAT 1\r\ny", always, 30 * time.Second, CauseStalled},
+		"NOOP between chunks":      {begun + "BDAT 1\r\nx", "NOOP\r\n", always, 30 * time.Second, CauseStalled},
+		"body by octets for all":   {begun + "DATA\r\nx", "y", never, 10 * time.Minute, CauseMessageTimeout},
+		"slow body":                {begun + "DATA\r\nx", strings.Repeat(strings.Repeat("y", 78)+"\r\n", 60), always, 10 * time.Minute, CauseMessageTimeout},
+		"recipients":               {begun, "RCPT TO:<e@f>\r\n", always, 39 * time.Second, CauseStalled},
+		"refused recipients":       {begun, "RCPT TO:<no@f>\r\n", always, 39 * time.Second, CauseStalled},
+		"recipients for all":       {begun, "RCPT TO:<no@f>\r\n", never, 99*10*time.Second + 5*time.Minute, CauseTimeout},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -15,6 +15,7 @@
 package smtpserver
 
 import (
+	"bytes"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -27,7 +28,7 @@ import (
 // startTLS runs the handshake as the server. What came before it is gone: a
 // man in the middle may have written it (CVE-2011-0411).
 func (c *wire) startTLS(cfg *tls.Config, timeout time.Duration) (*handshake, error) {
-	h := &handshake{Conn: c.nc}
+	h := &handshake{Conn: c.nc, began: time.Now()}
 	if err := c.flush(); err != nil {
 		return h, err
 	}
@@ -94,7 +95,9 @@ type handshake struct {
 	net.Conn
 	versions []uint16
 	suites   []uint16
-	seen     bool
+	seen     bool // the hello
+	talked   bool // something was read
+	began    time.Time
 	ready    bool // reads only what is there, else errNotYet
 }
 
@@ -103,7 +106,9 @@ func (h *handshake) Read(p []byte) (int, error) {
 	if h.ready && !readable(h.Conn) {
 		return 0, errNotYet
 	}
-	return h.Conn.Read(p)
+	n, err := h.Conn.Read(p)
+	h.talked = h.talked || n > 0
+	return n, err
 }
 
 // errNotYet is temporary and a timeout, so that crypto/tls goes on where it was at
@@ -143,6 +148,9 @@ const maxSuites = 16
 func (h *handshake) offered() string {
 	var b strings.Builder
 	b.WriteString("offered")
+	if len(h.versions) == 0 {
+		b.WriteString(" SSL 3.0")
+	}
 	for _, v := range h.versions {
 		b.WriteByte(' ')
 		b.WriteString(tls.VersionName(v))
@@ -158,8 +166,11 @@ func (h *handshake) offered() string {
 	return b.String()
 }
 
+// moment is how long a client may stay that only looks whether somebody is there.
+const moment = time.Second
+
 // explain says why a handshake failed. It reports false for a client that left
-// before it said anything, as health checks do.
+// at once and without a word, as health checks do.
 func (h *handshake) explain(err error, implicit bool) (Refusal, bool) {
 	r := Refusal{Cause: CauseTLSFailed, Detail: err.Error()}
 	var record tls.RecordHeaderError
@@ -169,11 +180,16 @@ func (h *handshake) explain(err error, implicit bool) (Refusal, bool) {
 		return r, false
 	case errors.As(err, &record):
 		return explainRecord(record, implicit), true
-	case !h.seen && isTimeout(err) && implicit:
+	case h.talked && !h.seen && isTimeout(err):
+		r.Detail = "the client began a handshake and did not get on with it"
+	case !h.talked && implicit && isTimeout(err):
 		// It waits for our greeting, and we for its handshake.
 		r.Cause, r.Detail = CausePlaintextOnTLSPort, "the client said nothing"
+	case !h.talked && implicit && (errors.Is(err, io.EOF) || isReset(err)):
+		stayed := time.Since(h.began)
+		r.Cause, r.Detail = CausePlaintextOnTLSPort, fmt.Sprintf("the client said nothing, and left after %v", stayed.Round(time.Second))
+		return r, stayed >= moment
 	case !h.seen && (errors.Is(err, io.EOF) || isReset(err)):
-		return r, !implicit
 	case errors.Is(err, io.EOF) || isReset(err):
 		// It has seen our certificate, and some say nothing about it.
 		r.Cause, r.Detail = CauseCertificateRefused, "probably: the client closed the connection in the handshake"
@@ -196,12 +212,27 @@ func (h *handshake) explain(err error, implicit bool) (Refusal, bool) {
 	return r, true
 }
 
+// isTLSHello reports whether what should be a line begins as a handshake does: a record
+// (RFC 8446 section 5.1) or, as old devices begin it, a hello in the form of SSL 2.0
+// (RFC 5246 appendix E.2). No text begins with either.
+func isTLSHello(b []byte) bool {
+	switch {
+	case len(b) > 1 && b[0] == 22 && b[1] == 3:
+		return true
+	case len(b) > 4 && b[0]&0x80 != 0 && b[2] == 1:
+		return b[3] == 3 || b[3] == 0 && b[4] == 2
+	}
+	return false
+}
+
 // explainRecord explains a first record that is none of TLS.
 func explainRecord(err tls.RecordHeaderError, implicit bool) Refusal {
 	head := err.RecordHeader
 	switch {
 	case strings.Contains(err.Msg, "SSLv2"), head[0]&0x80 != 0 && head[2] == 1:
 		return Refusal{Cause: CauseTLSVersion, Detail: "offered SSLv2"}
+	case bytes.HasPrefix(proxyLine, head[:]), bytes.Equal(head[:], proxySignature):
+		return Refusal{Cause: CauseProxyHeader, Detail: "in the place of a TLS handshake"}
 	case isHTTPMethod(head[:]):
 		return Refusal{Cause: CauseHTTP, Detail: "HTTP in the place of a TLS handshake"}
 	case implicit && head[0] >= 32 && head[0] < 127:

@@ -42,6 +42,8 @@ func TestHandshakeCauses(t *testing.T) {
 			CipherSuites: []uint16{tls.TLS_RSA_WITH_AES_128_CBC_SHA}}), []Cause{CauseTLSCipher}},
 		"plain text":     {say("EHLO x\r\n"), []Cause{CausePlaintextOnTLSPort}},
 		"HTTP":           {say("GET / HTTP/1.1\r\n\r\n"), []Cause{CauseHTTP}},
+		"PROXY":          {say("PROXY TCP4 192.0.2.1 192.0.2.2 40000 465\r\n"), []Cause{CauseProxyHeader}},
+		"PROXY 2":        {say("\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c"), []Cause{CauseProxyHeader}},
 		"a health check": {func(net.Conn) {}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {

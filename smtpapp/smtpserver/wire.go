@@ -18,7 +18,6 @@ import (
 	"bytes"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
@@ -27,6 +26,7 @@ import (
 	"time"
 
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/smtpapp/smtpserver/pace"
 )
 
 const (
@@ -57,8 +57,8 @@ var (
 	errLineTooLong = errors.New("line too long")
 	errBareLF      = errors.New("line ends in a bare LF")
 	errTLSHello    = errors.New("a TLS handshake where a command should come")
+	errProxyHeader = errors.New("a PROXY header where a command should come")
 	errDraining    = errors.New("server is shutting down")
-	errStalled     = fmt.Errorf("the transaction does not get on: %w", os.ErrDeadlineExceeded)
 )
 
 // wire is a client connection's buffered reading and writing. Replies gather
@@ -85,7 +85,7 @@ type wire struct {
 	next  time.Time // the deadline that this read has, by or an earlier one
 	early time.Time // a deadline after this is left as it is
 
-	stall stall
+	stall pace.Watch
 
 	readDeadline  time.Time
 	writeDeadline time.Time
@@ -203,7 +203,7 @@ func (c *wire) begin(interruptible, look bool) error {
 		by = c.until
 	}
 	c.by = by
-	next, err := c.stall.begin(now, by)
+	next, err := c.stall.Begin(now, by)
 	if err != nil {
 		return err
 	}
@@ -242,6 +242,7 @@ func (c *wire) readDone(n int, err error, interruptible bool) (_ int, done bool,
 	}
 	switch {
 	case n > 0:
+		c.stall.Got(n)
 		return n, true, nil
 	case err == nil:
 		return 0, true, io.ErrNoProgress
@@ -251,7 +252,7 @@ func (c *wire) readDone(n int, err error, interruptible bool) (_ int, done bool,
 	case c.next.Equal(c.by):
 		return 0, true, err
 	default:
-		if c.next, err = c.stall.expired(time.Now(), c.by); err != nil {
+		if c.next, err = c.stall.Expired(time.Now(), c.by); err != nil {
 			return 0, true, err
 		}
 	}
@@ -377,10 +378,12 @@ func (c *wire) readLine(limit int, interruptible bool) ([]byte, error) {
 	defer func() { c.until = bound }()
 	for {
 		win := c.rbuf[c.r:c.w]
-		if len(win) > 1 && win[0] == 22 && win[1] == 3 {
-			// A handshake record (RFC 8446 section 5.1), which is no line: the
-			// LF in it, if there is one, is an octet of a key.
+		if isTLSHello(win) {
+			// No line: the LF in it, if there is one, is an octet of a key.
 			return nil, errTLSHello
+		}
+		if bytes.HasPrefix(win, proxySignature) {
+			return nil, errProxyHeader
 		}
 		if i := bytes.IndexByte(win[scanned:], '\n'); i >= 0 {
 			i += scanned
@@ -444,7 +447,11 @@ func (c *wire) peekLine(limit int) ([]byte, int) {
 // linger reads on for a moment after the last reply: a socket that is closed
 // with input unread is reset, and the reply may be lost with it.
 func (c *wire) linger() {
-	half, ok := c.nc.(interface{ CloseWrite() error })
+	nc := c.nc
+	if c.tls == nil {
+		nc = beneath(nc)
+	}
+	half, ok := nc.(interface{ CloseWrite() error })
 	if !ok || half.CloseWrite() != nil {
 		return
 	}
