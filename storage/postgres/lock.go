@@ -96,11 +96,41 @@ func (s *Storage) TryLock(ctx context.Context, name string) (bool, error) {
 	return true, nil
 }
 
-// take returns the fence of a lock that was free, else 0.
-func (l *locks) take(ctx context.Context, name string) (fence int64, err error) {
-	err = l.db.Do(ctx, func(ctx context.Context, q pgdb.Querier) error {
+// take returns the fence of a lock that was free, else 0. Who gives up does not end
+// the statement: the server may have written the lock, and wait for its standby. What
+// comes too late is given back.
+func (l *locks) take(ctx context.Context, name string) (int64, error) {
+	type answer struct {
+		fence int64
+		err   error
+	}
+	got := make(chan answer)
+	go func() {
+		fence, err := l.ask(ctx, name)
+		select {
+		case got <- answer{fence, err}:
+		case <-ctx.Done():
+			if fence != 0 {
+				_, _ = l.free(context.WithoutCancel(ctx), name, fence) // else its lease ends
+			}
+		}
+	}()
+	select {
+	case a := <-got:
+		return a.fence, a.err
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+}
+
+// ask asks the server for a lock, once it has begun to whatever becomes of ctx.
+func (l *locks) ask(ctx context.Context, name string) (fence int64, err error) {
+	err = l.db.Do(context.WithoutCancel(ctx), func(own context.Context, q pgdb.Querier) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		// Most that wait find it held: they write nothing.
-		return q.QueryRow(ctx, "INSERT INTO "+l.table+` AS l (name, holder, fence, until)
+		return q.QueryRow(own, "INSERT INTO "+l.table+` AS l (name, holder, fence, until)
 			SELECT $1, $2, nextval($3), clock_timestamp() + $4::float8 * interval '1 second'
 			WHERE NOT EXISTS (SELECT 1 FROM `+l.table+` WHERE name = $1 AND until > clock_timestamp())
 			ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, fence = excluded.fence, until = excluded.until
@@ -110,6 +140,17 @@ func (l *locks) take(ctx context.Context, name string) (fence int64, err error) 
 		return 0, nil
 	}
 	return fence, err
+}
+
+// free deletes a lock. It reports whether there was that one.
+func (l *locks) free(ctx context.Context, name string, fence int64) (bool, error) {
+	var n int64
+	err := l.db.Do(ctx, func(ctx context.Context, q pgdb.Querier) error {
+		tag, err := q.Exec(ctx, "DELETE FROM "+l.table+" WHERE name = $1 AND fence = $2", name, fence)
+		n = tag.RowsAffected()
+		return err
+	})
+	return n > 0, err
 }
 
 // HoldsLock reports whether a lock that this process has taken is held, and will be
@@ -145,13 +186,8 @@ func (s *Storage) Unlock(ctx context.Context, name string) error {
 	if !ok {
 		return fmt.Errorf("unlocking %s: %w", name, ErrLockLost)
 	}
-	var n int64
-	err := l.db.Do(ctx, func(ctx context.Context, q pgdb.Querier) error {
-		tag, err := q.Exec(ctx, "DELETE FROM "+l.table+" WHERE name = $1 AND fence = $2", name, fence)
-		n = tag.RowsAffected()
-		return err
-	})
-	if err == nil && n == 0 {
+	held, err := l.free(ctx, name, fence)
+	if err == nil && !held {
 		err = ErrLockLost
 	}
 	return wrap("unlocking", name, err)

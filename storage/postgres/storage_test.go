@@ -248,6 +248,47 @@ func TestLock(t *testing.T) {
 	}
 }
 
+// TestLockGivenUp has who asks for a lock give up while the server has written it and
+// waits for its standby: it is nobody's, and not kept until a lease's end.
+func TestLockGivenUp(t *testing.T) {
+	s := open(t, testpg.Start(t).DSN())
+	ctx := t.Context()
+	standby := func(names string) {
+		t.Helper()
+		if err := s.db.Do(ctx, func(ctx context.Context, q pgdb.Querier) error {
+			if _, err := q.Exec(ctx, "ALTER SYSTEM SET synchronous_standby_names = '"+names+"'"); err != nil {
+				return err
+			}
+			_, err := q.Exec(ctx, "SELECT pg_reload_conf()")
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		for now := "?"; now != names; {
+			if err := s.db.Do(ctx, func(ctx context.Context, q pgdb.Querier) error {
+				return q.QueryRow(ctx, "SHOW synchronous_standby_names").Scan(&now)
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	standby("away")
+	short, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
+	defer cancel()
+	if err := s.Lock(short, "l"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("locked, or not: %v", err)
+	}
+	standby("")
+	soon, cancel := context.WithTimeout(ctx, lease/2)
+	defer cancel()
+	if err := s.Lock(soon, "l"); err != nil {
+		t.Fatalf("nobody has the lock: %v", err)
+	}
+	if err := s.Unlock(ctx, "l"); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestServerDies holds that what was acknowledged is there after a crash of the
 // server, that its absence is an error at once, and that nothing has to be
 // started again.
