@@ -15,6 +15,7 @@
 package pgdb
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -22,6 +23,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/zap"
 )
@@ -132,6 +134,11 @@ func (c *Config) pool() (*pgxpool.Config, error) {
 	if p.ConnConfig.RuntimeParams["application_name"] == "" {
 		p.ConnConfig.RuntimeParams["application_name"] = "mailgateway"
 	}
+	again := *c
+	p.BeforeConnect = func(_ context.Context, conn *pgx.ConnConfig) error {
+		again.renew(conn)
+		return nil
+	}
 	p.MaxConns = int32(min(c.MaxConns, 1<<20)) //nolint:gosec // bounded
 	p.MinConns = 0
 	p.MaxConnIdleTime = 5 * time.Minute
@@ -192,4 +199,15 @@ func (d *DB) unchecked() bool {
 		unchecked = unchecked || f.TLSConfig == nil
 	}
 	return unchecked
+}
+
+// renew has a new connection use the files as they are now that the DSN or libpq's
+// variables name: certificates are renewed, and passwords in libpq's file changed,
+// without the configuration. If they cannot be read, what was read before stays.
+func (c *Config) renew(conn *pgx.ConnConfig) {
+	now, err := c.pool()
+	if err != nil {
+		return
+	}
+	conn.TLSConfig, conn.Fallbacks, conn.Password = now.ConnConfig.TLSConfig, now.ConnConfig.Fallbacks, now.ConnConfig.Password
 }

@@ -130,7 +130,11 @@ func (d *DB) open() (*pgxpool.Pool, error) {
 // connect makes a connection beside the pool, for who wants to LISTEN. The
 // caller closes it.
 func (d *DB) connect(ctx context.Context) (*pgx.Conn, error) {
-	return pgx.ConnectConfig(ctx, d.set.ConnConfig.Copy())
+	conn := d.set.ConnConfig.Copy()
+	if err := d.set.BeforeConnect(ctx, conn); err != nil {
+		return nil, err
+	}
+	return pgx.ConnectConfig(ctx, conn)
 }
 
 // Close ends the pool, once what is under way has ended.

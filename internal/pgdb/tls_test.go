@@ -17,6 +17,7 @@ package pgdb
 import (
 	"context"
 	"crypto/tls"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -107,6 +108,55 @@ func asksTLS(t *testing.T, c Config) (encrypted bool, err error) {
 		return q.QueryRow(ctx, "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()").Scan(&encrypted)
 	})
 	return encrypted, err
+}
+
+// TestFilesAreRenewed has the file of the authority change, and go away for a while, under
+// a database that is open: each new connection takes what is there.
+func TestFilesAreRenewed(t *testing.T) {
+	ca := testpki.NewAuthority("database")
+	chain, key := testpki.PEM(ca.Issue(testpki.Leaf{Names: []string{"127.0.0.1"}}))
+	server := testpg.StartTLS(t, chain, key)
+	trusted, err := testpki.NewAuthority("the one before").Write(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := Config{DSN: "postgres://gateway@" + server.Addr() + "/postgres?sslmode=verify-full&sslrootcert=" + trusted, Timeout: caddy.Duration(time.Minute)}.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	// Over the pool, and over a connection beside it.
+	ask := func() error {
+		conn, err := db.connect(t.Context())
+		if err != nil {
+			return err
+		}
+		defer conn.Close(t.Context()) //nolint:errcheck // nothing depends on it
+		return db.Do(t.Context(), func(ctx context.Context, q Querier) error {
+			_, err := q.Exec(ctx, "SELECT 1")
+			return err
+		})
+	}
+	if err := ask(); err == nil || !strings.Contains(err.Error(), "unknown authority") {
+		t.Fatalf("another authority: %v", err)
+	}
+	now, err := ca.Write(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(now, trusted); err != nil {
+		t.Fatal(err)
+	}
+	if err := ask(); err != nil {
+		t.Errorf("its own authority: %v", err)
+	}
+	// What was read at the start counts while there is nothing: here the wrong one.
+	if err := os.Remove(trusted); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.connect(t.Context()); err == nil || !strings.Contains(err.Error(), "unknown authority") {
+		t.Errorf("no file: %v", err)
+	}
 }
 
 // TestRemoteIsChecked holds that a server on another machine is asked for a checked
