@@ -24,6 +24,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/caddymail/mailgateway/accounts/password"
+	"github.com/caddymail/mailgateway/internal/form"
 )
 
 // The bounds of a record. They are far above what a provider accepts; they
@@ -129,7 +130,7 @@ func Compile(r Record, source string) (*Account, error) {
 		ip, err := netip.ParseAddr(r.SourceIP)
 		switch {
 		case err != nil || ip.Zone() != "":
-			return fail("source_ip", errors.New("want an IPv4 or IPv6 address without port or zone"))
+			return fail("source_ip", form.IP.Check(r.SourceIP))
 		case ip.IsUnspecified() || ip.IsMulticast():
 			return fail("source_ip", errors.New("want the address of an interface, not an unspecified or multicast one"))
 		}
@@ -138,14 +139,14 @@ func Compile(r Record, source string) (*Account, error) {
 	switch r.Spool {
 	case "", SpoolOn, SpoolAlways, SpoolOff:
 	default:
-		return fail("spool", fmt.Errorf("unrecognized value '%s', want %s, %s or %s", r.Spool, SpoolOn, SpoolAlways, SpoolOff))
+		return fail("spool", form.OneOf(SpoolOn, SpoolAlways, SpoolOff).Check(r.Spool))
 	}
 	if r.Reports != "" {
 		if err := checkText(r.Reports, maxNameLen, true); err != nil {
 			return fail("reports", err)
 		}
 		if at := strings.LastIndexByte(r.Reports, '@'); at <= 0 || at == len(r.Reports)-1 || strings.ContainsAny(r.Reports, " <>") {
-			return fail("reports", errors.New("want a mail address"))
+			return fail("reports", form.Mailbox.Check(r.Reports))
 		}
 	}
 	if len(r.Labels) > maxLabels {

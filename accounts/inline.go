@@ -23,6 +23,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/caddymail/mailgateway/internal/form"
 	"github.com/caddymail/mailgateway/internal/printable"
 )
 
@@ -60,6 +61,9 @@ func (s *InlineSource) Provision(ctx caddy.Context) error {
 		if r.RefreshToken != "" && !strings.Contains(r.RefreshToken, "{") || r.Secret != "" && !strings.Contains(r.Secret, "{") {
 			logger.Warn("account has a literal secret in the configuration, use {file.PATH} or {env.NAME}",
 				zap.String("account", r.Name))
+			if err := literalSecrets(logger, r); err != nil {
+				return fmt.Errorf("inline account %d: %w", i+1, err)
+			}
 		}
 		r, err := resolve(r)
 		var a *Account
@@ -79,6 +83,22 @@ func (s *InlineSource) Provision(ctx caddy.Context) error {
 	return nil
 }
 
+// literalSecrets looks at secrets that stand in the configuration itself.
+func literalSecrets(logger *zap.Logger, r Record) error {
+	for _, f := range []struct{ name, value string }{{"refresh_token", r.RefreshToken}, {"secret", r.Secret}} {
+		if strings.Contains(f.value, "{") && form.ShellVariable(f.value) == "" {
+			continue
+		}
+		if err := form.Secret.Check(f.value); err != nil {
+			return &FieldError{Account: r.Name, Field: f.name, Err: err}
+		}
+		if hint := form.ShellVariable(f.value); hint != "" {
+			logger.Warn(f.name+": "+hint, zap.String("account", r.Name))
+		}
+	}
+	return nil
+}
+
 // resolve returns the record with its placeholders resolved. The
 // configuration's record stays as it is: its arrays are shared with it.
 func resolve(r Record) (Record, error) {
@@ -88,6 +108,7 @@ func resolve(r Record) (Record, error) {
 			return nil
 		}
 		resolved, err := repl.ReplaceOrErr(*value, true, true)
+		err = form.Unresolved(err)
 		if err == nil && strings.TrimSpace(resolved) == "" {
 			err = errors.New("resolves to nothing")
 		}

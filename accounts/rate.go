@@ -38,7 +38,7 @@ func ParseRate(s string) (Rate, error) {
 	}
 	n, err := strconv.ParseInt(count, 10, 64)
 	if err != nil || n <= 0 {
-		return Rate{}, fmt.Errorf("malformed rate %q: the count must be a positive whole number", s)
+		return Rate{}, fmt.Errorf("malformed rate %q: the count must be a positive whole number, as in 30/1m", s)
 	}
 	d, err := caddy.ParseDuration(per)
 	if err != nil || d <= 0 {

@@ -16,6 +16,7 @@ package accounts
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 
 	"golang.org/x/net/idna"
@@ -78,7 +79,7 @@ func parseSenderPattern(s string) (senderPattern, error) {
 	}
 	local, domain, ok := SplitAddress(s)
 	if !ok {
-		return senderPattern{}, errors.New("malformed sender pattern: want an address, *@domain or *")
+		return senderPattern{}, fmt.Errorf("malformed sender pattern: want an address, *@domain or *%s", meantSender(s))
 	}
 	p := senderPattern{local: local}
 	if quoted := s[0] == '"'; !quoted {
@@ -94,6 +95,28 @@ func parseSenderPattern(s string) (senderPattern, error) {
 	var err error
 	p.domain, err = domainASCII(domain)
 	return p, err
+}
+
+// CheckSender says what is wrong with a sender pattern.
+func CheckSender(s string) error {
+	_, err := parseSenderPattern(s)
+	switch {
+	case err != nil && strings.ContainsAny(s, "<>"):
+		return fmt.Errorf("'%s': addresses alone are wanted, as in scanner@contoso.com, without name and brackets", s)
+	case err != nil && strings.ContainsAny(s, ",;"):
+		return fmt.Errorf("'%s' holds a comma: between values stands a blank, and nothing else", s)
+	}
+	return err
+}
+
+// meantSender is what a pattern without a local part was meant to be, as the end
+// of an error.
+func meantSender(s string) string {
+	domain := strings.TrimPrefix(strings.TrimPrefix(s, "*."), "@")
+	if _, err := domainASCII(domain); err != nil || !strings.Contains(domain, ".") {
+		return ", as in scanner@example.com or *@example.com"
+	}
+	return "; did you mean '*@" + domain + "'?"
 }
 
 // domainASCII returns a domain as its A-labels in lower case, or an address

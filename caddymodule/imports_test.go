@@ -33,7 +33,7 @@ import (
 var allowedImports = map[string][]string{
 	"smtpapp/history": {"internal/storelock"},
 	"smtpapp/spans":   {},
-	"accounts":        {"accounts/password", "internal/generation", "internal/plaintext", "internal/printable"},
+	"accounts":        {"accounts/password", "internal/form", "internal/generation", "internal/plaintext", "internal/printable"},
 	"explain":         {},
 	"grant":           {},
 	"limits":          {"accounts", "internal/filelock", "limits/fleet", "limits/internal/window", "limits/journal", "limits/lane", "limits/legacy", "limits/place", "limits/record"},
@@ -45,14 +45,14 @@ var allowedImports = map[string][]string{
 	"limits/place":    {"internal/filelock"},
 	"messagelog":      {"internal/filelock", "internal/generation"},
 	"relay":           {"accounts"},
-	"smtpapp":         {"accounts", "accounts/password", "internal/front", "internal/nearest", "internal/presence", "internal/printable", "internal/servertls", "messagelog", "relay", "smtpapp/history", "smtpapp/legacyrsa", "smtpapp/smtpserver", "smtpapp/spans"},
+	"smtpapp":         {"accounts", "accounts/password", "internal/form", "internal/front", "internal/nearest", "internal/presence", "internal/printable", "internal/servertls", "messagelog", "relay", "smtpapp/history", "smtpapp/legacyrsa", "smtpapp/smtpserver", "smtpapp/spans"},
 	"upstreamapp":     {"accounts", "internal/checkup", "internal/printable", "limits", "limits/fleet", "relay"},
-	"upstreampool":    {"accounts", "explain", "grant", "internal/breaker", "internal/checkup", "internal/generation", "internal/nearest", "internal/printable", "internal/tally", "limits", "relay", "upstreampool/pace", "upstreampool/preset", "upstreampool/smtpclient"},
+	"upstreampool":    {"accounts", "explain", "grant", "internal/breaker", "internal/checkup", "internal/form", "internal/generation", "internal/nearest", "internal/printable", "internal/tally", "limits", "relay", "upstreampool/pace", "upstreampool/preset", "upstreampool/smtpclient"},
 	"oauthtoken":      {"explain", "grant", "internal/breaker", "internal/generation", "internal/printable", "internal/seal", "oauthtoken/authserver", "oauthtoken/gate", "oauthtoken/tokenstore"},
 	"sandbox":         {"internal/printable", "sandbox/authority", "sandbox/fault", "sandbox/internal/answer", "sandbox/record", "sandbox/webapi"},
 
 	// Caddy's storage in PostgreSQL, and what reaches a database.
-	"internal/pgdb":          {"internal/checkup"},
+	"internal/pgdb":          {"internal/checkup", "internal/form"},
 	"internal/plaintext":     {},
 	"internal/rawread":       {},
 	"internal/testpg":        {"internal/freeport"},
@@ -64,7 +64,7 @@ var allowedImports = map[string][]string{
 	// What a password is worth, for whatever knows names; and the accounts of
 	// the admin API, one source among others.
 	"accounts/password": {},
-	"accounts/dynamic":  {"accounts", "internal/generation", "internal/printable", "internal/seal"},
+	"accounts/dynamic":  {"accounts", "internal/form", "internal/generation", "internal/printable", "internal/seal"},
 	// Sources that are asked for names, and what is held of them.
 	"accounts/ondemand": {"accounts", "internal/generation"},
 	"accounts/mapped":   {"accounts"},
@@ -72,7 +72,7 @@ var allowedImports = map[string][]string{
 	"accounts/ldap":     {"accounts", "accounts/mapped", "accounts/ondemand", "accounts/password", "internal/breaker", "internal/nearest", "internal/printable"},
 
 	// An authorization server as its client sees it; no token is kept there.
-	"oauthtoken/authserver":        {"explain", "internal/mscloud", "internal/printable", "internal/redact", "oauthtoken/internal/refusals"},
+	"oauthtoken/authserver":        {"explain", "internal/form", "internal/mscloud", "internal/nearest", "internal/printable", "internal/redact", "oauthtoken/internal/refusals"},
 	"oauthtoken/internal/refusals": {},
 	// How many requests it is asked at a time.
 	"oauthtoken/gate": {},
@@ -95,7 +95,7 @@ var allowedImports = map[string][]string{
 	"transports/internal/mailapi":  {"accounts", "grant", "internal/generation", "limits", "relay", "transports/internal/envelope"},
 
 	// An upstream in front of another.
-	"spool":                 {"accounts", "internal/filelock", "internal/generation", "internal/printable", "internal/seal", "relay", "spool/dsn", "spool/internal/disk", "spool/internal/record", "spool/internal/store"},
+	"spool":                 {"accounts", "internal/filelock", "internal/form", "internal/generation", "internal/printable", "internal/seal", "relay", "spool/dsn", "spool/internal/disk", "spool/internal/record", "spool/internal/store"},
 	"spool/dsn":             {"internal/printable", "relay"},
 	"spool/internal/disk":   {"internal/filelock"},
 	"spool/internal/store":  {"internal/seal", "spool/internal/disk", "spool/internal/record"},
@@ -104,7 +104,7 @@ var allowedImports = map[string][]string{
 	"internal/mscloud": {"internal/nearest"},
 
 	// Sockets, generations and admission: for SMTP today, for IMAP next.
-	"internal/front":    {"internal/generation", "internal/printable"},
+	"internal/front":    {"internal/form", "internal/generation", "internal/printable"},
 	"internal/freeport": {"internal/filelock"},
 	"internal/firstrun": {},
 
@@ -112,7 +112,9 @@ var allowedImports = map[string][]string{
 	"internal/winservice":       {"internal/winservice/stdio"},
 	// What a mistyped name was meant to be, for messages.
 	"internal/nearest": {},
-	"internal/redact":  {},
+	// How values are written, for options and JSON alike.
+	"internal/form":   {"internal/nearest"},
+	"internal/redact": {},
 	// What others say, before it is logged.
 	"internal/printable": {},
 
@@ -152,7 +154,7 @@ var allowedImports = map[string][]string{
 	"setup": {"accounts", "explain", "upstreampool/preset"},
 
 	// Who hears of what operate sees.
-	"notify": {"internal/checkup", "internal/printable", "operate"},
+	"notify": {"internal/checkup", "internal/form", "internal/printable", "operate"},
 
 	// The pages of mailbox owners. Glue may import them; they know no route of
 	// the admin API and no command.
@@ -180,11 +182,14 @@ var allowedImports = map[string][]string{
 		"caddymodule/command",
 		"caddymodule/logbuffer",
 		"caddymodule/statuspage",
+		"caddymodule/wording",
 		"connect",
 		"console",
+		"internal/form",
 		"internal/mscloud",
 		"internal/nearest",
 		"internal/pgdb",
+		"limits/postgres",
 		"messagelog",
 		"notify",
 		"oauthtoken",
@@ -193,7 +198,7 @@ var allowedImports = map[string][]string{
 		"sandbox",
 		"smtpapp",
 		"spool",
-		"limits/postgres", "storage/postgres",
+		"storage/postgres",
 		"transports/choice",
 		"transports/gmail",
 		"transports/graph",
@@ -207,7 +212,8 @@ var allowedImports = map[string][]string{
 	"caddymodule/command/output":  {},
 	"caddymodule/command/record":  {},
 	"caddymodule/command/service": {"caddymodule/command/output", "internal/winservice"},
-	"caddymodule/precheck":        {"internal/nearest"},
+	"caddymodule/precheck":        {"caddymodule/wording", "internal/form", "internal/nearest"},
+	"caddymodule/wording":         {"accounts", "internal/form", "internal/nearest", "oauthtoken/authserver"},
 	"caddymodule/statuspage":      {"accounts", "explain", "internal/printable", "oauthtoken", "operate", "relay", "smtpapp", "upstreamapp", "upstreampool"},
 	"caddymodule/logbuffer":       {},
 	"caddymodule/gatewaytest":     {"accounts", "accounts/password", "caddymodule", "caddymodule/admin", "caddymodule/command", "internal/freeport", "sandbox"},

@@ -22,6 +22,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
+	"github.com/caddymail/mailgateway/caddymodule/wording"
+	"github.com/caddymail/mailgateway/internal/form"
 	"github.com/caddymail/mailgateway/oauthtoken"
 	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 	"github.com/caddymail/mailgateway/oauthtoken/tokenstore"
@@ -70,13 +72,16 @@ func oauthTokensOptions(app *oauthtoken.App) options {
 				p := new(authserver.Provider)
 				if len(args) > 1 {
 					p.Kind = args[1]
-					if err := checkKind(p.Kind); err != nil {
+					if err := wording.Kind(p.Kind); err != nil {
 						return malformed(d, what, "provider", err)
 					}
 				}
 				line := d.Line()
 				if err := parseBlock(d, "provider", providerOptions(p)); err != nil {
 					return err
+				}
+				if err := wording.MistypedKind(args[0], p); err != nil {
+					return malformedAt(d, line, what, "provider", err)
 				}
 				if p.ClientID == "" && p.Kind == "microsoft" && p.Grant != authserver.GrantExternal {
 					return malformedAt(d, line, what, "provider", errors.New("option 'client_id' is missing: the application's ID, as its registration shows it"))
@@ -154,16 +159,16 @@ func parseTokenStore(d *caddyfile.Dispenser) (json.RawMessage, error) {
 func providerOptions(p *authserver.Provider) options {
 	const what = "provider"
 	return options{
-		"tenant":          checked(text(&p.Tenant), checkTenant),
-		"cloud":           checked(text(&p.Cloud), cloud),
-		"issuer":          text(&p.Issuer),
-		"token_url":       text(&p.TokenURL),
-		"auth_url":        text(&p.AuthURL),
-		"device_auth_url": text(&p.DeviceAuthURL),
+		"tenant":          word(&p.Tenant, form.Tenant),
+		"cloud":           checked(text(&p.Cloud), cloud).like("usgov"),
+		"issuer":          word(&p.Issuer, form.URL),
+		"token_url":       word(&p.TokenURL, form.URL),
+		"auth_url":        word(&p.AuthURL, form.URL),
+		"device_auth_url": word(&p.DeviceAuthURL, form.URL),
 		"scopes":          list(&p.Scopes),
-		"client_id":       text(&p.ClientID),
-		"client_secret":   text(&p.ClientSecret),
-		"client_auth":     text(&p.ClientAuth),
+		"client_id":       word(&p.ClientID, form.ClientID),
+		"client_secret":   secret(&p.ClientSecret),
+		"client_auth":     word(&p.ClientAuth, form.OneOf("post", "basic")),
 		"client_certificate": {
 			args: func(args []string) error {
 				switch len(args) {
@@ -179,14 +184,14 @@ func providerOptions(p *authserver.Provider) options {
 				return nil
 			},
 		},
-		"client_certificate_password": text(&p.ClientCertificatePassword),
+		"client_certificate_password": secret(&p.ClientCertificatePassword),
 		"federated_token_file":        text(&p.FederatedTokenFile),
 		"service_account_file":        text(&p.ServiceAccountFile),
 		"service_account":             text(&p.ServiceAccount),
-		"iam_credentials_url":         text(&p.IAMCredentialsURL),
+		"iam_credentials_url":         word(&p.IAMCredentialsURL, form.URL),
 		"external_token_file":         text(&p.ExternalTokenFile),
-		"secret_expires":              checked(text(&p.SecretExpires), checkDate),
-		"grant":                       text(&p.Grant),
+		"secret_expires":              word(&p.SecretExpires, form.Date),
+		"grant":                       word(&p.Grant, wording.Grants, "_"),
 		"trust_pool":                  module(what, "trust_pool", &p.CARaw, "tls.ca_pool.source", "provider"),
 		"network_proxy":               module(what, "network_proxy", &p.NetworkProxyRaw, "caddy.network_proxy", "from"),
 		"timeout":                     duration(&p.Timeout),

@@ -40,6 +40,13 @@ type option struct {
 	isSet func() bool
 	// many allows the option to be repeated.
 	many bool
+
+	// example is a value that is right, none that of a switch; joins is what
+	// stands between words that were meant to be one. For errors alone, as that
+	// the value may hold blanks, and that it is not to be repeated.
+	example        string
+	joins          []string
+	blanks, secret bool
 }
 
 // noticed returns the option with a call of f in front.
@@ -78,24 +85,15 @@ func parseBlock(d *caddyfile.Dispenser, what string, opts options) error {
 			}
 			continue
 		}
-		if err := opt.args(d.RemainingArgs()); err != nil {
-			return malformed(d, what, name, err)
+		args := d.RemainingArgs()
+		if err := opt.args(args); err != nil {
+			return malformedOption(d, what, name, opt, opt.explain(args, err))
 		}
 		if d.NextBlock(nesting + 1) {
 			return malformed(d, what, name, errors.New("blocks are not supported: what stands in one belongs behind the option, on its line"))
 		}
 	}
 	return nil
-}
-
-// malformed says which option is wrong, and how.
-func malformed(d *caddyfile.Dispenser, what, name string, err error) error {
-	return d.Errf("malformed %s option '%s': %v", what, name, err)
-}
-
-// malformedAt is malformed for what is known when the block is left already.
-func malformedAt(d *caddyfile.Dispenser, line int, what, name string, err error) error {
-	return fmt.Errorf("malformed %s option '%s': %w, at %s:%d", what, name, err, d.File(), line)
 }
 
 // parseApp reads a global option that is one app. Several blocks of the same
@@ -115,7 +113,7 @@ func parseApp[T any](name string, opts func(app *T) options) func(d *caddyfile.D
 
 		d.Next() // consume the option's name
 		if args := d.RemainingArgs(); len(args) > 0 {
-			return nil, d.Errf("malformed global option '%s': unexpected argument '%s'", name, args[0])
+			return nil, d.Errf("malformed global option '%s': %v; the form is '%s {'", name, unexpectedArg(args[0]), name)
 		}
 		if err := parseBlock(d, name, opts(app)); err != nil {
 			return nil, err

@@ -16,11 +16,13 @@ package caddymodule
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/caddymodule/logbuffer"
+	"github.com/caddymail/mailgateway/caddymodule/wording"
 	"github.com/caddymail/mailgateway/oauthtoken"
 	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 	"github.com/caddymail/mailgateway/sandbox"
@@ -83,10 +85,13 @@ func TestEveryOption(t *testing.T) {
 				malformed := fmt.Sprintf("malformed %s option '%s': ", b.what, name)
 				wantError(t, run(line+" {\nx\n}"), malformed+"blocks are not supported")
 				if line != name {
-					wantError(t, run(name), malformed)
+					wantRemedy(t, run(name), malformed)
 				}
 				if !opt.many {
-					wantError(t, run(line+" x y z"), malformed)
+					wantRemedy(t, run(line+" x y z"), malformed)
+				}
+				if err := run(name + " <'"); err != nil {
+					wantRemedy(t, err, malformed)
 				}
 			})
 		}
@@ -99,5 +104,50 @@ func wantError(t *testing.T, err error, want string) {
 		t.Errorf("no error, want %q", want)
 	} else if !strings.Contains(err.Error(), want) {
 		t.Errorf("error %q does not say %q", err, want)
+	}
+}
+
+// wantRemedy holds an error to say what is right, too.
+func wantRemedy(t *testing.T, err error, want string) {
+	t.Helper()
+	wantError(t, err, want)
+	if err != nil && !slices.ContainsFunc([]string{"the form is '", "as in ", "did you mean ", "stands in quotes", "turns it on", "without this line", "want ", "; there "}, func(s string) bool { return strings.Contains(err.Error(), s) }) {
+		t.Errorf("no remedy: %v", err)
+	}
+}
+
+// TestForms holds that each form that errors show is right.
+func TestForms(t *testing.T) {
+	around := map[string][2]string{
+		"accounts":      {"smtp {\naccounts {", "}\n}"},
+		"accounts sql":  {"smtp {\naccounts {\nsql postgres://db/mail {", "}\n}\n}"},
+		"accounts ldap": {"smtp {\naccounts {\nldap ldaps://dc1.example.com {", "}\n}\n}"},
+		"smtp_notify":   {"events {\non smtp_account smtp_notify {", "}\n}"},
+		// Those that many blocks have.
+		"encryption_key": {"smtp {\naccounts {\ndynamic {", "}\n}\n}"},
+		"trust_pool":     {"oauth_tokens {\nprovider p {", "}\n}"},
+		"network_proxy":  {"oauth_tokens {\nprovider p {", "}\n}"},
+		// The upstream's, not the server's.
+		"tls": {"smtp_upstreams {\nupstream u {\ntls starttls {", "}\n}\n}"},
+	}
+	for _, b := range blocks {
+		if _, ok := around[b.what]; !ok {
+			around[b.what] = [2]string{b.before, strings.ReplaceAll(b.after, "UPSTREAM", "upstream u\n")}
+		}
+	}
+	names, all := wording.All()
+	for i, name := range names {
+		block := name
+		if j := strings.LastIndexByte(name, ' '); j > 0 {
+			block = name[:j]
+		}
+		frame, ok := around[block]
+		if !ok {
+			t.Errorf("%s: no block", name)
+			continue
+		}
+		if _, err := adapt(t, "{\n"+frame[0]+"\n"+all[i]+"\n"+frame[1]+"\n}\n"); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

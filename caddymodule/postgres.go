@@ -33,7 +33,7 @@ func postgresBlock(d *caddyfile.Dispenser, kind, module string, c *pgdb.Config, 
 	}
 	all := options{
 		"dsn":       text(&c.DSN),
-		"password":  text(&c.Password),
+		"password":  secret(&c.Password),
 		"schema":    text(&c.Schema),
 		"max_conns": integer(&c.MaxConns),
 		"timeout":   duration(&c.Timeout),

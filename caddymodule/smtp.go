@@ -18,6 +18,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
+	"github.com/caddymail/mailgateway/caddymodule/wording"
+	"github.com/caddymail/mailgateway/internal/form"
 	"github.com/caddymail/mailgateway/messagelog"
 	"github.com/caddymail/mailgateway/smtpapp"
 )
@@ -52,7 +54,7 @@ func init() {
 // Several blocks are combined.
 func smtpOptions(app *smtpapp.App) options {
 	return options{
-		"hostname":      checked(text(&app.Hostname), checkHostname),
+		"hostname":      word(&app.Hostname, form.Hostname),
 		"drain_timeout": duration(&app.DrainTimeout),
 		"tracing": {
 			isSet: func() bool { return app.Tracing != nil },
@@ -90,11 +92,11 @@ func smtpOptions(app *smtpapp.App) options {
 				if err != nil {
 					return err
 				}
-				if err := checkServerName(args[0]); err != nil {
+				if err := wording.ServerName(args[0]); err != nil {
 					return malformed(d, "smtp", "server", err)
 				}
 				for _, address := range args[1:] {
-					if err := checkListen(address); err != nil {
+					if err := listens(address); err != nil {
 						return malformed(d, "smtp", "server", err)
 					}
 				}

@@ -24,6 +24,7 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/accounts/dynamic"
+	"github.com/caddymail/mailgateway/internal/form"
 )
 
 // parseAccounts reads the sources of accounts, in their order. Syntax:
@@ -173,12 +174,12 @@ func source(name string, module any) json.RawMessage {
 //	}
 func accountOptions(rec *accounts.Record) options {
 	return options{
-		"upstream":      text(&rec.Upstream),
-		"mailbox":       text(&rec.Mailbox),
+		"upstream":      text(&rec.Upstream).like("NAME"),
+		"mailbox":       text(&rec.Mailbox).like("scanner@example.com"),
 		"password_hash": checked(list(&rec.PasswordHashes), checkHash),
-		"refresh_token": text(&rec.RefreshToken),
-		"secret":        text(&rec.Secret),
-		"senders":       list(&rec.Senders),
+		"refresh_token": secret(&rec.RefreshToken),
+		"secret":        secret(&rec.Secret),
+		"senders":       checked(list(&rec.Senders), accounts.CheckSender),
 		"limits": {
 			nested: func(d *caddyfile.Dispenser) error {
 				if args := d.RemainingArgs(); len(args) > 0 {
@@ -188,9 +189,9 @@ func accountOptions(rec *accounts.Record) options {
 				return parseBlock(d, "limits", limitsOptions(rec.Limits))
 			},
 		},
-		"source_ip": checked(text(&rec.SourceIP), checkIP),
+		"source_ip": word(&rec.SourceIP, form.IP),
 		"spool":     spoolMode("account", &rec.Spool),
-		"reports":   text(&rec.Reports),
+		"reports":   word(&rec.Reports, form.Mailbox),
 		"paused":    boolean(&rec.Paused),
 		"label":     pair(&rec.Labels),
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddymail/mailgateway/connect"
+	"github.com/caddymail/mailgateway/internal/form"
 )
 
 func init() {
@@ -42,7 +43,7 @@ func parseConnect(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 		return nil, h.ArgErr()
 	}
 	err := parseBlock(h.Dispenser, "smtp_connect", options{
-		"url":          text(&c.URL),
+		"url":          word(&c.URL, form.URL),
 		"name":         text(&c.Name),
 		"contact":      text(&c.Contact),
 		"expires":      duration(&c.Expires),

@@ -19,6 +19,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddymail/mailgateway/console"
+	"github.com/caddymail/mailgateway/internal/form"
 )
 
 func init() {
@@ -45,7 +46,7 @@ func parseConsole(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 		return nil, h.ArgErr()
 	}
 	err := parseBlock(h.Dispenser, "smtp_console", options{
-		"url":       text(&c.URL),
+		"url":       word(&c.URL, form.URL),
 		"name":      text(&c.Name),
 		"user":      text(&c.User),
 		"login":     text(&c.Login),

@@ -20,6 +20,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
+	"github.com/caddymail/mailgateway/internal/form"
 	"github.com/caddymail/mailgateway/sandbox"
 )
 
@@ -81,10 +82,10 @@ func init() {
 // Several blocks are combined.
 func sandboxOptions(app *sandbox.App) options {
 	return options{
-		"smtp":                   text(&app.SMTP),
-		"smtps":                  text(&app.SMTPS),
-		"http":                   text(&app.HTTP),
-		"profile":                text(&app.Profile),
+		"smtp":                   text(&app.SMTP).like("127.0.0.1:2587"),
+		"smtps":                  text(&app.SMTPS).like("127.0.0.1:2465"),
+		"http":                   text(&app.HTTP).like("127.0.0.1:8025"),
+		"profile":                word(&app.Profile, form.OneOf("generic", "google", "microsoft")),
 		"rtt":                    duration(&app.RTT),
 		"token_lifetime":         duration(&app.TokenLifetime),
 		"token_delay":            duration(&app.TokenDelay),
@@ -98,7 +99,7 @@ func sandboxOptions(app *sandbox.App) options {
 		"max_conns_per_mailbox":  integer(&app.MaxConnsPerMailbox),
 		"messages_per_minute":    integer(&app.MessagesPerMinute),
 		"logins_per_minute":      integer(&app.LoginsPerMinute),
-		"conn_limit_at":          text(&app.ConnLimitAt),
+		"conn_limit_at":          word(&app.ConnLimitAt, form.OneOf("auth", "data")),
 		"recipients_per_day":     integer(&app.RecipientsPerDay),
 		"gmail_units_per_minute": integer(&app.GmailUnitsPerMinute),
 		"api_resent":             boolean(&app.APIResent),

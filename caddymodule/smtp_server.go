@@ -25,6 +25,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/caddymail/mailgateway/internal/form"
 	"github.com/caddymail/mailgateway/smtpapp"
 )
 
@@ -105,10 +106,10 @@ func serverOptions(srv *smtpapp.Server, legacy *bool) options {
 				return err
 			},
 		},
-		"bare_newline":      oneOf(&srv.BareNewline, "reject", "normalize"),
+		"bare_newline":      word(&srv.BareNewline, form.Words(map[string]string{"refuse": "reject", "no": "reject", "fix": "normalize", "accept": "normalize"}, "reject", "normalize")),
 		"lf_only":           networks(&srv.LFOnly),
 		"strict":            boolean(&srv.Strict),
-		"envelope":          oneOf(&srv.Envelope, "faithful", "deferred"),
+		"envelope":          word(&srv.Envelope, form.OneOf("faithful", "deferred")),
 		"spool":             spoolMode("server", &srv.Spool),
 		"command_timeout":   duration(&srv.CommandTimeout),
 		"login_timeout":     duration(&srv.LoginTimeout),
@@ -168,8 +169,8 @@ func parseServerTLS(d *caddyfile.Dispenser) (*smtpapp.TLS, error) {
 	const what = "tls"
 	t := new(smtpapp.TLS)
 	args := d.RemainingArgs()
-	if len(args) > 0 && (len(args) != 2 || checkTLSMode(args[0]) == nil) {
-		if err := checkTLSMode(args[0]); err != nil {
+	if len(args) > 0 && (len(args) != 2 || form.TLSMode.Check(args[0]) == nil) {
+		if err := form.TLSMode.Check(args[0]); err != nil {
 			return nil, malformed(d, "server", what, err)
 		}
 		t.Mode = args[0]
@@ -178,21 +179,16 @@ func parseServerTLS(d *caddyfile.Dispenser) (*smtpapp.TLS, error) {
 	switch len(args) {
 	case 0:
 	case 1:
-		return nil, malformed(d, "server", what, errors.New("a certificate needs its key"))
+		if form.TLSMode.Check(args[0]) == nil {
+			return nil, malformed(d, "server", what, fmt.Errorf("'%s' and '%s' are two modes, and a server has one", t.Mode, args[0]))
+		}
+		return nil, malformed(d, "server", what, errors.New("a certificate needs its key, as in 'tls starttls cert.pem key.pem'"))
 	case 2:
 		t.Certificate, t.Key = args[0], args[1]
 	default:
 		return nil, malformed(d, "server", what, unexpectedArg(args[2]))
 	}
 	return t, parseBlock(d, what, serverTLSOptions(t))
-}
-
-func checkTLSMode(mode string) error {
-	switch mode {
-	case "starttls", "implicit", "off":
-		return nil
-	}
-	return notTLSMode(mode)
 }
 
 // parseTrust reads who may send without logging in. Syntax:
@@ -219,11 +215,11 @@ func parseTrust(d *caddyfile.Dispenser) (*smtpapp.Trust, error) {
 func parseAuthFailures(args []string) (*smtpapp.AuthFailures, error) {
 	a := new(smtpapp.AuthFailures)
 	if len(args) == 0 {
-		return nil, errors.New("a number is missing, as in 5 per 10m ban 15m")
+		return nil, errors.New("a number is missing")
 	}
 	n, err := strconv.Atoi(args[0])
 	if err != nil || n <= 0 {
-		return nil, notNumber(args[0], "whole number")
+		return nil, form.Number(args[0], "whole number")
 	}
 	a.Max = n
 	for args = args[1:]; len(args) > 0; args = args[2:] {
@@ -273,11 +269,8 @@ func networks(p *[]string) option {
 	add := l.args
 	l.args = func(args []string) error {
 		for _, arg := range args {
-			if _, err := netip.ParsePrefix(arg); err == nil {
-				continue
-			}
-			if _, err := netip.ParseAddr(arg); err != nil {
-				return notNetwork(arg)
+			if err := form.Network.Check(arg); err != nil {
+				return err
 			}
 		}
 		return add(args)

@@ -26,6 +26,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
+	"github.com/caddymail/mailgateway/caddymodule/wording"
+	"github.com/caddymail/mailgateway/internal/form"
 	"github.com/caddymail/mailgateway/upstreamapp"
 	"github.com/caddymail/mailgateway/upstreampool"
 	"github.com/caddymail/mailgateway/upstreampool/preset"
@@ -113,7 +115,7 @@ func mistypedPreset(args []string, raw json.RawMessage) error {
 	if slices.Contains(presets, name) || len(args) == 1 && u.Dial != "" {
 		return nil
 	}
-	hint := meantPreset(name, presets)
+	hint := wording.Preset(name, presets)
 	if len(args) == 1 && hint == "" {
 		return nil // it may be completed elsewhere, and lacks its address otherwise
 	}
@@ -217,7 +219,7 @@ func parseUpstream(d *caddyfile.Dispenser, preset string) (json.RawMessage, erro
 func upstreamOptions(u *upstreampool.SMTPTransport) options {
 	const what = "upstream"
 	return options{
-		"dial": checked(text(&u.Dial), checkDial),
+		"dial": word(&u.Dial, form.Dial, ":"),
 		"tls": {
 			nested: func(d *caddyfile.Dispenser) (err error) {
 				u.TLS, err = parseUpstreamTLS(d)
@@ -230,7 +232,7 @@ func upstreamOptions(u *upstreampool.SMTPTransport) options {
 				return err
 			},
 		},
-		"hostname":               text(&u.Hostname),
+		"hostname":               word(&u.Hostname, form.Hostname),
 		"max_conns":              integer(&u.MaxConns),
 		"max_conns_per_account":  integer(&u.MaxConnsPerAccount),
 		"max_messages_per_conn":  integer(&u.MaxMessagesPerConn),
@@ -241,12 +243,12 @@ func upstreamOptions(u *upstreampool.SMTPTransport) options {
 		"rate_per_account":       rate(&u.RatePerAccount),
 		"messages_per_account":   rate(&u.MessagesPerAccount),
 		"recipients_per_account": rate(&u.RecipientsPerAccount),
-		"source_ip":              checked(text(&u.SourceIP), checkIP),
+		"source_ip":              word(&u.SourceIP, form.IP),
 		"network_proxy":          module(what, "network_proxy", &u.NetworkProxyRaw, "caddy.network_proxy", "from"),
 		"dial_timeout":           duration(&u.DialTimeout),
 		"command_timeout":        duration(&u.CommandTimeout),
 		"data_timeout":           duration(&u.DataTimeout),
-		"framing":                oneOf(&u.Framing, "auto", "data"),
+		"framing":                word(&u.Framing, form.OneOf("auto", "data")),
 		"submitter":              boolean(&u.Submitter),
 	}
 }
@@ -265,14 +267,14 @@ func parseUpstreamTLS(d *caddyfile.Dispenser) (*upstreampool.UpstreamTLS, error)
 	case len(args) > 1:
 		return nil, malformed(d, "upstream", "tls", unexpectedArg(args[1]))
 	case len(args) == 1:
-		if err := checkTLSMode(args[0]); err != nil {
+		if err := form.TLSMode.Check(args[0]); err != nil {
 			return nil, malformed(d, "upstream", "tls", err)
 		}
 		t.Mode = args[0]
 	}
 	return t, parseBlock(d, "tls", options{
 		"trust_pool":  module("tls", "trust_pool", &t.CARaw, "tls.ca_pool.source", "provider"),
-		"server_name": text(&t.ServerName),
+		"server_name": word(&t.ServerName, form.Hostname),
 		"client_certificate": {
 			nested: func(d *caddyfile.Dispenser) error {
 				args := d.RemainingArgs()
@@ -304,7 +306,7 @@ func parseUpstreamAuth(d *caddyfile.Dispenser) (*upstreampool.UpstreamAuth, erro
 	default:
 		return nil, malformed(d, "upstream", "auth", unexpectedArg(args[2]))
 	}
-	if err := checkMechanism(a.Mechanism); err != nil {
+	if err := mechanism(a.Mechanism); err != nil {
 		return nil, malformed(d, "upstream", "auth", err)
 	}
 	return a, parseBlock(d, "auth", options{

@@ -21,6 +21,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/caddymail/mailgateway/internal/form"
 	"github.com/caddymail/mailgateway/transports/gmail"
 )
 
@@ -54,8 +55,8 @@ func parseGmail(d *caddyfile.Dispenser) (json.RawMessage, error) {
 		}
 	}
 	err := parseBlock(d, "gmail", options{
-		"endpoint":               text(&t.Endpoint),
-		"userinfo_url":           text(&t.UserinfoURL),
+		"endpoint":               word(&t.Endpoint, form.URL),
+		"userinfo_url":           word(&t.UserinfoURL, form.URL),
 		"trust_pool":             module("gmail", "trust_pool", &t.TrustPoolRaw, "tls.ca_pool.source", "provider"),
 		"scopes":                 list(&t.Scopes),
 		"domain_wide":            boolean(&t.DomainWide),

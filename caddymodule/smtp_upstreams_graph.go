@@ -21,6 +21,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/caddymail/mailgateway/internal/form"
 	"github.com/caddymail/mailgateway/internal/mscloud"
 	"github.com/caddymail/mailgateway/transports/graph"
 )
@@ -70,8 +71,8 @@ func parseGraph(d *caddyfile.Dispenser) (json.RawMessage, error) {
 		}
 	}
 	err := parseBlock(d, "graph", options{
-		"cloud":                  checked(text(&t.Cloud), cloud),
-		"endpoint":               text(&t.Endpoint),
+		"cloud":                  checked(text(&t.Cloud), cloud).like("usgov"),
+		"endpoint":               word(&t.Endpoint, form.URL),
 		"trust_pool":             module("graph", "trust_pool", &t.TrustPoolRaw, "tls.ca_pool.source", "provider"),
 		"scopes":                 list(&t.Scopes),
 		"app_only":               boolean(&t.AppOnly),

@@ -18,12 +18,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/form"
 	"github.com/caddymail/mailgateway/spool"
 )
 
@@ -69,8 +69,8 @@ func spoolOptions(t *spool.Transport) options {
 		"max_messages":   integer(&t.MaxMessages),
 		"max_size":       size(&t.MaxSize),
 		"min_free":       number(&t.MinFree),
-		"reports":        text(&t.Reports),
-		"hostname":       text(&t.Hostname),
+		"reports":        word(&t.Reports, form.Mailbox),
+		"hostname":       word(&t.Hostname, form.Hostname),
 		"peer":           text(&t.Peer),
 	}
 }
@@ -95,6 +95,9 @@ func parseOwnSpool(d *caddyfile.Dispenser) (json.RawMessage, error) {
 	return caddyconfig.JSON(t, nil), nil
 }
 
+// spoolWords are what else one would write.
+var spoolWords = map[string]string{"yes": "on", "true": "on", "no": "off", "false": "off", "none": "off"}
+
 // spoolMode is what a server or an account says of the spool. Syntax:
 //
 //	spool [on|always|off]
@@ -105,8 +108,8 @@ func spoolMode(what string, mode *string) option {
 			case 0:
 				*mode = accounts.SpoolOn
 			case 1:
-				if !slices.Contains([]string{accounts.SpoolOn, accounts.SpoolAlways, accounts.SpoolOff}, args[0]) {
-					return malformed(d, what, "spool", fmt.Errorf("unrecognized value '%s', want on, always or off", args[0]))
+				if err := form.Words(spoolWords, accounts.SpoolOn, accounts.SpoolAlways, accounts.SpoolOff).Check(args[0]); err != nil {
+					return malformed(d, what, "spool", err)
 				}
 				*mode = args[0]
 			default:

@@ -15,6 +15,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -28,6 +29,8 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/caddymodule/wording"
+	"github.com/caddymail/mailgateway/internal/form"
 )
 
 // one returns an option that takes exactly one word.
@@ -49,6 +52,13 @@ func one(isSet func() bool, set func(arg string) error) option {
 	}
 }
 
+// like gives an option a value that is right, for its errors; words that come to
+// a right value when they are joined by one of joins were meant to be it.
+func (o option) like(example string, joins ...string) option {
+	o.example, o.joins = example, joins
+	return o
+}
+
 func nonZero[T comparable](p *T) func() bool {
 	return func() bool {
 		var zero T
@@ -58,13 +68,53 @@ func nonZero[T comparable](p *T) func() bool {
 
 // text is a word.
 func text(p *string) option {
-	return one(nonZero(p), func(arg string) error {
+	o := one(nonZero(p), func(arg string) error {
 		if arg == "" {
 			return errors.New("the value is empty")
 		}
 		*p = arg
 		return nil
-	})
+	}).like("VALUE")
+	o.blanks = true
+	return o
+}
+
+// word is a value of a form. What a placeholder gives is looked at later.
+func word(p *string, f form.Form, joins ...string) option {
+	o := checked(text(p), f.Check).like(f.Example, joins...)
+	o.blanks = false
+	return o
+}
+
+// secret is a value that no error repeats.
+func secret(p *string) option {
+	o := word(p, form.Secret)
+	o.secret = true
+	return o
+}
+
+// checked is an option whose words are looked at where they stand, so that the
+// message has its line. What a placeholder gives is looked at later.
+func checked(o option, check func(arg string) error) option {
+	set := o.args
+	o.args = func(args []string) error {
+		if err := set(args); err != nil {
+			return err
+		}
+		for _, arg := range args {
+			if err := form.Placeholder(arg); err != nil {
+				return err
+			}
+			if arg == "" || strings.Contains(arg, "{") {
+				continue
+			}
+			if err := check(arg); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return o
 }
 
 // integer is a positive whole number.
@@ -72,11 +122,11 @@ func integer(p *int) option {
 	return one(nonZero(p), func(arg string) error {
 		n, err := strconv.Atoi(arg)
 		if err != nil || n <= 0 {
-			return notNumber(arg, "whole number")
+			return form.Number(arg, "whole number")
 		}
 		*p = n
 		return nil
-	})
+	}).like("100")
 }
 
 // number is a positive number.
@@ -84,11 +134,11 @@ func number(p *float64) option {
 	return one(nonZero(p), func(arg string) error {
 		n, err := strconv.ParseFloat(arg, 64)
 		if err != nil || !(n > 0) || math.IsInf(n, 0) {
-			return notNumber(arg, "number")
+			return form.Number(arg, "number")
 		}
 		*p = n
 		return nil
-	})
+	}).like("2.5")
 }
 
 // size is a number of bytes, as in `25MiB`.
@@ -97,16 +147,16 @@ func size(p *int64) option {
 		n, err := humanize.ParseBytes(arg)
 		// The library drops commas: 25,5MB would be ten times as much.
 		if err != nil || strings.Contains(arg, ",") || n == 0 || n > math.MaxInt64 || n < 1024 && strings.Trim(arg, "0123456789") == "" {
-			return notSize(arg)
+			return form.Size(arg)
 		}
 		*p = int64(n)
 		return nil
-	})
+	}).like("25MiB", "")
 }
 
 // duration is a length of time, as in `90s`.
 func duration(p *caddy.Duration) option {
-	return one(nonZero(p), func(arg string) error { return setDuration(p, arg) })
+	return one(nonZero(p), func(arg string) error { return setDuration(p, arg) }).like(form.Duration.Example, "")
 }
 
 // durationOrOff is a length of time, or `off`.
@@ -117,16 +167,16 @@ func durationOrOff(p *caddy.Duration) option {
 			return nil
 		}
 		return setDuration(p, arg)
-	})
+	}).like("24h", "")
 }
 
 func setDuration(p *caddy.Duration, arg string) error {
-	d, err := caddy.ParseDuration(arg)
-	if err != nil || d <= 0 {
-		return notDuration(arg)
+	if err := form.Duration.Check(arg); err != nil {
+		return err
 	}
+	d, err := caddy.ParseDuration(arg)
 	*p = caddy.Duration(d)
-	return nil
+	return err
 }
 
 // rate is a number in a period, as in `30/1m`.
@@ -134,11 +184,11 @@ func rate(p *accounts.Rate) option {
 	return one(nonZero(p), func(arg string) error {
 		r, err := accounts.ParseRate(arg)
 		if err != nil {
-			return notRate(arg, err)
+			return form.Rate(arg, err)
 		}
 		*p = r
 		return nil
-	})
+	}).like("30/1m", "/", "")
 }
 
 // boolean is an option without words.
@@ -147,7 +197,7 @@ func boolean(p *bool) option {
 		isSet: nonZero(p),
 		args: func(args []string) error {
 			if len(args) > 0 {
-				return unexpectedArg(args[0])
+				return &wording.ExtraWordError{Word: args[0], Hint: cmp.Or(form.Mistyped(args[0]), form.Switch(args[0]))}
 			}
 			*p = true
 			return nil

@@ -32,6 +32,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/caddymail/mailgateway/internal/form"
 	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/operate"
 )
@@ -125,7 +126,7 @@ func (h *Handler) destinations() (to destinations, err error) {
 	if h.Webhook != "" {
 		to.address, err = caddy.NewReplacer().ReplaceOrErr(h.Webhook, true, true)
 		if err != nil {
-			return to, fmt.Errorf("webhook: %w", err)
+			return to, fmt.Errorf("webhook: %w", form.Unresolved(err))
 		}
 		to.address = strings.TrimSpace(to.address) // files end in a newline
 		// The error of url.Parse would repeat the address, which is a secret.

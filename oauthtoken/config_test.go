@@ -56,7 +56,7 @@ func TestConfigErrorsNameTheField(t *testing.T) {
 		"no token file":          {map[string]any{"grant": "external"}, "needs external_token_file"},
 		"date":                   {map[string]any{"secret_expires": "soon"}, "secret_expires: 'soon'"},
 		"attempts":               {map[string]any{"max_attempts": -1}, "max_attempts must not be negative"},
-		"client_auth":            {map[string]any{"client_auth": "magic"}, "unrecognized client_auth 'magic'"},
+		"client_auth":            {map[string]any{"client_auth": "magic"}, "client_auth: unrecognized value 'magic', want post or basic"},
 		"unknown field":          {map[string]any{"client_idd": "x"}, "client_idd"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -23,6 +23,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/form"
 	"github.com/caddymail/mailgateway/internal/front"
 	"github.com/caddymail/mailgateway/smtpapp/smtpserver"
 )
@@ -97,6 +98,9 @@ func (s *Server) provision(ctx caddy.Context, a *App, name string) (needsCert bo
 	}
 	s.prov = &provisioned{policy: p}
 	for _, l := range s.Listen {
+		if err := form.ListenHost.Check(l); err != nil {
+			return false, fmt.Errorf("listen: %w", err)
+		}
 		addr, err := caddy.ParseNetworkAddressWithDefaults(l, "tcp", 587)
 		if err != nil {
 			return false, fmt.Errorf("listen: %w", err)
@@ -115,7 +119,7 @@ func (s *Server) provision(ctx caddy.Context, a *App, name string) (needsCert bo
 			return false, fmt.Errorf("trust: %w", err)
 		}
 		if t.Account == "" && !t.Submitter || len(prefixes) == 0 {
-			return false, errors.New("trust: needs networks, and an account or submitter")
+			return false, errors.New("trust: needs networks, as in 192.0.2.7 or 192.0.2.0/24, and an account in whose name their mail leaves, or submitter")
 		}
 		for _, prefix := range prefixes {
 			p.trust = append(p.trust, trustedNet{prefix: prefix, account: t.Account, submitter: t.Submitter})
@@ -199,15 +203,15 @@ func (s *Server) check() error {
 		}
 	}
 	if _, ok := bareNewlines[s.BareNewline]; !ok {
-		return fmt.Errorf("bare_newline: unrecognized value '%s', want reject or normalize", s.BareNewline)
+		return fmt.Errorf("bare_newline: %w", form.OneOf("reject", "normalize").Check(s.BareNewline))
 	}
 	switch s.Spool {
 	case accounts.SpoolOff, accounts.SpoolOn, accounts.SpoolAlways:
 	default:
-		return fmt.Errorf("spool: unrecognized value '%s', want %s, %s or %s", s.Spool, accounts.SpoolOn, accounts.SpoolAlways, accounts.SpoolOff)
+		return fmt.Errorf("spool: %w", form.OneOf(accounts.SpoolOn, accounts.SpoolAlways, accounts.SpoolOff).Check(s.Spool))
 	}
 	if s.Envelope != "faithful" && s.Envelope != "deferred" {
-		return fmt.Errorf("envelope: unrecognized value '%s', want faithful or deferred", s.Envelope)
+		return fmt.Errorf("envelope: %w", form.OneOf("faithful", "deferred").Check(s.Envelope))
 	}
 	return nil
 }

@@ -30,6 +30,7 @@ import (
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 
+	"github.com/caddymail/mailgateway/internal/form"
 	"github.com/caddymail/mailgateway/internal/servertls"
 	"github.com/caddymail/mailgateway/smtpapp/legacyrsa"
 )
@@ -48,7 +49,7 @@ func (t *TLS) provision(ctx caddy.Context, a *App, server string, p *policy) (ne
 		return false, nil
 	case "starttls", "implicit":
 	default:
-		return false, fmt.Errorf("unrecognized mode '%s', want starttls, implicit or off", t.Mode)
+		return false, fmt.Errorf("mode: %w", form.TLSMode.Check(t.Mode))
 	}
 	if (t.Certificate == "") != (t.Key == "") {
 		return false, errors.New("certificate and key belong together")
@@ -123,7 +124,10 @@ func (a *App) provisionCertificate(ctx caddy.Context) error {
 	a.tlsApp = tlsApp.(*caddytls.TLS)
 	host := a.Hostname
 	if !certmagic.SubjectQualifiesForCert(host) {
-		return fmt.Errorf("hostname: '%s' cannot have a certificate", host)
+		if err := form.Hostname.Check(host); err != nil {
+			return fmt.Errorf("hostname: %w", err)
+		}
+		return fmt.Errorf("hostname: '%s' cannot have a certificate: a name alone is wanted, as in mail.example.com", host)
 	}
 	if !certmagic.SubjectQualifiesForPublicCert(host) && !a.hasAutomationPolicy(host) {
 		ap := &caddytls.AutomationPolicy{

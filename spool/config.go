@@ -26,6 +26,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/form"
 	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/internal/seal"
 	"github.com/caddymail/mailgateway/relay"
@@ -144,7 +145,7 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	for i, key := range t.EncryptionKeys {
 		v, err := repl.ReplaceOrErr(key, true, true)
 		if err != nil {
-			return fmt.Errorf("encryption_keys[%d]: %w", i, err)
+			return fmt.Errorf("encryption_keys[%d]: %w", i, form.Unresolved(err))
 		}
 		t.EncryptionKeys[i] = v
 	}
@@ -154,7 +155,7 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 		}
 		v, err := repl.ReplaceOrErr(*value, true, true)
 		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+			return fmt.Errorf("%s: %w", name, form.Unresolved(err))
 		}
 		*value = v
 	}

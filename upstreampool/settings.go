@@ -32,6 +32,8 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	oauthgrant "github.com/caddymail/mailgateway/grant"
+	"github.com/caddymail/mailgateway/internal/form"
+	"github.com/caddymail/mailgateway/internal/nearest"
 	"github.com/caddymail/mailgateway/limits"
 	"github.com/caddymail/mailgateway/upstreampool/preset"
 	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
@@ -92,7 +94,7 @@ func (t *SMTPTransport) resolve(name string) (*settings, error) {
 	case t.Preset != "":
 		var ok bool
 		if p, ok = preset.ByName(t.Preset); !ok {
-			return nil, fail("preset", "unrecognized preset '%s'", t.Preset)
+			return nil, fail("preset", "unrecognized preset '%s', want %s%s", t.Preset, form.Or(preset.Names()), nearest.Hint(t.Preset, preset.Names()))
 		}
 	default:
 		p, _ = preset.ByName(name) // a name that is no preset gives no defaults
@@ -127,7 +129,13 @@ func (t *SMTPTransport) resolve(name string) (*settings, error) {
 	}
 	host, port, err := net.SplitHostPort(dial)
 	if err != nil || host == "" || port == "" || badName(host) || badName(port) {
+		if err := form.Dial.Check(dial); err != nil {
+			return nil, fail("dial", "%v", err)
+		}
 		return nil, fail("dial", "malformed address '%s': want host:port", dial)
+	}
+	if strings.HasPrefix(port, "//") {
+		return nil, fail("dial", "%v", form.Dial.Check(dial))
 	}
 	s.Host, s.Port = host, port
 
@@ -150,7 +158,7 @@ func (t *SMTPTransport) resolve(name string) (*settings, error) {
 	}
 	if t.SourceIP != "" {
 		if s.SourceIP, err = netip.ParseAddr(t.SourceIP); err != nil {
-			return nil, fail("source_ip", "malformed address '%s'", t.SourceIP)
+			return nil, fail("source_ip", "%v", form.IP.Check(t.SourceIP))
 		}
 	}
 
@@ -159,7 +167,7 @@ func (t *SMTPTransport) resolve(name string) (*settings, error) {
 		s.BDAT = true
 	case framingData:
 	default:
-		return nil, fail("framing", "unrecognized value '%s': want auto or data", t.Framing)
+		return nil, fail("framing", "%v", form.OneOf(framingAuto, framingData).Check(t.Framing))
 	}
 
 	for _, n := range []struct {
@@ -241,7 +249,7 @@ func (t *SMTPTransport) resolveTLS(s *settings, p preset.Preset, fail func(strin
 			return fail("tls.client_certificate", "is shown in TLS, which is off")
 		}
 	default:
-		return fail("tls.mode", "unrecognized value '%s': want starttls, implicit or off", s.TLSMode)
+		return fail("tls.mode", "%v", form.TLSMode.Check(s.TLSMode))
 	}
 	return nil
 }
@@ -263,7 +271,7 @@ func (t *SMTPTransport) resolveAuth(s *settings, p preset.Preset, fail func(stri
 	case smtpclient.AuthPlain, smtpclient.AuthLogin, smtpclient.AuthNone:
 		s.provider = ""
 	default:
-		return fail("auth.mechanism", "unrecognized value '%s': want xoauth2, oauthbearer, plain, login or none", s.Mechanism)
+		return fail("auth.mechanism", "%v", form.Mechanism.Check(s.Mechanism))
 	}
 	return nil
 }

@@ -27,6 +27,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/form"
 	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
@@ -64,7 +65,7 @@ func (t *SMTPTransport) Provision(ctx caddy.Context) error {
 		}
 		v, err := repl.ReplaceOrErr(*f.value, true, true)
 		if err != nil {
-			return fmt.Errorf("%s: %w", f.name, err)
+			return fmt.Errorf("%s: %w", f.name, form.Unresolved(err))
 		}
 		*f.value = v
 	}

@@ -23,6 +23,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/form"
 	"github.com/caddymail/mailgateway/internal/printable"
 )
 
@@ -71,7 +72,7 @@ func (s *Source) provision(logger *zap.Logger, storage certmagic.Storage) error 
 	for i, k := range s.EncryptionKeys {
 		resolved, err := repl.ReplaceOrErr(k, true, true)
 		if err != nil {
-			return fmt.Errorf("dynamic accounts: field 'encryption_keys[%d]': %w", i, err)
+			return fmt.Errorf("dynamic accounts: field 'encryption_keys[%d]': %w", i, form.Unresolved(err))
 		}
 		keys[i] = resolved
 	}

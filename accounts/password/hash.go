@@ -74,6 +74,13 @@ type Hash struct {
 	outside *Outside // of an External one
 }
 
+// foreign are hashes of other programs that cannot be checked here, or are too
+// weak to be.
+var foreign = map[string]string{
+	"$1$": "md5crypt", "$apr1$": "the md5crypt of Apache", "$5$": "sha256crypt", "$6$": "sha512crypt", "$y$": "yescrypt", "$7$": "scrypt", "$scrypt$": "scrypt",
+	"$2$": "the first bcrypt", "$2x$": "a damaged bcrypt", "{": "a scheme in braces",
+}
+
 // Parse reads a password hash. Errors never quote it.
 func Parse(s string) (*Hash, error) {
 	if s == "" {
@@ -100,6 +107,11 @@ func Parse(s string) (*Hash, error) {
 	case strings.HasPrefix(s, "$argon2"):
 		return nil, errors.New("malformed hash: of the argon2 family only argon2id is supported")
 	}
+	for prefix, name := range foreign {
+		if strings.HasPrefix(s, prefix) {
+			return nil, fmt.Errorf("malformed hash: %s (%s...) is not taken: make one of the password with `caddy hash-password`, which prints argon2id or bcrypt", name, prefix)
+		}
+	}
 	return nil, errors.New("malformed hash: want argon2id or bcrypt as `caddy hash-password` prints them, or sha256: and 64 hex digits")
 }
 
@@ -108,7 +120,7 @@ func Parse(s string) (*Hash, error) {
 func parseArgon2id(s string) (*Hash, error) {
 	parts := strings.Split(s, "$")
 	if len(parts) != 6 {
-		return nil, errors.New("malformed argon2id hash: want six parts separated by $")
+		return nil, errors.New("malformed argon2id hash: want six parts separated by $, as `caddy hash-password` prints them; a shell takes $ for variables where it stands in no single quotes")
 	}
 	if parts[2] != "v="+strconv.Itoa(argon2.Version) {
 		return nil, fmt.Errorf("malformed argon2id hash: only version %d is supported", argon2.Version)
@@ -168,7 +180,7 @@ const bcryptAlphabet = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01
 func parseBcrypt(s string) (*Hash, error) {
 	// $2a$14$ and 22 characters of salt and 31 of digest.
 	if len(s) != 60 || s[6] != '$' {
-		return nil, errors.New("malformed bcrypt hash: want 60 characters")
+		return nil, errors.New("malformed bcrypt hash: want 60 characters, as `caddy hash-password` prints them; a shell takes $ for variables where it stands in no single quotes")
 	}
 	for i := 7; i < len(s); i++ {
 		if strings.IndexByte(bcryptAlphabet, s[i]) < 0 {

@@ -295,9 +295,12 @@ func TestParse(t *testing.T) {
 	}
 	const salt, digest = "c2FsdHNhbHRzYWx0", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 	for text, want := range map[string]string{
-		"":              "must not be empty",
-		"MARKED":        "malformed hash: want",
-		"$2x$10$MARKED": "malformed hash: want",
+		"":                 "must not be empty",
+		"MARKED":           "malformed hash: want",
+		"$2x$10$MARKED":    "caddy hash-password",
+		"$1$MARKED$MARKED": "md5crypt ($1$...) is not taken: make one of the password with `caddy hash-password`",
+		"$6$MARKED$MARKED": "sha512crypt",
+		"$2a$10$MARKED":    "`caddy hash-password`",
 		"$argon2i$v=19$m=64,t=1,p=1$MARKED$MARKED": "only argon2id",
 		"sha256:MARKED":                                                  "64 hex digits",
 		"sha256:" + strings.Repeat("a", 63):                              "64 hex digits",

@@ -22,6 +22,7 @@ package precheck
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -35,6 +36,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/caddymail/mailgateway/caddymodule/wording"
+	"github.com/caddymail/mailgateway/internal/form"
 	"github.com/caddymail/mailgateway/internal/nearest"
 )
 
@@ -181,7 +184,7 @@ func explain(body []byte, tokens []caddyfile.Token, err error) error {
 }
 
 // ours are the options that the gateway adds to the global block.
-var ours = []string{"oauth_tokens", "smtp", "smtp_sandbox", "smtp_upstreams"}
+var ours = wording.Globals
 
 // within names the block of options that stand at the top by mistake.
 var within = map[string]string{
@@ -201,13 +204,32 @@ func checkGlobal(tokens []caddyfile.Token, text string) error {
 		}
 	}
 	_, after, ok := strings.Cut(text, "unrecognized global option: ")
+	inSite := false
 	if !ok {
-		return nil
+		if _, after, inSite = strings.Cut(text, "unrecognized directive: "); !inSite {
+			return nil
+		}
 	}
 	name, _, _ := strings.Cut(after, ",")
+	name, _, _ = strings.Cut(name, " - ")
 	for _, t := range tokens {
-		if t.Text != name {
+		if t.Text != name || inSite && !strings.Contains(text, fmt.Sprintf(":%d: unrecognized", t.Line)) {
 			continue
+		}
+		if inSite && slices.Contains(ours, cmp.Or(wording.OtherBlocks[name], name)) {
+			return at(t, "'%s' stands in a site, and it is an option of the global block: '{' on the first line of the file, '%s {' within, and '}'", name, cmp.Or(wording.OtherBlocks[name], name))
+		}
+		if inSite && within[name] == "" {
+			return nil // of Caddy's own, which says so
+		}
+		if inSite {
+			return at(t, "'%s' stands in a site; it belongs into the block %s of the global block, at the beginning of the file", name, within[name])
+		}
+		if slices.Contains(wording.Pages, name) {
+			return at(t, "'%s' stands in a site, behind the global block: 'gateway.example.com {' '%s' '}', each on a line of its own", name, name)
+		}
+		if block := wording.OtherBlocks[name]; block != "" {
+			return at(t, "unrecognized global option '%s'; did you mean '%s'?", name, block)
 		}
 		switch home := within[name]; {
 		case slices.Contains(ours, strings.TrimSuffix(name, "{")):
@@ -292,23 +314,29 @@ func checkBraces(body []byte, tokens []caddyfile.Token) error {
 }
 
 // secrets are the options whose value is typed as it was got.
-var secrets = []string{"client_secret", "client_certificate_password", "secret", "refresh_token", "encryption_key"}
+var secrets = []string{"client_secret", "client_certificate_password", "secret", "refresh_token", "encryption_key", "bind_password", "password"}
 
 // checkSecrets finds secrets that lose a part, or are read as something else.
 func checkSecrets(file string, body []byte) (advice []string, err error) {
 	for n, line := range strings.Split(string(body), "\n") {
 		words := strings.Fields(line)
-		if len(words) < 2 || !slices.Contains(secrets, words[0]) || strings.HasPrefix(words[1], "\"") || strings.HasPrefix(words[1], "`") {
+		if len(words) < 2 || !slices.Contains(secrets, words[0]) {
 			continue
 		}
-		switch value := words[1]; {
+		value := words[1]
+		if quoted := strings.Trim(value, "\"`"); quoted != value {
+			if hint := form.ShellVariable(quoted); hint != "" && len(words) == 2 {
+				advice = append(advice, fmt.Sprintf("%s:%d: %s: %s", file, n+1, words[0], hint))
+			}
+			continue
+		}
+		switch {
 		case strings.HasPrefix(value, "{") && strings.HasSuffix(value, "}") && len(value) > 2 && !strings.ContainsAny(value, ".$") && !ofSnippet(value):
-			return advice, fmt.Errorf(`%s:%d: '%s' is read as a placeholder, and there is none of this name: a variable is {env.NAME}, a file {file./path}, and a brace of the secret itself is written \{`, file, n+1, value)
+			return advice, fmt.Errorf("%s:%d: %s: %w", file, n+1, words[0], form.Placeholder(value))
 		case len(words) > 2 && strings.HasPrefix(words[2], "#") && !strings.HasPrefix(words[2], "##") && len(words[2]) > 1 && !strings.HasPrefix(value, "{"):
 			advice = append(advice, fmt.Sprintf("%s:%d: what follows # is a comment; a value of %s that holds it stands in quotes", file, n+1, words[0]))
-		case len(value) > 1 && value[0] == '$' && strings.Trim(value[1:], "ABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789") == "", strings.HasPrefix(value, "${"):
-			name := strings.Trim(value, "${}")
-			advice = append(advice, fmt.Sprintf("%s:%d: '%s' is taken as it stands; the variable is {env.%s}", file, n+1, value, name))
+		case form.ShellVariable(value) != "":
+			advice = append(advice, fmt.Sprintf("%s:%d: %s: %s", file, n+1, words[0], form.ShellVariable(value)))
 		}
 	}
 	return advice, nil

@@ -18,6 +18,8 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+
+	"github.com/caddymail/mailgateway/internal/form"
 )
 
 // ParsePrefixes reads IP addresses and CIDR prefixes.
@@ -27,7 +29,7 @@ func ParsePrefixes(list []string) ([]netip.Prefix, error) {
 		if strings.Contains(s, "/") {
 			p, err := netip.ParsePrefix(s)
 			if err != nil {
-				return nil, err
+				return nil, form.Network.Check(s)
 			}
 			if p.Addr().Is4In6() {
 				return nil, fmt.Errorf("prefix %s: write the IPv4 form", s)
@@ -37,7 +39,7 @@ func ParsePrefixes(list []string) ([]netip.Prefix, error) {
 		}
 		a, err := netip.ParseAddr(s)
 		if err != nil {
-			return nil, err
+			return nil, form.Network.Check(s)
 		}
 		a = a.Unmap().WithZone("")
 		out = append(out, netip.PrefixFrom(a, a.BitLen()))

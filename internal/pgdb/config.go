@@ -26,6 +26,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/internal/form"
 )
 
 // Defaults of Config.
@@ -84,7 +86,7 @@ func (c *Config) resolve() error {
 	}{{"dsn", &c.DSN}, {"password", &c.Password}, {"schema", &c.Schema}} {
 		text, err := repl.ReplaceOrErr(*f.text, true, true)
 		if err != nil {
-			return fmt.Errorf("%s: %w", f.name, err)
+			return fmt.Errorf("%s: %w", f.name, form.Unresolved(err))
 		}
 		*f.text = text
 	}

@@ -84,7 +84,7 @@ func checkURL(field, s string) error {
 	}
 	u, err := url.Parse(s)
 	if err != nil || u.Host == "" {
-		return fmt.Errorf("%s: malformed URL", field)
+		return fmt.Errorf("%s: malformed URL: it begins with https://, as in https://login.example.com/path", field)
 	}
 	if u.User != nil {
 		return fmt.Errorf("%s: credentials in the URL are not supported", field)

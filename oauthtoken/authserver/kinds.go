@@ -21,7 +21,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/caddymail/mailgateway/internal/form"
 	"github.com/caddymail/mailgateway/internal/mscloud"
+	"github.com/caddymail/mailgateway/internal/nearest"
 )
 
 // Grants, as they stand in the configuration.
@@ -144,12 +146,12 @@ func (p *Provider) applyKind() error {
 	}
 	k, ok := kinds[p.Kind]
 	if !ok {
-		return fmt.Errorf("unrecognized kind '%s'", p.Kind)
+		return fmt.Errorf("unrecognized kind '%s', want %s%s", p.Kind, form.Or(Kinds()), nearest.Hint(p.Kind, Kinds()))
 	}
 	p.kind = k
 	p.Grant = cmp.Or(p.Grant, GrantRefreshToken)
 	if !slices.Contains(k.grants, p.Grant) {
-		return fmt.Errorf("grant '%s' is not available with kind '%s'", p.Grant, p.Kind)
+		return fmt.Errorf("grant '%s' is not available with kind '%s', want %s%s", p.Grant, p.Kind, form.Or(k.grants), nearest.Hint(p.Grant, k.grants))
 	}
 	if p.Kind != "microsoft" && (p.Tenant != "" || p.Cloud != "") {
 		return fmt.Errorf("tenant and cloud need kind 'microsoft', not '%s'", p.Kind)
@@ -160,8 +162,8 @@ func (p *Provider) applyKind() error {
 	}
 	p.Cloud, p.cloud = c.Name, c
 	p.Tenant = cmp.Or(p.Tenant, "common")
-	if strings.ContainsAny(p.Tenant, "/?#{}") {
-		return fmt.Errorf("malformed tenant '%s'", p.Tenant)
+	if err := form.Tenant.Check(p.Tenant); err != nil {
+		return err
 	}
 	if p.Kind == "microsoft" && p.Grant == grantClientCredentials && p.TokenURL == "" &&
 		slices.Contains([]string{"common", "organizations", "consumers"}, p.Tenant) {

@@ -26,6 +26,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/caddymail/mailgateway/internal/form"
 	"github.com/caddymail/mailgateway/internal/mscloud"
 	"github.com/caddymail/mailgateway/internal/printable"
 )
@@ -113,7 +114,7 @@ func (p *Provider) applyLimits() error {
 		var err error
 		if p.secretEnd, err = time.Parse(time.RFC3339, p.SecretExpires); err != nil {
 			if p.secretEnd, err = time.Parse(time.DateOnly, p.SecretExpires); err != nil {
-				return fmt.Errorf("secret_expires: '%s' is no RFC 3339 date", p.SecretExpires)
+				return fmt.Errorf("secret_expires: %w", form.Date.Check(p.SecretExpires))
 			}
 		}
 	}
@@ -159,7 +160,7 @@ func (p *Provider) checkGrant() error {
 			return errors.New("client_auth 'basic' needs client_secret")
 		}
 	default:
-		return fmt.Errorf("unrecognized client_auth '%s'", p.ClientAuth)
+		return fmt.Errorf("client_auth: %w", form.OneOf("post", "basic").Check(p.ClientAuth))
 	}
 	if p.ClientCertificate != "" {
 		var err error

@@ -20,6 +20,8 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddymail/mailgateway/internal/form"
 )
 
 // Resolve replaces the placeholders of a configured value. literal says that
@@ -33,7 +35,7 @@ func Resolve(s string) (value string, literal bool, err error) {
 	}
 	v, err := caddy.NewReplacer().ReplaceOrErr(s, true, true)
 	if err != nil {
-		return "", false, err
+		return "", false, form.Unresolved(err)
 	}
 	// Files end in a newline that is no part of the secret.
 	v = strings.TrimSpace(v)
@@ -80,6 +82,12 @@ func (p *Provider) resolveFields() error {
 			return fmt.Errorf("%s: %v", f.name, err)
 		}
 		if literal {
+			if err := form.Secret.Check(v); err != nil {
+				return fmt.Errorf("%s: %w", f.name, err)
+			}
+			if hint := form.ShellVariable(v); hint != "" {
+				p.logger.Warn(f.name + ": " + hint)
+			}
 			p.logger.Warn("a secret stands in the configuration itself, which the admin API shows; use a placeholder such as {file./path} or {env.NAME}")
 		}
 		*f.v = v
