@@ -64,7 +64,7 @@ var allowedImports = map[string][]string{
 	// What a password is worth, for whatever knows names; and the accounts of
 	// the admin API, one source among others.
 	"accounts/password": {},
-	"accounts/dynamic":  {"accounts", "internal/form", "internal/generation", "internal/printable", "internal/seal"},
+	"accounts/dynamic":  {"accounts", "internal/form", "internal/generation", "internal/printable", "internal/seal", "internal/storelock"},
 	// Sources that are asked for names, and what is held of them.
 	"accounts/ondemand": {"accounts", "internal/generation"},
 	"accounts/mapped":   {"accounts"},
@@ -151,7 +151,7 @@ var allowedImports = map[string][]string{
 	"operate":         {"accounts", "explain", "grant", "internal/checkup", "internal/nearest", "internal/presence", "oauthtoken", "oauthtoken/authserver", "relay", "smtpapp", "spool", "upstreamapp"},
 
 	// From nothing to a first test mail, for the terminal and the console.
-	"setup": {"accounts", "explain", "upstreampool/preset"},
+	"setup": {"accounts", "explain", "internal/form", "upstreampool/preset"},
 
 	// Who hears of what operate sees.
 	"notify": {"internal/checkup", "internal/form", "internal/printable", "operate"},

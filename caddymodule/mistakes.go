@@ -133,13 +133,9 @@ func checkAccountName(name string) error {
 	return nil
 }
 
-// checkHash refuses a password in the place of its hash, and hashes that people
-// copy: those of sha256: are made here, and are looked at when they are loaded. It
-// does not quote a hash.
+// checkHash refuses a password in the place of its hash, and what is only a part of
+// one. It does not quote a hash.
 func checkHash(hash string) error {
-	if strings.HasPrefix(hash, "sha256:") {
-		return nil
-	}
 	_, err := password.Parse(hash)
 	if err != nil && hash[0] != '$' {
 		return fmt.Errorf("%w; a password itself does not stand here", err)

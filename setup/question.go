@@ -29,6 +29,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/form"
 )
 
 // Question asks for one answer.
@@ -156,7 +157,7 @@ func checkAddress(s string) error {
 }
 
 func checkDial(s string) error {
-	if _, port, err := net.SplitHostPort(s); err != nil || port == "" || checkWord(s) != nil {
+	if _, port, err := net.SplitHostPort(s); err != nil || port == "" || checkWord(s) != nil || form.Dial.Check(s) != nil {
 		return fmt.Errorf("'%s' is no host and port such as smtp.example.com:587", s)
 	}
 	return nil
@@ -164,7 +165,7 @@ func checkDial(s string) error {
 
 func checkURL(s string) error {
 	u, err := url.Parse(s)
-	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || checkWord(s) != nil {
+	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || checkWord(s) != nil || form.URL.Check(s) != nil {
 		return fmt.Errorf("'%s' is no address such as https://login.example.com/token", s)
 	}
 	return nil
@@ -201,7 +202,7 @@ func checkHost(s string) error {
 	if _, port, err := net.SplitHostPort(s); err == nil {
 		return fmt.Errorf("'%s' has a port: the name alone is wanted, devices are told port %s elsewhere", s, port)
 	}
-	if strings.ContainsAny(s, ":*_@/") || checkWord(s) != nil {
+	if strings.ContainsAny(s, ":*_@/") || checkWord(s) != nil || form.Hostname.Check(s) != nil {
 		return fmt.Errorf("'%s' is no name such as mail.example.com", s)
 	}
 	return nil
@@ -211,7 +212,7 @@ func checkTenant(s string) error {
 	if _, domain, ok := strings.Cut(s, "@"); ok {
 		return fmt.Errorf("'%s' is a mail address: the domain alone is wanted, as in %s", s, domain)
 	}
-	if !guid.MatchString(s) && !strings.Contains(s, ".") || strings.ContainsAny(s, "/?") || checkWord(s) != nil {
+	if !guid.MatchString(s) && !strings.Contains(s, ".") || strings.ContainsAny(s, "/?") || checkWord(s) != nil || form.Tenant.Check(s) != nil {
 		return fmt.Errorf("'%s' is neither a domain such as contoso.onmicrosoft.com nor a directory ID", s)
 	}
 	return nil

@@ -235,6 +235,7 @@ func FuzzAnswers(f *testing.F) {
 	f.Add("client-id", "x{$HOME}")
 	f.Add("hostname", "\xc401\v\x00\x00\xec")
 	f.Add("mailbox", "0@|")
+	f.Add("mailbox", "0@!")
 	f.Add("hostname", "::")
 	f.Add("hostname", "--mail")
 	f.Add("hostname", "a“b")
@@ -251,11 +252,11 @@ func FuzzAnswers(f *testing.F) {
 			if q.Set(&a, value) != nil {
 				continue
 			}
-			text := Caddyfile(&a, "/d", "sha256:0")
+			text := Caddyfile(&a, "/d", "sha256:"+strings.Repeat("0", 64))
 			if strings.Count(text, "\n") != strings.Count(Caddyfile(&Answers{
 				Provider: Other, Way: User, Mailbox: "a@example.com", To: "b@example.com", Hostname: a.Hostname, Dial: "h:25", TLS: "starttls",
 				TokenURL: "https://h/t", AuthURL: "https://h/a", ClientID: "c", Scopes: a.Scopes,
-			}, "/d", "sha256:0"), "\n") {
+			}, "/d", "sha256:"+strings.Repeat("0", 64)), "\n") {
 				t.Errorf("%s %q changes the configuration's lines:\n%s", name, value, text)
 			}
 			if _, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), nil); err != nil && name != "dial" {

@@ -25,6 +25,7 @@ import (
 	"sync"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/storelock"
 )
 
 // editParallel are the records that one batch writes at a time: each is a
@@ -49,14 +50,15 @@ func (s *state) edit(ctx context.Context, edits []accounts.Edit) []accounts.Chan
 		return failAll(context.Cause(ctx))
 	}
 	store := s.store()
-	if err := store.Lock(ctx, lockName); err != nil {
+	unlock, err := storelock.Lock(ctx, store, lockName, 4*storageTimeout)
+	if err != nil {
 		return failAll(err)
 	}
 	// What has begun is finished, so that the journal tells of it.
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 4*storageTimeout)
 	defer cancel()
 	defer func() {
-		if err := store.Unlock(end, lockName); err != nil {
+		if err := unlock(); err != nil {
 			s.logger.Load().Error("unlocking the accounts in the storage: " + err.Error())
 		}
 	}()
