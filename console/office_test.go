@@ -69,7 +69,7 @@ func TestDeviceIsChanged(t *testing.T) {
 		t.Errorf("the old password is good, or the new one is not: %s", card.body)
 	}
 	p = c.get(t, account, "Drucker im Büro &lt;2&gt;")
-	if n := strings.Count(p.body, "take its password away"); n != 1 {
+	if n := strings.Count(p.body, "Remove it, take its password away"); n != 1 {
 		t.Errorf("%d devices", n)
 	}
 	// What is gone meanwhile, in another window, is said and leads back.
@@ -159,7 +159,7 @@ func TestAccountSaysWhatItsDevicesWereRefused(t *testing.T) {
 	if c.login(t, "TYPO@example.com", "an old one") {
 		t.Fatal("any password is good")
 	}
-	c.get(t, "/console/accounts/typo@example.com", "What its devices were refused lately", "password")
+	c.get(t, "/console/accounts/typo@example.com", "What its devices were refused lately", "Wrong password", "make a new one on the account")
 	c.AddAccount(t, "other@example.com")
 	if p := c.get(t, "/console/accounts/other@example.com"); strings.Contains(p.body, "were refused lately") {
 		t.Error("another account's page has it")

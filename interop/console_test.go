@@ -278,25 +278,34 @@ func (p *pages) device(g *gateway, console string) {
 	}
 	p.goes(console+"accounts/scanner@example.com", http.StatusOK)
 	p.matches("#ses ~ .scroll", "127.0.0.1")
-	p.click("tr:has-text('2nd') summary:has-text('Rename')")
+	p.click("tr:has-text('2nd') summary")
 	p.inspect("console-account-devices")
 	p.fill("tr:has-text('2nd') input[name=device]", longName)
-	p.doubleClick("button:has-text('Save the name')")
+	p.doubleClick("tr:has-text('2nd') button:has-text('Save the name')")
 	p.matches("#dev ~ .scroll", "Gerät der Geschäftsführung, 2nd floor")
-	p.click("tr:has-text('2nd') summary:has-text('New password')")
-	p.doubleClick("button:has-text('Yes, make a new one')")
+	p.click("tr:has-text('2nd') summary")
+	p.doubleClick("tr:has-text('2nd') button:has-text('Make a new password')")
 	p.is(".device", longName)
-	if again := p.text(".copy"); again == password {
-		p.t.Error("the new password is the old one")
+	password = p.text(".copy")
+	again, err := smtp.Dial(g.plain)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer again.Close()
+	if err := again.Auth(smtp.PlainAuth("", "scanner@example.com", password, "127.0.0.1")); err != nil {
+		p.t.Errorf("the new password: %v", err)
 	}
 	p.goes(console+"accounts/scanner@example.com", http.StatusOK)
-	p.click("tr:has-text('2nd') summary:has-text('Remove')")
-	p.doubleClick("tr:has-text('2nd') button:has-text('Yes')")
+	p.click("tr:has-text('2nd') summary")
+	p.doubleClick("tr:has-text('2nd') button:has-text('Remove it')")
 	p.matches("main", `^(?![^]*2nd)[^]*made by the gateway`)
 	if n := p.count("#dev ~ .scroll tbody tr"); n != 1 {
 		p.t.Errorf("%d devices after one was taken away", n)
 	}
 	if err := c.Mail("scanner@example.com"); err == nil {
+		p.t.Error("what the device had open goes on with its old password")
+	}
+	if err := again.Mail("scanner@example.com"); err == nil {
 		p.t.Error("what the removed device has open goes on")
 	}
 }

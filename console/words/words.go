@@ -17,6 +17,7 @@
 package words
 
 import (
+	"cmp"
 	"fmt"
 	"html/template"
 	"net/url"
@@ -48,6 +49,10 @@ var Funcs = template.FuncMap{
 	"outcome":     func(o messagelog.Outcome) string { return outcomes[o][0] },
 	"outcomeTone": func(o messagelog.Outcome) string { return outcomes[o][1] },
 	"rest":        func(e *messagelog.Entry) int { return max(0, len(e.Recipients)-1) + e.MoreRecipients },
+	"refusal": func(cause string) string {
+		return strings.ToUpper(cause[:min(1, len(cause))]) + strings.ReplaceAll(cause[min(1, len(cause)):], "_", " ")
+	},
+	"remedy":      func(cause, remedy string) string { return cmp.Or(remedies[cause], remedy) },
 	"finding":     func(s checkup.State) string { return findings[s][0] },
 	"findingTone": func(s checkup.State) string { return findings[s][1] },
 }
@@ -97,6 +102,14 @@ var outcomes = map[messagelog.Outcome][2]string{
 	messagelog.Delivered: {"Accepted by the provider", "good"}, messagelog.Partly: {"Accepted for some recipients", "warn"},
 	messagelog.Spooled: {"Kept, to be sent later", "idle"}, messagelog.Deferred: {"Refused for now", "warn"},
 	messagelog.Refused: {"Refused", "bad"}, messagelog.Aborted: {"Given up by the device", "warn"},
+}
+
+// remedies are what can be done without a command, for the refusals that an office meets;
+// the others have the remedy that the log says.
+var remedies = map[string]string{
+	"wrong_password":  "Type the device's password in again. If it is lost, make a new one on the account's page.",
+	"unknown_account": "Type an account's whole name into the device as its user name.",
+	"banned":          "It failed to log in too often. Correct the device, then lift the ban under Clients.",
 }
 
 // findings are what was found to be, with their tones.
