@@ -153,6 +153,7 @@ func TestConsoleInBrowser(t *testing.T) {
 	p.goes(console+"accounts?q=nothing+like+this", http.StatusOK)
 	p.inspect("console-accounts-none")
 	p.goes(console+"accounts/gone@example.com", http.StatusOK)
+	p.matches(".alert", "(?:m|M)ake a link for the owner's consent")
 	p.inspect("console-account-trouble")
 	p.goes(console+"accounts/full@example.com", http.StatusOK)
 	p.matches("main", "3 of 3 in 1h")

@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"html/template"
 	"net/url"
+	"regexp"
 	"strings"
 	"time"
 
@@ -110,6 +111,22 @@ var remedies = map[string]string{
 	"wrong_password":  "Type the device's password in again. If it is lost, make a new one on the account's page.",
 	"unknown_account": "Type an account's whole name into the device as its user name.",
 	"banned":          "It failed to log in too often. Correct the device, then lift the ban under Clients.",
+}
+
+// loginCommand is how remedies say that the owner agrees again.
+var loginCommand = regexp.MustCompile("(?i)(?:run )?`?caddy smtp login(?: (?:ACCOUNT|[^\\s`;,]+@[^\\s`;,]*[^\\s`;,.]))?`?(?: again)?(?:, as the mailbox's owner)?")
+
+// ByLink is a remedy for those who have a button and no shell.
+func ByLink(remedy string) string {
+	at := loginCommand.FindStringIndex(remedy)
+	if at == nil {
+		return remedy
+	}
+	link := "make a link for the owner's consent on the account's page, and have the owner open it"
+	if before := strings.TrimSpace(remedy[:at[0]]); before == "" || strings.HasSuffix(before, ".") {
+		link = "M" + link[1:]
+	}
+	return remedy[:at[0]] + link + remedy[at[1]:]
 }
 
 // findings are what was found to be, with their tones.

@@ -36,3 +36,19 @@ func TestWords(t *testing.T) {
 		t.Errorf("%s, want %s", got, want)
 	}
 }
+
+func TestByLink(t *testing.T) {
+	const link = "ake a link for the owner's consent on the account's page, and have the owner open it"
+	for remedy, want := range map[string]string{
+		"Run `caddy smtp login ACCOUNT`, as the mailbox's owner.":               "M" + link + ".",
+		"caddy smtp login ACCOUNT, as the mailbox's owner.":                     "M" + link + ".",
+		"Check `mailbox`, and ask for consent again: caddy smtp login ACCOUNT.": "Check `mailbox`, and ask for consent again: m" + link + ".",
+		"Look there. Run `caddy smtp login a.b@example.com` again.":             "Look there. M" + link + ".",
+		"The mailbox has not consented yet: run `caddy smtp login` for it":      "The mailbox has not consented yet: m" + link + " for it",
+		"Check the recipient.": "Check the recipient.",
+	} {
+		if got := ByLink(remedy); got != want {
+			t.Errorf("%s\nis   %s\nwant %s", remedy, got, want)
+		}
+	}
+}
