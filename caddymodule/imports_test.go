@@ -53,6 +53,7 @@ var allowedImports = map[string][]string{
 
 	// Caddy's storage in PostgreSQL, and what reaches a database.
 	"internal/pgdb":          {"internal/checkup", "internal/form"},
+	"internal/once":          {},
 	"internal/plaintext":     {},
 	"internal/rawread":       {},
 	"internal/testpg":        {"internal/freeport"},
@@ -158,7 +159,7 @@ var allowedImports = map[string][]string{
 
 	// The pages of mailbox owners. Glue may import them; they know no route of
 	// the admin API and no command.
-	"connect": {"accounts", "internal/cookie", "internal/generation", "internal/printable", "internal/site", "internal/storelock", "oauthtoken", "oauthtoken/authserver", "operate"},
+	"connect": {"accounts", "internal/cookie", "internal/generation", "internal/once", "internal/printable", "internal/site", "internal/storelock", "oauthtoken", "oauthtoken/authserver", "operate"},
 
 	// Invitations by mail, through one of the accounts.
 	"connect/mailing": {"accounts", "connect", "internal/generation", "internal/printable", "internal/storelock", "operate", "relay"},
@@ -168,9 +169,10 @@ var allowedImports = map[string][]string{
 	"console/firstrun": {"accounts", "connect", "oauthtoken", "oauthtoken/authserver", "operate", "setup", "smtpapp", "upstreamapp"},
 	"console/card":     {"operate", "smtpapp"},
 	"console/ended":    {"internal/storelock"},
-	"console/once":     {},
+	"console/trial":    {"accounts", "explain", "operate", "relay", "upstreamapp"},
+	"console/words":    {"accounts", "internal/checkup", "messagelog", "operate"},
 	"console/picture":  {"smtpapp/history"},
-	"console":          {"accounts", "accounts/password", "connect", "connect/mailing", "console/audit", "console/card", "console/ended", "console/firstrun", "console/once", "console/picture", "explain", "internal/checkup", "internal/cookie", "internal/printable", "internal/site", "limits", "messagelog", "oauthtoken", "oauthtoken/authserver", "operate", "relay", "setup", "smtpapp", "smtpapp/history", "spool", "upstreamapp", "upstreampool"},
+	"console":          {"accounts", "accounts/password", "connect", "connect/mailing", "console/audit", "console/card", "console/ended", "console/firstrun", "console/picture", "console/trial", "console/words", "explain", "internal/checkup", "internal/cookie", "internal/once", "internal/printable", "internal/site", "limits", "messagelog", "oauthtoken", "oauthtoken/authserver", "operate", "relay", "setup", "smtpapp", "smtpapp/history", "spool", "upstreamapp", "upstreampool"},
 
 	"caddymodule": {
 		"accounts",

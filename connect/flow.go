@@ -19,6 +19,7 @@ import (
 	"encoding/hex"
 	"time"
 
+	"github.com/caddymail/mailgateway/internal/once"
 	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 )
 
@@ -26,6 +27,15 @@ const (
 	flowTimeout    = 10 * time.Minute
 	outcomeTimeout = 10 * time.Minute
 )
+
+// redeeming has each flow finished once, by its state. A browser that asks again before it
+// has the answer, by a reload or a second click, still has the flow's cookie; its code is
+// good for one request, and a server that sees it twice may take back what it gave for
+// the first (RFC 6749 section 4.1.2). What asks again gets the first's outcome.
+//
+// It is the process's, so that a reload between the two changes nothing. On another node
+// the code is what is used up.
+var redeeming = once.New[outcome](4096, flowTimeout)
 
 // flow is a consent under way, as its cookie holds it.
 type flow struct {

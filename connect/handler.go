@@ -16,6 +16,7 @@ package connect
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/http"
@@ -324,9 +325,10 @@ func (h *Handler) callback(w http.ResponseWriter, r *http.Request, provider stri
 	case <-r.Context().Done():
 		return nil
 	}
-	end, ok := redeeming.finish(r.Context(), f.Login.State, func() outcome { return h.finish(r.Context(), f, query) })
-	if !ok {
-		return nil
+	state := sha256.Sum256([]byte(f.Login.State))
+	end, _, err := redeeming.Do(r.Context(), string(state[:]), func() (outcome, bool) { return h.finish(r.Context(), f, query), true })
+	if err != nil {
+		return nil //nolint:nilerr // nobody waits any more
 	}
 	if err := h.cookies.Set(w, r, outcomeCookie(f.Token), end, outcomeTimeout, http.SameSiteLaxMode); err != nil {
 		return err

@@ -39,6 +39,8 @@ type accountPage struct {
 	Editable bool
 	Sessions []smtpapp.SessionInfo
 	Messages []messageRow
+	// Refusals are what its devices were refused lately, by wrong passwords too.
+	Refusals []smtpapp.Refusal
 	// Consents reports whether the owner can be sent an invitation, Link is
 	// that of one which was just made.
 	Consents bool
@@ -67,6 +69,11 @@ func showAccount(v *visit) error {
 			if accounts.FoldName(s.Account) == accounts.FoldName(a.Name) {
 				p.Sessions = append(p.Sessions, s)
 			}
+		}
+	}
+	for _, r := range smtpapp.Refusals() {
+		if r.Account != "" && accounts.FoldName(r.Account) == accounts.FoldName(a.Name) && len(p.Refusals) < lastMessages {
+			p.Refusals = append(p.Refusals, r)
 		}
 	}
 	if p.Messages, err = v.messagesOf(a.Name); err != nil {

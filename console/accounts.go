@@ -16,6 +16,7 @@ package console
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -25,7 +26,6 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/accounts/password"
-	"github.com/caddymail/mailgateway/oauthtoken"
 	"github.com/caddymail/mailgateway/operate"
 	"github.com/caddymail/mailgateway/upstreamapp"
 )
@@ -83,35 +83,63 @@ func contains(a *accounts.Account, word string) bool {
 	return false
 }
 
+// newAccountForm is the form of a new account, as it was filled in.
+type newAccountForm struct {
+	Upstreams                       []string
+	Name, Upstream, Mailbox, Device string
+	// Problem is what is wrong with Field; Exists is the account that has the name.
+	Field, Problem, Exists string
+}
+
 func showNewAccount(v *visit) error {
 	if !v.User.Operator {
 		return errViewer
 	}
+	return v.showNewAccount(http.StatusOK, newAccountForm{})
+}
+
+func (v *visit) showNewAccount(status int, f newAccountForm) error {
 	app, err := operate.App[*upstreamapp.App]("smtp_upstreams")
 	if err != nil {
 		return err
 	}
-	return v.show(http.StatusOK, "new_account", "accounts", "Add an account", app.Names())
+	f.Upstreams = app.Names()
+	return v.show(status, "new_account", "accounts", "Add an account", f)
 }
 
-// addAccount makes an account with a password, and shows its card.
+// addAccount makes an account with a password, and shows its card. A form that cannot be
+// taken is shown again as it was filled in.
 func addAccount(v *visit) error {
-	form := v.r.PostForm
-	name := strings.TrimSpace(form.Get("name"))
-	if name == "" {
-		return refuse(http.StatusBadRequest, "Field name: must not be empty.")
+	field := func(name string) string { return strings.TrimSpace(v.r.PostForm.Get(name)) }
+	f := newAccountForm{Name: field("name"), Upstream: field("upstream"), Mailbox: field("mailbox"), Device: field("device")}
+	if f.Name == "" {
+		f.Field, f.Problem = "name", "must not be empty"
+		return v.showNewAccount(http.StatusBadRequest, f)
 	}
 	device, err := v.deviceName()
 	if err != nil {
 		return err
 	}
 	plain, hash := password.Generate()
-	record := map[string]any{"upstream": form.Get("upstream"), "password_hashes": []string{hash}}
+	record := map[string]any{"upstream": f.Upstream, "password_hashes": []string{hash}}
 	labelPatch(record, hash, device)
-	if m := strings.TrimSpace(form.Get("mailbox")); m != "" {
-		record["mailbox"] = m
+	if f.Mailbox != "" {
+		record["mailbox"] = f.Mailbox
 	}
-	return v.addRecord(name, record, plain, hash)
+	err = v.addRecord(f.Name, record, plain, hash)
+	if fe, ok := errors.AsType[*accounts.FieldError](err); ok {
+		f.Field, f.Problem = fe.Field, fe.Err.Error()
+		return v.showNewAccount(http.StatusBadRequest, f)
+	}
+	if errors.Is(err, accounts.ErrReadOnly) {
+		f.Field, f.Problem = "name", err.Error()
+		return v.showNewAccount(http.StatusConflict, f)
+	}
+	if errors.Is(err, accounts.ErrPrecondition) {
+		f.Field, f.Problem, f.Exists = "name", "there is an account of this name already", f.Name
+		return v.showNewAccount(http.StatusConflict, f)
+	}
+	return err
 }
 
 // addRecord adds an account, and shows its first device's card.
@@ -159,21 +187,22 @@ func pauseAccount(paused bool) pageFunc {
 		what := "account paused"
 		if !paused {
 			what = "account resumed"
-			retryGrant(c.Account)
+			operate.RetryGrant(c.Account)
 		}
 		v.did(what, zap.String("account", a.Name))
 		return v.leave("accounts", a.Name)
 	}
 }
 
-// retryGrant lets a refused grant be asked for again: an operator has just said
-// that something has changed.
-func retryGrant(a *accounts.Account) {
-	app, err := operate.App[*oauthtoken.App]("oauth_tokens")
+// removeAccount takes an account away, with its devices' passwords and its consent.
+func removeAccount(v *visit) error {
+	dir, a, err := v.account()
 	if err != nil {
-		return
+		return err
 	}
-	if provider, err := operate.ProviderOf(a.Upstream); err == nil {
-		app.Retry(operate.GrantOf(provider, a))
+	if err := operate.DeleteAccount(v.r.Context(), dir, a.Name, accounts.Condition{}); err != nil {
+		return err
 	}
+	v.did("account removed", zap.String("account", a.Name), zap.String("upstream", a.Upstream))
+	return v.leave("accounts")
 }

@@ -52,7 +52,7 @@ func (v *visit) secret(account, kind string) string {
 		return ""
 	}
 	v.h.cookies.Drop(v.w, name)
-	v.h.once.Shown(name)
+	v.h.wasShown(name)
 	return s.Secret
 }
 

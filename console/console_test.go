@@ -202,11 +202,11 @@ func TestAddAccountAndCard(t *testing.T) {
 	account := c.get(t, "/console/accounts/printer@example.com", "made by the gateway")
 	c.post(t, account, "/console/accounts/printer@example.com/password", nil)
 	account = c.get(t, "/console/accounts/printer@example.com", "127.0.0.1")
-	if n := strings.Count(account.body, "/remove\""); n != 2 {
+	if n := strings.Count(account.body, "take its password away"); n != 2 {
 		t.Errorf("%d devices after one more password", n)
 	}
 	c.post(t, account, "/console/accounts/printer@example.com/password", url.Values{"replace": {"1"}})
-	if n := strings.Count(c.get(t, "/console/accounts/printer@example.com").body, "/remove\""); n != 1 {
+	if n := strings.Count(c.get(t, "/console/accounts/printer@example.com").body, "take its password away"); n != 1 {
 		t.Errorf("%d devices after all were replaced", n)
 	}
 	c.get(t, "/console/accounts?q=PRINT", "printer@example.com")

@@ -25,6 +25,7 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"go.uber.org/zap"
 
@@ -40,7 +41,8 @@ import (
 type device struct{ ID, Name, Kind string }
 
 const (
-	deviceLabel   = "device:"
+	deviceLabel = "device:"
+	// maxDeviceName is in characters, as browsers count them.
 	maxDeviceName = 60
 )
 
@@ -110,8 +112,8 @@ func (v *visit) patch(change func(*accounts.Account) (map[string]any, error)) (*
 // deviceName reads the name of a device from the form. It may be empty.
 func (v *visit) deviceName() (string, error) {
 	name := strings.TrimSpace(v.r.PostForm.Get("device"))
-	if len(name) > maxDeviceName || strings.ContainsFunc(name, unicode.IsControl) {
-		return "", refuse(http.StatusBadRequest, "Field device: want up to %d octets of text in one line, such as 'Printer, 2nd floor'.", maxDeviceName)
+	if utf8.RuneCountInString(name) > maxDeviceName || strings.ContainsFunc(name, unicode.IsControl) {
+		return "", refuse(http.StatusBadRequest, "Field device: want up to %d characters of text in one line, such as 'Printer, 2nd floor'.", maxDeviceName)
 	}
 	return name, nil
 }
@@ -165,25 +167,69 @@ func (v *visit) leaveToCard(a *accounts.Account, plain, hash string) error {
 	return nil
 }
 
-// removeDevice takes a device's password away. What it has open ends before its next
-// message.
-func removeDevice(v *visit) error {
-	id, gone := v.r.PathValue("id"), device{}
+// patchDevice changes the password that the path names. The change is told which of the
+// account's it is.
+func (v *visit) patchDevice(change func(a *accounts.Account, i int) map[string]any) (*accounts.Account, device, error) {
+	id, was := v.r.PathValue("id"), device{}
 	a, err := v.patch(func(a *accounts.Account) (map[string]any, error) {
 		i := slices.IndexFunc(a.PasswordHashes, func(h string) bool { return deviceID(h) == id })
 		if i < 0 {
 			return nil, refuse(http.StatusNotFound, "This password is gone already.")
 		}
-		gone = devicesOf(a)[i]
-		hashes := slices.Delete(slices.Clone(a.PasswordHashes), i, i+1)
-		fields := map[string]any{"password_hashes": hashes}
-		labelPatch(fields, "", "", a.PasswordHashes[i])
-		return fields, nil
+		was = devicesOf(a)[i]
+		return change(a, i), nil
+	})
+	return a, was, err
+}
+
+// renameDevice calls a device something else. Its password stays.
+func renameDevice(v *visit) error {
+	name, err := v.deviceName()
+	if err != nil {
+		return err
+	}
+	a, was, err := v.patchDevice(func(a *accounts.Account, i int) map[string]any {
+		fields := map[string]any{}
+		labelPatch(fields, a.PasswordHashes[i], name, a.PasswordHashes[i])
+		return fields
 	})
 	if err != nil {
 		return err
 	}
-	v.did("password removed", zap.String("account", a.Name), zap.String("device", gone.Name), zap.String("password", id))
+	v.did("device renamed", zap.String("account", a.Name), zap.String("device", name), zap.String("before", was.Name))
+	return v.leave("accounts", a.Name)
+}
+
+// renewDevice gives a device another password in the place of the one it has, which is
+// good no longer.
+func renewDevice(v *visit) error {
+	plain, hash := password.Generate()
+	a, was, err := v.patchDevice(func(a *accounts.Account, i int) map[string]any {
+		hashes := slices.Clone(a.PasswordHashes)
+		hashes[i] = hash
+		fields := map[string]any{"password_hashes": hashes}
+		labelPatch(fields, hash, a.Labels[deviceLabel+deviceID(a.PasswordHashes[i])], a.PasswordHashes[i])
+		return fields
+	})
+	if err != nil {
+		return err
+	}
+	v.did("password replaced", zap.String("account", a.Name), zap.String("device", was.Name), zap.String("password", was.ID))
+	return v.leaveToCard(a, plain, hash)
+}
+
+// removeDevice takes a device's password away. What it has open ends before its next
+// message.
+func removeDevice(v *visit) error {
+	a, gone, err := v.patchDevice(func(a *accounts.Account, i int) map[string]any {
+		fields := map[string]any{"password_hashes": slices.Delete(slices.Clone(a.PasswordHashes), i, i+1)}
+		labelPatch(fields, "", "", a.PasswordHashes[i])
+		return fields
+	})
+	if err != nil {
+		return err
+	}
+	v.did("password removed", zap.String("account", a.Name), zap.String("device", gone.Name), zap.String("password", gone.ID))
 	return v.leave("accounts", a.Name)
 }
 

@@ -20,7 +20,7 @@
 // of a page that changes while it is looked at. Everything works without scripts.
 // What a page shows or does comes from package operate and the apps: the console
 // has no state of its own but trials (test mails under way, bounded), batches (invitations of many, bounded: many.go) and used form
-// numbers (so that a double click does a thing once, and gets the answer: once.go).
+// numbers (so that a double click does a thing once, and gets the answer: once.go). Words for values are in the room words.
 //
 // A user comes from Caddy (basic_auth, forward_auth), from a login at an OpenID Connect
 // provider (login.go: the session is a sealed cookie, known by every node), or sits at the
@@ -30,7 +30,7 @@
 // # Reading order
 //
 // handler.go, user.go, login.go, page.go; then overview.go (and the room picture), accounts.go, account.go, change.go,
-// devices.go, card.go, vendor.go, trial.go, clients.go, messages.go, spool.go, health.go, changes.go (and the room audit).
+// devices.go, card.go, trial.go (and the room trial), clients.go, messages.go, spool.go, health.go, changes.go (and the room audit).
 //
 // # What outlives a reload
 //
@@ -38,7 +38,7 @@
 //
 // # Locks
 //
-// trials.mu and once.mu, each alone and over its map only.
+// trials.mu and batches.mu, each alone and over its map only.
 //
 // # Imports
 //

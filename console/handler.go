@@ -33,8 +33,8 @@ import (
 
 	"github.com/caddymail/mailgateway/connect/mailing"
 	"github.com/caddymail/mailgateway/console/ended"
-	"github.com/caddymail/mailgateway/console/once"
 	"github.com/caddymail/mailgateway/internal/cookie"
+	"github.com/caddymail/mailgateway/internal/once"
 	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/internal/site"
 	"github.com/caddymail/mailgateway/setup"
@@ -94,7 +94,7 @@ type Handler struct {
 	audit   *zap.Logger
 	cookies cookie.Jar
 	csrf    *http.CrossOriginProtection
-	once    *once.Forms
+	once    *once.Group[sent]
 	logins  chan struct{}
 	mux     *http.ServeMux
 	keeper  *mailing.Keeper
@@ -148,7 +148,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.audit = h.logger.Named("audit")
 	h.storage = ctx.Storage()
 	h.cookies.Storage, h.cookies.Folder, h.cookies.Secure = ctx.Storage(), "smtp_console", h.base.Scheme == "https"
-	h.csrf, h.once, h.logins = http.NewCrossOriginProtection(), once.Of(h.URL), make(chan struct{}, maxLogins)
+	h.csrf, h.once, h.logins = http.NewCrossOriginProtection(), formsOf(h.URL), make(chan struct{}, maxLogins)
 	h.ended = &ended.List{Storage: h.storage, Logger: h.logger}
 	h.mux = h.routes()
 	h.keeper = &mailing.Keeper{Runner: mailing.Runner{Orders: mailing.Orders{Storage: h.storage}, Logger: h.logger}}
@@ -187,48 +187,52 @@ type pageFunc func(v *visit) error
 func (h *Handler) routes() *http.ServeMux {
 	mux := http.NewServeMux()
 	for pattern, f := range map[string]pageFunc{
-		"GET /{$}":                                  showOverview,
-		"GET /accounts":                             showAccounts,
-		"GET /accounts/new":                         showNewAccount,
-		"POST /accounts":                            addAccount,
-		"GET /accounts/{name}":                      showAccount,
-		"GET /accounts/{name}/change":               showChange,
-		"POST /accounts/{name}/change":              changeAccount,
-		"POST /accounts/{name}/pause":               pauseAccount(true),
-		"POST /accounts/{name}/resume":              pauseAccount(false),
-		"POST /accounts/{name}/password":            newPassword,
-		"POST /accounts/{name}/test":                startTrial,
-		"POST /accounts/{name}/invite":              inviteOwner,
-		"POST /accounts/{name}/devices/{id}/remove": removeDevice,
-		"GET /accounts/{name}/card":                 showCard,
-		"GET /trials/{id}":                          showTrial,
-		"GET /devices":                              showDevices,
-		"GET /clients":                              showClients,
-		"POST /sessions/{id}/end":                   endSession,
-		"POST /bans/lift":                           liftBan,
-		"GET /invitations":                          showInvitations,
-		"POST /invitations/{id}/revoke":             revokeInvitation,
-		"GET /invitations/many":                     showInviteMany,
-		"POST /invitations/many":                    inviteMany,
-		"GET /invitations/many/{id}":                showBatch,
-		"GET /invitations/many/{id}/links.csv":      exportBatch,
-		"GET /invitations/mailings/{id}":            showMailing,
-		"POST /invitations/mailings/{id}/{what}":    steerMailing,
-		"GET /messages":                             showMessages,
-		"GET /spool":                                showSpool,
-		"POST /spool/{id}/{what}":                   steerSpool,
-		"GET /health":                               showHealth,
-		"GET /changes":                              showChanges,
-		"GET /upstreams":                            showUpstreams,
-		"GET /setup":                                showSetup,
-		"POST /setup/choice":                        setupChange(chooseProvider),
-		"POST /setup/answers":                       setupChange(answerSetup),
-		"POST /setup/check":                         setupChange(checkSetup),
-		"POST /setup/write":                         setupChange(writeSetup),
-		"POST /setup/account":                       setupChange(addFirstAccount),
-		"POST /setup/consent":                       setupChange(inviteFirst),
-		"POST /setup/another":                       setupChange(setUpAnother),
-		"POST /logout":                              signOut,
+		"GET /{$}":                                    showOverview,
+		"GET /accounts":                               showAccounts,
+		"GET /accounts/new":                           showNewAccount,
+		"POST /accounts":                              addAccount,
+		"GET /accounts/{name}":                        showAccount,
+		"GET /accounts/{name}/change":                 showChange,
+		"POST /accounts/{name}/change":                changeAccount,
+		"POST /accounts/{name}/pause":                 pauseAccount(true),
+		"POST /accounts/{name}/resume":                pauseAccount(false),
+		"POST /accounts/{name}/remove":                removeAccount,
+		"POST /accounts/{name}/password":              newPassword,
+		"POST /accounts/{name}/test":                  startTrial,
+		"POST /accounts/{name}/invite":                inviteOwner,
+		"POST /accounts/{name}/devices/{id}/name":     renameDevice,
+		"POST /accounts/{name}/devices/{id}/password": renewDevice,
+		"POST /accounts/{name}/devices/{id}/remove":   removeDevice,
+		"GET /accounts/{name}/card":                   showCard,
+		"GET /trials/{id}":                            showTrial,
+		"GET /devices":                                showDevices,
+		"GET /clients":                                showClients,
+		"POST /sessions/{id}/end":                     endSession,
+		"POST /bans/lift":                             liftBan,
+		"GET /invitations":                            showInvitations,
+		"POST /invitations/{id}/revoke":               revokeInvitation,
+		"GET /invitations/many":                       showInviteMany,
+		"POST /invitations/many":                      inviteMany,
+		"GET /invitations/many/{id}":                  showBatch,
+		"GET /invitations/many/{id}/links.csv":        exportBatch,
+		"GET /invitations/mailings/{id}":              showMailing,
+		"POST /invitations/mailings/{id}/{what}":      steerMailing,
+		"GET /messages":                               showMessages,
+		"POST /messages":                              keepMessages,
+		"GET /spool":                                  showSpool,
+		"POST /spool/{id}/{what}":                     steerSpool,
+		"GET /health":                                 showHealth,
+		"GET /changes":                                showChanges,
+		"GET /upstreams":                              showUpstreams,
+		"GET /setup":                                  showSetup,
+		"POST /setup/choice":                          setupChange(chooseProvider),
+		"POST /setup/answers":                         setupChange(answerSetup),
+		"POST /setup/check":                           setupChange(checkSetup),
+		"POST /setup/write":                           setupChange(writeSetup),
+		"POST /setup/account":                         setupChange(addFirstAccount),
+		"POST /setup/consent":                         setupChange(inviteFirst),
+		"POST /setup/another":                         setupChange(setUpAnother),
+		"POST /logout":                                signOut,
 	} {
 		if strings.HasPrefix(pattern, "POST ") && pattern != "POST /logout" {
 			f = doneOnce(f)

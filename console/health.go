@@ -37,10 +37,6 @@ type health struct {
 // severity sorts findings, the worst first.
 var severity = map[checkup.State]int{checkup.Wrong: -2, checkup.Warning: -1}
 
-var findingTones = map[checkup.State]string{checkup.OK: "good", checkup.Warning: "warn", checkup.Wrong: "bad"}
-
-var findingWords = map[checkup.State]string{checkup.OK: "well", checkup.Warning: "look at it", checkup.Wrong: "wrong"}
-
 func showHealth(v *visit) error {
 	var h health
 	for _, f := range operate.Examine(v.r.Context()) {

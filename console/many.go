@@ -96,8 +96,11 @@ func showInviteMany(v *visit) error {
 	if !v.User.Operator {
 		return errViewer
 	}
-	return v.show(http.StatusOK, "many", "invitations", "Invite many", nil)
+	return v.show(http.StatusOK, "many", "invitations", "Invite many", manyForm{How: "save", Pace: "30"})
 }
+
+// manyForm is the form of many invitations, as it was filled in.
+type manyForm struct{ List, How, Sender, Pace, Problem string }
 
 // readBatch reads the list: a CSV whose first line names its columns, or an account a line.
 func readBatch(text string, defaults connect.Request) ([]mailing.Row, error) {
@@ -129,8 +132,18 @@ func readBatch(text string, defaults connect.Request) ([]mailing.Row, error) {
 	return list, nil
 }
 
-// inviteMany makes the invitations, which the next page shows the progress of.
+// inviteMany makes the invitations, which the next page shows the progress of. A form
+// that cannot be taken is shown again as it was filled in.
 func inviteMany(v *visit) error {
+	err := v.inviteMany()
+	if se, ok := errors.AsType[*statusError](err); ok {
+		get := v.r.PostForm.Get
+		return v.show(se.status, "many", "invitations", "Invite many", manyForm{get("list"), get("how"), get("sender"), get("pace"), se.text})
+	}
+	return err
+}
+
+func (v *visit) inviteMany() error {
 	if _, err := connect.Current(); err != nil {
 		return err
 	}

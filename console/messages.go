@@ -20,9 +20,12 @@ import (
 	"net/url"
 	"strings"
 
+	"go.uber.org/zap"
+
 	"github.com/caddymail/mailgateway/explain"
 	"github.com/caddymail/mailgateway/messagelog"
 	"github.com/caddymail/mailgateway/operate"
+	"github.com/caddymail/mailgateway/setup"
 	"github.com/caddymail/mailgateway/smtpapp"
 )
 
@@ -40,16 +43,6 @@ type messageList struct {
 	Rows           []messageRow
 	Next           string
 	Status         messagelog.Status
-}
-
-// outcomeWords are the outcomes as an office says them.
-var outcomeWords = map[messagelog.Outcome]string{
-	messagelog.Delivered: "Accepted by the provider", messagelog.Partly: "Accepted for some recipients", messagelog.Spooled: "Kept, to be sent later",
-	messagelog.Deferred: "Refused for now", messagelog.Refused: "Refused", messagelog.Aborted: "Given up by the device",
-}
-
-var outcomeTones = map[messagelog.Outcome]string{
-	messagelog.Delivered: "good", messagelog.Partly: "warn", messagelog.Spooled: "idle", messagelog.Deferred: "warn", messagelog.Refused: "bad", messagelog.Aborted: "warn",
 }
 
 // shownMessages is a page of messages, lastMessages how many an account's page shows.
@@ -77,7 +70,7 @@ func showMessages(v *visit) error {
 		return err
 	}
 	if log == nil {
-		return v.show(http.StatusOK, "no_messages", "messages", "Where is my message?", nil)
+		return v.showNoMessages(http.StatusOK, "")
 	}
 	query := v.r.URL.Query()
 	l := messageList{Query: strings.TrimSpace(query.Get("q")), Account: query.Get("account"), Failed: query.Get("failed") != "", Status: log.Status()}
@@ -97,6 +90,60 @@ func showMessages(v *visit) error {
 		l.Next = "?" + q.Encode()
 	}
 	return v.show(http.StatusOK, "messages", "messages", "Where is my message?", l)
+}
+
+// keepOption is what has messages kept.
+const keepOption = "\tsmtp {\n\t\tmessages\n\t}\n"
+
+// noMessages is the page without a list of messages. Plan is what the button writes;
+// without one, Manual says why the operator does it.
+type noMessages struct {
+	Problem, Manual string
+	Plan            *setup.Plan
+}
+
+func (v *visit) showNoMessages(status int, problem string) error {
+	p := noMessages{Problem: problem}
+	if v.User.Operator {
+		b, unlock := v.firstRun()
+		defer unlock()
+		var err error
+		if p.Plan, err = b.Add(keepOption); err != nil {
+			p.Manual = err.Error()
+		}
+	}
+	return v.show(status, "no_messages", "messages", "Where is my message?", p)
+}
+
+// keepMessages has messages kept from now on.
+func keepMessages(v *visit) error {
+	if log, err := messagesLog(); err != nil || log != nil {
+		if err == nil {
+			err = v.leave("messages") // by the other click
+		}
+		return err
+	}
+	if err := v.writeOption(keepOption); err != nil {
+		return v.showNoMessages(http.StatusConflict, "Nothing was written. "+err.Error())
+	}
+	return v.leave("messages")
+}
+
+func (v *visit) writeOption(option string) error {
+	b, unlock := v.firstRun()
+	defer unlock()
+	plan, err := b.Add(option)
+	if err == nil && plan.Hash != v.r.PostForm.Get("plan") {
+		err = errors.New("the configuration was changed in the meantime: look at it again")
+	}
+	if err != nil {
+		return err
+	}
+	if err := v.apply(b, plan); err != nil {
+		return err
+	}
+	v.did("configuration written", zap.String("file", plan.File), zap.String("added", strings.Join(strings.Fields(option), " ")))
+	return nil
 }
 
 func explainedRows(entries []*messagelog.Entry) []messageRow {

@@ -18,54 +18,74 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"strings"
+	"sync"
 	"time"
 
-	"github.com/caddymail/mailgateway/console/once"
+	"github.com/caddymail/mailgateway/internal/once"
 )
 
-// formTimeout bounds what goes on without its browser.
-const formTimeout = time.Minute
+const (
+	// formTimeout bounds what goes on without its browser.
+	formTimeout = time.Minute
+	// maxForms are those that are remembered, for formsKept at least.
+	maxForms  = 10_000
+	formsKept = time.Hour
+)
 
-// doneOnce is f for forms with a number.
+// sent is what a form came to.
+type sent struct {
+	where string // the page that it led to
+	// cookies carry the secret to that page, until it has been shown.
+	cookies []string
+}
+
+// forms are those of each address: they outlive a reload, which may come between two
+// clicks.
+var forms sync.Map
+
+func formsOf(url string) *once.Group[sent] {
+	f, _ := forms.LoadOrStore(url, once.New[sent](maxForms, formsKept))
+	return f.(*once.Group[sent])
+}
+
+// doneOnce is f for forms with a number. What failed may be sent again.
 func doneOnce(f pageFunc) pageFunc {
 	return func(v *visit) error {
 		number := v.r.PostForm.Get("number")
 		if number == "" {
 			return refuse(http.StatusBadRequest, "The page was too old. Go back, load it again, and repeat what you did.")
 		}
-		key := v.User.Name + "\x00" + v.r.URL.Path + "\x00" + number
-		for {
-			a, first := v.h.once.Begin(key)
-			if first {
-				return v.first(key, a, f)
+		var failed error
+		s, mine, err := v.h.once.Do(v.r.Context(), v.User.Name+"\x00"+v.r.URL.Path+"\x00"+number, func() (s sent, keep bool) {
+			// Whether or not its browser waits.
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(v.r.Context()), formTimeout)
+			defer cancel()
+			v.r = v.r.WithContext(ctx)
+			if failed = f(v); failed == nil {
+				s = sent{v.w.Header().Get("Location"), slices.Clone(v.w.Header().Values("Set-Cookie"))}
 			}
-			select {
-			case <-a.Ready:
-			case <-v.r.Context().Done():
-				return v.r.Context().Err()
-			}
-			if where, cookies := v.h.once.Answer(a); where != "" {
-				for _, c := range cookies {
-					v.w.Header().Add("Set-Cookie", c)
-				}
-				http.Redirect(v.w, v.r, where, http.StatusSeeOther)
-				return nil
-			}
+			return s, s.where != ""
+		})
+		if mine {
+			return failed
 		}
+		if err != nil {
+			return err
+		}
+		for _, c := range s.cookies {
+			v.w.Header().Add("Set-Cookie", c)
+		}
+		http.Redirect(v.w, v.r, s.where, http.StatusSeeOther)
+		return nil
 	}
 }
 
-// first does what the form asks for, whether or not its browser waits, and keeps the
-// answer.
-func (v *visit) first(key string, a *once.Answer, f pageFunc) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(v.r.Context()), formTimeout)
-	defer cancel()
-	v.r = v.r.WithContext(ctx)
-	where := ""
-	defer func() { v.h.once.End(key, a, where, slices.Clone(v.w.Header().Values("Set-Cookie"))) }()
-	err := f(v)
-	if err == nil {
-		where = v.w.Header().Get("Location")
-	}
-	return err
+// wasShown forgets the cookie of a secret that has been shown.
+func (h *Handler) wasShown(cookie string) {
+	h.once.Each(func(s *sent) {
+		if slices.ContainsFunc(s.cookies, func(c string) bool { return strings.HasPrefix(c, cookie+"=") }) {
+			s.cookies = nil
+		}
+	})
 }

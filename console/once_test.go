@@ -21,8 +21,6 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"testing"
-
-	"github.com/caddymail/mailgateway/console/once"
 )
 
 // visitOf is a form that is sent.
@@ -34,7 +32,7 @@ func visitOf(ctx context.Context, h *Handler, number string) (*visit, *httptest.
 }
 
 func TestOnce(t *testing.T) {
-	h := &Handler{once: once.New()}
+	h := &Handler{once: formsOf("TestOnce")}
 	calls, fails := 0, true
 	began, goOn := make(chan struct{}, 1), make(chan struct{})
 	f := doneOnce(func(v *visit) error {
@@ -51,6 +49,9 @@ func TestOnce(t *testing.T) {
 		http.Redirect(v.w, v.r, "/done", http.StatusSeeOther)
 		return nil
 	})
+	if h.once != formsOf("TestOnce") || h.once == formsOf("another site") {
+		t.Error("a reload forgets the forms, or another site has them")
+	}
 	if v, _ := visitOf(t.Context(), h, ""); f(v) == nil {
 		t.Error("a form without a number is taken")
 	}
@@ -83,7 +84,7 @@ func TestOnce(t *testing.T) {
 	if calls != 2 {
 		t.Errorf("done %d times, want once after the failure", calls-1)
 	}
-	h.once.Shown("secret")
+	h.wasShown("secret")
 	v3, w3 := visitOf(t.Context(), h, "a")
 	if err := f(v3); err != nil || w3.Header().Get("Location") != "/done" || w3.Header().Get("Set-Cookie") != "" {
 		t.Errorf("sent again after the secret was shown: %v, %v", err, w3.Header())

@@ -25,6 +25,7 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/console/picture"
+	"github.com/caddymail/mailgateway/console/words"
 	"github.com/caddymail/mailgateway/oauthtoken"
 	"github.com/caddymail/mailgateway/operate"
 	"github.com/caddymail/mailgateway/smtpapp"
@@ -143,7 +144,7 @@ func (o *overview) scan(dir *accounts.Directory) {
 			s := states.Of(a)
 			counts[s]++
 			if do, ok := remedies[s]; ok && len(o.Troubles) <= shownTroubles {
-				o.add(stateTones[s], a.Name+": "+stateWords[s]+".", do, "accounts/"+pathOf(a.Name), "Open account")
+				o.add(words.Tone[s], a.Name+": "+words.State[s]+".", do, "accounts/"+pathOf(a.Name), "Open account")
 			}
 		}
 		seen += len(list)

@@ -24,14 +24,12 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/connect"
-	"github.com/caddymail/mailgateway/internal/checkup"
-	"github.com/caddymail/mailgateway/messagelog"
+	"github.com/caddymail/mailgateway/console/words"
 	"github.com/caddymail/mailgateway/operate"
 )
 
@@ -64,61 +62,14 @@ func (h *Handler) serveFile(w http.ResponseWriter, r *http.Request, name string)
 	return true, err
 }
 
-var pages = template.Must(template.New("").Funcs(template.FuncMap{
-	"time":  func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") },
-	"took":  tookWords,
-	"size":  sizeOf,
-	"ms":    func(n int64) string { return tookWords(time.Duration(n) * time.Millisecond) },
-	"path":  url.PathEscape,
-	"state": func(s string) string { return stateWords[s] },
-	"tone":  func(s string) string { return stateTones[s] },
-	"share": func(used, of int64) int64 {
-		if of <= 0 {
-			return 0
-		}
-		return min(100, used*100/of)
-	},
-	"outcome":      func(o messagelog.Outcome) string { return outcomeWords[o] },
-	"outcomeTone":  func(o messagelog.Outcome) string { return outcomeTones[o] },
-	"rest":         func(e *messagelog.Entry) int { return max(0, len(e.Recipients)-1) + e.MoreRecipients },
-	"findingTone":  func(s checkup.State) string { return findingTones[s] },
-	"findingWord":  func(s checkup.State) string { return findingWords[s] },
-	"spoolButtons": spoolButtons,
-	"limit":        func(r accounts.Rate) string { return strings.ReplaceAll(r.String(), "/", " in ") },
-}).ParseFS(files, "pages/*.html"))
+var pages = template.Must(template.New("").Funcs(words.Funcs).Funcs(template.FuncMap{"spoolButtons": spoolButtons, "todo": todo}).ParseFS(files, "pages/*.html"))
 
-// sizeOf is a number of octets as file managers say it.
-func sizeOf(n int64) string {
-	switch {
-	case n < 1000:
-		return fmt.Sprintf("%d bytes", n)
-	case n < 1000_000:
-		return fmt.Sprintf("%.1f KB", float64(n)/1e3)
+// todo is a remedy as these pages have it: with a site for owners nobody needs the command.
+func todo(remedy string) string {
+	if _, err := connect.Current(); err != nil {
+		return remedy
 	}
-	return fmt.Sprintf("%.1f MB", float64(n)/1e6)
-}
-
-// tookWords is how long something took.
-func tookWords(d time.Duration) string {
-	switch {
-	case d < time.Second:
-		return fmt.Sprintf("%d ms", d.Milliseconds())
-	case d < time.Minute:
-		return fmt.Sprintf("%.1f seconds", d.Seconds())
-	}
-	return fmt.Sprintf("%d min %d s", int(d.Minutes()), int(d.Seconds())%60)
-}
-
-// stateWords are the states of accounts as an office says them.
-var stateWords = map[string]string{
-	operate.StateActive: "Working", operate.StatePaused: "Paused", operate.StateUnknownUpstream: "Unknown upstream",
-	operate.StateNeverConsented: "Waiting for consent", operate.StateNeedsConsent: "Consent has ended", operate.StateRefused: "Refused by the provider",
-	operate.StateNotVerified: "Not tested yet",
-}
-
-var stateTones = map[string]string{
-	operate.StateActive: "good", operate.StatePaused: "idle", operate.StateNotVerified: "idle", operate.StateNeverConsented: "warn",
-	operate.StateNeedsConsent: "bad", operate.StateRefused: "bad", operate.StateUnknownUpstream: "bad",
+	return words.ByLink(remedy)
 }
 
 // visit is one request by one user.
@@ -219,9 +170,21 @@ func (v *visit) fail(err error) {
 	default:
 		v.h.logger.Error("a page of the console failed", zap.String("path", v.r.URL.Path), zap.Error(err))
 	}
-	if err := v.show(status, "error", "", "That did not work", text); err != nil {
+	if err := v.show(status, "error", "", "That did not work", errorPage{text, v.cameFrom()}); err != nil {
 		v.h.logger.Error("the page of an error failed", zap.Error(err))
 	}
+}
+
+// errorPage says what did not work; Back is the page that it was asked for on.
+type errorPage struct{ Text, Back string }
+
+// cameFrom is the page of ours that has the link or the form, if the browser says so.
+func (v *visit) cameFrom() string {
+	from := v.r.Referer()
+	if !strings.HasPrefix(from, v.h.URL+"/") {
+		return ""
+	}
+	return from
 }
 
 // With is the same view with other data, for a template within it.

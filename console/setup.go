@@ -29,6 +29,7 @@ import (
 	"github.com/caddymail/mailgateway/accounts/password"
 	"github.com/caddymail/mailgateway/connect"
 	"github.com/caddymail/mailgateway/console/firstrun"
+	"github.com/caddymail/mailgateway/console/trial"
 	"github.com/caddymail/mailgateway/setup"
 )
 
@@ -63,7 +64,7 @@ func showSetup(v *visit) error {
 }
 
 func (v *visit) showStep(status int, b *firstrun.Run, step string, p firstrun.Page) error {
-	next := b.Next(v.r.Context(), hasSent)
+	next := b.Next(v.r.Context(), trial.HasSent)
 	if i := slices.Index(firstrun.Steps, step); i < 0 || i > slices.Index(firstrun.Steps, next) {
 		step = next
 	}
@@ -212,23 +213,31 @@ func writeSetup(v *visit, b *firstrun.Run) error {
 	if plan.Hash != v.r.PostForm.Get("plan") {
 		return v.showStep(http.StatusConflict, b, firstrun.Writing, firstrun.Page{Problem: "The configuration was changed in the meantime: nothing was written. This is what would be written now."})
 	}
+	if err := v.apply(b, plan); err != nil {
+		return v.showStep(http.StatusConflict, b, firstrun.Writing, firstrun.Page{Problem: "Nothing was written. " + err.Error()})
+	}
+	v.did("configuration written", zap.String("file", plan.File), zap.String("provider", b.Answers.OAuth()), zap.String("upstream", b.Answers.Upstream()))
+	return v.leave("setup")
+}
+
+// apply loads a plan and writes it; otherwise nothing is changed.
+func (v *visit) apply(b *firstrun.Run, plan *setup.Plan) error {
 	loaded := false
-	err = plan.Write(func(adapted []byte) error {
+	err := plan.Write(func(adapted []byte) error {
 		// Not of this request: it goes on in the new configuration.
 		err := caddy.Load(adapted, false)
 		loaded = err == nil
 		return err
 	})
-	if err != nil {
-		if loaded {
-			err = errors.Join(err, caddy.Load(plan.Before(), false))
-		}
-		v.h.logger.Warn("the setup's configuration was not written", zap.Error(err))
-		return v.showStep(http.StatusConflict, b, firstrun.Writing, firstrun.Page{Problem: "Nothing was written. " + err.Error()})
+	if err == nil {
+		b.Written()
+		return nil
 	}
-	b.Written()
-	v.did("configuration written", zap.String("file", plan.File), zap.String("provider", b.Answers.OAuth()), zap.String("upstream", b.Answers.Upstream()))
-	return v.leave("setup")
+	if loaded {
+		err = errors.Join(err, caddy.Load(plan.Before(), false))
+	}
+	v.h.logger.Warn("the configuration was not written", zap.Error(err))
+	return err
 }
 
 // addFirstAccount makes the mailbox's account with its first device.

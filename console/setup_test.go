@@ -227,10 +227,26 @@ func TestFirstRun(t *testing.T) {
 	if p := f.get(t, "/console/accounts/"+f.mailbox+"/card"); strings.Contains(p.body, "Go on with the setup") {
 		t.Error("the setup never ends")
 	}
+	// Where is my message? Nobody needs a shell to have it known.
+	none := f.get(t, "/console/messages", "Keep a list from now on", f.file)
+	form = url.Values{}
+	for _, m := range hiddenSetup.FindAllStringSubmatch(none.body, -1) {
+		form.Set(m[1], m[2])
+	}
+	stale := none.fill(url.Values{"plan": {"of another text"}})
+	if p := f.do(t, http.MethodPost, "/console/messages", stale); p.status != http.StatusConflict || strings.Contains(f.text(t), "messages") {
+		t.Errorf("a plan of another text: %d", p.status)
+	}
+	if p := f.do(t, http.MethodPost, "/console/messages", form).want(t, "There was no message yet"); p.status != http.StatusOK || strings.Count(f.text(t), "messages") != 1 {
+		t.Errorf("%d, and the file is\n%s", p.status, f.text(t))
+	}
+	f.post(t, none, "/console/messages", nil).want(t, "There was no message yet") // in another window
+
 	// The device sends with what the card says.
 	if err := smtp.SendMail("127.0.0.1:"+port[1], smtp.PlainAuth("", f.mailbox, pw[1], "127.0.0.1"), f.mailbox, []string{"a@example.org"}, []byte("Subject: x\r\n\r\nx\r\n")); err != nil {
 		t.Errorf("the first device: %v", err)
 	}
+	f.get(t, "/console/messages", "a@example.org", "Accepted by the provider")
 	f.get(t, "/console/changes", "configuration written", "setup answered")
 	all := f.files(t)
 	if strings.Count(all, secretValue) != 1 {

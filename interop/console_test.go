@@ -153,6 +153,7 @@ func TestConsoleInBrowser(t *testing.T) {
 	p.goes(console+"accounts?q=nothing+like+this", http.StatusOK)
 	p.inspect("console-accounts-none")
 	p.goes(console+"accounts/gone@example.com", http.StatusOK)
+	p.matches(".alert", "(?:m|M)ake a link for the owner's consent")
 	p.inspect("console-account-trouble")
 	p.goes(console+"accounts/full@example.com", http.StatusOK)
 	p.matches("main", "3 of 3 in 1h")
@@ -184,6 +185,33 @@ func TestConsoleInBrowser(t *testing.T) {
 	p.is("h1", "Upstreams")
 }
 
+// TestConsoleTimesInBrowser holds that times are those of whoever looks, and say which.
+func TestConsoleTimesInBrowser(t *testing.T) {
+	g, p := consoleGateway(t, "")
+	g.send("erp@example.com", "erp@example.com", "someone@example.net", 1, 250)
+	p.do("open", object{"url": p.base + "/console/accounts/new", "scheme": "light", "width": 1280, "height": 900, "zone": "Asia/Kathmandu"}, nil)
+	p.fill("#name", "zone@example.com")
+	p.click("button:has-text('Add, and show the device card')")
+	p.matches("h1", "^Device card")
+	p.goes(p.base+"/console/changes", http.StatusOK)
+	p.matches("table time", `GMT\+5:45$`)
+	var shown, said string
+	p.do("attribute", object{"selector": "table time", "name": "title"}, &said)
+	shown = p.text("table time")
+	kathmandu := time.FixedZone("", 5*3600+45*60)
+	at, err := time.Parse("2006-01-02 15:04 MST", said)
+	if err != nil || shown != at.In(kathmandu).Format("2006-01-02 15:04")+" GMT+5:45" {
+		t.Errorf("the page says %q, and %q as the title (%v)", shown, said, err)
+	}
+	p.goes(p.base+"/console/", http.StatusOK)
+	p.click(".figures summary")
+	p.matches(".figures td", `:45 GMT\+5:45$`)
+	p.matches(".chart title", `:45 GMT\+5:45: \d`)
+	p.matches(".axis", "45")
+	p.inspect("console-times")
+	p.undisturbed()
+}
+
 // week puts a week into the storage that a picture for the manual can show: offices send
 // by day, on five days of seven.
 func (g *gateway) week() {
@@ -213,6 +241,9 @@ func (g *gateway) week() {
 		g.t.Fatal(err)
 	}
 }
+
+// longName is as long as a device's may be.
+const longName = "Gerät der Geschäftsführung, 2nd floor, Südflügel, Zimmer 2.1"
 
 // device gives an account another device, and takes it away again.
 func (p *pages) device(g *gateway, console string) {
@@ -250,12 +281,32 @@ func (p *pages) device(g *gateway, console string) {
 	p.matches("#ses ~ .scroll", "127.0.0.1")
 	p.click("tr:has-text('2nd') summary")
 	p.inspect("console-account-devices")
-	p.doubleClick("tr:has-text('2nd') button:has-text('Yes')")
+	p.fill("tr:has-text('2nd') input[name=device]", longName)
+	p.doubleClick("tr:has-text('2nd') button:has-text('Save the name')")
+	p.matches("#dev ~ .scroll", "Gerät der Geschäftsführung, 2nd floor")
+	p.click("tr:has-text('2nd') summary")
+	p.doubleClick("tr:has-text('2nd') button:has-text('Make a new password')")
+	p.is(".device", longName)
+	password = p.text(".copy")
+	again, err := smtp.Dial(g.plain)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer again.Close()
+	if err := again.Auth(smtp.PlainAuth("", "scanner@example.com", password, "127.0.0.1")); err != nil {
+		p.t.Errorf("the new password: %v", err)
+	}
+	p.goes(console+"accounts/scanner@example.com", http.StatusOK)
+	p.click("tr:has-text('2nd') summary")
+	p.doubleClick("tr:has-text('2nd') button:has-text('Remove it')")
 	p.matches("main", `^(?![^]*2nd)[^]*made by the gateway`)
 	if n := p.count("#dev ~ .scroll tbody tr"); n != 1 {
 		p.t.Errorf("%d devices after one was taken away", n)
 	}
 	if err := c.Mail("scanner@example.com"); err == nil {
+		p.t.Error("what the device had open goes on with its old password")
+	}
+	if err := again.Mail("scanner@example.com"); err == nil {
 		p.t.Error("what the removed device has open goes on")
 	}
 }

@@ -18,7 +18,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"iter"
 	"net/http"
@@ -30,9 +29,7 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/internal/printable"
-	"github.com/caddymail/mailgateway/oauthtoken"
 	"github.com/caddymail/mailgateway/operate"
-	"github.com/caddymail/mailgateway/smtpapp"
 )
 
 const (
@@ -152,7 +149,7 @@ func changeAccount(w http.ResponseWriter, r *http.Request, change func(*accounts
 	}
 	if bytes.Contains(body, []byte(`"refresh_token"`)) {
 		// The same token may have been set again, which no revision shows.
-		retryGrant(c.Account)
+		operate.RetryGrant(c.Account)
 	}
 	return writeAccount(w, status, c.Account, false)
 }
@@ -167,68 +164,11 @@ func deleteAccount(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return &apiError{http.StatusBadRequest, err, ""}
 	}
-	name := r.PathValue("name")
-	a, found := dir.Lookup(name)
-	if err := dir.Delete(r.Context(), name, cond); err != nil {
+	if err := operate.DeleteAccount(r.Context(), dir, r.PathValue("name"), cond); err != nil {
 		return err
-	}
-	if _, still := dir.Lookup(name); found && !still {
-		if app, err := operate.App[*smtpapp.App]("smtp"); err == nil {
-			app.ForgetCounters(a.Name)
-		}
-		if err := forgetTokens(r.Context(), a); err != nil {
-			return fmt.Errorf("the account is deleted, its stored token is not: %w", err)
-		}
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
-}
-
-// forgetTokens deletes what the token store holds of an account that is gone:
-// a deleted mailbox's refresh token must not live on in it, nor be kept alive.
-func forgetTokens(ctx context.Context, a *accounts.Account) error {
-	app, err := operate.App[*oauthtoken.App]("oauth_tokens")
-	if err != nil {
-		return nil //nolint:nilerr // no such app, no tokens
-	}
-	provider, err := operate.ProviderOf(a.Upstream)
-	if err != nil {
-		return nil //nolint:nilerr // an upstream without OAuth has none either
-	}
-	if sharesGrant(a, provider) {
-		return nil
-	}
-	return app.Forget(ctx, operate.GrantOf(provider, a))
-}
-
-// sharesGrant reports whether another account has the mailbox of one that is
-// gone, and with it the grant.
-func sharesGrant(a *accounts.Account, provider string) bool {
-	dir, err := operate.Directory()
-	if err != nil {
-		return true
-	}
-	owner := operate.GrantOf(provider, a).Owner()
-	others, _ := dir.List(accounts.Filter{Match: func(o *accounts.Account) bool {
-		if operate.GrantOf(provider, o).Owner() != owner {
-			return false
-		}
-		p, err := operate.ProviderOf(o.Upstream)
-		return err == nil && p == provider
-	}}, "", 1)
-	return len(others) > 0
-}
-
-// retryGrant lets a refused grant be asked for again: an operator has just said
-// that something has changed.
-func retryGrant(a *accounts.Account) {
-	app, err := operate.App[*oauthtoken.App]("oauth_tokens")
-	if err != nil {
-		return
-	}
-	if provider, err := operate.ProviderOf(a.Upstream); err == nil {
-		app.Retry(operate.GrantOf(provider, a))
-	}
 }
 
 // pauseAccount answers POST /smtp/accounts/{name}/pause and resume.
@@ -243,7 +183,7 @@ func pauseAccount(paused bool) func(http.ResponseWriter, *http.Request) error {
 			return err
 		}
 		if !paused {
-			retryGrant(c.Account)
+			operate.RetryGrant(c.Account)
 		}
 		return writeAccount(w, http.StatusOK, c.Account, false)
 	}

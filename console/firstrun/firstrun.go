@@ -296,24 +296,32 @@ func (r *Run) SecretFile() string {
 // that is not written here; added is right all the same.
 func (r *Run) Plan() (p *setup.Plan, added string, err error) {
 	have, _, conflict := r.Running()
-	other := startedWithAnother(os.Args, r.place.File)
 	added = setup.Additions(&r.Answers, r.Dir(), have, setup.LocalPort())
 	switch {
 	case conflict != "":
 		return nil, added, errors.New(conflict)
-	case r.place.File == "":
-		return nil, added, errors.New("`setup` of smtp_console names no Caddyfile that these pages may write")
-	case r.unkept != nil:
+	case r.place.File != "" && r.unkept != nil:
 		return nil, added, r.unkept
-	case r.SecretFile() != "":
+	case r.place.File != "" && r.SecretFile() != "":
 		return nil, added, errors.New("the client secret is in no file yet")
-	case other != "":
-		return nil, added, fmt.Errorf("this process was started with %s, and `setup` of smtp_console names %s", other, r.place.File)
-	case !r.isLoaded():
-		return nil, added, fmt.Errorf("%s was changed since it was loaded: load it (`caddy reload`), so that the two are the same", r.place.File)
 	}
-	p, err = setup.Propose(r.place.File, added)
+	p, err = r.Add(added)
 	return p, added, err
+}
+
+// Add is a plan of more global options in the running configuration's file. Its error says
+// why they are not written here.
+func (r *Run) Add(options string) (*setup.Plan, error) {
+	other := startedWithAnother(os.Args, r.place.File)
+	switch {
+	case r.place.File == "":
+		return nil, errors.New("`setup` of smtp_console names no Caddyfile that these pages may write")
+	case other != "":
+		return nil, fmt.Errorf("this process was started with %s, and `setup` of smtp_console names %s", other, r.place.File)
+	case !r.isLoaded():
+		return nil, fmt.Errorf("%s was changed since it was loaded: load it (`caddy reload`), so that the two are the same", r.place.File)
+	}
+	return setup.Propose(r.place.File, options)
 }
 
 // writtenHere are the texts that these pages have written into a file, and loaded.

@@ -38,15 +38,23 @@ type Chart struct {
 	// Width and Height are the picture's own; a page stretches it.
 	Width, Height int
 	Bars          []Bar
-	// Axis are the words beneath, each for the same share of the width.
-	Axis []string
+	// Axis is what stands beneath, each for the same share of the width.
+	Axis []Tick
 	// Sum is what all bars show, Most what the highest does.
 	Sum  history.Counts
 	Most uint64
 }
 
-// Bar is some hours: its parts stand upon each other.
+// Tick is a word of the axis, or an hour.
+type Tick struct {
+	Word string
+	Hour time.Time
+}
+
+// Bar is some hours from Begin on: its parts stand upon each other.
 type Bar struct {
+	Begin, End time.Time
+	// Time says them in UTC.
 	Time   string
 	Counts history.Counts
 	Parts  []Part
@@ -118,9 +126,9 @@ func Day(hours []history.Hour) Chart {
 	hours = hours[max(0, len(hours)-24):]
 	for i, h := range hours {
 		if i%6 == 0 {
-			c.Axis = append(c.Axis, h.Begin.Format("15:04"))
+			c.Axis = append(c.Axis, Tick{Hour: h.Begin})
 		}
-		c.Bars = append(c.Bars, Bar{Time: h.Begin.Format("Mon 2 Jan, 15:04") + " UTC", Counts: h.Counts})
+		c.Bars = append(c.Bars, Bar{Begin: h.Begin, Time: h.Begin.Format("Mon 2 Jan, 15:04") + " UTC", Counts: h.Counts})
 	}
 	c.draw()
 	return c
@@ -138,10 +146,10 @@ func Week(hours []history.Hour) Chart {
 	first := hours[len(hours)-1].Begin.Truncate(24*time.Hour).AddDate(0, 0, -6)
 	for day := range 7 {
 		begin := first.AddDate(0, 0, day)
-		c.Axis = append(c.Axis, begin.Format("Mon"))
+		c.Axis = append(c.Axis, Tick{Word: begin.Format("Mon")})
 		for q := range 4 {
 			from := begin.Add(time.Duration(q) * quarter)
-			c.Bars = append(c.Bars, Bar{Time: from.Format("Mon 2 Jan, 15:04") + " to " + from.Add(quarter).Format("15:04") + " UTC"})
+			c.Bars = append(c.Bars, Bar{Begin: from, End: from.Add(quarter), Time: from.Format("Mon 2 Jan, 15:04") + " to " + from.Add(quarter).Format("15:04") + " UTC"})
 		}
 	}
 	for _, h := range hours {

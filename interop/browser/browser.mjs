@@ -117,9 +117,9 @@ function overflow() {
 
 const commands = {
   // open goes to a page, in a window of its own.
-  async open({ url, scheme, width, height }) {
+  async open({ url, scheme, width, height, zone }) {
     if (context) await context.close();
-    context = await browser.newContext({ colorScheme: scheme, viewport: { width, height }, locale: "en-GB", timezoneId: "UTC", deviceScaleFactor: 1 });
+    context = await browser.newContext({ colorScheme: scheme, viewport: { width, height }, locale: "en-GB", timezoneId: zone ?? "UTC", deviceScaleFactor: 1 });
     context.setDefaultTimeout(patience);
     page = await context.newPage();
     watch();
@@ -179,6 +179,7 @@ const commands = {
   },
   // rows are the cells of a table, and whether anything in it is not text.
   rows: ({ selector }) => page.evaluate((s) => [...document.querySelectorAll(s + " tbody tr")].map((r) => [...r.cells].map((c) => c.innerText.trim())), selector),
+  attribute: ({ selector, name }) => page.locator(selector).first().getAttribute(name),
   countOf: ({ selector }) => page.locator(selector).count(),
   structure: () => page.evaluate(structure),
   contrast: () => page.evaluate(contrast),
