@@ -15,6 +15,7 @@
 package setup
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -149,8 +150,8 @@ func checkAddress(s string) error {
 	if err != nil || addr.Address != s || checkWord(s) != nil {
 		return fmt.Errorf("'%s' is no mail address such as scanner@example.com", s)
 	}
-	// Its account is made by this name.
-	if err := accounts.CheckNewName(s); err != nil {
+	// Its account is made by this name, and sends as it.
+	if err := cmp.Or(accounts.CheckNewName(s), accounts.CheckSender(s)); err != nil {
 		return fmt.Errorf("'%s' %w", s, err)
 	}
 	return nil

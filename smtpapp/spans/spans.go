@@ -13,8 +13,8 @@
 // limitations under the License.
 
 // Package spans is what stands between OpenTelemetry and the exporter of its
-// spans: it bounds what a collector that is away costs in time and in lines of the
-// log. It knows neither SMTP nor an account, and imports none of ours.
+// spans (spans.go): it bounds what a collector that is away costs in time and in lines
+// of the log; and what checks their environment (environment.go). It knows neither SMTP nor an account, and imports none of ours.
 package spans
 
 import (
