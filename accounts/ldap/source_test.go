@@ -22,7 +22,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -319,37 +318,6 @@ func TestFailover(t *testing.T) {
 		_, err := a.Authenticate(context.Background(), "ann@example.com", userPass)
 		return err == nil
 	})
-}
-
-// TestHangs holds that a server that takes connections and says nothing costs its own
-// time, not the next one's.
-func TestHangs(t *testing.T) {
-	one, two := newDirectory(t), newDirectory(t)
-	for _, d := range []*directory{one, two} {
-		d.person("ann", "ann@example.com")
-	}
-	set := one.source()
-	set.Servers = append(set.Servers, "ldap://"+two.addr)
-	set.Remember = caddy.Duration(time.Nanosecond)
-	set.Timeout = caddy.Duration(2 * time.Second)
-	for _, idle := range []bool{false, true} {
-		own := *set
-		if idle {
-			own.CacheSize = 100 // connections of its own
-		}
-		a := accountsOf(start(t, &own))
-		if idle {
-			wantLogin(t, a, "ann@example.com", userPass, nil)
-		}
-		if err := one.slapd.Process.Signal(syscall.SIGSTOP); err != nil {
-			t.Fatal(err)
-		}
-		wantLogin(t, a, "ann@example.com", userPass, nil)
-		wantLogin(t, a, "ann@example.com", "not-that-password", accounts.ErrBadCredentials)
-		if err := one.slapd.Process.Signal(syscall.SIGCONT); err != nil {
-			t.Fatal(err)
-		}
-	}
 }
 
 func TestTLS(t *testing.T) {
