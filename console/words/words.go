@@ -110,6 +110,7 @@ var outcomes = map[messagelog.Outcome][2]string{
 var remedies = map[string]string{
 	"wrong_password":  "Type the device's password in again. If it is lost, make a new one on the account's page.",
 	"unknown_account": "Type an account's whole name into the device as its user name.",
+	"login_gone":      "Nothing, if its password was changed or the account paused or removed: it logs in anew by itself.",
 	"banned":          "It failed to log in too often. Correct the device, then lift the ban under Clients.",
 }
 
