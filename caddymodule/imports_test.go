@@ -149,7 +149,7 @@ var allowedImports = map[string][]string{
 	// Other programs' accounts: records and Caddyfile text, nothing that runs.
 	"operate/migrate": {"accounts", "internal/plaintext"},
 	"operate/snippet": {},
-	"operate":         {"accounts", "explain", "grant", "internal/checkup", "internal/nearest", "internal/presence", "oauthtoken", "oauthtoken/authserver", "relay", "smtpapp", "spool", "upstreamapp"},
+	"operate":         {"accounts", "explain", "grant", "internal/checkup", "internal/form", "internal/nearest", "internal/presence", "oauthtoken", "oauthtoken/authserver", "relay", "smtpapp", "spool", "upstreamapp"},
 
 	// From nothing to a first test mail, for the terminal and the console.
 	"setup": {"accounts", "explain", "internal/form", "upstreampool/preset"},

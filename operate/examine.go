@@ -23,7 +23,6 @@ import (
 	"crypto/x509"
 	"fmt"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -35,6 +34,7 @@ import (
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/explain"
 	"github.com/caddymail/mailgateway/internal/checkup"
+	"github.com/caddymail/mailgateway/internal/form"
 	"github.com/caddymail/mailgateway/oauthtoken"
 	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 	"github.com/caddymail/mailgateway/relay"
@@ -189,11 +189,9 @@ func examineTokens(app *oauthtoken.App) (out []checkup.Finding) {
 	return out
 }
 
-var entraID = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
-
 // secretIsID reports whether a secret is what Entra shows beside it, the mistake
 // that is made most. The values that it makes have another form.
-func secretIsID(kind, secret string) bool { return kind == "microsoft" && entraID.MatchString(secret) }
+func secretIsID(kind, secret string) bool { return kind == "microsoft" && form.IsGUID(secret) }
 
 // examineRecords looks for sources of accounts that cannot be read, and for records
 // that are not in use as they stand.

@@ -20,9 +20,7 @@ import (
 	"fmt"
 	"net"
 	"net/mail"
-	"net/url"
 	"os"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -158,15 +156,14 @@ func checkAddress(s string) error {
 }
 
 func checkDial(s string) error {
-	if _, port, err := net.SplitHostPort(s); err != nil || port == "" || checkWord(s) != nil || form.Dial.Check(s) != nil {
+	if checkWord(s) != nil || form.Dial.Check(s) != nil {
 		return fmt.Errorf("'%s' is no host and port such as smtp.example.com:587", s)
 	}
 	return nil
 }
 
 func checkURL(s string) error {
-	u, err := url.Parse(s)
-	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || checkWord(s) != nil || form.URL.Check(s) != nil {
+	if checkWord(s) != nil || form.URL.Check(s) != nil {
 		return fmt.Errorf("'%s' is no address such as https://login.example.com/token", s)
 	}
 	return nil
@@ -203,7 +200,7 @@ func checkHost(s string) error {
 	if _, port, err := net.SplitHostPort(s); err == nil {
 		return fmt.Errorf("'%s' has a port: the name alone is wanted, devices are told port %s elsewhere", s, port)
 	}
-	if strings.ContainsAny(s, ":*_@/") || checkWord(s) != nil || form.Hostname.Check(s) != nil {
+	if strings.ContainsAny(s, "*_@") || checkWord(s) != nil || form.Hostname.Check(s) != nil {
 		return fmt.Errorf("'%s' is no name such as mail.example.com", s)
 	}
 	return nil
@@ -213,20 +210,17 @@ func checkTenant(s string) error {
 	if _, domain, ok := strings.Cut(s, "@"); ok {
 		return fmt.Errorf("'%s' is a mail address: the domain alone is wanted, as in %s", s, domain)
 	}
-	if !guid.MatchString(s) && !strings.Contains(s, ".") || strings.ContainsAny(s, "/?") || checkWord(s) != nil || form.Tenant.Check(s) != nil {
+	if !form.IsGUID(s) && !strings.Contains(s, ".") || checkWord(s) != nil || form.Tenant.Check(s) != nil {
 		return fmt.Errorf("'%s' is neither a domain such as contoso.onmicrosoft.com nor a directory ID", s)
 	}
 	return nil
 }
 
-// guid is how Microsoft writes ids.
-var guid = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
-
 func checkGUID(s string) error {
 	if strings.Contains(s, "~") && len(s) > 30 {
 		return errors.New("that looks like a client secret's value, which is asked for later and not shown; here the ID is wanted")
 	}
-	if !guid.MatchString(s) {
+	if !form.IsGUID(s) {
 		return fmt.Errorf("'%s' is no id such as 00000000-0000-0000-0000-000000000000", s)
 	}
 	return nil

@@ -23,6 +23,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/caddymail/mailgateway/internal/form"
 )
 
 // stateName is the file of the answers, so that setup can be taken up again.
@@ -87,7 +89,7 @@ func CheckSecret(secret string) error {
 		return errors.New("the secret is empty")
 	case strings.ContainsFunc(secret, func(r rune) bool { return r <= ' ' || r > '~' }):
 		return errors.New("the secret has characters that no secret has")
-	case guid.MatchString(secret):
+	case form.IsGUID(secret):
 		return errors.New("that is the secret's ID; its value is needed, which is shown once when it is made")
 	}
 	return nil

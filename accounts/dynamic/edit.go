@@ -42,7 +42,7 @@ func (s *state) edit(ctx context.Context, edits []accounts.Edit) []accounts.Chan
 		return changes
 	}
 	// Within the process the lock is handed over at once; that of a storage
-	// may be a file that is looked at once a second.
+	// is looked at again and again.
 	select {
 	case s.writer <- struct{}{}:
 		defer func() { <-s.writer }()

@@ -29,13 +29,7 @@ import (
 // TestHangs holds that a server that takes connections and says nothing costs its own
 // time, not the next one's.
 func TestHangs(t *testing.T) {
-	one, two := newDirectory(t), newDirectory(t)
-	for _, d := range []*directory{one, two} {
-		d.person("ann", "ann@example.com")
-	}
-	set := one.source()
-	set.Servers = append(set.Servers, "ldap://"+two.addr)
-	set.Remember = caddy.Duration(time.Nanosecond)
+	one, _, set := twoServers(t)
 	set.Timeout = caddy.Duration(2 * time.Second)
 	for _, idle := range []bool{false, true} {
 		own := *set

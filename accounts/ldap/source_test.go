@@ -298,14 +298,21 @@ func TestRemembered(t *testing.T) {
 	wantLogin(t, a, "ann@example.com", "not-that-password", accounts.ErrOverloaded)
 }
 
-func TestFailover(t *testing.T) {
-	one, two := newDirectory(t), newDirectory(t)
+// twoServers returns two servers with the same entry, and a source that asks them each
+// time.
+func twoServers(t *testing.T) (one, two *directory, set *Source) {
+	one, two = newDirectory(t), newDirectory(t)
 	for _, d := range []*directory{one, two} {
 		d.person("ann", "ann@example.com")
 	}
-	set := one.source()
+	set = one.source()
 	set.Servers = append(set.Servers, "ldap://"+two.addr)
 	set.Remember = caddy.Duration(time.Nanosecond)
+	return one, two, set
+}
+
+func TestFailover(t *testing.T) {
+	one, two, set := twoServers(t)
 	a := accountsOf(start(t, set))
 	wantLogin(t, a, "ann@example.com", userPass, nil)
 	one.kill()

@@ -17,8 +17,22 @@ package filelock
 import (
 	"context"
 	"hash/fnv"
+	"os"
+	"path/filepath"
 	"time"
 )
+
+// OpenBytesIn opens a file of a directory as OpenBytes does. The directory is made too if
+// it is not there.
+func OpenBytesIn(dir, name string) (*Bytes, error) {
+	f, err := OpenBytes(filepath.Join(dir, name))
+	if os.IsNotExist(err) {
+		if err = os.MkdirAll(dir, 0o700); err == nil {
+			f, err = OpenBytes(filepath.Join(dir, name))
+		}
+	}
+	return f, err
+}
 
 // Place is the byte that stands for a name. Two names at one place, which is one
 // chance in 10^18 a pair, only wait for each other.

@@ -223,7 +223,9 @@ func checkDate(s string) error {
 	return fmt.Errorf("'%s' is not a date, as in 2027-12-31", s)
 }
 
-// guid is an ID as Entra shows it.
+// IsGUID reports whether s is an ID as Entra shows it.
+func IsGUID(s string) bool { return guid.MatchString(s) }
+
 var guid = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
 
 // checkTenant refuses a URL for a tenant.

@@ -24,5 +24,5 @@
 //
 // Reading order: config.go, db.go, turns.go (who is next), migrate.go, listen.go. Nothing here outlives a reload
 // by itself; the rooms that use it say what does. The package imports nothing
-// of ours but internal/checkup.
+// of ours but internal/checkup and internal/form.
 package pgdb

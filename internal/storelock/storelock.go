@@ -18,7 +18,6 @@ package storelock
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -61,12 +60,7 @@ func lockByte(ctx context.Context, dir, name string) (*filelock.Bytes, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	f, err := filelock.OpenBytes(filepath.Join(dir, "names.bytes"))
-	if os.IsNotExist(err) {
-		if err = os.MkdirAll(dir, 0o700); err == nil {
-			f, err = filelock.OpenBytes(filepath.Join(dir, "names.bytes"))
-		}
-	}
+	f, err := filelock.OpenBytesIn(dir, "names.bytes")
 	if err != nil {
 		return nil, err
 	}

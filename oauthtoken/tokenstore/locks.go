@@ -15,7 +15,6 @@ package tokenstore
 
 import (
 	"context"
-	"os"
 	"path/filepath"
 	"sync"
 
@@ -64,13 +63,7 @@ func (l *byteLocks) try(at int64) (bool, error) {
 		return false, nil // the system takes two locks of one open file for one
 	}
 	if l.file == nil {
-		dir := filepath.Join(l.storage.Path, "locks")
-		f, err := filelock.OpenBytes(filepath.Join(dir, "tokens.bytes"))
-		if os.IsNotExist(err) {
-			if err = os.MkdirAll(dir, 0o700); err == nil {
-				f, err = filelock.OpenBytes(filepath.Join(dir, "tokens.bytes"))
-			}
-		}
+		f, err := filelock.OpenBytesIn(filepath.Join(l.storage.Path, "locks"), "tokens.bytes")
 		if err != nil {
 			return false, err
 		}
