@@ -105,7 +105,7 @@ var allowedImports = map[string][]string{
 	"internal/mscloud": {"internal/nearest"},
 
 	// Sockets, generations and admission: for SMTP today, for IMAP next.
-	"internal/front":    {"internal/form", "internal/generation", "internal/printable"},
+	"internal/front":    {"internal/form", "internal/generation", "internal/printable", "internal/rawread"},
 	"internal/freeport": {"internal/filelock"},
 	"internal/firstrun": {},
 

@@ -22,6 +22,8 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+
+	"github.com/caddymail/mailgateway/internal/rawread"
 )
 
 // Reason says why a connection is refused.
@@ -82,22 +84,11 @@ func newConn(p *Point, nc net.Conn) *Conn {
 	if _, ok := nc.RemoteAddr().(*net.UnixAddr); ok {
 		// A PROXY header may say so of a client of another machine's: the proxy's
 		// address stands for it then.
-		under := beneath(nc)
+		under := rawread.Beneath(nc)
 		_, c.Local = under.RemoteAddr().(*net.UnixAddr)
 		c.Remote = RemoteAddr(under)
 	}
 	return c
-}
-
-// beneath is the connection that listener wrappers have wrapped.
-func beneath(nc net.Conn) net.Conn {
-	for {
-		w, ok := nc.(interface{ Raw() net.Conn })
-		if !ok {
-			return nc
-		}
-		nc = w.Raw()
-	}
 }
 
 // serve runs an admitted connection to its end. The client's place is given

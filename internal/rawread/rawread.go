@@ -14,8 +14,6 @@
 
 //go:build unix
 
-// Package rawread reads from a socket that a syscall.RawConn has given, as a
-// net.Conn reads: with its errors, but without waiting. It imports none of ours.
 package rawread
 
 import (

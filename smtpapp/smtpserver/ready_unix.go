@@ -31,7 +31,7 @@ import (
 // stream included, without reading it. A listener wrapper such as the PROXY
 // protocol's may have read something ahead; what comes after that is seen.
 func readable(nc net.Conn) bool {
-	raw := waitable(beneath(nc))
+	raw := waitable(rawread.Beneath(nc))
 	if raw == nil {
 		return false
 	}

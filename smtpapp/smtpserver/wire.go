@@ -25,6 +25,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/caddymail/mailgateway/internal/rawread"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/smtpapp/smtpserver/pace"
 )
@@ -120,17 +121,6 @@ func (c *wire) take(p []byte) int {
 	n := copy(p, c.buffered())
 	c.consume(n)
 	return n
-}
-
-// beneath is the connection that listener wrappers have wrapped.
-func beneath(nc net.Conn) net.Conn {
-	for {
-		wrapped, ok := nc.(interface{ Raw() net.Conn })
-		if !ok {
-			return nc
-		}
-		nc = wrapped.Raw()
-	}
 }
 
 // hasMore reports whether the client has sent more than was read of it.
@@ -449,7 +439,7 @@ func (c *wire) peekLine(limit int) ([]byte, int) {
 func (c *wire) linger() {
 	nc := c.nc
 	if c.tls == nil {
-		nc = beneath(nc)
+		nc = rawread.Beneath(nc)
 	}
 	half, ok := nc.(interface{ CloseWrite() error })
 	if !ok || half.CloseWrite() != nil {
