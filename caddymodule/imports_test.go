@@ -172,7 +172,8 @@ var allowedImports = map[string][]string{
 	"console/trial":    {"accounts", "explain", "operate", "relay", "upstreamapp"},
 	"console/words":    {"accounts", "internal/checkup", "messagelog", "operate"},
 	"console/picture":  {"smtpapp/history"},
-	"console":          {"accounts", "accounts/password", "connect", "connect/mailing", "console/audit", "console/card", "console/ended", "console/firstrun", "console/picture", "console/trial", "console/words", "explain", "internal/checkup", "internal/cookie", "internal/once", "internal/printable", "internal/site", "limits", "messagelog", "oauthtoken", "oauthtoken/authserver", "operate", "relay", "setup", "smtpapp", "smtpapp/history", "spool", "upstreamapp", "upstreampool"},
+	"console/settings": {"accounts", "internal/printable"},
+	"console":          {"accounts", "accounts/password", "connect", "connect/mailing", "console/audit", "console/card", "console/ended", "console/firstrun", "console/picture", "console/settings", "console/trial", "console/words", "explain", "internal/checkup", "internal/cookie", "internal/once", "internal/printable", "internal/site", "limits", "messagelog", "oauthtoken", "oauthtoken/authserver", "operate", "relay", "setup", "smtpapp", "smtpapp/history", "spool", "upstreamapp", "upstreampool"},
 
 	"caddymodule": {
 		"accounts",

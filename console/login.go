@@ -36,7 +36,11 @@ import (
 const (
 	sessionCookie = "smtp-console"
 	loginCookie   = "smtp-console-login"
-	loginTimeout  = 10 * time.Minute
+	// outCookie is in a browser that was signed out of: who comes next is asked for,
+	// though the provider may have a session still.
+	outCookie    = "smtp-console-out"
+	outTime      = 30 * 24 * time.Hour
+	loginTimeout = 10 * time.Minute
 	// sessionMost ends a session however busy it is: who has left the organization
 	// is asked again.
 	sessionMost = 12 * time.Hour
@@ -137,7 +141,7 @@ func (h *Handler) startLogin(v *visit) error {
 	}
 	ctx, cancel := context.WithTimeout(v.r.Context(), 20*time.Second)
 	defer cancel()
-	address, state, err := p.BeginSignIn(ctx, h.redirectURI())
+	address, state, err := p.BeginSignIn(ctx, h.redirectURI(), v.r.URL.Query().Has("another") || h.cookies.Get(v.r, outCookie, new(bool)) == nil)
 	if err != nil {
 		h.logger.Error("a login to the console cannot be begun", zap.String("provider", h.Login), zap.Error(err))
 		return refuse(http.StatusBadGateway, "The provider cannot be asked now; the log says why.")
@@ -199,6 +203,7 @@ func (h *Handler) endLogin(v *visit) error {
 	if err := v.keepSession(); err != nil {
 		return err
 	}
+	h.cookies.Drop(v.w, outCookie)
 	v.did("signed in")
 	if !strings.HasPrefix(f.Next, "/") || strings.HasPrefix(f.Next, "//") {
 		f.Next = "/"
@@ -225,6 +230,9 @@ func signOut(v *visit) error {
 	}
 	v.did("signed out")
 	v.h.cookies.Drop(v.w, sessionCookie)
+	if err := v.h.cookies.Set(v.w, v.r, outCookie, true, outTime, http.SameSiteLaxMode); err != nil {
+		return err
+	}
 	http.Redirect(v.w, v.r, v.h.URL+"/login?out", http.StatusSeeOther)
 	return nil
 }

@@ -100,7 +100,7 @@ func showInviteMany(v *visit) error {
 }
 
 // manyForm is the form of many invitations, as it was filled in.
-type manyForm struct{ List, How, Sender, Pace, Problem string }
+type manyForm struct{ List, How, Sender, Pace, Field, Problem string }
 
 // readBatch reads the list: a CSV whose first line names its columns, or an account a line.
 func readBatch(text string, defaults connect.Request) ([]mailing.Row, error) {
@@ -110,7 +110,7 @@ func readBatch(text string, defaults connect.Request) ([]mailing.Row, error) {
 	}
 	rows, err := connect.ReadRequests(strings.NewReader(text), defaults)
 	if err != nil {
-		return nil, refuse(http.StatusBadRequest, "The list: %v.", err)
+		return nil, refuseField("list", "The list: %v.", err)
 	}
 	var list []mailing.Row
 	for {
@@ -119,15 +119,15 @@ func readBatch(text string, defaults connect.Request) ([]mailing.Row, error) {
 			break
 		}
 		if err != nil {
-			return nil, refuse(http.StatusBadRequest, "The list: %v.", err)
+			return nil, refuseField("list", "The list: %v.", err)
 		}
 		if len(list) == maxBatch {
-			return nil, refuse(http.StatusBadRequest, "The list has more than %d accounts: make several of it.", maxBatch)
+			return nil, refuseField("list", "The list has more than %d accounts: make several of it.", maxBatch)
 		}
 		list = append(list, mailing.Row{Request: req, To: rows.More("to")})
 	}
 	if len(list) == 0 {
-		return nil, refuse(http.StatusBadRequest, "The list is empty.")
+		return nil, refuseField("list", "The list is empty.")
 	}
 	return list, nil
 }
@@ -136,11 +136,15 @@ func readBatch(text string, defaults connect.Request) ([]mailing.Row, error) {
 // that cannot be taken is shown again as it was filled in.
 func inviteMany(v *visit) error {
 	err := v.inviteMany()
-	if se, ok := errors.AsType[*statusError](err); ok {
-		get := v.r.PostForm.Get
-		return v.show(se.status, "many", "invitations", "Invite many", manyForm{get("list"), get("how"), get("sender"), get("pace"), se.text})
+	se, ok := errors.AsType[*statusError](err)
+	if !ok {
+		se, ok = v.broken(err)
 	}
-	return err
+	if !ok {
+		return err
+	}
+	get := v.r.PostForm.Get
+	return v.show(se.status, "many", "invitations", "Invite many", manyForm{get("list"), get("how"), get("sender"), get("pace"), se.field, se.text})
 }
 
 func (v *visit) inviteMany() error {

@@ -52,6 +52,8 @@ type overview struct {
 	// lacks what is stored.
 	Charts []picture.Chart
 	Stale  bool
+	// Zone is whose days they are.
+	Zone string
 }
 
 type stateCount struct {
@@ -62,8 +64,34 @@ type stateCount struct {
 // shownTroubles bounds the list; accounts in trouble beyond it are on their own page.
 const shownTroubles = 20
 
+// zoneCookie names the browser's time zone; console.js sets it.
+const zoneCookie = "smtp-console-zone"
+
+// draw draws the past, where there is one.
+func (o *overview) draw(v *visit) {
+	if _, err := operate.App[*smtpapp.App]("smtp"); err != nil {
+		return
+	}
+	name := ""
+	if c, err := v.r.Cookie(zoneCookie); err == nil {
+		name = c.Value
+	}
+	hours, err := history.Process.Last(v.r.Context(), v.h.storage, time.Now())
+	if err != nil {
+		v.h.logger.Warn("the history of messages cannot be read", zap.Error(err))
+	}
+	zone, words := picture.Zone(name)
+	o.Zone, o.Charts, o.Stale = words, []picture.Chart{picture.Day(hours, zone), picture.Week(hours, zone)}, err != nil
+}
+
+// showOverview shows the first page. With `part`, only the picture is sent, for an open
+// page whose zone was not known yet.
 func showOverview(v *visit) error {
 	o := overview{}
+	if v.r.URL.Query().Has("part") {
+		o.draw(v)
+		return v.part("picture_part", o)
+	}
 	if app, err := operate.App[*upstreamapp.App]("smtp_upstreams"); err == nil {
 		for _, u := range app.Status() {
 			if u.Breaker == "open" || u.Breaker == "half_open" {
@@ -103,12 +131,8 @@ func showOverview(v *visit) error {
 	}
 	if app, err := operate.App[*smtpapp.App]("smtp"); err == nil {
 		o.Sessions = len(app.Sessions())
-		hours, err := history.Process.Last(v.r.Context(), v.h.storage, time.Now())
-		if err != nil {
-			v.h.logger.Warn("the history of messages cannot be read", zap.Error(err))
-		}
-		o.Charts, o.Stale = []picture.Chart{picture.Day(hours), picture.Week(hours)}, err != nil
 	}
+	o.draw(v)
 	slices.SortStableFunc(o.Troubles, func(a, b trouble) int { return cmp.Compare(a.Tone, b.Tone) }) // bad, warn
 	if len(o.Troubles) > shownTroubles {
 		o.Troubles, o.More = o.Troubles[:shownTroubles], true

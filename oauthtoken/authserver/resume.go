@@ -158,7 +158,9 @@ type User struct {
 
 // BeginSignIn begins a login of a user at the gateway's own pages (OpenID Connect Core
 // section 3.1): the address to send the browser to, and what FinishSignIn needs.
-func (p *Provider) BeginSignIn(ctx context.Context, redirectURL string) (address string, state FlowState, err error) {
+//
+// Whoever is signed in at the provider is taken, unless another is asked for.
+func (p *Provider) BeginSignIn(ctx context.Context, redirectURL string, another bool) (address string, state FlowState, err error) {
 	f, err := p.AuthCodeFlow(ctx, LoginOptions{RedirectURL: redirectURL})
 	if err != nil {
 		return "", FlowState{}, err
@@ -171,6 +173,8 @@ func (p *Provider) BeginSignIn(ctx context.Context, redirectURL string) (address
 	q.Del("prompt")
 	if p.kind.authParams["prompt"] != "" {
 		q.Set("prompt", "select_account")
+	} else if another {
+		q.Set("prompt", p.promptChoice())
 	}
 	q.Del("access_type")
 	return base + "?" + q.Encode(), f.Suspend(), err
