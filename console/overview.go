@@ -19,6 +19,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strconv"
 	"time"
 
 	"go.uber.org/zap"
@@ -61,8 +62,8 @@ type stateCount struct {
 	Count int
 }
 
-// shownTroubles bounds the list; accounts in trouble beyond it are on their own page.
-const shownTroubles = 20
+// shownTroubles bounds the list.
+const shownTroubles = 30
 
 // zoneCookie names the browser's time zone; console.js sets it.
 const zoneCookie = "smtp-console-zone"
@@ -153,13 +154,17 @@ func (o *overview) add(tone, what, do, link, label string) {
 
 // remedies are what to do about an account's state.
 var remedies = map[string]string{
-	operate.StateNeverConsented: "Send its owner an invitation.", operate.StateNeedsConsent: "Send its owner an invitation to agree again.",
-	operate.StateRefused: "Send a test mail: it shows what the provider says.", operate.StateUnknownUpstream: "Give it an upstream that is configured.",
+	operate.StateNeverConsented: "Send the owner an invitation.", operate.StateNeedsConsent: "Send the owner an invitation to agree again.",
+	operate.StateRefused: "Send a test mail: it shows what the provider says.", operate.StateUnknownUpstream: "Choose an upstream that is configured.",
 }
 
-// scan counts the accounts by state, and names those in trouble.
+// namedAccounts of a state are told each by its name; where there are more, all of them
+// are one trouble, so that no state hides another.
+const namedAccounts = 5
+
+// scan counts the accounts by state, and tells of those in trouble.
 func (o *overview) scan(dir *accounts.Directory) {
-	states, counts := operate.NewStates(), make(map[string]int)
+	states, counts, names := operate.NewStates(), make(map[string]int), make(map[string][]string)
 	o.Total = dir.Len()
 	after := ""
 	for seen := 0; seen < maxScanned; {
@@ -167,8 +172,8 @@ func (o *overview) scan(dir *accounts.Directory) {
 		for _, a := range list {
 			s := states.Of(a)
 			counts[s]++
-			if do, ok := remedies[s]; ok && len(o.Troubles) <= shownTroubles {
-				o.add(words.Tone[s], a.Name+": "+words.State[s]+".", do, "accounts/"+pathOf(a.Name), "Open account")
+			if len(names[s]) < namedAccounts {
+				names[s] = append(names[s], a.Name)
 			}
 		}
 		seen += len(list)
@@ -179,6 +184,16 @@ func (o *overview) scan(dir *accounts.Directory) {
 	for _, s := range operate.AccountStates {
 		if counts[s] > 0 {
 			o.States = append(o.States, stateCount{s, counts[s]})
+		}
+		do, ok := remedies[s]
+		switch {
+		case !ok:
+		case counts[s] > namedAccounts:
+			o.add(words.Tone[s], strconv.Itoa(counts[s])+" accounts: "+words.State[s]+".", do, "accounts?state="+s, "See them")
+		default:
+			for _, name := range names[s] {
+				o.add(words.Tone[s], name+": "+words.State[s]+".", do, "accounts/"+pathOf(name), "Open account")
+			}
 		}
 	}
 }
