@@ -70,6 +70,13 @@ func (w *Watch) Progress(ended func() bool, patience time.Duration, began time.T
 	w.since = earlier(w.since.Add(now.Sub(began)+time.Duration(n)*patience/rcptShare), now)
 }
 
+// Hold notes that something is held from now on which others may wait for.
+func (w *Watch) Hold(ended func() bool, patience time.Duration) {
+	if patience > 0 {
+		w.ended, w.patience, w.since, w.read, w.octets = ended, patience, time.Now(), time.Time{}, 0
+	}
+}
+
 // StartBody notes that the message begins.
 func (w *Watch) StartBody() { w.body, w.octets, w.read = true, 0, time.Time{} }
 
