@@ -112,14 +112,15 @@ func (w *Watch) Begin(now, by time.Time) (time.Time, error) {
 		}
 		w.read = now
 	}
-	if next := w.since.Add(w.patience); next.After(now) {
-		return earlier(next, by), nil
-	}
 	return w.Expired(now, by)
 }
 
-// Expired asks whether the transaction may go on, and returns until when.
+// Expired asks whether the transaction may go on, unless it got on within the read, and
+// returns until when.
 func (w *Watch) Expired(now, by time.Time) (time.Time, error) {
+	if next := w.since.Add(w.patience); next.After(now) {
+		return earlier(next, by), nil
+	}
 	if w.ended() {
 		return now, ErrStalled
 	}
