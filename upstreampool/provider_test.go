@@ -349,6 +349,9 @@ func (s *serverConn) bdat(args, replaced string) bool {
 	if replaced == "<close>" || replaced == "<reset>" || replaced == "<hang>" {
 		return s.say(replaced)
 	}
+	if replaced == "<taken>" { // and answered
+		return true
+	}
 	r, early := s.override("<body>")
 	if early && !s.say(r) {
 		return false
