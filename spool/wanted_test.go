@@ -51,7 +51,7 @@ func TestWantedBehind(t *testing.T) {
 		t.Error("a message that is kept holds nothing")
 	}
 	body, h := new(watched), new(holding)
-	relay.Watch(store.NewKeeper(nil, nil, body), h)
+	relay.Watch(keptBody{store.NewKeeper(nil, nil, body), body}, h)
 	if body.h != relay.Holder(h) {
 		t.Error("the body is not told what is held")
 	}

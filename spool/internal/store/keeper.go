@@ -19,7 +19,6 @@ import (
 	"io"
 	"sync"
 
-	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/spool/internal/record"
 )
 
@@ -63,9 +62,6 @@ func (k *Keeper) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
-
-// Watch implements relay.Watched.
-func (k *Keeper) Watch(h relay.Holder) { relay.Watch(k.src, h) }
 
 // Rest reads what nobody has read yet. The error is the client's.
 func (k *Keeper) Rest() error {
