@@ -249,7 +249,7 @@ func TestCannotCarry(t *testing.T) {
 
 // ownBusiness are optional interfaces of which each of the ways is asked by itself,
 // and FrontUser, which is the business of the app that has all upstreams.
-var ownBusiness = []string{"AccountUser", "Drainer", "Dependent", "FrontUser", "Introducer", "Spooler", "Spool"}
+var ownBusiness = []string{"AccountUser", "Drainer", "Dependent", "FrontUser", "Introducer", "Reacher", "Spooler", "Spool"}
 
 // TestHidesNothing holds that what an upstream and a transaction may do besides is
 // the chosen one's too: of every optional interface that package relay has.
