@@ -88,12 +88,12 @@ var allowedImports = map[string][]string{
 	"sandbox/webapi":          {},
 
 	// Kinds of upstreams beside SMTP.
-	"transports/graph":             {"accounts", "grant", "internal/jsonfield", "internal/mscloud", "internal/printable", "relay", "transports/internal/envelope", "transports/internal/mailapi"},
-	"transports/gmail":             {"accounts", "grant", "internal/jsonfield", "internal/printable", "relay", "transports/internal/envelope", "transports/internal/mailapi"},
+	"transports/graph":             {"accounts", "grant", "internal/jsonfield", "internal/mscloud", "internal/printable", "relay", "transports/internal/mailapi"},
+	"transports/gmail":             {"accounts", "grant", "internal/jsonfield", "internal/printable", "relay", "transports/internal/mailapi"},
 	"transports/choice":            {"accounts", "internal/jsonfield", "internal/printable", "relay"},
 	"transports/internal/envelope": {},
 	"transports/internal/apitest":  {"accounts", "grant", "relay", "sandbox"},
-	"transports/internal/mailapi":  {"accounts", "grant", "internal/generation", "limits", "relay", "transports/internal/envelope"},
+	"transports/internal/mailapi":  {"accounts", "grant", "internal/generation", "internal/printable", "limits", "relay", "transports/internal/envelope"},
 
 	// An upstream in front of another.
 	"spool":                 {"accounts", "internal/filelock", "internal/form", "internal/generation", "internal/jsonfield", "internal/printable", "internal/seal", "relay", "spool/dsn", "spool/internal/disk", "spool/internal/record", "spool/internal/store"},
