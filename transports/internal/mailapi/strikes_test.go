@@ -63,15 +63,15 @@ func scripted(t *testing.T, cfg *Upstream, p provider) *Upstream {
 	u.Tokens, u.Timeout, u.Logger = tokens{}, time.Minute, zap.NewNop()
 	u.URL = func(*accounts.Account) string { return "http://localhost/" }
 	u.Prepare = func(_ *accounts.Account, _ []string, body io.Reader) (*Body, *relay.Reply) {
-		b, _ := io.ReadAll(body)
-		return Whole(b), nil
+		b, _ := hold(body)
+		return b, nil
 	}
 	u.Read = func(ans *Answer) Verdict {
 		if ans.Status == http.StatusOK {
-			return Verdict{relay.ReplyAPIOK("1"), Outcome{Sent: true}}
+			return Verdict{Reply: relay.ReplyAPIOK("1"), Outcome: Outcome{Sent: true}}
 		}
 		hold := Doubled(25*time.Second, ans.Strikes)
-		return Verdict{relay.ReplyAPIHold("wait", hold), Outcome{Hold: hold, Strike: true}}
+		return Verdict{Reply: relay.ReplyAPIHold("wait", hold), Outcome: Outcome{Hold: hold, Strike: true}}
 	}
 	if err := u.Bind(t.Name()); err != nil {
 		t.Fatal(err)

@@ -43,8 +43,9 @@ import (
 type Upstream struct {
 	// Kind is the transport's name.
 	Kind string
-	// Endpoint is the base URL, for the status.
+	// Endpoint is the base URL, for the status. Also are other URLs that are asked.
 	Endpoint string
+	Also     []string
 	// Provider is the OAuth provider, Scopes what a token is asked for.
 	Provider string
 	Scopes   []string
@@ -76,8 +77,8 @@ type Upstream struct {
 	// provider repeats the name: an answer with another one is not believed.
 	// Empty: it has none.
 	RequestID string
-	// Prepare makes a message fit its envelope. A message larger than MaxSize
-	// is its business too.
+	// Prepare makes a message fit its envelope, with Fit. The body's error at
+	// MaxSize is a reply.
 	Prepare func(a *accounts.Account, rcpts []string, body io.Reader) (*Body, *relay.Reply)
 	// Read says what an answer means.
 	Read func(ans *Answer) Verdict
@@ -99,6 +100,8 @@ type Upstream struct {
 	pinMu sync.Mutex
 	pins  map[string]*pin
 	warms chan struct{}
+
+	complaints complaints
 }
 
 // Get asks the provider something with a token.
@@ -260,4 +263,5 @@ var (
 	_ relay.Reporter  = (*Upstream)(nil)
 	_ relay.Verifier  = (*Upstream)(nil)
 	_ relay.Warmer    = (*Upstream)(nil)
+	_ relay.Reacher   = (*Upstream)(nil)
 )
