@@ -26,6 +26,9 @@ import (
 	"github.com/caddymail/mailgateway/operate"
 )
 
+// shownFailures bounds the rows in error that a page names.
+const shownFailures = 100
+
 func (v *visit) orders() mailing.Orders { return mailing.Orders{Storage: v.h.storage} }
 
 func (v *visit) mailer() mailing.Runner { return v.h.keeper.Runner }
