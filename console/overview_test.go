@@ -92,8 +92,9 @@ func TestTroublesHideNone(t *testing.T) {
 	for i := range 40 {
 		c.Do(t, "PUT", fmt.Sprintf("/smtp/accounts/a%02d@example.com", i), `{"upstream": "oauth"}`).Want(http.StatusCreated)
 	}
-	c.Do(t, "PUT", "/smtp/accounts/zz@example.com", `{"upstream": "gone"}`)
-	p := c.get(t, "/console/", "40 accounts: Waiting for consent", "/console/accounts?state=never_consented", "zz@example.com: Unknown upstream")
+	c.Do(t, "PUT", "/smtp/accounts/zz@example.com", `{"upstream": "oauth", "refresh_token": "made-up-of-nobody"}`).Want(http.StatusCreated)
+	c.Do(t, "POST", "/smtp/accounts/zz@example.com/verify", "")
+	p := c.get(t, "/console/", "40 accounts: Waiting for consent", "/console/accounts?state=never_consented", "zz@example.com: Consent has ended")
 	if strings.Contains(p.body, "a00@example.com") || strings.Index(p.body, "zz@example.com") > strings.Index(p.body, "40 accounts") {
 		t.Errorf("the worse is not before the others:\n%s", p.body)
 	}
