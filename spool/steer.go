@@ -300,9 +300,10 @@ func steer(id string, change func(e *engine, rec *record.File, m *message) error
 }
 
 func (e *engine) change(id string, m *message, change func(e *engine, rec *record.File, m *message) error) error {
-	rec, err := e.store.OpenJournal(id)
+	log := e.logger.With(zap.String("id", id), zap.String("account", m.env.Account))
+	rec, err := e.openJournal(m, log)
 	if errors.Is(err, fs.ErrNotExist) {
-		e.unreadable(m, err, e.logger.With(zap.String("id", id), zap.String("account", m.env.Account)))
+		e.unreadable(m, err, log)
 		return ErrNotFound
 	}
 	if err != nil {
