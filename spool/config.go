@@ -95,6 +95,7 @@ type Transport struct {
 	name     string
 	siblings map[string]relay.Transport // without an upstream of its own
 	dir      string
+	notes    string // the folder in which the marks of directories are noted; empty: nowhere
 	fs       disk.FS
 	keys     *seal.Keys
 	logger   *zap.Logger
@@ -130,6 +131,7 @@ const (
 // Provision resolves placeholders and fills in the defaults.
 func (t *Transport) Provision(ctx caddy.Context) error {
 	t.logger, t.ctx = printable.Logger(ctx.Logger()), ctx
+	t.notes = filepath.Join(caddy.AppDataDir(), "smtp_spool_marks")
 	ev, err := ctx.App("events")
 	if err != nil {
 		return fmt.Errorf("getting events app: %w", err)
@@ -239,6 +241,9 @@ func (t *Transport) resolve(name string) error {
 		return fmt.Errorf("spool: directory: %w", err)
 	}
 	t.dir = dir
+	if within(dir, caddy.AppDataDir()) {
+		t.notes = "" // it would be lost with the directory
+	}
 	if t.fs == nil {
 		t.fs = disk.OS{}
 	}
@@ -249,6 +254,16 @@ func (t *Transport) resolve(name string) error {
 		return fmt.Errorf("spool: %w", err)
 	}
 	return nil
+}
+
+// within reports whether a directory is beneath another one.
+func within(dir, above string) bool {
+	above, err := filepath.Abs(above)
+	if err != nil {
+		return false
+	}
+	rest, err := filepath.Rel(above, dir)
+	return err == nil && filepath.IsLocal(rest)
 }
 
 func (t *Transport) bounds() store.Bounds {

@@ -122,7 +122,7 @@ type File struct {
 	lines  int   // of the journal that can be read
 	// remains is how many octets of a torn line stand where the next one goes.
 	remains int64
-	buf    []byte
+	buf     []byte
 }
 
 // place is where a frame stands. Its number binds a sealed frame to it.

@@ -57,6 +57,7 @@ var (
 type Store struct {
 	disk disk.FS
 	dir  string
+	note string // where the directory's mark is remembered; empty: nowhere
 
 	mu      sync.Mutex
 	keys    *seal.Keys
