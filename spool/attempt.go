@@ -430,12 +430,18 @@ func (e *engine) dropOver(m *message, log *zap.Logger) {
 	}
 }
 
-// drop removes a message that is settled.
+// drop removes a message that is settled, later if the directory is closed to this
+// process now.
 func (e *engine) drop(m *message, log *zap.Logger) {
-	if err := e.store.Remove(m.env, m.size); err != nil {
+	err := e.store.Remove(m.env, m.size)
+	if err != nil {
 		log.Error("settled message not removed from the spool", zap.Error(err))
 	}
 	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err != nil && e.store.Illness() == nil {
+		m.next = time.Now().Add(notePause)
+		return
+	}
 	m.gone = true
-	e.mu.Unlock()
 }

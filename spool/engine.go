@@ -200,8 +200,10 @@ func (e *engine) takeUp(found []store.Found, odd []store.Oddity, now time.Time) 
 		m := replay(st, now)
 		if m.over() {
 			// The provider has it; the process died before the removal.
-			_ = e.store.Remove(m.env, m.size)
-			continue
+			if e.store.Remove(m.env, m.size) == nil || e.store.Illness() != nil {
+				continue
+			}
+			m.next = now.Add(notePause)
 		}
 		if m.held != "" {
 			e.logger.Error("spooled message held", zap.String("id", m.env.ID), zap.String("account", m.env.Account), zap.String("reason", m.held))
