@@ -95,6 +95,7 @@ type Transport struct {
 	name     string
 	siblings map[string]relay.Transport // without an upstream of its own
 	dir      string
+	data     string // Caddy's data directory; empty: none
 	notes    string // the folder in which the marks of directories are noted; empty: nowhere
 	fs       disk.FS
 	keys     *seal.Keys
@@ -133,8 +134,8 @@ const (
 
 // Provision resolves placeholders and fills in the defaults.
 func (t *Transport) Provision(ctx caddy.Context) error {
-	t.logger, t.ctx = printable.Logger(ctx.Logger()), ctx
-	t.notes = filepath.Join(caddy.AppDataDir(), "smtp_spool_marks")
+	t.logger, t.ctx, t.data = printable.Logger(ctx.Logger()), ctx, caddy.AppDataDir()
+	t.notes = filepath.Join(caddy.AppDataDir(), notesFolder)
 	ev, err := ctx.App("events")
 	if err != nil {
 		return fmt.Errorf("getting events app: %w", err)
@@ -233,10 +234,10 @@ func (t *Transport) resolve(name string) error {
 	def(&t.MaxSize, defaultMaxSize)
 	def(&t.MinFree, defaultMinFree)
 	if t.Directory == "" {
-		t.Directory = filepath.Join(caddy.AppDataDir(), "smtp_spool", name)
+		t.Directory = filepath.Join(caddy.AppDataDir(), ofUpstreams, name)
 		if t.Upstream == "" {
 			// No upstream's name can meet it.
-			t.Directory = filepath.Join(caddy.AppDataDir(), "smtp_spool_of_accounts")
+			t.Directory = filepath.Join(caddy.AppDataDir(), ofAccounts)
 		}
 	}
 	dir, err := filepath.Abs(t.Directory)

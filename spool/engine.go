@@ -370,8 +370,11 @@ func (e *engine) end() {
 	e.closing = true
 	n := len(e.all)
 	e.mu.Unlock()
-	if n > 0 {
+	switch {
+	case n > 0 && caddy.Exiting():
 		e.logger.Info("spool closed with messages", zap.String("dir", e.store.Dir()), zap.Int("messages", n))
+	case n > 0:
+		e.logger.Warn("spool closed with messages, which are not sent: the configuration has no spool with its directory any more", zap.String("dir", e.store.Dir()), zap.Int("messages", n))
 	}
 	finished := make(chan struct{})
 	go func() {

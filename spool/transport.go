@@ -92,6 +92,9 @@ func (t *Transport) Attach() error {
 		t.engine = attachEngine(t)
 	}
 	close(t.started)
+	if t.Upstream == "" && t.data != "" {
+		sayForgotten(t.data, t.logger) // it is the last one of a configuration
+	}
 	return nil
 }
 
