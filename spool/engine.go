@@ -422,6 +422,10 @@ func (e *engine) unlink(m *message) {
 	defer e.mu.Unlock()
 	delete(e.all, m.env.ID)
 	if l, ok := e.lanes[m.env.Account]; ok {
-		l.queue = slices.DeleteFunc(l.queue, func(o *message) bool { return o == m })
+		if i := slices.Index(l.queue, m); i == 0 {
+			l.queue[0], l.queue = nil, l.queue[1:]
+		} else if i > 0 {
+			l.queue = slices.Delete(l.queue, i, i+1)
+		}
 	}
 }
