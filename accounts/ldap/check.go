@@ -149,6 +149,9 @@ func (c *checker) bind(ctx context.Context, dn string, barred bool, password str
 		return err
 	})
 	switch {
+	case err == nil && mustChange(result):
+		c.warn(fmt.Errorf("directory: '%s' has to change the password first", dn))
+		return refused, nil
 	case err == nil:
 		return isRight, nil
 	case ldap.IsErrorWithCode(err, ldap.LDAPResultInvalidCredentials):

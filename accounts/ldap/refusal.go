@@ -103,6 +103,16 @@ func (r *reader) bars(ctx context.Context, dn string) (now, seen bool, err error
 	return barred(e, time.Now()), e.GetEqualFoldAttributeValue(failureTime) != "" || e.GetEqualFoldAttributeValue("pwdAccountLockedTime") != "", err
 }
 
+// mustChange reports whether a bind succeeded for nothing but to change the password
+// (draft-behera-ldap-password-policy-10 section 6.2, changeAfterReset).
+func mustChange(result *ldap.SimpleBindResult) bool {
+	const changeAfterReset = 2
+	return result != nil && slices.ContainsFunc(result.Controls, func(c ldap.Control) bool {
+		p, ok := c.(*ldap.ControlBeheraPasswordPolicy)
+		return ok && p.Error == changeAfterReset
+	})
+}
+
 // hasPolicy reports whether a directory has answered for its policy of passwords.
 func hasPolicy(result *ldap.SimpleBindResult) bool {
 	return result != nil && slices.ContainsFunc(result.Controls, func(c ldap.Control) bool {
