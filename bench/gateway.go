@@ -266,6 +266,8 @@ func (gw *gateway) ready(ctx context.Context, g gatewaySetup) error {
 
 // emptied waits until nothing is kept any more.
 func (gw *gateway) emptied(ctx context.Context) error {
+	const most = 2 * time.Minute
+	limit := time.After(most)
 	for {
 		var b bytes.Buffer
 		if err := gw.get(ctx, "/metrics", &b); err != nil {
@@ -286,6 +288,8 @@ func (gw *gateway) emptied(ctx context.Context) error {
 			return fmt.Errorf("the gateway ended: %w: %s", gw.err, gw.tail())
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-limit:
+			return fmt.Errorf("the gateway keeps %.0f messages after %v: %s", left, most, gw.tail())
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
