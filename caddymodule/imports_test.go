@@ -53,6 +53,7 @@ var allowedImports = map[string][]string{
 
 	// Caddy's storage in PostgreSQL, and what reaches a database.
 	"internal/pgdb":          {"internal/checkup", "internal/form"},
+	"internal/exhausted":     {},
 	"internal/once":          {},
 	"internal/plaintext":     {},
 	"internal/rawread":       {},
@@ -73,7 +74,7 @@ var allowedImports = map[string][]string{
 	"accounts/ldap":     {"accounts", "accounts/mapped", "accounts/ondemand", "accounts/password", "internal/breaker", "internal/nearest", "internal/printable"},
 
 	// An authorization server as its client sees it; no token is kept there.
-	"oauthtoken/authserver":        {"explain", "internal/form", "internal/mscloud", "internal/nearest", "internal/printable", "internal/redact", "oauthtoken/internal/refusals"},
+	"oauthtoken/authserver":        {"explain", "internal/exhausted", "internal/form", "internal/mscloud", "internal/nearest", "internal/printable", "internal/redact", "oauthtoken/internal/refusals"},
 	"oauthtoken/internal/refusals": {},
 	// How many requests it is asked at a time.
 	"oauthtoken/gate": {},
@@ -105,7 +106,7 @@ var allowedImports = map[string][]string{
 	"internal/mscloud": {"internal/nearest"},
 
 	// Sockets, generations and admission: for SMTP today, for IMAP next.
-	"internal/front":    {"internal/form", "internal/generation", "internal/printable", "internal/rawread"},
+	"internal/front":    {"internal/exhausted", "internal/form", "internal/generation", "internal/printable", "internal/rawread"},
 	"internal/freeport": {"internal/filelock"},
 	"internal/firstrun": {},
 
@@ -118,6 +119,7 @@ var allowedImports = map[string][]string{
 	"internal/redact": {},
 	// What others say, before it is logged.
 	"internal/printable": {},
+	"internal/stack":     {},
 
 	// What exists once and is used by several rooms.
 	"internal/breaker":    {},
@@ -134,13 +136,13 @@ var allowedImports = map[string][]string{
 	"internal/testpki":    {},
 
 	// The protocol knows no account and no Caddy: relay is for replies.
-	"smtpapp/smtpserver":         {"internal/rawread", "relay", "smtpapp/smtpserver/content", "smtpapp/smtpserver/grammar", "smtpapp/smtpserver/pace"},
+	"smtpapp/smtpserver":         {"internal/rawread", "internal/stack", "relay", "smtpapp/smtpserver/content", "smtpapp/smtpserver/grammar", "smtpapp/smtpserver/pace"},
 	"smtpapp/smtpserver/content": {},
 	"smtpapp/smtpserver/grammar": {"relay"},
 	"smtpapp/smtpserver/pace":    {},
 	// A certificate for devices from before 2010.
 	"smtpapp/legacyrsa":       {},
-	"upstreampool/smtpclient": {"internal/rawread", "internal/redact", "relay"},
+	"upstreampool/smtpclient": {"internal/exhausted", "internal/rawread", "internal/redact", "internal/stack", "relay"},
 	// What is learned of a mailbox, and what providers publish: no pool, no lock.
 	"upstreampool/pace":   {"relay", "upstreampool/smtpclient"},
 	"upstreampool/preset": {"accounts", "upstreampool/smtpclient"},
