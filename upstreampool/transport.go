@@ -28,6 +28,7 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/internal/form"
+	"github.com/caddymail/mailgateway/internal/jsonfield"
 	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
@@ -39,11 +40,11 @@ func init() {
 
 // CaddyModule returns the Caddy module information.
 func (*SMTPTransport) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{
-		ID:  "smtp_upstreams.transports.smtp",
-		New: func() caddy.Module { return new(SMTPTransport) },
-	}
+	return caddy.ModuleInfo{ID: "smtp_upstreams.transports.smtp", New: func() caddy.Module { return new(SMTPTransport) }}
 }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (t *SMTPTransport) UnmarshalJSON(b []byte) error { return jsonfield.Decode(b, t) }
 
 // Provision loads the guest modules. What depends on the upstream's name is
 // checked in Bind.
