@@ -47,7 +47,7 @@ var allowedImports = map[string][]string{
 	"relay":           {"accounts"},
 	"smtpapp":         {"accounts", "accounts/password", "internal/form", "internal/front", "internal/jsonfield", "internal/nearest", "internal/presence", "internal/printable", "internal/servertls", "messagelog", "relay", "smtpapp/history", "smtpapp/legacyrsa", "smtpapp/smtpserver", "smtpapp/spans"},
 	"upstreamapp":     {"accounts", "internal/checkup", "internal/jsonfield", "internal/printable", "limits", "limits/fleet", "relay"},
-	"upstreampool":    {"accounts", "explain", "grant", "internal/breaker", "internal/checkup", "internal/form", "internal/generation", "internal/jsonfield", "internal/nearest", "internal/printable", "internal/tally", "limits", "relay", "upstreampool/pace", "upstreampool/preset", "upstreampool/smtpclient"},
+	"upstreampool":    {"accounts", "explain", "grant", "internal/breaker", "internal/checkup", "internal/form", "internal/generation", "internal/jsonfield", "internal/nearest", "internal/printable", "internal/tally", "limits", "relay", "upstreampool/meter", "upstreampool/pace", "upstreampool/preset", "upstreampool/smtpclient"},
 	"oauthtoken":      {"explain", "grant", "internal/breaker", "internal/generation", "internal/jsonfield", "internal/printable", "internal/seal", "oauthtoken/authserver", "oauthtoken/gate", "oauthtoken/tokenstore"},
 	"sandbox":         {"internal/form", "internal/jsonfield", "internal/printable", "sandbox/authority", "sandbox/fault", "sandbox/internal/answer", "sandbox/record", "sandbox/webapi"},
 
@@ -144,6 +144,7 @@ var allowedImports = map[string][]string{
 	"smtpapp/legacyrsa":       {},
 	"upstreampool/smtpclient": {"internal/rawread", "internal/redact", "relay"},
 	// What is learned of a mailbox, and what providers publish: no pool, no lock.
+	"upstreampool/meter":  {"upstreampool/smtpclient"},
 	"upstreampool/pace":   {"relay", "upstreampool/smtpclient"},
 	"upstreampool/preset": {"accounts", "upstreampool/smtpclient"},
 
