@@ -59,7 +59,7 @@ var allowedImports = map[string][]string{
 	"internal/rawread":       {},
 	"internal/testpg":        {"internal/freeport"},
 	"storage/postgres":       {"internal/checkup", "internal/jsonfield", "internal/pgdb", "internal/printable"},
-	"storage/transfer":       {},
+	"storage/transfer":       {"internal/presence"},
 	"limits/internal/window": {"accounts"},
 	"limits/postgres":        {"accounts", "internal/checkup", "internal/jsonfield", "internal/pgdb", "internal/printable", "limits", "limits/fleet"},
 
