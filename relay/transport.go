@@ -164,6 +164,20 @@ type Holder interface {
 	Wanted() bool
 }
 
+// Watched is an optional interface of a body that is given to Send, which begins
+// the transaction itself. It is told what is held while the rest of it is read:
+// not of a message that was read before anything was taken.
+type Watched interface {
+	Watch(h Holder)
+}
+
+// Watch tells a body what is held while it is read.
+func Watch(body io.Reader, h Holder) {
+	if w, ok := body.(Watched); ok {
+		w.Watch(h)
+	}
+}
+
 // Describer is an optional interface of a Transaction: what the access log
 // says of it.
 type Describer interface {

@@ -316,8 +316,7 @@ func (ac *account) release(c *conn, use usage, sound bool) {
 // lost ends a message whose connection is gone and was not replaced.
 func (ac *account) lost(slot limits.Slot, use usage) {
 	ac.settle(slot, use)
-	ac.up.unreserve()
-	ac.left()
+	ac.leave()
 	ac.done()
 }
 
@@ -346,7 +345,7 @@ func (p *pool) put(c *conn, now int64) {
 		p.retire(c)
 		return
 	}
-	p.pushIdle(c, now)
+	p.pushIdle(c)
 	if p.nWait > 0 {
 		p.dispatch(now)
 	}

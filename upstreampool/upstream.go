@@ -15,6 +15,7 @@
 package upstreampool
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"sync/atomic"
@@ -290,7 +291,8 @@ func (p *pool) use(a *accounts.Account, name string, s *settings) *account {
 		ac = &account{pool: p, name: name, lim: p.up.limits.Account(p.key, name, a.Limits)}
 		p.keep(ac)
 	}
-	if p.cfg != s {
+	// A message may come with the settings of before a reload.
+	if s = cmp.Or(p.up.current.Load(), s); p.cfg != s {
 		p.configure(s)
 	}
 	if ac.rec != a {
