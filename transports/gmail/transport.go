@@ -22,6 +22,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/jsonfield"
 	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/transports/internal/mailapi"
@@ -38,6 +39,9 @@ func (*Transport) CaddyModule() caddy.ModuleInfo {
 		New: func() caddy.Module { return new(Transport) },
 	}
 }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (t *Transport) UnmarshalJSON(b []byte) error { return jsonfield.Decode(b, t) }
 
 // Provision checks the configuration and loads what it needs.
 func (t *Transport) Provision(ctx caddy.Context) error {
