@@ -33,6 +33,7 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/internal/cookie"
+	"github.com/caddymail/mailgateway/internal/jsonfield"
 	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/internal/site"
 	"github.com/caddymail/mailgateway/oauthtoken"
@@ -54,7 +55,7 @@ type Handler struct {
 	// provider's name. It is required.
 	URL string `json:"url,omitempty"`
 
-	// Name is how the gateway is called on the pages. Default: the host of URL.
+	// Name is how the gateway is called on the pages. Default: the host of `url`.
 	Name string `json:"name,omitempty"`
 
 	// Contact is whom owners are told to ask: a name, an address. Default: whoever
@@ -88,6 +89,9 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 		New: func() caddy.Module { return new(Handler) },
 	}
 }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (h *Handler) UnmarshalJSON(b []byte) error { return jsonfield.Decode(b, h) }
 
 // Provision sets up the handler.
 func (h *Handler) Provision(ctx caddy.Context) error {

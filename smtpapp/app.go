@@ -15,8 +15,10 @@
 package smtpapp
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -26,7 +28,9 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/form"
 	"github.com/caddymail/mailgateway/internal/front"
+	"github.com/caddymail/mailgateway/internal/jsonfield"
 	"github.com/caddymail/mailgateway/internal/nearest"
 	"github.com/caddymail/mailgateway/internal/presence"
 	"github.com/caddymail/mailgateway/internal/printable"
@@ -48,6 +52,9 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
+// UnmarshalJSON implements json.Unmarshaler.
+func (a *App) UnmarshalJSON(b []byte) error { return jsonfield.Decode(b, a) }
+
 // Provision sets up the app. It binds and changes nothing: it also runs for
 // configurations that never go live.
 func (a *App) Provision(ctx caddy.Context) error {
@@ -59,6 +66,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 			return fmt.Errorf("hostname: not set, and the system's is unknown: %w", err)
 		}
 		a.Hostname = name
+	} else if _, err := netip.ParseAddr(a.Hostname); err != nil {
+		if err := form.Hostname.Check(a.Hostname); err != nil {
+			return fmt.Errorf("hostname: %w", err)
+		}
 	}
 	if a.DrainTimeout == 0 {
 		a.DrainTimeout = caddy.Duration(defaultDrainTimeout)
@@ -199,6 +210,13 @@ func (a *App) Validate() error {
 
 // Start attaches the servers to their sockets and opens the new ones.
 func (a *App) Start() error {
+	// A storage that puts its preparation off, so that validating a configuration
+	// changes nothing, has to be good before the configuration is in force.
+	if s, ok := a.storage.(interface{ Ready(context.Context) error }); ok {
+		if err := s.Ready(context.Background()); err != nil {
+			return fmt.Errorf("storage: %w", err)
+		}
+	}
 	if err := a.directory.Start(); err != nil {
 		return err
 	}

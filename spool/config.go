@@ -27,6 +27,7 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/internal/form"
+	"github.com/caddymail/mailgateway/internal/jsonfield"
 	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/internal/seal"
 	"github.com/caddymail/mailgateway/relay"
@@ -46,8 +47,7 @@ type Transport struct {
 	Upstream string `json:"upstream,omitempty"`
 
 	// AlwaysKeep answers 250 as soon as a message is durable, without waiting for
-	// the provider. Default: false: the client hears the provider's own word
-	// when there is one.
+	// the provider. Default: false.
 	AlwaysKeep bool `json:"always,omitempty"`
 
 	// MaxWait is how long a client waits for a connection of the upstream
@@ -55,8 +55,8 @@ type Transport struct {
 	MaxWait caddy.Duration `json:"max_wait,omitempty"`
 
 	// Directory is where the messages lie. It must be on a local disk, and
-	// belongs to one process at a time. Default: `smtp_spool/` and the
-	// upstream's name in Caddy's data directory.
+	// belongs to one process at a time. Default: `smtp_spool/NAME` in Caddy's
+	// data directory.
 	Directory string `json:"directory,omitempty"`
 
 	// EncryptionKeys seal the messages with AES-256-GCM, each 32 octets in
@@ -118,6 +118,9 @@ func (*Transport) CaddyModule() caddy.ModuleInfo {
 		New: func() caddy.Module { return new(Transport) },
 	}
 }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (t *Transport) UnmarshalJSON(b []byte) error { return jsonfield.Decode(b, t) }
 
 const (
 	defaultMaxWait     = 10 * time.Second

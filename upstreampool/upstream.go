@@ -30,6 +30,7 @@ import (
 	"github.com/caddymail/mailgateway/internal/tally"
 	"github.com/caddymail/mailgateway/limits"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/upstreampool/meter"
 	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
 )
 
@@ -82,7 +83,7 @@ type upstream struct {
 	warming chan struct{} // semaphore
 	closing tally.Count   // connections
 
-	metrics *upstreamMetrics
+	metrics *meter.Upstream
 	limits  limits.Limiter // since the first generation
 
 	// connect opens a connection: dial, but for tests.
@@ -113,7 +114,7 @@ func newUpstream(name string) *upstream {
 		name:    name,
 		quits:   make(chan struct{}, maxQuits),
 		warming: make(chan struct{}, maxWarming),
-		metrics: newUpstreamMetrics(name),
+		metrics: meter.New(name),
 		breaker: breaker.New(breaker.Settings{After: breakerAfter, Min: breakerPause, Max: breakerCap}),
 	}
 	for i := range u.shards {

@@ -24,6 +24,8 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/accounts/ondemand"
+	"github.com/caddymail/mailgateway/internal/form"
+	"github.com/caddymail/mailgateway/internal/jsonfield"
 	"github.com/caddymail/mailgateway/internal/pgdb"
 	"github.com/caddymail/mailgateway/internal/printable"
 )
@@ -88,6 +90,9 @@ type Source struct {
 	ondemand.Member
 }
 
+// UnmarshalJSON implements json.Unmarshaler.
+func (s *Source) UnmarshalJSON(b []byte) error { return jsonfield.Decode(b, s) }
+
 // bounds are what the configuration says of what is held.
 func (s *Source) bounds() ondemand.Bounds {
 	return ondemand.Bounds{
@@ -132,7 +137,8 @@ func (s *Source) provision(logger *zap.Logger) error {
 		// It outlives the configuration, and so does its logger.
 		lasting := printable.Logger(caddy.Log()).Named("smtp.accounts.sql")
 		cache := ondemand.New(s.Name(), read, own.bounds().Options(batch, own.MaxConns), lasting)
-		follow := follow{read: read, cache: cache, channel: own.Notify, poll: time.Duration(own.Poll), logger: lasting}
+		read.note = cache.Note
+		follow := follow{read: read, cache: cache, channel: own.Notify, poll: time.Duration(own.Poll)}
 		return ondemand.Shared{Cache: cache, Follow: follow.start, Close: db.Close}, nil
 	})
 }
@@ -146,6 +152,11 @@ func (s *Source) complete() error {
 		return errors.New("field 'query': there is a table already")
 	case s.Query != "" && s.Config.Schema != "":
 		return errors.New("field 'schema': it is a table's, a query names its own")
+	}
+	for _, f := range []struct{ name, text string }{{"table", s.Table}, {"upstream", s.Upstream}, {"notify", s.Notify}} {
+		if err := form.Text.Check(f.text); err != nil {
+			return fmt.Errorf("field '%s': %w", f.name, err)
+		}
 	}
 	return s.bounds().Complete(defaultCacheSize)
 }

@@ -61,7 +61,7 @@ type Config struct {
 	MaxConns int `json:"max_conns,omitempty"`
 
 	// Timeout bounds one call to the server, with the connection it may need.
-	// Default: 10 s.
+	// Default: 10s.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 
 	resolved bool
@@ -136,6 +136,8 @@ func (c *Config) pool() (*pgxpool.Config, error) {
 	if p.ConnConfig.RuntimeParams["application_name"] == "" {
 		p.ConnConfig.RuntimeParams["application_name"] = "mailgateway"
 	}
+	// Text is UTF-8 here, whatever the database's own is.
+	p.ConnConfig.RuntimeParams["client_encoding"] = "UTF8"
 	again := *c
 	p.BeforeConnect = func(_ context.Context, conn *pgx.ConnConfig) error {
 		again.renew(conn)

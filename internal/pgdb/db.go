@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -36,6 +37,8 @@ type DB struct {
 	schema  string
 	timeout time.Duration
 	turns   *turns
+
+	owed atomic.Pointer[owed] // what Later has put off
 
 	mu     sync.Mutex
 	pool   *pgxpool.Pool
@@ -65,6 +68,9 @@ func (c Config) Open() (*DB, error) {
 // Table returns the quoted name of a table in the schema.
 func (d *DB) Table(name string) string { return pgx.Identifier{d.schema, name}.Sanitize() }
 
+// MaxConns is the number of connections that there may be.
+func (d *DB) MaxConns() int { return int(d.set.MaxConns) }
+
 // Timeout is what one call may take.
 func (d *DB) Timeout() time.Duration { return d.timeout }
 
@@ -81,6 +87,13 @@ func (d *DB) DoFirst(ctx context.Context, f func(ctx context.Context, q Querier)
 }
 
 func (d *DB) do(ctx context.Context, first bool, f func(ctx context.Context, q Querier) error) error {
+	if err := d.Ready(ctx); err != nil {
+		return err
+	}
+	return d.run(ctx, first, f)
+}
+
+func (d *DB) run(ctx context.Context, first bool, f func(ctx context.Context, q Querier) error) error {
 	ctx, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
 	if err := d.turns.take(ctx, first); err != nil {
