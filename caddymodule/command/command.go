@@ -21,7 +21,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -32,6 +31,7 @@ import (
 	"github.com/caddymail/mailgateway/caddymodule/admin"
 	"github.com/caddymail/mailgateway/caddymodule/command/output"
 	"github.com/caddymail/mailgateway/caddymodule/command/service"
+	"github.com/caddymail/mailgateway/caddymodule/command/usage"
 	"github.com/caddymail/mailgateway/explain"
 	"github.com/caddymail/mailgateway/internal/nearest"
 	"github.com/caddymail/mailgateway/internal/printable"
@@ -82,16 +82,12 @@ func Setup(cmd *cobra.Command) {
 		service.Command(),
 	)
 	refuseUnknown(cmd)
+	usage.Check(cmd)
 	// Caddy's own template ends with a page that has none of these commands, and
 	// calls the binary caddy whatever it is called.
 	cmd.SetHelpTemplate(new(cobra.Command).HelpTemplate() + "\nManual: https://github.com/caddymail/mailgateway/tree/main/docs\n")
 	cmd.SetHelpFunc(func(c *cobra.Command, args []string) {
-		if root := c.Root(); root != c && strings.HasPrefix(filepath.Base(os.Args[0]), "mailgateway") {
-			if root.Annotations == nil {
-				root.Annotations = make(map[string]string)
-			}
-			root.Annotations[cobra.CommandDisplayNameAnnotation] = "mailgateway"
-		}
+		usage.NameBinary(c)
 		new(cobra.Command).HelpFunc()(c, args)
 	})
 }
@@ -124,6 +120,7 @@ func refuseUnknown(cmd *cobra.Command) {
 		if len(args) == 0 {
 			return cmd.Help()
 		}
+		usage.NameBinary(cmd)
 		return fmt.Errorf("there is no command '%s %s', only %s%s", cmd.CommandPath(), args[0], strings.Join(names, ", "), nearest.Hint(args[0], names))
 	}
 }
@@ -138,6 +135,9 @@ func newAdminClient(cmd *cobra.Command) (*adminClient, error) {
 	config, _ := cmd.Flags().GetString("config")
 	adapter, _ := cmd.Flags().GetString("adapter")
 	address, err := caddycmd.DetermineAdminAPIAddress(address, nil, config, adapter)
+	if err == nil {
+		address, err = usage.Admin(address)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("finding the admin API's address: %w", err)
 	}
@@ -191,7 +191,7 @@ func (c *adminClient) request(method, path string, header http.Header, body io.R
 		status, _ := strconv.Atoi(m[1])
 		re := &remoteError{Status: status}
 		if json.Unmarshal([]byte(m[2]), re) != nil || re.Text == "" {
-			re.Text = strings.TrimSpace(m[2])
+			re.Text = fmt.Sprintf("what answers at %s is not the admin API of a gateway, or of an older one: %s", c.address, strings.TrimSpace(m[2]))
 		}
 		return nil, re
 	}
@@ -227,6 +227,15 @@ var (
 	printJSON = output.JSON
 	table     = output.Table
 )
+
+// printDone says that something was done that has no answer of its own.
+func printDone(cmd *cobra.Command, what string) error {
+	if wantsJSON(cmd) {
+		return printJSON(cmd, map[string]string{"result": what})
+	}
+	_, err := fmt.Fprintln(cmd.OutOrStdout(), what)
+	return err
+}
 
 // forEach does something for each name, goes on after failures, and tells of
 // all of them.

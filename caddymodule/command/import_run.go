@@ -16,18 +16,24 @@ package command
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"os"
+	"os/signal"
+	"slices"
+	"sync/atomic"
+	"syscall"
 	"time"
-
-	"github.com/spf13/cobra"
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/caddymodule/admin"
 	"github.com/caddymail/mailgateway/operate/migrate"
+	"github.com/spf13/cobra"
 )
 
 // importRun is an import under way.
@@ -122,18 +128,25 @@ func (im *importRun) run(lines io.Reader) error {
 		return err
 	}
 	header := http.Header{"Content-Type": {"application/x-ndjson"}}
-	resp, err := c.request(http.MethodPost, "/smtp/accounts/import", header, lines)
+	ctx, stop := signal.NotifyContext(im.cmd.Context(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	body := &interruptible{ctx: ctx, from: lines}
+	resp, err := c.request(http.MethodPost, "/smtp/accounts/import", header, body)
 	if err != nil {
+		if _, refused := errors.AsType[*remoteError](err); !refused && body.begun.Load() {
+			err = im.ended(err)
+		}
 		return err
 	}
 	defer resp.Body.Close()
+	defer context.AfterFunc(ctx, func() { _ = resp.Body.Close() })()
 
 	counts := make(map[string]int)
 	total, began := 0, time.Now()
 	shown := began
 	for res, err := range accounts.ImportResults(resp.Body) {
 		if err != nil {
-			return fmt.Errorf("after %d accounts: %w", total, err)
+			return im.ended(fmt.Errorf("after %d accounts: %w", total, err))
 		}
 		line := importedLine{ImportResult: res}
 		if i := line.Line - 1; i >= 0 && i < len(im.origins) {
@@ -143,6 +156,7 @@ func (im *importRun) run(lines io.Reader) error {
 		total++
 		if line.Result != "error" {
 			line.Password = im.passwords[line.Name]
+			delete(im.passwords, line.Name)
 		}
 		if err := im.print(line); err != nil {
 			return err
@@ -162,6 +176,37 @@ func (im *importRun) run(lines io.Reader) error {
 		return fmt.Errorf("%d of %d accounts were not imported", counts["error"], total)
 	}
 	return nil
+}
+
+// ended tells the passwords of accounts whose answer did not come: some of them were
+// made, and nobody would know their passwords, which another run does not change.
+func (im *importRun) ended(err error) error {
+	for _, name := range slices.Sorted(maps.Keys(im.passwords)) {
+		line := importedLine{ImportResult: accounts.ImportResult{Name: name, Result: "unknown"}, Password: im.passwords[name]}
+		if perr := im.print(line); perr != nil {
+			return errors.Join(err, perr)
+		}
+	}
+	if n := len(im.passwords); n > 0 {
+		return fmt.Errorf("%w\nThe last %d passwords hold for those of their accounts that were made nevertheless. Run the import again: it makes others for the rest alone", err, n)
+	}
+	return fmt.Errorf("%w\nRun the import again: it goes on with the rest", err)
+}
+
+// interruptible is what is sent until somebody interrupts.
+type interruptible struct {
+	ctx   context.Context
+	from  io.Reader
+	begun atomic.Bool
+}
+
+// Read implements io.Reader.
+func (r *interruptible) Read(b []byte) (int, error) {
+	r.begun.Store(true)
+	if r.ctx.Err() != nil {
+		return 0, errors.New("interrupted")
+	}
+	return r.from.Read(b)
 }
 
 func (im *importRun) print(line importedLine) error {
@@ -186,6 +231,9 @@ func (im *importRun) print(line importedLine) error {
 	if line.Field != "" {
 		field = "field '" + line.Field + "': "
 	}
-	_, err := fmt.Fprintf(im.cmd.ErrOrStderr(), "line %d: %s: %s%s\n", line.Line, line.Name, field, line.Error)
+	if line.Name != "" {
+		field = line.Name + ": " + field
+	}
+	_, err := fmt.Fprintf(im.cmd.ErrOrStderr(), "line %d: %s%s\n", line.Line, field, line.Error)
 	return err
 }
