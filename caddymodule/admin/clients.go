@@ -59,13 +59,10 @@ func checkServer(name string) error {
 		return err
 	}
 	names := slices.Sorted(maps.Keys(app.Servers))
-	for _, b := range smtpapp.Bans() {
-		names = append(names, b.Server)
-	}
-	for _, s := range app.Sessions() {
-		names = append(names, s.Server)
-	}
-	if slices.Contains(names, name) {
+	known := slices.Contains(names, name) ||
+		slices.ContainsFunc(smtpapp.Bans(), func(b smtpapp.Ban) bool { return b.Server == name }) ||
+		slices.ContainsFunc(app.Sessions(), func(s smtpapp.SessionInfo) bool { return s.Server == name })
+	if known {
 		return nil
 	}
 	return badRequest("server", "%w", form.OneOf(names...).Check(name))

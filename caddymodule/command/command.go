@@ -33,7 +33,6 @@ import (
 	"github.com/caddymail/mailgateway/caddymodule/command/service"
 	"github.com/caddymail/mailgateway/caddymodule/command/usage"
 	"github.com/caddymail/mailgateway/explain"
-	"github.com/caddymail/mailgateway/internal/nearest"
 	"github.com/caddymail/mailgateway/internal/printable"
 )
 
@@ -81,7 +80,6 @@ func Setup(cmd *cobra.Command) {
 		sandboxCommand(),
 		service.Command(),
 	)
-	refuseUnknown(cmd)
 	usage.Check(cmd)
 	// Caddy's own template ends with a page that has none of these commands, and
 	// calls the binary caddy whatever it is called.
@@ -101,28 +99,6 @@ func (p parentOut) Write(b []byte) (int, error) {
 		return p.cmd.Parent().OutOrStdout().Write(b)
 	}
 	return os.Stdout.Write(b)
-}
-
-// refuseUnknown makes commands that only hold others fail on a name that none
-// has. Cobra shows the help and succeeds, so that a script with a mistyped
-// command would go on.
-func refuseUnknown(cmd *cobra.Command) {
-	var names []string
-	for _, c := range cmd.Commands() {
-		names = append(names, c.Name())
-		refuseUnknown(c)
-	}
-	if names == nil || cmd.Runnable() {
-		return
-	}
-	cmd.Args = cobra.ArbitraryArgs
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if len(args) == 0 {
-			return cmd.Help()
-		}
-		usage.NameBinary(cmd)
-		return fmt.Errorf("there is no command '%s %s', only %s%s", cmd.CommandPath(), args[0], strings.Join(names, ", "), nearest.Hint(args[0], names))
-	}
 }
 
 // adminClient talks to a running gateway.

@@ -30,10 +30,11 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/caddymodule/admin"
 	"github.com/caddymail/mailgateway/operate/migrate"
-	"github.com/spf13/cobra"
 )
 
 // importRun is an import under way.
@@ -51,6 +52,9 @@ type importRun struct {
 	total int
 }
 
+// sameNotes is for how many lines the same note is told one by one.
+const sameNotes = 5
+
 // fromForeign makes lines of another program's accounts, and reports what was
 // not carried over. Accounts that are new get a password.
 func (im *importRun) fromForeign(f *migrate.Foreign, dryRun bool) (io.Reader, error) {
@@ -65,6 +69,7 @@ func (im *importRun) fromForeign(f *migrate.Foreign, dryRun bool) (io.Reader, er
 		}
 	}
 	im.passwords = make(map[string]string)
+	said := make(map[string]int)
 	lines := new(bytes.Buffer)
 	enc := json.NewEncoder(lines)
 	for _, a := range f.Accounts {
@@ -74,7 +79,9 @@ func (im *importRun) fromForeign(f *migrate.Foreign, dryRun bool) (io.Reader, er
 			continue
 		}
 		for _, note := range a.Notes {
-			report("line %d: %s: %s", a.Line, a.Record.Name, note)
+			if said[note]++; said[note] <= sameNotes {
+				report("line %d: %s: %s", a.Line, a.Record.Name, note)
+			}
 		}
 		if len(a.Record.PasswordHashes) == 0 && c != nil {
 			exists, err := c.exists(a.Record.Name)
@@ -96,6 +103,11 @@ func (im *importRun) fromForeign(f *migrate.Foreign, dryRun bool) (io.Reader, er
 		im.origins = append(im.origins, a.Line)
 	}
 	im.total = len(im.origins)
+	for _, note := range slices.Sorted(maps.Keys(said)) {
+		if more := said[note] - sameNotes; more > 0 {
+			report("%d more lines: %s", more, note)
+		}
+	}
 	for _, note := range f.Notes {
 		report("note: %s", note)
 	}

@@ -65,6 +65,7 @@ func Needs(cmd *cobra.Command, flag, other string) { annotate(cmd, needs, flag+"
 // Check sees to it that all commands beneath refuse what they are called with
 // wrongly. It is called once all of them are there.
 func Check(cmd *cobra.Command) {
+	refuseUnknown(cmd)
 	cmd.SetFlagErrorFunc(flagError)
 	wrap(cmd)
 }
@@ -112,6 +113,28 @@ func NameBinary(cmd *cobra.Command) {
 		annotate(root, cobra.CommandDisplayNameAnnotation, "")
 		root.Annotations[cobra.CommandDisplayNameAnnotation] = "mailgateway"
 		cmd.Example = strings.ReplaceAll(cmd.Example, "  caddy smtp ", "  mailgateway smtp ")
+	}
+}
+
+// refuseUnknown makes commands that only hold others fail on a name that none
+// has. Cobra shows the help and succeeds, so that a script with a mistyped
+// command would go on.
+func refuseUnknown(cmd *cobra.Command) {
+	var names []string
+	for _, c := range cmd.Commands() {
+		names = append(names, c.Name())
+		refuseUnknown(c)
+	}
+	if names == nil || cmd.Runnable() {
+		return
+	}
+	cmd.Args = cobra.ArbitraryArgs
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return cmd.Help()
+		}
+		NameBinary(cmd)
+		return fmt.Errorf("there is no command '%s %s', only %s%s", cmd.CommandPath(), args[0], strings.Join(names, ", "), nearest.Hint(args[0], names))
 	}
 }
 
