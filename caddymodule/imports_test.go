@@ -47,7 +47,7 @@ var allowedImports = map[string][]string{
 	"relay":           {"accounts"},
 	"smtpapp":         {"accounts", "accounts/password", "internal/form", "internal/front", "internal/jsonfield", "internal/nearest", "internal/presence", "internal/printable", "internal/servertls", "messagelog", "relay", "smtpapp/history", "smtpapp/legacyrsa", "smtpapp/smtpserver", "smtpapp/spans"},
 	"upstreamapp":     {"accounts", "internal/checkup", "internal/jsonfield", "internal/printable", "limits", "limits/fleet", "relay"},
-	"upstreampool":    {"accounts", "explain", "grant", "internal/breaker", "internal/checkup", "internal/form", "internal/generation", "internal/jsonfield", "internal/nearest", "internal/printable", "internal/tally", "limits", "relay", "upstreampool/pace", "upstreampool/preset", "upstreampool/smtpclient"},
+	"upstreampool":    {"accounts", "explain", "grant", "internal/breaker", "internal/checkup", "internal/form", "internal/generation", "internal/jsonfield", "internal/nearest", "internal/printable", "internal/tally", "limits", "relay", "upstreampool/meter", "upstreampool/pace", "upstreampool/preset", "upstreampool/smtpclient"},
 	"oauthtoken":      {"explain", "grant", "internal/breaker", "internal/generation", "internal/jsonfield", "internal/printable", "internal/seal", "oauthtoken/authserver", "oauthtoken/gate", "oauthtoken/tokenstore"},
 	"sandbox":         {"internal/form", "internal/jsonfield", "internal/printable", "sandbox/authority", "sandbox/fault", "sandbox/internal/answer", "sandbox/record", "sandbox/webapi"},
 
@@ -88,12 +88,12 @@ var allowedImports = map[string][]string{
 	"sandbox/webapi":          {},
 
 	// Kinds of upstreams beside SMTP.
-	"transports/graph":             {"accounts", "grant", "internal/jsonfield", "internal/mscloud", "internal/printable", "relay", "transports/internal/envelope", "transports/internal/mailapi"},
-	"transports/gmail":             {"accounts", "grant", "internal/jsonfield", "internal/printable", "relay", "transports/internal/envelope", "transports/internal/mailapi"},
+	"transports/graph":             {"accounts", "grant", "internal/jsonfield", "internal/mscloud", "internal/printable", "relay", "transports/internal/mailapi"},
+	"transports/gmail":             {"accounts", "grant", "internal/jsonfield", "internal/printable", "relay", "transports/internal/mailapi"},
 	"transports/choice":            {"accounts", "internal/jsonfield", "internal/printable", "relay"},
 	"transports/internal/envelope": {},
 	"transports/internal/apitest":  {"accounts", "grant", "relay", "sandbox"},
-	"transports/internal/mailapi":  {"accounts", "grant", "internal/generation", "limits", "relay", "transports/internal/envelope"},
+	"transports/internal/mailapi":  {"accounts", "grant", "internal/generation", "internal/printable", "limits", "relay", "transports/internal/envelope"},
 
 	// An upstream in front of another.
 	"spool":                 {"accounts", "internal/filelock", "internal/form", "internal/generation", "internal/jsonfield", "internal/printable", "internal/seal", "relay", "spool/dsn", "spool/internal/disk", "spool/internal/record", "spool/internal/store"},
@@ -144,6 +144,7 @@ var allowedImports = map[string][]string{
 	"smtpapp/legacyrsa":       {},
 	"upstreampool/smtpclient": {"internal/rawread", "internal/redact", "relay"},
 	// What is learned of a mailbox, and what providers publish: no pool, no lock.
+	"upstreampool/meter":  {"upstreampool/smtpclient"},
 	"upstreampool/pace":   {"relay", "upstreampool/smtpclient"},
 	"upstreampool/preset": {"accounts", "upstreampool/smtpclient"},
 

@@ -55,7 +55,7 @@ type Handler struct {
 	// provider's name. It is required.
 	URL string `json:"url,omitempty"`
 
-	// Name is how the gateway is called on the pages. Default: the host of URL.
+	// Name is how the gateway is called on the pages. Default: the host of `url`.
 	Name string `json:"name,omitempty"`
 
 	// Contact is whom owners are told to ask: a name, an address. Default: whoever

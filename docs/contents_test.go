@@ -26,6 +26,8 @@ import (
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+
+	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
 )
 
 // TestRepliesAreDocumented holds that replies.md has a row for each reply of
@@ -85,7 +87,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	text := read(t, "metrics.md")
 	metric := regexp.MustCompile(`"(caddy_[a-z_]+)"|Subsystem: "?(\w+)"?, Name: "([a-z_]+)"`)
 	found := 0
-	for _, file := range []string{"../smtpapp/metrics.go", "../upstreampool/metrics.go", "../oauthtoken/metrics.go"} {
+	for _, file := range []string{"../smtpapp/metrics.go", "../upstreampool/meter/meter.go", "../oauthtoken/metrics.go"} {
 		for _, m := range metric.FindAllStringSubmatch(read(t, file), -1) {
 			name := m[1]
 			if name == "" {
@@ -108,6 +110,48 @@ func TestMetricsAreDocumented(t *testing.T) {
 	for _, m := range field.FindAllStringSubmatch(read(t, "../smtpapp/log.go"), -1) {
 		if !strings.Contains(text, "`"+m[1]+"`") {
 			t.Errorf("metrics.md does not name the log's field %s", m[1])
+		}
+	}
+}
+
+// TestMetricResultsAreDocumented holds that the row of a metric has each value
+// of its label `result` or `state` that the code knows.
+func TestMetricResultsAreDocumented(t *testing.T) {
+	text := read(t, "metrics.md")
+	for _, m := range []struct {
+		metric string
+		file   string
+		values *regexp.Regexp
+	}{
+		{"caddy_smtp_sessions_total", "../smtpapp/smtpserver/session.go", regexp.MustCompile(`(?m)^\tEnd\w+ +End = "(\w+)"`)},
+		{"caddy_smtp_sessions_total", "../smtpapp/conn.go", regexp.MustCompile(`(?m)^\tend\w+ +ending = "(\w+)"`)},
+		{"caddy_smtp_auth_total", "../smtpapp/session.go", regexp.MustCompile(`metrics\.auth\(g\.name, "(\w+)"`)},
+		{"caddy_smtp_limited_total", "../upstreampool/meter/meter.go", regexp.MustCompile(`(?m)^\t(?:Waited|Refused|QueueFull|Backoff) += "(\w+)"`)},
+		{"caddy_smtp_spool_results_total", "../spool/engine.go", regexp.MustCompile(`(?m)^var results = \[\]string\{(.*)\}$`)},
+		{"caddy_oauth_token_refreshes_total", "../oauthtoken/metrics.go", regexp.MustCompile(`(?m)^\tresult\w+ += "(\w+)"`)},
+		{"caddy_oauth_accounts", "../oauthtoken/metrics.go", regexp.MustCompile(`(?m)^var stateNames = .*\{"", (.*)\}$`)},
+	} {
+		var row string
+		for line := range strings.Lines(text) {
+			if strings.HasPrefix(line, "| `"+m.metric+"` |") {
+				row = line
+			}
+		}
+		found := m.values.FindAllStringSubmatch(read(t, m.file), -1)
+		if row == "" || len(found) == 0 {
+			t.Errorf("%s: row %q, %d values in %s", m.metric, row, len(found), m.file)
+		}
+		for _, v := range found {
+			for value := range strings.SplitSeq(v[1], ", ") {
+				if value = strings.Trim(value, `"`); !strings.Contains(row, "`"+value+"`") {
+					t.Errorf("metrics.md, %s: the row does not name `%s`", m.metric, value)
+				}
+			}
+		}
+	}
+	for class := range smtpclient.Classes {
+		if !strings.Contains(text, "`"+class.String()+"`") {
+			t.Errorf("metrics.md, caddy_smtp_upstream_dials_total: the row does not name `%s`", class)
 		}
 	}
 }

@@ -33,11 +33,13 @@ import (
 	"github.com/caddymail/mailgateway/caddymodule/statuspage"
 	"github.com/caddymail/mailgateway/connect"
 	"github.com/caddymail/mailgateway/console"
+	"github.com/caddymail/mailgateway/messagelog"
 	"github.com/caddymail/mailgateway/notify"
 	"github.com/caddymail/mailgateway/oauthtoken"
 	"github.com/caddymail/mailgateway/oauthtoken/tokenstore"
 	"github.com/caddymail/mailgateway/sandbox"
 	"github.com/caddymail/mailgateway/smtpapp"
+	"github.com/caddymail/mailgateway/spool"
 	"github.com/caddymail/mailgateway/transports/choice"
 	"github.com/caddymail/mailgateway/transports/gmail"
 	"github.com/caddymail/mailgateway/transports/graph"
@@ -53,10 +55,12 @@ var sections = []struct {
 }{
 	{"configuration.md", "## App oauth_tokens", oauthtoken.App{}},
 	{"configuration.md", "## App oauth_tokens", tokenstore.StorageStore{}},
-	{"configuration.md", "### Storage postgres", caddymodule.PostgresStorage{}},
+	{"configuration.md", "\n## Storage postgres", caddymodule.PostgresStorage{}},
 	{"configuration.md", "### Limits postgres", caddymodule.PostgresLimits{}},
 	{"configuration.md", "## App smtp_upstreams", upstreamapp.App{}},
 	{"configuration.md", "## App smtp_upstreams", upstreampool.SMTPTransport{}},
+	{"configuration.md", "### Transport spool", spool.Transport{}},
+	{"configuration.md", "## App smtp\n", messagelog.Config{}},
 	{"configuration.md", "### Upstream transport graph", graph.Transport{}},
 	{"configuration.md", "### Upstream transport gmail", gmail.Transport{}},
 	{"configuration.md", "### Upstream transports", choice.Transport{}},
@@ -116,6 +120,12 @@ func TestDefaultsAreDocumented(t *testing.T) {
 		"../accounts/sql/source.go",
 		"../accounts/ldap/source.go",
 		"../caddymodule/statuspage/page.go",
+		"../spool/config.go",
+		"../limits/postgres/module.go",
+		"../messagelog/config.go",
+		"../connect/handler.go",
+		"../console/handler.go",
+		"../notify/handler.go",
 	} {
 		inspect(t, file, func(n ast.Node) {
 			f, ok := n.(*ast.Field)

@@ -26,6 +26,9 @@ import (
 // Sharing has lenders for upstreams. It is what a module in the namespace
 // smtp_upstreams.limits provides.
 type Sharing interface {
+	// Attach begins to share, for a configuration that comes into force. It may be
+	// called again, by each of them.
+	Attach(ctx context.Context) error
 	// Lender returns the upstream's lender: the same for every configuration
 	// that says the same.
 	Lender(upstream string) Lender

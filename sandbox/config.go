@@ -111,12 +111,14 @@ type App struct {
 	// Faults are what goes wrong on purpose. Default: nothing.
 	Faults []Fault `json:"faults,omitempty"`
 
-	// NoChunking hides CHUNKING, NoPipelining PIPELINING, No8BITMIME
-	// 8BITMIME, NoSMTPUTF8 SMTPUTF8.
-	NoChunking   bool `json:"no_chunking,omitempty"`
+	// NoChunking leaves CHUNKING out of what EHLO announces. Default: false.
+	NoChunking bool `json:"no_chunking,omitempty"`
+	// NoPipelining leaves PIPELINING out. Default: false.
 	NoPipelining bool `json:"no_pipelining,omitempty"`
-	No8BITMIME   bool `json:"no_8bitmime,omitempty"`
-	NoSMTPUTF8   bool `json:"no_smtputf8,omitempty"`
+	// No8BITMIME leaves 8BITMIME out. Default: false.
+	No8BITMIME bool `json:"no_8bitmime,omitempty"`
+	// NoSMTPUTF8 leaves SMTPUTF8 out. Default: false.
+	NoSMTPUTF8 bool `json:"no_smtputf8,omitempty"`
 
 	// KeepMessages is the number of messages kept with their envelope; the
 	// counts go on. Default: 10000.
@@ -132,7 +134,7 @@ type App struct {
 	CAFile string `json:"ca_file,omitempty"`
 	// UsePKI takes the certificate from the local authority of Caddy's pki
 	// app in place of an own one; clients trust it with
-	// `trust_pool pki_root local`. Default: false.
+	// `trust_pool pki_root { authority local }`. Default: false.
 	UsePKI bool `json:"use_pki,omitempty"`
 
 	sandbox *Sandbox

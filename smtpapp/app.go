@@ -15,6 +15,7 @@
 package smtpapp
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -209,6 +210,13 @@ func (a *App) Validate() error {
 
 // Start attaches the servers to their sockets and opens the new ones.
 func (a *App) Start() error {
+	// A storage that puts its preparation off, so that validating a configuration
+	// changes nothing, has to be good before the configuration is in force.
+	if s, ok := a.storage.(interface{ Ready(context.Context) error }); ok {
+		if err := s.Ready(context.Background()); err != nil {
+			return fmt.Errorf("storage: %w", err)
+		}
+	}
 	if err := a.directory.Start(); err != nil {
 		return err
 	}

@@ -47,8 +47,7 @@ type Transport struct {
 	Upstream string `json:"upstream,omitempty"`
 
 	// AlwaysKeep answers 250 as soon as a message is durable, without waiting for
-	// the provider. Default: false: the client hears the provider's own word
-	// when there is one.
+	// the provider. Default: false.
 	AlwaysKeep bool `json:"always,omitempty"`
 
 	// MaxWait is how long a client waits for a connection of the upstream
@@ -56,8 +55,8 @@ type Transport struct {
 	MaxWait caddy.Duration `json:"max_wait,omitempty"`
 
 	// Directory is where the messages lie. It must be on a local disk, and
-	// belongs to one process at a time. Default: `smtp_spool/` and the
-	// upstream's name in Caddy's data directory.
+	// belongs to one process at a time. Default: `smtp_spool/NAME` in Caddy's
+	// data directory.
 	Directory string `json:"directory,omitempty"`
 
 	// EncryptionKeys seal the messages with AES-256-GCM, each 32 octets in

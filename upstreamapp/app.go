@@ -73,7 +73,8 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // UnmarshalJSON implements json.Unmarshaler.
 func (a *App) UnmarshalJSON(b []byte) error { return jsonfield.Decode(b, a) }
 
-// Provision loads the upstreams. It neither dials nor changes shared state.
+// Provision loads the upstreams. It changes no shared state, and dials nothing but
+// the database that limits are counted in.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.logger = printable.Logger(ctx.Logger())
 	for name, raw := range a.UpstreamsRaw {
@@ -167,8 +168,13 @@ func (a *App) IntroduceAs(hostname string) {
 
 // Start makes the configuration effective.
 func (a *App) Start() error {
-	if a.sharing != nil && nodeDrains.Load() {
-		a.sharing.Drain(true) // it may be another one than before
+	if a.sharing != nil {
+		if err := a.sharing.Attach(context.Background()); err != nil {
+			return err
+		}
+		if nodeDrains.Load() {
+			a.sharing.Drain(true) // it may be another one than before
+		}
 	}
 	all := a.all()
 	for i, t := range all {

@@ -53,7 +53,7 @@ type SMTPTransport struct {
 
 	// MaxConns is the number of connections of the whole upstream. Default: 10000.
 	MaxConns int `json:"max_conns,omitempty"`
-	// MaxConnsPerAccount is the number of connections of one account.
+	// MaxConnsPerAccount is the number of connections of one mailbox.
 	// Default: the preset's, else 10.
 	MaxConnsPerAccount int `json:"max_conns_per_account,omitempty"`
 	// MaxMessagesPerConn is the number of messages after which a
@@ -65,17 +65,17 @@ type SMTPTransport struct {
 	MaxAge caddy.Duration `json:"max_age,omitempty"`
 	// MaxWait is how long a message waits for quota and a connection. Default: 20s.
 	MaxWait caddy.Duration `json:"max_wait,omitempty"`
-	// MaxWaiting is the number of messages of one account that wait at a
+	// MaxWaiting is the number of messages of one mailbox that wait at a
 	// time; a further one is refused at once. Default: 1000.
 	MaxWaiting int `json:"max_waiting,omitempty"`
 
-	// RatePerAccount is the number of messages of one account in a short
+	// RatePerAccount is the number of messages of one mailbox in a short
 	// period, as in `30/1m`. Default: the preset's, else no limit.
 	RatePerAccount accounts.Rate `json:"rate_per_account,omitzero"`
-	// MessagesPerAccount is the number of messages of one account in a long
+	// MessagesPerAccount is the number of messages of one mailbox in a long
 	// period, as in `2000/24h`. Default: the preset's, else no limit.
 	MessagesPerAccount accounts.Rate `json:"messages_per_account,omitzero"`
-	// RecipientsPerAccount is the number of recipients of one account in a
+	// RecipientsPerAccount is the number of recipients of one mailbox in a
 	// long period, as in `10000/24h`. Default: the preset's, else no limit.
 	RecipientsPerAccount accounts.Rate `json:"recipients_per_account,omitzero"`
 

@@ -31,6 +31,7 @@ import (
 	"github.com/caddymail/mailgateway/internal/jsonfield"
 	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/upstreampool/meter"
 	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
 )
 
@@ -50,7 +51,7 @@ func (t *SMTPTransport) UnmarshalJSON(b []byte) error { return jsonfield.Decode(
 // checked in Bind.
 func (t *SMTPTransport) Provision(ctx caddy.Context) error {
 	t.logger = printable.Logger(ctx.Logger())
-	if err := registerMetrics(ctx.GetMetricsRegistry()); err != nil {
+	if err := meter.Register(ctx.GetMetricsRegistry(), connections); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
 	t.storage = ctx.Storage()

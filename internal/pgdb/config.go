@@ -61,7 +61,7 @@ type Config struct {
 	MaxConns int `json:"max_conns,omitempty"`
 
 	// Timeout bounds one call to the server, with the connection it may need.
-	// Default: 10 s.
+	// Default: 10s.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 
 	resolved bool

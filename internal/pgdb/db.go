@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -36,6 +37,8 @@ type DB struct {
 	schema  string
 	timeout time.Duration
 	turns   *turns
+
+	owed atomic.Pointer[owed] // what Later has put off
 
 	mu     sync.Mutex
 	pool   *pgxpool.Pool
@@ -81,6 +84,13 @@ func (d *DB) DoFirst(ctx context.Context, f func(ctx context.Context, q Querier)
 }
 
 func (d *DB) do(ctx context.Context, first bool, f func(ctx context.Context, q Querier) error) error {
+	if err := d.Ready(ctx); err != nil {
+		return err
+	}
+	return d.run(ctx, first, f)
+}
+
+func (d *DB) run(ctx context.Context, first bool, f func(ctx context.Context, q Querier) error) error {
 	ctx, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
 	if err := d.turns.take(ctx, first); err != nil {

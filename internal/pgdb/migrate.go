@@ -32,7 +32,7 @@ const migrateLock = 0x6d61696c67617465
 // SCHEMA stands for the quoted name of the schema. Where nothing is to be done
 // the user needs no right to make anything.
 func (d *DB) Migrate(ctx context.Context, room string, steps []string) error {
-	return d.Do(ctx, func(ctx context.Context, q Querier) error {
+	return d.run(ctx, false, func(ctx context.Context, q Querier) error {
 		v, err := d.version(ctx, q, room)
 		if err == nil && v == len(steps) {
 			return nil
@@ -50,6 +50,62 @@ func (d *DB) Migrate(ctx context.Context, room string, steps []string) error {
 		}
 		return tx.Commit(ctx)
 	})
+}
+
+// owed is a migration that was put off.
+type owed struct {
+	turn  chan struct{} // held by who makes it
+	room  string
+	steps []string
+}
+
+// Later has the first call that uses the database make what Migrate would. It
+// changes nothing itself, for a configuration that may only be looked at (`caddy
+// validate`), but says what speaks against it already: the server does not
+// answer, or a newer binary has been here.
+func (d *DB) Later(ctx context.Context, room string, steps []string) error {
+	return d.run(ctx, false, func(ctx context.Context, q Querier) error {
+		v, err := d.version(ctx, q, room)
+		switch {
+		case err != nil && !missing(err):
+			return err
+		case err == nil && v > len(steps):
+			return d.newer(v, room, steps)
+		case err == nil && v == len(steps):
+			return nil
+		}
+		d.owed.Store(&owed{turn: make(chan struct{}, 1), room: room, steps: steps})
+		return nil
+	})
+}
+
+// Ready makes now what Later has put off.
+func (d *DB) Ready(ctx context.Context) error {
+	o := d.owed.Load()
+	if o == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, d.timeout)
+	defer cancel()
+	select {
+	case o.turn <- struct{}{}:
+		defer func() { <-o.turn }()
+	case <-ctx.Done():
+		return d.explain(ctx.Err())
+	}
+	if d.owed.Load() == nil {
+		return nil
+	}
+	if err := d.Migrate(ctx, o.room, o.steps); err != nil {
+		return err
+	}
+	d.owed.Store(nil)
+	return nil
+}
+
+// newer is the error of tables that are newer than this binary.
+func (d *DB) newer(v int, room string, steps []string) error {
+	return fmt.Errorf("schema %s: the tables of %s have version %d, this binary knows %d: a newer one has been here", d.schema, room, v, len(steps))
 }
 
 // missing reports whether the error says that a schema or table is not there.
@@ -94,7 +150,7 @@ func (d *DB) migrate(ctx context.Context, tx pgx.Tx, room string, steps []string
 		return err
 	}
 	if v > len(steps) {
-		return fmt.Errorf("schema %s: the tables of %s have version %d, this binary knows %d: a newer one has been here", d.schema, room, v, len(steps))
+		return d.newer(v, room, steps)
 	}
 	for i := v; i < len(steps); i++ {
 		if _, err := tx.Exec(ctx, strings.ReplaceAll(steps[i], "SCHEMA", schema)); err != nil {

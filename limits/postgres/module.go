@@ -48,11 +48,11 @@ type Module struct {
 
 	// Node is the name of this node, for people. Default: the host's name.
 	Node string `json:"node,omitempty"`
-	// Lease is how long a node may send without an answer of the database; less
-	// a tenth. Others wait that long for what a node held that died. Default:
-	// 30s.
+	// Lease is how long a node may send without an answer of the database, less a
+	// tenth. Others wait that long for what a dead node held. At least 5s.
+	// Default: 30s.
 	Lease caddy.Duration `json:"lease,omitempty"`
-	// Grace is how long after its end a dead node's connections, and a message
+	// Grace is how long after its lease's end a dead node's connections, and a message
 	// on its way, may be in use at the provider. A node that lives closes what is
 	// in use still. A process that is paused for longer than lease and grace
 	// finds its connections lent to others. Default: 90s.
@@ -77,8 +77,8 @@ func (n *node) Destruct() error {
 	return nil
 }
 
-// Provision finds this process's place among the nodes. The database has to be
-// there.
+// Provision finds this process's place among the nodes, which it takes when the
+// configuration is in force ([Module.Attach]). The database has to be there.
 func (m *Module) Provision(ctx caddy.Context) error {
 	set, err := m.Config.Resolve()
 	if err != nil {
@@ -113,13 +113,23 @@ func (m *Module) Provision(ctx caddy.Context) error {
 		}
 		eng.db.WarnUnchecked(printable.Logger(ctx.Logger()), "change limits")
 		n := newNode(eng, m.Node, lease, grace, printable.Logger(caddy.Log()).Named("smtp_upstreams.limits.postgres").With(zap.String("node", m.Node)))
-		n.start()
 		return n, nil
 	})
 	if err != nil {
 		return fmt.Errorf("limits postgres: %w", err)
 	}
 	m.key, m.node = string(id), v.(*node)
+	return nil
+}
+
+// Attach implements limits.Sharing.
+func (m *Module) Attach(ctx context.Context) error {
+	if e, ok := m.node.eng.(*pgEngine); ok {
+		if err := e.db.Ready(ctx); err != nil {
+			return fmt.Errorf("limits postgres: %w", err)
+		}
+	}
+	m.node.start()
 	return nil
 }
 

@@ -84,8 +84,13 @@ func newNode(eng engine, name string, lease, grace time.Duration, logger *zap.Lo
 }
 
 // start begins the first life, in the background: as long as the engine cannot be
-// reached nothing is lent.
+// reached nothing is lent. Once begun it goes on, whatever configuration asks again.
 func (n *node) start() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.end != nil {
+		return
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	n.end = cancel
 	n.loops.Go(func() { n.beats(ctx) })
@@ -97,7 +102,13 @@ func (n *node) start() {
 // stop ends the node. What it had was given back before, or is free when its
 // lease is over.
 func (n *node) stop() {
-	n.end()
+	n.mu.Lock()
+	end := n.end
+	n.mu.Unlock()
+	if end == nil {
+		return // of a configuration that never came into force
+	}
+	end()
 	n.loops.Wait()
 	n.until.Store(0)
 	ctx, cancel := context.WithTimeout(context.Background(), n.lease/3)

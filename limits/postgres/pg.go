@@ -73,7 +73,7 @@ func openEngine(ctx context.Context, c pgdb.Config) (*pgEngine, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := db.Migrate(ctx, "limits", migrations); err != nil {
+	if err := db.Later(ctx, "limits", migrations); err != nil {
 		db.Close()
 		return nil, err
 	}

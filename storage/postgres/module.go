@@ -48,7 +48,8 @@ func (s *Storage) Destruct() error {
 	return nil
 }
 
-// Provision connects, and brings the tables to this binary's version.
+// Provision connects. The tables are brought to this binary's version when the
+// storage is used first: a configuration that is only validated changes nothing.
 func (m *Module) Provision(ctx caddy.Context) error {
 	// Placeholders first: a password that was changed in its file makes
 	// another pool.
@@ -62,7 +63,7 @@ func (m *Module) Provision(ctx caddy.Context) error {
 	}
 	v, _, err := pool.LoadOrNew(string(key), func() (caddy.Destructor, error) {
 		// Not the configuration's context: the storage may outlive it.
-		s, err := Open(context.Background(), set)
+		s, err := openWith(set, func(db *pgdb.DB) error { return db.Later(context.Background(), "storage", migrations) })
 		if err != nil {
 			return nil, err
 		}

@@ -65,11 +65,15 @@ type Storage struct {
 // Open returns a storage. The tables are brought to this binary's version.
 // The caller closes it.
 func Open(ctx context.Context, c pgdb.Config) (*Storage, error) {
+	return openWith(c, func(db *pgdb.DB) error { return db.Migrate(ctx, "storage", migrations) })
+}
+
+func openWith(c pgdb.Config, tables func(*pgdb.DB) error) (*Storage, error) {
 	db, err := c.Open()
 	if err != nil {
 		return nil, err
 	}
-	if err := db.Migrate(ctx, "storage", migrations); err != nil {
+	if err := tables(db); err != nil {
 		db.Close()
 		return nil, err
 	}
@@ -77,6 +81,10 @@ func Open(ctx context.Context, c pgdb.Config) (*Storage, error) {
 	s.open, s.shut = context.WithCancel(context.Background())
 	return s, nil
 }
+
+// Ready brings the tables to this binary's version, where a configuration has
+// put that off until it is in force.
+func (s *Storage) Ready(ctx context.Context) error { return s.db.Ready(ctx) }
 
 // Close gives the connections back. Locks that are held go on being renewed
 // until they are given back.
