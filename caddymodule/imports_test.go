@@ -143,8 +143,8 @@ var allowedImports = map[string][]string{
 	"smtpapp/smtpserver/grammar": {"relay"},
 	"smtpapp/smtpserver/pace":    {},
 	// A certificate for devices from before 2010.
-	"smtpapp/legacyrsa":       {},
-	"upstreampool/smtpclient": {"internal/exhausted", "internal/rawread", "internal/redact", "internal/stack", "relay", "upstreampool/smtpclient/dots"},
+	"smtpapp/legacyrsa":            {},
+	"upstreampool/smtpclient":      {"internal/exhausted", "internal/rawread", "internal/redact", "internal/stack", "relay", "upstreampool/smtpclient/dots"},
 	"upstreampool/smtpclient/dots": {},
 	// What is learned of a mailbox, and what providers publish: no pool, no lock.
 	"upstreampool/meter":  {"upstreampool/smtpclient"},

@@ -16,7 +16,6 @@ package command
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -202,25 +201,6 @@ var (
 	wantsJSON = output.WantsJSON
 	printJSON = output.JSON
 	table     = output.Table
+	printDone = output.Done
+	forEach   = output.ForEach
 )
-
-// printDone says that something was done that has no answer of its own.
-func printDone(cmd *cobra.Command, what string) error {
-	if wantsJSON(cmd) {
-		return printJSON(cmd, map[string]string{"result": what})
-	}
-	_, err := fmt.Fprintln(cmd.OutOrStdout(), what)
-	return err
-}
-
-// forEach does something for each name, goes on after failures, and tells of
-// all of them.
-func forEach(names []string, do func(name string) error) error {
-	var errs []error
-	for _, name := range names {
-		if err := do(name); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", name, err))
-		}
-	}
-	return errors.Join(errs...)
-}

@@ -26,7 +26,6 @@ import (
 	"os"
 	"os/signal"
 	"slices"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -142,10 +141,10 @@ func (im *importRun) run(lines io.Reader) error {
 	header := http.Header{"Content-Type": {"application/x-ndjson"}}
 	ctx, stop := signal.NotifyContext(im.cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	body := &interruptible{ctx: ctx, from: lines}
+	body := migrate.NewInterruptible(ctx, lines)
 	resp, err := c.request(http.MethodPost, "/smtp/accounts/import", header, body)
 	if err != nil {
-		if _, refused := errors.AsType[*remoteError](err); !refused && body.begun.Load() {
+		if _, refused := errors.AsType[*remoteError](err); !refused && body.Begun() {
 			err = im.ended(err)
 		}
 		return err
@@ -203,22 +202,6 @@ func (im *importRun) ended(err error) error {
 		return fmt.Errorf("%w\nThe last %d passwords hold for those of their accounts that were made nevertheless. Run the import again: it makes others for the rest alone", err, n)
 	}
 	return fmt.Errorf("%w\nRun the import again: it goes on with the rest", err)
-}
-
-// interruptible is what is sent until somebody interrupts.
-type interruptible struct {
-	ctx   context.Context
-	from  io.Reader
-	begun atomic.Bool
-}
-
-// Read implements io.Reader.
-func (r *interruptible) Read(b []byte) (int, error) {
-	r.begun.Store(true)
-	if r.ctx.Err() != nil {
-		return 0, errors.New("interrupted")
-	}
-	return r.from.Read(b)
 }
 
 func (im *importRun) print(line importedLine) error {
