@@ -17,16 +17,13 @@ package gmail
 import (
 	"io"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/relay"
-	"github.com/caddymail/mailgateway/transports/internal/envelope"
 	"github.com/caddymail/mailgateway/transports/internal/mailapi"
 )
 
@@ -85,40 +82,17 @@ func (t *Transport) url(a *accounts.Account) string {
 	return t.Endpoint + "/upload/gmail/v1/users/" + url.PathEscape(a.Mailbox) + "/messages/send?uploadType=media&fields=id,threadId"
 }
 
+// foreign is what becomes of a From field that is not the mailbox.
+const foreign = "Gmail puts the mailbox's default address there unless it is one of its aliases"
+
 // prepare reads the header and makes it fit the envelope; the rest is read as it
 // leaves.
 func (t *Transport) prepare(a *accounts.Account, rcpts []string, body io.Reader) (*mailapi.Body, *relay.Reply) {
-	fit, whole, err := envelope.FitStream(&bounded{r: body, left: t.MaxSize, limit: t.MaxSize}, rcpts, t.Rewrite)
-	if err != nil {
-		return nil, mailapi.Misfit(err)
-	}
-	if len(fit.Rewritten) > 0 {
-		t.logger.Info("recipients taken out of the header: the envelope does not name them",
-			zap.String("upstream", t.Name()), zap.String("account", a.Name), zap.Strings("recipients", fit.Rewritten))
-	}
-	for _, from := range fit.From {
-		if !strings.EqualFold(from, a.Mailbox) {
-			t.logger.Info("the From field is not the mailbox: Gmail puts the mailbox's default address there unless it is one of its aliases",
-				zap.String("upstream", t.Name()), zap.String("account", a.Name), zap.String("from", from))
-		}
+	whole, reply := t.Fit(a, rcpts, body, t.Rewrite, foreign)
+	if reply != nil {
+		return nil, reply
 	}
 	return mailapi.Stream(whole), nil
-}
-
-// bounded is a message that must not be larger than a limit.
-type bounded struct {
-	r           io.Reader
-	left, limit int64
-}
-
-// Read implements io.Reader.
-func (b *bounded) Read(p []byte) (int, error) {
-	// One more than is left shows that there is more.
-	n, err := b.r.Read(p[:min(int64(len(p)), b.left+1)])
-	if b.left -= int64(n); b.left < 0 {
-		return 0, relay.ReplyAPITooBig(b.limit)
-	}
-	return n, err
 }
 
 // Interface guards

@@ -315,7 +315,7 @@ func TestLateRefusal(t *testing.T) {
 // TestMemory holds what a message takes of memory while it leaves: the least of
 // several, since what is left of other tests counts along.
 func TestMemory(t *testing.T) {
-	tr := &Transport{MaxSize: providerMaxSize, logger: zap.NewNop()}
+	tr, _, _ := start(t, new(sandbox.App), Transport{})
 	least := uint64(math.MaxUint64)
 	for range 5 {
 		var before, after runtime.MemStats

@@ -15,58 +15,26 @@
 package graph
 
 import (
-	"bytes"
-	"encoding/base64"
 	"io"
-	"strings"
-
-	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/relay"
-	"github.com/caddymail/mailgateway/transports/internal/envelope"
 	"github.com/caddymail/mailgateway/transports/internal/mailapi"
 )
 
-// prepare reads the message and makes it fit its envelope.
+// foreign is what becomes of a From field that is not the mailbox.
+const foreign = "Exchange replaces an alias and refuses others' addresses"
+
+// prepare makes the message fit its envelope, and reads it to its end: Graph wants
+// to know its length.
 func (t *Transport) prepare(a *accounts.Account, rcpts []string, body io.Reader) (*mailapi.Body, *relay.Reply) {
-	msg, err := io.ReadAll(io.LimitReader(body, t.MaxSize+1))
-	switch {
-	case err != nil:
-		return nil, mailapi.Misfit(err)
-	case int64(len(msg)) > t.MaxSize:
-		return nil, relay.ReplyAPITooBig(t.MaxSize)
+	whole, reply := t.Fit(a, rcpts, body, t.Rewrite, foreign)
+	if reply != nil {
+		return nil, reply
 	}
-	fit, err := envelope.Fit(msg, rcpts, t.Rewrite)
+	b, err := mailapi.Base64(whole)
 	if err != nil {
 		return nil, mailapi.Misfit(err)
 	}
-	t.notice(a, fit)
-	return mailapi.Whole(encode(fit)), nil
-}
-
-// notice says in the log what the provider or the gateway changes about the
-// message without telling the client.
-func (t *Transport) notice(a *accounts.Account, fit *envelope.Message) {
-	if len(fit.Rewritten) > 0 {
-		t.logger.Info("recipients taken out of the header: the envelope does not name them",
-			zap.String("upstream", t.Name()), zap.String("account", a.Name), zap.Strings("recipients", fit.Rewritten))
-	}
-	for _, from := range fit.From {
-		if !strings.EqualFold(from, a.Mailbox) {
-			t.logger.Info("the From field is not the mailbox: Exchange replaces an alias and refuses others' addresses",
-				zap.String("upstream", t.Name()), zap.String("account", a.Name), zap.String("from", from))
-		}
-	}
-}
-
-// encode is the request's body.
-func encode(m *envelope.Message) []byte {
-	var b bytes.Buffer
-	b.Grow(base64.StdEncoding.EncodedLen(m.Len()))
-	w := base64.NewEncoder(base64.StdEncoding, &b)
-	_, _ = w.Write(m.Head)
-	_, _ = w.Write(m.Rest)
-	_ = w.Close()
-	return b.Bytes()
+	return b, nil
 }

@@ -32,7 +32,7 @@ var ErrHeaderSize = errors.New("the header is larger than 256 KiB")
 // FitStream is Fit for a message that is not kept: it reads the header and
 // returns the whole, as it shall leave. A reader's error is returned as it is.
 func FitStream(r io.Reader, rcpts []string, rewrite bool) (*Message, io.Reader, error) {
-	br := bufio.NewReaderSize(r, 32<<10)
+	br := bufio.NewReaderSize(r, 4<<10) // what is read with a larger buffer is read past it
 	var head []byte
 	for {
 		line, err := br.ReadSlice('\n')

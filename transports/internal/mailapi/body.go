@@ -28,25 +28,54 @@ const maxReplay = 256 << 10
 
 // Body is a request's body. It knows how much of it has left.
 type Body struct {
-	mu     sync.Mutex
-	kept   []byte    // its beginning, or all of it
-	src    io.Reader // what follows; nil: nothing
+	mu   sync.Mutex
+	held *held // all of it; nil: it is read as it leaves
+
+	kept   []byte    // of a stream: its beginning
+	src    io.Reader // what follows
 	err    error     // of src, for good
 	beyond bool      // more was read than is kept
 }
 
-// Whole is a body that is there.
-func Whole(b []byte) *Body { return &Body{kept: b} }
+// Base64 is a body that is read to its end now, since its length has to be known,
+// and encoded as it leaves. A reader's error is returned as it is.
+func Base64(r io.Reader) (*Body, error) {
+	b, err := hold(r)
+	if err != nil {
+		return nil, err
+	}
+	b.held.base64 = true
+	return b, nil
+}
+
+// hold is a body that is read to its end now.
+func hold(r io.Reader) (*Body, error) {
+	h := new(held)
+	if err := h.fill(r); err != nil {
+		h.free()
+		return nil, err
+	}
+	return &Body{held: h}, nil
+}
 
 // Stream is a body that is read as it leaves.
 func Stream(r io.Reader) *Body { return &Body{src: r} }
 
 // length is its length; -1 if that is not known.
 func (b *Body) length() int64 {
-	if b.src != nil {
+	if b.held == nil {
 		return -1
 	}
-	return int64(len(b.kept))
+	return b.held.length()
+}
+
+// close gives back what it has of memory. All that was opened must be stopped.
+func (b *Body) close() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.held != nil {
+		b.held.free()
+	}
 }
 
 // failure is what kept it from being read to its end.
@@ -74,7 +103,11 @@ func (b *Body) open(timeout time.Duration, expire func()) (*flow, bool) {
 	if b.beyond {
 		return nil, false
 	}
-	return &flow{b: b, timeout: timeout, timer: time.AfterFunc(timeout, expire)}, true
+	f := &flow{b: b, timeout: timeout, timer: time.AfterFunc(timeout, expire)}
+	if b.held != nil {
+		f.held = b.held.reader()
+	}
+	return f, true
 }
 
 // progress is how much of a body has left.
@@ -91,7 +124,8 @@ const (
 // that a slow client is not taken for a slow provider.
 type flow struct {
 	b       *Body
-	at      int // in what is kept
+	held    io.Reader // of a body that is held
+	at      int64     // where it is
 	begun   bool
 	all     bool
 	stopped bool
@@ -111,14 +145,15 @@ func (f *flow) Read(p []byte) (int, error) {
 	return f.read(p)
 }
 
-// read reads what is kept, then what follows; the caller holds the lock.
+// read reads what is held, or what is kept and then what follows; the caller holds
+// the lock.
 func (f *flow) read(p []byte) (n int, err error) {
 	b := f.b
 	switch {
-	case !b.beyond && f.at < len(b.kept):
+	case b.held != nil:
+		n, err = f.held.Read(p)
+	case !b.beyond && f.at < int64(len(b.kept)):
 		n = copy(p, b.kept[f.at:])
-	case b.src == nil:
-		return 0, io.EOF
 	case b.err == nil:
 		n, b.err = b.src.Read(p)
 		if b.beyond = b.beyond || len(b.kept)+n > maxReplay; b.beyond {
@@ -129,14 +164,17 @@ func (f *flow) read(p []byte) (n int, err error) {
 	}
 	if n > 0 {
 		f.begun = true
-		f.at += n
+		f.at += int64(n)
 		// Of a known length the last octet is the end.
-		f.all = b.src == nil && f.at == len(b.kept)
+		f.all = f.at == b.length()
 		return n, nil
 	}
-	// Of an unknown one it is the end itself that the provider waits for.
-	f.all = b.err == io.EOF
-	return 0, b.err
+	if b.held == nil {
+		// Of an unknown one it is the end itself that the provider waits for.
+		err = b.err
+		f.all = err == io.EOF
+	}
+	return 0, err
 }
 
 // stop ends it and says how far it was read.

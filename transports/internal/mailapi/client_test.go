@@ -61,9 +61,9 @@ func TestBody(t *testing.T) {
 		want progress
 		kept bool
 	}{
-		{"whole, nothing", Whole(long), 0, nothing, true},
-		{"whole, a part", Whole(long), 10, part, true},
-		{"whole, its last octet", Whole(long), len(long), everything, true},
+		{"whole, nothing", whole(t, long), 0, nothing, true},
+		{"whole, a part", whole(t, long), 10, part, true},
+		{"whole, its last octet", whole(t, long), len(long), everything, true},
 		{"stream, nothing", Stream(bytes.NewReader(long)), 0, nothing, true},
 		{"stream, a part", Stream(bytes.NewReader(long)), 10, part, true},
 		{"stream, all but its end", Stream(bytes.NewReader(long[:100])), 100, part, true},
@@ -93,6 +93,15 @@ func TestBody(t *testing.T) {
 			}
 		}
 	}
+}
+
+func whole(t *testing.T, b []byte) *Body {
+	t.Helper()
+	body, err := hold(bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return body
 }
 
 type failing struct{}

@@ -35,6 +35,7 @@ func limited(t *testing.T, cfg *Upstream) *Upstream {
 	t.Helper()
 	cfg.Limits.MaxConns = cmp.Or(cfg.Limits.MaxConns, 4)
 	cfg.MaxWait = cmp.Or(cfg.MaxWait, 30*time.Second)
+	cfg.MaxSize = cmp.Or(cfg.MaxSize, 1<<30)
 	cfg.name = t.Name()
 	return cfg
 }

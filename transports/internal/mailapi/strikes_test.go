@@ -63,8 +63,8 @@ func scripted(t *testing.T, cfg *Upstream, p provider) *Upstream {
 	u.Tokens, u.Timeout, u.Logger = tokens{}, time.Minute, zap.NewNop()
 	u.URL = func(*accounts.Account) string { return "http://localhost/" }
 	u.Prepare = func(_ *accounts.Account, _ []string, body io.Reader) (*Body, *relay.Reply) {
-		b, _ := io.ReadAll(body)
-		return Whole(b), nil
+		b, _ := hold(body)
+		return b, nil
 	}
 	u.Read = func(ans *Answer) Verdict {
 		if ans.Status == http.StatusOK {

@@ -16,7 +16,6 @@ package mailapi
 
 import (
 	"context"
-	"errors"
 	"io"
 	"slices"
 	"strings"
@@ -100,29 +99,12 @@ func (tx *transaction) Data(ctx context.Context, body io.Reader) (relay.Reply, e
 
 // send makes the message fit its envelope and posts it.
 func (tx *transaction) send(ctx context.Context, body io.Reader) (*relay.Reply, Outcome) {
-	b, reply := tx.u.Prepare(tx.acct, tx.rcpts, body)
+	b, reply := tx.u.Prepare(tx.acct, tx.rcpts, &bounded{r: body, left: tx.u.MaxSize, limit: tx.u.MaxSize})
 	if reply != nil {
 		return reply, Outcome{}
 	}
+	defer b.close()
 	return tx.u.send(ctx, tx.place, tx.acct, b, &tx.info)
-}
-
-// Misfit is what the client is told of a message that was not made to fit its
-// envelope, or could not be read.
-func Misfit(err error) *relay.Reply {
-	if r, ok := errors.AsType[*relay.Reply](err); ok {
-		return r
-	}
-	if p, ok := errors.AsType[*envelope.ParseError](err); ok {
-		if p.From {
-			return relay.ReplyAPIFrom(err.Error())
-		}
-		return relay.ReplyAPIHeader(err.Error())
-	}
-	if _, ok := errors.AsType[*envelope.BeyondError](err); ok {
-		return relay.ReplyAPIHeader(err.Error())
-	}
-	return relay.ReplyInternal
 }
 
 // Abort implements relay.Transaction.

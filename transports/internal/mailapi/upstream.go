@@ -76,8 +76,8 @@ type Upstream struct {
 	// provider repeats the name: an answer with another one is not believed.
 	// Empty: it has none.
 	RequestID string
-	// Prepare makes a message fit its envelope. A message larger than MaxSize
-	// is its business too.
+	// Prepare makes a message fit its envelope, with Fit. The body's error at
+	// MaxSize is a reply.
 	Prepare func(a *accounts.Account, rcpts []string, body io.Reader) (*Body, *relay.Reply)
 	// Read says what an answer means.
 	Read func(ans *Answer) Verdict

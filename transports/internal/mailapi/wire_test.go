@@ -48,11 +48,11 @@ func posting(t *testing.T, url string, stream bool, timeout time.Duration, roots
 		if stream {
 			return Stream(body), nil
 		}
-		b, err := io.ReadAll(body)
+		b, err := hold(body)
 		if err != nil {
-			return nil, relay.ReplyInternal
+			return nil, Misfit(err)
 		}
-		return Whole(b), nil
+		return b, nil
 	}
 	u.Read = func(ans *Answer) Verdict {
 		switch {
