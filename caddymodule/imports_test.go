@@ -43,7 +43,7 @@ var allowedImports = map[string][]string{
 	"limits/lane":     {"internal/filelock"},
 	"limits/legacy":   {},
 	"limits/place":    {"internal/filelock"},
-	"messagelog":      {"internal/filelock", "internal/generation"},
+	"messagelog":      {"internal/filelock", "internal/generation", "internal/loggers"},
 	"relay":           {"accounts"},
 	"smtpapp":         {"accounts", "accounts/password", "internal/form", "internal/front", "internal/nearest", "internal/presence", "internal/printable", "internal/servertls", "messagelog", "relay", "smtpapp/history", "smtpapp/legacyrsa", "smtpapp/smtpserver", "smtpapp/spans"},
 	"upstreamapp":     {"accounts", "internal/checkup", "internal/printable", "limits", "limits/fleet", "relay"},
@@ -60,7 +60,7 @@ var allowedImports = map[string][]string{
 	"storage/postgres":       {"internal/checkup", "internal/pgdb", "internal/printable"},
 	"storage/transfer":       {},
 	"limits/internal/window": {"accounts"},
-	"limits/postgres":        {"accounts", "internal/checkup", "internal/pgdb", "internal/printable", "limits", "limits/fleet"},
+	"limits/postgres":        {"accounts", "internal/checkup", "internal/loggers", "internal/pgdb", "internal/printable", "limits", "limits/fleet"},
 
 	// What a password is worth, for whatever knows names; and the accounts of
 	// the admin API, one source among others.
@@ -69,8 +69,8 @@ var allowedImports = map[string][]string{
 	// Sources that are asked for names, and what is held of them.
 	"accounts/ondemand": {"accounts", "internal/generation"},
 	"accounts/mapped":   {"accounts"},
-	"accounts/sql":      {"accounts", "accounts/mapped", "accounts/ondemand", "internal/nearest", "internal/pgdb", "internal/printable"},
-	"accounts/ldap":     {"accounts", "accounts/mapped", "accounts/ondemand", "accounts/password", "internal/breaker", "internal/nearest", "internal/printable"},
+	"accounts/sql":      {"accounts", "accounts/mapped", "accounts/ondemand", "internal/loggers", "internal/nearest", "internal/pgdb", "internal/printable"},
+	"accounts/ldap":     {"accounts", "accounts/mapped", "accounts/ondemand", "accounts/password", "internal/breaker", "internal/loggers", "internal/nearest", "internal/printable"},
 
 	// An authorization server as its client sees it; no token is kept there.
 	"oauthtoken/authserver":        {"explain", "internal/form", "internal/mscloud", "internal/nearest", "internal/printable", "internal/redact", "oauthtoken/internal/refusals"},
@@ -96,7 +96,7 @@ var allowedImports = map[string][]string{
 	"transports/internal/mailapi":  {"accounts", "grant", "internal/generation", "limits", "relay", "transports/internal/envelope"},
 
 	// An upstream in front of another.
-	"spool":                 {"accounts", "internal/filelock", "internal/form", "internal/generation", "internal/printable", "internal/seal", "relay", "spool/dsn", "spool/internal/disk", "spool/internal/record", "spool/internal/store"},
+	"spool":                 {"accounts", "internal/filelock", "internal/form", "internal/generation", "internal/loggers", "internal/printable", "internal/seal", "relay", "spool/dsn", "spool/internal/disk", "spool/internal/record", "spool/internal/store"},
 	"spool/dsn":             {"internal/printable", "relay"},
 	"spool/internal/disk":   {"internal/filelock"},
 	"spool/internal/store":  {"internal/seal", "spool/internal/disk", "spool/internal/record"},
@@ -118,6 +118,8 @@ var allowedImports = map[string][]string{
 	"internal/redact": {},
 	// What others say, before it is logged.
 	"internal/printable": {},
+	// Where what outlives a configuration writes its lines.
+	"internal/loggers": {"internal/printable"},
 
 	// What exists once and is used by several rooms.
 	"internal/breaker":    {},
@@ -155,7 +157,7 @@ var allowedImports = map[string][]string{
 	"setup": {"accounts", "explain", "internal/form", "upstreampool/preset"},
 
 	// Who hears of what operate sees.
-	"notify": {"internal/checkup", "internal/form", "internal/printable", "operate"},
+	"notify": {"internal/checkup", "internal/form", "internal/loggers", "internal/printable", "operate"},
 
 	// The pages of mailbox owners. Glue may import them; they know no route of
 	// the admin API and no command.

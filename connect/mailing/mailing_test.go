@@ -34,6 +34,7 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/connect"
+	"github.com/caddymail/mailgateway/operate"
 	"github.com/caddymail/mailgateway/relay"
 )
 
@@ -311,7 +312,7 @@ func TestTenThousand(t *testing.T) {
 			most = max(most, m.HeapAlloc)
 		}
 		if strings.HasSuffix(to, "7@example.com") {
-			return fmt.Errorf("recipient %s: %w", to, &relay.Reply{Code: 550, Lines: []string{"5.1.1 no"}})
+			return &operate.MailError{Stage: operate.MailRecipient, To: to, Err: &relay.Reply{Code: 550, Lines: []string{"5.1.1 no"}}}
 		}
 		return nil
 	}

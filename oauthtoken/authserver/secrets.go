@@ -69,7 +69,7 @@ func (p *Provider) resolveFields() error {
 	} {
 		v, _, err := Resolve(*f.v)
 		if err != nil {
-			return fmt.Errorf("%s: %v", f.name, err)
+			return fmt.Errorf("%s: %w", f.name, err)
 		}
 		*f.v = v
 	}
@@ -79,7 +79,7 @@ func (p *Provider) resolveFields() error {
 	}{{"client_secret", &p.ClientSecret}, {"client_certificate_password", &p.ClientCertificatePassword}} {
 		v, literal, err := Resolve(*f.v)
 		if err != nil {
-			return fmt.Errorf("%s: %v", f.name, err)
+			return fmt.Errorf("%s: %w", f.name, err)
 		}
 		if literal {
 			if err := form.Secret.Check(v); err != nil {
