@@ -23,6 +23,8 @@ import (
 	"reflect"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/caddymail/mailgateway/internal/jsonfield"
 )
 
 // EncodeRecord returns a record as JSON, secrets included: what sources keep.
@@ -98,6 +100,9 @@ func jsonError(data []byte, err error) error {
 		e.Err = errors.New("unknown field")
 	case strings.Contains(msg, "malformed rate"):
 		e.Field = "limits"
+		if inner, ok := errors.AsType[*jsonfield.Error](jsonfield.Decode(data, new(Record))); ok {
+			e.Field = inner.Field
+		}
 		e.Err = errors.New(msg[strings.Index(msg, "malformed rate"):])
 	default:
 		e.Err = errors.New("malformed JSON")

@@ -23,6 +23,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/caddymail/mailgateway/internal/jsonfield"
 	"github.com/caddymail/mailgateway/internal/printable"
 )
 
@@ -58,6 +59,9 @@ func (*FileSource) CaddyModule() caddy.ModuleInfo {
 		New: func() caddy.Module { return new(FileSource) },
 	}
 }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (s *FileSource) UnmarshalJSON(b []byte) error { return jsonfield.Decode(b, s) }
 
 // Provision reads the file, unless a running configuration has it already.
 func (s *FileSource) Provision(ctx caddy.Context) error {

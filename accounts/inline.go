@@ -24,6 +24,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/internal/form"
+	"github.com/caddymail/mailgateway/internal/jsonfield"
 	"github.com/caddymail/mailgateway/internal/printable"
 )
 
@@ -51,6 +52,9 @@ func (*InlineSource) CaddyModule() caddy.ModuleInfo {
 		New: func() caddy.Module { return new(InlineSource) },
 	}
 }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (s *InlineSource) UnmarshalJSON(b []byte) error { return jsonfield.Decode(b, s) }
 
 // Provision resolves placeholders and compiles the accounts.
 func (s *InlineSource) Provision(ctx caddy.Context) error {

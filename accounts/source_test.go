@@ -88,7 +88,7 @@ func TestFileBadLineKeepsTheOthers(t *testing.T) {
 :7: account "e": field 'secret': got JSON array, want a string
 :8: account "f": malformed JSON: it ends too early
 :9: want a JSON object
-:10: account "g": field 'limits': malformed rate "MARKED": want COUNT/PERIOD, as in 30/1m
+:10: account "g": field 'limits.rate': malformed rate "MARKED": want COUNT/PERIOD, as in 30/1m
 :11: line is longer than 1 MiB
 :12: account "h": more than one JSON value
 `

@@ -33,7 +33,7 @@ import (
 var allowedImports = map[string][]string{
 	"smtpapp/history": {"internal/storelock"},
 	"smtpapp/spans":   {},
-	"accounts":        {"accounts/password", "internal/form", "internal/generation", "internal/plaintext", "internal/printable"},
+	"accounts":        {"accounts/password", "internal/form", "internal/generation", "internal/jsonfield", "internal/plaintext", "internal/printable"},
 	"explain":         {},
 	"grant":           {},
 	"limits":          {"accounts", "internal/filelock", "limits/fleet", "limits/internal/window", "limits/journal", "limits/lane", "limits/legacy", "limits/place", "limits/record"},
@@ -45,11 +45,11 @@ var allowedImports = map[string][]string{
 	"limits/place":    {"internal/filelock"},
 	"messagelog":      {"internal/filelock", "internal/generation", "internal/loggers"},
 	"relay":           {"accounts"},
-	"smtpapp":         {"accounts", "accounts/password", "internal/form", "internal/front", "internal/nearest", "internal/presence", "internal/printable", "internal/servertls", "messagelog", "relay", "smtpapp/history", "smtpapp/legacyrsa", "smtpapp/smtpserver", "smtpapp/spans"},
-	"upstreamapp":     {"accounts", "internal/checkup", "internal/printable", "limits", "limits/fleet", "relay"},
-	"upstreampool":    {"accounts", "explain", "grant", "internal/breaker", "internal/checkup", "internal/form", "internal/generation", "internal/nearest", "internal/printable", "internal/tally", "limits", "relay", "upstreampool/pace", "upstreampool/preset", "upstreampool/smtpclient"},
-	"oauthtoken":      {"explain", "grant", "internal/breaker", "internal/generation", "internal/printable", "internal/seal", "oauthtoken/authserver", "oauthtoken/gate", "oauthtoken/tokenstore"},
-	"sandbox":         {"internal/printable", "sandbox/authority", "sandbox/fault", "sandbox/internal/answer", "sandbox/record", "sandbox/webapi"},
+	"smtpapp":         {"accounts", "accounts/password", "internal/form", "internal/front", "internal/jsonfield", "internal/nearest", "internal/presence", "internal/printable", "internal/servertls", "messagelog", "relay", "smtpapp/history", "smtpapp/legacyrsa", "smtpapp/smtpserver", "smtpapp/spans"},
+	"upstreamapp":     {"accounts", "internal/checkup", "internal/jsonfield", "internal/printable", "limits", "limits/fleet", "relay"},
+	"upstreampool":    {"accounts", "explain", "grant", "internal/breaker", "internal/checkup", "internal/form", "internal/generation", "internal/jsonfield", "internal/nearest", "internal/printable", "internal/tally", "limits", "relay", "upstreampool/meter", "upstreampool/pace", "upstreampool/preset", "upstreampool/smtpclient"},
+	"oauthtoken":      {"explain", "grant", "internal/breaker", "internal/generation", "internal/jsonfield", "internal/printable", "internal/seal", "oauthtoken/authserver", "oauthtoken/gate", "oauthtoken/tokenstore"},
+	"sandbox":         {"internal/form", "internal/jsonfield", "internal/printable", "sandbox/authority", "sandbox/fault", "sandbox/internal/answer", "sandbox/record", "sandbox/webapi"},
 
 	// Caddy's storage in PostgreSQL, and what reaches a database.
 	"internal/pgdb":          {"internal/checkup", "internal/form"},
@@ -57,20 +57,20 @@ var allowedImports = map[string][]string{
 	"internal/plaintext":     {},
 	"internal/rawread":       {},
 	"internal/testpg":        {"internal/freeport"},
-	"storage/postgres":       {"internal/checkup", "internal/pgdb", "internal/printable"},
+	"storage/postgres":       {"internal/checkup", "internal/jsonfield", "internal/pgdb", "internal/printable"},
 	"storage/transfer":       {},
 	"limits/internal/window": {"accounts"},
-	"limits/postgres":        {"accounts", "internal/checkup", "internal/loggers", "internal/pgdb", "internal/printable", "limits", "limits/fleet"},
+	"limits/postgres":        {"accounts", "internal/checkup", "internal/jsonfield", "internal/loggers", "internal/pgdb", "internal/printable", "limits", "limits/fleet"},
 
 	// What a password is worth, for whatever knows names; and the accounts of
 	// the admin API, one source among others.
 	"accounts/password": {},
-	"accounts/dynamic":  {"accounts", "internal/form", "internal/generation", "internal/printable", "internal/seal", "internal/storelock"},
+	"accounts/dynamic":  {"accounts", "internal/form", "internal/generation", "internal/jsonfield", "internal/printable", "internal/seal", "internal/storelock"},
 	// Sources that are asked for names, and what is held of them.
 	"accounts/ondemand": {"accounts", "internal/generation"},
 	"accounts/mapped":   {"accounts"},
-	"accounts/sql":      {"accounts", "accounts/mapped", "accounts/ondemand", "internal/loggers", "internal/nearest", "internal/pgdb", "internal/printable"},
-	"accounts/ldap":     {"accounts", "accounts/mapped", "accounts/ondemand", "accounts/password", "internal/breaker", "internal/loggers", "internal/nearest", "internal/printable"},
+	"accounts/sql":      {"accounts", "accounts/mapped", "accounts/ondemand", "internal/form", "internal/jsonfield", "internal/loggers", "internal/nearest", "internal/pgdb", "internal/printable"},
+	"accounts/ldap":     {"accounts", "accounts/mapped", "accounts/ondemand", "accounts/password", "internal/breaker", "internal/form", "internal/jsonfield", "internal/loggers", "internal/nearest", "internal/printable"},
 
 	// An authorization server as its client sees it; no token is kept there.
 	"oauthtoken/authserver":        {"explain", "internal/form", "internal/mscloud", "internal/nearest", "internal/printable", "internal/redact", "oauthtoken/internal/refusals"},
@@ -88,15 +88,15 @@ var allowedImports = map[string][]string{
 	"sandbox/webapi":          {},
 
 	// Kinds of upstreams beside SMTP.
-	"transports/graph":             {"accounts", "grant", "internal/mscloud", "internal/printable", "relay", "transports/internal/envelope", "transports/internal/mailapi"},
-	"transports/gmail":             {"accounts", "grant", "internal/printable", "relay", "transports/internal/envelope", "transports/internal/mailapi"},
-	"transports/choice":            {"accounts", "internal/printable", "relay"},
+	"transports/graph":             {"accounts", "grant", "internal/jsonfield", "internal/mscloud", "internal/printable", "relay", "transports/internal/mailapi"},
+	"transports/gmail":             {"accounts", "grant", "internal/jsonfield", "internal/printable", "relay", "transports/internal/mailapi"},
+	"transports/choice":            {"accounts", "internal/jsonfield", "internal/printable", "relay"},
 	"transports/internal/envelope": {},
 	"transports/internal/apitest":  {"accounts", "grant", "relay", "sandbox"},
-	"transports/internal/mailapi":  {"accounts", "grant", "internal/generation", "limits", "relay", "transports/internal/envelope"},
+	"transports/internal/mailapi":  {"accounts", "grant", "internal/generation", "internal/printable", "limits", "relay", "transports/internal/envelope"},
 
 	// An upstream in front of another.
-	"spool":                 {"accounts", "internal/filelock", "internal/form", "internal/generation", "internal/loggers", "internal/printable", "internal/seal", "relay", "spool/dsn", "spool/internal/disk", "spool/internal/record", "spool/internal/store"},
+	"spool":                 {"accounts", "internal/filelock", "internal/form", "internal/generation", "internal/jsonfield", "internal/loggers", "internal/printable", "internal/seal", "relay", "spool/dsn", "spool/internal/disk", "spool/internal/record", "spool/internal/store"},
 	"spool/dsn":             {"internal/printable", "relay"},
 	"spool/internal/disk":   {"internal/filelock"},
 	"spool/internal/store":  {"internal/seal", "spool/internal/disk", "spool/internal/record"},
@@ -114,8 +114,10 @@ var allowedImports = map[string][]string{
 	// What a mistyped name was meant to be, for messages.
 	"internal/nearest": {},
 	// How values are written, for options and JSON alike.
-	"internal/form":   {"internal/nearest"},
-	"internal/redact": {},
+	"internal/form": {"internal/nearest"},
+	// JSON configurations, with the field in every error.
+	"internal/jsonfield": {"internal/form", "internal/nearest"},
+	"internal/redact":    {},
 	// What others say, before it is logged.
 	"internal/printable": {},
 	// Where what outlives a configuration writes its lines.
@@ -144,6 +146,7 @@ var allowedImports = map[string][]string{
 	"smtpapp/legacyrsa":       {},
 	"upstreampool/smtpclient": {"internal/rawread", "internal/redact", "relay"},
 	// What is learned of a mailbox, and what providers publish: no pool, no lock.
+	"upstreampool/meter":  {"upstreampool/smtpclient"},
 	"upstreampool/pace":   {"relay", "upstreampool/smtpclient"},
 	"upstreampool/preset": {"accounts", "upstreampool/smtpclient"},
 
@@ -157,11 +160,11 @@ var allowedImports = map[string][]string{
 	"setup": {"accounts", "explain", "internal/form", "upstreampool/preset"},
 
 	// Who hears of what operate sees.
-	"notify": {"internal/checkup", "internal/form", "internal/loggers", "internal/printable", "operate"},
+	"notify": {"internal/checkup", "internal/form", "internal/jsonfield", "internal/loggers", "internal/printable", "operate"},
 
 	// The pages of mailbox owners. Glue may import them; they know no route of
 	// the admin API and no command.
-	"connect": {"accounts", "internal/cookie", "internal/generation", "internal/once", "internal/printable", "internal/site", "internal/storelock", "oauthtoken", "oauthtoken/authserver", "operate"},
+	"connect": {"accounts", "internal/cookie", "internal/generation", "internal/jsonfield", "internal/once", "internal/printable", "internal/site", "internal/storelock", "oauthtoken", "oauthtoken/authserver", "operate"},
 
 	// Invitations by mail, through one of the accounts.
 	"connect/mailing": {"accounts", "connect", "internal/generation", "internal/printable", "internal/storelock", "operate", "relay"},
@@ -174,7 +177,7 @@ var allowedImports = map[string][]string{
 	"console/trial":    {"accounts", "explain", "operate", "relay", "upstreamapp"},
 	"console/words":    {"accounts", "internal/checkup", "messagelog", "operate"},
 	"console/picture":  {"smtpapp/history"},
-	"console":          {"accounts", "accounts/password", "connect", "connect/mailing", "console/audit", "console/card", "console/ended", "console/firstrun", "console/picture", "console/trial", "console/words", "explain", "internal/checkup", "internal/cookie", "internal/once", "internal/printable", "internal/site", "limits", "messagelog", "oauthtoken", "oauthtoken/authserver", "operate", "relay", "setup", "smtpapp", "smtpapp/history", "spool", "upstreamapp", "upstreampool"},
+	"console":          {"accounts", "accounts/password", "connect", "connect/mailing", "console/audit", "console/card", "console/ended", "console/firstrun", "console/picture", "console/trial", "console/words", "explain", "internal/checkup", "internal/cookie", "internal/jsonfield", "internal/once", "internal/printable", "internal/site", "limits", "messagelog", "oauthtoken", "oauthtoken/authserver", "operate", "relay", "setup", "smtpapp", "smtpapp/history", "spool", "upstreamapp", "upstreampool"},
 
 	"caddymodule": {
 		"accounts",
@@ -190,6 +193,7 @@ var allowedImports = map[string][]string{
 		"connect",
 		"console",
 		"internal/form",
+		"internal/jsonfield",
 		"internal/mscloud",
 		"internal/nearest",
 		"internal/pgdb",
@@ -218,7 +222,7 @@ var allowedImports = map[string][]string{
 	"caddymodule/command/service": {"caddymodule/command/output", "internal/winservice"},
 	"caddymodule/precheck":        {"caddymodule/wording", "internal/form", "internal/nearest"},
 	"caddymodule/wording":         {"accounts", "internal/form", "internal/nearest", "oauthtoken/authserver"},
-	"caddymodule/statuspage":      {"accounts", "explain", "internal/printable", "oauthtoken", "operate", "relay", "smtpapp", "upstreamapp", "upstreampool"},
+	"caddymodule/statuspage":      {"accounts", "explain", "internal/jsonfield", "internal/printable", "oauthtoken", "operate", "relay", "smtpapp", "upstreamapp", "upstreampool"},
 	"caddymodule/logbuffer":       {},
 	"caddymodule/gatewaytest":     {"accounts", "accounts/password", "caddymodule", "caddymodule/admin", "caddymodule/command", "internal/freeport", "sandbox"},
 }

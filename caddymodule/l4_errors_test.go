@@ -25,7 +25,7 @@ func TestL4HandlerErrors(t *testing.T) {
 		{"", ``, "server: the name of a server of the smtp app is missing"},
 		{"", `, "server": "x"`, "server 'x': getting the smtp app"},
 		{`"smtp": {}, `, `, "server": "x"`, "server 'x': the smtp app has no server of this name"},
-		{`"smtp": {}, `, `, "sever": "x"`, `unknown field "sever"`},
+		{`"smtp": {}, `, `, "sever": "x"`, `sever: unknown field`},
 	} {
 		_, err := provision(t, fmt.Sprintf(route, tc.apps, tc.handler))
 		wantError(t, err, tc.want)

@@ -25,6 +25,7 @@ import (
 	"github.com/mholt/caddy-l4/layer4"
 	"github.com/mholt/caddy-l4/modules/l4tls"
 
+	"github.com/caddymail/mailgateway/internal/jsonfield"
 	"github.com/caddymail/mailgateway/smtpapp"
 )
 
@@ -61,6 +62,9 @@ func (*L4Handler) CaddyModule() caddy.ModuleInfo {
 		New: func() caddy.Module { return new(L4Handler) },
 	}
 }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (h *L4Handler) UnmarshalJSON(b []byte) error { return jsonfield.Decode(b, h) }
 
 // Provision finds the server.
 func (h *L4Handler) Provision(ctx caddy.Context) error {

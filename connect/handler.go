@@ -33,6 +33,7 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/internal/cookie"
+	"github.com/caddymail/mailgateway/internal/jsonfield"
 	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/internal/site"
 	"github.com/caddymail/mailgateway/oauthtoken"
@@ -88,6 +89,9 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 		New: func() caddy.Module { return new(Handler) },
 	}
 }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (h *Handler) UnmarshalJSON(b []byte) error { return jsonfield.Decode(b, h) }
 
 // Provision sets up the handler.
 func (h *Handler) Provision(ctx caddy.Context) error {

@@ -34,6 +34,7 @@ import (
 	"github.com/caddymail/mailgateway/connect/mailing"
 	"github.com/caddymail/mailgateway/console/ended"
 	"github.com/caddymail/mailgateway/internal/cookie"
+	"github.com/caddymail/mailgateway/internal/jsonfield"
 	"github.com/caddymail/mailgateway/internal/once"
 	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/internal/site"
@@ -103,11 +104,11 @@ type Handler struct {
 
 // CaddyModule returns the Caddy module information.
 func (*Handler) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{
-		ID:  "http.handlers.smtp_console",
-		New: func() caddy.Module { return new(Handler) },
-	}
+	return caddy.ModuleInfo{ID: "http.handlers.smtp_console", New: func() caddy.Module { return new(Handler) }}
 }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (h *Handler) UnmarshalJSON(b []byte) error { return jsonfield.Decode(b, h) }
 
 // Provision sets up the handler.
 func (h *Handler) Provision(ctx caddy.Context) error {

@@ -87,7 +87,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	text := read(t, "metrics.md")
 	metric := regexp.MustCompile(`"(caddy_[a-z_]+)"|Subsystem: "?(\w+)"?, Name: "([a-z_]+)"`)
 	found := 0
-	for _, file := range []string{"../smtpapp/metrics.go", "../upstreampool/metrics.go", "../oauthtoken/metrics.go"} {
+	for _, file := range []string{"../smtpapp/metrics.go", "../upstreampool/meter/meter.go", "../oauthtoken/metrics.go"} {
 		for _, m := range metric.FindAllStringSubmatch(read(t, file), -1) {
 			name := m[1]
 			if name == "" {
@@ -126,7 +126,7 @@ func TestMetricResultsAreDocumented(t *testing.T) {
 		{"caddy_smtp_sessions_total", "../smtpapp/smtpserver/session.go", regexp.MustCompile(`(?m)^\tEnd\w+ +End = "(\w+)"`)},
 		{"caddy_smtp_sessions_total", "../smtpapp/conn.go", regexp.MustCompile(`(?m)^\tend\w+ +ending = "(\w+)"`)},
 		{"caddy_smtp_auth_total", "../smtpapp/session.go", regexp.MustCompile(`metrics\.auth\(g\.name, "(\w+)"`)},
-		{"caddy_smtp_limited_total", "../upstreampool/metrics.go", regexp.MustCompile(`(?m)^\tlimited\w+ += "(\w+)"`)},
+		{"caddy_smtp_limited_total", "../upstreampool/meter/meter.go", regexp.MustCompile(`(?m)^\t(?:Waited|Refused|QueueFull|Backoff) += "(\w+)"`)},
 		{"caddy_smtp_spool_results_total", "../spool/engine.go", regexp.MustCompile(`(?m)^var results = \[\]string\{(.*)\}$`)},
 		{"caddy_oauth_token_refreshes_total", "../oauthtoken/metrics.go", regexp.MustCompile(`(?m)^\tresult\w+ += "(\w+)"`)},
 		{"caddy_oauth_accounts", "../oauthtoken/metrics.go", regexp.MustCompile(`(?m)^var stateNames = .*\{"", (.*)\}$`)},

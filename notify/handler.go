@@ -33,6 +33,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/caddymail/mailgateway/internal/form"
+	"github.com/caddymail/mailgateway/internal/jsonfield"
 	"github.com/caddymail/mailgateway/internal/loggers"
 	"github.com/caddymail/mailgateway/operate"
 )
@@ -78,6 +79,9 @@ const (
 func (*Handler) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "events.handlers.smtp_notify", New: func() caddy.Module { return new(Handler) }}
 }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (h *Handler) UnmarshalJSON(b []byte) error { return jsonfield.Decode(b, h) }
 
 // Provision implements caddy.Provisioner.
 func (h *Handler) Provision(caddy.Context) error {
@@ -135,13 +139,21 @@ func (h *Handler) destinations() (to destinations, err error) {
 		to.list = append(to.list, newWebhook(to.address, h.Format))
 	}
 	if !slices.Contains([]string{"json", "slack", "teams"}, h.Format) {
-		return to, fmt.Errorf("format: %q is none of json, slack, teams", h.Format)
+		return to, fmt.Errorf("format: %w", form.OneOf("json", "slack", "teams").Check(h.Format))
 	}
-	for _, list := range [][]string{h.MailTo, {h.MailFrom}} {
-		for _, address := range list {
-			if a, err := mail.ParseAddress(address); address != "" && (err != nil || a.Address != address) {
-				return to, fmt.Errorf("mail_to, mail_from: '%s' is no plain mail address", address)
-			}
+	if h.MailFrom != "" {
+		if err := checkAddress(h.MailFrom); err != nil {
+			return to, fmt.Errorf("mail_from: %w", err)
+		}
+	}
+	for _, address := range h.MailTo {
+		if err := checkAddress(address); err != nil {
+			return to, fmt.Errorf("mail_to: %w", err)
+		}
+	}
+	for _, name := range h.MailAccounts {
+		if err := form.Text.Check(name); err != nil || name == "" {
+			return to, fmt.Errorf("mail_accounts: %w", cmp.Or(err, errors.New("a name is empty")))
 		}
 	}
 	switch {
@@ -156,6 +168,17 @@ func (h *Handler) destinations() (to destinations, err error) {
 		return to, errors.New("needs webhook or mail_to")
 	}
 	return to, nil
+}
+
+// checkAddress refuses what does not stand in a header as it is.
+func checkAddress(s string) error {
+	if err := form.Mailbox.Check(s); err != nil {
+		return err
+	}
+	if a, err := mail.ParseAddress(s); err != nil || a.Address != s {
+		return fmt.Errorf("'%s' is not a mail address, as in scanner@example.com", s)
+	}
+	return nil
 }
 
 // Cleanup implements caddy.CleanerUpper.

@@ -24,6 +24,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/caddymail/mailgateway/grant"
+	"github.com/caddymail/mailgateway/internal/jsonfield"
 	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/internal/seal"
 	"github.com/caddymail/mailgateway/oauthtoken/authserver"
@@ -47,11 +48,11 @@ type appState struct {
 
 // CaddyModule returns the Caddy module information.
 func (App) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{
-		ID:  "oauth_tokens",
-		New: func() caddy.Module { return new(App) },
-	}
+	return caddy.ModuleInfo{ID: "oauth_tokens", New: func() caddy.Module { return new(App) }}
 }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (a *App) UnmarshalJSON(b []byte) error { return jsonfield.Decode(b, a) }
 
 // Provision sets up the app. The app is usable from here on.
 func (a *App) Provision(ctx caddy.Context) error {

@@ -46,6 +46,9 @@ func SendInTurn(ctx context.Context, u Upstream, a *accounts.Account, from strin
 	err = tx.Rcpt(ctx, to.To, &to.Opts)
 	refused := err != nil
 	if !refused {
+		if h, ok := tx.(Holder); ok {
+			Watch(body, h)
+		}
 		reply, err = tx.Data(ctx, body)
 	}
 	if d, ok := tx.(Describer); ok {

@@ -113,6 +113,12 @@ type Proxied interface {
 	ViaProxy() bool
 }
 
+// Reacher is an optional interface of a Transport that can ask whether its provider
+// answers, in its own manner and on its own way, without a login.
+type Reacher interface {
+	Reach(ctx context.Context) (said string, err error)
+}
+
 // OAuthUser is an optional interface of a Transport that logs in with access
 // tokens.
 type OAuthUser interface {
@@ -156,6 +162,20 @@ type Holder interface {
 	// It is called as the other methods are, and within Data by the body's
 	// Read.
 	Wanted() bool
+}
+
+// Watched is an optional interface of a body that is given to Send, which begins
+// the transaction itself. It is told what is held while the rest of it is read:
+// not of a message that was read before anything was taken.
+type Watched interface {
+	Watch(h Holder)
+}
+
+// Watch tells a body what is held while it is read.
+func Watch(body io.Reader, h Holder) {
+	if w, ok := body.(Watched); ok {
+		w.Watch(h)
+	}
 }
 
 // Describer is an optional interface of a Transaction: what the access log

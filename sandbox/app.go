@@ -15,6 +15,7 @@
 package sandbox
 
 import (
+	"cmp"
 	"crypto"
 	"crypto/x509"
 	"fmt"
@@ -23,6 +24,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddypki"
 	"go.uber.org/zap"
 
+	"github.com/caddymail/mailgateway/internal/jsonfield"
 	"github.com/caddymail/mailgateway/internal/printable"
 )
 
@@ -42,18 +44,13 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
+// UnmarshalJSON implements json.Unmarshaler.
+func (a *App) UnmarshalJSON(b []byte) error { return jsonfield.Decode(b, a) }
+
 // Provision checks the configuration. It binds nothing.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.logger = printable.Logger(ctx.Logger())
-	if a.SMTP == "" {
-		a.SMTP = "127.0.0.1:2587"
-	}
-	if a.SMTPS == "" {
-		a.SMTPS = "127.0.0.1:2465"
-	}
-	if a.HTTP == "" {
-		a.HTTP = "127.0.0.1:2580"
-	}
+	a.SMTP, a.SMTPS, a.HTTP = cmp.Or(a.SMTP, "127.0.0.1:2587"), cmp.Or(a.SMTPS, "127.0.0.1:2465"), cmp.Or(a.HTTP, "127.0.0.1:2580")
 	if a.UsePKI {
 		app, err := ctx.App("pki")
 		if err != nil {

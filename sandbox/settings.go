@@ -19,9 +19,12 @@ import (
 	"crypto"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"os"
 	"time"
+
+	"github.com/caddymail/mailgateway/internal/form"
 )
 
 // settings is a configuration with its defaults filled in. It is immutable;
@@ -62,6 +65,19 @@ func newSettings(a *App) (*settings, error) {
 		perMinute:     a.MessagesPerMinute,
 		gmailUnits:    cmp.Or(a.GmailUnitsPerMinute, gmailUnits),
 		keep:          a.KeepMessages,
+	}
+	for _, f := range []struct{ name, address string }{{"smtp", a.SMTP}, {"smtps", a.SMTPS}, {"http", a.HTTP}} {
+		if f.address == "" {
+			continue
+		}
+		if err := form.Listen.Check(f.address); err != nil {
+			return nil, fmt.Errorf("%s: %w", f.name, err)
+		}
+	}
+	for mailbox, token := range a.Mailboxes {
+		if err := form.Text.Check(mailbox); err != nil || mailbox == "" || token == "" {
+			return nil, fmt.Errorf("mailboxes '%s': %w", mailbox, cmp.Or(err, errors.New("a mailbox and its refresh token are wanted")))
+		}
 	}
 	name := a.Profile
 	if name == "" {

@@ -18,6 +18,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -27,7 +28,9 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/form"
 	"github.com/caddymail/mailgateway/internal/front"
+	"github.com/caddymail/mailgateway/internal/jsonfield"
 	"github.com/caddymail/mailgateway/internal/nearest"
 	"github.com/caddymail/mailgateway/internal/presence"
 	"github.com/caddymail/mailgateway/internal/printable"
@@ -49,6 +52,9 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
+// UnmarshalJSON implements json.Unmarshaler.
+func (a *App) UnmarshalJSON(b []byte) error { return jsonfield.Decode(b, a) }
+
 // Provision sets up the app. It binds and changes nothing: it also runs for
 // configurations that never go live.
 func (a *App) Provision(ctx caddy.Context) error {
@@ -60,6 +66,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 			return fmt.Errorf("hostname: not set, and the system's is unknown: %w", err)
 		}
 		a.Hostname = name
+	} else if _, err := netip.ParseAddr(a.Hostname); err != nil {
+		if err := form.Hostname.Check(a.Hostname); err != nil {
+			return fmt.Errorf("hostname: %w", err)
+		}
 	}
 	if a.DrainTimeout == 0 {
 		a.DrainTimeout = caddy.Duration(defaultDrainTimeout)

@@ -121,6 +121,9 @@ func (s *Server) provision(ctx caddy.Context, a *App, name string) (needsCert bo
 		if t.Account == "" && !t.Submitter || len(prefixes) == 0 {
 			return false, errors.New("trust: needs networks, as in 192.0.2.7 or 192.0.2.0/24, and an account in whose name their mail leaves, or submitter")
 		}
+		if err := form.Text.Check(t.Account); err != nil {
+			return false, fmt.Errorf("trust: account: %w", err)
+		}
 		for _, prefix := range prefixes {
 			p.trust = append(p.trust, trustedNet{prefix: prefix, account: t.Account, submitter: t.Submitter})
 		}

@@ -302,7 +302,7 @@ func TestOptionErrors(t *testing.T) {
 		`server "s": tls: mode 'off' takes no other options`:                                                        {"tls": object{"mode": "off", "legacy": true}},
 		`server "s": tls: client_certificate_login: needs`:                                                          {"tls": object{"client_certificate_login": true}},
 		`server "s": tls: stat /nonexistent/cert.pem`:                                                               {"tls": object{"certificate": "/nonexistent/cert.pem", "key": "/k"}},
-		`unknown field "max_sizes"`:                                                                                 {"max_sizes": 1},
+		`servers.s.max_sizes: unknown field`:                                                                        {"max_sizes": 1},
 	} {
 		err := load(t, caddyConfig(t, object{"servers": object{"s": server}}))
 		if err == nil {

@@ -124,9 +124,6 @@ func (a *App) provisionCertificate(ctx caddy.Context) error {
 	a.tlsApp = tlsApp.(*caddytls.TLS)
 	host := a.Hostname
 	if !certmagic.SubjectQualifiesForCert(host) {
-		if err := form.Hostname.Check(host); err != nil {
-			return fmt.Errorf("hostname: %w", err)
-		}
 		return fmt.Errorf("hostname: '%s' cannot have a certificate: a name alone is wanted, as in mail.example.com", host)
 	}
 	if !certmagic.SubjectQualifiesForPublicCert(host) && !a.hasAutomationPolicy(host) {

@@ -110,7 +110,7 @@ func (t *Transport) Send(ctx context.Context, a *accounts.Account, from string, 
 	k := store.NewKeeper(e.store, env, body)
 	defer k.Drop()
 	// The wait alone is bounded: ctx is the delivery's as well.
-	reply, info, err := sf.Send(relay.WithMaxWait(ctx, time.Duration(t.MaxWait)), a, from, opts, to, k)
+	reply, info, err := sf.Send(relay.WithMaxWait(ctx, time.Duration(t.MaxWait)), a, from, opts, to, keptBody{k, body})
 	tr.info = info
 	if err == nil {
 		return reply, info, nil
@@ -118,6 +118,15 @@ func (t *Transport) Send(ctx context.Context, a *accounts.Account, from string, 
 	reply, err = tr.afterRefusal(ctx, k, env, reply, err)
 	return reply, tr.Describe(), err
 }
+
+// keptBody is a client's body that is kept while it is read.
+type keptBody struct {
+	*store.Keeper
+	src io.Reader
+}
+
+// Watch implements relay.Watched.
+func (b keptBody) Watch(h relay.Holder) { relay.Watch(b.src, h) }
 
 // begin opens the transaction behind the spool, which gets only so long.
 func (t *Transport) begin(ctx context.Context, a *accounts.Account, from string, opts *smtp.MailOptions) (relay.Transaction, error) {

@@ -15,9 +15,11 @@
 package spool
 
 import (
+	"io"
 	"testing"
 
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/spool/internal/store"
 )
 
 // holding is a transaction of which only Wanted is used.
@@ -27,6 +29,14 @@ type holding struct {
 }
 
 func (h *holding) Wanted() bool { return h.wanted }
+
+// watched is a body of which only Watch is used.
+type watched struct {
+	io.Reader
+	h relay.Holder
+}
+
+func (w *watched) Watch(h relay.Holder) { w.h = h }
 
 // TestWantedBehind holds that what others wait for behind the spool ends a client
 // that does nothing, as it does without a spool.
@@ -39,5 +49,10 @@ func TestWantedBehind(t *testing.T) {
 	}
 	if (&transaction{}).Wanted() {
 		t.Error("a message that is kept holds nothing")
+	}
+	body, h := new(watched), new(holding)
+	relay.Watch(keptBody{store.NewKeeper(nil, nil, body), body}, h)
+	if body.h != relay.Holder(h) {
+		t.Error("the body is not told what is held")
 	}
 }

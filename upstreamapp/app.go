@@ -28,6 +28,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/jsonfield"
 	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/limits"
 	"github.com/caddymail/mailgateway/relay"
@@ -68,6 +69,9 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 		New: func() caddy.Module { return new(App) },
 	}
 }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (a *App) UnmarshalJSON(b []byte) error { return jsonfield.Decode(b, a) }
 
 // Provision loads the upstreams. It changes no shared state, and dials nothing but
 // the database that limits are counted in.

@@ -22,6 +22,7 @@ import (
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/limits"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/upstreampool/meter"
 	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
 )
 
@@ -125,14 +126,14 @@ func (u *upstream) acquire(ctx context.Context, a *accounts.Account, forced bool
 	if c == nil || slot.Waited > 0 || c.waited {
 		waited = time.Duration(clock() - began)
 	}
-	u.metrics.wait.Observe(waited.Seconds())
+	u.metrics.Wait(waited)
 	if c == nil {
 		ac.lim.Cancel(slot)
 		ac.done()
 		return nil, nil, waited, reply
 	}
 	if slot.Limited {
-		u.metrics.limited(limitedWaited)
+		u.metrics.Limited(meter.Waited)
 	}
 	c.lend(s, slot)
 	return ac, c, waited, nil
@@ -141,12 +142,12 @@ func (u *upstream) acquire(ctx context.Context, a *accounts.Account, forced bool
 // limitReply says to the client what the limiter refused.
 func (u *upstream) limitReply(err error) *relay.Reply {
 	if e, ok := errors.AsType[*limits.QuotaError](err); ok {
-		u.metrics.limited(limitedRefused)
+		u.metrics.Limited(meter.Refused)
 		return relay.ReplyQuota(e.What, e.Wait)
 	}
 	switch {
 	case errors.Is(err, limits.ErrQueueFull):
-		u.metrics.limited(limitedQueueFull)
+		u.metrics.Limited(meter.QueueFull)
 		return relay.ReplyNoConnection
 	case errors.Is(err, limits.ErrNotStored):
 		return relay.ReplyLimitsNotStored
@@ -189,11 +190,11 @@ func (ac *account) queue(s *settings, now int64, behind bool) (*waiter, *relay.R
 	ac.mu.Lock()
 	defer ac.mu.Unlock()
 	if ac.nWait >= s.maxWaiting {
-		ac.up.metrics.limited(limitedQueueFull)
+		ac.up.metrics.Limited(meter.QueueFull)
 		return nil, relay.ReplyNoConnection
 	}
 	if reply := ac.adapt.Refusal(now); reply != nil && ac.conns-ac.dialing == 0 {
-		ac.up.metrics.limited(limitedBackoff)
+		ac.up.metrics.Limited(meter.Backoff)
 		return nil, reply
 	}
 	w := &waiter{ac: ac, ch: make(chan grant, 1), behind: behind}
@@ -316,8 +317,7 @@ func (ac *account) release(c *conn, use usage, sound bool) {
 // lost ends a message whose connection is gone and was not replaced.
 func (ac *account) lost(slot limits.Slot, use usage) {
 	ac.settle(slot, use)
-	ac.up.unreserve()
-	ac.left()
+	ac.leave()
 	ac.done()
 }
 
@@ -346,7 +346,7 @@ func (p *pool) put(c *conn, now int64) {
 		p.retire(c)
 		return
 	}
-	p.pushIdle(c, now)
+	p.pushIdle(c)
 	if p.nWait > 0 {
 		p.dispatch(now)
 	}

@@ -37,6 +37,7 @@ import (
 	oauthgrant "github.com/caddymail/mailgateway/grant"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/upstreamapp"
+	"github.com/caddymail/mailgateway/upstreampool/meter"
 	"github.com/caddymail/mailgateway/upstreampool/preset"
 	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
 )
@@ -259,7 +260,7 @@ func TestReload(t *testing.T) {
 	}
 
 	reg := prometheus.NewPedanticRegistry()
-	if err := registerMetrics(reg); err != nil {
+	if err := meter.Register(reg, connections); err != nil {
 		t.Fatal(err)
 	}
 	w := httptest.NewRecorder()

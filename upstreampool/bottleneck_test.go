@@ -26,6 +26,7 @@ import (
 	"golang.org/x/oauth2"
 
 	oauthgrant "github.com/caddymail/mailgateway/grant"
+	"github.com/caddymail/mailgateway/upstreampool/meter"
 	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
 )
 
@@ -168,7 +169,7 @@ func BenchmarkScrape(b *testing.B) {
 		b.Run(fmt.Sprintf("accounts=%d", n), func(b *testing.B) {
 			u, list := warmUpstream(b, n, 2)
 			reg := prometheus.NewRegistry()
-			if err := registerMetrics(reg); err != nil {
+			if err := meter.Register(reg, connections); err != nil {
 				b.Fatal(err)
 			}
 			stop := make(chan struct{})

@@ -38,7 +38,7 @@ func (u *upstream) dial(ctx context.Context, s *settings, ac *account, id creden
 	for attempt := 0; ; attempt++ {
 		_, ok, probe := u.breaker.Allow(clock())
 		if !ok {
-			u.metrics.dial(smtpclient.FailDown.String())
+			u.metrics.Failed(smtpclient.FailDown)
 			return nil, &smtpclient.Error{Class: smtpclient.FailDown, Stage: "breaker", Reply: relay.ReplyUpstreamDown, Err: errBreakerOpen}
 		}
 		if s.OAuth() {
@@ -49,14 +49,14 @@ func (u *upstream) dial(ctx context.Context, s *settings, ac *account, id creden
 			opening.Token = t0
 			if derr != nil {
 				u.breaker.Done(clock(), breaker.Neither, probe)
-				u.metrics.dial(derr.Class.String())
+				u.metrics.Failed(derr.Class)
 				return nil, derr
 			}
 		}
 		opening.Dial = time.Now()
 		if derr := ac.dials(); derr != nil {
 			u.breaker.Done(clock(), breaker.Neither, probe)
-			u.metrics.dial(derr.Class.String())
+			u.metrics.Failed(derr.Class)
 			return nil, derr
 		}
 		sc, err := smtpclient.Dial(ctx, &s.Config, id.sourceIP, nil)
@@ -77,7 +77,7 @@ func (u *upstream) dial(ctx context.Context, s *settings, ac *account, id creden
 			}
 		}
 		if err == nil {
-			u.metrics.dial("ok")
+			u.metrics.Opened()
 			now := clock()
 			c := &conn{
 				Conn: sc, pool: ac.pool, s: s, identity: s.identity, creds: id,
@@ -97,7 +97,7 @@ func (u *upstream) dial(ctx context.Context, s *settings, ac *account, id creden
 		if sc != nil {
 			sc.Abandon()
 		}
-		u.metrics.dial(err.Class.String())
+		u.metrics.Failed(err.Class)
 		if err.Class == smtpclient.FailLogin && token != nil {
 			s.tokens.Reject(id.grant(s.provider), token)
 			if attempt == 0 {

@@ -23,6 +23,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/emersion/go-smtp"
+
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/relay"
 )
@@ -150,5 +152,74 @@ func testHeldReplaced(t *testing.T, without string, encrypted bool, end func(*se
 	}
 	if n := p.dialed(); n != 2 {
 		t.Errorf("%d connections, want 2", n)
+	}
+}
+
+// watchedBody is a client's body that is told what is held while it is read, and
+// stops where a read would find nothing of the rest.
+type watchedBody struct {
+	io.Reader
+	h    relay.Holder
+	rest func(h relay.Holder) error // called where the beginning ends
+}
+
+func (b *watchedBody) Watch(h relay.Holder) { b.h = h }
+
+func (b *watchedBody) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if errors.Is(err, io.EOF) && b.rest != nil {
+		return n, b.rest(b.h)
+	}
+	return n, err
+}
+
+// TestHeldInOneFlight sends a message in one flight whose body is read on when the
+// connection is taken: the body is told, so that it can end a client that makes
+// others wait. A small one is told nothing, since it took no connection yet.
+func TestHeldInOneFlight(t *testing.T) {
+	for _, lacks := range []string{"", "8BITMIME", "CHUNKING", "PIPELINING"} {
+		t.Run("without="+lacks, func(t *testing.T) {
+			p := newProvider(t, func(p *provider) {
+				p.caps = slices.DeleteFunc(slices.Clone(allCaps), func(c string) bool { return c == lacks })
+			})
+			u := start(t, testSettings(t, p, func(tr *SMTPTransport) { tr.MaxConnsPerAccount = 1 }))
+			a := testAccount("a@example.com")
+			send := func(body io.Reader) error {
+				_, _, err := u.send(t.Context(), a, "a@b.test", &smtp.MailOptions{Body: smtp.Body8BitMIME}, relay.Recipient{To: "c@d.test"}, body)
+				return err
+			}
+			small := &watchedBody{Reader: strings.NewReader("hello\r\n")}
+			if err := send(small); err != nil || small.h != nil {
+				t.Errorf("a small message: %v, told of %v", err, small.h)
+			}
+			second := make(chan error, 1)
+			stalled := errors.New("stalled")
+			large := &watchedBody{Reader: strings.NewReader(strings.Repeat(strings.Repeat("x", 78)+"\r\n", 4000))}
+			large.rest = func(h relay.Holder) error {
+				if h == nil {
+					return errors.New("nobody said what is held")
+				}
+				if h.Wanted() {
+					t.Error("nobody waits")
+				}
+				go func() { second <- send(strings.NewReader("hello\r\n")) }()
+				for !h.Wanted() {
+					time.Sleep(time.Millisecond) // nothing says that another waits
+				}
+				return stalled
+			}
+			if err := send(large); !errors.Is(err, stalled) {
+				t.Fatal(err)
+			}
+			if err := <-second; err != nil {
+				t.Error(err)
+			}
+			if large.h.Wanted() {
+				t.Error("a message that is over holds something")
+			}
+			if n := p.holds("hello\r\n"); n != 2 {
+				t.Errorf("%d messages, want 2", n)
+			}
+		})
 	}
 }

@@ -172,8 +172,7 @@ func (p *pool) close() {
 }
 
 // pushIdle makes c the first connection to be lent.
-func (p *pool) pushIdle(c *conn, now int64) {
-	c.idleSince = now
+func (p *pool) pushIdle(c *conn) {
 	c.prev, c.next = nil, p.idleHead
 	if p.idleHead != nil {
 		p.idleHead.prev = c
@@ -269,8 +268,7 @@ func (p *pool) discard(c *conn) {
 // closed gives back the slots of a connection that is closed.
 func (p *pool) closed(c *conn) {
 	c.stopExpiry()
-	p.up.unreserve()
-	p.left()
+	p.leave()
 }
 
 // yield closes a connection for others of the mailbox, here or in another process,

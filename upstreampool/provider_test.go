@@ -41,6 +41,8 @@ type provider struct {
 	// A reply that is not empty goes out instead of the usual; "<close>" and
 	// "<reset>" end the connection, "<hang>" says nothing more.
 	hook func(s *serverConn, line string) string
+	// wrap changes how a connection is written to.
+	wrap func(net.Conn) net.Conn
 
 	mu       sync.Mutex
 	conns    int
@@ -127,6 +129,9 @@ func (p *provider) accept() {
 		go func() {
 			defer p.wg.Done()
 			s := &serverConn{p: p, n: n, nc: nc}
+			if p.wrap != nil {
+				s.nc = p.wrap(nc)
+			}
 			s.serve()
 			p.mu.Lock()
 			p.open--
@@ -343,6 +348,9 @@ func (s *serverConn) bdat(args, replaced string) bool {
 	}
 	if replaced == "<close>" || replaced == "<reset>" || replaced == "<hang>" {
 		return s.say(replaced)
+	}
+	if replaced == "<taken>" { // and answered
+		return true
 	}
 	r, early := s.override("<body>")
 	if early && !s.say(r) {

@@ -43,6 +43,9 @@ func (u *upstream) send(ctx context.Context, a *accounts.Account, from string, o
 		return relay.Reply{}, t.info, err
 	}
 	defer t.Abort()
+	if !eof {
+		relay.Watch(body, t)
+	}
 	if n := t.c.Needs(&t.env); n != nil {
 		if reply := n.Scan(buf.Bytes()); reply != nil {
 			t.info.Refused = false
@@ -62,8 +65,7 @@ func (u *upstream) send(ctx context.Context, a *accounts.Account, from string, o
 	out, ok := t.single(ctx, &to, buf, eof)
 	if ok && t.stale && out.Untouched {
 		if reply := t.replace(ctx); reply != nil {
-			t.fatal = reply
-			t.finish(false)
+			t.fail(reply, nil)
 			return relay.Reply{}, t.info, reply
 		}
 		out, ok = t.single(ctx, &to, buf, eof)

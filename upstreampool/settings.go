@@ -146,9 +146,7 @@ func (t *SMTPTransport) resolve(name string) (*settings, error) {
 		return nil, err
 	}
 
-	if s.Hostname = t.Hostname; s.Hostname != "" {
-		s.Named = true
-	} else {
+	if s.Hostname, s.Named = t.Hostname, t.Hostname != ""; !s.Named {
 		if s.Hostname, err = os.Hostname(); err != nil || s.Hostname == "" || badName(s.Hostname) {
 			s.Hostname = "localhost"
 		}
@@ -230,7 +228,9 @@ func (t *SMTPTransport) resolveTLS(s *settings, p preset.Preset, fail func(strin
 	var serverName string
 	if t.TLS != nil {
 		s.TLSMode = cmp.Or(t.TLS.Mode, s.TLSMode)
-		serverName = t.TLS.ServerName
+		if serverName = t.TLS.ServerName; badName(serverName) {
+			return fail("tls.server_name", "malformed name '%s'", serverName)
+		}
 	}
 	switch s.TLSMode {
 	case smtpclient.StartTLS, smtpclient.ImplicitTLS:

@@ -23,6 +23,7 @@ import (
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/limits"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/upstreampool/meter"
 )
 
 // Status implements relay.Reporter.
@@ -147,6 +148,15 @@ func live() []*upstream {
 	}
 	slices.SortFunc(list, func(a, b *upstream) int { return cmp.Compare(a.name, b.name) })
 	return list
+}
+
+// connections counts those of all upstreams, for metrics.
+func connections() (all []meter.Connections) {
+	for _, u := range live() {
+		n := u.count()
+		all = append(all, meter.Connections{Upstream: u.name, Idle: n.Idle, Busy: n.Busy, Opening: n.Opening})
+	}
+	return all
 }
 
 func (u *upstream) count() relay.ConnCounts {

@@ -28,8 +28,10 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/internal/form"
+	"github.com/caddymail/mailgateway/internal/jsonfield"
 	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/upstreampool/meter"
 	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
 )
 
@@ -39,17 +41,17 @@ func init() {
 
 // CaddyModule returns the Caddy module information.
 func (*SMTPTransport) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{
-		ID:  "smtp_upstreams.transports.smtp",
-		New: func() caddy.Module { return new(SMTPTransport) },
-	}
+	return caddy.ModuleInfo{ID: "smtp_upstreams.transports.smtp", New: func() caddy.Module { return new(SMTPTransport) }}
 }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (t *SMTPTransport) UnmarshalJSON(b []byte) error { return jsonfield.Decode(b, t) }
 
 // Provision loads the guest modules. What depends on the upstream's name is
 // checked in Bind.
 func (t *SMTPTransport) Provision(ctx caddy.Context) error {
 	t.logger = printable.Logger(ctx.Logger())
-	if err := registerMetrics(ctx.GetMetricsRegistry()); err != nil {
+	if err := meter.Register(ctx.GetMetricsRegistry(), connections); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
 	t.storage = ctx.Storage()

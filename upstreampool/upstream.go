@@ -15,6 +15,7 @@
 package upstreampool
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"sync/atomic"
@@ -29,6 +30,7 @@ import (
 	"github.com/caddymail/mailgateway/internal/tally"
 	"github.com/caddymail/mailgateway/limits"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/upstreampool/meter"
 	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
 )
 
@@ -81,7 +83,7 @@ type upstream struct {
 	warming chan struct{} // semaphore
 	closing tally.Count   // connections
 
-	metrics *upstreamMetrics
+	metrics *meter.Upstream
 	limits  limits.Limiter // since the first generation
 
 	// connect opens a connection: dial, but for tests.
@@ -112,7 +114,7 @@ func newUpstream(name string) *upstream {
 		name:    name,
 		quits:   make(chan struct{}, maxQuits),
 		warming: make(chan struct{}, maxWarming),
-		metrics: newUpstreamMetrics(name),
+		metrics: meter.New(name),
 		breaker: breaker.New(breaker.Settings{After: breakerAfter, Min: breakerPause, Max: breakerCap}),
 	}
 	for i := range u.shards {
@@ -290,7 +292,8 @@ func (p *pool) use(a *accounts.Account, name string, s *settings) *account {
 		ac = &account{pool: p, name: name, lim: p.up.limits.Account(p.key, name, a.Limits)}
 		p.keep(ac)
 	}
-	if p.cfg != s {
+	// A message may come with the settings of before a reload.
+	if s = cmp.Or(p.up.current.Load(), s); p.cfg != s {
 		p.configure(s)
 	}
 	if ac.rec != a {

@@ -24,6 +24,7 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/internal/form"
+	"github.com/caddymail/mailgateway/internal/jsonfield"
 	"github.com/caddymail/mailgateway/internal/printable"
 )
 
@@ -59,6 +60,9 @@ func (*Source) CaddyModule() caddy.ModuleInfo {
 		New: func() caddy.Module { return new(Source) },
 	}
 }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (s *Source) UnmarshalJSON(b []byte) error { return jsonfield.Decode(b, s) }
 
 // Provision resolves the keys. The accounts are loaded after Start, or one by
 // one as they are asked for.

@@ -33,6 +33,7 @@ import (
 	"github.com/caddymail/mailgateway/accounts/ondemand"
 	"github.com/caddymail/mailgateway/accounts/password"
 	"github.com/caddymail/mailgateway/internal/breaker"
+	"github.com/caddymail/mailgateway/internal/form"
 	"github.com/caddymail/mailgateway/internal/nearest"
 )
 
@@ -55,7 +56,7 @@ func (s *Source) complete() error {
 	for i := range s.Servers {
 		var err error
 		if s.Servers[i], err = repl.ReplaceOrErr(s.Servers[i], true, true); err != nil {
-			return fmt.Errorf("field 'servers': %w", err)
+			return fmt.Errorf("field 'servers': %w", form.Unresolved(err))
 		}
 	}
 	for _, f := range []struct {
@@ -64,11 +65,24 @@ func (s *Source) complete() error {
 	}{{"bind_dn", &s.BindDN}, {"bind_password", &s.BindPassword}} {
 		text, err := repl.ReplaceOrErr(*f.text, true, true)
 		if err != nil {
-			return fmt.Errorf("field '%s': %w", f.name, err)
+			return fmt.Errorf("field '%s': %w", f.name, form.Unresolved(err))
 		}
 		*f.text = text
 	}
 	s.BindPassword = strings.TrimRight(s.BindPassword, "\r\n")
+	for _, f := range []struct{ name, text string }{
+		{"bind_dn", s.BindDN},
+		{"base", s.Base},
+		{"group_base", s.GroupBase},
+		{"user_dn", s.UserDN},
+		{"upstream", s.Upstream},
+		{"filter", s.Filter},
+		{"group_filter", s.GroupFilter},
+	} {
+		if err := form.Text.Check(f.text); err != nil {
+			return fmt.Errorf("field '%s': %w", f.name, err)
+		}
+	}
 	switch {
 	case len(s.Servers) == 0:
 		return errors.New("field 'servers': must not be empty")
@@ -77,7 +91,7 @@ func (s *Source) complete() error {
 	case s.BindDN != "" && s.BindPassword == "":
 		return errors.New("field 'bind_password': must not be empty: a directory takes that for anonymous")
 	case s.Scope != "" && s.Scope != "sub" && s.Scope != "one":
-		return fmt.Errorf("field 'scope': unrecognized value '%s', want sub or one", s.Scope)
+		return fmt.Errorf("field 'scope': %w", form.OneOf("sub", "one").Check(s.Scope))
 	case s.MaxConns < 0:
 		return errors.New("field 'max_conns': must not be negative")
 	}

@@ -27,6 +27,7 @@ import (
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/accounts/ondemand"
 	"github.com/caddymail/mailgateway/accounts/password"
+	"github.com/caddymail/mailgateway/internal/jsonfield"
 	"github.com/caddymail/mailgateway/internal/loggers"
 )
 
@@ -125,6 +126,9 @@ type Source struct {
 	roots *x509.CertPool
 	ondemand.Member
 }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (s *Source) UnmarshalJSON(b []byte) error { return jsonfield.Decode(b, s) }
 
 // Provision checks the configuration. The directory is not asked: accounts that
 // cannot be read yet are a problem, and hold up nothing else.

@@ -24,6 +24,8 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/accounts/ondemand"
+	"github.com/caddymail/mailgateway/internal/form"
+	"github.com/caddymail/mailgateway/internal/jsonfield"
 	"github.com/caddymail/mailgateway/internal/loggers"
 	"github.com/caddymail/mailgateway/internal/pgdb"
 	"github.com/caddymail/mailgateway/internal/printable"
@@ -89,6 +91,9 @@ type Source struct {
 	ondemand.Member
 }
 
+// UnmarshalJSON implements json.Unmarshaler.
+func (s *Source) UnmarshalJSON(b []byte) error { return jsonfield.Decode(b, s) }
+
 // bounds are what the configuration says of what is held.
 func (s *Source) bounds() ondemand.Bounds {
 	return ondemand.Bounds{
@@ -147,6 +152,11 @@ func (s *Source) complete() error {
 		return errors.New("field 'query': there is a table already")
 	case s.Query != "" && s.Config.Schema != "":
 		return errors.New("field 'schema': it is a table's, a query names its own")
+	}
+	for _, f := range []struct{ name, text string }{{"table", s.Table}, {"upstream", s.Upstream}, {"notify", s.Notify}} {
+		if err := form.Text.Check(f.text); err != nil {
+			return fmt.Errorf("field '%s': %w", f.name, err)
+		}
 	}
 	return s.bounds().Complete(defaultCacheSize)
 }

@@ -26,6 +26,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/caddymail/mailgateway/internal/form"
 )
 
 // line is a line of words with the heads of the blocks that it stands in.
@@ -44,6 +46,11 @@ func (l line) in(name string) bool {
 // kind is what the block says of itself behind its name, or by it: `provider NAME
 // KIND` and `upstream NAME PRESET` may be one word.
 func (l line) kind() string { return kindOf(l.blocks[len(l.blocks)-1]) }
+
+// isGUID also takes an ID in braces, as programs of Microsoft's show it.
+func isGUID(s string) bool {
+	return form.IsGUID(strings.TrimSuffix(strings.TrimPrefix(s, "{"), "}"))
+}
 
 func kindOf(head []string) string {
 	switch len(head) {
@@ -80,7 +87,6 @@ func linesOf(tokens []caddyfile.Token) (all []line) {
 }
 
 var (
-	guid = regexp.MustCompile(`^\{?[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\}?$`)
 	// unfilled is what examples have where a value of one's own goes.
 	unfilled = regexp.MustCompile(`(?i)^(<.*>|\[.*\]|your[-_ ].*|.*[-_]here|x{3,}|change[-_ ]?me|todo|\.\.\.)$`)
 	windows  = regexp.MustCompile(`^%\w+%$`)
@@ -216,7 +222,7 @@ func commas(l line) string {
 // secretID finds what Entra shows beside the secret's value: the mistake that is
 // made most.
 func secretID(l line) string {
-	if v := value(l, "provider", "client_secret"); guid.MatchString(v) && l.kind() != "generic" && l.kind() != "google" {
+	if v := value(l, "provider", "client_secret"); isGUID(v) && l.kind() != "generic" && l.kind() != "google" {
 		return "client_secret looks like the secret's ID: Entra shows 'Secret ID' beside 'Value', and it is the value that is wanted. It is shown only once, when the secret is made: make a new one under Certificates & secrets, and copy its value"
 	}
 	return ""
@@ -229,11 +235,11 @@ func clientID(l line) string {
 	case v == "" || len(kind) == 0:
 	case l.kind() == "microsoft" && google:
 		return "this client_id is one of Google's, and the provider's kind is microsoft: 'provider NAME google'"
-	case l.kind() == "google" && guid.MatchString(v):
+	case l.kind() == "google" && isGUID(v):
 		return "this client_id is one of Microsoft's, and the provider's kind is google: 'provider NAME microsoft'"
 	case l.kind() == "microsoft" && strings.Contains(v, "~"):
 		return "client_id looks like a client secret's value: the ID is 'Application (client) ID' on the app's overview in Entra, as in 11111111-2222-3333-4444-555555555555"
-	case l.kind() == "microsoft" && !guid.MatchString(v):
+	case l.kind() == "microsoft" && !isGUID(v):
 		return fmt.Sprintf("client_id '%s' is no ID: it is 'Application (client) ID' on the app's overview in Entra, as in 11111111-2222-3333-4444-555555555555, not the app's name", v)
 	case l.kind() == "google" && !google:
 		return fmt.Sprintf("client_id '%s' is none of Google's, which end with .apps.googleusercontent.com", v)
@@ -244,7 +250,7 @@ func clientID(l line) string {
 func tenant(l line) string {
 	v := value(l, "provider", "tenant")
 	switch {
-	case v == "", guid.MatchString(v), slices.Contains([]string{"common", "organizations", "consumers"}, v):
+	case v == "", isGUID(v), slices.Contains([]string{"common", "organizations", "consumers"}, v):
 	case strings.Contains(v, "@"):
 		_, domain, _ := strings.Cut(v, "@")
 		return fmt.Sprintf("tenant '%s' is an address: its domain is wanted, 'tenant %s'", v, domain)

@@ -29,6 +29,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddymail/mailgateway/internal/jsonfield"
 	"github.com/caddymail/mailgateway/internal/printable"
 )
 
@@ -63,6 +64,9 @@ func (*Page) CaddyModule() caddy.ModuleInfo {
 		New: func() caddy.Module { return new(Page) },
 	}
 }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (p *Page) UnmarshalJSON(b []byte) error { return jsonfield.Decode(b, p) }
 
 // Provision sets up the handler.
 func (s *Page) Provision(ctx caddy.Context) error {

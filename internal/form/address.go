@@ -128,10 +128,15 @@ func checkIP(s string) error {
 
 // checkHostname refuses what is no name of a host.
 func checkHostname(s string) error {
-	if strings.ContainsAny(s, ":/ ") {
-		return fmt.Errorf("'%s' is not a host's name: a name alone is wanted, as in mail.example.com, without scheme and port", s)
+	if strings.ContainsAny(s, ":/ @{}<>") || strings.ContainsFunc(s, unicode.IsControl) {
+		return fmt.Errorf("%s is not a host's name: a name alone is wanted, as in mail.example.com, without scheme and port", quote(s))
 	}
 	return mistypedError(s)
+}
+
+// quote puts a value into a message, which it cannot break into lines.
+func quote(s string) string {
+	return "'" + strings.Trim(strconv.Quote(s), `"`) + "'"
 }
 
 // leadingZeros are those of a number, which octal once was.
@@ -188,8 +193,8 @@ func checkMailbox(s string) error {
 			plain = plain[i+1:]
 		}
 		return fmt.Errorf("'%s' is not a mail address alone; did you mean '%s'?", s, plain)
-	case at <= 0 || at == len(s)-1 || strings.ContainsAny(s, " <>"):
-		return fmt.Errorf("'%s' is not a mail address, as in scanner@example.com", s)
+	case at <= 0 || at == len(s)-1 || strings.ContainsAny(s, " <>") || strings.ContainsFunc(s, unicode.IsControl):
+		return fmt.Errorf("%s is not a mail address, as in scanner@example.com", quote(s))
 	}
 	return mistypedError(s)
 }

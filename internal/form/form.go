@@ -51,6 +51,7 @@ var (
 	Tenant   = Form{"contoso.onmicrosoft.com", checkTenant}
 	ClientID = Form{"11111111-2222-3333-4444-555555555555", mistypedError}
 	Secret   = Form{"{env.NAME}", checkSecret}
+	Text     = Form{"name", checkText}
 )
 
 // OneOf is one of a few words.

@@ -19,10 +19,23 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"unicode"
 )
 
 // shell is a variable as shells write it.
 var shell = regexp.MustCompile(`^\$(\{[A-Za-z_][A-Za-z0-9_]*\}|[A-Z_][A-Z0-9_]*)$`)
+
+// checkText refuses what no name or identifier holds, which came along when it was
+// copied. It does not quote the text, which may be a secret in the wrong place.
+func checkText(s string) error {
+	switch {
+	case strings.ContainsFunc(s, unicode.IsControl):
+		return errors.New("it holds a line end or another control character: copy the text alone")
+	case strings.TrimSpace(s) != s:
+		return errors.New("it begins or ends with a blank: copy the text alone")
+	}
+	return nil
+}
 
 // checkSecret refuses a secret that stands in quotes which are part of it.
 // Nothing here quotes a secret.

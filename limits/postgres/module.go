@@ -26,6 +26,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/internal/checkup"
+	"github.com/caddymail/mailgateway/internal/jsonfield"
 	"github.com/caddymail/mailgateway/internal/loggers"
 	"github.com/caddymail/mailgateway/internal/pgdb"
 	"github.com/caddymail/mailgateway/internal/printable"
@@ -61,6 +62,9 @@ type Module struct {
 	node *node
 	key  string
 }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (m *Module) UnmarshalJSON(b []byte) error { return jsonfield.Decode(b, m) }
 
 // pool has the nodes of all configurations that are in force.
 var pool = caddy.NewUsagePool()

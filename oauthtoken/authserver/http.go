@@ -86,6 +86,9 @@ func checkURL(field, s string) error {
 	if err != nil || u.Host == "" {
 		return fmt.Errorf("%s: malformed URL: it begins with https://, as in https://login.example.com/path", field)
 	}
+	if u.Fragment != "" {
+		return fmt.Errorf("%s: what stands behind the # is never sent: take it away", field)
+	}
 	if u.User != nil {
 		return fmt.Errorf("%s: credentials in the URL are not supported", field)
 	}

@@ -132,6 +132,9 @@ func (p *Provider) checkGrant() error {
 	if p.Grant == GrantServiceAccount {
 		return p.checkServiceAccount()
 	}
+	if p.ServiceAccountFile != "" || p.ServiceAccount != "" {
+		return fmt.Errorf("service_account and service_account_file need grant 'service_account', not '%s'", p.Grant)
+	}
 	if p.TokenURL == "" && p.Issuer == "" {
 		return errors.New("token_url or issuer is needed")
 	}

@@ -15,6 +15,7 @@
 package authserver
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -71,7 +72,15 @@ func (p *Provider) resolveFields() error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", f.name, err)
 		}
+		if err := form.Text.Check(v); err != nil {
+			return fmt.Errorf("%s: %w", f.name, err)
+		}
 		*f.v = v
+	}
+	for i, scope := range p.Scopes {
+		if err := form.Text.Check(scope); err != nil || scope == "" {
+			return fmt.Errorf("scopes[%d]: %w", i, cmp.Or(err, errors.New("it is empty")))
+		}
 	}
 	for _, f := range []struct {
 		name string
@@ -82,7 +91,7 @@ func (p *Provider) resolveFields() error {
 			return fmt.Errorf("%s: %w", f.name, err)
 		}
 		if literal {
-			if err := form.Secret.Check(v); err != nil {
+			if err := cmp.Or(form.Text.Check(v), form.Secret.Check(v)); err != nil {
 				return fmt.Errorf("%s: %w", f.name, err)
 			}
 			if hint := form.ShellVariable(v); hint != "" {

@@ -64,6 +64,7 @@ type body struct {
 	lf        bool // lines end with LF alone: the last one too
 	crs       bool // lines end with CRs and LF: the last one too
 	max       int64
+	patience  time.Duration
 
 	size    int64 // octets handed out
 	flaw    *flaw // why the message is refused
@@ -87,7 +88,7 @@ type body struct {
 }
 
 func (b *body) start(w *wire, cfg *Config, normalize, lf bool, next func() error) {
-	*b = body{w: w, next: next, max: cfg.MaxSize, normalize: normalize, lf: lf, lineStart: true}
+	*b = body{w: w, next: next, max: cfg.MaxSize, patience: cfg.Patience, normalize: normalize, lf: lf, lineStart: true}
 	b.check.NoCR = lf
 	w.idle = cfg.BodyIdle
 	w.until = time.Now().Add(cfg.BodyTimeout)
@@ -103,6 +104,9 @@ func (b *body) stop() {
 		b.scratch = nil
 	}
 }
+
+// Watch implements relay.Watched.
+func (b *body) Watch(h relay.Holder) { b.w.stall.Hold(h.Wanted, b.patience) }
 
 // outcome decides what became of the message: what it is itself goes before
 // what the session says. It is nil if the client went or changed its mind.

@@ -48,8 +48,9 @@ type recorder struct {
 	results  []Result
 	refusals []Refusal
 	stalled  func() bool
-	wholes   int   // messages sent with their recipient
-	refusing error // the answer to the recipient of those
+	wholes   int          // messages sent with their recipient
+	refusing error        // the answer to the recipient of those
+	holds    relay.Holder // told to the body alone
 }
 
 func (s *recorder) Config() *Config    { return s.cfg }
@@ -89,6 +90,9 @@ func (s *recorder) Rcpt(rcpts []relay.Recipient, answers []error) {
 }
 
 func (s *recorder) Data(body io.Reader) (*relay.Reply, error) {
+	if s.holds != nil {
+		relay.Watch(body, s.holds)
+	}
 	b, err := io.ReadAll(body)
 	if err != nil {
 		return nil, relay.ReplyUpstreamLost

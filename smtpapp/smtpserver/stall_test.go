@@ -26,6 +26,40 @@ import (
 	"time"
 )
 
+// wantedAfter is held by a message, and others want it after so many questions.
+type wantedAfter struct{ n int }
+
+func (h *wantedAfter) Wanted() bool { h.n--; return h.n < 0 }
+
+// TestStalledInOneFlight has clients that are slow with a message of which the
+// session holds nothing before it is read, and then tells the body what it holds.
+func TestStalledInOneFlight(t *testing.T) {
+	const begun = login + "MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n"
+	for name, tc := range map[string]struct {
+		script, every string
+		wanted        int
+		want          time.Duration
+		cause         Cause
+	}{
+		"silent":          {begun + "DATA\r\nx", "", 0, 30 * time.Second, CauseStalled},
+		"by octets":       {begun + "DATA\r\nx", "y", 0, 30 * time.Second, CauseStalled},
+		"wanted later":    {begun + "DATA\r\nx", "y", 2, 90 * time.Second, CauseStalled},
+		"nobody waits":    {begun + "DATA\r\nx", "y", 1 << 20, 10 * time.Minute, CauseMessageTimeout},
+		"with its chunk":  {login + "MAIL FROM:<a@b>\r\n" + "RCPT TO:<c@d>\r\nBDAT 99 LAST\r\nx", "y", 0, 30 * time.Second, CauseStalled},
+		"chunks":          {begun + "BDAT 1\r\nx", "BDAT 1\r\ny", 0, 30 * time.Second, CauseStalled},
+		"fast enough":     {begun + "DATA\r\nx", strings.Repeat(strings.Repeat("y", 78)+"\r\n", 60), 0, 10 * time.Minute, CauseMessageTimeout},
+		"silent for them": {begun + "DATA\r\nx", "", 1 << 20, 3 * time.Minute, CauseMessageTimeout},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &recorder{cfg: tolerantConfig(), holds: &wantedAfter{tc.wanted}}
+				s.cfg.OneFlight = true
+				testStall(t, s, tc.script, tc.every, tc.want, tc.cause)
+			})
+		})
+	}
+}
+
 // TestStalled has clients that begin a message and do not go on with it. While
 // others wait for what it holds that ends after the patience, whatever they say
 // meanwhile; else after the timeouts for silence.
@@ -66,42 +100,47 @@ func TestStalled(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				asked = 0
-				near, far := net.Pipe()
-				s := &recorder{cfg: tolerantConfig(), stalled: tc.stalled}
-				s.cfg.Patience, s.cfg.CommandTimeout, s.cfg.BodyIdle, s.cfg.BodyTimeout = 30*time.Second, 5*time.Minute, 3*time.Minute, 10*time.Minute
-				start := time.Now()
-				var talking sync.WaitGroup
-				defer talking.Wait()
-				talking.Go(func() {
-					_, _ = io.WriteString(far, tc.script)
-					for i := 0; tc.every != "" && i < 99; i++ {
-						time.Sleep(10 * time.Second)
-						if _, err := io.WriteString(far, tc.every); err != nil {
-							return
-						}
-					}
-				})
-				last := make(chan string)
-				go func() {
-					var line string
-					for r := bufio.NewReader(far); ; {
-						next, err := r.ReadString('\n')
-						if err != nil {
-							last <- line
-							return
-						}
-						line = next
-					}
-				}()
-				end := New(near, s, s.cfg, nil).Serve()
-				took := time.Since(start)
-				if line := <-last; end != EndTimeout || !strings.HasPrefix(line, "421 4.4.2 ") || took != tc.want {
-					t.Errorf("ended as %s after %v with %q, want timeout after %v", end, took, line, tc.want)
-				}
-				if got := s.causes(); !slices.Equal(got, []Cause{tc.cause}) || len(s.bodies) > 0 {
-					t.Error(fmt.Sprint(got), s.bodies)
-				}
+				testStall(t, &recorder{cfg: tolerantConfig(), stalled: tc.stalled}, tc.script, tc.every, tc.want, tc.cause)
 			})
 		})
+	}
+}
+
+// testStall has a client say the script, and then every ten seconds the rest.
+func testStall(t *testing.T, s *recorder, script, every string, want time.Duration, cause Cause) {
+	t.Helper()
+	near, far := net.Pipe()
+	s.cfg.Patience, s.cfg.CommandTimeout, s.cfg.BodyIdle, s.cfg.BodyTimeout = 30*time.Second, 5*time.Minute, 3*time.Minute, 10*time.Minute
+	start := time.Now()
+	var talking sync.WaitGroup
+	defer talking.Wait()
+	talking.Go(func() {
+		_, _ = io.WriteString(far, script)
+		for i := 0; every != "" && i < 99; i++ {
+			time.Sleep(10 * time.Second)
+			if _, err := io.WriteString(far, every); err != nil {
+				return
+			}
+		}
+	})
+	last := make(chan string)
+	go func() {
+		var line string
+		for r := bufio.NewReader(far); ; {
+			next, err := r.ReadString('\n')
+			if err != nil {
+				last <- line
+				return
+			}
+			line = next
+		}
+	}()
+	end := New(near, s, s.cfg, nil).Serve()
+	took := time.Since(start)
+	if line := <-last; end != EndTimeout || !strings.HasPrefix(line, "421 4.4.2 ") || took != want {
+		t.Errorf("ended as %s after %v with %q, want timeout after %v", end, took, line, want)
+	}
+	if got := s.causes(); !slices.Equal(got, []Cause{cause}) || len(s.bodies) > 0 {
+		t.Error(fmt.Sprint(got), s.bodies)
 	}
 }

@@ -23,6 +23,8 @@ import (
 	"net"
 	"strings"
 	"time"
+
+	"github.com/caddymail/mailgateway/smtpapp/smtpserver/pace"
 )
 
 // startTLS runs the handshake as the server. What came before it is gone: a
@@ -51,6 +53,7 @@ func (c *wire) startTLS(cfg *tls.Config, timeout time.Duration) (*handshake, err
 		return h, err
 	}
 	c.nc, c.below, c.raw = tc, h, waitable(h.Conn)
+	h.stall = &c.stall
 	state := tc.ConnectionState()
 	c.tls = &state
 	return h, nil
@@ -99,6 +102,8 @@ type handshake struct {
 	talked   bool // something was read
 	began    time.Time
 	ready    bool // reads only what is there, else errNotYet
+	// stall is told what comes: a record shows only when it is whole.
+	stall *pace.Watch
 }
 
 // Read implements net.Conn.
@@ -108,6 +113,9 @@ func (h *handshake) Read(p []byte) (int, error) {
 	}
 	n, err := h.Conn.Read(p)
 	h.talked = h.talked || n > 0
+	if h.stall != nil {
+		h.stall.Got(n)
+	}
 	return n, err
 }
 

@@ -232,7 +232,9 @@ func (c *wire) readDone(n int, err error, interruptible bool) (_ int, done bool,
 	}
 	switch {
 	case n > 0:
-		c.stall.Got(n)
+		if c.below == nil {
+			c.stall.Got(n)
+		}
 		return n, true, nil
 	case err == nil:
 		return 0, true, io.ErrNoProgress

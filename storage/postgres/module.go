@@ -22,6 +22,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/certmagic"
 
+	"github.com/caddymail/mailgateway/internal/jsonfield"
 	"github.com/caddymail/mailgateway/internal/pgdb"
 	"github.com/caddymail/mailgateway/internal/printable"
 )
@@ -34,6 +35,9 @@ type Module struct {
 	storage *Storage
 	key     string
 }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (m *Module) UnmarshalJSON(b []byte) error { return jsonfield.Decode(b, m) }
 
 // pool has the storages of all configurations that are in force.
 var pool = caddy.NewUsagePool()

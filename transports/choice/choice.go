@@ -25,6 +25,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/jsonfield"
 	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/relay"
 )
@@ -69,6 +70,9 @@ func (*Transport) CaddyModule() caddy.ModuleInfo {
 		New: func() caddy.Module { return new(Transport) },
 	}
 }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (t *Transport) UnmarshalJSON(b []byte) error { return jsonfield.Decode(b, t) }
 
 // Provision checks the configuration.
 func (t *Transport) Provision(ctx caddy.Context) error {

@@ -180,6 +180,9 @@ func (r *replay) Read(p []byte) (n int, err error) {
 	return n, r.err
 }
 
+// Watch implements relay.Watched.
+func (r *replay) Watch(h relay.Holder) { relay.Watch(r.src, h) }
+
 // rewind begins anew, and reports whether that is possible.
 func (r *replay) rewind() bool {
 	r.at = 0

@@ -249,7 +249,15 @@ func TestCannotCarry(t *testing.T) {
 
 // ownBusiness are optional interfaces of which each of the ways is asked by itself,
 // and FrontUser, which is the business of the app that has all upstreams.
-var ownBusiness = []string{"AccountUser", "Drainer", "Dependent", "FrontUser", "Introducer", "Spooler", "Spool"}
+var ownBusiness = []string{"AccountUser", "Drainer", "Dependent", "FrontUser", "Introducer", "Reacher", "Spooler", "Spool"}
+
+// watched is a body of which only Watch is used.
+type watched struct {
+	io.Reader
+	h relay.Holder
+}
+
+func (w *watched) Watch(h relay.Holder) { w.h = h }
 
 // TestHidesNothing holds that what an upstream and a transaction may do besides is
 // the chosen one's too: of every optional interface that package relay has.
@@ -271,6 +279,8 @@ func TestHidesNothing(t *testing.T) {
 		kept := reflect.TypeFor[*Transport]()
 		if strings.HasPrefix(of, " Transaction") {
 			kept = reflect.TypeFor[*transaction]()
+		} else if strings.HasPrefix(of, " body") {
+			kept = reflect.TypeFor[*replay]()
 		}
 		for _, m := range g.Specs[0].(*ast.TypeSpec).Type.(*ast.InterfaceType).Methods.List {
 			found++
@@ -279,7 +289,7 @@ func TestHidesNothing(t *testing.T) {
 			}
 		}
 	}
-	if found < 9 {
+	if found < 10 {
 		t.Errorf("%d methods of optional interfaces were found", found)
 	}
 	s := new(scripted)
@@ -288,6 +298,11 @@ func TestHidesNothing(t *testing.T) {
 		if got := tx.(relay.Holder).Wanted(); got != s.wanted {
 			t.Errorf("wanted: %t, and what it wraps says %t", got, s.wanted)
 		}
+	}
+	body := new(watched)
+	relay.Watch(&replay{src: body}, tx.(relay.Holder))
+	if body.h != tx.(relay.Holder) {
+		t.Error("the body is not told what is held")
 	}
 	if got := tx.(relay.Describer).Describe().Upstream; got != "scripted" {
 		t.Errorf("described as %q", got)

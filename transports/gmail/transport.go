@@ -22,6 +22,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/jsonfield"
 	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/transports/internal/mailapi"
@@ -38,6 +39,9 @@ func (*Transport) CaddyModule() caddy.ModuleInfo {
 		New: func() caddy.Module { return new(Transport) },
 	}
 }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (t *Transport) UnmarshalJSON(b []byte) error { return jsonfield.Decode(b, t) }
 
 // Provision checks the configuration and loads what it needs.
 func (t *Transport) Provision(ctx caddy.Context) error {
@@ -72,7 +76,7 @@ func (t *Transport) Bind(name string) error {
 		Probe: "Subject: test\r\n\r\n", Allowed: noRecipients,
 	}
 	if !t.DomainWide {
-		t.Identity = t.identity
+		t.Identity, t.Also = t.identity, []string{t.UserinfoURL}
 	}
 	return t.Upstream.Bind(name)
 }
@@ -104,4 +108,5 @@ var (
 	_ relay.Reporter    = (*Transport)(nil)
 	_ relay.Verifier    = (*Transport)(nil)
 	_ relay.Warmer      = (*Transport)(nil)
+	_ relay.Reacher     = (*Transport)(nil)
 )

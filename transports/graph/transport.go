@@ -23,6 +23,7 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/grant"
+	"github.com/caddymail/mailgateway/internal/jsonfield"
 	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/transports/internal/mailapi"
@@ -39,6 +40,9 @@ func (*Transport) CaddyModule() caddy.ModuleInfo {
 		New: func() caddy.Module { return new(Transport) },
 	}
 }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (t *Transport) UnmarshalJSON(b []byte) error { return jsonfield.Decode(b, t) }
 
 // Provision checks the configuration and loads what it needs.
 func (t *Transport) Provision(ctx caddy.Context) error {
@@ -108,4 +112,5 @@ var (
 	_ relay.Reporter    = (*Transport)(nil)
 	_ relay.Verifier    = (*Transport)(nil)
 	_ relay.Warmer      = (*Transport)(nil)
+	_ relay.Reacher     = (*Transport)(nil)
 )

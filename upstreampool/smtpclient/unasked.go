@@ -45,7 +45,9 @@ func (c *Conn) Silent() bool {
 	}
 	if c.ready.known() {
 		if !c.early.holds() && c.ready.quiet() {
-			return !c.held() && !c.amid()
+			if held := c.held(); held || !c.amid() {
+				return !held
+			}
 		}
 		if c.nc == c.tcp {
 			return false
@@ -53,16 +55,22 @@ func (c *Conn) Silent() bool {
 		// TLS has words of its own, tickets after a handshake above all: it
 		// has to read what came to say whether that is a reply.
 	}
-	data, open := c.peek(time.Now().Add(probe))
-	if !open || data || c.amid() || c.early.holds() {
-		return false
+	// A record may come in pieces, and on a busy machine the time may be over before
+	// anything is read.
+	for end := time.Now().Add(earlyReply); ; {
+		data, open := c.peek(time.Now().Add(probe))
+		switch {
+		case !open || data || c.early.holds():
+			return false
+		case !c.amid() && (!c.ready.known() || c.ready.quiet()):
+			return true
+		case time.Now().After(end):
+			return false
+		}
 	}
-	// On a busy machine the time may be over before anything is read.
-	return !c.ready.known() || c.ready.quiet()
 }
 
-// amid reports whether a part of a TLS record has come. At a pause that is what
-// nobody asked for: of a reply, since tickets come together and long before.
+// amid reports whether a part of a TLS record has come.
 func (c *Conn) amid() bool { return c.nc != c.tcp && c.deaf.records.amid() }
 
 // held reports whether TLS has something that it has not given yet.

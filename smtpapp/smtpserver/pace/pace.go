@@ -70,6 +70,13 @@ func (w *Watch) Progress(ended func() bool, patience time.Duration, began time.T
 	w.since = earlier(w.since.Add(now.Sub(began)+time.Duration(n)*patience/rcptShare), now)
 }
 
+// Hold notes that something is held from now on which others may wait for.
+func (w *Watch) Hold(ended func() bool, patience time.Duration) {
+	if patience > 0 {
+		w.ended, w.patience, w.since, w.read, w.octets = ended, patience, time.Now(), time.Time{}, 0
+	}
+}
+
 // StartBody notes that the message begins.
 func (w *Watch) StartBody() { w.body, w.octets, w.read = true, 0, time.Time{} }
 
@@ -105,14 +112,15 @@ func (w *Watch) Begin(now, by time.Time) (time.Time, error) {
 		}
 		w.read = now
 	}
-	if next := w.since.Add(w.patience); next.After(now) {
-		return earlier(next, by), nil
-	}
 	return w.Expired(now, by)
 }
 
-// Expired asks whether the transaction may go on, and returns until when.
+// Expired asks whether the transaction may go on, unless it got on within the read, and
+// returns until when.
 func (w *Watch) Expired(now, by time.Time) (time.Time, error) {
+	if next := w.since.Add(w.patience); next.After(now) {
+		return earlier(next, by), nil
+	}
 	if w.ended() {
 		return now, ErrStalled
 	}
