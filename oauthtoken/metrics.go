@@ -46,10 +46,9 @@ func registerMetrics(r *prometheus.Registry) error {
 		return nil
 	}
 	for _, c := range []prometheus.Collector{refreshesTotal, refreshSeconds, accountsGauge} {
-		if err := r.Register(c); err != nil {
-			if _, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); !ok {
-				return err
-			}
+		err := r.Register(c)
+		if _, known := errors.AsType[prometheus.AlreadyRegisteredError](err); err != nil && !known {
+			return err
 		}
 	}
 	return nil
