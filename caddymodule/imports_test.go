@@ -53,12 +53,13 @@ var allowedImports = map[string][]string{
 
 	// Caddy's storage in PostgreSQL, and what reaches a database.
 	"internal/pgdb":          {"internal/checkup", "internal/form"},
+	"internal/exhausted":     {},
 	"internal/once":          {},
 	"internal/plaintext":     {},
 	"internal/rawread":       {},
 	"internal/testpg":        {"internal/freeport"},
 	"storage/postgres":       {"internal/checkup", "internal/jsonfield", "internal/pgdb", "internal/printable"},
-	"storage/transfer":       {},
+	"storage/transfer":       {"internal/presence"},
 	"limits/internal/window": {"accounts"},
 	"limits/postgres":        {"accounts", "internal/checkup", "internal/jsonfield", "internal/loggers", "internal/pgdb", "internal/printable", "limits", "limits/fleet"},
 
@@ -73,7 +74,7 @@ var allowedImports = map[string][]string{
 	"accounts/ldap":     {"accounts", "accounts/mapped", "accounts/ondemand", "accounts/password", "internal/breaker", "internal/form", "internal/jsonfield", "internal/loggers", "internal/nearest", "internal/printable"},
 
 	// An authorization server as its client sees it; no token is kept there.
-	"oauthtoken/authserver":        {"explain", "internal/form", "internal/mscloud", "internal/nearest", "internal/printable", "internal/redact", "oauthtoken/internal/refusals"},
+	"oauthtoken/authserver":        {"explain", "internal/exhausted", "internal/form", "internal/mscloud", "internal/nearest", "internal/printable", "internal/redact", "oauthtoken/internal/refusals"},
 	"oauthtoken/internal/refusals": {},
 	// How many requests it is asked at a time.
 	"oauthtoken/gate": {},
@@ -105,7 +106,7 @@ var allowedImports = map[string][]string{
 	"internal/mscloud": {"internal/nearest"},
 
 	// Sockets, generations and admission: for SMTP today, for IMAP next.
-	"internal/front":    {"internal/form", "internal/generation", "internal/printable", "internal/rawread"},
+	"internal/front":    {"internal/exhausted", "internal/form", "internal/generation", "internal/printable", "internal/rawread"},
 	"internal/freeport": {"internal/filelock"},
 	"internal/firstrun": {},
 
@@ -120,6 +121,7 @@ var allowedImports = map[string][]string{
 	"internal/redact":    {},
 	// What others say, before it is logged.
 	"internal/printable": {},
+	"internal/stack":     {},
 	// Where what outlives a configuration writes its lines.
 	"internal/loggers": {"internal/printable"},
 
@@ -138,13 +140,14 @@ var allowedImports = map[string][]string{
 	"internal/testpki":    {},
 
 	// The protocol knows no account and no Caddy: relay is for replies.
-	"smtpapp/smtpserver":         {"internal/rawread", "relay", "smtpapp/smtpserver/content", "smtpapp/smtpserver/grammar", "smtpapp/smtpserver/pace"},
+	"smtpapp/smtpserver":         {"internal/rawread", "internal/stack", "relay", "smtpapp/smtpserver/content", "smtpapp/smtpserver/grammar", "smtpapp/smtpserver/pace"},
 	"smtpapp/smtpserver/content": {},
 	"smtpapp/smtpserver/grammar": {"relay"},
 	"smtpapp/smtpserver/pace":    {},
 	// A certificate for devices from before 2010.
-	"smtpapp/legacyrsa":       {},
-	"upstreampool/smtpclient": {"internal/rawread", "internal/redact", "relay"},
+	"smtpapp/legacyrsa":            {},
+	"upstreampool/smtpclient":      {"internal/exhausted", "internal/rawread", "internal/redact", "internal/stack", "relay", "upstreampool/smtpclient/dots"},
+	"upstreampool/smtpclient/dots": {},
 	// What is learned of a mailbox, and what providers publish: no pool, no lock.
 	"upstreampool/meter":  {"upstreampool/smtpclient"},
 	"upstreampool/pace":   {"relay", "upstreampool/smtpclient"},

@@ -69,6 +69,8 @@ var failureSamples = []struct{ text, id string }{
 	{"451 4.3.5 The provider's API is elsewhere: HTTP 308", "own_api_elsewhere"},
 	{"remote error: tls: handshake failure", "tls_refused"},
 	{"dial tcp: lookup smtp.example.invalid: no such host", "dns_no_host"},
+	{"dial tcp 192.0.2.1:587: socket: too many open files", "descriptors"},
+	{"dial tcp: lookup smtp.example.com: dial udp 127.0.0.1:53: socket: too many open files", "descriptors"},
 	{"dial tcp: lookup smtp.example.com on 127.0.0.1:53: server misbehaving", "dns_trouble"},
 	{"dial tcp 192.0.2.9:0->192.0.2.1:587: bind: cannot assign requested address", "source_ip"},
 	{"dial tcp 127.0.0.1:1: connect: connection refused", "refused"},

@@ -61,6 +61,12 @@ var networkRows = []row{
 		Cause:  "The server's certificate could not be verified.",
 		Remedy: "See what the message says of the certificate, and `trust_pool` and `server_name` in `tls`.",
 	}},
+	{words: []string{"too many open files"}, Explanation: Explanation{
+		ID:         "descriptors",
+		Cause:      "The gateway has as many files and connections open as the system lets it: the other side is not to blame.",
+		Remedy:     "Raise the limit (`LimitNOFILE` of the service, `ulimit -n`), or lower `max_conns` of the servers and upstreams.",
+		RetryHelps: true,
+	}},
 	{words: []string{"no such host"}, Explanation: Explanation{
 		ID:     "dns_no_host",
 		Cause:  "The server's name does not exist, as far as this machine's resolver knows.",

@@ -63,7 +63,8 @@ var Fields = map[string]func(r *accounts.Record, v any) error{
 		if err != nil || text == "" {
 			return err
 		}
-		if limits(r).MaxConns, err = strconv.Atoi(text); err != nil {
+		whole, fraction, _ := strings.Cut(text, ".") // a numeric column's
+		if limits(r).MaxConns, err = strconv.Atoi(whole); err != nil || strings.Trim(fraction, "0") != "" {
 			return errors.New("want a whole number")
 		}
 		return nil
@@ -196,7 +197,8 @@ func truth(v any) (bool, error) {
 	case bool:
 		return v, nil
 	case json.Number:
-		return v.String() != "0", nil
+		n, err := v.Float64() // 0.00 of a numeric column is 0
+		return n != 0, err
 	case string:
 		switch strings.ToLower(strings.TrimSpace(v)) {
 		case "1", "t", "true", "y", "yes", "on":

@@ -18,6 +18,7 @@ import (
 	"container/list"
 	"context"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -94,6 +95,7 @@ type Cache struct {
 	failure error     // of the last read
 	pause   time.Duration
 	retry   time.Time // not before
+	notes   map[string]accounts.Problem
 }
 
 // entry is what was read of a name that has something.
@@ -159,14 +161,37 @@ func (c *Cache) wake() {
 	}
 }
 
+// Note has a problem of the source's own stand among its problems until another call
+// takes it back with nil. The subject says which one it is.
+func (c *Cache) Note(subject string, p *accounts.Problem) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p == nil {
+		delete(c.notes, subject)
+		return
+	}
+	if c.notes == nil {
+		c.notes = make(map[string]accounts.Problem)
+	}
+	was, noted := c.notes[subject]
+	c.notes[subject] = *p
+	if !noted || was.Message != p.Message {
+		c.logger.Warn("bad source", zap.String("source", p.Source), zap.String("field", p.Field), zap.String("problem", p.Message))
+	}
+}
+
 // Problems are the records that cannot be used, as far as they were asked for,
-// and whether the source can be read.
+// and what is wrong with the source, or that it cannot be read.
 func (c *Cache) Problems() []accounts.Problem {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var all []accounts.Problem
 	if c.failure != nil {
 		all = append(all, accounts.Unread(c.name, c.failure, c.index.Len() > 0))
+	} else {
+		for _, subject := range slices.Sorted(maps.Keys(c.notes)) {
+			all = append(all, c.notes[subject])
+		}
 	}
 	if c.bad == 0 {
 		return all

@@ -39,7 +39,7 @@ func (s *Source) reader() (*reader, error) {
 	if columns["name"] == "" {
 		columns["name"] = "name"
 	}
-	r := &reader{source: s.Name(), upstream: s.Upstream, columns: columns, lower: s.Lower}
+	r := &reader{source: s.Name(), upstream: s.Upstream, columns: columns, lower: s.Lower, from: "query"}
 	var object []string
 	for _, field := range slices.Sorted(maps.Keys(columns)) {
 		column := columns[field]
@@ -61,8 +61,10 @@ func (s *Source) reader() (*reader, error) {
 		return nil, errors.New("field 'columns.active': there is a column for paused already")
 	}
 
-	from := "(" + strings.TrimRight(strings.TrimSpace(s.Query), ";") + ")"
+	// The query may end in a comment, which ends with its line.
+	from := "(" + strings.TrimRight(strings.TrimSpace(s.Query), ";") + "\n)"
 	if s.Table != "" {
+		r.from = "table"
 		schema, table, ok := strings.Cut(s.Table, ".")
 		switch {
 		case ok && s.Config.Schema != "":
@@ -79,13 +81,15 @@ func (s *Source) reader() (*reader, error) {
 	if s.Lower {
 		compared = "lower(" + name + ")"
 	}
-	r.sample = "SELECT jsonb_build_object(" + strings.Join(object, ", ") + ")::text FROM " + from + " AS a"
-	r.byName = r.sample + " WHERE " + compared + " = ANY($1)"
-	r.sample += " LIMIT $1"
+	// Not jsonb: it refuses text that json takes, and makes nothing that is needed here.
+	row := "json_build_object(" + strings.Join(object, ", ") + ")::text"
+	found := " WHERE " + compared + " = ANY($1)"
+	from = " FROM " + from + " AS a"
+	r.byName = "SELECT " + row + from + found
+	r.bind = "SELECT 1" + from + found + " LIMIT 0"
+	r.sample = "SELECT coalesce(" + name + "::text, '')" + from + " LIMIT $1"
 	if c := columns[changedField]; c != "" {
-		at := quoted(c)
-		r.changes = "SELECT coalesce(" + name + "::text, ''), " + at + "::text FROM " + from + " AS a WHERE " + at +
-			" > now() - $1 * interval '1 second' ORDER BY " + at + " DESC LIMIT $2"
+		r.changes = changes{quoted(c), name, row, from}
 	}
 	return r, nil
 }

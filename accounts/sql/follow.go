@@ -19,8 +19,7 @@ import (
 	"sync"
 	"time"
 
-	"go.uber.org/zap"
-
+	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/accounts/ondemand"
 )
 
@@ -29,7 +28,7 @@ const (
 	// now() is when a transaction began. What lasts longer is seen when the
 	// account is read again.
 	overlap = 30 * time.Second
-	// listened is how long a connection has to last for the next failure to be told.
+	// listened is how long a connection has to last for the next try to be soon.
 	listened = 30 * time.Second
 	// retryMost is the longest pause after the database failed.
 	retryMost = 10 * time.Second
@@ -41,11 +40,10 @@ type follow struct {
 	cache   *ondemand.Cache
 	channel string
 	poll    time.Duration
-	logger  *zap.Logger
 }
 
 func (f *follow) start(ctx context.Context, loops *sync.WaitGroup) {
-	if f.read.changes != "" {
+	if f.read.columns[changedField] != "" {
 		loops.Go(func() { f.polling(ctx) })
 	}
 	if f.channel != "" {
@@ -57,7 +55,7 @@ func (f *follow) start(ctx context.Context, loops *sync.WaitGroup) {
 func (f *follow) polling(ctx context.Context) {
 	ticker := time.NewTicker(f.poll)
 	defer ticker.Stop()
-	last, failing := time.Now(), false
+	last := time.Now()
 	var seen seen
 	for {
 		select {
@@ -68,13 +66,13 @@ func (f *follow) polling(ctx context.Context) {
 		began := time.Now()
 		changes, err := f.read.changed(ctx, (began.Sub(last) + overlap).Seconds())
 		if err != nil {
-			if !failing && ctx.Err() == nil {
-				f.logger.Warn("changed accounts cannot be looked for, they are read again in their time", zap.Error(err))
+			if ctx.Err() == nil {
+				f.note("columns."+changedField, "changed accounts cannot be looked for, they are read again in their time: ", err)
 			}
-			failing = true
 			continue // the next one looks farther back
 		}
-		last, failing = began, false
+		last = began
+		f.cache.Note("columns."+changedField, nil)
 		names, all := seen.news(changes)
 		if all {
 			f.cache.ChangedAll()
@@ -84,46 +82,50 @@ func (f *follow) polling(ctx context.Context) {
 	}
 }
 
+// note has the source's problems tell that changes are seen late.
+func (f *follow) note(option, what string, err error) {
+	f.cache.Note(option, &accounts.Problem{Source: f.read.source, Field: option, Message: what + err.Error()})
+}
+
 // seen is what the last look showed, of which the overlap shows much again.
 type seen struct {
-	at     map[string]string // by name
-	newest string
+	rows map[string]string // by name
+	full bool              // more changed than were shown
 }
 
 // news returns the names that changed since, or that all may have: so many did
 // that not all of them were shown.
 func (s *seen) news(changes []change) (names []string, all bool) {
-	newest := s.newest
-	if len(changes) > 0 {
-		s.newest = changes[0].At
+	rows := make(map[string]string, len(changes))
+	for _, c := range changes {
+		rows[c.Name] += c.At + " " + c.Sum + "\n"
 	}
-	if len(changes) >= maxChanges {
-		s.at = nil
-		for _, c := range changes {
-			if c.At == newest {
-				return names, false
-			}
+	for _, c := range changes {
+		if s.rows[c.Name] != rows[c.Name] {
 			names = append(names, c.Name)
 		}
+	}
+	full := len(changes) >= maxChanges
+	// What was not shown while there was too much to show may be out of the overlap by
+	// the time that there is less.
+	all = full && len(names) == len(changes) || s.full && !full
+	s.rows, s.full = rows, full
+	if all {
 		return nil, true
 	}
-	now := make(map[string]string, len(changes))
-	for _, c := range changes {
-		now[c.Name] = c.At
-		if s.at[c.Name] != c.At {
-			names = append(names, c.Name)
-		}
-	}
-	s.at = now
 	return names, false
 }
 
 // listening takes notifications.
 func (f *follow) listening(ctx context.Context) {
 	pause := time.Second
-	for failing := false; ctx.Err() == nil; {
+	hears := func() {
+		f.cache.Note("notify", nil)
+		f.cache.ChangedAll()
+	}
+	for ctx.Err() == nil {
 		began := time.Now()
-		err := f.read.db.Listen(ctx, f.channel, f.cache.ChangedAll, func(name string) {
+		err := f.read.db.Listen(ctx, f.channel, hears, func(name string) {
 			if name == "" {
 				f.cache.ChangedAll()
 			} else {
@@ -134,12 +136,9 @@ func (f *follow) listening(ctx context.Context) {
 			return
 		}
 		if time.Since(began) > listened {
-			pause, failing = time.Second, false
+			pause = time.Second
 		}
-		if !failing {
-			failing = true
-			f.logger.Warn("no notifications of changed accounts until the database is back", zap.String("channel", f.channel), zap.Error(err))
-		}
+		f.note("notify", "no notifications of changed accounts: ", err)
 		t := time.NewTimer(pause)
 		select {
 		case <-t.C:

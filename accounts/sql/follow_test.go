@@ -90,7 +90,7 @@ func TestNews(t *testing.T) {
 	var s seen
 	many := func(at string) (all []change) {
 		for i := range maxChanges {
-			all = append(all, change{fmt.Sprint("n", i), at})
+			all = append(all, change{fmt.Sprint("n", i), at, ""})
 		}
 		return all
 	}
@@ -99,16 +99,25 @@ func TestNews(t *testing.T) {
 		want    string
 	}{
 		{nil, ""},
-		{[]change{{"a", "1"}}, "a"},
-		{[]change{{"a", "1"}}, ""},
-		{[]change{{"b", "2"}, {"a", "1"}}, "b"},
-		{[]change{{"a", "3"}, {"b", "2"}}, "a"},
+		{[]change{{"a", "1", ""}}, "a"},
+		{[]change{{"a", "1", ""}}, ""},
+		{[]change{{"b", "2", ""}, {"a", "1", ""}}, "b"},
+		{[]change{{"a", "3", ""}, {"b", "2", ""}}, "a"},
+		// Twice in the time that the column can tell apart.
+		{[]change{{"a", "3", "other"}, {"b", "2", ""}}, "a"},
+		// Two rows of one name.
+		{[]change{{"a", "3", "x"}, {"a", "3", "y"}}, "a a"},
+		{[]change{{"a", "3", "x"}, {"a", "3", "y"}}, ""},
+		// One that was committed late, behind what was seen.
+		{[]change{{"a", "3", "x"}, {"a", "3", "y"}, {"late", "0", ""}}, "late"},
 		{many("4"), "all"},
 		{many("4"), ""},
-		{append([]change{{"c", "5"}}, many("4")...), "c"},
-		{append([]change{{"c", "5"}}, many("4")...), ""},
+		{append([]change{{"c", "5", ""}}, many("4")...), "c"},
+		{append([]change{{"c", "5", ""}}, many("4")...), ""},
 		{many("6"), "all"},
-		{[]change{{"a", "7"}}, "a"},
+		// Who was committed late was not shown among so many.
+		{[]change{{"a", "7", ""}}, "all"},
+		{[]change{{"a", "7", ""}}, ""},
 	} {
 		names, all := s.news(step.changes)
 		got := strings.Join(names, " ")

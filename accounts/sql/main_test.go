@@ -17,6 +17,7 @@ package sql
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -45,7 +46,18 @@ func newDatabase(tb testing.TB, statements ...string) *database {
 
 func (d *database) exec(statements ...string) {
 	d.tb.Helper()
-	conn, err := pgx.Connect(context.Background(), d.DSN())
+	d.execIn("postgres", statements...)
+}
+
+// dsn is where another database of the server is.
+func (d *database) dsn(name string) string {
+	return strings.Replace(d.DSN(), "/postgres?", "/"+name+"?", 1)
+}
+
+// execIn is exec in another database of the server.
+func (d *database) execIn(name string, statements ...string) {
+	d.tb.Helper()
+	conn, err := pgx.Connect(context.Background(), d.dsn(name)+"&client_encoding=UTF8")
 	if err != nil {
 		d.tb.Fatal(err)
 	}
@@ -60,7 +72,12 @@ func (d *database) exec(statements ...string) {
 // start provisions and starts a source of the database.
 func (d *database) start(s *Source) *Source {
 	d.tb.Helper()
-	s.Config.DSN = d.DSN()
+	return d.startDSN(d.DSN(), s)
+}
+
+func (d *database) startDSN(dsn string, s *Source) *Source {
+	d.tb.Helper()
+	s.Config.DSN = dsn
 	if err := s.provision(zap.NewNop()); err != nil {
 		d.tb.Fatal(err)
 	}

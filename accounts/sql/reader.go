@@ -18,9 +18,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/accounts/ondemand"
@@ -39,57 +41,153 @@ type reader struct {
 	source   string
 	upstream string
 	columns  map[string]string // by field
+	from     string            // the option that says what is read
 	lower    bool
 	byName   string // statement: rows by $1, an array of names
-	sample   string // statement: $1 rows
-	changes  string // statement: the newest $2 names that changed in $1 seconds; "": none
+	bind     string // statement: the same without any row
+	sample   string // statement: the names of $1 rows
+	changes  changes
 	db       *pgdb.DB
+	note     func(subject string, p *accounts.Problem)
 }
 
 // Read implements ondemand.Reader.
 func (r *reader) Read(ctx context.Context, names []string) (map[string]ondemand.Found, error) {
-	wanted := make(map[string]bool, len(names))
+	all := make(map[string]ondemand.Found)
+	err := r.read(ctx, all, names)
+	if err != nil {
+		return nil, r.explain(err)
+	}
+	for n := range all {
+		if !slices.Contains(names, n) { // lower knows more letters than we do
+			delete(all, n)
+		}
+	}
+	return all, nil
+}
+
+// read adds what the rows of names hold. A name that the column's type has no value
+// for, and a row that the server cannot make text of, fail their statement: that fails
+// nobody else.
+func (r *reader) read(ctx context.Context, all map[string]ondemand.Found, names []string) error {
+	err := r.rows(ctx, r.byName, r.asked(names), func(row string) { r.add(all, []byte(row)) })
+	if err == nil || !spoiled(err) {
+		return err
+	}
+	if len(names) > 1 {
+		half, before := len(names)/2, len(all)
+		if err := r.read(ctx, all, names[:half]); err != nil {
+			return err
+		}
+		if err := r.read(ctx, all, names[half:]); err != nil {
+			return err
+		}
+		// Where no row can be read it is not the rows that are wrong.
+		if bad := unreadable(all, names); len(all) > before && bad == len(names) {
+			return err
+		}
+		return nil
+	}
+	none := func(string) {}
+	if r.rows(ctx, r.bind, r.asked(names), none) == nil {
+		if len(names) == 1 {
+			all[names[0]] = ondemand.Found{Problem: accounts.Problem{Source: r.source, Account: names[0], Message: rowUnread + r.explain(err).Error()}}
+			return nil
+		}
+		return err
+	}
+	if r.rows(ctx, r.bind, "{}", none) == nil {
+		return nil // no row can have that name
+	}
+	return err
+}
+
+// rowUnread begins the problem of a row that the server cannot make text of.
+const rowUnread = "the row cannot be read: "
+
+// unreadable returns how many of names have a row that cannot be read.
+func unreadable(all map[string]ondemand.Found, names []string) (n int) {
+	for _, name := range names {
+		if strings.HasPrefix(all[name].Problem.Message, rowUnread) {
+			n++
+		}
+	}
+	return n
+}
+
+// spoiled reports whether it is a value that the server failed at.
+func spoiled(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && (strings.HasPrefix(pg.Code, "22") || pg.Code == "23514") // data exceptions, and a domain's check
+}
+
+// asked is the array of names that a statement wants.
+func (r *reader) asked(names []string) string {
 	asked := make([]string, 0, len(names))
 	for _, n := range names {
-		wanted[n] = true
 		if r.lower {
 			n = strings.ToLower(n)
 		}
 		asked = append(asked, n)
 	}
-	all, err := r.rows(ctx, r.byName, array(asked))
-	for n := range all {
-		if !wanted[n] { // lower knows more letters than we do
-			delete(all, n)
-		}
-	}
-	return all, err
+	return array(asked)
 }
 
-// Sample implements ondemand.Sampler.
+// Sample implements ondemand.Sampler: it shows what the names of some rows find.
 func (r *reader) Sample(ctx context.Context, n int) (map[string]ondemand.Found, error) {
-	return r.rows(ctx, r.sample, n)
+	var names []string
+	capitals := false
+	err := r.rows(ctx, r.sample, n, func(name string) {
+		folded := accounts.FoldName(name)
+		capitals = capitals || folded != name
+		if accounts.CheckName(folded) == nil && !slices.Contains(names, folded) {
+			names = append(names, folded)
+		}
+	})
+	if err != nil && !spoiled(err) {
+		return nil, r.explain(err)
+	}
+	if capitals && !r.lower {
+		r.note("names", &accounts.Problem{
+			Source: r.source, Field: "columns.name",
+			Message: fmt.Sprintf("column '%s': there are names with capital letters, which no login finds: set the option lower, or keep them in lower case", r.columns["name"]),
+		})
+	}
+	return r.Read(ctx, names)
 }
 
-func (r *reader) rows(ctx context.Context, statement string, arg any) (map[string]ondemand.Found, error) {
-	var all map[string]ondemand.Found
-	err := r.db.Do(ctx, func(ctx context.Context, q pgdb.Querier) error {
-		rows, err := q.Query(ctx, statement, arg)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		all = make(map[string]ondemand.Found)
-		for rows.Next() {
-			var row []byte
-			if err := rows.Scan(&row); err != nil {
+// rows calls each with the text of each row.
+func (r *reader) rows(ctx context.Context, statement string, arg any, each func(row string)) error {
+	var all []string
+	var err error
+	// A server that was restarted leaves a pool full of connections that it has cut.
+	for range r.db.MaxConns() + 1 {
+		err = r.db.Do(ctx, func(ctx context.Context, q pgdb.Querier) error {
+			rows, err := q.Query(ctx, statement, arg)
+			if err != nil {
 				return err
 			}
-			r.add(all, row)
+			all, err = pgx.CollectRows(rows, pgx.RowTo[string])
+			return err
+		})
+		if !readAgain(err) || ctx.Err() != nil {
+			break
 		}
-		return rows.Err()
-	})
-	return all, err
+	}
+	for _, row := range all {
+		each(row)
+	}
+	return err
+}
+
+// readAgain reports whether the server would have answered but for the connection, or
+// for what others did at that time. Nothing is changed by a statement that only reads.
+func readAgain(err error) bool {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return pg.Code == "57P01" || pg.Code == "57P02" || strings.HasPrefix(pg.Code, "40")
+	}
+	_, dialing := errors.AsType[*pgconn.ConnectError](err)
+	return err != nil && !dialing && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled)
 }
 
 // add adds what a row holds.
@@ -125,23 +223,6 @@ func (r *reader) problem(name string, err error) accounts.Problem {
 		}
 	}
 	return p
-}
-
-// change is a row that changed, and when.
-type change struct{ Name, At string }
-
-// changed returns the rows that changed in so many seconds, the last first.
-func (r *reader) changed(ctx context.Context, seconds float64) ([]change, error) {
-	var all []change
-	err := r.db.Do(ctx, func(ctx context.Context, q pgdb.Querier) error {
-		rows, err := q.Query(ctx, r.changes, seconds, maxChanges)
-		if err != nil {
-			return err
-		}
-		all, err = pgx.CollectRows(rows, pgx.RowToStructByPos[change])
-		return err
-	})
-	return all, err
 }
 
 // array is an array's literal, which the server takes for an array of the

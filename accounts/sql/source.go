@@ -138,7 +138,8 @@ func (s *Source) provision(logger *zap.Logger) error {
 		// It outlives the configuration, and so does its logger.
 		lasting := loggers.Process("smtp.accounts.sql")
 		cache := ondemand.New(s.Name(), read, own.bounds().Options(batch, own.MaxConns), lasting)
-		follow := follow{read: read, cache: cache, channel: own.Notify, poll: time.Duration(own.Poll), logger: lasting}
+		read.note = cache.Note
+		follow := follow{read: read, cache: cache, channel: own.Notify, poll: time.Duration(own.Poll)}
 		return ondemand.Shared{Cache: cache, Follow: follow.start, Close: db.Close}, nil
 	})
 }

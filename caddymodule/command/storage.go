@@ -19,6 +19,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
@@ -40,7 +43,7 @@ func storageCommand() *cobra.Command {
 		Short: "Copies the storage of one configuration into that of another, and checks it",
 		Long: `Copies every value of one storage into another, as from files to PostgreSQL, reads both again and compares them.
 The storages are those of two configuration files; only the option storage in them matters. The gateway has to be stopped.
-What the target has newer is left as it is, and is an error at the end. A copy that was cut short is begun again.`,
+What the target has newer, or alone, is left as it is, and is an error at the end. A copy that was cut short is begun again.`,
 		Args: cobra.NoArgs,
 		RunE: copyStorage,
 	}
@@ -71,7 +74,13 @@ func copyStorage(cmd *cobra.Command, _ []string) error {
 		return errors.New("flags --from and --to: both files say the same storage")
 	}
 	dry, _ := cmd.Flags().GetBool("dry-run")
-	report, err := transfer.Copy(context.WithoutCancel(ctx), both[0], both[1], transfer.Options{DryRun: dry})
+	if !dry {
+		if err := transfer.Ready(ctx, both[0], both[1]); err != nil {
+			return err
+		}
+	}
+	o := transfer.Options{DryRun: dry, Progress: progress(cmd.ErrOrStderr(), dry)}
+	report, err := transfer.Copy(context.WithoutCancel(ctx), both[0], both[1], o)
 	if wantsJSON(cmd) {
 		if perr := printJSON(cmd, report); perr != nil {
 			return perr
@@ -82,9 +91,12 @@ func copyStorage(cmd *cobra.Command, _ []string) error {
 			verb = "would be copied"
 		}
 		fmt.Fprintf(cmd.OutOrStdout(), "%d values, %d bytes: %d %s, %d were there, %d are newer in the target; the target alone has %d\n",
-			report.Keys, report.Bytes, report.Copied, verb, report.Same, len(report.Newer), report.Extra)
+			report.Keys, report.Bytes, report.Copied, verb, report.Same, len(report.Newer), len(report.Extra))
 		for _, k := range report.Newer {
 			fmt.Fprintf(cmd.OutOrStdout(), "newer, left as it is: %s\n", k)
+		}
+		for _, k := range report.Extra {
+			fmt.Fprintf(cmd.OutOrStdout(), "in the target alone, left there: %s\n", k)
 		}
 		if err == nil {
 			fmt.Fprintf(cmd.OutOrStdout(), "SHA-256 of the source: %s\n", report.Digest)
@@ -93,8 +105,44 @@ func copyStorage(cmd *cobra.Command, _ []string) error {
 	if err == nil && len(report.Newer) > 0 {
 		err = fmt.Errorf("%d values of the target are newer than the source's, and were left as they are", len(report.Newer))
 	}
+	if n := ours(report.Extra); err == nil && n > 0 {
+		err = fmt.Errorf("%d values of a gateway are in the target alone: accounts that were removed since would be back, and counts count twice; copy into a storage that is empty", n)
+	}
 	return err
 }
+
+// ours is how many of keys are not Caddy's.
+func ours(keys []string) (n int) {
+	for _, k := range keys {
+		if strings.HasPrefix(k, "smtp/") {
+			n++
+		}
+	}
+	return n
+}
+
+// progress shows how far a copy is, where that takes long.
+func progress(w io.Writer, dry bool) func(copied, compared, all int) {
+	verb := "copied"
+	if dry {
+		verb = "compared"
+	}
+	next := time.Now().Add(every)
+	return func(copied, compared, all int) {
+		if time.Now().Before(next) {
+			return
+		}
+		next = time.Now().Add(every)
+		if compared == 0 {
+			fmt.Fprintf(w, "%d of %d values %s\n", copied, all, verb)
+		} else {
+			fmt.Fprintf(w, "%d of %d values read back\n", compared, all)
+		}
+	}
+}
+
+// every is how often progress is shown.
+const every = 5 * time.Second
 
 // storageOf returns the storage of a configuration file, and what it says of it.
 func storageOf(ctx caddy.Context, file, adapter string) (certmagic.Storage, string, error) {

@@ -69,6 +69,16 @@ func TestStorageCopy(t *testing.T) {
 	if err == nil || !strings.Contains(out, "newer, left as it is: smtp/tokens/a") {
 		t.Errorf("a newer target: %s, %v", out, err)
 	}
+	if err := source.Store(t.Context(), "smtp/tokens/a", []byte(`{"seq":3}`)); err != nil {
+		t.Fatal(err)
+	}
+	if err := target.Store(t.Context(), "smtp/accounts/removed", []byte("1")); err != nil {
+		t.Fatal(err)
+	}
+	out, err = run("--from", from, "--to", to)
+	if err == nil || !strings.Contains(out, "in the target alone, left there: smtp/accounts/removed") || !strings.Contains(err.Error(), "would be back") {
+		t.Errorf("an account that the source has not: %s, %v", out, err)
+	}
 	if _, err = run("--from", from, "--to", from); err == nil || !strings.Contains(err.Error(), "the same storage") {
 		t.Errorf("one storage: %v", err)
 	}

@@ -136,6 +136,8 @@ func (c *Config) pool() (*pgxpool.Config, error) {
 	if p.ConnConfig.RuntimeParams["application_name"] == "" {
 		p.ConnConfig.RuntimeParams["application_name"] = "mailgateway"
 	}
+	// Text is UTF-8 here, whatever the database's own is.
+	p.ConnConfig.RuntimeParams["client_encoding"] = "UTF8"
 	again := *c
 	p.BeforeConnect = func(_ context.Context, conn *pgx.ConnConfig) error {
 		again.renew(conn)

@@ -68,6 +68,9 @@ func (c Config) Open() (*DB, error) {
 // Table returns the quoted name of a table in the schema.
 func (d *DB) Table(name string) string { return pgx.Identifier{d.schema, name}.Sanitize() }
 
+// MaxConns is the number of connections that there may be.
+func (d *DB) MaxConns() int { return int(d.set.MaxConns) }
+
 // Timeout is what one call may take.
 func (d *DB) Timeout() time.Duration { return d.timeout }
 

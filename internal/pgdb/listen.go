@@ -32,11 +32,11 @@ func (d *DB) Listen(ctx context.Context, channel string, began func(), heard fun
 	defer cancel()
 	conn, err := d.connect(dial)
 	if err != nil {
-		return err
+		return d.explain(err)
 	}
 	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // nothing depends on the farewell
 	if _, err := conn.Exec(dial, "LISTEN "+pgx.Identifier{channel}.Sanitize()); err != nil {
-		return err
+		return d.explain(err)
 	}
 	began()
 	for {

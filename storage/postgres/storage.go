@@ -98,6 +98,16 @@ func (s *Storage) Examine(ctx context.Context) []checkup.Finding {
 	return s.db.Examine(ctx, "storage postgres")
 }
 
+// Users returns how many connections gateways have to the database that are not this
+// process's. It is asked before anything else, when this process has one alone.
+func (s *Storage) Users(ctx context.Context) (n int, err error) {
+	err = s.db.Do(ctx, func(ctx context.Context, q pgdb.Querier) error {
+		return q.QueryRow(ctx, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND usename = current_user
+			AND application_name = current_setting('application_name') AND pid <> pg_backend_pid()`).Scan(&n)
+	})
+	return n, wrap("asking for", "connections", err)
+}
+
 // clean brings a key to the form in which it is stored.
 func clean(key string) string { return strings.TrimPrefix(path.Clean("/"+key), "/") }
 

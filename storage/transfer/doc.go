@@ -22,10 +22,11 @@
 // as it is, and said. Nothing is deleted on either side, so that a copy that
 // was cut short is simply begun again: what is there already is only compared.
 //
-// No gateway may run on either storage meanwhile; a value that changes under
-// the copy is an error.
+// No gateway may run on either storage meanwhile: [Ready] looks for one, and a value
+// that changes under the copy is an error. What processes hold while they live, locks
+// and their kin, is no value. What cannot be copied is an error too, never left unsaid.
 //
 // # Imports
 //
-// Nothing of ours.
+// internal/presence.
 package transfer

@@ -17,6 +17,7 @@ package transfer
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -25,17 +26,15 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/certmagic"
 )
 
-// locksDir is where certmagic's files keep locks, which belong to the processes
-// that took them. tokensDir is where the tokens are, which are numbered.
-const (
-	locksDir  = "locks/"
-	tokensDir = "smtp/tokens" //nolint:gosec // a path
-)
+// tokensDir is where the tokens are, which are numbered.
+const tokensDir = "smtp/tokens" //nolint:gosec // a path
 
 // Report says what became of the values of the source.
 type Report struct {
@@ -47,8 +46,8 @@ type Report struct {
 	Same   int `json:"same"`
 	// Newer are the keys, in order, of which the target has a newer value. They are left.
 	Newer []string `json:"newer,omitempty"`
-	// Extra is the number of values that the target alone has.
-	Extra int `json:"extra"`
+	// Extra are the keys, in order, that the target alone has. They are left.
+	Extra []string `json:"extra,omitempty"`
 	// Digest is the SHA-256 of the keys and values of the source, in order.
 	// Without Newer the target has come to the same.
 	Digest string `json:"digest"`
@@ -58,79 +57,155 @@ type Report struct {
 type Options struct {
 	// DryRun compares, and writes nothing.
 	DryRun bool
-	// Progress is called after each value; nil: it is not.
-	Progress func(done, all int)
+	// Progress is called with the number of values that have been copied, and those
+	// that have been compared after that; nil: it is not.
+	Progress func(copied, compared, all int)
+}
+
+// transfer is one copy under way.
+type transfer struct {
+	from, to certmagic.Storage
+	Options
+	keys []string
+	sums [][sha256.Size]byte
+
+	mu               sync.Mutex
+	report           Report
+	copied, compared int
 }
 
 // Copy copies every value of from into to. With an error the report says how
 // far it came.
 func Copy(ctx context.Context, from, to certmagic.Storage, o Options) (Report, error) {
-	var r Report
-	keys, err := list(ctx, from)
-	if err != nil {
-		return r, fmt.Errorf("the source: %w", err)
-	}
-	there, err := list(ctx, to)
-	if err != nil {
-		return r, fmt.Errorf("the target: %w", err)
-	}
-	r.Keys = len(keys)
-	sums := make([][sha256.Size]byte, len(keys))
-	for i, k := range keys {
-		if sums[i], err = r.one(ctx, from, to, k, o.DryRun); err != nil {
-			return r, err
-		}
-		if o.Progress != nil {
-			o.Progress(i+1, len(keys))
-		}
-	}
-	for _, k := range there {
-		if _, ok := slices.BinarySearch(keys, k); !ok {
-			r.Extra++
-		}
-	}
-	all := sha256.New()
-	for i, k := range keys {
-		fmt.Fprintf(all, "%d %s %x\n", len(k), k, sums[i])
-	}
-	r.Digest = hex.EncodeToString(all.Sum(nil))
-	return r, r.check(ctx, from, to, keys, sums, o.DryRun)
+	t := &transfer{from: from, to: to, Options: o}
+	err := t.run(ctx)
+	slices.Sort(t.report.Newer)
+	return t.report, err
 }
 
-// one copies one value and returns what it is.
-func (r *Report) one(ctx context.Context, from, to certmagic.Storage, key string, dry bool) (sum [sha256.Size]byte, err error) {
-	value, err := from.Load(ctx, key)
-	if err != nil {
-		return sum, fmt.Errorf("the source: reading %s: %w", key, err)
+func (t *transfer) run(ctx context.Context) (err error) {
+	if t.keys, err = list(ctx, t.from); err != nil {
+		return fmt.Errorf("the source: %w", err)
 	}
-	sum = sha256.Sum256(value)
-	r.Bytes += int64(len(value))
-	has, err := to.Load(ctx, key)
+	if len(t.keys) == 0 {
+		return errors.New("the source: there is nothing in it: look at its path or database, and at the direction")
+	}
+	if err := unfolded(t.from, t.to, t.keys); err != nil {
+		return fmt.Errorf("the source: %w", err)
+	}
+	there, err := list(ctx, t.to)
+	if err != nil {
+		return fmt.Errorf("the target: %w", err)
+	}
+	if !t.DryRun {
+		if err := t.distinct(ctx); err != nil {
+			return err
+		}
+	}
+	t.report.Keys, t.sums = len(t.keys), make([][sha256.Size]byte, len(t.keys))
+	for _, k := range there {
+		if _, ok := slices.BinarySearch(t.keys, k); !ok {
+			t.report.Extra = append(t.report.Extra, k)
+		}
+	}
+	if err := each(ctx, len(t.keys), t.one); err != nil {
+		return err
+	}
+	all := sha256.New()
+	for i, k := range t.keys {
+		fmt.Fprintf(all, "%d %s %x\n", len(k), k, t.sums[i])
+	}
+	t.report.Digest = hex.EncodeToString(all.Sum(nil))
+	if t.DryRun {
+		return nil
+	}
+	return t.check(ctx)
+}
+
+// each calls f with 0 to n-1, some of them at a time: storages answer more at once
+// than one after the other. After an error no more are begun.
+func each(ctx context.Context, n int, f func(ctx context.Context, i int) error) error {
+	const atATime = 8
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var next atomic.Int64
+	var all sync.WaitGroup
+	for range min(atATime, n) {
+		all.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
+				if err := f(ctx, i); err != nil {
+					cancel(err) // the first one's stays
+				}
+			}
+		})
+	}
+	all.Wait()
+	return context.Cause(ctx)
+}
+
+// distinct is an error if what is written to the target is in the source too: the
+// same files by another path, or the same database by another name.
+func (t *transfer) distinct(ctx context.Context) error {
+	key := locksDir + "copy-" + rand.Text()
+	if err := t.to.Store(ctx, key, []byte("whether this is another storage")); err != nil {
+		return fmt.Errorf("the target: writing %s: %w", key, err)
+	}
+	same := t.from.Exists(ctx, key)
+	if err := t.to.Delete(ctx, key); err != nil {
+		return fmt.Errorf("the target: deleting %s: %w", key, err)
+	}
+	if same {
+		return errors.New("the source and the target are the same storage")
+	}
+	return nil
+}
+
+// done tells of progress. It is called for each value twice.
+func (t *transfer) done(count *int, change func(r *Report)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	*count++
+	if change != nil {
+		change(&t.report)
+	}
+	if t.Progress != nil {
+		t.Progress(t.copied, t.compared, len(t.keys))
+	}
+}
+
+// one copies one value.
+func (t *transfer) one(ctx context.Context, i int) error {
+	key := t.keys[i]
+	value, err := t.from.Load(ctx, key)
+	if err != nil {
+		return fmt.Errorf("the source: reading %s: %w", key, err)
+	}
+	t.sums[i] = sha256.Sum256(value)
+	has, err := t.to.Load(ctx, key)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
-		return sum, fmt.Errorf("the target: reading %s: %w", key, err)
+		return fmt.Errorf("the target: reading %s: %w", key, err)
 	case bytes.Equal(has, value):
-		r.Same++
-		return sum, nil
+		t.done(&t.copied, func(r *Report) { r.Bytes, r.Same = r.Bytes+int64(len(value)), r.Same+1 })
+		return nil
 	default:
-		newer, err := newerThere(ctx, from, to, key, value, has)
+		newer, err := newerThere(ctx, t.from, t.to, key, value, has)
 		if err != nil {
-			return sum, err
+			return err
 		}
 		if newer {
-			r.Newer = append(r.Newer, key)
-			return sum, nil
+			t.done(&t.copied, func(r *Report) { r.Bytes, r.Newer = r.Bytes+int64(len(value)), append(r.Newer, key) })
+			return nil
 		}
 	}
-	r.Copied++
-	if dry {
-		return sum, nil
+	if !t.DryRun {
+		if err := t.to.Store(ctx, key, value); err != nil {
+			return fmt.Errorf("the target: writing %s: %w", key, err)
+		}
 	}
-	if err := to.Store(ctx, key, value); err != nil {
-		return sum, fmt.Errorf("the target: writing %s: %w", key, err)
-	}
-	return sum, nil
+	t.done(&t.copied, func(r *Report) { r.Bytes, r.Copied = r.Bytes+int64(len(value)), r.Copied+1 })
+	return nil
 }
 
 // newerThere reports whether the target's value is newer: of two tokens the one
@@ -164,61 +239,33 @@ func number(key string, value []byte) uint64 {
 }
 
 // check reads both storages again.
-func (r *Report) check(ctx context.Context, from, to certmagic.Storage, keys []string, sums [][sha256.Size]byte, dry bool) error {
-	if dry {
-		return nil
-	}
-	again, err := list(ctx, from)
+func (t *transfer) check(ctx context.Context) error {
+	again, err := list(ctx, t.from)
 	if err != nil {
 		return fmt.Errorf("the source: %w", err)
 	}
-	if !slices.Equal(keys, again) {
-		return fmt.Errorf("the source has %d values now and had %d: something writes to it; stop the gateway and copy again", len(again), len(keys))
+	if !slices.Equal(t.keys, again) {
+		return fmt.Errorf("the source has %d values now and had %d: something writes to it; stop the gateway and copy again", len(again), len(t.keys))
 	}
-	for i, k := range keys {
-		value, err := from.Load(ctx, k)
+	left := slices.Sorted(slices.Values(t.report.Newer))
+	return each(ctx, len(t.keys), func(ctx context.Context, i int) error {
+		k := t.keys[i]
+		value, err := t.from.Load(ctx, k)
 		if err != nil {
 			return fmt.Errorf("the source: reading %s again: %w", k, err)
 		}
-		if sha256.Sum256(value) != sums[i] {
+		if sha256.Sum256(value) != t.sums[i] {
 			return fmt.Errorf("the source: %s has changed meanwhile: stop the gateway and copy again", k)
 		}
-		if _, left := slices.BinarySearch(r.Newer, k); left {
-			continue
+		if _, ok := slices.BinarySearch(left, k); !ok {
+			if value, err = t.to.Load(ctx, k); err != nil {
+				return fmt.Errorf("the target: reading %s again: %w", k, err)
+			}
+			if sha256.Sum256(value) != t.sums[i] {
+				return fmt.Errorf("the target: %s is not what was written: something writes to it; stop that gateway and copy again", k)
+			}
 		}
-		value, err = to.Load(ctx, k)
-		if err != nil {
-			return fmt.Errorf("the target: reading %s again: %w", k, err)
-		}
-		if sha256.Sum256(value) != sums[i] {
-			return fmt.Errorf("the target: %s is not what was written: something writes to it; stop that gateway and copy again", k)
-		}
-	}
-	return nil
-}
-
-// list returns the keys of all values, in order.
-func list(ctx context.Context, s certmagic.Storage) ([]string, error) {
-	all, err := s.List(ctx, "", true)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("listing it: %w", err)
-	}
-	var keys []string
-	for _, k := range all {
-		if strings.HasPrefix(k, locksDir) {
-			continue
-		}
-		info, err := s.Stat(ctx, k)
-		if err != nil {
-			return nil, fmt.Errorf("asking for %s: %w", k, err)
-		}
-		if info.IsTerminal {
-			keys = append(keys, k)
-		}
-	}
-	slices.Sort(keys)
-	return keys, nil
+		t.done(&t.compared, nil)
+		return nil
+	})
 }
