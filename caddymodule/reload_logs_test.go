@@ -45,7 +45,7 @@ func TestReloadMovesLogs(t *testing.T) {
 	g := gatewaytest.New(t, options("old.log"))
 	g.Load(t, options("new.log"))
 	g.Do(t, "POST", "/smtp/spool/drain", "{}").Want(200)
-	g.Do(t, "DELETE", "/smtp/spool/drain", "").Want(200)
+	g.Do(t, "DELETE", "/smtp/spool/drain", "").Want(204)
 	for file, want := range map[string]bool{"old.log": false, "new.log": true} {
 		text, err := os.ReadFile(filepath.Join(dir, file))
 		if got := err == nil && strings.Contains(string(text), "spool is drained"); got != want {
