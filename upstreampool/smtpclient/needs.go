@@ -43,6 +43,12 @@ func (c *Conn) Needs(e *Envelope) *Needs {
 	return &Needs{utf8: utf8, eightBit: eightBit}
 }
 
+// Carries reports whether the connection can carry what was checked for another.
+func (c *Conn) Carries(e *Envelope, other *Conn) bool {
+	n, had := c.Needs(e), other.Needs(e)
+	return c.CheckMail(e) == nil && (n == nil || had != nil && (had.utf8 || !n.utf8) && (had.eightBit || !n.eightBit))
+}
+
 // Scan looks at the next part of the message, and says why the provider can't
 // take it.
 func (n *Needs) Scan(b []byte) *relay.Reply {
