@@ -79,19 +79,21 @@ func Compile(r Record, source string) (*Account, error) {
 	if strings.TrimSpace(r.Name) != r.Name {
 		return fail("name", errors.New("must not begin or end with a space"))
 	}
-	if err := checkText(r.Upstream, maxNameLen, true); err != nil {
-		return fail("upstream", err)
-	}
-	// The mailbox becomes `user=` in XOAUTH2, where ^A separates the
-	// fields: a control character in it would forge others.
-	if err := checkText(r.Mailbox, maxNameLen, false); err != nil {
-		return fail("mailbox", err)
-	}
-	if err := checkText(r.RefreshToken, maxSecretLen, false); err != nil {
-		return fail("refresh_token", err)
-	}
-	if err := checkText(r.Secret, maxSecretLen, false); err != nil {
-		return fail("secret", err)
+	for _, f := range [...]struct {
+		name, value string
+		limit       int
+		required    bool
+	}{
+		{"upstream", r.Upstream, maxNameLen, true},
+		// The mailbox becomes `user=` in XOAUTH2, where ^A separates the
+		// fields: a control character in it would forge others.
+		{"mailbox", r.Mailbox, maxNameLen, false},
+		{"refresh_token", r.RefreshToken, maxSecretLen, false},
+		{"secret", r.Secret, maxSecretLen, false},
+	} {
+		if err := checkText(f.value, f.limit, f.required); err != nil {
+			return fail(f.name, err)
+		}
 	}
 
 	a := &Account{Record: r, Source: source, key: FoldName(r.Name)}
@@ -136,31 +138,46 @@ func Compile(r Record, source string) (*Account, error) {
 		}
 		a.sourceIP = ip.Unmap()
 	}
+	if field, err := checkSpool(&r); err != nil {
+		return fail(field, err)
+	}
+	if field, err := checkLabels(r.Labels); err != nil {
+		return fail(field, err)
+	}
+	return a, nil
+}
+
+// checkSpool returns the field at fault.
+func checkSpool(r *Record) (field string, err error) {
 	switch r.Spool {
 	case "", SpoolOn, SpoolAlways, SpoolOff:
 	default:
-		return fail("spool", form.OneOf(SpoolOn, SpoolAlways, SpoolOff).Check(r.Spool))
+		return "spool", form.OneOf(SpoolOn, SpoolAlways, SpoolOff).Check(r.Spool)
 	}
 	if r.Reports != "" {
 		if err := checkText(r.Reports, maxNameLen, true); err != nil {
-			return fail("reports", err)
+			return "reports", err
 		}
 		if at := strings.LastIndexByte(r.Reports, '@'); at <= 0 || at == len(r.Reports)-1 || strings.ContainsAny(r.Reports, " <>") {
-			return fail("reports", form.Mailbox.Check(r.Reports))
+			return "reports", form.Mailbox.Check(r.Reports)
 		}
 	}
-	if len(r.Labels) > maxLabels {
-		return fail("labels", fmt.Errorf("more than %d labels", maxLabels))
+	return "", nil
+}
+
+func checkLabels(all map[string]string) (field string, err error) {
+	if len(all) > maxLabels {
+		return "labels", fmt.Errorf("more than %d labels", maxLabels)
 	}
-	for k, v := range r.Labels {
+	for k, v := range all {
 		if err := checkText(k, maxLabelLen, true); err != nil {
-			return fail("labels", fmt.Errorf("a label's name: %w", err))
+			return "labels", fmt.Errorf("a label's name: %w", err)
 		}
 		if err := checkText(v, maxLabelLen, false); err != nil {
-			return fail("labels."+k, err)
+			return "labels." + k, err
 		}
 	}
-	return a, nil
+	return "", nil
 }
 
 // CheckName reports what is wrong with the name of an account, if anything is.

@@ -53,7 +53,7 @@ func DecodeRecord(data []byte) (Record, error) {
 	return r, nil
 }
 
-// isNull tells whether the JSON was a bare null, which decodes without error.
+// isNull reports whether the JSON was a bare null, which decodes without error.
 func (r Record) isNull(data []byte) bool {
 	return r.Name == "" && bytes.Equal(bytes.TrimSpace(data), []byte("null"))
 }

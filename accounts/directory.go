@@ -103,7 +103,7 @@ type SourceInfo struct {
 	Accounts int `json:"accounts"`
 	// Problems is the number of records that are not.
 	Problems int `json:"problems"`
-	// Editable tells whether accounts can be added and changed.
+	// Editable reports whether accounts can be added and changed.
 	Editable bool `json:"editable"`
 	// Loading tells that the number of accounts is not final yet.
 	Loading bool `json:"loading,omitempty"`

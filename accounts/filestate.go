@@ -275,7 +275,7 @@ func (f *fileState) watch(quit <-chan struct{}, done chan<- struct{}) {
 	}
 }
 
-// current tells whether there is nothing to load.
+// current reports whether there is nothing to load.
 func (f *fileState) current(now fileStamp) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

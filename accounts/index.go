@@ -157,7 +157,7 @@ func (x *Index) Set(a *Account) {
 	x.put(t, a.Key(), a)
 }
 
-// Delete removes an account, and tells whether there was one.
+// Delete removes an account, and reports whether there was one.
 func (x *Index) Delete(name string) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -165,7 +165,7 @@ func (x *Index) Delete(name string) bool {
 	return t != nil && x.put(t, FoldName(name), nil)
 }
 
-// put sets or, with nil, removes, and tells whether there was one before.
+// put sets or, with nil, removes, and reports whether there was one before.
 func (x *Index) put(t *table, key string, a *Account) bool {
 	hash := maphash.String(indexSeed, key)
 	head := &t.heads[hash&t.mask]

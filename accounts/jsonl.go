@@ -75,7 +75,7 @@ func (l *LineReader) Next() ([]byte, int, error) {
 	}
 }
 
-// lineHash tells whether a line is as it was, so that the account that it made
+// lineHash reports whether a line is as it was, so that the account that it made
 // can stay.
 type lineHash = [sha256.Size]byte
 

@@ -47,7 +47,7 @@ func ParseRate(s string) (Rate, error) {
 	return Rate{Count: n, Per: d}, nil
 }
 
-// IsZero tells whether no rate is set.
+// IsZero reports whether no rate is set.
 func (r Rate) IsZero() bool { return r.Count == 0 }
 
 // String returns the text form, or "" for no rate.

@@ -29,7 +29,7 @@ type senderPattern struct {
 	domain string // an A-label form in lower case
 }
 
-// MaySend tells whether the account may use an address as MAIL FROM. The
+// MaySend reports whether the account may use an address as MAIL FROM. The
 // address comes without angle brackets; the empty one is the null sender,
 // which bounces need (RFC 5321 section 4.5.5), and always allowed.
 //

@@ -32,9 +32,9 @@ type View struct {
 	// Passwords counts the password hashes by algorithm: `argon2id`,
 	// `bcrypt`, `sha256`.
 	Passwords map[string]int `json:"passwords,omitempty"`
-	// HasRefreshToken tells whether a refresh token is configured.
+	// HasRefreshToken reports whether a refresh token is configured.
 	HasRefreshToken bool `json:"has_refresh_token"`
-	// HasSecret tells whether a password at the provider is configured.
+	// HasSecret reports whether a password at the provider is configured.
 	HasSecret bool              `json:"has_secret"`
 	Senders   []string          `json:"senders,omitempty"`
 	Limits    *Limits           `json:"limits,omitempty"`

@@ -43,7 +43,7 @@ var allowedImports = map[string][]string{
 	"limits/lane":     {"internal/filelock"},
 	"limits/legacy":   {},
 	"limits/place":    {"internal/filelock"},
-	"messagelog":      {"internal/filelock", "internal/generation"},
+	"messagelog":      {"internal/filelock", "internal/generation", "internal/loggers"},
 	"relay":           {"accounts"},
 	"smtpapp":         {"accounts", "accounts/password", "internal/form", "internal/front", "internal/jsonfield", "internal/nearest", "internal/presence", "internal/printable", "internal/servertls", "messagelog", "relay", "smtpapp/history", "smtpapp/legacyrsa", "smtpapp/smtpserver", "smtpapp/spans"},
 	"upstreamapp":     {"accounts", "internal/checkup", "internal/jsonfield", "internal/printable", "limits", "limits/fleet", "relay"},
@@ -61,7 +61,7 @@ var allowedImports = map[string][]string{
 	"storage/postgres":       {"internal/checkup", "internal/jsonfield", "internal/pgdb", "internal/printable"},
 	"storage/transfer":       {"internal/presence"},
 	"limits/internal/window": {"accounts"},
-	"limits/postgres":        {"accounts", "internal/checkup", "internal/jsonfield", "internal/pgdb", "internal/printable", "limits", "limits/fleet"},
+	"limits/postgres":        {"accounts", "internal/checkup", "internal/jsonfield", "internal/loggers", "internal/pgdb", "internal/printable", "limits", "limits/fleet"},
 
 	// What a password is worth, for whatever knows names; and the accounts of
 	// the admin API, one source among others.
@@ -70,8 +70,8 @@ var allowedImports = map[string][]string{
 	// Sources that are asked for names, and what is held of them.
 	"accounts/ondemand": {"accounts", "internal/generation"},
 	"accounts/mapped":   {"accounts"},
-	"accounts/sql":      {"accounts", "accounts/mapped", "accounts/ondemand", "internal/form", "internal/jsonfield", "internal/nearest", "internal/pgdb", "internal/printable"},
-	"accounts/ldap":     {"accounts", "accounts/mapped", "accounts/ondemand", "accounts/password", "internal/breaker", "internal/form", "internal/jsonfield", "internal/nearest", "internal/printable"},
+	"accounts/sql":      {"accounts", "accounts/mapped", "accounts/ondemand", "internal/form", "internal/jsonfield", "internal/loggers", "internal/nearest", "internal/pgdb", "internal/printable"},
+	"accounts/ldap":     {"accounts", "accounts/mapped", "accounts/ondemand", "accounts/password", "internal/breaker", "internal/form", "internal/jsonfield", "internal/loggers", "internal/nearest", "internal/printable"},
 
 	// An authorization server as its client sees it; no token is kept there.
 	"oauthtoken/authserver":        {"explain", "internal/exhausted", "internal/form", "internal/mscloud", "internal/nearest", "internal/printable", "internal/redact", "oauthtoken/internal/refusals"},
@@ -97,7 +97,7 @@ var allowedImports = map[string][]string{
 	"transports/internal/mailapi":  {"accounts", "grant", "internal/generation", "internal/printable", "limits", "relay", "transports/internal/envelope"},
 
 	// An upstream in front of another.
-	"spool":                 {"accounts", "internal/filelock", "internal/form", "internal/generation", "internal/jsonfield", "internal/printable", "internal/seal", "relay", "spool/dsn", "spool/internal/disk", "spool/internal/record", "spool/internal/store"},
+	"spool":                 {"accounts", "internal/filelock", "internal/form", "internal/generation", "internal/jsonfield", "internal/loggers", "internal/printable", "internal/seal", "relay", "spool/dsn", "spool/internal/disk", "spool/internal/record", "spool/internal/store"},
 	"spool/dsn":             {"internal/printable", "relay"},
 	"spool/internal/disk":   {"internal/filelock"},
 	"spool/internal/store":  {"internal/seal", "spool/internal/disk", "spool/internal/record"},
@@ -122,6 +122,8 @@ var allowedImports = map[string][]string{
 	// What others say, before it is logged.
 	"internal/printable": {},
 	"internal/stack":     {},
+	// Where what outlives a configuration writes its lines.
+	"internal/loggers": {"internal/printable"},
 
 	// What exists once and is used by several rooms.
 	"internal/breaker":    {},
@@ -161,7 +163,7 @@ var allowedImports = map[string][]string{
 	"setup": {"accounts", "explain", "internal/form", "upstreampool/preset"},
 
 	// Who hears of what operate sees.
-	"notify": {"internal/checkup", "internal/form", "internal/jsonfield", "internal/printable", "operate"},
+	"notify": {"internal/checkup", "internal/form", "internal/jsonfield", "internal/loggers", "internal/printable", "operate"},
 
 	// The pages of mailbox owners. Glue may import them; they know no route of
 	// the admin API and no command.

@@ -36,7 +36,7 @@ type option struct {
 	// nested gets the dispenser at the name and reads the words and the
 	// block after it. Its error is complete.
 	nested func(d *caddyfile.Dispenser) error
-	// isSet tells whether an earlier block has set the option. Nil: no.
+	// isSet reports whether an earlier block has set the option. Nil: no.
 	isSet func() bool
 	// many allows the option to be repeated.
 	many bool

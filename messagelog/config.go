@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
 )
 
 // Config keeps the last transactions, so that `smtp messages` and the console
@@ -44,7 +45,8 @@ type Config struct {
 	// `smtp_messages` in Caddy's data directory.
 	Directory string `json:"directory,omitempty"`
 
-	dir string
+	dir    string
+	logger *zap.Logger
 }
 
 const (

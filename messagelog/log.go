@@ -25,6 +25,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/internal/generation"
+	"github.com/caddymail/mailgateway/internal/loggers"
 )
 
 const (
@@ -53,7 +54,8 @@ var (
 // Log is a directory of transactions, shared by the configurations that name it.
 type Log struct {
 	dir    string
-	logger *zap.Logger
+	logs   loggers.Current
+	logger *zap.Logger // of the configuration in force
 	gens   generation.Stack[*Config]
 	slots  chan struct{} // of searches
 	wake   chan struct{}
@@ -83,12 +85,15 @@ func Attach(c *Config, logger *zap.Logger) (l *Log, detach func()) {
 	l = logs[c.dir]
 	if l == nil {
 		l = &Log{
-			dir: c.dir, logger: logger, slots: make(chan struct{}, 2), wake: make(chan struct{}, 1),
+			dir: c.dir, slots: make(chan struct{}, 2), wake: make(chan struct{}, 1),
 			done: make(chan struct{}), moved: make(chan struct{}),
 		}
+		l.logger = l.logs.Logger()
 		logs[c.dir] = l
 	}
+	c.logger = logger
 	l.gens.Attach(c, func(first bool) {
+		l.logs.Use(c.logger)
 		l.set(func() { l.last = c })
 		if first {
 			go l.run()
@@ -103,6 +108,7 @@ func (l *Log) detach(c *Config) {
 	over := false
 	l.gens.Detach(c, func(now *Config, last bool) {
 		if over = last; !last {
+			l.logs.Use(now.logger)
 			l.set(func() { l.last = now })
 		}
 	})

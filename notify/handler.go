@@ -34,7 +34,7 @@ import (
 
 	"github.com/caddymail/mailgateway/internal/form"
 	"github.com/caddymail/mailgateway/internal/jsonfield"
-	"github.com/caddymail/mailgateway/internal/printable"
+	"github.com/caddymail/mailgateway/internal/loggers"
 	"github.com/caddymail/mailgateway/operate"
 )
 
@@ -62,9 +62,8 @@ type Handler struct {
 	// over when two of them have not seen it. Default: 30s, at least 1s.
 	Interval caddy.Duration `json:"interval,omitempty"`
 
-	desk   *desk
-	key    string
-	logger *zap.Logger
+	desk *desk
+	key  string
 }
 
 // desks and watches outlive configurations: a reload tells nothing anew.
@@ -87,8 +86,7 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 func (h *Handler) UnmarshalJSON(b []byte) error { return jsonfield.Decode(b, h) }
 
 // Provision implements caddy.Provisioner.
-func (h *Handler) Provision(ctx caddy.Context) error {
-	h.logger = printable.Logger(ctx.Logger())
+func (h *Handler) Provision(caddy.Context) error {
 	h.Format, h.Window, h.Interval = cmp.Or(h.Format, "json"), cmp.Or(h.Window, defaultWindow), cmp.Or(h.Interval, defaultWatch)
 	if h.Window < 0 {
 		return errors.New("smtp_notify: window: must not be negative")
@@ -105,7 +103,8 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	key := fmt.Sprintf("%x", sha256.Sum256(settings))
-	logger := h.logger
+	// It outlives the configuration, and so does its logger.
+	logger := loggers.Process("events.handlers.smtp_notify")
 	d, _, err := desks.LoadOrNew(key, func() (caddy.Destructor, error) {
 		return newDesk(to.list, time.Duration(h.Window), sendTimeout, func(err error, notices int) {
 			logger.Error("notification not delivered; it is tried again", zap.Error(err), zap.Int("notices", notices))

@@ -72,7 +72,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.provisionEvents(ctx); err != nil {
 		return err
 	}
-	registerMetrics(ctx.GetMetricsRegistry())
+	if err := registerMetrics(ctx.GetMetricsRegistry()); err != nil {
+		return err
+	}
 	a.served = make(map[string]*served, len(a.Providers))
 	for name, p := range a.Providers {
 		if p == nil {
@@ -80,7 +82,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 			a.Providers[name] = p
 		}
 		if err := p.Provision(ctx, name); err != nil {
-			return fmt.Errorf("provider '%s': %v", name, err)
+			return fmt.Errorf("provider '%s': %w", name, err)
 		}
 		s, err := a.serve(p)
 		if err != nil {
@@ -100,7 +102,7 @@ func (a *App) provisionStore(ctx caddy.Context) error {
 	}
 	mod, err := ctx.LoadModule(a, "StoreRaw")
 	if err != nil {
-		return fmt.Errorf("loading store module: %v", err)
+		return fmt.Errorf("loading store module: %w", err)
 	}
 	s, ok := mod.(tokenstore.Store)
 	if !ok {

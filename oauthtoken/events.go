@@ -38,7 +38,7 @@ const (
 func (a *App) provisionEvents(ctx caddy.Context) error {
 	ev, err := ctx.App("events")
 	if err != nil {
-		return fmt.Errorf("getting events app: %v", err)
+		return fmt.Errorf("getting events app: %w", err)
 	}
 	a.events, _ = ev.(emitter)
 	return nil

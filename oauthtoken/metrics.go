@@ -41,17 +41,17 @@ var (
 	}, []string{"provider", "state"})
 )
 
-func registerMetrics(r *prometheus.Registry) {
+func registerMetrics(r *prometheus.Registry) error {
 	if r == nil {
-		return
+		return nil
 	}
 	for _, c := range []prometheus.Collector{refreshesTotal, refreshSeconds, accountsGauge} {
-		if err := r.Register(c); err != nil {
-			if _, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); !ok {
-				panic(err)
-			}
+		err := r.Register(c)
+		if _, known := errors.AsType[prometheus.AlreadyRegisteredError](err); err != nil && !known {
+			return err
 		}
 	}
+	return nil
 }
 
 // Results of refreshes.

@@ -116,8 +116,11 @@ func TestEventsStatusAndMetrics(t *testing.T) {
 	}
 
 	r := prometheus.NewPedanticRegistry()
-	registerMetrics(r)
-	registerMetrics(r)
+	for range 2 {
+		if err := registerMetrics(r); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for state, want := range map[string]float64{"ok": 1, "reauth_required": 1, "error": 1, "refreshing": 0, "idle": 0} {
 		if v := testutil.ToFloat64(accountsGauge.WithLabelValues(p, state)); v != want {
 			t.Errorf("caddy_oauth_accounts{state=%q} is %v", state, v)

@@ -215,7 +215,10 @@ func examineRecords(problems []accounts.Problem, n int) (out []checkup.Finding) 
 	}
 	f := checkup.Finding{Check: "accounts", State: checkup.OK, Said: fmt.Sprintf("%d accounts", n)}
 	if n := len(records); n > 0 {
-		f.State, f.Said = checkup.Warning, fmt.Sprintf("%d problems, the first: %s", n, problemText(records[0]))
+		f.State, f.Said = checkup.Warning, problemText(records[0])
+		if n > 1 {
+			f.Said = fmt.Sprintf("%d problems, the first: %s", n, f.Said)
+		}
 		f.Cause = "Records of accounts are malformed and not in use, or an accounts file is not what it was."
 		f.Remedy = "`GET /smtp/problems` of the admin API and the log name file, line and field of each."
 	}

@@ -57,7 +57,7 @@ func SendMail(ctx context.Context, account, from string, to []string, message fu
 	}
 	tx, err := upstreams.Begin(ctx, a, from, new(smtp.MailOptions))
 	if err != nil {
-		return outcome("connecting", err)
+		return mailError(MailBegins, "", err)
 	}
 	defer tx.Abort()
 	var refused []string
@@ -68,11 +68,52 @@ func SendMail(ctx context.Context, account, from string, to []string, message fu
 			continue
 		}
 		if err != nil {
-			return outcome("recipient "+rcpt, err)
+			return mailError(MailRecipient, rcpt, err)
 		}
 	}
-	_, err = tx.Data(ctx, bytes.NewReader(message(from, refused)))
-	return outcome("message", err)
+	if _, err = tx.Data(ctx, bytes.NewReader(message(from, refused))); err != nil {
+		return mailError(MailContent, "", err)
+	}
+	return nil
+}
+
+// MailStage is how far a mail came.
+type MailStage uint8
+
+// The stages of a mail.
+const (
+	MailBegins    MailStage = iota // nothing of it has left
+	MailRecipient                  // its envelope has
+	MailContent                    // all of it may have: the error may leave open what became of it
+)
+
+// MailError says where SendMail failed.
+type MailError struct {
+	Stage MailStage
+	To    string // the recipient, at MailRecipient
+	Err   error
+}
+
+// Error implements error.
+func (e *MailError) Error() string {
+	switch e.Stage {
+	case MailRecipient:
+		return "recipient " + e.To + ": " + e.Err.Error()
+	case MailContent:
+		return "message: " + e.Err.Error()
+	}
+	return "connecting: " + e.Err.Error()
+}
+
+// Unwrap returns what happened.
+func (e *MailError) Unwrap() error { return e.Err }
+
+// mailError keeps to the reply that a client would have been told.
+func mailError(stage MailStage, to string, err error) error {
+	if reply, ok := errors.AsType[*relay.Reply](err); ok {
+		err = reply
+	}
+	return &MailError{Stage: stage, To: to, Err: err}
 }
 
 // TestMail is a mail that shows that an account can send. The addresses hold no
@@ -88,15 +129,4 @@ func TestMail(from, to, gateway string, now time.Time) []byte {
 	return fmt.Appendf(nil, "From: <%s>\r\nTo: <%s>\r\nSubject: Test mail of %s\r\nDate: %s\r\nMessage-ID: <%s@%s>\r\n"+
 		"Auto-Submitted: auto-generated\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n"+
 		"This is a test mail. If you can read it, %s can send as %s.\r\n", from, to, name, now.Format(time.RFC1123Z), rand.Text(), domain, name, from)
-}
-
-// outcome keeps to the reply that a client would have been told.
-func outcome(what string, err error) error {
-	if reply, ok := errors.AsType[*relay.Reply](err); ok {
-		return fmt.Errorf("%s: %w", what, reply)
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", what, err)
-	}
-	return nil
 }

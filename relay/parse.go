@@ -86,7 +86,7 @@ func (r *ReplyReader) Read() (int, error) {
 	}
 }
 
-// readLine reads one line of the reply and tells whether another follows.
+// readLine reads one line of the reply and reports whether another follows.
 func (r *ReplyReader) readLine(budget int) (n int, more bool, err error) {
 	line, err := r.br.ReadSlice('\n')
 	if errors.Is(err, bufio.ErrBufferFull) {

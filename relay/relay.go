@@ -63,7 +63,7 @@ type Recipient struct {
 type Info struct {
 	// Upstream is the configured name.
 	Upstream string
-	// Reused tells whether the connection had carried a message before.
+	// Reused reports whether the connection had carried a message before.
 	Reused bool
 	// Wait is the time spent waiting for quota or a free connection.
 	Wait time.Duration

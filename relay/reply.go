@@ -47,10 +47,10 @@ func NewReply(code int, enhanced smtp.EnhancedCode, text string) *Reply {
 	}
 }
 
-// Positive tells whether the reply is a success (2yz).
+// Positive reports whether the reply is a success (2yz).
 func (r *Reply) Positive() bool { return r.Code >= 200 && r.Code < 300 }
 
-// Temporary tells whether the same command may succeed later (4yz).
+// Temporary reports whether the same command may succeed later (4yz).
 func (r *Reply) Temporary() bool { return r.Code >= 400 && r.Code < 500 }
 
 // Error returns the reply's first line, code included.

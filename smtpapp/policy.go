@@ -70,7 +70,7 @@ func (t *trustedNet) accountFor(opts *smtp.MailOptions) string {
 	return t.account
 }
 
-// allowsPlaintext tells whether a client may log in without TLS.
+// allowsPlaintext reports whether a client may log in without TLS.
 func (p *policy) allowsPlaintext(addr netip.Addr) bool {
 	if addr.IsLoopback() {
 		return true

@@ -67,7 +67,7 @@ type provisioned struct {
 	wrappers []caddy.ListenerWrapper
 }
 
-// provision compiles the options. It tells whether the server needs a
+// provision compiles the options. It reports whether the server needs a
 // certificate for the app's hostname.
 func (s *Server) provision(ctx caddy.Context, a *App, name string) (needsCert bool, err error) {
 	s.defaults()

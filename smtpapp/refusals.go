@@ -361,17 +361,26 @@ func (s *session) mailRefused(g *generation, from string, opts *smtp.MailOptions
 			r.Cause = smtpserver.CauseAuthRequired
 		}
 	case relay.ReplyPaused:
-		r.Cause = causePaused
+		r.Cause, r.account = causePaused, s.candidateName(g, opts)
 	case relay.ReplyAuthOverloaded:
 		r.Cause = causeOverloaded
 	case relay.ReplyLoginGone:
 		r.Cause = causeLoginGone
 	case relay.ReplySenderRefused:
-		r.Cause, r.Detail = causeSender, from
+		r.Cause, r.Detail, r.account = causeSender, from, s.candidateName(g, opts)
 	default:
 		return
 	}
 	s.refused(g, r)
+}
+
+// candidateName is the account of a client that has bound none: one that its
+// address lets in never says a name.
+func (s *session) candidateName(g *generation, opts *smtp.MailOptions) string {
+	if _, a, _ := s.candidate(g, opts); a != nil {
+		return a.Name
+	}
+	return ""
 }
 
 func clip(s string, n int) string {

@@ -19,6 +19,7 @@ import (
 	"crypto/x509"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"regexp"
 	"strings"
@@ -116,6 +117,30 @@ func refusalLines(logs *observer.ObservedLogs) []observer.LoggedEntry {
 		_, ok := e.ContextMap()["cause"]
 		return ok
 	}).All()
+}
+
+// TestRefusalNamesTheAccount holds that a client which never named its account,
+// since its address does, has the account in its line.
+func TestRefusalNamesTheAccount(t *testing.T) {
+	paused, narrow := testRecord("paused@example.com"), testRecord("narrow@example.com")
+	paused.Paused, narrow.Senders = true, []string{"narrow@example.com"}
+	for account, want := range map[string]struct{ code, cause string }{
+		paused.Name: {"451 4.7.1", "account_paused"}, narrow.Name: {"550 5.7.1", "sender_not_allowed"},
+	} {
+		s, logs := observe(t, func(p *policy) {
+			p.trust = []trustedNet{{prefix: netip.MustParsePrefix("127.0.0.0/8"), account: account}}
+		})
+		s.source.index.Set(mustCompile(t, paused))
+		s.source.index.Set(mustCompile(t, narrow))
+		c := dial(t, s.addr)
+		c.play("M: 220\nC: EHLO c\nM: 250\nC: MAIL FROM:<a@example.com>\nM: " + want.code)
+		_ = c.nc.Close()
+		<-s.point.whenEmpty()
+		lines := refusalLines(logs)
+		if len(lines) != 1 || lines[0].ContextMap()["cause"] != want.cause || lines[0].ContextMap()["account"] != account {
+			t.Errorf("%s: %v", account, lines)
+		}
+	}
 }
 
 // TestRefusalLinesOfTLS fails handshakes on a port for SSL/TLS.

@@ -35,7 +35,7 @@ type SessionInfo struct {
 	ClientIP string `json:"client_ip,omitempty"`
 	// Account is who logged in, or whom the last message was sent as.
 	Account string `json:"account,omitempty"`
-	// TLS tells whether the connection is encrypted.
+	// TLS reports whether the connection is encrypted.
 	TLS bool `json:"tls"`
 	// State is `idle` or `mail` (within a transaction).
 	State string `json:"state"`

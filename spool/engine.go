@@ -26,6 +26,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/internal/generation"
+	"github.com/caddymail/mailgateway/internal/loggers"
 	"github.com/caddymail/mailgateway/spool/internal/disk"
 	"github.com/caddymail/mailgateway/spool/internal/record"
 	"github.com/caddymail/mailgateway/spool/internal/store"
@@ -48,7 +49,8 @@ var (
 type engine struct {
 	store  *store.Store
 	gens   generation.Stack[*Transport]
-	logger *zap.Logger // of the first generation; each attempt has its own
+	logs   loggers.Current
+	logger *zap.Logger // of the generation in force; each attempt has its own
 
 	kick chan struct{} // something changed
 	stop context.CancelFunc
@@ -87,12 +89,14 @@ func newEngine(t *Transport) *engine {
 		s.RememberIn(store.Note(t.notes, t.dir))
 	}
 	s.Leave() // it is another's until it is read
-	return &engine{
+	e := &engine{
 		store: s,
 		kick:  make(chan struct{}, 1),
 		lanes: make(map[string]*lane), all: make(map[string]*message),
 		results: make(map[string]int64), gaveUp: make(map[string]time.Time),
 	}
+	e.logger = e.logs.Logger()
+	return e
 }
 
 // attachEngine puts a configuration in force, and begins the spool with the
@@ -126,7 +130,6 @@ func (e *engine) attach(t *Transport) {
 	e.gens.Attach(t, func(first bool) {
 		e.configure(t)
 		if first {
-			e.logger = t.logger
 			e.begin()
 			return
 		}
@@ -137,6 +140,7 @@ func (e *engine) attach(t *Transport) {
 
 // configure puts in force what is the spool's own of a configuration.
 func (e *engine) configure(t *Transport) {
+	e.logs.Use(t.logger)
 	e.store.Configure(t.keys, t.bounds())
 	e.trimAll(time.Duration(t.GiveUpAfter))
 }

@@ -258,7 +258,7 @@ func (a *App) Names() []string {
 	return names
 }
 
-// Has tells whether an upstream of that name is configured.
+// Has reports whether an upstream of that name is configured.
 func (a *App) Has(name string) bool {
 	_, ok := a.transports[name]
 	return ok

@@ -19,6 +19,7 @@ import (
 	"errors"
 	"time"
 
+	"go.uber.org/zap"
 	"golang.org/x/oauth2"
 
 	oauthgrant "github.com/caddymail/mailgateway/grant"
@@ -72,7 +73,7 @@ func (u *upstream) dial(ctx context.Context, s *settings, ac *account, id creden
 				outcome = breaker.Down
 			}
 			if u.breaker.Done(clock(), outcome, probe) {
-				s.logger.Error("upstream unreachable, breaker opened: " + u.name)
+				s.logger.Error("upstream unreachable, breaker opened", zap.String("upstream", u.name))
 			}
 		}
 		if err == nil {

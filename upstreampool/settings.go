@@ -120,25 +120,9 @@ func (t *SMTPTransport) resolve(name string) (*settings, error) {
 		},
 	}
 
-	dial := cmp.Or(t.Dial, p.Dial)
-	if dial == "" && p.Hint != "" {
-		return nil, fail("dial", "missing: this preset wants it as in %s", p.Hint)
+	if err := t.resolveDial(s, p, fail); err != nil {
+		return nil, err
 	}
-	if dial == "" {
-		return nil, fail("dial", "missing: an upstream without a preset needs a host and port")
-	}
-	host, port, err := net.SplitHostPort(dial)
-	if err != nil || host == "" || port == "" || badName(host) || badName(port) {
-		if err := form.Dial.Check(dial); err != nil {
-			return nil, fail("dial", "%v", err)
-		}
-		return nil, fail("dial", "malformed address '%s': want host:port", dial)
-	}
-	if strings.HasPrefix(port, "//") {
-		return nil, fail("dial", "%v", form.Dial.Check(dial))
-	}
-	s.Host, s.Port = host, port
-
 	if err := t.resolveTLS(s, p, fail); err != nil {
 		return nil, err
 	}
@@ -146,6 +130,7 @@ func (t *SMTPTransport) resolve(name string) (*settings, error) {
 		return nil, err
 	}
 
+	var err error
 	if s.Hostname, s.Named = t.Hostname, t.Hostname != ""; !s.Named {
 		if s.Hostname, err = os.Hostname(); err != nil || s.Hostname == "" || badName(s.Hostname) {
 			s.Hostname = "localhost"
@@ -168,6 +153,44 @@ func (t *SMTPTransport) resolve(name string) (*settings, error) {
 		return nil, fail("framing", "%v", form.OneOf(framingAuto, framingData).Check(t.Framing))
 	}
 
+	if err := t.resolveBounds(s, fail); err != nil {
+		return nil, err
+	}
+	// A provider may be slow to greet on purpose (RFC 5321 section 4.5.3.2.1
+	// asks for five minutes of patience).
+	s.GreetingTimeout = max(s.DialTimeout, time.Minute)
+	s.identity = t.identity(s)
+	return s, nil
+}
+
+// failure makes the error of a field.
+type failure func(field, format string, args ...any) error
+
+func (t *SMTPTransport) resolveDial(s *settings, p preset.Preset, fail failure) error {
+	dial := cmp.Or(t.Dial, p.Dial)
+	if dial == "" && p.Hint != "" {
+		return fail("dial", "missing: this preset wants it as in %s", p.Hint)
+	}
+	if dial == "" {
+		return fail("dial", "missing: an upstream without a preset needs a host and port")
+	}
+	host, port, err := net.SplitHostPort(dial)
+	if err != nil || host == "" || port == "" || badName(host) || badName(port) {
+		if err := form.Dial.Check(dial); err != nil {
+			return fail("dial", "%v", err)
+		}
+		return fail("dial", "malformed address '%s': want host:port", dial)
+	}
+	if strings.HasPrefix(port, "//") {
+		return fail("dial", "%v", form.Dial.Check(dial))
+	}
+	s.Host, s.Port = host, port
+	return nil
+}
+
+// resolveBounds puts what is configured in place of the preset's and of the defaults:
+// numbers, times and rates.
+func (t *SMTPTransport) resolveBounds(s *settings, fail failure) error {
 	for _, n := range []struct {
 		field string
 		value int
@@ -179,7 +202,7 @@ func (t *SMTPTransport) resolve(name string) (*settings, error) {
 		{"max_waiting", t.MaxWaiting, func(n int) { s.maxWaiting = n }},
 	} {
 		if n.value < 0 {
-			return nil, fail(n.field, "must not be negative")
+			return fail(n.field, "must not be negative")
 		}
 		if n.value > 0 {
 			n.set(n.value)
@@ -198,7 +221,7 @@ func (t *SMTPTransport) resolve(name string) (*settings, error) {
 		{"data_timeout", t.DataTimeout, &s.DataTimeout},
 	} {
 		if d.value < 0 {
-			return nil, fail(d.field, "must not be negative")
+			return fail(d.field, "must not be negative")
 		}
 		if d.value > 0 {
 			*d.dst = time.Duration(d.value)
@@ -216,14 +239,10 @@ func (t *SMTPTransport) resolve(name string) (*settings, error) {
 			*r.dst = r.value
 		}
 	}
-	// A provider may be slow to greet on purpose (RFC 5321 section 4.5.3.2.1
-	// asks for five minutes of patience).
-	s.GreetingTimeout = max(s.DialTimeout, time.Minute)
-	s.identity = t.identity(s)
-	return s, nil
+	return nil
 }
 
-func (t *SMTPTransport) resolveTLS(s *settings, p preset.Preset, fail func(string, string, ...any) error) error {
+func (t *SMTPTransport) resolveTLS(s *settings, p preset.Preset, fail failure) error {
 	s.TLSMode = cmp.Or(p.TLS, smtpclient.StartTLS)
 	var serverName string
 	if t.TLS != nil {
@@ -254,7 +273,7 @@ func (t *SMTPTransport) resolveTLS(s *settings, p preset.Preset, fail func(strin
 	return nil
 }
 
-func (t *SMTPTransport) resolveAuth(s *settings, p preset.Preset, fail func(string, string, ...any) error) error {
+func (t *SMTPTransport) resolveAuth(s *settings, p preset.Preset, fail failure) error {
 	s.Mechanism, s.provider = p.Mechanism, p.Provider
 	if t.Auth != nil {
 		s.Mechanism = cmp.Or(strings.ToLower(t.Auth.Mechanism), s.Mechanism)

@@ -28,7 +28,7 @@ import (
 	"github.com/caddymail/mailgateway/accounts/ondemand"
 	"github.com/caddymail/mailgateway/accounts/password"
 	"github.com/caddymail/mailgateway/internal/jsonfield"
-	"github.com/caddymail/mailgateway/internal/printable"
+	"github.com/caddymail/mailgateway/internal/loggers"
 )
 
 // Source reads accounts from a directory, an entry when its name is asked for,
@@ -145,7 +145,7 @@ func (s *Source) Provision(ctx caddy.Context) error {
 		}
 		s.roots, s.TrustPoolRaw = ca.CertPool(), raw
 	}
-	if err := s.provision(printable.Logger(caddy.Log()).Named("smtp.accounts.ldap")); err != nil {
+	if err := s.provision(loggers.Process("smtp.accounts.ldap")); err != nil {
 		return fmt.Errorf("accounts ldap: %w", err)
 	}
 	return nil

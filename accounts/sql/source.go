@@ -26,6 +26,7 @@ import (
 	"github.com/caddymail/mailgateway/accounts/ondemand"
 	"github.com/caddymail/mailgateway/internal/form"
 	"github.com/caddymail/mailgateway/internal/jsonfield"
+	"github.com/caddymail/mailgateway/internal/loggers"
 	"github.com/caddymail/mailgateway/internal/pgdb"
 	"github.com/caddymail/mailgateway/internal/printable"
 )
@@ -135,7 +136,7 @@ func (s *Source) provision(logger *zap.Logger) error {
 		db.WarnUnchecked(logger, "read and change accounts")
 		read.db = db
 		// It outlives the configuration, and so does its logger.
-		lasting := printable.Logger(caddy.Log()).Named("smtp.accounts.sql")
+		lasting := loggers.Process("smtp.accounts.sql")
 		cache := ondemand.New(s.Name(), read, own.bounds().Options(batch, own.MaxConns), lasting)
 		read.note = cache.Note
 		follow := follow{read: read, cache: cache, channel: own.Notify, poll: time.Duration(own.Poll)}

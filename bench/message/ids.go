@@ -29,7 +29,7 @@ type Bitmap []atomic.Uint64
 
 func NewBitmap(n int) Bitmap { return make(Bitmap, (n+63)/64) }
 
-// Set adds i and tells whether it was new; ok is false beyond the map's end.
+// Set adds i and reports whether it was new; ok is false beyond the map's end.
 func (b Bitmap) Set(i uint32) (fresh, ok bool) {
 	w := int(i / 64)
 	if w >= len(b) {

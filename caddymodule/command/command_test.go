@@ -253,6 +253,19 @@ func TestCommandWithoutGateway(t *testing.T) {
 	}
 }
 
+// TestCommandWithAdminOff holds that a configuration without an admin API is said,
+// and that what answers at its usual address is not taken for its gateway.
+func TestCommandWithAdminOff(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "Caddyfile")
+	if err := os.WriteFile(file, []byte("{\n\tadmin off\n}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := gatewaytest.Process(t, "account", "list", "--config", file).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "has `admin off`") {
+		t.Errorf("%v, %s", err, out)
+	}
+}
+
 func TestSandboxCommand(t *testing.T) {
 	cmd := gatewaytest.Process(t, "sandbox", "--json", "--smtp", "127.0.0.1:0", "--smtps", "127.0.0.1:0", "--http", "127.0.0.1:0", "--profile", "microsoft")
 	stdout, err := cmd.StdoutPipe()

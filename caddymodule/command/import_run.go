@@ -117,7 +117,7 @@ func (im *importRun) fromForeign(f *migrate.Foreign, dryRun bool) (io.Reader, er
 	return lines, nil
 }
 
-// exists tells whether there is an account.
+// exists reports whether there is an account.
 func (c *adminClient) exists(name string) (bool, error) {
 	err := c.call(http.MethodGet, admin.AccountPath(name), nil, nil, nil)
 	if re, ok := errors.AsType[*remoteError](err); ok && re.Status == http.StatusNotFound {

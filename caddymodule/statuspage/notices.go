@@ -32,7 +32,7 @@ import (
 
 // statusAccounts are the accounts by state, and what needs somebody.
 type statusAccounts struct {
-	// Named tells whether the notices name accounts.
+	// Named reports whether the notices name accounts.
 	Named   bool `json:"named"`
 	Total   int  `json:"total"`
 	Paused  int  `json:"paused"`

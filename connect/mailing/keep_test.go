@@ -104,9 +104,9 @@ func TestNobodyKnows(t *testing.T) {
 		return connect.Invited{Invitation: i, Link: "https://gw.example/i/" + token}, err
 	}
 	answers := map[string]error{
-		"user1@example.com": fmt.Errorf("message: %w", relay.ReplyDeliveryUnknown),
-		"user2@example.com": fmt.Errorf("message: %w", context.DeadlineExceeded),
-		"user3@example.com": fmt.Errorf("message: %w", relay.ReplyAPIUnknown),
+		"user1@example.com": &operate.MailError{Stage: operate.MailContent, Err: relay.ReplyDeliveryUnknown},
+		"user2@example.com": &operate.MailError{Stage: operate.MailContent, Err: context.DeadlineExceeded},
+		"user3@example.com": &operate.MailError{Stage: operate.MailContent, Err: relay.ReplyAPIUnknown},
 	}
 	p.answer = func(to string, _ int) error { return answers[to] }
 	o := add(t, r.Orders, rowsOf(5))

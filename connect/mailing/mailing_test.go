@@ -34,6 +34,7 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/connect"
+	"github.com/caddymail/mailgateway/operate"
 	"github.com/caddymail/mailgateway/relay"
 )
 
@@ -123,21 +124,21 @@ func TestRows(t *testing.T) {
 	r := p.runner(storage)
 	rows := rowsOf(250)
 	rows[3].Account, rows[7].To, rows[9].Delegate = "gone@example.com", "other@example.com", "boss@example.com"
-	temporary := func(what string, code int) error {
-		return fmt.Errorf("%s: %w", what, &relay.Reply{Code: code, Lines: []string{"no"}})
+	refused := func(stage operate.MailStage, to string, code int) error {
+		return &operate.MailError{Stage: stage, To: to, Err: &relay.Reply{Code: code, Lines: []string{"no"}}}
 	}
 	p.answer = func(to string, attempt int) error {
 		switch {
 		case to == "user5@example.com":
-			return temporary("recipient "+to, 550)
+			return refused(operate.MailRecipient, to, 550)
 		case to == "user6@example.com":
-			return temporary("recipient "+to, 451)
+			return refused(operate.MailRecipient, to, 451)
 		case to == "user20@example.com" && attempt < 4:
-			return temporary("connecting", 451)
+			return refused(operate.MailBegins, to, 451)
 		case to == "user21@example.com" && attempt < 2:
 			return errors.New("the account is paused")
 		case strings.HasPrefix(to, "user1") && len(to) == len("user123@example.com"):
-			return temporary("message", 554)
+			return refused(operate.MailContent, to, 554)
 		}
 		return nil
 	}
@@ -311,7 +312,7 @@ func TestTenThousand(t *testing.T) {
 			most = max(most, m.HeapAlloc)
 		}
 		if strings.HasSuffix(to, "7@example.com") {
-			return fmt.Errorf("recipient %s: %w", to, &relay.Reply{Code: 550, Lines: []string{"5.1.1 no"}})
+			return &operate.MailError{Stage: operate.MailRecipient, To: to, Err: &relay.Reply{Code: 550, Lines: []string{"5.1.1 no"}}}
 		}
 		return nil
 	}

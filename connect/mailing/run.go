@@ -277,7 +277,7 @@ func ofInvitation(err error) bool {
 
 // unsure reports whether a mail may have been taken though nothing says so.
 func unsure(err error) bool {
-	if !strings.HasPrefix(err.Error(), "message: ") {
+	if m, ok := errors.AsType[*operate.MailError](err); !ok || m.Stage != operate.MailContent {
 		return false
 	}
 	_, answered := errors.AsType[*relay.Reply](err)
@@ -287,9 +287,12 @@ func unsure(err error) bool {
 // ofRow reports whether an error is about one recipient or one message, and not
 // about the account that sends.
 func ofRow(err error) bool {
-	reply, ok := errors.AsType[*relay.Reply](err)
-	text := err.Error()
-	return ok && (strings.HasPrefix(text, "recipient ") || strings.HasPrefix(text, "message: ") && reply.Code >= 500)
+	m, ok := errors.AsType[*operate.MailError](err)
+	if !ok {
+		return false
+	}
+	reply, answered := errors.AsType[*relay.Reply](err)
+	return answered && (m.Stage == operate.MailRecipient || m.Stage == operate.MailContent && reply.Code >= 500)
 }
 
 func short(err error) string {

@@ -27,6 +27,7 @@ import (
 
 	"github.com/caddymail/mailgateway/internal/checkup"
 	"github.com/caddymail/mailgateway/internal/jsonfield"
+	"github.com/caddymail/mailgateway/internal/loggers"
 	"github.com/caddymail/mailgateway/internal/pgdb"
 	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/limits"
@@ -112,7 +113,7 @@ func (m *Module) Provision(ctx caddy.Context) error {
 			return nil, err
 		}
 		eng.db.WarnUnchecked(printable.Logger(ctx.Logger()), "change limits")
-		n := newNode(eng, m.Node, lease, grace, printable.Logger(caddy.Log()).Named("smtp_upstreams.limits.postgres").With(zap.String("node", m.Node)))
+		n := newNode(eng, m.Node, lease, grace, loggers.Process("smtp_upstreams.limits.postgres").With(zap.String("node", m.Node)))
 		return n, nil
 	})
 	if err != nil {

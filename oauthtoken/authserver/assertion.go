@@ -52,7 +52,7 @@ type clientCert struct {
 func loadClientCert(certPath, keyPath, password string) (*clientCert, error) {
 	b, err := readBounded(certPath, 1<<20)
 	if err != nil {
-		return nil, fmt.Errorf("client_certificate: %v", err)
+		return nil, fmt.Errorf("client_certificate: %w", err)
 	}
 	var key crypto.PrivateKey
 	var cert *x509.Certificate
@@ -60,21 +60,21 @@ func loadClientCert(certPath, keyPath, password string) (*clientCert, error) {
 		kb := b
 		if keyPath != "" {
 			if kb, err = readBounded(keyPath, 1<<20); err != nil {
-				return nil, fmt.Errorf("client_key: %v", err)
+				return nil, fmt.Errorf("client_key: %w", err)
 			}
 		}
 		if cert, err = pemCert(b); err != nil {
-			return nil, fmt.Errorf("client_certificate: %v", err)
+			return nil, fmt.Errorf("client_certificate: %w", err)
 		}
 		if key, err = pemKey(kb); err != nil {
-			return nil, fmt.Errorf("client_key: %v", err)
+			return nil, fmt.Errorf("client_key: %w", err)
 		}
 	} else {
 		if keyPath != "" {
 			return nil, errors.New("client_key: a PKCS#12 file holds its own key")
 		}
 		if key, cert, _, err = pkcs12.DecodeChain(b, password); err != nil {
-			return nil, fmt.Errorf("client_certificate: neither PEM nor readable PKCS#12: %v", err)
+			return nil, fmt.Errorf("client_certificate: neither PEM nor readable PKCS#12: %w", err)
 		}
 	}
 	return newClientCert(key, cert)
@@ -90,18 +90,18 @@ func newClientCert(key crypto.PrivateKey, cert *x509.Certificate) (*clientCert, 
 	}
 	alg, err := signatureAlg(key)
 	if err != nil {
-		return nil, fmt.Errorf("client_certificate: %v", err)
+		return nil, fmt.Errorf("client_certificate: %w", err)
 	}
 	sum := sha256.Sum256(cert.Raw)
 	opts := new(jose.SignerOptions).WithType("JWT").
 		WithHeader("x5t#S256", base64.RawURLEncoding.EncodeToString(sum[:]))
 	c := &clientCert{notAfter: cert.NotAfter}
 	if c.signer, err = jose.NewSigner(jose.SigningKey{Algorithm: alg, Key: key}, opts); err != nil {
-		return nil, fmt.Errorf("client_certificate: %v", err)
+		return nil, fmt.Errorf("client_certificate: %w", err)
 	}
 	if alg == jose.RS256 {
 		if c.pss, err = jose.NewSigner(jose.SigningKey{Algorithm: jose.PS256, Key: key}, opts); err != nil {
-			return nil, fmt.Errorf("client_certificate: %v", err)
+			return nil, fmt.Errorf("client_certificate: %w", err)
 		}
 	}
 	return c, nil

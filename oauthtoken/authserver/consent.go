@@ -148,7 +148,7 @@ func (p *Provider) AuthCodeFlow(ctx context.Context, o LoginOptions) (*AuthCodeF
 	}
 	if f.RedirectURL = o.RedirectURL; f.RedirectURL == "" {
 		if err := f.listen(ctx); err != nil {
-			return nil, fmt.Errorf("listening for the browser: %v", err)
+			return nil, fmt.Errorf("listening for the browser: %w", err)
 		}
 	}
 	u, perr := url.Parse(ep.auth)

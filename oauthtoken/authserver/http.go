@@ -38,7 +38,7 @@ func (p *Provider) newClient(ctx caddy.Context) (*http.Client, error) {
 	if p.CARaw != nil {
 		mod, err := ctx.LoadModule(p, "CARaw")
 		if err != nil {
-			return nil, fmt.Errorf("loading trust_pool module: %v", err)
+			return nil, fmt.Errorf("loading trust_pool module: %w", err)
 		}
 		ca, ok := mod.(certPool)
 		if !ok {
@@ -50,7 +50,7 @@ func (p *Provider) newClient(ctx caddy.Context) (*http.Client, error) {
 	if p.NetworkProxyRaw != nil {
 		mod, err := ctx.LoadModule(p, "NetworkProxyRaw")
 		if err != nil {
-			return nil, fmt.Errorf("loading network_proxy module: %v", err)
+			return nil, fmt.Errorf("loading network_proxy module: %w", err)
 		}
 		pr, ok := mod.(caddy.ProxyFuncProducer)
 		if !ok {

@@ -189,7 +189,7 @@ func (p *Provider) checkServiceAccount() error {
 	} else {
 		var err error
 		if p.sa, err = loadServiceAccount(p.ServiceAccountFile); err != nil {
-			return fmt.Errorf("service_account_file: %v", err)
+			return fmt.Errorf("service_account_file: %w", err)
 		}
 	}
 	if p.TokenURL == "" && p.Issuer == "" {

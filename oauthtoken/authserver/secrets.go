@@ -70,7 +70,7 @@ func (p *Provider) resolveFields() error {
 	} {
 		v, _, err := Resolve(*f.v)
 		if err != nil {
-			return fmt.Errorf("%s: %v", f.name, err)
+			return fmt.Errorf("%s: %w", f.name, err)
 		}
 		if err := form.Text.Check(v); err != nil {
 			return fmt.Errorf("%s: %w", f.name, err)
@@ -88,7 +88,7 @@ func (p *Provider) resolveFields() error {
 	}{{"client_secret", &p.ClientSecret}, {"client_certificate_password", &p.ClientCertificatePassword}} {
 		v, literal, err := Resolve(*f.v)
 		if err != nil {
-			return fmt.Errorf("%s: %v", f.name, err)
+			return fmt.Errorf("%s: %w", f.name, err)
 		}
 		if literal {
 			if err := cmp.Or(form.Text.Check(v), form.Secret.Check(v)); err != nil {

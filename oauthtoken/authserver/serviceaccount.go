@@ -57,7 +57,7 @@ func loadServiceAccount(path string) (*serviceAccount, error) {
 	}
 	key, err := pemKey([]byte(k.PrivateKey))
 	if err != nil {
-		return nil, fmt.Errorf("private_key: %v", err)
+		return nil, fmt.Errorf("private_key: %w", err)
 	}
 	opts := new(jose.SignerOptions).WithType("JWT")
 	if k.PrivateKeyID != "" {
@@ -65,7 +65,7 @@ func loadServiceAccount(path string) (*serviceAccount, error) {
 	}
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: key}, opts)
 	if err != nil {
-		return nil, fmt.Errorf("private_key: %v", err)
+		return nil, fmt.Errorf("private_key: %w", err)
 	}
 	return &serviceAccount{email: k.ClientEmail, tokenURI: k.TokenURI, signer: signer}, nil
 }

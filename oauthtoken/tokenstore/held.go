@@ -39,7 +39,7 @@ var ErrLost = errors.New("the lock was lost while this process was stopped, or c
 // was taken. Caddy's files, the least patient, are another's after 10 s.
 const trusted = 5 * time.Second
 
-// Held returns what tells whether the lock of a key, which was taken just now, is
+// Held returns what reports whether the lock of a key, which was taken just now, is
 // held still. It is asked right before a refresh token leaves.
 func (r *Records) Held(key string) func(context.Context) error {
 	taken := time.Now()

@@ -115,7 +115,7 @@ func (s *StorageStore) Provision(ctx caddy.Context) error {
 	for i, k := range s.EncryptionKeys {
 		v, literal, err := authserver.Resolve(k)
 		if err != nil {
-			return fmt.Errorf("encryption_key %d: %v", i+1, err)
+			return fmt.Errorf("encryption_key %d: %w", i+1, err)
 		}
 		if literal {
 			printable.Logger(ctx.Logger()).Warn("an encryption key stands in the configuration itself, which the admin API shows; use a placeholder such as {file./path}")

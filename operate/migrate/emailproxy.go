@@ -184,7 +184,7 @@ func (f *Foreign) emailProxyAccount(s *iniSection, servers []string) (im Importe
 	return im
 }
 
-// sendsMail tells whether scopes cover SMTP.
+// sendsMail reports whether scopes cover SMTP.
 func sendsMail(kind, scopes string) bool {
 	scopes = accounts.FoldName(scopes)
 	if kind == "google" {

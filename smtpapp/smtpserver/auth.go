@@ -105,7 +105,7 @@ func (s *loginServer) Next(response []byte) (challenge []byte, done bool, err er
 	return nil, true, s.check(s.name, string(response))
 }
 
-// cmdAuth runs an AUTH exchange (RFC 4954 section 4).
+// cmdAuth begins an AUTH exchange (RFC 4954 section 4).
 func (c *Conn) cmdAuth(args string) {
 	switch {
 	case !c.greeted:
@@ -147,6 +147,11 @@ func (c *Conn) cmdAuth(args string) {
 			response = nil // both mechanisms begin with something; ask for it
 		}
 	}
+	c.exchange(server, response)
+}
+
+// exchange goes on with an AUTH exchange, from the initial response to its end.
+func (c *Conn) exchange(server sasl.Server, response []byte) {
 	for {
 		challenge, done, err := server.Next(response)
 		switch {

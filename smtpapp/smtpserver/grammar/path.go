@@ -196,7 +196,7 @@ func parseMailbox(s string, strict bool) (path, bool) {
 	return p, validDomain(s[n+1:], strict)
 }
 
-// cleanUTF8 tells whether s is UTF-8 without C1 control characters.
+// cleanUTF8 reports whether s is UTF-8 without C1 control characters.
 func cleanUTF8(s string) bool {
 	for i := 0; i < len(s); {
 		r, n := utf8.DecodeRuneInString(s[i:])
