@@ -24,7 +24,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
@@ -110,23 +109,7 @@ func newAdminClient(cmd *cobra.Command) (*adminClient, error) {
 	address, _ := cmd.Flags().GetString("address")
 	config, _ := cmd.Flags().GetString("config")
 	adapter, _ := cmd.Flags().GetString("adapter")
-	var loaded []byte
-	if address == "" && config != "" {
-		var err error
-		if loaded, _, _, err = caddycmd.LoadConfig(config, adapter); err != nil {
-			return nil, fmt.Errorf("finding the admin API's address: %w", err)
-		}
-		var file struct {
-			Admin caddy.AdminConfig `json:"admin"`
-		}
-		if json.Unmarshal(loaded, &file) == nil && file.Admin.Disabled {
-			return nil, fmt.Errorf("%s has `admin off`: this command needs Caddy's admin API; `admin unix//run/mailgateway/admin.sock` is one for this machine's users who may open that file", config)
-		}
-	}
-	address, err := caddycmd.DetermineAdminAPIAddress(address, loaded, config, adapter)
-	if err == nil {
-		address, err = usage.Admin(address)
-	}
+	address, err := usage.FindAdmin(address, config, adapter)
 	if err != nil {
 		return nil, fmt.Errorf("finding the admin API's address: %w", err)
 	}

@@ -15,6 +15,7 @@
 package loggers
 
 import (
+	"slices"
 	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
@@ -59,7 +60,7 @@ func (c *core) Enabled(level zapcore.Level) bool { return c.now().Core().Enabled
 
 // With implements zapcore.Core.
 func (c *core) With(fields []zapcore.Field) zapcore.Core {
-	return &core{c.now, append(c.fields[:len(c.fields):len(c.fields)], fields...)}
+	return &core{c.now, append(slices.Clip(c.fields), fields...)}
 }
 
 // Check implements zapcore.Core. The other core writes by itself what it takes, under
