@@ -16,6 +16,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -29,6 +30,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/caddymail/mailgateway/bench/message"
@@ -56,7 +59,7 @@ type gatewaySetup struct {
 	tls      string // of its clients: off, implicit or starttls
 	bare     bool   // Caddy without any app, for its own memory
 	before   bool   // the binary of -before
-	spool    string // of the server: on or, if it is empty, off
+	spool    string // of the server: on, always or, if it is empty, off
 	log      string // instead of the -access-log flag's
 	api      string // graph or gmail: the transport instead of smtp
 	upstream map[string]any
@@ -69,6 +72,7 @@ type gateway struct {
 	*proc
 	smtp  string
 	admin string
+	keeps bool // messages that it has answered, and sends later
 }
 
 // accountsFile writes n accounts as JSON lines, once.
@@ -158,6 +162,9 @@ func (e *env) config(g gatewaySetup, smtp, admin, dir string) (map[string]any, e
 		server := cfg["apps"].(map[string]any)["smtp"].(map[string]any)["servers"].(map[string]any)["bench"].(map[string]any)
 		server["spool"] = g.spool
 	}
+	if g.spool == "always" {
+		cfg["apps"].(map[string]any)["smtp_upstreams"].(map[string]any)["spool"] = map[string]any{"max_messages": 10_000_000, "max_size": 1 << 40, "min_free": -1}
+	}
 	if g.tls != "off" {
 		// As with a certificate that Caddy manages, but from this run's authority.
 		apps := cfg["apps"].(map[string]any)
@@ -225,7 +232,7 @@ func (e *env) startGateway(ctx context.Context, g gatewaySetup) (*gateway, error
 		return nil, err
 	}
 	p.more = filepath.Join(dir, "gateway.log")
-	gw := &gateway{proc: p, smtp: smtp, admin: admin}
+	gw := &gateway{proc: p, smtp: smtp, admin: admin, keeps: g.spool == "always"}
 	if err := gw.ready(ctx, g); err != nil {
 		return nil, errors.Join(err, e.stop(p))
 	}
@@ -253,6 +260,37 @@ func (gw *gateway) ready(ctx context.Context, g gatewaySetup) error {
 		if err == nil {
 			_ = c.Close()
 			return nil
+		}
+	}
+}
+
+// emptied waits until nothing is kept any more.
+func (gw *gateway) emptied(ctx context.Context) error {
+	const most = 2 * time.Minute
+	limit := time.After(most)
+	for {
+		var b bytes.Buffer
+		if err := gw.get(ctx, "/metrics", &b); err != nil {
+			return err
+		}
+		left := 0.0
+		for line := range strings.Lines(b.String()) {
+			if name, value, ok := strings.Cut(strings.TrimSpace(line), "} "); ok && strings.HasPrefix(name, "caddy_smtp_spool_messages{") {
+				n, _ := strconv.ParseFloat(value, 64)
+				left += n
+			}
+		}
+		if left == 0 {
+			return nil
+		}
+		select {
+		case <-gw.done:
+			return fmt.Errorf("the gateway ended: %w: %s", gw.err, gw.tail())
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-limit:
+			return fmt.Errorf("the gateway keeps %.0f messages after %v: %s", left, most, gw.tail())
+		case <-time.After(100 * time.Millisecond):
 		}
 	}
 }

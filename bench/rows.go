@@ -133,6 +133,8 @@ func speedRows(e *env) []speedRow {
 		speedRow{group: groupOpen, via: viaGraph, load: open},
 		speedRow{group: groupOpen, via: viaGmail, load: open},
 		speedRow{group: groupClosed, via: viaSpoolDeferred, load: base},
+		speedRow{group: groupClosed, via: viaSpoolAlways, load: base},
+		speedRow{group: groupBig, via: viaSpoolAlways, load: big},
 		speedRow{group: groupClosed, via: viaBuffered, load: base},
 		speedRow{group: groupClosed, via: viaLong, load: base},
 		speedRow{group: groupClosed, via: viaScraped, load: base},

@@ -43,9 +43,11 @@ const (
 	viaSpool     = "gateway faithful, spool on"
 	// What a spool that has nothing to do costs.
 	viaSpoolDeferred = "gateway deferred, spool on"
-	viaGraph         = "gateway to Microsoft Graph"
-	viaGmail         = "gateway to the Gmail API"
-	viaPostfix       = "Postfix as a relay, queued"
+	// Messages that are answered 250 when they are durable, and sent meanwhile.
+	viaSpoolAlways = "gateway, spool always"
+	viaGraph       = "gateway to Microsoft Graph"
+	viaGmail       = "gateway to the Gmail API"
+	viaPostfix     = "Postfix as a relay, queued"
 )
 
 // apis are the transports of the rows that leave through an HTTP API.
@@ -136,7 +138,7 @@ func failedMark(failed bool) string {
 
 func (r *speedRow) isGateway() bool {
 	return r.via == viaFaithful || r.via == viaDeferred || r.via == viaBuffered || r.via == viaLong ||
-		r.via == viaScraped || r.via == viaSpool || r.via == viaSpoolDeferred || apis[r.via] != ""
+		r.via == viaScraped || r.via == viaSpool || r.via == viaSpoolDeferred || r.via == viaSpoolAlways || apis[r.via] != ""
 }
 
 // runSpeedRow runs one repetition, with a gateway of its own.
@@ -158,7 +160,7 @@ func (e *env) runSpeedRow(ctx context.Context, r speedRow) (f figure, err error)
 		l.Addr = gw.smtp
 	case viaOwnToken:
 		l.TokenURL = "https://" + e.at.HTTP + "/token"
-	case viaFaithful, viaDeferred, viaBuffered, viaLong, viaScraped, viaSpool, viaSpoolDeferred, viaGraph, viaGmail:
+	case viaFaithful, viaDeferred, viaBuffered, viaLong, viaScraped, viaSpool, viaSpoolDeferred, viaSpoolAlways, viaGraph, viaGmail:
 		g := gatewaySetup{envelope: "faithful", accounts: l.Accounts, tls: r.tls, before: r.before, api: apis[r.via]}
 		switch r.via {
 		case viaDeferred:
@@ -167,6 +169,8 @@ func (e *env) runSpeedRow(ctx context.Context, r speedRow) (f figure, err error)
 			g.spool = "on"
 		case viaSpoolDeferred:
 			g.envelope, g.spool = "deferred", "on"
+		case viaSpoolAlways:
+			g.spool = "always"
 		case viaBuffered:
 			g.log = logBuffered
 		case viaLong:
@@ -245,6 +249,11 @@ func (e *env) runLoad(ctx context.Context, l loadSetup, gw *gateway) (res *loadR
 	var ev loadEvent
 	if err := p.answer(&ev); err != nil {
 		return nil, st, err
+	}
+	if gw != nil && gw.keeps {
+		if err := gw.emptied(ctx); err != nil {
+			return nil, st, err
+		}
 	}
 	if ctx.Err() != nil {
 		return nil, st, ctx.Err()

@@ -53,6 +53,7 @@ var allowedImports = map[string][]string{
 
 	// Caddy's storage in PostgreSQL, and what reaches a database.
 	"internal/pgdb":          {"internal/checkup", "internal/form"},
+	"internal/exhausted":     {},
 	"internal/once":          {},
 	"internal/plaintext":     {},
 	"internal/rawread":       {},
@@ -74,7 +75,7 @@ var allowedImports = map[string][]string{
 	"accounts/ldap":     {"accounts", "accounts/mapped", "accounts/ondemand", "accounts/password", "internal/breaker", "internal/form", "internal/jsonfield", "internal/nearest", "internal/printable"},
 
 	// An authorization server as its client sees it; no token is kept there.
-	"oauthtoken/authserver":        {"explain", "internal/form", "internal/mscloud", "internal/nearest", "internal/printable", "internal/redact", "oauthtoken/internal/refusals"},
+	"oauthtoken/authserver":        {"explain", "internal/exhausted", "internal/form", "internal/mscloud", "internal/nearest", "internal/printable", "internal/redact", "oauthtoken/internal/refusals"},
 	"oauthtoken/internal/refusals": {},
 	// How many requests it is asked at a time.
 	"oauthtoken/gate": {},
@@ -89,12 +90,12 @@ var allowedImports = map[string][]string{
 	"sandbox/webapi":          {},
 
 	// Kinds of upstreams beside SMTP.
-	"transports/graph":             {"accounts", "grant", "internal/jsonfield", "internal/mscloud", "internal/printable", "relay", "transports/internal/envelope", "transports/internal/mailapi"},
-	"transports/gmail":             {"accounts", "grant", "internal/jsonfield", "internal/printable", "relay", "transports/internal/envelope", "transports/internal/mailapi"},
+	"transports/graph":             {"accounts", "grant", "internal/jsonfield", "internal/mscloud", "internal/printable", "relay", "transports/internal/mailapi"},
+	"transports/gmail":             {"accounts", "grant", "internal/jsonfield", "internal/printable", "relay", "transports/internal/mailapi"},
 	"transports/choice":            {"accounts", "internal/jsonfield", "internal/printable", "relay"},
 	"transports/internal/envelope": {},
 	"transports/internal/apitest":  {"accounts", "grant", "relay", "sandbox"},
-	"transports/internal/mailapi":  {"accounts", "grant", "internal/generation", "limits", "relay", "transports/internal/envelope"},
+	"transports/internal/mailapi":  {"accounts", "grant", "internal/generation", "internal/printable", "limits", "relay", "transports/internal/envelope"},
 
 	// An upstream in front of another.
 	"spool":                 {"accounts", "internal/filelock", "internal/form", "internal/generation", "internal/jsonfield", "internal/printable", "internal/seal", "relay", "spool/dsn", "spool/internal/disk", "spool/internal/record", "spool/internal/store"},
@@ -106,7 +107,7 @@ var allowedImports = map[string][]string{
 	"internal/mscloud": {"internal/nearest"},
 
 	// Sockets, generations and admission: for SMTP today, for IMAP next.
-	"internal/front":    {"internal/form", "internal/generation", "internal/printable", "internal/rawread"},
+	"internal/front":    {"internal/exhausted", "internal/form", "internal/generation", "internal/printable", "internal/rawread"},
 	"internal/freeport": {"internal/filelock"},
 	"internal/firstrun": {},
 
@@ -121,6 +122,7 @@ var allowedImports = map[string][]string{
 	"internal/redact":    {},
 	// What others say, before it is logged.
 	"internal/printable": {},
+	"internal/stack":     {},
 
 	// What exists once and is used by several rooms.
 	"internal/breaker":    {},
@@ -137,13 +139,14 @@ var allowedImports = map[string][]string{
 	"internal/testpki":    {},
 
 	// The protocol knows no account and no Caddy: relay is for replies.
-	"smtpapp/smtpserver":         {"internal/rawread", "relay", "smtpapp/smtpserver/content", "smtpapp/smtpserver/grammar", "smtpapp/smtpserver/pace"},
+	"smtpapp/smtpserver":         {"internal/rawread", "internal/stack", "relay", "smtpapp/smtpserver/content", "smtpapp/smtpserver/grammar", "smtpapp/smtpserver/pace"},
 	"smtpapp/smtpserver/content": {},
 	"smtpapp/smtpserver/grammar": {"relay"},
 	"smtpapp/smtpserver/pace":    {},
 	// A certificate for devices from before 2010.
 	"smtpapp/legacyrsa":       {},
-	"upstreampool/smtpclient": {"internal/rawread", "internal/redact", "relay"},
+	"upstreampool/smtpclient": {"internal/exhausted", "internal/rawread", "internal/redact", "internal/stack", "relay", "upstreampool/smtpclient/dots"},
+	"upstreampool/smtpclient/dots": {},
 	// What is learned of a mailbox, and what providers publish: no pool, no lock.
 	"upstreampool/meter":  {"upstreampool/smtpclient"},
 	"upstreampool/pace":   {"relay", "upstreampool/smtpclient"},

@@ -14,14 +14,18 @@
 package e2e
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/caddymail/mailgateway/internal/testpki"
 	"github.com/caddymail/mailgateway/operate"
 	"github.com/caddymail/mailgateway/sandbox"
 )
@@ -85,6 +89,45 @@ func TestDoctorSeesAnotherProcess(t *testing.T) {
 		_ = other.wait()
 		if found := w.processes(admins[0]); len(found) != 0 {
 			t.Errorf("after %v: %q", end, found)
+		}
+	}
+}
+
+// TestDoctorAsksAPI: a device that opens TLS in front of an API is named by its
+// certificate; an API that answers, whatever it says, is reached.
+func TestDoctorAsksAPI(t *testing.T) {
+	w := newProcessWorld(t)
+	t.Cleanup(func() { w.sandbox.Close() })
+	cert := testpki.NewAuthority("Example Inspection CA").Issue(testpki.Leaf{Names: []string{"127.0.0.1"}})
+	device := httptest.NewUnstartedServer(http.NotFoundHandler())
+	device.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+	device.StartTLS()
+	t.Cleanup(device.Close)
+	upstreams := w.app("smtp_upstreams")["upstreams"].(object)
+	upstreams["opened"] = object{"transport": "graph", "provider": "sandbox", "endpoint": device.URL}
+	upstreams["open"] = object{"transport": "gmail", "provider": "sandbox", "endpoint": w.sandbox.HTTPURL(), "userinfo_url": w.sandbox.HTTPURL() + "/userinfo"}
+	admin := freeAddr(t)
+	w.config["admin"] = object{"listen": admin, "config": object{"persist": false}}
+	w.run()
+	out, _ := w.command(admin, "doctor", "--json")
+	var report operate.DoctorReport
+	if err := json.NewDecoder(strings.NewReader(out)).Decode(&report); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	found := make(map[string]string)
+	for _, f := range report.Findings {
+		if f.Check == "egress" {
+			found[f.Subject] = fmt.Sprintf("%s: %s; %s; %s", f.State, f.Said, f.Cause, f.Remedy)
+		}
+	}
+	for upstream, want := range map[string][]string{
+		"opened": {"wrong: ", "unknown authority (the certificate is by 'Example Inspection CA')", "not trusted", "trust_pool"},
+		"open":   {"ok: ", "HTTP 404", "/userinfo: HTTP 401"},
+	} {
+		for _, words := range want {
+			if !strings.Contains(found[upstream], words) {
+				t.Errorf("%s: %q, want %q", upstream, found[upstream], words)
+			}
 		}
 	}
 }

@@ -19,7 +19,7 @@ var networkRows = []row{
 	{words: []string{"certificate signed by unknown authority"}, Explanation: Explanation{
 		ID:     "cert_unknown_authority",
 		Cause:  "The server's certificate comes from an authority that is not trusted: a private one, or a device that opens TLS on the way.",
-		Remedy: "For a private server name its authority with `trust_pool file CA.pem`. For a public provider find out who intercepts the connection.",
+		Remedy: "For a private server name its authority with `trust_pool file CA.pem`. For a public provider find out who intercepts the connection: have the provider excepted there, or name that device's authority.",
 	}},
 	{words: []string{"certificate is valid for|certificate is not valid for any names|doesn't contain any ip sans"}, Explanation: Explanation{
 		ID:     "cert_name",
@@ -36,6 +36,16 @@ var networkRows = []row{
 		Cause:  "The server speaks plain SMTP on this port, where implicit TLS was tried.",
 		Remedy: "Use `tls starttls` for port 587, `tls implicit` for port 465.",
 	}},
+	{words: []string{"server gave http response to https client"}, Explanation: Explanation{
+		ID:     "no_tls",
+		Cause:  "What answers speaks HTTP in the clear where TLS was begun: a proxy, a network that wants a login, or the wrong port.",
+		Remedy: "Open the URL with curl from this machine; correct `endpoint`, HTTPS_PROXY or the network.",
+	}},
+	{words: []string{"the proxy answers http"}, Explanation: Explanation{
+		ID:     "proxy_refused",
+		Cause:  "The proxy that the environment names (HTTPS_PROXY) does not let the gateway through: 407 wants a login, 403 forbids the host.",
+		Remedy: "Allow the provider's host at the proxy, or name user and password in HTTPS_PROXY.",
+	}},
 	{words: []string{"starttls", "not offer|not support|not advertise"}, Explanation: Explanation{
 		ID:     "no_starttls",
 		Cause:  "The server does not offer STARTTLS, or something on the way removes it. The gateway does not go on in the clear.",
@@ -50,6 +60,12 @@ var networkRows = []row{
 		ID:     "cert_other",
 		Cause:  "The server's certificate could not be verified.",
 		Remedy: "See what the message says of the certificate, and `trust_pool` and `server_name` in `tls`.",
+	}},
+	{words: []string{"too many open files"}, Explanation: Explanation{
+		ID:         "descriptors",
+		Cause:      "The gateway has as many files and connections open as the system lets it: the other side is not to blame.",
+		Remedy:     "Raise the limit (`LimitNOFILE` of the service, `ulimit -n`), or lower `max_conns` of the servers and upstreams.",
+		RetryHelps: true,
 	}},
 	{words: []string{"no such host"}, Explanation: Explanation{
 		ID:     "dns_no_host",

@@ -49,6 +49,12 @@ var ownRows = []row{
 		Remedy:  "caddy smtp login ACCOUNT, as the mailbox's owner.",
 		Consent: true,
 	}},
+	{codes: []string{"451 4.3.5"}, words: []string{"answered is not the provider's api|provider's api is elsewhere"}, Explanation: Explanation{
+		ID:         "own_api_elsewhere",
+		Cause:      "Something on the way answered in the provider's place (a proxy's page, a network that wants a login), or `endpoint` is not the API.",
+		Remedy:     "The log has its status, its server and whose certificate it was. Except the provider at the proxy, or correct `endpoint`.",
+		RetryHelps: true,
+	}},
 	smtpRow("own_token_endpoint", passes, "454@4.7.0", "token endpoint is unavailable", "The gateway has no access token: the provider's token endpoint is down or slow, or refuses the app's credentials.",
 		"Run `caddy smtp test ACCOUNT`: its step `token` has the endpoint's answer."),
 	smtpRow("own_busy_logins", passes, "454@4.7.0", "temporary authentication failure", "More logins came than slow password hashes can be checked at a time.",

@@ -120,7 +120,8 @@ const (
 
 // Request is what a message asks for.
 type Request struct {
-	// MaxWait is how long it may wait for its turn.
+	// MaxWait is how long it may wait for its turn. Zero: not at all, but for what
+	// is stored ahead, or asked of other nodes, where the limits have room.
 	MaxWait time.Duration
 	// MaxWaiting is the number of messages of the mailbox that may wait.
 	MaxWaiting int

@@ -51,13 +51,19 @@ func (a *account) Reserve(ctx context.Context, q Request) (Slot, error) {
 		m.mu.Unlock()
 		return Slot{}, &QuotaError{What: what, Wait: time.Duration(at - now)}
 	}
+	wait := q.MaxWait
+	if wait == 0 && (a.max == 0 || a.busy < a.max) {
+		// The limits have room: it is the disk that is waited for, or what other
+		// processes have of them. That takes nobody's slot.
+		wait = storeTimeout
+	}
 	w := &waiter{ch: make(chan error, 1)}
 	a.enqueue(w)
 	m.dispatch(now)
 	limited := w.queued && !a.open(now)
 	m.mu.Unlock()
 
-	timeout := time.NewTimer(q.MaxWait)
+	timeout := time.NewTimer(wait)
 	defer timeout.Stop()
 	var err error
 	select {

@@ -62,6 +62,8 @@ func Doctor(ctx context.Context, more ...func() []checkup.Finding) *DoctorReport
 		for _, u := range app.Status() {
 			if u.Transport == "smtp" && u.Dial != "" {
 				checks = append(checks, func() []checkup.Finding { return checkEgress(ctx, u, app.ViaProxy(u.Name)) })
+			} else {
+				checks = append(checks, func() []checkup.Finding { return checkAPI(ctx, u.Name, app.Reach) })
 			}
 		}
 	}

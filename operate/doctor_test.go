@@ -15,6 +15,7 @@
 package operate
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -74,6 +75,28 @@ func TestSourceThatIsAway(t *testing.T) {
 	}
 	if f := examineRecords(nil, 7); len(f) != 1 || f[0].State != checkup.OK {
 		t.Errorf("%+v", f)
+	}
+}
+
+// TestEgressOfAPI: what keeps an API from being reached is told with cause and remedy.
+func TestEgressOfAPI(t *testing.T) {
+	for said, want := range map[string]string{
+		"graph.microsoft.com: tls: failed to verify certificate: x509: certificate signed by unknown authority (the certificate is by 'Example Inspection CA')": "not trusted",
+		"graph.microsoft.com: the proxy answers HTTP 407 to CONNECT": "proxy",
+		"graph.microsoft.com: something new":                         "cannot be reached",
+	} {
+		found := checkAPI(t.Context(), "office", func(context.Context, string) (string, bool, error) { return "", true, errors.New(said) })
+		if len(found) != 1 || found[0].State != checkup.Wrong || found[0].Subject != "office" || found[0].Said != said || !strings.Contains(found[0].Cause, want) || found[0].Remedy == "" {
+			t.Errorf("%+v", found)
+		}
+	}
+	if found := checkAPI(t.Context(), "office", func(context.Context, string) (string, bool, error) {
+		return "https://graph.microsoft.com: HTTP 404", true, nil
+	}); len(found) != 1 || found[0].State != checkup.OK {
+		t.Errorf("%+v", found)
+	}
+	if found := checkAPI(t.Context(), "several", func(context.Context, string) (string, bool, error) { return "", false, nil }); len(found) != 0 {
+		t.Errorf("%+v", found)
 	}
 }
 

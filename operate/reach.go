@@ -30,6 +30,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddymail/mailgateway/explain"
 	"github.com/caddymail/mailgateway/internal/checkup"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/smtpapp"
@@ -69,6 +70,26 @@ func checkEgress(ctx context.Context, u relay.UpstreamStatus, viaProxy bool) []c
 		egress.Remedy = "Open the port outwards in the firewall; hosting companies close 25, and some 465 and 587, until they are asked."
 	}
 	return append(out, egress)
+}
+
+// checkAPI asks a provider's HTTP API for any answer, as messages would.
+func checkAPI(ctx context.Context, upstream string, reach func(context.Context, string) (string, bool, error)) []checkup.Finding {
+	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
+	defer cancel()
+	said, asked, err := reach(ctx, upstream)
+	if !asked {
+		return nil
+	}
+	f := checkup.Finding{Check: "egress", Subject: upstream, State: checkup.OK, Said: printable(said)}
+	if err != nil {
+		f.State, f.Said = checkup.Wrong, printable(err.Error())
+		f.Cause = "The provider's API cannot be reached from here."
+		f.Remedy = "Open HTTPS outwards to it, or set HTTPS_PROXY in the environment of the service."
+		if e, ok := (explain.About{}).Of(err.Error()); ok {
+			f.Cause, f.Remedy = e.Cause, e.Remedy
+		}
+	}
+	return one(f)
 }
 
 // greet reads the greeting of a mail server. It checks no certificate: messages do.

@@ -61,6 +61,18 @@ func examineSpools(statuses []spool.Status) (out []checkup.Finding) {
 	return out
 }
 
+// examineForgotten names the messages that no spool of the configuration has.
+func examineForgotten(left []spool.LeftBehind) (out []checkup.Finding) {
+	for _, l := range left {
+		out = append(out, checkup.Finding{
+			Check: "spool", Subject: l.Directory, State: checkup.Warning, Said: fmt.Sprintf("%d messages of an earlier configuration", l.Messages),
+			Cause:  "Messages that clients were told are accepted lie in the directory of a spool that the configuration does not have any more, or has by another name or with another `directory`: they are not sent.",
+			Remedy: "Give a spool this `directory` until it is empty, or remove the directory.",
+		})
+	}
+	return out
+}
+
 // unread returns how many messages of a spool could not be read.
 func unread(st spool.Status) (n int) {
 	for _, o := range st.LeftAlone {

@@ -47,6 +47,9 @@ func TestExamineSpools(t *testing.T) {
 			t.Errorf("%s: %+v", name, f)
 		}
 	}
+	if got := examineForgotten([]spool.LeftBehind{{Directory: "/spool/old", Messages: 3}}); len(got) != 1 || got[0].State != checkup.Warning || got[0].Subject != "/spool/old" || !got[0].Trouble() {
+		t.Errorf("forgotten: %+v", got)
+	}
 	got := examineSpools([]spool.Status{{Ready: true, GaveUp: map[string]time.Time{"b@b.example": time.Now(), "a@b.example": time.Now()}}})
 	if len(got) != 3 || got[1].Account != "a@b.example" || got[2].Account != "b@b.example" || got[1].Check != "given_up" || !strings.Contains(got[1].Remedy, "smtp test a@b.example") {
 		t.Errorf("given up: %+v", got)

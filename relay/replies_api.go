@@ -58,6 +58,15 @@ func ReplyAPI(code, class, subject, detail int, said string) *Reply {
 	return own(code, class, subject, detail, short(said))
 }
 
+// ReplyAPIElsewhere says that it was not the provider's API that refused.
+func ReplyAPIElsewhere(status int) *Reply {
+	what := "What answered is not the provider's API"
+	if status < 400 {
+		what = "The provider's API is elsewhere"
+	}
+	return own(451, 4, 3, 5, what+": HTTP "+strconv.Itoa(status))
+}
+
 // ReplyAPIHold says that the provider asked to wait.
 func ReplyAPIHold(said string, wait time.Duration) *Reply {
 	secs := max(int64((wait+time.Second-1)/time.Second), 1)

@@ -113,6 +113,12 @@ type Proxied interface {
 	ViaProxy() bool
 }
 
+// Reacher is an optional interface of a Transport that can ask whether its provider
+// answers, in its own manner and on its own way, without a login.
+type Reacher interface {
+	Reach(ctx context.Context) (said string, err error)
+}
+
 // OAuthUser is an optional interface of a Transport that logs in with access
 // tokens.
 type OAuthUser interface {

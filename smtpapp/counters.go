@@ -92,7 +92,7 @@ func tallyOf(account string, create bool) *tally {
 	return t
 }
 
-func (t *tally) count(code, recipients int, size int64) {
+func (t *tally) count(now time.Time, code, recipients int, size int64) {
 	switch code / 100 {
 	case 2:
 		t.accepted.Add(1)
@@ -105,7 +105,7 @@ func (t *tally) count(code, recipients int, size int64) {
 	default:
 		t.aborted.Add(1)
 	}
-	t.last.Store(time.Now().UnixNano())
+	t.last.Store(now.UnixNano())
 }
 
 // ForgetCounters drops the counters of an account that is gone.

@@ -34,7 +34,8 @@ func (g *generation) logMessage(s *session, res *smtpserver.Result) {
 	if s.about.Upstream == "" {
 		s.about.Upstream = s.account.Upstream
 	}
-	took := time.Since(s.started)
+	now := time.Now()
+	took := now.Sub(s.started)
 	word := res.Reply
 	if !res.Data && res.Accepted == 0 {
 		// No message came: the last recipient's reply says why.
@@ -53,8 +54,8 @@ func (g *generation) logMessage(s *session, res *smtpserver.Result) {
 		label = "unknown" // whatever the account says must not be a label
 	}
 	g.meter(label).count(code, took, res.Size)
-	tallyOf(s.account.Name, true).count(code, res.Accepted, res.Size)
-	history.Process.Count(code)
+	tallyOf(s.account.Name, true).count(now, code, res.Accepted, res.Size)
+	history.Process.Count(now, code)
 	g.keepMessage(s, res, word, took, traceID)
 	c := g.access.Check(zapcore.InfoLevel, "message")
 	if c == nil {

@@ -242,9 +242,9 @@ func (s *session) Mail(from string, opts *smtp.MailOptions) error {
 // open for hours, and as many as it may have connections.
 const inHand = 30 * time.Second
 
-// stillMay looks again at what lets the client send, unless that was a moment ago.
-func (s *session) stillMay() error {
-	now := time.Now()
+// stillMay looks again at what lets the client send, unless that was a moment before
+// now.
+func (s *session) stillMay(now time.Time) error {
 	if now.Sub(s.allowed) < inHand {
 		return nil
 	}
@@ -262,7 +262,7 @@ func (s *session) stillMay() error {
 // Rcpt implements smtpserver.Session.
 func (s *session) Rcpt(rcpts []relay.Recipient, answers []error) {
 	single := s.gen.policy.deferred && s.gen.single != nil
-	err := s.stillMay()
+	err := s.stillMay(time.Now())
 	if err == nil && !single {
 		err = s.begin()
 	}
@@ -328,10 +328,10 @@ func (s *session) begin() error {
 
 // Data implements smtpserver.Session.
 func (s *session) Data(body io.Reader) (*relay.Reply, error) {
-	if err := s.stillMay(); err != nil {
+	start := time.Now()
+	if err := s.stillMay(start); err != nil {
 		return nil, err
 	}
-	start := time.Now()
 	s.trace.dataFrom(start)
 	reply := new(relay.Reply)
 	var err error
@@ -349,10 +349,10 @@ func (s *session) Data(body io.Reader) (*relay.Reply, error) {
 
 // Whole implements smtpserver.Session.
 func (s *session) Whole(rcpt *relay.Recipient, body io.Reader) (refused error, reply *relay.Reply, err error) {
-	if err := s.stillMay(); err != nil {
+	start := time.Now()
+	if err := s.stillMay(start); err != nil {
 		return err, nil, nil
 	}
-	start := time.Now()
 	reply = new(relay.Reply)
 	*reply, s.about, err = relay.Send(s.ctx, s.gen.upstream, s.account, s.from, &s.opts, *rcpt, body)
 	if err != nil && s.about.Refused {

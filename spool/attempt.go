@@ -71,14 +71,9 @@ func delayAfter(attempts int, asked time.Duration) time.Duration {
 // returns is when the account may be tried again; zero if it has no trouble.
 func (e *engine) attempt(ctx context.Context, t *Transport, m *message) (until time.Time) {
 	log := t.logger.With(zap.String("id", m.env.ID), zap.String("account", m.env.Account))
-	rec, err := e.store.OpenJournal(m.env.ID)
+	rec, err := e.openJournal(m, log)
 	if err != nil {
 		return e.unreadable(m, err, log)
-	}
-	if lost := rec.Lost(); lost > m.lost {
-		// This process knows what it said, the next one holds the message.
-		log.Error("the journal of a spooled message is damaged", zap.Int64("octets", lost))
-		m.lost = lost
 	}
 	until = e.advance(ctx, t, m, rec, log)
 	// First closed, then removed: not every system removes what is open.
@@ -348,6 +343,7 @@ func (e *engine) note(rec *record.File, m *message, l *record.Line) error {
 	}
 	e.mu.Lock()
 	m.apply(l)
+	m.lines = rec.Lines()
 	e.trim(m, l.At)
 	e.mu.Unlock()
 	return nil
@@ -434,12 +430,18 @@ func (e *engine) dropOver(m *message, log *zap.Logger) {
 	}
 }
 
-// drop removes a message that is settled.
+// drop removes a message that is settled, later if the directory is closed to this
+// process now.
 func (e *engine) drop(m *message, log *zap.Logger) {
-	if err := e.store.Remove(m.env, m.size); err != nil {
+	err := e.store.Remove(m.env, m.size)
+	if err != nil {
 		log.Error("settled message not removed from the spool", zap.Error(err))
 	}
 	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err != nil && e.store.Illness() == nil {
+		m.next = time.Now().Add(notePause)
+		return
+	}
 	m.gone = true
-	e.mu.Unlock()
 }

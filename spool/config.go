@@ -95,6 +95,8 @@ type Transport struct {
 	name     string
 	siblings map[string]relay.Transport // without an upstream of its own
 	dir      string
+	data     string // Caddy's data directory; empty: none
+	notes    string // the folder in which the marks of directories are noted; empty: nowhere
 	fs       disk.FS
 	keys     *seal.Keys
 	logger   *zap.Logger
@@ -132,7 +134,8 @@ const (
 
 // Provision resolves placeholders and fills in the defaults.
 func (t *Transport) Provision(ctx caddy.Context) error {
-	t.logger, t.ctx = printable.Logger(ctx.Logger()), ctx
+	t.logger, t.ctx, t.data = printable.Logger(ctx.Logger()), ctx, caddy.AppDataDir()
+	t.notes = filepath.Join(caddy.AppDataDir(), notesFolder)
 	ev, err := ctx.App("events")
 	if err != nil {
 		return fmt.Errorf("getting events app: %w", err)
@@ -231,10 +234,10 @@ func (t *Transport) resolve(name string) error {
 	def(&t.MaxSize, defaultMaxSize)
 	def(&t.MinFree, defaultMinFree)
 	if t.Directory == "" {
-		t.Directory = filepath.Join(caddy.AppDataDir(), "smtp_spool", name)
+		t.Directory = filepath.Join(caddy.AppDataDir(), ofUpstreams, name)
 		if t.Upstream == "" {
 			// No upstream's name can meet it.
-			t.Directory = filepath.Join(caddy.AppDataDir(), "smtp_spool_of_accounts")
+			t.Directory = filepath.Join(caddy.AppDataDir(), ofAccounts)
 		}
 	}
 	dir, err := filepath.Abs(t.Directory)
@@ -242,6 +245,9 @@ func (t *Transport) resolve(name string) error {
 		return fmt.Errorf("spool: directory: %w", err)
 	}
 	t.dir = dir
+	if within(dir, caddy.AppDataDir()) {
+		t.notes = "" // it would be lost with the directory
+	}
 	if t.fs == nil {
 		t.fs = disk.OS{}
 	}
@@ -252,6 +258,16 @@ func (t *Transport) resolve(name string) error {
 		return fmt.Errorf("spool: %w", err)
 	}
 	return nil
+}
+
+// within reports whether a directory is beneath another one.
+func within(dir, above string) bool {
+	above, err := filepath.Abs(above)
+	if err != nil {
+		return false
+	}
+	rest, err := filepath.Rel(above, dir)
+	return err == nil && filepath.IsLocal(rest)
 }
 
 func (t *Transport) bounds() store.Bounds {

@@ -54,9 +54,9 @@ func starts(data []byte) (at []int) {
 	}
 }
 
-// TestDamagedJournal damages each octet of each line of a journal that has another
-// behind it: the message is held, what follows is known and is not written over, and
-// a release that is written behind it counts until there is more damage.
+// TestDamagedJournal damages each octet of each line of a journal, the last one too: the
+// message is held, what follows is known and is not written over, and a release that is
+// written behind it counts until there is more damage.
 func TestDamagedJournal(t *testing.T) {
 	keys, err := seal.New([]string{fmt.Sprintf("%064x", 1)}, keyID)
 	if err != nil {
@@ -70,7 +70,11 @@ func TestDamagedJournal(t *testing.T) {
 				record.Line{At: at, Event: record.EventTry, Next: at}, record.Line{At: at, Event: record.EventResult, Replies: map[int]string{-1: "451 4.7.1 later"}})
 			frames := starts(whole)
 			frames = frames[len(frames)-5:]
-			for off := frames[0]; off < frames[3]; off++ {
+			for off := frames[0]; off < frames[4]; off++ {
+				last, more := off >= frames[3], frames[3]
+				if last {
+					more = frames[2]
+				}
 				data := bytes.Clone(whole)
 				data[off] ^= 0x55
 				s, f := fileOf(keys, data)
@@ -78,7 +82,7 @@ func TestDamagedJournal(t *testing.T) {
 				if err != nil {
 					t.Fatalf("octet %d: %v", off, err)
 				}
-				if m := replay(st, at); m.held == "" || !strings.Contains(m.held, "damaged") && m.held != "an operator's" || m.reply != "451 4.7.1 later" {
+				if m := replay(st, at); m.held == "" || !strings.Contains(m.held, "damaged") && m.held != "an operator's" || !last && m.reply != "451 4.7.1 later" {
 					t.Fatalf("octet %d: held %q, reply %q", off, m.held, m.reply)
 				}
 				rec, err := s.OpenJournal(fuzzedID)
@@ -97,7 +101,7 @@ func TestDamagedJournal(t *testing.T) {
 				if m := replay(st, at); m.held != "" {
 					t.Fatalf("octet %d: released, and held: %s", off, m.held)
 				}
-				f.data[frames[3]+12] ^= 0x55
+				f.data[more+12] ^= 0x55
 				if st, err = s.Read(fuzzedID); err != nil {
 					t.Fatal(err)
 				}
@@ -119,6 +123,39 @@ func TestDamagedJournal(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestTornEnd holds that each line of a sealed journal can be told from one that lacks its
+// end, though what is sealed may end in any octet.
+func TestTornEnd(t *testing.T) {
+	keys, err := seal.New([]string{fmt.Sprintf("%064x", 1)}, keyID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := make([]record.Line, 1500) // six of them would end in zero
+	for i := range lines {
+		lines[i].Event = record.EventTry
+	}
+	data := written(t, keys, "text", lines...)
+	frames := starts(data)
+	for _, end := range frames[len(frames)-len(lines):] {
+		if data[end-1] == 0 {
+			t.Fatal("a line ends in zero")
+		}
+	}
+}
+
+// TestTornRemains holds that what earlier versions left behind a line that was written
+// over a torn one is no damage.
+func TestTornRemains(t *testing.T) {
+	data := written(t, nil, "text", record.Line{Event: record.EventTry})
+	long := written(t, nil, "text", record.Line{Event: record.EventTry}, record.Line{Event: record.EventHold, Why: strings.Repeat("long ", 2000)})
+	end := starts(data)[len(starts(data))-1]
+	data = append(data[:end+4], long[end+4:len(long)-5000]...)
+	s, _ := fileOf(nil, data)
+	if st, err := s.Read(fuzzedID); err != nil || len(st.Lines) != 1 || st.Lost > 0 {
+		t.Fatalf("%d lines, %d octets lost, %v", len(st.Lines), st.Lost, err)
 	}
 }
 

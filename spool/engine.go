@@ -16,6 +16,7 @@ package spool
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -56,7 +57,8 @@ type engine struct {
 	looking sync.Mutex // held while files are read again
 
 	mu          sync.Mutex
-	ready       bool // the directory is this process's, and read
+	ready       bool  // the directory is this process's, and read
+	unready     error // why it is not
 	started     time.Time
 	giveUpAfter time.Duration
 	closing     bool
@@ -79,8 +81,11 @@ type engine struct {
 	gaveUp   map[string]time.Time // by account: when a message was last given up
 }
 
-func newEngine(fsys disk.FS, dir string) *engine {
-	s := store.New(fsys, dir)
+func newEngine(t *Transport) *engine {
+	s := store.New(t.fs, t.dir)
+	if t.notes != "" {
+		s.RememberIn(store.Note(t.notes, t.dir))
+	}
 	s.Leave() // it is another's until it is read
 	return &engine{
 		store: s,
@@ -97,7 +102,7 @@ func attachEngine(t *Transport) *engine {
 	defer enginesMu.Unlock()
 	e, ok := engines[t.dir]
 	if !ok {
-		e = newEngine(t.fs, t.dir)
+		e = newEngine(t)
 		engines[t.dir] = e
 	}
 	e.attach(t)
@@ -142,11 +147,28 @@ func (e *engine) configure(t *Transport) {
 func (e *engine) begin() {
 	ctx, cancel := context.WithCancel(context.Background())
 	e.stop, e.done = cancel, make(chan struct{})
+	go e.run(ctx, e.tryOpen())
+}
+
+// tryOpen is open, and says why the spool is not ready when that is news. The lock is nil
+// then.
+func (e *engine) tryOpen() disk.Lock {
 	lock, err := e.open()
-	if err != nil {
-		e.logger.Warn("spool not ready", zap.String("dir", e.store.Dir()), zap.Error(err))
+	e.mu.Lock()
+	was := e.unready
+	e.unready = err
+	e.mu.Unlock()
+	switch {
+	case err != nil && (was == nil || was.Error() != err.Error()):
+		level := zap.ErrorLevel
+		if errors.Is(err, disk.ErrLocked) {
+			level = zap.WarnLevel // an upgrade's old process ends by itself
+		}
+		e.logger.Log(level, "spool not ready", zap.String("dir", e.store.Dir()), zap.Error(err))
+	case err == nil && was != nil:
+		e.logger.Info("spool ready", zap.String("dir", e.store.Dir()))
 	}
-	go e.run(ctx, lock)
+	return lock
 }
 
 // open takes and reads the directory.
@@ -178,8 +200,10 @@ func (e *engine) takeUp(found []store.Found, odd []store.Oddity, now time.Time) 
 		m := replay(st, now)
 		if m.over() {
 			// The provider has it; the process died before the removal.
-			_ = e.store.Remove(m.env, m.size)
-			continue
+			if e.store.Remove(m.env, m.size) == nil || e.store.Illness() != nil {
+				continue
+			}
+			m.next = now.Add(notePause)
 		}
 		if m.held != "" {
 			e.logger.Error("spooled message held", zap.String("id", m.env.ID), zap.String("account", m.env.Account), zap.String("reason", m.held))
@@ -319,12 +343,10 @@ func (e *engine) run(ctx context.Context, lock disk.Lock) {
 		case <-timer.C:
 		}
 		if lock == nil {
-			var err error
-			if lock, err = e.open(); err != nil {
+			if lock = e.tryOpen(); lock == nil {
 				timer.Reset(lockInterval)
 				continue
 			}
-			e.logger.Info("spool ready", zap.String("dir", e.store.Dir()))
 		}
 		look := e.lookWhenDue(time.Now())
 		due, wait := e.due(time.Now())
@@ -348,8 +370,11 @@ func (e *engine) end() {
 	e.closing = true
 	n := len(e.all)
 	e.mu.Unlock()
-	if n > 0 {
+	switch {
+	case n > 0 && caddy.Exiting():
 		e.logger.Info("spool closed with messages", zap.String("dir", e.store.Dir()), zap.Int("messages", n))
+	case n > 0:
+		e.logger.Warn("spool closed with messages, which are not sent: the configuration has no spool with its directory any more", zap.String("dir", e.store.Dir()), zap.Int("messages", n))
 	}
 	finished := make(chan struct{})
 	go func() {
@@ -397,6 +422,10 @@ func (e *engine) unlink(m *message) {
 	defer e.mu.Unlock()
 	delete(e.all, m.env.ID)
 	if l, ok := e.lanes[m.env.Account]; ok {
-		l.queue = slices.DeleteFunc(l.queue, func(o *message) bool { return o == m })
+		if i := slices.Index(l.queue, m); i == 0 {
+			l.queue[0], l.queue = nil, l.queue[1:]
+		} else if i > 0 {
+			l.queue = slices.Delete(l.queue, i, i+1)
+		}
 	}
 }

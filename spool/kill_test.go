@@ -271,26 +271,28 @@ func TestKilledChild(t *testing.T) {
 	clients.Wait()
 }
 
-// TestKilled kills the process with SIGKILL at every kind of step, again and
-// again on one directory, until so many messages were answered with 250: none is
-// lost, and none is sent again of which the journal says that the provider has
-// it. MAILGATEWAY_SPOOL_MESSAGES is how many (default 600, 10000 takes minutes).
-func TestKilled(t *testing.T) {
-	want := 600
-	if n, err := strconv.Atoi(os.Getenv("MAILGATEWAY_SPOOL_MESSAGES")); err == nil {
-		want = n
-	}
+// killing is a directory, its ledger, and the processes that are killed.
+type killing struct {
+	*ledger
+	t         *testing.T
+	addr, dir string
+	kills     int
+}
+
+func newKilling(t *testing.T) *killing {
+	t.Helper()
 	base, err := os.MkdirTemp("", "spool") // a socket's name is short
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(base) })
-	addr, dir := filepath.Join(base, "s"), filepath.Join(base, "d")
-	ln, err := net.Listen("unix", addr)
+	k := &killing{t: t, addr: filepath.Join(base, "s"), dir: filepath.Join(base, "d"), ledger: &ledger{
+		promised: make(map[string]bool), noted: make(map[string]bool), got: make(map[string]int),
+	}}
+	ln, err := net.Listen("unix", k.addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &ledger{promised: make(map[string]bool), noted: make(map[string]bool), got: make(map[string]int)}
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		for {
@@ -298,33 +300,45 @@ func TestKilled(t *testing.T) {
 			if err != nil {
 				return
 			}
-			serving.Go(func() { l.serve(conn) })
+			serving.Go(func() { k.serve(conn) })
 		}
 	})
-	defer serving.Wait()
-	defer ln.Close()
-	run := func(op string, nth int) error {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestKilledChild$", "-test.timeout=5m") //nolint:gosec // this program
-		cmd.Env = append(os.Environ(), envChild+"="+addr, envDir+"="+dir, envOp+"="+op, envNth+"="+strconv.Itoa(nth))
-		out, err := cmd.CombinedOutput()
-		if op != "" && !killed(err) || op == "" && err != nil {
-			t.Fatalf("the process that was to die at %s %d: %v\n%s", op, nth, err, out)
-		}
-		return err
-	}
-	promised := func() int {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		return len(l.promised)
-	}
-	kills := 0
-	for promised() < want || kills < len(killOps) {
-		op := killOps[kills%len(killOps)]
-		_ = run(op, 1+rand.IntN(1+want/8))
-		kills++
-	}
-	_ = run("", 0)
+	t.Cleanup(func() {
+		ln.Close()
+		serving.Wait()
+	})
+	return k
+}
 
+// run runs a process that dies at the nth operation of a kind, or sends all that is there
+// if it is told of none, and with a tracer in front that may kill it. It reports whether
+// it was killed.
+func (k *killing) run(op string, nth int, tracer ...string) bool {
+	k.t.Helper()
+	args := append(tracer, os.Args[0], "-test.run=^TestKilledChild$", "-test.timeout=5m")
+	cmd := exec.Command(args[0], args[1:]...) //nolint:gosec // this program
+	cmd.Env = append(os.Environ(), envChild+"="+k.addr, envDir+"="+k.dir, envOp+"="+op, envNth+"="+strconv.Itoa(nth))
+	out, err := cmd.CombinedOutput()
+	dead := killed(err)
+	if dead {
+		k.kills++
+	}
+	if op != "" && !dead || !dead && err != nil || dead && op == "" && tracer == nil {
+		k.t.Fatalf("the process that was to die at %s %d: %v\n%s", op, nth, err, out)
+	}
+	return dead
+}
+
+func (k *killing) promises() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.promised)
+}
+
+// judge says what became of what was promised.
+func (k *killing) judge() {
+	t, l := k.t, k.ledger
+	t.Helper()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	lost, twice := 0, 0
@@ -336,16 +350,33 @@ func TestKilled(t *testing.T) {
 			twice++
 		}
 	}
-	t.Logf("%d messages answered with 250, killed %d times, %d lost, %d delivered more than once", len(l.promised), kills, lost, twice)
+	t.Logf("%d messages answered with 250, killed %d times, %d lost, %d delivered more than once", len(l.promised), k.kills, lost, twice)
 	if lost > 0 {
 		t.Errorf("%d of %d messages were answered with 250 and are lost", lost, len(l.promised))
 	}
 	if len(l.wrong) > 0 {
 		t.Errorf("%d messages were sent again though their journal says that the provider has them: %v", len(l.wrong), l.wrong[0])
 	}
-	if twice > 8*kills {
-		t.Errorf("%d delivered more than once after %d kills: more than were under way", twice, kills)
+	if twice > 8*k.kills {
+		t.Errorf("%d delivered more than once after %d kills: more than were under way", twice, k.kills)
 	}
+}
+
+// TestKilled kills the process with SIGKILL at every kind of step, again and
+// again on one directory, until so many messages were answered with 250: none is
+// lost, and none is sent again of which the journal says that the provider has
+// it. MAILGATEWAY_SPOOL_MESSAGES is how many (default 600, 10000 takes minutes).
+func TestKilled(t *testing.T) {
+	want := 600
+	if n, err := strconv.Atoi(os.Getenv("MAILGATEWAY_SPOOL_MESSAGES")); err == nil {
+		want = n
+	}
+	k := newKilling(t)
+	for k.promises() < want || k.kills < len(killOps) {
+		k.run(killOps[k.kills%len(killOps)], 1+rand.IntN(1+want/8))
+	}
+	k.run("", 0)
+	k.judge()
 }
 
 // TestPoisonousReportChild is a process that dies of each report that it makes.

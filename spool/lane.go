@@ -55,7 +55,7 @@ func (e *engine) due(now time.Time) (due []*lane, wait time.Duration) {
 			delete(e.lanes, name)
 			continue
 		}
-		switch m, at := e.first(l); {
+		switch m, at := e.first(l, now); {
 		case m == nil:
 		case at.After(now):
 			wait = min(wait, at.Sub(now))
@@ -82,20 +82,25 @@ func (e *engine) suspect(now time.Time) *lane {
 		if l.busy {
 			continue
 		}
-		if m, at := e.first(l); m != nil && m.open > 0 && !at.After(now) {
+		if m, at := e.first(l, now); m != nil && m.open > 0 && !at.After(now) {
 			return l
 		}
 	}
 	return nil
 }
 
-// first returns the lane's next message, and when it is due. The lock is held.
-func (e *engine) first(l *lane) (first *message, at time.Time) {
+// first returns the lane's next message, and when it is due: of those that are due now
+// the one that came first. The lock is held.
+func (e *engine) first(l *lane, now time.Time) (first *message, at time.Time) {
 	for _, m := range l.queue {
 		if m.held != "" || m.gone || m.trying {
 			continue
 		}
-		if due := e.dueIn(l, m); first == nil || due.Before(at) {
+		due := e.dueIn(l, m)
+		if !due.After(now) {
+			return m, due
+		}
+		if first == nil || due.Before(at) {
 			first, at = m, due
 		}
 		if !at.After(l.until) {
@@ -136,8 +141,9 @@ func (e *engine) serve(ctx context.Context, l *lane) {
 			return
 		}
 		e.mu.Lock()
-		m, at := e.first(l)
-		if m == nil || at.After(time.Now()) || e.closing || !first && (e.suspects != nil || e.crowded || m.open > 0) {
+		now := time.Now()
+		m, at := e.first(l, now)
+		if m == nil || at.After(now) || e.closing || !first && (e.suspects != nil || e.crowded || m.open > 0) {
 			e.mu.Unlock()
 			return
 		}

@@ -41,6 +41,7 @@ type message struct {
 	told     bool         // the event of these was emitted
 	reportAt time.Time    // when that is tried again
 	open     int          // attempts and reports in a row that the process did not survive
+	lines    int          // of its journal
 	lost     int64        // octets of its journal that cannot be read
 	forgiven int64        // of these, by a release
 	trying   bool
@@ -59,7 +60,7 @@ func (m *message) tries() int {
 // replay is what a message's journal says.
 func replay(st store.Found, now time.Time) *message {
 	m := &message{
-		env: st.Env, size: st.Size, lost: st.Lost, mailbox: st.Env.Mailbox, next: st.Env.First, asked: st.Env.Asked, reply: st.Env.Reply,
+		env: st.Env, size: st.Size, lines: len(st.Lines), lost: st.Lost, mailbox: st.Env.Mailbox, next: st.Env.First, asked: st.Env.Asked, reply: st.Env.Reply,
 		settled: make(map[int]bool), sent: make(map[int]bool), replies: make(map[int]string), owed: make(map[int]bool),
 	}
 	written := st.Env.Created

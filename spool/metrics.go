@@ -33,7 +33,7 @@ var (
 	messagesDesc = desc("messages", "Messages in the spool, by state.", "state")
 	octetsDesc   = desc("bytes", "Octets of the messages in the spool.")
 	oldestDesc   = desc("oldest_seconds", "Age of the oldest message in the spool; 0 without one.")
-	upDesc       = desc("up", "1 while the spool accepts messages; 0 after a failed sync, or while another process has its directory.")
+	upDesc       = desc("up", "1 while the spool accepts messages; 0 after a failed sync, or while another process has its directory, or it is not where it was.")
 	resultsDesc  = desc("results_total", "What came of messages and attempts.", "result")
 )
 

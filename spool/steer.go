@@ -45,7 +45,7 @@ type Status struct {
 	// Ready is false while another process has the directory.
 	Ready bool `json:"ready"`
 	// Error is what failed on the disk, where nothing is accepted until a restart, or
-	// why the directory is not where it was.
+	// why the directory is not where it was, or cannot be read.
 	Error    string `json:"error,omitempty"`
 	Messages int    `json:"messages"`
 	// Keeping are messages that are being written: their clients have heard nothing
@@ -134,6 +134,9 @@ func (e *engine) status() Status {
 	st := Status{
 		Upstream: e.name(), Directory: e.store.Dir(), Ready: e.ready, Messages: len(e.all), Keeping: e.keeping, Accounts: len(e.lanes),
 		Results: maps.Clone(e.results), LeftAlone: e.odd, Draining: e.draining, Full: full, GaveUp: maps.Clone(e.gaveUp),
+	}
+	if ill == nil && !errors.Is(e.unready, disk.ErrLocked) {
+		ill = e.unready
 	}
 	if ill != nil {
 		st.Error = ill.Error()
@@ -300,9 +303,10 @@ func steer(id string, change func(e *engine, rec *record.File, m *message) error
 }
 
 func (e *engine) change(id string, m *message, change func(e *engine, rec *record.File, m *message) error) error {
-	rec, err := e.store.OpenJournal(id)
+	log := e.logger.With(zap.String("id", id), zap.String("account", m.env.Account))
+	rec, err := e.openJournal(m, log)
 	if errors.Is(err, fs.ErrNotExist) {
-		e.unreadable(m, err, e.logger.With(zap.String("id", id), zap.String("account", m.env.Account)))
+		e.unreadable(m, err, log)
 		return ErrNotFound
 	}
 	if err != nil {

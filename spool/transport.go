@@ -28,6 +28,8 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/spool/internal/disk"
+	"github.com/caddymail/mailgateway/spool/internal/store"
 )
 
 // keyID names a key in the files and does not let it be guessed.
@@ -86,10 +88,13 @@ func (t *Transport) behind(a *accounts.Account) (relay.Transport, bool) {
 func (t *Transport) Attach() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.Upstream != "" || t.fs.Exists(t.dir) {
+	if t.Upstream != "" || t.fs.Exists(t.dir) || t.notes != "" && (disk.OS{}).Exists(store.Note(t.notes, t.dir)) {
 		t.engine = attachEngine(t)
 	}
 	close(t.started)
+	if t.Upstream == "" && t.data != "" {
+		sayForgotten(t.data, t.logger) // it is the last one of a configuration
+	}
 	return nil
 }
 

@@ -104,6 +104,16 @@ func (a *App) Verify(ctx context.Context, acct *accounts.Account, from string, s
 	return v.Verify(ctx, acct, from, step)
 }
 
+// Reach asks whether the provider of an upstream answers, if its transport can ask.
+func (a *App) Reach(ctx context.Context, name string) (said string, asked bool, err error) {
+	t, ok := a.transports[name].(relay.Reacher)
+	if !ok {
+		return "", false, nil
+	}
+	said, err = t.Reach(ctx)
+	return said, true, err
+}
+
 // Examine asks each transport, and what counts the limits, if it has something to
 // say of itself.
 func (a *App) Examine(ctx context.Context) (out []checkup.Finding) {

@@ -19,6 +19,7 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -79,6 +80,24 @@ func TestBehindTakesNoSlot(t *testing.T) {
 	if !ok || !reply.Temporary() || reply.After < time.Minute {
 		t.Errorf("with the rate used up: %v, to come back after %v", err, reply.After)
 	}
+}
+
+// TestBehindStores holds that what no client waits for waits for its count to be stored,
+// which takes nothing from others, where nothing else of the account was sent before, or
+// not lately.
+func TestBehindStores(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := quotaUpstream(t, &memory{files: make(map[string][]byte)}, 100)
+		defer endUpstream(u)
+		for i := range 3 {
+			ac, c, _, err := u.acquire(relay.Behind(context.Background()), testAccount("a@example.com"), false)
+			if err != nil {
+				t.Fatalf("message %d: %v", i, err)
+			}
+			ac.release(c, usage{sent: true, rcpts: 1}, true)
+			time.Sleep(6 * time.Hour)
+		}
+	})
 }
 
 // TestMaxWaitOfCaller holds that a caller may wait for less than the upstream's

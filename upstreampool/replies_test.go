@@ -28,6 +28,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/emersion/go-smtp"
+
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
@@ -279,6 +281,87 @@ func TestRepliesInPieces(t *testing.T) {
 					wg.Wait()
 					if k := p.dialed(); k > 3 {
 						t.Errorf("%d connections, want 3", k)
+					}
+				})
+			}
+		}
+	}
+}
+
+// TestAnnouncedOtherwise has a provider announce less on the connection that takes the
+// place of one which ended under a message: what the message needs, and was promised
+// by the first, is not sent to the second. The client hears of a passing failure.
+func TestAnnouncedOtherwise(t *testing.T) {
+	const body = "Subject: \xc3\xa4\r\n\r\n\xc3\xb6\r\n"
+	for name, tc := range map[string]struct {
+		lacks string
+		opts  smtp.MailOptions
+		fits  bool
+	}{
+		"8BITMIME":              {"8BITMIME", smtp.MailOptions{Body: smtp.Body8BitMIME}, false},
+		"SMTPUTF8":              {"SMTPUTF8", smtp.MailOptions{UTF8: true}, false},
+		"BINARYMIME":            {"BINARYMIME", smtp.MailOptions{Body: smtp.BodyBinaryMIME}, false},
+		"CHUNKING":              {"CHUNKING", smtp.MailOptions{Body: smtp.BodyBinaryMIME}, false},
+		"PIPELINING":            {"PIPELINING", smtp.MailOptions{Body: smtp.Body8BitMIME, UTF8: true}, true},
+		"CHUNKING, not needed":  {"CHUNKING", smtp.MailOptions{Body: smtp.Body8BitMIME, UTF8: true}, true},
+		"8BITMIME, not claimed": {"8BITMIME", smtp.MailOptions{UTF8: true}, true},
+	} {
+		for _, way := range []string{"one", "two", "between"} {
+			for _, end := range []string{"<close>", "421 4.3.2 closing<close>"} {
+				t.Run(fmt.Sprintf("%s/%s/%.3s", name, way, end), func(t *testing.T) {
+					all := append([]string{"BINARYMIME"}, allCaps...)
+					var ends atomic.Bool
+					p := newProvider(t, func(p *provider) {
+						p.caps = all
+						p.hook = func(s *serverConn, line string) string {
+							at := "MAIL"
+							if way == "between" {
+								at = "DATA,BDAT" // which has not begun
+							}
+							verb, _, _ := strings.Cut(line, " ")
+							switch {
+							case verb == "EHLO" && s.n > 1:
+								lines := "250-provider.test\r\n"
+								for _, c := range all {
+									if c != tc.lacks {
+										lines += "250-" + c + "\r\n"
+									}
+								}
+								return lines + "250 HELP"
+							case strings.Contains(at, verb) && ends.CompareAndSwap(true, false):
+								return end
+							}
+							return ""
+						}
+					})
+					u := start(t, testSettings(t, p))
+					a := testAccount("a@a.test")
+					if err := deliver(u, a, "before"); err != nil {
+						t.Fatal(err)
+					}
+					ends.Store(true)
+					var err error
+					if way == "one" {
+						_, _, err = u.send(t.Context(), a, "from@a.test", &tc.opts, relay.Recipient{To: "to@b.test"}, strings.NewReader(body))
+					} else {
+						var tx *transaction
+						if tx, err = u.begin(t.Context(), a, "from@a.test", &tc.opts); err != nil {
+							t.Fatal(err)
+						}
+						if err = tx.Rcpt(t.Context(), "to@b.test", nil); err == nil {
+							_, err = tx.Data(t.Context(), strings.NewReader(body))
+						}
+						tx.Abort()
+					}
+					held := p.holds(body)
+					reply, _ := errors.AsType[*relay.Reply](err)
+					switch {
+					case tc.fits && way != "between" && !(way == "one" && end == "<close>") && (err != nil || held != 1):
+						t.Errorf("%v, held %d times, want it delivered", err, held)
+					case err == nil && (!tc.fits || held != 1):
+						t.Errorf("delivered, and held %d times", held)
+					case err != nil && (held != 0 || reply == nil || reply.Code/100 != 4):
+						t.Errorf("%v, held %d times, want a passing failure", err, held)
 					}
 				})
 			}

@@ -201,13 +201,9 @@ func (t *transaction) accept(rcpt relay.Recipient) {
 // old. Nothing was committed there. If the recipients are not accepted once more
 // as they were, the client tries again.
 func (t *transaction) again(ctx context.Context) *relay.Reply {
-	old := t.c
 	t.renewed = true
 	if reply := t.replace(ctx); reply != nil {
 		return reply
-	}
-	if !t.c.Carries(old.Conn) {
-		return relay.ReplyUpstreamLost
 	}
 	errs := make([]error, len(t.taken))
 	for i := range errs {
@@ -322,7 +318,10 @@ func (t *transaction) replace(ctx context.Context) *relay.Reply {
 		c.OneByOne()
 	}
 	t.env.Refused, t.accepted = nil, 0
-	return c.CheckMail(&t.env)
+	if !c.Carries(&t.env, old.Conn) {
+		return relay.ReplyUpstreamLost // and the next connection may announce it again
+	}
+	return nil
 }
 
 // fail notes that the connection is gone and answers what is pending.

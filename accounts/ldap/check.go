@@ -34,9 +34,14 @@ type checker struct {
 	reads  *reader
 	wrong  *memory
 	right  *memory
+	looked *memory // names that were looked for, for a login
 	limits *limits
 	logger *zap.Logger
 	warned atomic.Int64
+	// blind is whether it was said that locks are not seen.
+	blind atomic.Bool
+	// How long passwords took that were refused, and right ones.
+	refusals, rights pace
 	// looks is whether the last refusal was followed by a look at the entry.
 	looks atomic.Bool
 }
@@ -63,11 +68,12 @@ func (c *checker) check(ctx context.Context, dn, stamp string, barred bool, pass
 	return c.try(ctx, dn, stamp, password, func() (answer, error) { return c.bind(ctx, dn, barred, password) })
 }
 
-// decoy is check for a name that nobody has: it takes the same path, and costs as many
-// questions with their answers.
+// decoy is check for a name that nobody has: it takes the same path, costs as many
+// questions with their answers, and as much time.
 func (c *checker) decoy(ctx context.Context, name, password string) (bool, error) {
 	stamp := sha256.Sum256([]byte(name))
 	return c.try(ctx, name, hex.EncodeToString(stamp[:]), password, func() (answer, error) {
+		began := time.Now()
 		err := c.pool.with(ctx, func(conn *ldap.Conn) error {
 			_, err := conn.Search(ldap.NewSearchRequest("", ldap.ScopeBaseObject, ldap.NeverDerefAliases, 1, 0, true, "(objectClass=*)", []string{"1.1"}, nil))
 			return err
@@ -76,8 +82,9 @@ func (c *checker) decoy(ctx context.Context, name, password string) (bool, error
 			return unknown, err
 		}
 		if c.looks.Load() {
-			_, _ = c.reads.bars(ctx, "")
+			_, _, _ = c.reads.bars(ctx, "")
 		}
+		c.linger(ctx, began)
 		return isWrong, nil
 	})
 }
@@ -124,24 +131,42 @@ func (c *checker) try(ctx context.Context, whose, stamp, secret string, ask func
 }
 
 // bind has the directory say what a password is.
-func (c *checker) bind(ctx context.Context, dn string, barred bool, password string) (answer, error) {
+func (c *checker) bind(ctx context.Context, dn string, barred bool, password string) (is answer, err error) {
+	began := time.Now()
+	defer func() {
+		switch {
+		case err != nil:
+		case is == isRight:
+			c.rights.add(time.Since(began))
+		default:
+			c.refusals.add(time.Since(began))
+		}
+	}()
 	req := ldap.NewSimpleBindRequest(dn, password, []ldap.Control{ldap.NewControlBeheraPasswordPolicy()})
 	var result *ldap.SimpleBindResult
-	err := c.pool.with(ctx, func(conn *ldap.Conn) (err error) {
+	err = c.pool.with(ctx, func(conn *ldap.Conn) (err error) {
 		result, err = conn.SimpleBind(req)
 		return err
 	})
 	switch {
+	case err == nil && mustChange(result):
+		c.warn(fmt.Errorf("directory: '%s' has to change the password first", dn))
+		return refused, nil
 	case err == nil:
 		return isRight, nil
 	case ldap.IsErrorWithCode(err, ldap.LDAPResultInvalidCredentials):
-		is := reason(err, result)
+		is = reason(err, result)
 		c.looks.Store(is == unknown)
 		if is == unknown {
 			is = isWrong
 			// A failure is no answer: the password may be right.
-			if now, err := c.reads.bars(ctx, dn); now || err != nil || barred {
+			now, seen, err := c.reads.bars(ctx, dn)
+			if now || err != nil || barred {
 				is = refused
+			}
+			if err == nil && !seen && hasPolicy(result) && c.blind.CompareAndSwap(false, true) {
+				c.logger.Warn("an entry that is locked may look like a wrong password: the directory has a policy of passwords, and shows bind_dn neither pwdFailureTime nor pwdAccountLockedTime of an entry whose password it has just refused; let bind_dn read them, or have the directory say it (ppolicy_use_lockout)",
+					zap.String("source", c.reads.source))
 			}
 		}
 		return is, nil

@@ -17,6 +17,7 @@ package ldap
 import (
 	"context"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -88,8 +89,34 @@ func barred(e *ldap.Entry, now time.Time) bool {
 		strings.EqualFold(value("loginDisabled"), "true") || strings.EqualFold(value("lockedByIntruder"), "true")
 }
 
-// bars reports whether an entry is barred now.
-func (r *reader) bars(ctx context.Context, dn string) (bool, error) {
-	entries, _, err := r.search(ctx, ldap.NewSearchRequest(dn, ldap.ScopeBaseObject, ldap.NeverDerefAliases, 1, r.seconds(), false, "(objectClass=*)", bars, nil))
-	return len(entries) != 1 || barred(entries[0], time.Now()), err
+// failureTime has an entry for which a password was wrong, where the policy counts them.
+const failureTime = "pwdFailureTime"
+
+// bars reports whether an entry is barred now, and whether it shows that a password was
+// wrong.
+func (r *reader) bars(ctx context.Context, dn string) (now, seen bool, err error) {
+	entries, _, err := r.search(ctx, ldap.NewSearchRequest(dn, ldap.ScopeBaseObject, ldap.NeverDerefAliases, 1, r.seconds(), false, "(objectClass=*)", append([]string{failureTime}, bars...), nil))
+	if len(entries) != 1 {
+		return true, true, err
+	}
+	e := entries[0]
+	return barred(e, time.Now()), e.GetEqualFoldAttributeValue(failureTime) != "" || e.GetEqualFoldAttributeValue("pwdAccountLockedTime") != "", err
+}
+
+// mustChange reports whether a bind succeeded for nothing but to change the password
+// (draft-behera-ldap-password-policy-10 section 6.2, changeAfterReset).
+func mustChange(result *ldap.SimpleBindResult) bool {
+	const changeAfterReset = 2
+	return result != nil && slices.ContainsFunc(result.Controls, func(c ldap.Control) bool {
+		p, ok := c.(*ldap.ControlBeheraPasswordPolicy)
+		return ok && p.Error == changeAfterReset
+	})
+}
+
+// hasPolicy reports whether a directory has answered for its policy of passwords.
+func hasPolicy(result *ldap.SimpleBindResult) bool {
+	return result != nil && slices.ContainsFunc(result.Controls, func(c ldap.Control) bool {
+		_, ok := c.(*ldap.ControlBeheraPasswordPolicy)
+		return ok
+	})
 }

@@ -28,6 +28,14 @@ const maxFlights = 4096
 
 var errBusy = errors.New("too many names are looked for at the same time")
 
+type asked struct{}
+
+// Asked reports whether a Reader reads for somebody who waits: a login, perhaps.
+func Asked(ctx context.Context) bool {
+	yes, _ := ctx.Value(asked{}).(bool)
+	return yes
+}
+
 // flight is a name that is looked for, with all who wait for it. The first
 // three are its own once done is closed.
 type flight struct {
@@ -120,7 +128,7 @@ func (c *Cache) look() {
 		}
 		// Whoever waits may leave; the next one with that name gets it.
 		began := time.Now()
-		found, err := c.reader.Read(context.Background(), names)
+		found, err := c.reader.Read(context.WithValue(context.Background(), asked{}, true), names)
 
 		c.mu.Lock()
 		if err != nil {

@@ -25,6 +25,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/caddymail/mailgateway/internal/exhausted"
 	"github.com/caddymail/mailgateway/internal/printable"
 )
 
@@ -89,21 +90,37 @@ func (c *core) Destruct() error {
 func (c *core) accept() {
 	defer close(c.done)
 	var pause time.Duration
+	var said time.Time
 	for {
 		nc, err := c.ln.Accept()
 		if err != nil {
 			if errors.Is(err, net.ErrClosed) {
 				return
 			}
-			// Out of descriptors, or the like.
+			// Out of descriptors, or the like. At the limit each connection that
+			// ends lets one in, and the next fails again: that is said once.
 			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
-			c.logger().Error("accepting connection", zap.String("listener", c.key), zap.Error(err))
+			if time.Since(said) >= complainEvery {
+				said = time.Now()
+				c.complain(err)
+			}
 			time.Sleep(pause)
 			continue
 		}
 		pause = 0
 		c.dispatch(nc)
 	}
+}
+
+// complainEvery bounds the log lines about a listener that does not accept.
+const complainEvery = 10 * time.Second
+
+func (c *core) complain(err error) {
+	fields := []zap.Field{zap.String("listener", c.key), zap.Error(err)}
+	if exhausted.Is(err) {
+		fields = append(fields, zap.String("remedy", "raise the limit of open files (LimitNOFILE of the service, ulimit -n), or lower max_conns of the servers and upstreams"))
+	}
+	c.logger().Error("accepting connection", fields...)
 }
 
 func (c *core) logger() *zap.Logger {

@@ -17,6 +17,7 @@ package printable
 import (
 	"fmt"
 	"os"
+	"sync"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -52,7 +53,9 @@ func (c *core) With(fields []zapcore.Field) zapcore.Core {
 // to take a sample, is asked once.
 func (c *core) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
 	if next := c.Core.Check(entry, nil); next != nil {
-		return checked.AddCore(entry, &pending{core: c, next: next})
+		p := pendings.Get().(*pending)
+		p.core, p.next = c, next
+		return checked.AddCore(entry, p)
 	}
 	return checked
 }
@@ -66,18 +69,24 @@ func (c *core) Write(entry zapcore.Entry, fields []zapcore.Field) error {
 // stderr hears of an entry that cannot be written, as it does without us.
 var stderr = zapcore.Lock(os.Stderr)
 
-// pending is an entry that the other core has said yes to.
+// pending is an entry that the other core has said yes to. It is written once, as
+// each checked entry is, and used again then.
 type pending struct {
 	*core
 	next *zapcore.CheckedEntry
 }
 
+var pendings = sync.Pool{New: func() any { return new(pending) }}
+
 // Write implements zapcore.Core.
 func (p *pending) Write(entry zapcore.Entry, fields []zapcore.Field) error {
+	next := p.next
+	*p = pending{}
+	pendings.Put(p)
 	entry.Message = Text(entry.Message)
-	p.next.Entry = entry // with its caller and stack
-	p.next.ErrorOutput = stderr
-	p.next.Write(clean(fields)...)
+	next.Entry = entry // with its caller and stack
+	next.ErrorOutput = stderr
+	next.Write(clean(fields)...)
 	return nil
 }
 

@@ -15,14 +15,13 @@
 package authserver
 
 import (
-	"errors"
 	"math/rand/v2"
 	"net/http"
 	"regexp"
 	"strings"
-	"syscall"
 	"time"
 
+	"github.com/caddymail/mailgateway/internal/exhausted"
 	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/oauthtoken/internal/refusals"
 )
@@ -179,7 +178,7 @@ func (e *Error) Reply() string {
 
 // NoResources reports whether this machine, not the server, is in trouble.
 func (e *Error) NoResources() bool {
-	return errors.Is(e.Err, syscall.EMFILE) || errors.Is(e.Err, syscall.ENFILE) || errors.Is(e.Err, syscall.ENOBUFS) || errors.Is(e.Err, syscall.ENOMEM)
+	return exhausted.Is(e.Err)
 }
 
 // waiting reports whether it was only a matter of time.

@@ -21,6 +21,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path"
 	"testing"
 	"time"
 
@@ -329,5 +330,28 @@ func TestSweepRooms(t *testing.T) {
 	r.Close()
 	if fs.Exists(ctx, k.key) {
 		t.Fatal("an idle room is left")
+	}
+}
+
+// TestKeysOfAKilledProcess: a file that was being written when a process was killed
+// keeps its makeshift name. It is no mailbox's record, however whole its contents are.
+func TestKeysOfAKilledProcess(t *testing.T) {
+	ctx := context.Background()
+	fs := &certmagic.FileStorage{Path: t.TempDir()}
+	for name, r := range map[string]*Records{"quick": NewRecords(NewStorageStore(fs)), "any": {Store: NewStorageStore(fs)}} {
+		key := StorageKey("p", "alice")
+		rec := &Record{Version: recordVersion, Provider: "p", Mailbox: "alice", RefreshToken: "made-up", Seq: 1}
+		b, err := EncodeRecord(nil, key, rec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, k := range []string{key, path.Join(path.Dir(key), "2336260091")} {
+			if err := r.Store.Save(ctx, k, b); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if keys, err := r.Keys(ctx, "p"); err != nil || len(keys) != 1 || keys[0] != key {
+			t.Errorf("%s: %q, %v", name, keys, err)
+		}
 	}
 }

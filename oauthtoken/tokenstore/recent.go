@@ -23,6 +23,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/caddyserver/certmagic"
@@ -168,10 +169,15 @@ func (r *Records) Delete(ctx context.Context, key string) error {
 	return nil
 }
 
+// isRecord reports whether a key is a record's. What else is among them is a file that
+// has not got its name yet, and will not if its process was killed.
+func isRecord(key string) bool { return len(path.Base(key)) == 2*sha256.Size }
+
 // Keys are the keys of a provider's records.
 func (r *Records) Keys(ctx context.Context, provider string) ([]string, error) {
 	dir := path.Dir(StorageKey(provider, ""))
 	keys, err := r.Store.List(ctx, dir)
+	keys = slices.DeleteFunc(keys, func(key string) bool { return !isRecord(key) })
 	if err != nil || r.hasty == nil {
 		return keys, err
 	}
@@ -184,8 +190,7 @@ func (r *Records) Keys(ctx context.Context, provider string) ([]string, error) {
 		have[k] = true
 	}
 	for _, k := range recent {
-		name := path.Base(k)
-		if k = dir + "/" + name; len(name) == 2*sha256.Size && !have[k] {
+		if k = dir + "/" + path.Base(k); isRecord(k) && !have[k] {
 			keys = append(keys, k)
 		}
 	}

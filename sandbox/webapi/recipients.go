@@ -16,6 +16,7 @@ package webapi
 
 import (
 	"bytes"
+	"mime"
 	"strings"
 )
 
@@ -186,7 +187,24 @@ func bare(s string) []string {
 		if at <= 0 || at == len(p)-1 || p[0] == '"' && !strings.HasSuffix(p[:at], `"`) {
 			continue
 		}
+		list = append(list, decoded(p)...)
 		list = append(list, unquote(p[:at])+p[at:])
+	}
+	return list
+}
+
+// decoded are the addresses that a reader finds in an address with an encoded word
+// if it decodes before it parses, which RFC 2047 section 6.1 forbids (report:
+// PortSwigger, Splitting the email atom, 2024).
+func decoded(addr string) (list []string) {
+	text, err := new(mime.WordDecoder).DecodeHeader(strings.ReplaceAll(addr, `"`, ""))
+	if err != nil || !strings.Contains(addr, "=?") {
+		return nil
+	}
+	for _, word := range strings.FieldsFunc(text, func(r rune) bool { return r <= ' ' || strings.ContainsRune("<>,;", r) }) {
+		if at := strings.LastIndexByte(word, '@'); at > 0 && at < len(word)-1 {
+			list = append(list, word)
+		}
 	}
 	return list
 }

@@ -47,11 +47,11 @@ type History struct {
 // Process is the process's own: what its servers send is counted here.
 var Process History
 
-// Count counts a message that has just ended; code is that of the final reply, or 0.
-func (h *History) Count(code int) {
-	now := hourOf(time.Now())
+// Count counts a message that has ended now; code is that of the final reply, or 0.
+func (h *History) Count(now time.Time, code int) {
+	hour := hourOf(now)
 	h.mu.Lock()
-	h.pending.at(now).count(code)
+	h.pending.at(hour).count(code)
 	h.mu.Unlock()
 }
 

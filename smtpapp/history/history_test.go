@@ -102,13 +102,13 @@ func TestHistorySurvivesRestarts(t *testing.T) {
 			h := new(History)
 			stop := h.Keep(m, zap.NewNop())
 			for _, code := range []int{250, 250, 451, 550, 0} {
-				h.Count(code)
+				h.Count(time.Now(), code)
 			}
 			if got, _ := sum(t, h, m); got.Total() != uint64(6*life+5) {
 				t.Errorf("before anything is written: %+v", got)
 			}
 			time.Sleep(every + time.Second)
-			h.Count(250)
+			h.Count(time.Now(), 250)
 			stop()
 			stop()
 			time.Sleep(3 * time.Hour)
@@ -132,8 +132,8 @@ func TestProcessesShareAHistory(t *testing.T) {
 		a, b := new(History), new(History)
 		stopA, stopB := a.Keep(m, zap.NewNop()), b.Keep(m, zap.NewNop())
 		for range 10 {
-			a.Count(250)
-			b.Count(451)
+			a.Count(time.Now(), 250)
+			b.Count(time.Now(), 451)
 			time.Sleep(every)
 			synctest.Wait()
 		}
@@ -152,7 +152,7 @@ func TestStorageThatFails(t *testing.T) {
 		stop := h.Keep(m, zap.New(core))
 		m.set("", errors.New("disk full"))
 		for range 5 {
-			h.Count(250)
+			h.Count(time.Now(), 250)
 			time.Sleep(every)
 			synctest.Wait()
 		}
@@ -186,7 +186,7 @@ func TestDamagedValue(t *testing.T) {
 				t.Errorf("%s is read", value)
 			}
 			stop := h.Keep(m, zap.New(core))
-			h.Count(250)
+			h.Count(time.Now(), 250)
 			stop()
 			if logs.Len() != 1 {
 				t.Errorf("%s: %d warnings", value, logs.Len())
@@ -215,7 +215,7 @@ func TestClockThatWasWrong(t *testing.T) {
 		m, h := new(memory), new(History)
 		m.set(string(b), nil)
 		stop := h.Keep(m, zap.NewNop())
-		h.Count(250)
+		h.Count(time.Now(), 250)
 		stop()
 		if got, _ := sum(t, h, m); got.Accepted != 1 {
 			t.Errorf("%+v", got)

@@ -19,6 +19,7 @@ import (
 
 	"github.com/emersion/go-smtp"
 
+	"github.com/caddymail/mailgateway/internal/stack"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/smtpapp/smtpserver/grammar"
 )
@@ -58,6 +59,9 @@ func (c *Conn) cmdMail(args string) {
 		return
 	}
 	c.tx = transaction{open: true, utf8: opts.UTF8}
+	if !c.sent {
+		stack.Room()
+	}
 	c.sent = true
 	c.ok(relay.ReplySenderOK)
 }
@@ -153,12 +157,13 @@ func (c *Conn) finish() (res Result) {
 	if !c.tx.open {
 		return res
 	}
-	res = c.tx.res
-	c.tx = transaction{}
+	c.tx.open = false // once, whatever Finish does
 	c.w.stall.End()
 	if cap(c.batch) > 8 {
 		c.batch, c.answers = nil, nil
 	}
-	c.s.Finish(&res)
+	c.s.Finish(&c.tx.res)
+	res = c.tx.res
+	c.tx = transaction{}
 	return res
 }

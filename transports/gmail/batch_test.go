@@ -42,6 +42,12 @@ func TestStorm(t *testing.T) {
 	apitest.Storm(t, sb, tr, "429 rateLimitExceeded User-rate limit exceeded", tr.MaxConnsPerAccount)
 }
 
+func TestWeather(t *testing.T) {
+	cfg := busy(5 * time.Second)
+	tr, sb, _ := start(t, &sandbox.App{GmailUnitsPerMinute: -1}, cfg)
+	apitest.Weather(t, sb, tr, "429 rateLimitExceeded User-rate limit exceeded", tr.MaxConnsPerAccount)
+}
+
 func TestUnquotedFrom(t *testing.T) {
 	tr, sb, _ := start(t, new(sandbox.App), Transport{})
 	apitest.UnquotedFrom(t, sb, tr)

@@ -35,6 +35,7 @@ type answer struct {
 	wait    time.Duration // 0: none given
 	strikes int
 	scope   bool // the token was not granted what this takes
+	told    bool // it is an error in Google's form
 }
 
 // apiError is the body of an error
@@ -63,6 +64,7 @@ func newAnswer(ans *mailapi.Answer) *answer {
 	if json.Unmarshal(ans.Body, &e) == nil {
 		a.id = e.ID
 		if e.Error != nil {
+			a.told = true
 			a.message = e.Error.Message
 			for _, d := range e.Error.Details {
 				switch {
@@ -185,8 +187,22 @@ func (a *answer) reason() string {
 
 // read implements mailapi.Upstream's Read.
 func read(ans *mailapi.Answer) mailapi.Verdict {
-	reply, out := newAnswer(ans).reply()
+	a := newAnswer(ans)
+	if a.elsewhere() {
+		return mailapi.Verdict{Elsewhere: true}
+	}
+	reply, out := a.reply()
 	return mailapi.Verdict{Reply: reply, Outcome: out}
+}
+
+// elsewhere reports whether it was not Gmail that refused: a redirect, or an error
+// that is not in its form and whose status alone says too little.
+func (a *answer) elsewhere() bool {
+	switch a.status {
+	case http.StatusUnauthorized, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge, http.StatusTooManyRequests:
+		return false
+	}
+	return a.status >= 300 && a.status < 400 || a.status >= 400 && a.status < 500 && !a.told && !a.scope
 }
 
 // reply says what the answer means to the client, and to the ledger.
@@ -195,12 +211,12 @@ func (a *answer) reply() (*relay.Reply, mailapi.Outcome) {
 		return relay.ReplyAPI(code, class, subject, detail, a.said()), mailapi.Outcome{}
 	}
 	switch {
-	case a.status == http.StatusOK:
+	case a.status == http.StatusOK && a.id != "":
 		return relay.ReplyAPIOK(a.id), mailapi.Outcome{Sent: true, Hold: a.wait}
 	case a.status == http.StatusRequestTimeout, a.status >= 500, a.status < 300:
+		// 200 without a message's id too: a network that wants a login, or a
+		// device on the way, says it of each request.
 		return relay.ReplyAPIUnknown, mailapi.Outcome{Unknown: true, Hold: a.wait}
-	case a.status < 400: // a redirect: the endpoint is another
-		return relay.ReplyAPI(451, 4, 3, 5, "The provider's API is elsewhere: "+a.said()), mailapi.Outcome{}
 	case a.status == http.StatusUnauthorized:
 		return relay.ReplyAPI(454, 4, 7, 0, wantsUser+a.said()), mailapi.Outcome{}
 	case a.status == http.StatusRequestEntityTooLarge:

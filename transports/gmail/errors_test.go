@@ -55,7 +55,7 @@ func TestAnswers(t *testing.T) {
 		{Name: "recipients", Status: 400, Body: told(400, "invalidArgument", "Invalid To header", "INVALID_ARGUMENT", ""), Want: "554 5.1.3"},
 		{Name: "no recipients", Status: 400, Body: told(400, "", "Recipient address required", "INVALID_ARGUMENT", ""), Want: "554 5.1.3"},
 		{Name: "attachment", Status: 400, Body: told(400, "invalidArgument", "Invalid attachment", "", ""), Want: "554 5.6.0"},
-		{Name: "400 alone", Status: 400, Want: "554 5.6.0"},
+		{Name: "400 without a reason", Status: 400, Body: told(400, "", "Bad Request", "", ""), Want: "554 5.6.0 Bad Request"},
 		{Name: "413 as HTML", Status: 413, Body: "<html></html>", Want: "552 5.3.4"},
 		{Name: "413", Status: 413, Body: told(413, "uploadTooLarge", "x", "", ""), Want: "552 5.3.4"},
 		// Limits.
@@ -76,6 +76,13 @@ func TestAnswers(t *testing.T) {
 		{Name: "408", Status: 408, Want: "451 4.4.2"},
 		// Anything else.
 		{Name: "moved", Status: 308, Want: "451 4.3.5"},
+		{Name: "403 as HTML, of a proxy", Status: 403, Body: "<html>Blocked by policy</html>", Want: "451 4.3.5 What answered is not the provider's API: HTTP 403"},
+		{Name: "400 alone", Status: 400, Want: "451 4.3.5"},
+		{Name: "404 as HTML", Status: 404, Body: "<html>Error 404 (Not Found)!!1</html>", Want: "451 4.3.5"},
+		{Name: "JSON of something else", Status: 403, Body: `{"message":"Forbidden"}`, Want: "451 4.3.5"},
+		{Name: "200 as HTML, of a network that wants a login", Status: 200, Body: "<html></html>", Want: "451 4.4.2"},
+		{Name: "200 alone", Status: 200, Want: "451 4.4.2"},
+		{Name: "200 with an error", Status: 200, Body: told(400, "invalidArgument", "x", "", ""), Want: "451 4.4.2"},
 		{Name: "404", Status: 404, Body: told(404, "notFound", "Not Found", "NOT_FOUND", ""), Want: "554 5.0.0 notfound Not Found"},
 		// It holds every mailbox of the client, and so is the last.
 		{Name: "the project's day", Status: 403, Body: told(403, "dailyLimitExceeded", "x", "", ""), Want: "451 4.7.1", Hold: time.Hour},

@@ -76,7 +76,7 @@ func (t *Transport) Bind(name string) error {
 		Probe: "Subject: test\r\n\r\n", Allowed: noRecipients,
 	}
 	if !t.DomainWide {
-		t.Identity = t.identity
+		t.Identity, t.Also = t.identity, []string{t.UserinfoURL}
 	}
 	return t.Upstream.Bind(name)
 }
@@ -108,4 +108,5 @@ var (
 	_ relay.Reporter    = (*Transport)(nil)
 	_ relay.Verifier    = (*Transport)(nil)
 	_ relay.Warmer      = (*Transport)(nil)
+	_ relay.Reacher     = (*Transport)(nil)
 )

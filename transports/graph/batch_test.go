@@ -41,6 +41,12 @@ func TestStorm(t *testing.T) {
 	apitest.Storm(t, sb, tr, "429 ApplicationThrottled over its limit", tr.MaxConnsPerAccount)
 }
 
+func TestWeather(t *testing.T) {
+	cfg := busy(5 * time.Second)
+	tr, sb, _ := start(t, cfg)
+	apitest.Weather(t, sb, tr, "429 ApplicationThrottled over its limit", tr.MaxConnsPerAccount)
+}
+
 func TestUnquotedFrom(t *testing.T) {
 	tr, sb, _ := start(t, Transport{})
 	apitest.UnquotedFrom(t, sb, tr)

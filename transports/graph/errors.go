@@ -33,6 +33,7 @@ type answer struct {
 	codes      []string      // the error's, the most precise last, in lower case
 	said       string        // code and message
 	claims     bool          // a policy wants the user
+	told       bool          // it is an error in Graph's form
 	retryAfter time.Duration // 0: none given
 	strikes    int
 }
@@ -51,6 +52,7 @@ func newAnswer(ans *mailapi.Answer) *answer {
 		Error *graphError `json:"error"`
 	}
 	if json.Unmarshal(ans.Body, &e) == nil && e.Error != nil {
+		a.told = true
 		a.said = strings.TrimSpace(e.Error.Code + " " + e.Error.Message)
 		for inner, depth := e.Error, 0; inner != nil && depth < 8; inner, depth = inner.InnerError, depth+1 {
 			if inner.Code != "" {
@@ -128,8 +130,22 @@ func (a *answer) meaning() (meaning, bool) {
 
 // read implements mailapi.Upstream's Read.
 func read(ans *mailapi.Answer) mailapi.Verdict {
-	reply, out := newAnswer(ans).reply()
+	a := newAnswer(ans)
+	if a.elsewhere() {
+		return mailapi.Verdict{Elsewhere: true}
+	}
+	reply, out := a.reply()
 	return mailapi.Verdict{Reply: reply, Outcome: out}
+}
+
+// elsewhere reports whether it was not Graph that refused: a redirect, or an error
+// that is not in its form and whose status alone says too little.
+func (a *answer) elsewhere() bool {
+	switch a.status {
+	case http.StatusUnauthorized, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge, http.StatusTooManyRequests:
+		return false
+	}
+	return a.status >= 300 && a.status < 400 || a.status >= 400 && a.status < 500 && !a.told && !a.claims
 }
 
 // reply says what the answer means to the client, and to the ledger.
@@ -160,8 +176,6 @@ func (a *answer) reply() (*relay.Reply, mailapi.Outcome) {
 		return a.wait(m, m.hold)
 	case known:
 		return relay.ReplyAPI(m.code, m.class, m.subject, m.detail, a.said), mailapi.Outcome{}
-	case a.status < 400: // a redirect: the endpoint is another
-		return relay.ReplyAPI(451, 4, 3, 5, "The provider's API is elsewhere: "+a.said), mailapi.Outcome{}
 	}
 	return relay.ReplyAPI(554, 5, 0, 0, a.said), mailapi.Outcome{}
 }

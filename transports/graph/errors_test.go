@@ -95,6 +95,13 @@ func TestAnswers(t *testing.T) {
 		{Name: "another success", Status: 204, Want: "451 4.4.2"},
 		// Anything else.
 		{Name: "moved", Status: 307, Want: "451 4.3.5"},
+		{Name: "403 as HTML, of a proxy", Status: 403, Body: "<html>Blocked by policy</html>", Want: "451 4.3.5 What answered is not the provider's API: HTTP 403"},
+		{Name: "403 alone", Status: 403, Want: "451 4.3.5"},
+		{Name: "400 as HTML", Status: 400, Body: "<html>Bad Request - Invalid URL</html>", Want: "451 4.3.5"},
+		{Name: "404 alone", Status: 404, Want: "451 4.3.5"},
+		{Name: "407 of a proxy", Status: 407, Body: "<html></html>", Want: "451 4.3.5"},
+		{Name: "JSON of something else", Status: 403, Body: `{"message":"Forbidden"}`, Want: "451 4.3.5"},
+		{Name: "200 as HTML, of a network that wants a login", Status: 200, Body: "<html></html>", Want: "451 4.4.2"},
 		{Name: "new code", Status: 400, Body: told("ErrorNew", "Something"), Want: "554 5.0.0 ErrorNew Something"},
 		{Name: "a precise code within", Status: 400, Body: `{"error":{"code":"x","innerError":{"code":"y","innerError":{"code":"ErrorQuotaExceeded"}}}}`, Want: "452 4.2.2"},
 	}

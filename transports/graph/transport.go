@@ -112,4 +112,5 @@ var (
 	_ relay.Reporter    = (*Transport)(nil)
 	_ relay.Verifier    = (*Transport)(nil)
 	_ relay.Warmer      = (*Transport)(nil)
+	_ relay.Reacher     = (*Transport)(nil)
 )

@@ -15,6 +15,7 @@
 package graph
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -25,6 +26,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/emersion/go-smtp"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/grant"
@@ -304,6 +307,33 @@ func TestMaxRecipients(t *testing.T) {
 		if err := (&Transport{MaxRecipients: n}).fill(); (err == nil) != ok {
 			t.Errorf("%d: %v", n, err)
 		}
+	}
+}
+
+// TestMe holds what `user me` is: the token's own mailbox, whatever the account says,
+// and none for a token without a user.
+func TestMe(t *testing.T) {
+	for whose, want := range map[string]string{"": "250 ", "other@example.com": "250 "} {
+		sb, src := apitest.Start(t, new(sandbox.App))
+		src.Of = whose
+		core, logs := observer.New(zapcore.InfoLevel)
+		tr := attach(t, &Transport{User: "me"}, sb, src)
+		tr.logger, tr.Logger = zap.New(core), zap.New(core)
+		from := cmp.Or(whose, apitest.Box)
+		reply, err := apitest.Send(t, tr, []string{"a@example.org"}, "From: "+from+"\r\nTo: a@example.org\r\n\r\nhello\r\n")
+		if err != nil || !strings.HasPrefix(reply.Error(), want) {
+			t.Errorf("'%s': %v, %v", whose, reply, err)
+		}
+		if m := sb.Messages(); len(m) != 1 || m[0].Mailbox != from {
+			t.Errorf("'%s': %+v", whose, m)
+		}
+		// What the provider may make of From is said in the log.
+		if n := logs.FilterMessageSnippet("the From field is not the mailbox: Exchange replaces an alias").Len(); n != map[bool]int{true: 1}[whose != ""] {
+			t.Errorf("'%s': %d lines of From in the log", whose, n)
+		}
+	}
+	if err := (&Transport{User: "me", AppOnly: true}).fill(); err == nil {
+		t.Error("an application has no `me`")
 	}
 }
 

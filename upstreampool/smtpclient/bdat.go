@@ -20,6 +20,7 @@ import (
 	"io"
 	"strconv"
 	"sync/atomic"
+	"time"
 
 	"github.com/caddymail/mailgateway/relay"
 )
@@ -82,14 +83,18 @@ func (c *Conn) Conclude(out *Outcome) {
 // after a refused chunk the state is indeterminate (RFC 3030 section 2), and a
 // LAST could commit what is left of the message; and among the replies to
 // several chunks one too many would not be seen. The next chunk is read from the
-// client while the reply to the one before is under way.
+// client while the reply to the one before is under way. Where that takes long, as
+// with a provider on another continent, chunks get larger.
 func (c *Conn) bdat(ctx context.Context, buf *Body, eof bool, body io.Reader) Outcome {
 	answered := true // the chunk before, or there is none
+	far := false     // replies to chunks take long
 	for first := true; ; first = false {
 		if !answered {
+			asked := time.Now()
 			if out, ok := c.chunkReply(); !ok {
 				return out
 			}
+			far = far || time.Since(asked) > farAway
 		}
 		var head [32]byte
 		h := strconv.AppendInt(append(head[:0], "BDAT "...), int64(buf.n), 10)
@@ -118,13 +123,21 @@ func (c *Conn) bdat(ctx context.Context, buf *Body, eof bool, body io.Reader) Ou
 		if first && !proved {
 			// The chunk is kept until the provider shows that it knows the
 			// command.
+			asked := time.Now()
 			if out, ok := c.chunkReply(); !ok {
 				out.check(true, nil)
 				return out
 			}
+			far = time.Since(asked) > farAway
 			c.cfg.Learned.BDAT.Store(true)
 		} else {
 			answered = false
+		}
+		if far && buf.class <= smallClass {
+			if wide := wideBody(); wide != nil {
+				defer wide.freeWide()
+				buf = wide
+			}
 		}
 		buf.n = 0
 		var err error

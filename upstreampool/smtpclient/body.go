@@ -34,8 +34,12 @@ const (
 	earlyReply = time.Second
 )
 
-// Body buffers come in three sizes, so that a small message occupies little.
-var bodySizes = [...]int{16 << 10, 64 << 10, SmallBody}
+// Body buffers come in three sizes, so that a small message occupies little, and in a
+// fourth for what is left of a large one on its way to a provider that is far away.
+var bodySizes = [...]int{16 << 10, 64 << 10, SmallBody, 2 << 20}
+
+// smallClass is the size of SmallBody.
+const smallClass = 2
 
 var bodyPools [len(bodySizes)]sync.Pool
 
@@ -93,7 +97,7 @@ func ReadBody(body io.Reader) (buf *Body, eof bool, err error) {
 	buf = newBody(0)
 	for {
 		if len(buf.room()) == 0 {
-			if buf.class == len(bodySizes)-1 {
+			if buf.class == smallClass {
 				return buf, false, nil
 			}
 			buf = buf.grow()
@@ -104,9 +108,14 @@ func ReadBody(body io.Reader) (buf *Body, eof bool, err error) {
 	}
 }
 
-// fill reads until the buffer is full.
+// fill reads until the buffer is full. A wide one need not be: it does not keep the
+// provider waiting for a client that has become slow.
 func (b *Body) fill(body io.Reader) (eof bool, err error) {
-	for idle := 0; len(b.room()) > 0; {
+	var began time.Time
+	if b.class > smallClass {
+		began = time.Now()
+	}
+	for idle := 0; len(b.room()) > 0 && (b.n < SmallBody || time.Since(began) < patience); {
 		n, err := body.Read(b.room())
 		b.n += n
 		switch {
@@ -123,6 +132,32 @@ func (b *Body) fill(body io.Reader) (eof bool, err error) {
 		}
 	}
 	return false, nil
+}
+
+const (
+	// farAway is from when on the wait for the reply to a chunk makes chunks larger.
+	farAway = 50 * time.Millisecond
+	// patience is how long a client may take for what a chunk has beyond SmallBody.
+	patience = time.Second
+)
+
+// wideInUse bounds the memory that providers far away take of the process: 16 MiB. A
+// message that comes when they are all in use goes on in small chunks.
+var wideInUse = make(chan struct{}, 8)
+
+// wideBody returns a wide buffer, nil if none is left.
+func wideBody() *Body {
+	select {
+	case wideInUse <- struct{}{}:
+		return newBody(smallClass + 1)
+	default:
+		return nil
+	}
+}
+
+func (b *Body) freeWide() {
+	b.Free()
+	<-wideInUse
 }
 
 // BodyError is a body whose Read failed: the client's own trouble. It wraps the

@@ -82,12 +82,6 @@ func (c *Conn) Pipelining() bool { return c.caps.pipelining }
 // Chunking reports whether the provider has BDAT.
 func (c *Conn) Chunking() bool { return c.caps.chunking }
 
-// Carries reports whether the connection can carry what was checked for another:
-// the octets that need an extension.
-func (c *Conn) Carries(other *Conn) bool {
-	return (c.caps.utf8 || !other.caps.utf8) && (c.caps.eightBit || !other.caps.eightBit)
-}
-
 // OneByOne gives pipelining up on this connection.
 func (c *Conn) OneByOne() { c.caps.pipelining = false }
 

@@ -24,6 +24,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddymail/mailgateway/internal/exhausted"
+	"github.com/caddymail/mailgateway/internal/stack"
 	"github.com/caddymail/mailgateway/relay"
 )
 
@@ -56,6 +58,7 @@ func Resolve(ctx context.Context, cfg *Config, trace Trace) error {
 // Dial opens a connection up to the reply to EHLO, encrypted as configured.
 // sourceIP is the local address if it is not empty.
 func Dial(ctx context.Context, cfg *Config, sourceIP string, trace Trace) (*Conn, *Error) {
+	stack.RoomForTLS()
 	dialing, cancel := context.WithTimeout(ctx, cfg.DialTimeout)
 	tcp, derr := dialTCP(dialing, cfg, sourceIP)
 	cancel()
@@ -185,11 +188,14 @@ func dialTCP(ctx context.Context, cfg *Config, own string) (net.Conn, *Error) {
 	if err == nil {
 		return nc, nil
 	}
-	class := FailConnect
-	if source.IsValid() && bindFailed(err) {
-		class = FailLocal
+	e := &Error{Class: FailConnect, Stage: "connect", Reply: relay.ReplyUpstreamDown, Err: err}
+	switch {
+	case source.IsValid() && bindFailed(err):
+		e.Class = FailLocal
+	case exhausted.Is(err):
+		e.Class, e.Reply = FailLocal, relay.ReplyNoConnection
 	}
-	return nil, &Error{Class: class, Stage: "connect", Reply: relay.ReplyUpstreamDown, Err: err}
+	return nil, e
 }
 
 // TLS returns what was agreed on, and whether the connection is encrypted.

@@ -52,5 +52,5 @@
 //
 // # Imports
 //
-// Of ours only relay, for replies, and internal/redact.
+// Of ours only relay, for replies, and of internal: exhausted, rawread, redact, stack.
 package smtpclient

@@ -28,7 +28,7 @@ type Class int
 const (
 	FailConnect   Class = iota // unreachable, TLS, greeting
 	FailDown                   // not tried: the caller's breaker is open
-	FailLocal                  // the local address
+	FailLocal                  // the local address, or no descriptor is left
 	FailLost                   // lost during the login
 	FailToken                  // the caller had no access token
 	FailLogin                  // the provider refused the credentials

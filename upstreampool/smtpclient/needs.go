@@ -35,14 +35,18 @@ type Needs struct {
 
 // Needs returns what has to be looked for in the message; nil: nothing has.
 func (c *Conn) Needs(e *Envelope) *Needs {
-	n := &Needs{
-		utf8:     e.Opts.UTF8 && !c.caps.utf8,
-		eightBit: e.Opts.Body == smtp.Body8BitMIME && !c.caps.eightBit,
-	}
-	if !n.utf8 && !n.eightBit {
+	utf8 := e.Opts.UTF8 && !c.caps.utf8
+	eightBit := e.Opts.Body == smtp.Body8BitMIME && !c.caps.eightBit
+	if !utf8 && !eightBit {
 		return nil
 	}
-	return n
+	return &Needs{utf8: utf8, eightBit: eightBit}
+}
+
+// Carries reports whether the connection can carry what was checked for another.
+func (c *Conn) Carries(e *Envelope, other *Conn) bool {
+	n, had := c.Needs(e), other.Needs(e)
+	return c.CheckMail(e) == nil && (n == nil || had != nil && (had.utf8 || !n.utf8) && (had.eightBit || !n.eightBit))
 }
 
 // Scan looks at the next part of the message, and says why the provider can't

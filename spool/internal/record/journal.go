@@ -15,6 +15,7 @@
 package record
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -108,10 +109,15 @@ func (r *File) Append(l *Line) error {
 	if err := r.write(frameJournal, b); err != nil {
 		return err
 	}
-	// What stood there before a torn line must not be taken for the next.
-	_, _ = r.f.WriteAt(make([]byte, 4), r.at.off)
+	// Nothing of a torn line may stay behind it: it would be judged with the next one.
+	_, _ = r.f.WriteAt(make([]byte, max(4, r.remains-int64(len(r.buf)))), r.at.off)
+	r.remains = 0
+	r.lines++
 	return nil
 }
+
+// Lines is how many lines the journal has that can be read.
+func (r *File) Lines() int { return r.lines }
 
 // Lost is how many octets of the journal Journal could not read, in front of lines
 // that it could: what they said is not known.
@@ -121,18 +127,18 @@ func (r *File) Lost() int64 { return r.lost }
 // all that can be read.
 func (r *File) Journal() ([]Line, error) {
 	var lines []Line
-	r.lost = 0
+	r.lost, r.remains, r.lines = 0, 0, 0
 	for {
 		kind, b, err := r.read()
 		switch {
 		case kind == 0 && err == nil, errors.Is(err, ErrDamaged):
 			bad := r.at.off
-			more, err := r.resume()
+			more, end, err := r.resume()
+			if err == nil && !more {
+				return lines, r.judge(end)
+			}
 			if err != nil {
 				return nil, err
-			}
-			if !more {
-				return lines, nil // at most torn: it was never believed
 			}
 			r.lost += r.at.off - bad
 			continue
@@ -149,6 +155,7 @@ func (r *File) Journal() ([]Line, error) {
 			return nil, fmt.Errorf("%w: a line of the journal says what nobody knows here", ErrDamaged)
 		}
 		lines = append(lines, l)
+		r.lines++
 	}
 }
 
@@ -171,10 +178,11 @@ const (
 	maxTried = 16 * maxFrame
 )
 
-// resume looks for a whole frame behind a place that has none, and stands there.
+// resume looks for a whole frame behind a place that has none, and stands there. If
+// there is none, end is where the last octet is that is not zero, and one.
 // What is left of a torn line has none: a line has no octet of zero, with which each
 // length begins, and what is sealed no place but its own.
-func (r *File) resume() (found bool, err error) {
+func (r *File) resume() (found bool, end int64, err error) {
 	bad := r.at
 	defer func() {
 		if !found {
@@ -183,26 +191,30 @@ func (r *File) resume() (found bool, err error) {
 	}()
 	buf := make([]byte, scanned)
 	tried := 0
-	for off := bad.off + 1; ; off += scanned - frameHead + 1 {
+	end = bad.off
+	for off := bad.off; ; off += scanned - frameHead + 1 {
 		n, err := r.f.ReadAt(buf, off)
 		if err != nil && !errors.Is(err, io.EOF) {
-			return false, err
+			return false, 0, err
+		}
+		if used := len(bytes.TrimRight(buf[:n], "\x00")); used > 0 {
+			end = off + int64(used)
 		}
 		for rest := buf[:n]; len(rest) >= frameHead; rest = rest[1:] {
 			length := binary.BigEndian.Uint32(rest)
-			if length == 0 || length > maxFrame || frameKind(rest[4]) != frameJournal {
+			if length == 0 || length > maxFrame || frameKind(rest[4]) != frameJournal || len(rest) == n && off == bad.off {
 				continue
 			}
 			if tried += int(length); tried > maxTried {
-				return false, fmt.Errorf("%w: its journal", ErrDamaged)
+				return false, 0, fmt.Errorf("%w: its journal", ErrDamaged)
 			}
 			r.at.off = off + int64(n-len(rest))
 			if ok, err := r.whole(bad); ok || err != nil {
-				return ok, err
+				return ok, 0, err
 			}
 		}
 		if n < len(buf) {
-			return false, nil
+			return false, end, nil
 		}
 	}
 }

@@ -40,7 +40,7 @@ import (
 // envelope, the body in chunks, its end, and the journal, a line a frame. The
 // file ends with room for the journal, so that a full disk does not keep a
 // delivery from being noted. A frame is its length, its kind, a checksum and the
-// payload. A length of zero, or a frame that is torn, is the journal's end, if no
+// payload. A length of zero, or a line that lacks its end, is the journal's end, if no
 // other frame is behind it: then it is damage, since each line is durable before the
 // next one is written.
 //
@@ -119,7 +119,10 @@ type File struct {
 	at     place // of the next frame to read or write
 	bodyAt place // of the body's first frame, once Start has found it
 	lost   int64 // of the journal
-	buf    []byte
+	lines  int   // of the journal that can be read
+	// remains is how many octets of a torn line stand where the next one goes.
+	remains int64
+	buf     []byte
 }
 
 // place is where a frame stands. Its number binds a sealed frame to it.
@@ -174,11 +177,13 @@ func (r *File) Begin(env *Envelope) error {
 // write appends a frame.
 func (r *File) write(kind frameKind, payload []byte) error {
 	b := append(r.buf[:0], make([]byte, frameHead)...)
-	if r.keyID != "" {
-		_, nonce, data := r.keys.Seal(payload, r.bound(kind))
-		b = append(append(b, nonce...), data...)
-	} else {
+	if r.keyID == "" {
 		b = append(b, payload...)
+	}
+	// A line of the journal does not end with zero, so that its end can be seen.
+	for r.keyID != "" && (len(b) == frameHead || kind == frameJournal && b[len(b)-1] == 0) {
+		_, nonce, data := r.keys.Seal(payload, r.bound(kind))
+		b = append(append(b[:frameHead], nonce...), data...)
 	}
 	binary.BigEndian.PutUint32(b, uint32(len(b)-frameHead)) //nolint:gosec // bounded by maxFrame
 	b[4] = byte(kind)

@@ -16,6 +16,7 @@ package store
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"path/filepath"
 	"slices"
@@ -57,6 +58,9 @@ type Found struct {
 
 // Load takes the directory and returns what is in it.
 func (s *Store) Load() (lock disk.Lock, found []Found, odd []Oddity, err error) {
+	if err := s.recognize(); err != nil {
+		return nil, nil, nil, err
+	}
 	if err := s.disk.Mkdir(s.dir); err != nil {
 		return nil, nil, nil, err
 	}
@@ -69,6 +73,9 @@ func (s *Store) Load() (lock disk.Lock, found []Found, odd []Oddity, err error) 
 			_ = lock.Close()
 		}
 	}()
+	if err := s.recognize(); err != nil {
+		return lock, nil, nil, err // it may have been mounted in between
+	}
 	// Names of a process that did not live to see to them.
 	if err := s.disk.SyncDir(filepath.Dir(s.dir)); err != nil {
 		return lock, nil, nil, err
@@ -82,7 +89,7 @@ func (s *Store) Load() (lock disk.Lock, found []Found, odd []Oddity, err error) 
 	}
 	for _, shard := range names {
 		switch {
-		case shard == disk.LockName:
+		case shard == disk.LockName || shard == MarkName || shard == MarkName+UnsureExt:
 		case !shardPattern.MatchString(shard):
 			odd = append(odd, Oddity{Path: shard, Why: "not of the spool"})
 		default:
@@ -97,6 +104,9 @@ func (s *Store) Load() (lock disk.Lock, found []Found, odd []Oddity, err error) 
 			}
 			found, odd = append(found, f...), append(odd, o...)
 		}
+	}
+	if err := s.remember(); err != nil {
+		odd = append(odd, Oddity{Path: MarkName, Why: fmt.Sprintf("a start without its mount would not be noticed: %v", err)})
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -57,6 +57,7 @@ var (
 type Store struct {
 	disk disk.FS
 	dir  string
+	note string // where the directory's mark is remembered; empty: nowhere
 
 	mu      sync.Mutex
 	keys    *seal.Keys
@@ -406,8 +407,12 @@ func (s *Store) OpenJournal(id string) (*record.File, error) {
 // removal that a crash undoes is repeated at the next start.
 func (s *Store) Remove(env *record.Envelope, size int64) error {
 	path := s.Path(env.ID, MessageExt)
-	// What an operator removed meanwhile is no failure of the disk.
-	if err := s.disk.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	switch err := s.disk.Remove(path); {
+	case err == nil || errors.Is(err, fs.ErrNotExist):
+		// What an operator removed meanwhile is no failure of the disk.
+	case errors.Is(err, fs.ErrPermission):
+		return err // nor is a directory that is closed to this process; it may pass
+	default:
 		return s.Fail(fmt.Errorf("removing a message: %w", err))
 	}
 	s.Release(env, size)

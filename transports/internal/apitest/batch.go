@@ -156,3 +156,86 @@ func Storm(t *testing.T, sb *sandbox.Sandbox, api API, refusal string, places in
 		}
 	}
 }
+
+// Weather holds that a storm over one mailbox is that mailbox's: all of its accounts
+// together make no more requests than it has places, whichever of them the provider
+// answered, and another mailbox of the same app goes on. What may have been sent is
+// asked about once.
+func Weather(t *testing.T, sb *sandbox.Sandbox, api API, throttled string, places int) {
+	t.Helper()
+	const each = 12
+	storms := map[string]sandbox.Fault{
+		"throttled@example.com": {Stage: "api", Action: "reply", Reply: throttled, RetryAfter: 60},
+		"busy@example.com":      {Stage: "api", Action: "reply", Reply: "503 <html></html>"},
+		"lost@example.com":      {Stage: "api_end", Action: "reply", Reply: "504 <html></html>"},
+		"reset@example.com":     {Stage: "api_end", Action: "reset"},
+		"well@example.com":      {},
+	}
+	for box, f := range storms {
+		if f.Mailbox = box; f.Stage == "" {
+			continue
+		}
+		if _, err := sb.AddFault(f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var mu sync.Mutex
+	said := make(map[string][]string) // of each mailbox
+	send := func(box string, i int) {
+		// Three accounts of one mailbox, which they write as they like.
+		mailbox := []string{box, strings.ToUpper(box[:1]) + box[1:], strings.ToUpper(box)}[i%3]
+		a := &accounts.Account{Record: accounts.Record{Name: fmt.Sprintf("account%d-%s", i%3, box), Mailbox: mailbox}}
+		msg := fmt.Sprintf("From: %s\r\nTo: a@example.org\r\nSubject: %d\r\n\r\nhello\r\n", box, i)
+		reply, _, err := relay.SendInTurn(t.Context(), api, a, box, nil, relay.Recipient{To: "a@example.org"}, strings.NewReader(msg))
+		text := reply.Error()
+		if err != nil {
+			text = err.Error()
+		}
+		mu.Lock()
+		said[box] = append(said[box], text)
+		mu.Unlock()
+	}
+	var wg sync.WaitGroup
+	for i := range each {
+		for box := range storms {
+			wg.Go(func() { send(box, i) })
+		}
+	}
+	wg.Wait()
+	hits := make(map[string]int)
+	for _, f := range sb.Faults() {
+		hits[f.Mailbox] = f.Hits
+	}
+	there := make(map[string]int)
+	for _, m := range sb.Messages() {
+		there[strings.ToLower(m.Mailbox)]++
+	}
+	for box, f := range storms {
+		unknown, acked := 0, 0
+		for _, text := range said[box] {
+			switch {
+			case strings.HasPrefix(text, "250 "):
+				acked++
+			case strings.HasPrefix(text, "451 4.4.2"):
+				unknown++
+			case !strings.HasPrefix(text, "451 4."):
+				t.Errorf("%s: %s", box, text)
+			}
+		}
+		n := hits[box]
+		switch {
+		case f.Stage == "":
+			if acked != each || there[box] != each {
+				t.Errorf("%s: %d of %d acknowledged, %d are there: %q", box, acked, each, there[box], said[box])
+			}
+		case acked > 0 || n < 1 || n > places:
+			t.Errorf("%s: %d requests of %d messages, %d acknowledged", box, n, each, acked)
+		case box == "throttled@example.com":
+			if unknown > 0 || there[box] > 0 {
+				t.Errorf("%s: %d unknown, %d are there", box, unknown, there[box])
+			}
+		case unknown != n || there[box] != map[bool]int{true: n}[f.Stage == "api_end"]:
+			t.Errorf("%s: %d requests, %d unknown, %d are there", box, n, unknown, there[box])
+		}
+	}
+}

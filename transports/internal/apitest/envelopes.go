@@ -130,7 +130,9 @@ func (g *Generator) Message() (rcpts []string, msg string) {
 		rcpts = append(rcpts, rcpt)
 	}
 	if g.one(100) { // what no API takes
-		rcpts = append(rcpts, g.pick("k\u00edn@example.org", "kin1@ex\u00e4mple.org", "kin1@example.org.", "kin1", "@example.org", "kin1@", "kin1@example.org,"+outside, "kin1@example.org\r\nTo: "+outside))
+		rcpts = append(rcpts, g.pick("k\u00edn@example.org", "kin1@ex\u00e4mple.org", "kin1@example.org.", "kin1", "@example.org", "kin1@", "kin1@example.org,"+outside, "kin1@example.org\r\nTo: "+outside,
+			// Readers that decode before they parse see another address (PortSwigger, Splitting the email atom, 2024).
+			"=?utf-8?q?outside=40evil.example=3e=20?=kin1@example.org", "\"=?utf-8?b?b3V0c2lkZUBldmlsLmV4YW1wbGU+IA==?=\"@example.org", "kin1@=?utf-8?q?evil.example?="))
 	}
 	var b strings.Builder
 	b.WriteString(g.pick("From: box@example.com\r\n", "From: Box <box@example.com>\r\n"))

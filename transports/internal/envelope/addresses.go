@@ -208,7 +208,18 @@ func (p *parser) addrSpec() (string, error) {
 	} else if !p.dotAtom() {
 		return "", p.fail("an address without a domain")
 	}
-	return unquote(local) + "@" + p.s[begin:p.i], nil
+	if addr := unquote(local) + "@" + p.s[begin:p.i]; !encoded(addr) {
+		return addr, nil
+	}
+	return "", p.fail("an encoded word in an address")
+}
+
+// encoded reports whether an address has what looks like an encoded word, which RFC
+// 2047 section 5 forbids there: a reader that decodes before it parses finds another
+// address in it, or two.
+func encoded(addr string) bool {
+	_, rest, ok := strings.Cut(addr, "=?")
+	return ok && strings.Contains(rest, "?=")
 }
 
 // dotAtom reads atoms joined by single full stops.

@@ -95,6 +95,11 @@ func TestFit(t *testing.T) {
 		{"blanks in an address", "To: a @ b.c", []string{"a@b.c"}, "parse", nil},
 		{"a name alone", "To: someone", []string{"a@b.c"}, "parse", nil},
 		{"an encoded word with a comma", "To: =?utf-8?q?a,d@e.f?= <a@b.c>", []string{"a@b.c"}, "parse", nil},
+		{"an encoded word in an address", "To: =?utf-8?q?x=40y.z=3e=20?=a@b.c", []string{"a@b.c"}, "parse", nil},
+		{"an encoded word in an address, bracketed", "To: A <=?utf-8?q?x=40y.z=3e=20?=a@b.c>", []string{"a@b.c"}, "parse", nil},
+		{"an encoded word in quotes of an address", "To: \"=?utf-8?q?x=40y.z=3e=20?=a\"@b.c", []string{"a@b.c"}, "parse", nil},
+		{"an encoded word for a domain", "To: a@=?utf-8?q?y.z?=", []string{"a@b.c"}, "parse", nil},
+		{"an equals sign and question marks", "To: prvs=1?x=a@b.c", []string{"prvs=1?x=a@b.c"}, "", nil},
 		{"From that cannot be read", "From: a@b.c <a@b.c>\r\nTo: a@b.c", []string{"a@b.c"}, "parse", nil},
 		{"a line break in an address", "To: \"a\r\n b\"@b.c", []string{"a@b.c"}, "parse", nil},
 	} {

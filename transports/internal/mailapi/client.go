@@ -15,6 +15,7 @@
 package mailapi
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -32,6 +33,7 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/grant"
+	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/relay"
 )
 
@@ -57,6 +59,8 @@ type Answer struct {
 	// Strikes is how often in a row the mailbox was asked to wait before and
 	// not told for how long.
 	Strikes int
+
+	by string // whose certificate it was
 }
 
 // tokenRefused reports whether the access token is no good.
@@ -66,6 +70,10 @@ func (a *Answer) tokenRefused() bool { return a.Status == http.StatusUnauthorize
 type Verdict struct {
 	Reply   *relay.Reply
 	Outcome Outcome
+	// Elsewhere: it was not the API that refused, but something on the way (a
+	// proxy's page, a login to the network) or another endpoint. That says nothing
+	// of the message. The reply is made of it.
+	Elsewhere bool
 }
 
 // Outcome is what the ledger learns from a request.
@@ -104,6 +112,7 @@ func newHTTP(u *Upstream) *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
 			Proxy:                  http.ProxyFromEnvironment,
+			OnProxyConnectResponse: connected,
 			DialContext:            (&net.Dialer{Timeout: dialTimeout}).DialContext,
 			TLSClientConfig:        &tls.Config{RootCAs: u.Roots, MinVersion: tls.VersionTLS12},
 			ForceAttemptHTTP2:      true,
@@ -168,7 +177,7 @@ func (u *Upstream) send(ctx context.Context, p *place, a *accounts.Account, body
 			return relay.ReplyAPIUntouched, Outcome{}
 		}
 		ans.Strikes = p.strikes()
-		v := u.Read(ans)
+		v := u.verdict(a.Name, ans)
 		if v.Reply.Positive() && sent != everything {
 			// It cannot have been about the message, or not about all of it.
 			return relay.ReplyAPIUnknown, Outcome{Unknown: true}
@@ -212,8 +221,8 @@ func (u *Upstream) token(ctx context.Context, req grant.Request) (*oauth2.Token,
 
 // post sends one request, and says how much of the body had left before the answer,
 // or without one: that is whether the message may have been sent.
-func (u *Upstream) post(ctx context.Context, a *accounts.Account, token *oauth2.Token, body *Body) (*Answer, progress) {
-	ctx, cancel := context.WithCancel(ctx)
+func (u *Upstream) post(over context.Context, a *accounts.Account, token *oauth2.Token, body *Body) (*Answer, progress) {
+	ctx, cancel := context.WithCancel(over)
 	defer cancel()
 	f, ok := body.open(u.Timeout, cancel)
 	if !ok {
@@ -231,6 +240,9 @@ func (u *Upstream) post(ctx context.Context, a *accounts.Account, token *oauth2.
 			zap.String("request", r.id), zap.Bool("whole", sent == everything), zap.Error(err))
 	}
 	if err != nil {
+		if sent == nothing && over.Err() == nil {
+			u.unreached(a.Name, err)
+		}
 		return nil, sent
 	}
 	return ans, sent
@@ -239,7 +251,7 @@ func (u *Upstream) post(ctx context.Context, a *accounts.Account, token *oauth2.
 // request is one HTTP request.
 type request struct {
 	method, url string
-	token       *oauth2.Token
+	token       *oauth2.Token // nil: none
 	body        io.Reader
 	length      int64  // of the body; -1 if that is not known
 	id          string // what it is called; empty: nothing
@@ -260,11 +272,13 @@ func (u *Upstream) do(ctx context.Context, r request) (*Answer, error) {
 	if r.id != "" {
 		req.Header.Set(u.RequestID, r.id)
 	}
-	req.Header.Set("Authorization", "Bearer "+r.token.AccessToken)
+	if r.token != nil {
+		req.Header.Set("Authorization", "Bearer "+r.token.AccessToken)
+	}
 	req.Header.Set("User-Agent", "Mailgateway")
 	resp, err := u.http.Do(req)
 	if err != nil {
-		return nil, err
+		return nil, trouble(req, err)
 	}
 	defer resp.Body.Close()
 	if r.id != "" {
@@ -276,7 +290,12 @@ func (u *Upstream) do(ctx context.Context, r request) (*Answer, error) {
 	}
 	// The status says it all; a body that breaks off changes nothing.
 	text, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	return &Answer{Status: resp.StatusCode, Header: resp.Header, Body: text}, nil
+	ans := &Answer{Status: resp.StatusCode, Header: resp.Header, Body: text}
+	if resp.TLS != nil && len(resp.TLS.PeerCertificates) > 0 {
+		issuer := resp.TLS.PeerCertificates[0].Issuer
+		ans.by = printable.Text(cmp.Or(issuer.CommonName, issuer.String()))
+	}
+	return ans, nil
 }
 
 // newID is a random UUID (RFC 9562 section 5.4).

@@ -226,9 +226,9 @@ func TestLeaseEnds(t *testing.T) {
 		})
 		u.Read = func(ans *Answer) Verdict {
 			if ans.Status == http.StatusOK {
-				return Verdict{relay.ReplyAPIOK("1"), Outcome{Sent: true}}
+				return Verdict{Reply: relay.ReplyAPIOK("1"), Outcome: Outcome{Sent: true}}
 			}
-			return Verdict{relay.ReplyAPI(454, 4, 7, 0, "token"), Outcome{}}
+			return Verdict{Reply: relay.ReplyAPI(454, 4, 7, 0, "token"), Outcome: Outcome{}}
 		}
 		u.lender = lease
 		l := newLedger()

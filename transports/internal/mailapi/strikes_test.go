@@ -68,10 +68,10 @@ func scripted(t *testing.T, cfg *Upstream, p provider) *Upstream {
 	}
 	u.Read = func(ans *Answer) Verdict {
 		if ans.Status == http.StatusOK {
-			return Verdict{relay.ReplyAPIOK("1"), Outcome{Sent: true}}
+			return Verdict{Reply: relay.ReplyAPIOK("1"), Outcome: Outcome{Sent: true}}
 		}
 		hold := Doubled(25*time.Second, ans.Strikes)
-		return Verdict{relay.ReplyAPIHold("wait", hold), Outcome{Hold: hold, Strike: true}}
+		return Verdict{Reply: relay.ReplyAPIHold("wait", hold), Outcome: Outcome{Hold: hold, Strike: true}}
 	}
 	if err := u.Bind(t.Name()); err != nil {
 		t.Fatal(err)

@@ -43,8 +43,9 @@ import (
 type Upstream struct {
 	// Kind is the transport's name.
 	Kind string
-	// Endpoint is the base URL, for the status.
+	// Endpoint is the base URL, for the status. Also are other URLs that are asked.
 	Endpoint string
+	Also     []string
 	// Provider is the OAuth provider, Scopes what a token is asked for.
 	Provider string
 	Scopes   []string
@@ -99,6 +100,8 @@ type Upstream struct {
 	pinMu sync.Mutex
 	pins  map[string]*pin
 	warms chan struct{}
+
+	complaints complaints
 }
 
 // Get asks the provider something with a token.
@@ -260,4 +263,5 @@ var (
 	_ relay.Reporter  = (*Upstream)(nil)
 	_ relay.Verifier  = (*Upstream)(nil)
 	_ relay.Warmer    = (*Upstream)(nil)
+	_ relay.Reacher   = (*Upstream)(nil)
 )

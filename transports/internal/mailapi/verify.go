@@ -85,7 +85,7 @@ func (u *Upstream) Verify(ctx context.Context, a *accounts.Account, from string,
 	if u.Allowed(ans) {
 		return done("api", fmt.Sprintf("HTTP %d: the mailbox may send (a request without a message was refused for that alone)", ans.Status), nil)
 	}
-	v := u.Read(ans)
+	v := u.verdict(a.Name, ans)
 	if ans.tokenRefused() {
 		u.Tokens.Reject(req, token)
 	}

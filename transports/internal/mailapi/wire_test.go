@@ -57,11 +57,11 @@ func posting(t *testing.T, url string, stream bool, timeout time.Duration, roots
 	u.Read = func(ans *Answer) Verdict {
 		switch {
 		case ans.Status == http.StatusAccepted:
-			return Verdict{relay.ReplyAPIOK("1"), Outcome{Sent: true}}
+			return Verdict{Reply: relay.ReplyAPIOK("1"), Outcome: Outcome{Sent: true}}
 		case ans.Status >= 500 || ans.Status < 300:
-			return Verdict{relay.ReplyAPIUnknown, Outcome{Unknown: true}}
+			return Verdict{Reply: relay.ReplyAPIUnknown, Outcome: Outcome{Unknown: true}}
 		}
-		return Verdict{relay.ReplyAPI(554, 5, 0, 0, fmt.Sprintf("HTTP %d %s", ans.Status, ans.Body)), Outcome{}}
+		return Verdict{Reply: relay.ReplyAPI(554, 5, 0, 0, fmt.Sprintf("HTTP %d %s", ans.Status, ans.Body)), Outcome: Outcome{}}
 	}
 	if err := u.Bind(t.Name()); err != nil {
 		t.Fatal(err)
@@ -324,23 +324,33 @@ func TestAnswersBeyond(t *testing.T) {
 	redirect := func(status string) string {
 		return "HTTP/1.1 " + status + "\r\nLocation: " + other.url + "\r\nContent-Length: 0\r\n\r\n"
 	}
-	for name, tc := range map[string]struct{ said, want string }{
-		"301":             {redirect("301 Moved Permanently"), "554 5.0.0 HTTP 301"},
-		"302":             {redirect("302 Found"), "554 5.0.0 HTTP 302"},
-		"303":             {redirect("303 See Other"), "554 5.0.0 HTTP 303"},
-		"307":             {redirect("307 Temporary Redirect"), "554 5.0.0 HTTP 307"},
-		"308":             {redirect("308 Permanent Redirect"), "554 5.0.0 HTTP 308"},
-		"hints before":    {"HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\nHTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n", "250 "},
-		"continue before": {"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n", "250 "},
-		"gzip":            {gzipped("400 Bad Request", "ErrorFoo"), "554 5.0.0 HTTP 400 ErrorFoo"},
-		"a gzip bomb":     {gzipped("400 Bad Request", strings.Repeat("a", 32<<20)), "554 5.0.0 HTTP 400 aaaa"},
-		"no gzip":         {"HTTP/1.1 400 Bad Request\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nhaha", "554 5.0.0 HTTP 400"},
-		"a huge body":     {"HTTP/1.1 400 Bad Request\r\nContent-Length: 1000000000000\r\n\r\n" + strings.Repeat("b", 8<<20), "554 5.0.0 HTTP 400 bbbb"},
-		"a huge header":   {"HTTP/1.1 202 Accepted\r\nX: " + strings.Repeat("x", 8<<20) + "\r\n\r\n", "451 4.4.2"},
-		"no HTTP":         {"220 mx.example.com ESMTP\r\n", "451 4.4.2"},
-		"another status":  {"HTTP/1.1 204 No Content\r\n\r\n", "451 4.4.2"},
-		"a long line":     {"HTTP/1.1 400 Bad\r\nContent-Length: 3\r\n\r\na\rb", "554 5.0.0 HTTP 400 a b"},
-		"chunks break":    {"HTTP/1.1 202 Accepted\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "250 "},
+	for name, tc := range map[string]struct {
+		said, want string
+		more       string // goes on and on
+	}{
+		"301":                 {said: redirect("301 Moved Permanently"), want: "554 5.0.0 HTTP 301"},
+		"302":                 {said: redirect("302 Found"), want: "554 5.0.0 HTTP 302"},
+		"303":                 {said: redirect("303 See Other"), want: "554 5.0.0 HTTP 303"},
+		"307":                 {said: redirect("307 Temporary Redirect"), want: "554 5.0.0 HTTP 307"},
+		"308":                 {said: redirect("308 Permanent Redirect"), want: "554 5.0.0 HTTP 308"},
+		"hints before":        {said: "HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\nHTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n", want: "250 "},
+		"continue before":     {said: "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n", want: "250 "},
+		"gzip":                {said: gzipped("400 Bad Request", "ErrorFoo"), want: "554 5.0.0 HTTP 400 ErrorFoo"},
+		"a gzip bomb":         {said: gzipped("400 Bad Request", strings.Repeat("a", 32<<20)), want: "554 5.0.0 HTTP 400 aaaa"},
+		"no gzip":             {said: "HTTP/1.1 400 Bad Request\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nhaha", want: "554 5.0.0 HTTP 400"},
+		"a huge body":         {said: "HTTP/1.1 400 Bad Request\r\nContent-Length: 1000000000000\r\n\r\n" + strings.Repeat("b", 8<<20), want: "554 5.0.0 HTTP 400 bbbb"},
+		"a huge header":       {said: "HTTP/1.1 202 Accepted\r\nX: " + strings.Repeat("x", 8<<20) + "\r\n\r\n", want: "451 4.4.2"},
+		"no HTTP":             {said: "220 mx.example.com ESMTP\r\n", want: "451 4.4.2"},
+		"another status":      {said: "HTTP/1.1 204 No Content\r\n\r\n", want: "451 4.4.2"},
+		"a long line":         {said: "HTTP/1.1 400 Bad\r\nContent-Length: 3\r\n\r\na\rb", want: "554 5.0.0 HTTP 400 a b"},
+		"chunks break":        {said: "HTTP/1.1 202 Accepted\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", want: "250 "},
+		"an endless refusal":  {said: "HTTP/1.1 400 Bad Request\r\nTransfer-Encoding: chunked\r\n\r\n", more: "8\r\ncccccccc\r\n", want: "554 5.0.0 HTTP 400 cccc"},
+		"an endless yes":      {said: "HTTP/1.1 202 Accepted\r\nTransfer-Encoding: chunked\r\n\r\n", more: "8\r\ndddddddd\r\n", want: "250 "},
+		"a yes of 100 MB":     {said: "HTTP/1.1 202 Accepted\r\nContent-Length: 100000000\r\n\r\n", more: "eeeeeeee", want: "250 "},
+		"endless hints":       {said: "", more: "HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n", want: "451 4.4.2"},
+		"an endless header":   {said: "HTTP/1.1 202 Accepted\r\n", more: "X-A: b\r\n", want: "451 4.4.2"},
+		"an endless 101":      {said: "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", more: "ffffffff", want: "451 4.4.2"},
+		"an endless redirect": {said: "HTTP/1.1 308 Permanent Redirect\r\nLocation: " + other.url + "\r\nTransfer-Encoding: chunked\r\n\r\n", more: "1\r\ng\r\n", want: "554 5.0.0 HTTP 308"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWire(t, func(w *wire, c net.Conn) {
@@ -348,6 +358,12 @@ func TestAnswersBeyond(t *testing.T) {
 				for w.request(br, -1) {
 					if _, err := io.WriteString(c, tc.said); err != nil {
 						return
+					}
+					more := strings.Repeat(tc.more, 1000)
+					for more != "" {
+						if _, err := io.WriteString(c, more); err != nil {
+							return
+						}
 					}
 				}
 			})
@@ -362,6 +378,28 @@ func TestAnswersBeyond(t *testing.T) {
 	}
 	if n := elsewhere.Load(); n != 0 {
 		t.Errorf("%d connections to where redirects pointed", n)
+	}
+}
+
+// TestTrickle: an answer whose body comes octet by octet is waited for no longer than
+// any other, and its status stands.
+func TestTrickle(t *testing.T) {
+	w := newWire(t, func(w *wire, c net.Conn) {
+		if !w.request(bufio.NewReader(c), -1) {
+			return
+		}
+		_, err := io.WriteString(c, "HTTP/1.1 202 Accepted\r\nContent-Length: 1000\r\n\r\n")
+		for tick := time.NewTicker(20 * time.Millisecond); err == nil; {
+			select {
+			case <-tick.C:
+				_, err = io.WriteString(c, "x")
+			case <-w.over:
+				return
+			}
+		}
+	})
+	if got := post(t, posting(t, w.url, false, time.Second, nil), "box@example.com", "hello"); !strings.HasPrefix(got, "250 ") {
+		t.Error(got)
 	}
 }
 

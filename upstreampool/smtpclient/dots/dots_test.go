@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package smtpclient
+package dots
 
 import (
 	"bytes"
@@ -26,16 +26,16 @@ func FuzzStuffer(f *testing.F) {
 		f.Add([]byte(s), uint8(1))
 	}
 	f.Fuzz(func(t *testing.T, body []byte, piece uint8) {
-		st := newStuffer()
+		st := New()
 		var wire []byte
 		ok := true
 		for rest := body; ok && len(rest) > 0; {
 			n := min(int(piece)+1, len(rest))
-			wire, ok = st.append(wire, rest[:n])
+			wire, ok = st.Append(wire, rest[:n])
 			rest = rest[n:]
 		}
 		if ok {
-			wire, ok = st.end(wire)
+			wire, ok = st.End(wire)
 		}
 		lone := loneDot(body)
 		if ok == lone {
@@ -65,10 +65,10 @@ func FuzzStuffer(f *testing.F) {
 func loneDot(body []byte) bool {
 	b := append([]byte("\r\n"), body...)
 	for i := 2; i < len(b); i++ {
-		if b[i] != '.' || !lineEnd(b[i-1]) || b[i-1] == '\n' && b[i-2] == '\r' {
+		if b[i] != '.' || !LineEnd(b[i-1]) || b[i-1] == '\n' && b[i-2] == '\r' {
 			continue
 		}
-		if i+1 == len(b) || lineEnd(b[i+1]) {
+		if i+1 == len(b) || LineEnd(b[i+1]) {
 			return true
 		}
 	}
