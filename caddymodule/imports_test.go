@@ -144,8 +144,8 @@ var allowedImports = map[string][]string{
 	"smtpapp/smtpserver/grammar": {"relay"},
 	"smtpapp/smtpserver/pace":    {},
 	// A certificate for devices from before 2010.
-	"smtpapp/legacyrsa":       {},
-	"upstreampool/smtpclient": {"internal/exhausted", "internal/rawread", "internal/redact", "internal/stack", "relay", "upstreampool/smtpclient/dots"},
+	"smtpapp/legacyrsa":            {},
+	"upstreampool/smtpclient":      {"internal/exhausted", "internal/rawread", "internal/redact", "internal/stack", "relay", "upstreampool/smtpclient/dots"},
 	"upstreampool/smtpclient/dots": {},
 	// What is learned of a mailbox, and what providers publish: no pool, no lock.
 	"upstreampool/meter":  {"upstreampool/smtpclient"},
@@ -173,13 +173,15 @@ var allowedImports = map[string][]string{
 
 	// The pages of operators.
 	"console/audit":    {"internal/storelock"},
+	"console/batch":    {"connect", "connect/mailing"},
 	"console/firstrun": {"accounts", "connect", "oauthtoken", "oauthtoken/authserver", "operate", "setup", "smtpapp", "upstreamapp"},
 	"console/card":     {"operate", "smtpapp"},
 	"console/ended":    {"internal/storelock"},
 	"console/trial":    {"accounts", "explain", "operate", "relay", "upstreamapp"},
 	"console/words":    {"accounts", "internal/checkup", "messagelog", "operate"},
 	"console/picture":  {"smtpapp/history"},
-	"console":          {"accounts", "accounts/password", "connect", "connect/mailing", "console/audit", "console/card", "console/ended", "console/firstrun", "console/picture", "console/trial", "console/words", "explain", "internal/checkup", "internal/cookie", "internal/jsonfield", "internal/once", "internal/printable", "internal/site", "limits", "messagelog", "oauthtoken", "oauthtoken/authserver", "operate", "relay", "setup", "smtpapp", "smtpapp/history", "spool", "upstreamapp", "upstreampool"},
+	"console/settings": {"accounts", "internal/printable"},
+	"console":          {"accounts", "accounts/password", "connect", "connect/mailing", "console/audit", "console/batch", "console/card", "console/ended", "console/firstrun", "console/picture", "console/settings", "console/trial", "console/words", "explain", "internal/checkup", "internal/cookie", "internal/jsonfield", "internal/once", "internal/printable", "internal/site", "limits", "messagelog", "oauthtoken", "oauthtoken/authserver", "operate", "relay", "setup", "smtpapp", "smtpapp/history", "spool", "upstreamapp", "upstreampool"},
 
 	"caddymodule": {
 		"accounts",
@@ -216,10 +218,11 @@ var allowedImports = map[string][]string{
 		"upstreampool",
 		"upstreampool/preset",
 	},
-	"caddymodule/admin":           {"accounts", "connect", "console/audit", "explain", "grant", "internal/checkup", "internal/printable", "internal/site", "limits", "limits/fleet", "messagelog", "oauthtoken", "oauthtoken/authserver", "operate", "smtpapp", "spool", "upstreamapp", "upstreampool"},
-	"caddymodule/command":         {"accounts", "accounts/password", "caddymodule/admin", "caddymodule/command/browser", "caddymodule/command/output", "caddymodule/command/record", "caddymodule/command/service", "connect", "explain", "grant", "internal/checkup", "internal/nearest", "internal/printable", "internal/winservice", "messagelog", "operate", "operate/migrate", "operate/snippet", "sandbox", "setup", "spool", "storage/transfer"},
+	"caddymodule/admin":           {"accounts", "connect", "console/audit", "explain", "grant", "internal/checkup", "internal/form", "internal/printable", "internal/site", "limits", "limits/fleet", "messagelog", "oauthtoken", "oauthtoken/authserver", "operate", "smtpapp", "spool", "upstreamapp", "upstreampool"},
+	"caddymodule/command":         {"accounts", "accounts/password", "caddymodule/admin", "caddymodule/command/browser", "caddymodule/command/output", "caddymodule/command/record", "caddymodule/command/service", "caddymodule/command/usage", "connect", "explain", "grant", "internal/checkup", "internal/form", "internal/nearest", "internal/printable", "internal/winservice", "messagelog", "operate", "operate/migrate", "operate/snippet", "sandbox", "setup", "spool", "storage/transfer"},
 	"caddymodule/command/browser": {"setup"},
 	"caddymodule/command/output":  {},
+	"caddymodule/command/usage":   {"internal/nearest"},
 	"caddymodule/command/record":  {},
 	"caddymodule/command/service": {"caddymodule/command/output", "internal/winservice"},
 	"caddymodule/precheck":        {"caddymodule/wording", "internal/form", "internal/nearest"},

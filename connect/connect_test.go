@@ -193,7 +193,7 @@ func TestConsent(t *testing.T) {
 		p := newBrowser(t).get(t, link)
 		p.want(t, "Connect your mailbox", "&lt;b&gt;IT&lt;/b&gt;", owner, "Example &lt;Mail&gt;", "<code>smtp</code>")
 		for name, want := range map[string]string{
-			"Referrer-Policy": "no-referrer", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff",
+			"Referrer-Policy": "same-origin", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff",
 		} {
 			if got := p.header.Get(name); got != want {
 				t.Errorf("%s: %q, want %q", name, got, want)
@@ -325,7 +325,20 @@ func TestRequestsFromElsewhere(t *testing.T) {
 			t.Errorf("%s: answered with %d", name, p.status)
 		}
 	}
+	// An old browser says where it comes from by Origin alone, as far as the page lets it.
 	b := newBrowser(t)
+	if got := b.get(t, link).header.Get("Referrer-Policy"); got == "no-referrer" {
+		t.Error("a browser without fetch metadata sends the origin null")
+	}
+	r, err := http.NewRequest(http.MethodPost, link, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Origin", s.base)
+	resp, err := http.DefaultClient.Do(r)
+	if p := read(t, resp, err); p.next == "" {
+		t.Errorf("an old browser is answered with %d", p.status)
+	}
 	for path, title := range map[string]string{
 		"/connect/i/AAAA": "There is no such invitation", "/connect/i/" + strings.Repeat("A", 43): "There is no such invitation",
 		"/connect/i/..%2f..%2fcookie.key": "There is no such invitation", "/connect/": "There is no such invitation",

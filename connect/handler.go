@@ -161,6 +161,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	kind, rest, _ := strings.Cut(below, "/")
 	switch {
 	case kind == "i" && (r.Method == http.MethodGet || r.Method == http.MethodHead):
+		// Under no-referrer a browser calls the origin of the page's own form `null`; one
+		// without Sec-Fetch-Site (Safari before 16.4) could never send it.
+		header.Set("Referrer-Policy", "same-origin")
 		return h.serveInvitation(w, r, rest)
 	case kind == "i" && r.Method == http.MethodPost:
 		if err := h.csrf.Check(r); err != nil {

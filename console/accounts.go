@@ -117,8 +117,9 @@ func addAccount(v *visit) error {
 		return v.showNewAccount(http.StatusBadRequest, f)
 	}
 	device, err := v.deviceName()
-	if err != nil {
-		return err
+	if se, ok := errors.AsType[*statusError](err); ok {
+		f.Field, f.Problem = se.field, se.text
+		return v.showNewAccount(se.status, f)
 	}
 	plain, hash := password.Generate()
 	record := map[string]any{"upstream": f.Upstream, "password_hashes": []string{hash}}
@@ -138,6 +139,10 @@ func addAccount(v *visit) error {
 	if errors.Is(err, accounts.ErrPrecondition) {
 		f.Field, f.Problem, f.Exists = "name", "there is an account of this name already", f.Name
 		return v.showNewAccount(http.StatusConflict, f)
+	}
+	if se, ok := v.broken(err); ok {
+		f.Problem = se.text
+		return v.showNewAccount(se.status, f)
 	}
 	return err
 }

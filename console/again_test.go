@@ -194,3 +194,63 @@ func TestLoginOutlivesReload(t *testing.T) {
 		reload() // between two clicks
 	}
 }
+
+// TestPartsBehindTheEnd has pages ask for a part of themselves whose session has ended, and
+// which are gone: the whole page goes to the login, which leads back, or says what is.
+func TestPartsBehindTheEnd(t *testing.T) {
+	c := newLoginConsole(t)
+	part := func(path string) *http.Response {
+		t.Helper()
+		r := c.request(t, http.MethodGet, path+"?part=1", nil)
+		r.Header.Set("HX-Request", "true")
+		r.Header.Set("HX-Current-URL", c.base+path+"?from=1")
+		resp, err := c.browser.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		return resp
+	}
+	const page = "/console/trials/x"
+	r := part(page)
+	if want := c.base + "/console/login?next=" + url.QueryEscape("/trials/x?from=1"); r.Header.Get("HX-Redirect") != want || r.StatusCode != http.StatusUnauthorized {
+		t.Errorf("%s %q, want %q", r.Status, r.Header.Get("HX-Redirect"), want)
+	}
+	c.signIn(t, "op@example.com")
+	if r = part(page); r.StatusCode != http.StatusNotFound || r.Header.Get("HX-Refresh") != "true" {
+		t.Errorf("%s, refreshed: %q", r.Status, r.Header.Get("HX-Refresh"))
+	}
+}
+
+// TestSignedOutAsksWhoComes signs out, and in again: the provider, which may have a session
+// still, is told to ask. Who has no role can come as somebody else.
+func TestSignedOutAsksWhoComes(t *testing.T) {
+	c := newLoginConsole(t)
+	prompt := func(path string) (prompt string) {
+		t.Helper()
+		c.browser.CheckRedirect = func(r *http.Request, _ []*http.Request) error {
+			prompt = r.URL.Query().Get("prompt")
+			return http.ErrUseLastResponse
+		}
+		defer func() { c.browser.CheckRedirect = nil }()
+		c.do(t, http.MethodGet, path, nil)
+		return prompt
+	}
+	if got := prompt("/console/login/start"); got != "" {
+		t.Errorf("the first login has the prompt %q", got)
+	}
+	c.signIn(t, "op@example.com")
+	c.post(t, c.get(t, "/console/"), "/console/logout", nil)
+	if got := prompt("/console/login/start"); got != "login" {
+		t.Errorf("behind a sign-out the prompt is %q", got)
+	}
+	c.signIn(t, "op@example.com")
+	if got := prompt("/console/login/start"); got != "" {
+		t.Errorf("behind another login the prompt is %q", got)
+	}
+	stranger := c.signIn(t, "stranger@example.org")
+	stranger.want(t, "neither an operator nor a viewer", "/console/login/start?another", "Sign in as someone else")
+	if got := prompt("/console/login/start?another"); got != "login" {
+		t.Errorf("somebody else is asked with the prompt %q", got)
+	}
+}

@@ -301,3 +301,46 @@ func TestPaths(t *testing.T) {
 		}
 	}
 }
+
+// TestHostVariants asks under other names for the same address, as pages of strangers do
+// whose name leads here (DNS rebinding).
+func TestHostVariants(t *testing.T) {
+	c := newConsole(t, "")
+	c.AddAccount(t, "a@example.com")
+	host := strings.TrimPrefix(c.base, "http://")
+	_, port, err := net.SplitHostPort(host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{
+		host + ".", "127.0.0.1.:" + port, "127.0.0.1", "localhost:" + port, "[::1]:" + port, "[::ffff:127.0.0.1]:" + port, "127.1:" + port, "2130706433:" + port,
+		"0x7f.1:" + port, "evil.example:" + port, "127.0.0.1.nip.io:" + port, "evil.example", host + "@evil.example", "user@" + host, host + ",evil.example",
+	} {
+		conn, err := net.Dial("tcp", host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(conn, "GET /console/accounts HTTP/1.1\r\nHost: %s\r\nX-Forwarded-Host: %s\r\nConnection: close\r\n\r\n", name, host)
+		answer, err := io.ReadAll(conn)
+		_ = conn.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(answer), "a@example.com") || strings.Contains(string(answer), "Set-Cookie") {
+			t.Errorf("%s is answered:\n%s", name, answer)
+		}
+	}
+}
+
+// TestZoneCookie has the one cookie that is not sealed say what it likes.
+func TestZoneCookie(t *testing.T) {
+	c := newConsole(t, "")
+	for _, value := range []string{hostile, "../../../../etc/passwd", strings.Repeat("a", 3000), "Local", "%00", "Europe/Berlin;x"} {
+		p := c.do(t, http.MethodGet, "/console/", nil, func(r *http.Request) { r.Header.Add("Cookie", "smtp-console-zone="+value) })
+		if p.status != http.StatusOK || !strings.Contains(p.body, "What needs someone") || strings.Contains(p.body, "root:") {
+			t.Errorf("%.40q: %d", value, p.status)
+		}
+	}
+	p := c.do(t, http.MethodGet, "/console/", nil, func(r *http.Request) { r.Header.Add("Cookie", "smtp-console-zone=Asia/Kathmandu") })
+	p.want(t, "Hours and days are those of Asia/Kathmandu")
+}

@@ -15,92 +15,18 @@
 package console
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
-	"slices"
-	"strconv"
 	"strings"
 
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/accounts"
-	"github.com/caddymail/mailgateway/internal/printable"
+	"github.com/caddymail/mailgateway/console/settings"
 	"github.com/caddymail/mailgateway/operate"
 	"github.com/caddymail/mailgateway/upstreamapp"
 )
-
-// changeForm are an account's settings as they are, or as the form was filled in.
-type changeForm struct {
-	Name string
-	// Version is what the settings were when the page was made.
-	Version                    string
-	Upstream, Mailbox, Senders string
-	MaxConns                   string
-	Rates                      []rateField
-	Upstreams                  []string
-	// Problem is what is wrong with Field; without a field, with all.
-	Field, Problem string
-}
-
-// rateField is a limit as an office says it: so many in a minute, an hour or a day.
-type rateField struct {
-	Name, Label string
-	Count, Per  string
-	Periods     []period
-}
-
-type period struct{ Value, Label string }
-
-var periods = []period{{"1m", "a minute"}, {"1h", "an hour"}, {"24h", "a day"}}
-
-// newRate shows a rate; the period of one that a file or a program has set may be any.
-func newRate(name, label string, r accounts.Rate) rateField {
-	f := rateField{Name: name, Label: label, Per: "24h", Periods: periods}
-	if name == "rate" {
-		f.Per = "1m"
-	}
-	if !r.IsZero() {
-		f.Count, f.Per, _ = strings.Cut(r.String(), "/")
-		f.setPer(f.Per)
-	}
-	return f
-}
-
-// setPer chooses a period, which is added to the list if it is another.
-func (f *rateField) setPer(per string) {
-	f.Per = per
-	if !slices.ContainsFunc(f.Periods, func(p period) bool { return p.Value == per }) {
-		f.Periods = append(slices.Clone(f.Periods), period{per, "in " + per})
-	}
-}
-
-func changeFormOf(a *accounts.Account, upstreams []string) *changeForm {
-	var l accounts.Limits
-	if a.Limits != nil {
-		l = *a.Limits
-	}
-	f := &changeForm{
-		Name: a.Name, Version: a.Version(), Upstream: a.Upstream, Senders: strings.Join(a.Senders, "\n"), Upstreams: upstreams,
-		Rates: []rateField{
-			newRate("rate", "Messages in a short time", l.Rate),
-			newRate("messages", "Messages in a long time", l.Messages),
-			newRate("recipients", "Recipients in a long time", l.Recipients),
-		},
-	}
-	if a.Mailbox != a.Name {
-		f.Mailbox = a.Mailbox
-	}
-	if l.MaxConns > 0 {
-		f.MaxConns = strconv.Itoa(l.MaxConns)
-	}
-	if !slices.Contains(upstreams, a.Upstream) {
-		f.Upstreams = append([]string{a.Upstream}, upstreams...)
-	}
-	return f
-}
 
 func upstreamNames() []string {
 	app, err := operate.App[*upstreamapp.App]("smtp_upstreams")
@@ -119,66 +45,13 @@ func showChange(v *visit) error {
 		return err
 	}
 	if !editable(dir, a) {
-		return refuse(http.StatusConflict, "Account %s comes from %s, and is changed there.", a.Name, a.Source)
+		return refuse(http.StatusConflict, "Account %s comes from %s, and is changed there.", a.Name, strings.Replace(a.Source, "inline", "the configuration", 1))
 	}
-	return v.showChange(http.StatusOK, changeFormOf(a, upstreamNames()))
+	return v.showChange(http.StatusOK, settings.Of(a, upstreamNames()))
 }
 
-func (v *visit) showChange(status int, f *changeForm) error {
+func (v *visit) showChange(status int, f *settings.Form) error {
 	return v.show(status, "change", "accounts", "Change "+f.Name, f)
-}
-
-// read takes what was filled in, and returns it as a merge patch. What is empty is
-// removed; what cannot be is said in Field and Problem.
-func (f *changeForm) read(get func(string) string) map[string]any {
-	field := func(name string) string { return strings.TrimSpace(get(name)) }
-	orNone := func(s string) any {
-		if s == "" {
-			return nil
-		}
-		return s
-	}
-	f.Version, f.Upstream, f.Mailbox, f.MaxConns = field("version"), field("upstream"), field("mailbox"), field("max_conns")
-	f.Senders = strings.ReplaceAll(field("senders"), "\r\n", "\n")
-	patch := map[string]any{"upstream": f.Upstream, "mailbox": orNone(f.Mailbox), "senders": nil}
-	if senders := strings.FieldsFunc(f.Senders, func(r rune) bool { return r == '\n' || r == ',' || r == ';' || r == ' ' || r == '\t' }); len(senders) > 0 {
-		patch["senders"] = senders
-	}
-	limits, set := map[string]any{"max_conns": nil}, false
-	if f.MaxConns != "" {
-		n, err := strconv.Atoi(f.MaxConns)
-		if err != nil || n < 1 {
-			f.problem("max_conns", "must be a whole number from 1 on, or empty")
-		}
-		limits["max_conns"], set = n, true
-	}
-	for i := range f.Rates {
-		r := &f.Rates[i]
-		r.Count = field(r.Name)
-		r.setPer(cmp.Or(field(r.Name+"_per"), r.Per))
-		limits[r.Name] = nil
-		if r.Count == "" {
-			continue
-		}
-		rate, err := accounts.ParseRate(r.Count + "/" + r.Per)
-		if err != nil {
-			f.problem(r.Name, "must be a whole number from 1 on, or empty")
-			continue
-		}
-		limits[r.Name], set = rate.String(), true
-	}
-	patch["limits"] = nil
-	if set {
-		patch["limits"] = limits
-	}
-	return patch
-}
-
-// problem keeps the first.
-func (f *changeForm) problem(field, text string) {
-	if f.Problem == "" {
-		f.Field, f.Problem = field, text
-	}
 }
 
 // changeAccount takes the form. One that cannot be taken is shown again as it was filled
@@ -188,8 +61,8 @@ func changeAccount(v *visit) error {
 	if err != nil {
 		return err
 	}
-	f := changeFormOf(old, upstreamNames())
-	patch := f.read(v.r.PostForm.Get)
+	f := settings.Of(old, upstreamNames())
+	patch := f.Read(v.r.PostForm.Get)
 	if f.Problem != "" {
 		return v.showChange(http.StatusBadRequest, f)
 	}
@@ -203,63 +76,23 @@ func changeAccount(v *visit) error {
 	case errors.Is(err, accounts.ErrPrecondition):
 		// What came between is not overwritten unseen: the next attempt is, by
 		// whoever has been told.
-		now := changeFormOf(old, nil)
+		now := settings.Of(old, nil)
 		f.Version = old.Version()
-		f.problem("", "The account was changed in the meantime. It now has "+now.summary()+". Save again to replace that by what you see here.")
+		f.Wrong("", "The account was changed in the meantime. It now has "+now.Summary()+". Save again to replace that by what you see here.")
 		return v.showChange(http.StatusConflict, f)
 	case errors.As(err, &fe):
 		field, _, _ := strings.Cut(strings.TrimPrefix(fe.Field, "limits."), "[")
-		f.problem(field, fe.Err.Error())
+		f.Wrong(field, fe.Err.Error())
 		return v.showChange(http.StatusBadRequest, f)
 	case err != nil:
+		if se, ok := v.broken(err); ok {
+			f.Wrong("", "Nothing was changed. "+se.text)
+			return v.showChange(se.status, f)
+		}
 		return err
 	}
-	if changes := differences(old, c.Account); len(changes) > 0 {
+	if changes := settings.Differences(old, c.Account); len(changes) > 0 {
 		v.did("account changed", zap.String("account", c.Account.Name), zap.Strings("changes", changes))
 	}
 	return v.leave("accounts", c.Account.Name)
-}
-
-// settings are those that the form changes, by the names that the audit log has.
-func (f *changeForm) settings() [][2]string {
-	list := [][2]string{
-		{"upstream", f.Upstream}, {"mailbox", cmp.Or(f.Mailbox, f.Name)}, {"senders", strings.ReplaceAll(f.Senders, "\n", " ")}, {"max_conns", f.MaxConns},
-	}
-	for _, r := range f.Rates {
-		value := ""
-		if r.Count != "" {
-			value = r.Count + "/" + r.Per
-		}
-		list = append(list, [2]string{r.Name, value})
-	}
-	return list
-}
-
-// maxShownSetting bounds what the audit log has of a setting: senders can be a thousand.
-const maxShownSetting = 200
-
-func shown(s string) string {
-	if s == "" {
-		return "none"
-	}
-	return printable.Cut(s, maxShownSetting)
-}
-
-func (f *changeForm) summary() string {
-	var words []string
-	for _, s := range f.settings() {
-		words = append(words, s[0]+" "+shown(s[1]))
-	}
-	return strings.Join(words, ", ")
-}
-
-// differences are what a change has changed.
-func differences(old, now *accounts.Account) (list []string) {
-	before, after := changeFormOf(old, nil).settings(), changeFormOf(now, nil).settings()
-	for i := range before {
-		if before[i] != after[i] {
-			list = append(list, fmt.Sprintf("%s: %s, before: %s", after[i][0], shown(after[i][1]), shown(before[i][1])))
-		}
-	}
-	return list
 }

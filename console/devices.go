@@ -113,7 +113,7 @@ func (v *visit) patch(change func(*accounts.Account) (map[string]any, error)) (*
 func (v *visit) deviceName() (string, error) {
 	name := strings.TrimSpace(v.r.PostForm.Get("device"))
 	if utf8.RuneCountInString(name) > maxDeviceName || strings.ContainsFunc(name, unicode.IsControl) {
-		return "", refuse(http.StatusBadRequest, "Field device: want up to %d characters of text in one line, such as 'Printer, 2nd floor'.", maxDeviceName)
+		return "", refuseField("device", "Want up to %d characters of text in one line, such as 'Printer, 2nd floor'.", maxDeviceName)
 	}
 	return name, nil
 }

@@ -19,7 +19,7 @@
 // A page is HTML made on the server; htmx, which is embedded, only replaces the part
 // of a page that changes while it is looked at. Everything works without scripts.
 // What a page shows or does comes from package operate and the apps: the console
-// has no state of its own but trials (test mails under way, bounded), batches (invitations of many, bounded: many.go) and used form
+// has no state of its own but trials (test mails under way, bounded), batches (invitations of many, bounded: room batch) and used form
 // numbers (so that a double click does a thing once, and gets the answer: once.go). Words for values are in the room words.
 //
 // A user comes from Caddy (basic_auth, forward_auth), from a login at an OpenID Connect
@@ -29,7 +29,7 @@
 //
 // # Reading order
 //
-// handler.go, user.go, login.go, page.go; then overview.go (and the room picture), accounts.go, account.go, change.go,
+// handler.go, user.go, login.go, page.go, form.go; then overview.go (and the room picture), accounts.go, account.go, change.go,
 // devices.go, card.go, trial.go (and the room trial), clients.go, messages.go, spool.go, health.go, changes.go (and the room audit).
 //
 // # What outlives a reload
@@ -38,7 +38,7 @@
 //
 // # Locks
 //
-// trials.mu and batches.mu, each alone and over its map only.
+// None of its own: the rooms trial and batch have one each, over their map.
 //
 // # Imports
 //

@@ -198,10 +198,10 @@ func (h *Handler) routes() *http.ServeMux {
 		"POST /accounts/{name}/pause":                 pauseAccount(true),
 		"POST /accounts/{name}/resume":                pauseAccount(false),
 		"POST /accounts/{name}/remove":                removeAccount,
-		"POST /accounts/{name}/password":              newPassword,
-		"POST /accounts/{name}/test":                  startTrial,
+		"POST /accounts/{name}/password":              formOn(showAccount, "device", "device", newPassword),
+		"POST /accounts/{name}/test":                  formOn(showTestForm, "to", "to", startTrial),
 		"POST /accounts/{name}/invite":                inviteOwner,
-		"POST /accounts/{name}/devices/{id}/name":     renameDevice,
+		"POST /accounts/{name}/devices/{id}/name":     formOn(showAccount, "name-{id}", "device", renameDevice),
 		"POST /accounts/{name}/devices/{id}/password": renewDevice,
 		"POST /accounts/{name}/devices/{id}/remove":   removeDevice,
 		"GET /accounts/{name}/card":                   showCard,
@@ -230,7 +230,7 @@ func (h *Handler) routes() *http.ServeMux {
 		"POST /setup/answers":                         setupChange(answerSetup),
 		"POST /setup/check":                           setupChange(checkSetup),
 		"POST /setup/write":                           setupChange(writeSetup),
-		"POST /setup/account":                         setupChange(addFirstAccount),
+		"POST /setup/account":                         formOn(showSetup, "device", "device", setupChange(addFirstAccount)),
 		"POST /setup/consent":                         setupChange(inviteFirst),
 		"POST /setup/another":                         setupChange(setUpAnother),
 		"POST /logout":                                signOut,
@@ -240,6 +240,9 @@ func (h *Handler) routes() *http.ServeMux {
 		}
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { h.serve(w, r, f) })
 	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		h.serve(w, r, func(*visit) error { return refuse(http.StatusNotFound, "There is no such page.") })
+	})
 	if h.Login != "" {
 		for _, pattern := range []string{"GET /login", "GET /login/start", "GET /login/callback"} {
 			mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
@@ -286,8 +289,18 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, f pageFunc) {
 	v := &visit{h: h, w: w, r: r}
 	err := v.enter()
 	if errors.Is(err, errLogin) && r.Method == http.MethodGet {
-		w.Header().Set("HX-Redirect", h.URL+"/login") // an open page goes there, not its part
-		http.Redirect(w, r, h.URL+"/login?next="+url.QueryEscape(r.URL.RequestURI()), http.StatusSeeOther)
+		next := r.URL.RequestURI()
+		if open, ok := strings.CutPrefix(r.Header.Get("HX-Current-URL"), h.URL); ok {
+			next = open // the page, and not its part
+		}
+		login := h.URL + "/login?next=" + url.QueryEscape(next)
+		if r.Header.Get("HX-Request") != "" {
+			// A redirect would be followed for the part, and the page stay.
+			w.Header().Set("HX-Redirect", login)
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		http.Redirect(w, r, login, http.StatusSeeOther)
 		return
 	}
 	if v.showAgain(err) {

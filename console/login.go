@@ -36,12 +36,18 @@ import (
 const (
 	sessionCookie = "smtp-console"
 	loginCookie   = "smtp-console-login"
-	loginTimeout  = 10 * time.Minute
+	// outCookie is in a browser that was signed out of: who comes next is asked for,
+	// though the provider may have a session still.
+	outCookie    = "smtp-console-out"
+	outTime      = 30 * 24 * time.Hour
+	loginTimeout = 10 * time.Minute
 	// sessionMost ends a session however busy it is: who has left the organization
 	// is asked again.
 	sessionMost = 12 * time.Hour
 	// maxUserName bounds what the session's cookie holds.
 	maxUserName = 255
+	// maxBegun are the logins that a browser may have begun.
+	maxBegun = 4
 	// maxLogins are the codes that are exchanged at a time.
 	maxLogins = 8
 )
@@ -108,6 +114,27 @@ func (h *Handler) loginProvider() (*authserver.Provider, error) {
 	return p, nil
 }
 
+// loginCookieOf is the cookie of one login: two windows are not in each other's way.
+func loginCookieOf(state string) string {
+	sum := sha256.Sum256([]byte(state))
+	return loginCookie + "-" + hex.EncodeToString(sum[:6])
+}
+
+// dropLogins forgets the logins that a browser has begun, where there are many: whoever
+// leads it to more cannot make its requests too long to be answered.
+func (v *visit) dropLogins() {
+	var begun []string
+	for _, c := range v.r.Cookies() {
+		if name := strings.TrimPrefix(c.Name, "__Host-"); strings.HasPrefix(name, loginCookie+"-") {
+			begun = append(begun, name)
+		}
+	}
+	for len(begun) >= maxBegun {
+		v.h.cookies.Drop(v.w, begun[0])
+		begun = begun[1:]
+	}
+}
+
 // serveLogin answers what needs no session: the page with the button, and the way to
 // the provider and back.
 func (h *Handler) serveLogin(v *visit) error {
@@ -137,13 +164,14 @@ func (h *Handler) startLogin(v *visit) error {
 	}
 	ctx, cancel := context.WithTimeout(v.r.Context(), 20*time.Second)
 	defer cancel()
-	address, state, err := p.BeginSignIn(ctx, h.redirectURI())
+	address, state, err := p.BeginSignIn(ctx, h.redirectURI(), v.r.URL.Query().Has("another") || h.cookies.Get(v.r, outCookie, new(bool)) == nil)
 	if err != nil {
 		h.logger.Error("a login to the console cannot be begun", zap.String("provider", h.Login), zap.Error(err))
 		return refuse(http.StatusBadGateway, "The provider cannot be asked now; the log says why.")
 	}
 	f := loginFlow{state, v.r.URL.Query().Get("next")}
-	if err := h.cookies.Set(v.w, v.r, loginCookie, f, loginTimeout, http.SameSiteLaxMode); err != nil {
+	v.dropLogins()
+	if err := h.cookies.Set(v.w, v.r, loginCookieOf(state.State), f, loginTimeout, http.SameSiteLaxMode); err != nil {
 		return err
 	}
 	http.Redirect(v.w, v.r, address, http.StatusSeeOther)
@@ -153,10 +181,11 @@ func (h *Handler) startLogin(v *visit) error {
 func (h *Handler) endLogin(v *visit) error {
 	var f loginFlow
 	query := v.r.URL.Query()
-	if h.cookies.Get(v.r, loginCookie, &f) != nil || f.State.State != query.Get("state") {
+	name := loginCookieOf(query.Get("state"))
+	if h.cookies.Get(v.r, name, &f) != nil || f.State.State != query.Get("state") {
 		return refuse(http.StatusBadRequest, "Your browser came back without its login, which takes ten minutes at most. Sign in again.")
 	}
-	h.cookies.Drop(v.w, loginCookie)
+	h.cookies.Drop(v.w, name)
 	p, err := h.loginProvider()
 	if err != nil {
 		return err
@@ -172,7 +201,7 @@ func (h *Handler) endLogin(v *visit) error {
 		h.logger.Warn("a login to the console failed", zap.String("from", site.Client(v.r)), zap.Error(err))
 		return refuse(http.StatusForbidden, "The login failed; the log says why.")
 	}
-	name := who.Address
+	name = who.Address
 	if name == "" {
 		// What a subject is called may be the user's own choice: it is no address.
 		name = strings.Join(strings.Fields(who.Identity.Subject), "")
@@ -199,6 +228,7 @@ func (h *Handler) endLogin(v *visit) error {
 	if err := v.keepSession(); err != nil {
 		return err
 	}
+	h.cookies.Drop(v.w, outCookie)
 	v.did("signed in")
 	if !strings.HasPrefix(f.Next, "/") || strings.HasPrefix(f.Next, "//") {
 		f.Next = "/"
@@ -225,6 +255,9 @@ func signOut(v *visit) error {
 	}
 	v.did("signed out")
 	v.h.cookies.Drop(v.w, sessionCookie)
+	if err := v.h.cookies.Set(v.w, v.r, outCookie, true, outTime, http.SameSiteLaxMode); err != nil {
+		return err
+	}
 	http.Redirect(v.w, v.r, v.h.URL+"/login?out", http.StatusSeeOther)
 	return nil
 }

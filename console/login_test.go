@@ -145,3 +145,42 @@ func TestLoginBelongsToOneBrowser(t *testing.T) {
 		t.Errorf("without an ID token: %d", p.status)
 	}
 }
+
+// TestLoginsInTwoWindows begins logins in two windows of one browser, and finishes both. Many
+// that are begun do not fill it with cookies.
+func TestLoginsInTwoWindows(t *testing.T) {
+	c := newLoginConsole(t)
+	begin := func() (provider string) {
+		t.Helper()
+		c.browser.CheckRedirect = func(r *http.Request, _ []*http.Request) error {
+			provider = r.URL.String()
+			return http.ErrUseLastResponse
+		}
+		defer func() { c.browser.CheckRedirect = nil }()
+		c.do(t, http.MethodGet, "/console/login/start?next=%2Faccounts", nil)
+		return provider
+	}
+	first, second := begin(), begin()
+	for _, address := range []string{first, second} {
+		c.Sandbox.AnswerConsents(sandbox.ConsentAnswer{Mailbox: "op@example.com"})
+		resp, err := c.browser.Get(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.Request.URL.Path != "/console/accounts" || resp.StatusCode != http.StatusOK {
+			t.Errorf("a window is at %s: %s", resp.Request.URL, resp.Status)
+		}
+	}
+	for range 30 {
+		begin()
+	}
+	site, err := url.Parse(c.base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(c.browser.Jar.Cookies(site)); n > 6 {
+		t.Errorf("%d cookies", n)
+	}
+	c.get(t, "/console/accounts", "Accounts")
+}

@@ -26,6 +26,9 @@ import (
 	"github.com/caddymail/mailgateway/operate"
 )
 
+// shownFailures bounds the rows in error that a page names.
+const shownFailures = 100
+
 func (v *visit) orders() mailing.Orders { return mailing.Orders{Storage: v.h.storage} }
 
 func (v *visit) mailer() mailing.Runner { return v.h.keeper.Runner }
@@ -35,7 +38,7 @@ func (v *visit) mailInvitations(rows []mailing.Row) error {
 	form := v.r.PostForm
 	pace, err := strconv.Atoi(strings.TrimSpace(form.Get("pace")))
 	if err != nil {
-		return refuse(http.StatusBadRequest, "Field pace: want a whole number of mails a minute, up to %d.", mailing.MaxPace)
+		return refuseField("pace", "Want a whole number of mails a minute, up to %d.", mailing.MaxPace)
 	}
 	dir, err := operate.Directory()
 	if err != nil {
@@ -43,11 +46,14 @@ func (v *visit) mailInvitations(rows []mailing.Row) error {
 	}
 	sender, err := dir.Get(v.r.Context(), strings.TrimSpace(form.Get("sender")))
 	if err != nil {
-		return refuse(http.StatusBadRequest, "Field sender: %v.", err)
+		return refuseField("sender", "Want an account that sends the mails: %v.", err)
 	}
 	o, err := v.orders().Add(v.r.Context(), mailing.Order{By: v.User.Name, Account: sender.Name, Gateway: v.h.Name, PerMinute: pace}, rows)
+	if ie, ok := errors.AsType[*mailing.InvalidError](err); ok {
+		return refuseField(ie.Field, "The %s: %v.", ie.Field, err)
+	}
 	if err != nil {
-		return refuse(http.StatusBadRequest, "The list: %v.", err)
+		return err
 	}
 	v.did("invitations mailed", zap.Int("accounts", o.Total), zap.String("through", o.Account), zap.String("mailing", o.ID))
 	v.mailer().Start(o.ID)

@@ -15,8 +15,11 @@
 package console_test
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -98,6 +101,9 @@ func TestBackFromAnError(t *testing.T) {
 func TestRefusedFormIsKept(t *testing.T) {
 	c := newConsole(t, "")
 	c.AddAccount(t, "a@example.com")
+	const account = "/console/accounts/a@example.com"
+	device := renames.FindStringSubmatch(c.get(t, account).body)[1]
+	long := strings.Repeat("Ü", 61)
 	for name, tc := range map[string]struct {
 		path   string
 		status int
@@ -119,22 +125,110 @@ func TestRefusedFormIsKept(t *testing.T) {
 		},
 		"a sender that is none": {
 			"/console/invitations/many", http.StatusBadRequest, url.Values{"list": {"a@example.com\nmüller@example.com"}, "how": {"mail"}, "sender": {"x@example.com"}, "pace": {"7"}},
-			[]string{"Nobody was invited", "müller@example.com</textarea>", `value="mail" checked`, `value="x@example.com"`, `value="7"`},
+			[]string{"Nobody was invited", "müller@example.com</textarea>", `value="mail" checked`, `value="x@example.com"`, `value="7"`, `id="sender-why"`},
 		},
 		"no list": {
 			"/console/invitations/many", http.StatusBadRequest, url.Values{"list": {""}, "how": {"mail"}, "sender": {"a@example.com"}, "pace": {"7"}},
-			[]string{"The list is empty", `value="a@example.com"`},
+			[]string{"The list is empty", `value="a@example.com"`, `id="list-why"`},
+		},
+		"a list with a column in error": {
+			"/console/invitations/many", http.StatusBadRequest, url.Values{"list": {"account,to\na@example.com,<x>"}, "how": {"mail"}, "sender": {"a@example.com"}, "pace": {"7"}},
+			[]string{`id="list-why"`, "is no mail address", "a@example.com,&lt;x&gt;</textarea>"},
+		},
+		"a pace that is none": {
+			"/console/invitations/many", http.StatusBadRequest, url.Values{"list": {"a@example.com"}, "how": {"mail"}, "sender": {"a@example.com"}, "pace": {"many"}},
+			[]string{`id="pace-why"`, `value="many"`, "a@example.com</textarea>"},
+		},
+		"a pace that is too much": {
+			"/console/invitations/many", http.StatusBadRequest, url.Values{"list": {"a@example.com"}, "how": {"mail"}, "sender": {"a@example.com"}, "pace": {"1001"}},
+			[]string{`id="pace-why"`, `value="1001"`, "1 to 1000 mails a minute"},
+		},
+		"a new account's device": {
+			"/console/accounts", http.StatusBadRequest, url.Values{"name": {"b@example.com"}, "upstream": {"oauth"}, "mailbox": {"m@example.com"}, "device": {long}},
+			[]string{`id="device-why"`, `value="` + long, `value="b@example.com"`, `value="m@example.com"`, "<option selected>oauth"},
+		},
+		"a test mail's address": {
+			account + "/test", http.StatusBadRequest, url.Values{"to": {"Kim <kim@example.org>"}},
+			[]string{`id="to-why"`, `value="Kim &lt;kim@example.org&gt;"`, "<h1>a@example.com</h1>", `href="#to"`},
+		},
+		"no address for a test mail": {account + "/test", http.StatusBadRequest, url.Values{}, []string{`id="to-why"`}},
+		"a further device": {
+			account + "/password", http.StatusBadRequest, url.Values{"device": {"a\x01b"}}, []string{`id="device-why"`, "a\x01b"},
+		},
+		"another name of a device": {
+			device + "/name", http.StatusBadRequest, url.Values{"device": {long}},
+			[]string{`id="name-` + device[strings.LastIndex(device, "/")+1:] + `-why"`, `value="` + long, `class="sure calm" open`},
 		},
 	} {
 		page := tc.path
 		if page == "/console/accounts" {
 			page += "/new"
+		} else if strings.HasPrefix(page, account) {
+			page = account
 		}
 		p := c.post(t, c.get(t, page), tc.path, tc.form)
 		if p.status != tc.status {
 			t.Errorf("%s: %d", name, p.status)
 		}
 		p.want(t, tc.want...)
+		if n := strings.Count(p.body, `aria-invalid="true"`); n != 1 {
+			t.Errorf("%s: %d fields are marked", name, n)
+		}
+	}
+}
+
+// TestFormIsKeptWhereStorageFails fills forms in while the storage cannot be written: what
+// was typed is not lost, and whoever has typed it is not told how the machine looks inside.
+func TestFormIsKeptWhereStorageFails(t *testing.T) {
+	c := newConsole(t, "")
+	c.AddAccount(t, "a@example.com")
+	pages := map[string]page{}
+	for _, path := range []string{"/console/accounts/new", "/console/accounts/a@example.com", "/console/accounts/a@example.com/change", "/console/invitations/many"} {
+		pages[path] = c.get(t, path)
+	}
+	version := regexp.MustCompile(`name="version" value="([^"]*)"`).FindStringSubmatch(pages["/console/accounts/a@example.com/change"].body)[1]
+	// Root writes wherever it likes; not where a file is in the place of a directory.
+	storage := filepath.Join(c.Dir, "storage")
+	if err := os.Rename(storage, storage+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(storage, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := errors.Join(os.Remove(storage), os.Rename(storage+".away", storage)); err != nil {
+			t.Error(err)
+		}
+	}()
+	for _, tc := range []struct {
+		page, path string
+		form       url.Values
+		want       []string
+	}{
+		{"/console/accounts/new", "/console/accounts", url.Values{"name": {"b@example.com"}, "upstream": {"sandbox"}, "device": {"Gerät"}}, []string{`value="b@example.com"`, `value="Gerät"`}},
+		{"/console/accounts/a@example.com", "/console/accounts/a@example.com/password", url.Values{"device": {"Gerät"}}, []string{`value="Gerät"`}},
+		{"/console/accounts/a@example.com/change", "/console/accounts/a@example.com/change", url.Values{"version": {version}, "upstream": {"sandbox"}, "senders": {"x@example.com"}}, []string{"x@example.com</textarea>"}},
+		{"/console/invitations/many", "/console/invitations/many", url.Values{"list": {"a@example.com"}, "how": {"mail"}, "sender": {"a@example.com"}, "pace": {"7"}}, []string{"a@example.com</textarea>", `value="7"`}},
+	} {
+		p := c.post(t, pages[tc.page], tc.path, tc.form)
+		if p.status != http.StatusInternalServerError {
+			t.Errorf("%s: %d", tc.path, p.status)
+		}
+		if p.want(t, append(tc.want, `role="alert"`, "the log says what")...); strings.Contains(p.body, c.Dir) {
+			t.Errorf("%s tells of the machine:\n%s", tc.path, p.body)
+		}
+	}
+}
+
+// TestNoSuchPage leads back from an address that is none, also from that of a form.
+func TestNoSuchPage(t *testing.T) {
+	c := newConsole(t, "")
+	c.AddAccount(t, "a@example.com")
+	for _, path := range []string{"/console/nothing", "/console/accounts/a@example.com/pause", "/console/accounts/a@example.com/x/y", "/console/pages/"} {
+		p := c.do(t, http.MethodGet, path, nil)
+		if p.want(t, "There is no such page", "To the overview", "<nav"); p.status != http.StatusNotFound {
+			t.Errorf("%s: %d", path, p.status)
+		}
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strconv"
 	"time"
 
 	"go.uber.org/zap"
@@ -52,6 +53,8 @@ type overview struct {
 	// lacks what is stored.
 	Charts []picture.Chart
 	Stale  bool
+	// Zone is whose days they are.
+	Zone string
 }
 
 type stateCount struct {
@@ -59,11 +62,37 @@ type stateCount struct {
 	Count int
 }
 
-// shownTroubles bounds the list; accounts in trouble beyond it are on their own page.
-const shownTroubles = 20
+// shownTroubles bounds the list.
+const shownTroubles = 30
 
+// zoneCookie names the browser's time zone; console.js sets it.
+const zoneCookie = "smtp-console-zone"
+
+// draw draws the past, where there is one.
+func (o *overview) draw(v *visit) {
+	if _, err := operate.App[*smtpapp.App]("smtp"); err != nil {
+		return
+	}
+	name := ""
+	if c, err := v.r.Cookie(zoneCookie); err == nil {
+		name = c.Value
+	}
+	hours, err := history.Process.Last(v.r.Context(), v.h.storage, time.Now())
+	if err != nil {
+		v.h.logger.Warn("the history of messages cannot be read", zap.Error(err))
+	}
+	zone, words := picture.Zone(name)
+	o.Zone, o.Charts, o.Stale = words, []picture.Chart{picture.Day(hours, zone), picture.Week(hours, zone)}, err != nil
+}
+
+// showOverview shows the first page. With `part`, only the picture is sent, for an open
+// page whose zone was not known yet.
 func showOverview(v *visit) error {
 	o := overview{}
+	if v.r.URL.Query().Has("part") {
+		o.draw(v)
+		return v.part("picture_part", o)
+	}
 	if app, err := operate.App[*upstreamapp.App]("smtp_upstreams"); err == nil {
 		for _, u := range app.Status() {
 			if u.Breaker == "open" || u.Breaker == "half_open" {
@@ -103,12 +132,8 @@ func showOverview(v *visit) error {
 	}
 	if app, err := operate.App[*smtpapp.App]("smtp"); err == nil {
 		o.Sessions = len(app.Sessions())
-		hours, err := history.Process.Last(v.r.Context(), v.h.storage, time.Now())
-		if err != nil {
-			v.h.logger.Warn("the history of messages cannot be read", zap.Error(err))
-		}
-		o.Charts, o.Stale = []picture.Chart{picture.Day(hours), picture.Week(hours)}, err != nil
 	}
+	o.draw(v)
 	slices.SortStableFunc(o.Troubles, func(a, b trouble) int { return cmp.Compare(a.Tone, b.Tone) }) // bad, warn
 	if len(o.Troubles) > shownTroubles {
 		o.Troubles, o.More = o.Troubles[:shownTroubles], true
@@ -129,13 +154,17 @@ func (o *overview) add(tone, what, do, link, label string) {
 
 // remedies are what to do about an account's state.
 var remedies = map[string]string{
-	operate.StateNeverConsented: "Send its owner an invitation.", operate.StateNeedsConsent: "Send its owner an invitation to agree again.",
-	operate.StateRefused: "Send a test mail: it shows what the provider says.", operate.StateUnknownUpstream: "Give it an upstream that is configured.",
+	operate.StateNeverConsented: "Send the owner an invitation.", operate.StateNeedsConsent: "Send the owner an invitation to agree again.",
+	operate.StateRefused: "Send a test mail: it shows what the provider says.", operate.StateUnknownUpstream: "Choose an upstream that is configured.",
 }
 
-// scan counts the accounts by state, and names those in trouble.
+// namedAccounts of a state are told each by its name; where there are more, all of them
+// are one trouble, so that no state hides another.
+const namedAccounts = 5
+
+// scan counts the accounts by state, and tells of those in trouble.
 func (o *overview) scan(dir *accounts.Directory) {
-	states, counts := operate.NewStates(), make(map[string]int)
+	states, counts, names := operate.NewStates(), make(map[string]int), make(map[string][]string)
 	o.Total = dir.Len()
 	after := ""
 	for seen := 0; seen < maxScanned; {
@@ -143,8 +172,8 @@ func (o *overview) scan(dir *accounts.Directory) {
 		for _, a := range list {
 			s := states.Of(a)
 			counts[s]++
-			if do, ok := remedies[s]; ok && len(o.Troubles) <= shownTroubles {
-				o.add(words.Tone[s], a.Name+": "+words.State[s]+".", do, "accounts/"+pathOf(a.Name), "Open account")
+			if len(names[s]) < namedAccounts {
+				names[s] = append(names[s], a.Name)
 			}
 		}
 		seen += len(list)
@@ -155,6 +184,16 @@ func (o *overview) scan(dir *accounts.Directory) {
 	for _, s := range operate.AccountStates {
 		if counts[s] > 0 {
 			o.States = append(o.States, stateCount{s, counts[s]})
+		}
+		do, ok := remedies[s]
+		switch {
+		case !ok:
+		case counts[s] > namedAccounts:
+			o.add(words.Tone[s], strconv.Itoa(counts[s])+" accounts: "+words.State[s]+".", do, "accounts?state="+s, "See them")
+		default:
+			for _, name := range names[s] {
+				o.add(words.Tone[s], name+": "+words.State[s]+".", do, "accounts/"+pathOf(name), "Open account")
+			}
 		}
 	}
 }

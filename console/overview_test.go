@@ -15,6 +15,8 @@
 package console_test
 
 import (
+	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -81,4 +83,19 @@ func TestPictureOfThePast(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.get(t, "/console/", "The storage cannot be read", "What needs someone")
+}
+
+// TestTroublesHideNone has many accounts in one trouble, and one in a worse at the end of
+// the alphabet.
+func TestTroublesHideNone(t *testing.T) {
+	c := newConsole(t, "")
+	for i := range 40 {
+		c.Do(t, "PUT", fmt.Sprintf("/smtp/accounts/a%02d@example.com", i), `{"upstream": "oauth"}`).Want(http.StatusCreated)
+	}
+	c.Do(t, "PUT", "/smtp/accounts/zz@example.com", `{"upstream": "oauth", "refresh_token": "made-up-of-nobody"}`).Want(http.StatusCreated)
+	c.Do(t, "POST", "/smtp/accounts/zz@example.com/verify", "")
+	p := c.get(t, "/console/", "40 accounts: Waiting for consent", "/console/accounts?state=never_consented", "zz@example.com: Consent has ended")
+	if strings.Contains(p.body, "a00@example.com") || strings.Index(p.body, "zz@example.com") > strings.Index(p.body, "40 accounts") {
+		t.Errorf("the worse is not before the others:\n%s", p.body)
+	}
 }

@@ -81,6 +81,8 @@ type visit struct {
 	User    user
 	CSRF    string
 	session session
+	// Refused is the form that the page is shown again for; nil: none.
+	Refused *refusal
 }
 
 // view is what a template gets.
@@ -96,6 +98,14 @@ func (v *visit) Base() string { return v.h.URL }
 // CanLeave reports whether there is a login to end.
 func (v *visit) CanLeave() bool { return v.h.Login != "" }
 
+// Who is the user, in words where there is no login.
+func (v *visit) Who() string {
+	if !v.h.hasLogin() {
+		return "this machine"
+	}
+	return v.User.Name
+}
+
 // Name is the gateway's.
 func (v *visit) Name() string { return v.h.Name }
 
@@ -104,6 +114,9 @@ func (v *visit) Number() string { return rand.Text() }
 
 // show renders a page. The template's name is the tab's, or one of its own.
 func (v *visit) show(status int, tmpl, tab, title string, data any) error {
+	if v.Refused != nil {
+		status = v.Refused.status
+	}
 	// A template that fails halfway shall show no half of a page.
 	var page bytes.Buffer
 	if err := pages.ExecuteTemplate(&page, "top", view{v, title, tab, data}); err != nil {
@@ -144,7 +157,20 @@ func (v *visit) leave(path ...string) error {
 
 // fail shows an error.
 func (v *visit) fail(err error) {
-	status, text := http.StatusInternalServerError, "Something went wrong here; the log says what."
+	status, text := v.said(err)
+	if status == http.StatusInternalServerError {
+		v.h.logger.Error("a page of the console failed", zap.String("path", v.r.URL.Path), zap.Error(err))
+	} else if v.r.Header.Get("HX-Request") != "" {
+		v.w.Header().Set("HX-Refresh", "true") // an open page whose part is gone says so itself
+	}
+	if err := v.show(status, "error", "", "That did not work", errorPage{text, v.cameFrom(), v.signIn(err)}); err != nil {
+		v.h.logger.Error("the page of an error failed", zap.Error(err))
+	}
+}
+
+// said is what users are told of an error.
+func (v *visit) said(err error) (status int, text string) {
+	status, text = http.StatusInternalServerError, "Something went wrong here; the log says what."
 	var (
 		se *statusError
 		fe *accounts.FieldError
@@ -167,16 +193,26 @@ func (v *visit) fail(err error) {
 	case errors.Is(err, accounts.ErrReadOnly), errors.Is(err, accounts.ErrSealed), errors.Is(err, accounts.ErrPrecondition),
 		errors.Is(err, connect.ErrNoSite), errors.Is(err, operate.ErrNoUpstream), errors.Is(err, operate.ErrNoOAuth):
 		status, text = http.StatusConflict, err.Error()
-	default:
-		v.h.logger.Error("a page of the console failed", zap.String("path", v.r.URL.Path), zap.Error(err))
 	}
-	if err := v.show(status, "error", "", "That did not work", errorPage{text, v.cameFrom()}); err != nil {
-		v.h.logger.Error("the page of an error failed", zap.Error(err))
-	}
+	return status, text
 }
 
-// errorPage says what did not work; Back is the page that it was asked for on.
-type errorPage struct{ Text, Back string }
+// errorPage says what did not work; Back is the page that it was asked for on, SignIn the
+// label of a login that would help.
+type errorPage struct{ Text, Back, SignIn string }
+
+func (v *visit) signIn(err error) string {
+	switch {
+	case v.h.Login == "":
+		return ""
+	case errors.Is(err, errLogin):
+		return "Sign in again"
+	}
+	if se, ok := errors.AsType[*statusError](err); ok && se.noRole {
+		return "Sign in as someone else"
+	}
+	return ""
+}
 
 // cameFrom is the page of ours that has the link or the form, if the browser says so.
 func (v *visit) cameFrom() string {

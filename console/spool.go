@@ -49,15 +49,18 @@ var steerings = map[string]struct {
 	"delete":  {spool.Delete, "kept message deleted"},
 }
 
-// spoolButtons are the labels of what can be done to a message in that state.
-func spoolButtons(state string) map[string]string {
+type spoolButton struct{ What, Label string }
+
+// spoolButtons are what can be done to a message in that state, and undone.
+func spoolButtons(state string) []spoolButton {
+	list := []spoolButton{{"release", "Send now"}, {"hold", "Hold"}}
 	switch state {
 	case "sending":
 		return nil
 	case "held":
-		return map[string]string{"release": "Send now", "delete": "Delete"}
+		return list[:1]
 	}
-	return map[string]string{"release": "Send now", "hold": "Hold", "delete": "Delete"}
+	return list
 }
 
 func steerSpool(v *visit) error {

@@ -38,16 +38,24 @@ func startTrial(v *visit) error {
 		}
 		addr, err := mail.ParseAddress(text)
 		if err != nil || addr.Address != text || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
-			return refuse(http.StatusBadRequest, "Field %s: want a mail address such as you@example.com.", field)
+			return refuseField(field, "Want a mail address such as you@example.com.")
 		}
 		*p = text
 	}
 	id, err := trial.Start(a, from, to, v.h.Name)
 	if err != nil {
-		return refuse(http.StatusTooManyRequests, "%v.", err)
+		return &statusError{status: http.StatusTooManyRequests, text: "Wait a while: " + err.Error() + ".", field: "to"}
 	}
 	v.did("test mail sent", zap.String("account", a.Name), zap.String("trial", id))
 	return v.leave("trials", id)
+}
+
+// showTestForm is the page that has the form of the test mail.
+func showTestForm(v *visit) error {
+	if v.r.PostForm.Get("on") == "setup" {
+		return showSetup(v)
+	}
+	return showAccount(v)
 }
 
 // showTrial shows the steps so far. With `part`, only they are sent, for an open page.

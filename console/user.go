@@ -34,16 +34,19 @@ type user struct {
 	Operator bool
 }
 
-// statusError is an error with the HTTP status that it is shown with.
+// statusError is an error with the HTTP status that it is shown with. One that is about
+// a field of a form is shown beside it: form.go.
 type statusError struct {
-	status int
-	text   string
+	status      int
+	text, field string
+	// noRole is about users whom no list names.
+	noRole bool
 }
 
 func (e *statusError) Error() string { return e.text }
 
 func refuse(status int, format string, args ...any) error {
-	return &statusError{status, fmt.Sprintf(format, args...)}
+	return &statusError{status: status, text: fmt.Sprintf(format, args...)}
 }
 
 // errViewer is the answer to a viewer who would change something.
@@ -87,7 +90,10 @@ func (h *Handler) role(name string, groups []string) (user, error) {
 	case listed(h.Viewers, name, groups):
 		return user{name, false}, nil
 	}
-	return user{}, refuse(http.StatusForbidden, "You are logged in as %s, who is neither an operator nor a viewer of this console.", name)
+	return user{}, &statusError{
+		status: http.StatusForbidden, noRole: true,
+		text: fmt.Sprintf("You are logged in as %s, who is neither an operator nor a viewer of this console.", name),
+	}
 }
 
 // listed reports whether a list has the user: by name, by `@` and the domain of an

@@ -114,7 +114,7 @@ func TestManyAccounts(t *testing.T) {
 			t.Errorf("%s (%s): %d of %d accounts on %d pages", list, query, len(seen), n, pages)
 		}
 	}
-	c.get(t, "/console/", fmt.Sprintf(">%d</a>", n), "There is more")
+	c.get(t, "/console/", fmt.Sprintf(">%d</a>", n), fmt.Sprintf("%d accounts: ", n))
 	c.get(t, fmt.Sprintf("/console/accounts?q=user%05d", n-1), "1")
 	c.get(t, "/console/accounts?q=floor%3D3", "More accounts")
 	c.get(t, "/console/accounts?q=nothing+like+this", "Show all")

@@ -166,6 +166,21 @@ var rows = map[string]func(v *visit){
 		}
 		d.leave()
 	},
+	"writes a list with one address (`<a@example.com>;`), quotes or `mailto:` around an address, or a byte order mark before EHLO": func(v *visit) {
+		for _, path := range []string{"<%s>;", "<%s;>", "'%s'", "<mailto:%s>"} {
+			m := v.mail(v.session("starttls"), fmt.Sprintf("MAIL FROM:"+path, deviceAccount), fmt.Sprintf("RCPT TO:"+path, "you@example.net"))
+			if m.From != deviceAccount || !slices.Equal(m.Rcpts, []string{"you@example.net"}) {
+				v.t.Errorf("%q: the provider has %q, %q", path, m.From, m.Rcpts)
+			}
+		}
+		d := v.session("starttls")
+		v.accepted(d.say("\ufeffEHLO device"))
+		v.accepted(d.say(fromScanner))
+		if reply := d.say("RCPT TO:<you@example.net>,<me@example.net>"); !strings.HasPrefix(reply, "501") {
+			v.t.Errorf("two addresses: %s", reply)
+		}
+		d.leave()
+	},
 	"puts tabs or blanks before, in or behind a command, leaves out the colon (`MAIL FROM <a@example.com>`), writes `SIZE=` or `AUTH=` without a value, or a source route": func(v *visit) {
 		for _, mail := range []string{"\tMAIL\tFROM:\t<%s>\t", " MAIL FROM <%s>", "MAIL FROM:<%s> SIZE= AUTH=", "MAIL FROM:<@relay.example:%s>"} {
 			if m := v.mail(v.session("starttls"), fmt.Sprintf(mail, deviceAccount), toYou); m.From != deviceAccount {

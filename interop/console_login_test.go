@@ -22,24 +22,14 @@ import (
 
 // TestConsoleLoginInBrowser signs in at oidc-provider, in a browser.
 func TestConsoleLoginInBrowser(t *testing.T) {
-	browser := startChromium(t)
-	address := freeAddrs(t, 1)[0]
-	client := oidcClient("sandbox")
-	client["client_secret"] = sandboxSecret
-	client["redirect_uris"] = []string{"http://" + address + "/console/login/callback"}
-	s := startOIDC(t, client)
-	g := startGateway(t, gatewayOptions{oauth: "issuer " + s.issuer + "\nscopes openid email offline_access smtp\n", accounts: "\ndynamic\n"}, "erp@example.com")
-	p := &pages{browser, pagesSiteAt(g, "http://"+address, "", "login sandbox\noperators op@example.com\nviewers @view.example.com"), make(map[string]bool)}
+	g, p := loginPages(t, "operators op@example.com\nviewers @view.example.com")
 
 	signIn := func(user string) {
 		t.Helper()
 		p.first("/console/accounts/erp@example.com")
 		p.is("h1", "Sign in")
 		p.click("a.button")
-		p.fill("input[name=login]", user)
-		p.fill("input[name=password]", "any")
-		p.click("button[type=submit]")
-		p.click("button[type=submit]") // agrees
+		p.signInAt(user)
 	}
 	p.first("/console/accounts/erp@example.com")
 	p.inspect("console-login")

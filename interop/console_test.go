@@ -204,10 +204,17 @@ func TestConsoleTimesInBrowser(t *testing.T) {
 		t.Errorf("the page says %q, and %q as the title (%v)", shown, said, err)
 	}
 	p.goes(p.base+"/console/", http.StatusOK)
+	p.matches("#picture", "Asia/Kath?mandu")
 	p.click(".figures summary")
-	p.matches(".figures td", `:45 GMT\+5:45$`)
-	p.matches(".chart title", `:45 GMT\+5:45: \d`)
+	p.matches(".figures td", `:45 UTC\+05:45$`)
+	p.matches(".chart title", `:45 UTC\+05:45: \d`)
 	p.matches(".axis", "45")
+	p.matches("#picture", `Hours and days are those of Asia/Kath?mandu`)
+	// The days are that zone's too, and what is read to those who do not see them.
+	p.do("attribute", object{"selector": "svg.chart[aria-label^='The last 7']", "name": "aria-label"}, &said)
+	if today := time.Now().In(kathmandu).Format("Mon 2 Jan"); !strings.Contains(said, today) || !strings.Contains(said, ":00 UTC+05:45") {
+		t.Errorf("the picture of the week is called %q, want it to name %s", said, today)
+	}
 	p.inspect("console-times")
 	p.undisturbed()
 }

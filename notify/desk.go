@@ -69,27 +69,35 @@ type destination interface {
 // desk collects notices and sends those that come within its window together.
 // It belongs to its destinations and not to a configuration.
 type desk struct {
-	to          []destination
+	outlets     []*outlet
 	window      time.Duration
 	sendTimeout time.Duration
 	failed      func(err error, notices int)
 	cancel      context.CancelFunc
-	done        chan struct{}
-	wake        chan struct{}
+	running     sync.WaitGroup
 
-	mu      sync.Mutex
-	pending digest
+	mu sync.Mutex
 	// begun are the troubles that were told, or wait to be, and are not over.
 	begun map[string]bool
 }
 
+// outlet is what waits for one destination. Each has its own time: one that is slow
+// or away holds up no other.
+type outlet struct {
+	to   destination
+	wake chan struct{}
+
+	pending digest // under the desk's lock
+}
+
 func newDesk(to []destination, window, sendTimeout time.Duration, failed func(error, int)) *desk {
 	ctx, cancel := context.WithCancel(context.Background())
-	d := &desk{
-		to: to, window: window, sendTimeout: sendTimeout, failed: failed,
-		cancel: cancel, done: make(chan struct{}), wake: make(chan struct{}, 1), begun: make(map[string]bool),
+	d := &desk{window: window, sendTimeout: sendTimeout, failed: failed, cancel: cancel, begun: make(map[string]bool)}
+	for _, t := range to {
+		o := &outlet{to: t, wake: make(chan struct{}, 1)}
+		d.outlets = append(d.outlets, o)
+		d.running.Go(func() { d.run(ctx, o) })
 	}
-	go d.run(ctx)
 	return d
 }
 
@@ -103,27 +111,33 @@ func (d *desk) tell(n Notice) {
 	if d.begun[key] == (n.State == began) {
 		return
 	}
+	room := true
 	if n.State == over {
 		delete(d.begun, key)
-		waits := func(p Notice) bool { return p.key() == key }
-		if i := slices.IndexFunc(d.pending.notices, waits); i >= 0 {
-			d.pending.notices = slices.Delete(d.pending.notices, i, i+1)
-			return
-		}
-	} else {
-		if len(d.begun) >= maxBegun {
-			d.pending.more++
-			return
-		}
+	} else if room = len(d.begun) < maxBegun; room {
 		d.begun[key] = true
 	}
-	if len(d.pending.notices) >= maxPending {
-		d.pending.more++
-		return
+	for _, o := range d.outlets {
+		o.add(n, room)
 	}
-	d.pending.notices = append(d.pending.notices, n)
+}
+
+// add adds a notice, or the number of those there is no room for.
+func (o *outlet) add(n Notice, room bool) {
+	if n.State == over {
+		waits := func(p Notice) bool { return p.State == began && p.key() == n.key() }
+		if i := slices.IndexFunc(o.pending.notices, waits); i >= 0 {
+			o.pending.notices = slices.Delete(o.pending.notices, i, i+1)
+			return
+		}
+	}
+	if !room || len(o.pending.notices) >= maxPending {
+		o.pending.more++
+	} else {
+		o.pending.notices = append(o.pending.notices, n)
+	}
 	select {
-	case d.wake <- struct{}{}:
+	case o.wake <- struct{}{}:
 	default:
 	}
 }
@@ -131,30 +145,28 @@ func (d *desk) tell(n Notice) {
 // Destruct implements caddy.Destructor: it sends what waits, and ends the desk.
 func (d *desk) Destruct() error {
 	d.cancel()
-	<-d.done
+	d.running.Wait()
 	return nil
 }
 
-// run sends digests. Each destination has its own share of what did not arrive.
-func (d *desk) run(ctx context.Context) {
-	defer close(d.done)
-	late := make([]digest, len(d.to))
+// run sends digests to a destination.
+func (d *desk) run(ctx context.Context, o *outlet) {
 	pause := retryMin
 	var due <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			last, stop := context.WithTimeout(context.WithoutCancel(ctx), farewell)
-			d.deliver(last, late)
+			d.deliver(last, o)
 			stop()
 			return
-		case <-d.wake:
+		case <-o.wake:
 			if due == nil {
 				due = time.After(d.window)
 			}
 		case <-due:
 			due = nil
-			if d.deliver(ctx, late) {
+			if d.deliver(ctx, o) {
 				pause = retryMin
 				continue
 			}
@@ -163,31 +175,28 @@ func (d *desk) run(ctx context.Context) {
 	}
 }
 
-// deliver sends what waits, and reports whether all of it has arrived.
-func (d *desk) deliver(ctx context.Context, late []digest) bool {
+// deliver sends what waits, and reports whether it has arrived. What has not waits on.
+func (d *desk) deliver(ctx context.Context, o *outlet) bool {
 	d.mu.Lock()
-	fresh := d.pending
-	d.pending = digest{}
+	fresh := o.pending
+	o.pending = digest{}
 	d.mu.Unlock()
-	all := true
-	for i, to := range d.to {
-		late[i] = late[i].with(fresh)
-		if len(late[i].notices) == 0 && late[i].more == 0 {
-			continue
-		}
-		sending, stop := context.WithTimeout(ctx, d.sendTimeout)
-		err := to.send(sending, late[i])
-		stop()
-		if err == nil {
-			late[i] = digest{}
-			continue
-		}
-		all = false
-		if !errors.Is(err, context.Canceled) {
-			d.failed(err, len(late[i].notices)+late[i].more)
-		}
+	if len(fresh.notices) == 0 && fresh.more == 0 {
+		return true
 	}
-	return all
+	sending, stop := context.WithTimeout(ctx, d.sendTimeout)
+	err := o.to.send(sending, fresh)
+	stop()
+	if err == nil {
+		return true
+	}
+	if !errors.Is(err, context.Canceled) {
+		d.failed(err, len(fresh.notices)+fresh.more)
+	}
+	d.mu.Lock()
+	o.pending = fresh.with(o.pending)
+	d.mu.Unlock()
+	return false
 }
 
 // with adds a later digest, within the bound.

@@ -157,6 +157,80 @@ func TestManyAreOneShortDigest(t *testing.T) {
 	})
 }
 
+// TestOnlyTheNumberIsLeft holds that a digest is told of which nothing but the number
+// is left: what there was room for is over.
+func TestOnlyTheNumberIsLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := new(recorder)
+		d := newDesk([]destination{r}, time.Minute, time.Second, noFailure(t))
+		for _, state := range []string{began, over} {
+			for i := range maxPending + 1 {
+				if state == began || i < maxPending {
+					d.tell(trouble(fmt.Sprint("account", i), state))
+				}
+			}
+		}
+		time.Sleep(2 * time.Minute)
+		_ = d.Destruct()
+		synctest.Wait()
+		if len(r.digests) != 1 || len(r.digests[0].notices) != 0 || r.digests[0].more != 1 {
+			t.Fatalf("digests %v", r.digests)
+		}
+		if words := text(r.digests[0]); title(r.digests[0]) != "1 trouble" || !strings.HasPrefix(words, "and 1 more") {
+			t.Errorf("%s\n%s", title(r.digests[0]), words)
+		}
+	})
+}
+
+// TestFlapping holds that what is told last is how it stands.
+func TestFlapping(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := new(recorder)
+		d := newDesk([]destination{r}, time.Minute, time.Second, noFailure(t))
+		d.tell(trouble("a", began))
+		time.Sleep(2 * time.Minute)
+		for range 3 {
+			d.tell(trouble("a", over))
+			d.tell(trouble("a", began))
+		}
+		d.tell(trouble("a", over))
+		time.Sleep(2 * time.Minute)
+		_ = d.Destruct()
+		synctest.Wait()
+		last := r.digests[len(r.digests)-1].notices
+		if len(r.digests) != 2 || len(last) == 0 || last[len(last)-1].State != over {
+			t.Errorf("told %v, want its end last", r.digests)
+		}
+	})
+}
+
+// slow is a destination that takes all the time it may.
+type slow struct{}
+
+func (slow) send(ctx context.Context, _ digest) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// TestOneHoldsUpNoOther holds that a destination that is away, for hours or within a
+// digest, delays none of the others'.
+func TestOneHoldsUpNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		good, bad := new(recorder), &recorder{err: errors.New("down")}
+		d := newDesk([]destination{slow{}, bad, good}, time.Minute, 30*time.Second, func(error, int) {})
+		for i := range 10 {
+			d.tell(trouble(fmt.Sprint("account", i), began))
+			time.Sleep(time.Minute + time.Second)
+			synctest.Wait()
+			if len(good.digests) != i+1 {
+				t.Fatalf("%d digests after %d troubles", len(good.digests), i+1)
+			}
+			time.Sleep(time.Hour)
+		}
+		_ = d.Destruct()
+	})
+}
+
 func TestWatchTellsChanges(t *testing.T) {
 	finding := func(state checkup.State) []checkup.Finding {
 		return []checkup.Finding{{Check: "upstream", Subject: "gmail", State: state, Said: "words of a provider", Cause: "why"}}

@@ -56,7 +56,7 @@ func TestErrorsHideTheAddress(t *testing.T) {
 // TestMessage: what is mailed is a message, whatever stands in the notices.
 func TestMessage(t *testing.T) {
 	d := digest{notices: []Notice{{State: began, Check: "login", Account: "a\r\nBcc: x@example.com", Cause: "ü\r\n.\r\n"}}}
-	raw := string(message("alerts@example.com", []string{"it@example.com"}, d, time.Now()))
+	raw := string(message("alerts@example.com", []string{"it@example.com"}, []string{"gone@example.com"}, d, time.Now()))
 	m, err := mail.ReadMessage(strings.NewReader(raw))
 	if err != nil {
 		t.Fatal(err)

@@ -18,6 +18,7 @@ import (
 	"encoding/json"
 	"io"
 	"mime/quotedprintable"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -28,6 +29,8 @@ import (
 	"time"
 
 	"github.com/caddymail/mailgateway/caddymodule/gatewaytest"
+	"github.com/caddymail/mailgateway/notify"
+	"github.com/caddymail/mailgateway/sandbox"
 )
 
 // TestToldOnceAndWhenItIsOver goes the whole way: a gateway whose client secret
@@ -123,5 +126,55 @@ func TestToldOnceAndWhenItIsOver(t *testing.T) {
 	}
 	if !slices.Equal(subjects, want) {
 		t.Errorf("mailed %q, want %q", subjects, want)
+	}
+}
+
+// TestMailFindsAWay holds that neither an account whose upstream does not answer nor a
+// recipient that the provider refuses keeps the mail from the others.
+func TestMailFindsAWay(t *testing.T) {
+	notify.SetSendTimeout(t, 4*time.Second)
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { silent.Close() })
+	g := gatewaytest.New(t, `events {
+		on smtp_trouble smtp_notify {
+			mail_to gone@example.com it@example.com
+			mail_accounts stuck@example.com alerts@example.com
+			window 1s
+			interval 1s
+		}
+	}
+	oauth_tokens {
+		provider office generic {
+			token_url https://id.example.com/token
+			client_id gateway
+			client_secret office-client-secret
+			secret_expires `+time.Now().AddDate(0, 0, 3).Format(time.DateOnly)+`
+		}
+	}
+	smtp_upstreams {
+		upstream silent {
+			dial `+silent.Addr().String()+`
+			tls off
+			auth none
+		}
+	}`)
+	if _, err := g.Sandbox.AddFault(sandbox.Fault{Stage: "rcpt", Action: "reply", Reply: "550 5.1.1 No such user", Times: 1}); err != nil {
+		t.Fatal(err)
+	}
+	g.Do(t, "PUT", "/smtp/accounts/stuck@example.com", `{"upstream": "silent"}`).Want(http.StatusCreated)
+	g.AddAccount(t, "alerts@example.com")
+	var got []sandbox.Message
+	for deadline := time.Now().Add(30 * time.Second); len(got) == 0 && time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		got = g.Sandbox.Messages()
+	}
+	if len(got) == 0 {
+		t.Fatal("nothing was mailed")
+	}
+	body, _ := g.Sandbox.Body(got[0].ID)
+	if !slices.Equal(got[0].Rcpts, []string{"it@example.com"}) || !strings.Contains(string(body), "could not be told to gone@example.com") {
+		t.Errorf("to %q: %s", got[0].Rcpts, body)
 	}
 }

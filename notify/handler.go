@@ -70,8 +70,10 @@ type Handler struct {
 // desks and watches outlive configurations: a reload tells nothing anew.
 var desks, watches = caddy.NewUsagePool(), caddy.NewUsagePool()
 
+// sendTimeout bounds a digest on its way to one destination.
+var sendTimeout = 30 * time.Second
+
 const (
-	sendTimeout   = 30 * time.Second
 	defaultWindow = caddy.Duration(time.Minute)
 	defaultWatch  = caddy.Duration(30 * time.Second)
 )

@@ -38,10 +38,8 @@ type mailer struct {
 
 func (m *mailer) send(ctx context.Context, d digest) error {
 	var errs []error
-	for _, account := range m.accounts {
-		err := operate.SendMail(ctx, account, m.from, m.to, func(from string) []byte {
-			return message(from, m.to, d, time.Now())
-		})
+	for i, account := range m.accounts {
+		err := m.through(ctx, account, len(m.accounts)-i, d)
 		if err == nil {
 			return nil
 		}
@@ -50,8 +48,22 @@ func (m *mailer) send(ctx context.Context, d digest) error {
 	return errors.Join(errs...)
 }
 
-// message is a digest as a message.
-func message(from string, to []string, d digest, now time.Time) []byte {
+// through sends a digest through an account, which has its share of the time: the
+// upstream that does not answer may be the trouble that is to be told.
+func (m *mailer) through(ctx context.Context, account string, left int, d digest) error {
+	if end, ok := ctx.Deadline(); ok {
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeout(ctx, time.Until(end)/time.Duration(left))
+		defer stop()
+	}
+	return operate.SendMail(ctx, account, m.from, m.to, func(from string, refused []string) []byte {
+		return message(from, m.to, refused, d, time.Now())
+	})
+}
+
+// message is a digest as a message, which names those of its recipients that were
+// refused.
+func message(from string, to, refused []string, d digest, now time.Time) []byte {
 	domain := "localhost"
 	if i := strings.LastIndexByte(from, '@'); i >= 0 {
 		domain = from[i+1:]
@@ -74,6 +86,9 @@ func message(from string, to []string, d digest, now time.Time) []byte {
 	b.WriteString("\r\n")
 	w := quotedprintable.NewWriter(&b)
 	_, _ = w.Write([]byte(text(d))) // bytes.Buffer takes all
+	if len(refused) > 0 {
+		fmt.Fprintf(w, "This could not be told to %s, whom the provider refused: see mail_to.\n", strings.Join(refused, ", "))
+	}
 	_ = w.Close()
 	return b.Bytes()
 }

@@ -34,8 +34,10 @@ func title(d digest) string {
 	}
 	begun += d.more
 	switch {
-	case begun == 1 && ended == 0:
+	case begun == 1 && len(d.notices) == 1:
 		return "trouble: " + about(d.notices[0])
+	case begun == 1 && ended == 0:
+		return "1 trouble" // of which only the number is known
 	case begun == 0 && ended == 1:
 		return "over: " + about(d.notices[0])
 	case ended == 0:
@@ -103,7 +105,7 @@ func text(d digest) string {
 			b.WriteByte('\n')
 		}
 	}
-	if more := lines + d.more - maxLines; more > 0 {
+	if more := max(lines-maxLines, 0) + d.more; more > 0 {
 		fmt.Fprintf(&b, "and %d more: caddy smtp doctor and the status page name them\n", more)
 	}
 	return b.String()

@@ -33,7 +33,9 @@ import (
 
 // SendMail sends a message of the gateway's own through one of its accounts,
 // as a client of the account would. from is empty for the account's mailbox.
-func SendMail(ctx context.Context, account, from string, to []string, message func(from string) []byte) error {
+// Of several recipients those that the provider refuses for good are left out, and
+// message is told of them.
+func SendMail(ctx context.Context, account, from string, to []string, message func(from string, refused []string) []byte) error {
 	smtpApp, err := App[*smtpapp.App]("smtp")
 	if err != nil {
 		return err
@@ -58,12 +60,18 @@ func SendMail(ctx context.Context, account, from string, to []string, message fu
 		return outcome("connecting", err)
 	}
 	defer tx.Abort()
+	var refused []string
 	for _, rcpt := range to {
-		if err := tx.Rcpt(ctx, rcpt, new(smtp.RcptOptions)); err != nil {
+		err := tx.Rcpt(ctx, rcpt, new(smtp.RcptOptions))
+		if reply, ok := errors.AsType[*relay.Reply](err); ok && reply.Code/100 == 5 && len(to) > 1 && len(refused) < len(to)-1 {
+			refused = append(refused, rcpt) // one who has left keeps it from nobody else
+			continue
+		}
+		if err != nil {
 			return outcome("recipient "+rcpt, err)
 		}
 	}
-	_, err = tx.Data(ctx, bytes.NewReader(message(from)))
+	_, err = tx.Data(ctx, bytes.NewReader(message(from, refused)))
 	return outcome("message", err)
 }
 

@@ -193,7 +193,7 @@ func (ac *account) queue(s *settings, now int64, behind bool) (*waiter, *relay.R
 		ac.up.metrics.Limited(meter.QueueFull)
 		return nil, relay.ReplyNoConnection
 	}
-	if reply := ac.adapt.Refusal(now); reply != nil && ac.conns-ac.dialing == 0 {
+	if reply := ac.adapt.Refusal(now); reply != nil && ac.conns == 0 {
 		ac.up.metrics.Limited(meter.Backoff)
 		return nil, reply
 	}

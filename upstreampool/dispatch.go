@@ -21,6 +21,7 @@ import (
 
 	"github.com/caddymail/mailgateway/explain"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
 )
 
 // dispatch serves waiting messages in order of arrival, as far as connections
@@ -153,10 +154,11 @@ func (ac *account) open(s *settings) {
 	ac.conns--
 	open := ac.conns - ac.dialing
 	ac.adapt.Failed(err, open, now)
-	if open == 0 {
+	if open == 0 && (err.Class != smtpclient.FailBusy || ac.dialing == 0) {
 		// Nothing else can serve them but the dials still under way: this
 		// one's share of those who wait gets its answer. Dialing on for them
-		// would keep them here until their time is up.
+		// would keep them here until their time is up. A connection too many
+		// says nothing of the others: of those that come together the first are let in.
 		ac.failWaiters((ac.nWait+ac.dialing)/(ac.dialing+1), err.Reply)
 	} else {
 		ac.dispatch(now)

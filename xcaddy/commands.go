@@ -19,16 +19,29 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
+
+	"github.com/caddymail/mailgateway/caddymodule/command"
+	"github.com/caddymail/mailgateway/internal/nearest"
 )
 
 // init answers the commands of Caddy's that mean something else here. They are
 // registered within Caddy and cannot be replaced there.
 func init() {
-	if len(os.Args) < 2 || len(os.Args) > 2 && helps(os.Args[1]) {
-		return // main's, and help on another command
+	if len(os.Args) < 2 {
+		return // main's
+	}
+	if len(os.Args) > 2 && helps(os.Args[1]) {
+		if hint := unknown(os.Args[2]); hint != "" {
+			fmt.Fprintln(os.Stderr, "Error:", hint)
+			os.Exit(1)
+		}
+		return
 	}
 	if code, ok := answer(os.Args[1], os.Stdout, os.Stderr); ok {
 		os.Exit(code)
@@ -56,12 +69,12 @@ Each takes --help. Manual: https://github.com/caddymail/mailgateway/tree/main/do
 func helps(word string) bool { return word == "help" || word == "--help" || word == "-h" }
 
 // answer runs a command and returns its exit code, if it is one of ours.
-func answer(command string, stdout, stderr io.Writer) (code int, ok bool) {
-	switch command {
+func answer(word string, stdout, stderr io.Writer) (code int, ok bool) {
+	switch word {
 	case "", "help", "--help", "-h":
 		_, _ = fmt.Fprint(stdout, overview)
 		return 0, true
-	case "version":
+	case "version", "--version", "-v":
 		_, _ = fmt.Fprintln(stdout, version())
 		return 0, true
 	case "upgrade":
@@ -73,10 +86,34 @@ Take the new release in the way that you took this one (package, image or archiv
 		_, _ = fmt.Fprintf(stderr, `%s does not work with Mailgateway: it would fetch a Caddy without the gateway from caddyserver.com.
 Build a binary with further modules in place of it:
 	xcaddy build --with github.com/caddymail/mailgateway --with MODULE
-`, command)
+`, word)
+		return 1, true
+	}
+	if hint := unknown(word); hint != "" {
+		_, _ = fmt.Fprintf(stderr, "Error: %s\n", hint)
 		return 1, true
 	}
 	return 0, false
+}
+
+// unknown says of a word that is no command what was meant; Caddy's own answer
+// names a binary called caddy. It is "" for others.
+func unknown(word string) string {
+	names := []string{"help", "version"}
+	for name := range caddycmd.Commands() {
+		names = append(names, name)
+	}
+	if slices.Contains(names, word) || strings.HasPrefix(word, "-") || strings.HasPrefix(word, "_") || word == "completion" {
+		return ""
+	}
+	smtp := new(cobra.Command)
+	command.Setup(smtp)
+	for _, c := range smtp.Commands() {
+		if c.Name() == word {
+			return fmt.Sprintf("there is no command 'mailgateway %[1]s'; did you mean 'mailgateway smtp %[1]s'?", word)
+		}
+	}
+	return fmt.Sprintf("there is no command 'mailgateway %s'%s; `mailgateway help` shows the most frequent ones", word, nearest.Hint(word, names))
 }
 
 // version names the gateway's version and Caddy's.

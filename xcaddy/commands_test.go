@@ -35,7 +35,16 @@ func TestAnswer(t *testing.T) {
 		{"upgrade", 1, true, "", "docs/upgrade.md"},
 		{"add-package", 1, true, "", "xcaddy build --with"},
 		{"remove-package", 1, true, "", "remove-package does not work"},
+		{"--version", 0, true, "mailgateway-", ""},
+		{"-v", 0, true, " (Caddy ", ""},
 		{"run", 0, false, "", ""},
+		{"completion", 0, false, "", ""},
+		{"__complete", 0, false, "", ""},
+		{"smtp", 0, false, "", ""},
+		{"account", 1, true, "", "did you mean 'mailgateway smtp account'?"},
+		{"doctor", 1, true, "", "did you mean 'mailgateway smtp doctor'?"},
+		{"validat", 1, true, "", "did you mean 'validate'?"},
+		{"qwertz", 1, true, "", "there is no command 'mailgateway qwertz'; `mailgateway help`"},
 	} {
 		var out, errOut strings.Builder
 		code, ok := answer(tc.command, &out, &errOut)

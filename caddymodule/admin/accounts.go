@@ -28,6 +28,7 @@ import (
 	"time"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/form"
 	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/operate"
 )
@@ -72,9 +73,12 @@ func listAccounts(w http.ResponseWriter, r *http.Request) error {
 		Label:    query.Get("label"),
 		Source:   query.Get("source"),
 	}
+	if err := checkSource(dir, filter.Source); err != nil {
+		return err
+	}
 	if state := query.Get("state"); state != "" {
 		if !slices.Contains(operate.AccountStates, state) {
-			return badRequest("state", "want one of %q", operate.AccountStates)
+			return badRequest("state", "%w", form.OneOf(operate.AccountStates...).Check(state))
 		}
 		filter.Match = func(a *accounts.Account) bool { return states.Of(a) == state }
 	}
@@ -84,6 +88,23 @@ func listAccounts(w http.ResponseWriter, r *http.Request) error {
 		out.Accounts[i] = AccountView{a.Redacted(), states.Of(a)}
 	}
 	return writeJSON(w, http.StatusOK, out)
+}
+
+// checkSource refuses what can be no account's source.
+func checkSource(dir *accounts.Directory, source string) error {
+	kinds := []string{"inline", "file", "dynamic", "ldap", "sql"}
+	for _, s := range dir.Sources() {
+		kind, _, _ := strings.Cut(s.Name, " ")
+		for _, name := range []string{kind, s.Name} { // a module of others has its own
+			if !slices.Contains(kinds, name) {
+				kinds = append(kinds, name)
+			}
+		}
+	}
+	if source == "" || slices.Contains(kinds, source) {
+		return nil
+	}
+	return badRequest("source", "%w", form.OneOf(kinds...).Check(source))
 }
 
 // pageSize is the number of entries that the caller wants.

@@ -16,9 +16,12 @@ package admin
 
 import (
 	"errors"
+	"maps"
 	"net/http"
 	"net/netip"
+	"slices"
 
+	"github.com/caddymail/mailgateway/internal/form"
 	"github.com/caddymail/mailgateway/operate"
 	"github.com/caddymail/mailgateway/smtpapp"
 )
@@ -35,11 +38,34 @@ func endSessions(w http.ResponseWriter, r *http.Request) error {
 	if f == (smtpapp.SessionFilter{}) {
 		return badRequest("account", "name an account or a server")
 	}
+	if err := checkServer(f.Server); err != nil {
+		return err
+	}
 	ended, err := endThem(r, f)
 	if err != nil {
 		return err
 	}
 	return writeJSON(w, http.StatusOK, SessionList{ended})
+}
+
+// checkServer refuses a name that no server has, nor has had: who mistypes it
+// would read that nothing was there to be done.
+func checkServer(name string) error {
+	if name == "" {
+		return nil
+	}
+	app, err := operate.App[*smtpapp.App]("smtp")
+	if err != nil {
+		return err
+	}
+	names := slices.Sorted(maps.Keys(app.Servers))
+	known := slices.Contains(names, name) ||
+		slices.ContainsFunc(smtpapp.Bans(), func(b smtpapp.Ban) bool { return b.Server == name }) ||
+		slices.ContainsFunc(app.Sessions(), func(s smtpapp.SessionInfo) bool { return s.Server == name })
+	if known {
+		return nil
+	}
+	return badRequest("server", "%w", form.OneOf(names...).Check(name))
 }
 
 // endSession answers DELETE /smtp/sessions/{id}.
@@ -165,6 +191,9 @@ func liftBans(w http.ResponseWriter, r *http.Request) error {
 		return err
 	case !network.IsValid():
 		return badRequest("network", "must not be empty: an IP address or a prefix, 0.0.0.0/0 and ::/0 for all")
+	}
+	if err := checkServer(r.URL.Query().Get("server")); err != nil {
+		return err
 	}
 	lifted := smtpapp.LiftBans(r.URL.Query().Get("server"), network)
 	return writeJSON(w, http.StatusOK, LiftResult{lifted})

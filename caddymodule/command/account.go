@@ -29,6 +29,7 @@ import (
 	"github.com/caddymail/mailgateway/accounts/password"
 	"github.com/caddymail/mailgateway/caddymodule/admin"
 	"github.com/caddymail/mailgateway/caddymodule/command/record"
+	"github.com/caddymail/mailgateway/caddymodule/command/usage"
 	"github.com/caddymail/mailgateway/operate"
 )
 
@@ -143,6 +144,9 @@ the command line, which other users of the machine can see.`,
 	rf.Register(cmd)
 	pw.register(cmd)
 	cmd.Flags().BoolVar(&noPassword, "no-password", false, "Make up no password: nobody can log in")
+	_ = cmd.MarkFlagRequired("upstream")
+	usage.Exclusive(cmd, "no-password", "password-hash", "password-length")
+	usage.Exclusive(cmd, "password-hash", "password-length")
 	return cmd
 }
 
@@ -184,6 +188,8 @@ func accountSetCommand() *cobra.Command {
 	rf.Register(cmd)
 	pw.register(cmd)
 	cmd.Flags().BoolVar(&newPassword, "new-password", false, "Make up a password, which replaces all others")
+	usage.Exclusive(cmd, "new-password", "password-hash")
+	usage.Needs(cmd, "password-length", "new-password")
 	return cmd
 }
 

@@ -16,12 +16,10 @@ package command
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -32,8 +30,8 @@ import (
 	"github.com/caddymail/mailgateway/caddymodule/admin"
 	"github.com/caddymail/mailgateway/caddymodule/command/output"
 	"github.com/caddymail/mailgateway/caddymodule/command/service"
+	"github.com/caddymail/mailgateway/caddymodule/command/usage"
 	"github.com/caddymail/mailgateway/explain"
-	"github.com/caddymail/mailgateway/internal/nearest"
 	"github.com/caddymail/mailgateway/internal/printable"
 )
 
@@ -81,17 +79,12 @@ func Setup(cmd *cobra.Command) {
 		sandboxCommand(),
 		service.Command(),
 	)
-	refuseUnknown(cmd)
+	usage.Check(cmd)
 	// Caddy's own template ends with a page that has none of these commands, and
 	// calls the binary caddy whatever it is called.
 	cmd.SetHelpTemplate(new(cobra.Command).HelpTemplate() + "\nManual: https://github.com/caddymail/mailgateway/tree/main/docs\n")
 	cmd.SetHelpFunc(func(c *cobra.Command, args []string) {
-		if root := c.Root(); root != c && strings.HasPrefix(filepath.Base(os.Args[0]), "mailgateway") {
-			if root.Annotations == nil {
-				root.Annotations = make(map[string]string)
-			}
-			root.Annotations[cobra.CommandDisplayNameAnnotation] = "mailgateway"
-		}
+		usage.NameBinary(c)
 		new(cobra.Command).HelpFunc()(c, args)
 	})
 }
@@ -107,27 +100,6 @@ func (p parentOut) Write(b []byte) (int, error) {
 	return os.Stdout.Write(b)
 }
 
-// refuseUnknown makes commands that only hold others fail on a name that none
-// has. Cobra shows the help and succeeds, so that a script with a mistyped
-// command would go on.
-func refuseUnknown(cmd *cobra.Command) {
-	var names []string
-	for _, c := range cmd.Commands() {
-		names = append(names, c.Name())
-		refuseUnknown(c)
-	}
-	if names == nil || cmd.Runnable() {
-		return
-	}
-	cmd.Args = cobra.ArbitraryArgs
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if len(args) == 0 {
-			return cmd.Help()
-		}
-		return fmt.Errorf("there is no command '%s %s', only %s%s", cmd.CommandPath(), args[0], strings.Join(names, ", "), nearest.Hint(args[0], names))
-	}
-}
-
 // adminClient talks to a running gateway.
 type adminClient struct {
 	address string
@@ -138,6 +110,9 @@ func newAdminClient(cmd *cobra.Command) (*adminClient, error) {
 	config, _ := cmd.Flags().GetString("config")
 	adapter, _ := cmd.Flags().GetString("adapter")
 	address, err := caddycmd.DetermineAdminAPIAddress(address, nil, config, adapter)
+	if err == nil {
+		address, err = usage.Admin(address)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("finding the admin API's address: %w", err)
 	}
@@ -191,7 +166,7 @@ func (c *adminClient) request(method, path string, header http.Header, body io.R
 		status, _ := strconv.Atoi(m[1])
 		re := &remoteError{Status: status}
 		if json.Unmarshal([]byte(m[2]), re) != nil || re.Text == "" {
-			re.Text = strings.TrimSpace(m[2])
+			re.Text = fmt.Sprintf("what answers at %s is not the admin API of a gateway, or of an older one: %s", c.address, strings.TrimSpace(m[2]))
 		}
 		return nil, re
 	}
@@ -226,16 +201,6 @@ var (
 	wantsJSON = output.WantsJSON
 	printJSON = output.JSON
 	table     = output.Table
+	printDone = output.Done
+	forEach   = output.ForEach
 )
-
-// forEach does something for each name, goes on after failures, and tells of
-// all of them.
-func forEach(names []string, do func(name string) error) error {
-	var errs []error
-	for _, name := range names {
-		if err := do(name); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", name, err))
-		}
-	}
-	return errors.Join(errs...)
-}

@@ -95,7 +95,10 @@ each account that does not exist yet, and printed.`,
 				}
 			}
 			whole := bufio.NewReaderSize(in, migrate.HeadSize)
-			head, _ := whole.Peek(migrate.HeadSize)
+			head, err := whole.Peek(migrate.HeadSize)
+			if err != nil && !errors.Is(err, io.EOF) {
+				return err
+			}
 			if err := migrate.CheckFormat(format, head); err != nil {
 				return err
 			}
@@ -109,7 +112,6 @@ each account that does not exist yet, and printed.`,
 					return err
 				}
 			}
-			var err error
 			if dryRun {
 				err = im.dryRun(in)
 			} else {

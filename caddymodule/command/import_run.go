@@ -16,11 +16,17 @@ package command
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"os"
+	"os/signal"
+	"slices"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -45,6 +51,9 @@ type importRun struct {
 	total int
 }
 
+// sameNotes is for how many lines the same note is told one by one.
+const sameNotes = 5
+
 // fromForeign makes lines of another program's accounts, and reports what was
 // not carried over. Accounts that are new get a password.
 func (im *importRun) fromForeign(f *migrate.Foreign, dryRun bool) (io.Reader, error) {
@@ -59,6 +68,7 @@ func (im *importRun) fromForeign(f *migrate.Foreign, dryRun bool) (io.Reader, er
 		}
 	}
 	im.passwords = make(map[string]string)
+	said := make(map[string]int)
 	lines := new(bytes.Buffer)
 	enc := json.NewEncoder(lines)
 	for _, a := range f.Accounts {
@@ -68,7 +78,9 @@ func (im *importRun) fromForeign(f *migrate.Foreign, dryRun bool) (io.Reader, er
 			continue
 		}
 		for _, note := range a.Notes {
-			report("line %d: %s: %s", a.Line, a.Record.Name, note)
+			if said[note]++; said[note] <= sameNotes {
+				report("line %d: %s: %s", a.Line, a.Record.Name, note)
+			}
 		}
 		if len(a.Record.PasswordHashes) == 0 && c != nil {
 			exists, err := c.exists(a.Record.Name)
@@ -90,6 +102,11 @@ func (im *importRun) fromForeign(f *migrate.Foreign, dryRun bool) (io.Reader, er
 		im.origins = append(im.origins, a.Line)
 	}
 	im.total = len(im.origins)
+	for _, note := range slices.Sorted(maps.Keys(said)) {
+		if more := said[note] - sameNotes; more > 0 {
+			report("%d more lines: %s", more, note)
+		}
+	}
 	for _, note := range f.Notes {
 		report("note: %s", note)
 	}
@@ -122,18 +139,25 @@ func (im *importRun) run(lines io.Reader) error {
 		return err
 	}
 	header := http.Header{"Content-Type": {"application/x-ndjson"}}
-	resp, err := c.request(http.MethodPost, "/smtp/accounts/import", header, lines)
+	ctx, stop := signal.NotifyContext(im.cmd.Context(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	body := migrate.NewInterruptible(ctx, lines)
+	resp, err := c.request(http.MethodPost, "/smtp/accounts/import", header, body)
 	if err != nil {
+		if _, refused := errors.AsType[*remoteError](err); !refused && body.Begun() {
+			err = im.ended(err)
+		}
 		return err
 	}
 	defer resp.Body.Close()
+	defer context.AfterFunc(ctx, func() { _ = resp.Body.Close() })()
 
 	counts := make(map[string]int)
 	total, began := 0, time.Now()
 	shown := began
 	for res, err := range accounts.ImportResults(resp.Body) {
 		if err != nil {
-			return fmt.Errorf("after %d accounts: %w", total, err)
+			return im.ended(fmt.Errorf("after %d accounts: %w", total, err))
 		}
 		line := importedLine{ImportResult: res}
 		if i := line.Line - 1; i >= 0 && i < len(im.origins) {
@@ -143,6 +167,7 @@ func (im *importRun) run(lines io.Reader) error {
 		total++
 		if line.Result != "error" {
 			line.Password = im.passwords[line.Name]
+			delete(im.passwords, line.Name)
 		}
 		if err := im.print(line); err != nil {
 			return err
@@ -162,6 +187,21 @@ func (im *importRun) run(lines io.Reader) error {
 		return fmt.Errorf("%d of %d accounts were not imported", counts["error"], total)
 	}
 	return nil
+}
+
+// ended tells the passwords of accounts whose answer did not come: some of them were
+// made, and nobody would know their passwords, which another run does not change.
+func (im *importRun) ended(err error) error {
+	for _, name := range slices.Sorted(maps.Keys(im.passwords)) {
+		line := importedLine{ImportResult: accounts.ImportResult{Name: name, Result: "unknown"}, Password: im.passwords[name]}
+		if perr := im.print(line); perr != nil {
+			return errors.Join(err, perr)
+		}
+	}
+	if n := len(im.passwords); n > 0 {
+		return fmt.Errorf("%w\nThe last %d passwords hold for those of their accounts that were made nevertheless. Run the import again: it makes others for the rest alone", err, n)
+	}
+	return fmt.Errorf("%w\nRun the import again: it goes on with the rest", err)
 }
 
 func (im *importRun) print(line importedLine) error {
@@ -186,6 +226,9 @@ func (im *importRun) print(line importedLine) error {
 	if line.Field != "" {
 		field = "field '" + line.Field + "': "
 	}
-	_, err := fmt.Fprintf(im.cmd.ErrOrStderr(), "line %d: %s: %s%s\n", line.Line, line.Name, field, line.Error)
+	if line.Name != "" {
+		field = line.Name + ": " + field
+	}
+	_, err := fmt.Fprintf(im.cmd.ErrOrStderr(), "line %d: %s%s\n", line.Line, field, line.Error)
 	return err
 }

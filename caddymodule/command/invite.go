@@ -61,7 +61,7 @@ standard error, and the others go on.`,
 			}
 			switch {
 			case file != "" && len(accounts) > 0:
-				return errors.New("give accounts, or --csv")
+				return errors.New("give accounts or --csv, not both")
 			case file != "":
 				return inviteFile(cmd, c, file, req)
 			case len(accounts) == 0:

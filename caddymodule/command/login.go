@@ -28,6 +28,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/caddymail/mailgateway/caddymodule/admin"
+	"github.com/caddymail/mailgateway/caddymodule/command/usage"
 	"github.com/caddymail/mailgateway/explain"
 )
 
@@ -85,6 +86,7 @@ elsewhere, its last page fails to load: paste that page's address here.`,
 	f.BoolVar(&req.AnyIdentity, "any-identity", false, "Take the consent of another identity than the mailbox, as for a shared mailbox")
 	f.StringVar(&req.RedirectURL, "redirect-url", "", "Where the browser is sent back to, if the registration demands it; then paste its address here")
 	f.StringVar(&req.Listen, "listen", "", "Loopback address that the browser comes back to (default: a free port)")
+	usage.Exclusive(cmd, "device", "listen", "redirect-url")
 	return cmd
 }
 

@@ -82,5 +82,8 @@ func resumeNode(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	return c.call("DELETE", nodeDrainPath(args), nil, nil, nil)
+	if err := c.call("DELETE", nodeDrainPath(args), nil, nil, nil); err != nil {
+		return err
+	}
+	return printDone(cmd, "clients may come to the node again")
 }

@@ -26,6 +26,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/caddymail/mailgateway/accounts/password"
+	"github.com/caddymail/mailgateway/caddymodule/command/usage"
 	"github.com/caddymail/mailgateway/setup"
 )
 
@@ -66,7 +67,8 @@ console alone, whose pages ask, check, write the configuration and load it.`,
 	f.Bool("no-test", false, "Stop after the configuration is written")
 	f.Bool("browser", false, "Run the gateway with its console alone, and go on there")
 	f.String("console", setup.ConsoleURL, "Address of the console on this machine, with --browser")
-	return cmd
+	usage.Needs(cmd, "console", "browser")
+	return usage.NoJSON(cmd)
 }
 
 // dialog is one run of setup.

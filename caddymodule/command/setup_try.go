@@ -129,7 +129,9 @@ func (d *dialog) mail(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, setupTimeout)
 	defer cancel()
 	a := d.answers
-	err := operate.SendMail(ctx, a.Mailbox, a.Mailbox, []string{a.To}, func(from string) []byte { return operate.TestMail(from, a.To, "the mail gateway", time.Now()) })
+	err := operate.SendMail(ctx, a.Mailbox, a.Mailbox, []string{a.To}, func(from string, _ []string) []byte {
+		return operate.TestMail(from, a.To, "the mail gateway", time.Now())
+	})
 	if err != nil {
 		return fmt.Errorf("the test mail to %s: %w", a.To, err)
 	}

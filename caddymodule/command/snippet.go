@@ -23,6 +23,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/caddymail/mailgateway/caddymodule/admin"
+	"github.com/caddymail/mailgateway/caddymodule/command/usage"
+	"github.com/caddymail/mailgateway/internal/nearest"
 	"github.com/caddymail/mailgateway/operate/snippet"
 )
 
@@ -40,7 +42,7 @@ put them in place of PASSWORD.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !slices.Contains(names, args[0]) {
-				return fmt.Errorf("unknown MTA %q: want one of %s", args[0], strings.Join(names, ", "))
+				return fmt.Errorf("unknown MTA %q: want one of %s%s", args[0], strings.Join(names, ", "), nearest.Hint(args[0], names))
 			}
 			data, err := snippet.New(gateway, tlsMode)
 			if err != nil {
@@ -51,6 +53,9 @@ put them in place of PASSWORD.`,
 				return err
 			}
 			if len(args) > 1 {
+				if lf != (listFlags{}) {
+					return errors.New("give accounts, or flags that choose them")
+				}
 				for _, name := range args[1:] {
 					var v admin.AccountView
 					if err := c.call("GET", admin.AccountPath(name), nil, nil, &v); err != nil {
@@ -73,5 +78,5 @@ put them in place of PASSWORD.`,
 	lf.register(cmd)
 	cmd.Flags().StringVar(&gateway, "gateway", "localhost:587", "Host and port of the gateway, as the MTA reaches it")
 	cmd.Flags().StringVar(&tlsMode, "tls", "", "TLS to the gateway: starttls, implicit or off (default: implicit for port 465, else starttls)")
-	return cmd
+	return usage.NoJSON(cmd)
 }

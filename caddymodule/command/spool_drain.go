@@ -22,6 +22,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/caddymail/mailgateway/caddymodule/admin"
+	"github.com/caddymail/mailgateway/caddymodule/command/usage"
 )
 
 func drainCommand() *cobra.Command {
@@ -36,6 +37,7 @@ It waits until nothing is left, for --timeout. The spools are drained until --en
 	cmd.Flags().Bool("hand-over", false, "Hand the messages over to the spool's peer")
 	cmd.Flags().Duration("timeout", 10*time.Minute, "How long to wait")
 	cmd.Flags().Bool("end", false, "Let the spools keep messages again")
+	usage.Exclusive(cmd, "end", "hand-over", "timeout")
 	return cmd
 }
 
@@ -46,7 +48,13 @@ func drainSpool(cmd *cobra.Command, args []string) error {
 	}
 	const path = "/smtp/spool/drain"
 	if end, _ := cmd.Flags().GetBool("end"); end {
-		return c.call("DELETE", path, nil, nil, nil)
+		if len(args) > 0 {
+			return errors.New("--end lets all spools keep messages again: leave " + args[0] + " out")
+		}
+		if err := c.call("DELETE", path, nil, nil, nil); err != nil {
+			return err
+		}
+		return printDone(cmd, "the spools keep messages again")
 	}
 	var req admin.SpoolDrain
 	if len(args) > 0 {

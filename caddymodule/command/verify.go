@@ -23,6 +23,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/caddymail/mailgateway/caddymodule/admin"
+	"github.com/caddymail/mailgateway/internal/form"
 	"github.com/caddymail/mailgateway/operate"
 )
 
@@ -40,6 +41,12 @@ For what fails it says the cause, what to do about it, and whether it may go
 away by itself.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if req.From != "" && req.From != "<>" {
+				req.From = strings.TrimSuffix(strings.TrimPrefix(req.From, "<"), ">")
+				if err := form.Mailbox.Check(req.From); err != nil {
+					return fmt.Errorf("--from: %w", err)
+				}
+			}
 			c, err := newAdminClient(cmd)
 			if err != nil {
 				return err

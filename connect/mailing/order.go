@@ -48,6 +48,22 @@ const (
 // ErrUnknown is about an order that is not there.
 var ErrUnknown = errors.New("no such mailing")
 
+// InvalidError is about what was asked for, and not about the storage. Field is `list`,
+// `sender` or `pace`.
+type InvalidError struct {
+	Field string
+	Err   error
+}
+
+func (e *InvalidError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *InvalidError) Unwrap() error { return e.Err }
+
+func invalid(field, format string, args ...any) error {
+	return &InvalidError{field, fmt.Errorf(format, args...)}
+}
+
 // Row is one invitation to send.
 type Row struct {
 	connect.Request
@@ -122,16 +138,16 @@ func validID(id string) bool {
 func (s Orders) Add(ctx context.Context, o Order, rows []Row) (Order, error) {
 	switch {
 	case len(rows) == 0 || len(rows) > MaxRows:
-		return o, fmt.Errorf("want from 1 to %d rows", MaxRows)
+		return o, invalid("list", "want from 1 to %d rows", MaxRows)
 	case o.Account == "":
-		return o, errors.New("the account that sends is missing")
+		return o, invalid("sender", "the account that sends is missing")
 	case o.PerMinute < 1 || o.PerMinute > MaxPace:
-		return o, fmt.Errorf("want from 1 to %d mails a minute", MaxPace)
+		return o, invalid("pace", "want from 1 to %d mails a minute", MaxPace)
 	}
 	for i := range rows {
 		if to := rows[i].To; to != "" {
 			if a, err := mail.ParseAddress(to); err != nil || a.Address != to {
-				return o, fmt.Errorf("row %d: '%s' is no mail address", i+1, to)
+				return o, invalid("list", "row %d: '%s' is no mail address", i+1, to)
 			}
 		}
 	}

@@ -297,7 +297,7 @@ func short(err error) string {
 }
 
 func send(ctx context.Context, account, to string, message func(string) []byte) error {
-	return operate.SendMail(ctx, account, "", []string{to}, message)
+	return operate.SendMail(ctx, account, "", []string{to}, func(from string, _ []string) []byte { return message(from) })
 }
 
 func revoke(ctx context.Context, id string) error {

@@ -22,24 +22,24 @@ for (const button of document.querySelectorAll("[data-print]")) {
 // Times are the viewer's own. Pages say them in UTC, which stands there without a script,
 // and here as the title.
 const two = (n) => String(n).padStart(2, "0");
-const hour = (t) => two(t.getHours()) + ":" + two(t.getMinutes());
 const zone = (t) => new Intl.DateTimeFormat("en-GB", { timeZoneName: "short" }).formatToParts(t).find((p) => p.type === "timeZoneName").value;
-const day = new Intl.DateTimeFormat("en-GB", { weekday: "short", day: "numeric", month: "short" });
 
 function local(root) {
   for (const e of root.querySelectorAll("time[datetime]:not([title])")) {
     const t = new Date(e.dateTime);
     e.title = e.textContent;
-    e.textContent = e.dataset.show === "hour" ? hour(t) : `${t.getFullYear()}-${two(t.getMonth() + 1)}-${two(t.getDate())} ${hour(t)} ${zone(t)}`;
-  }
-  // The bars of a picture: what stands before "UTC" is when they are.
-  for (const e of root.querySelectorAll("[data-from]")) {
-    const from = new Date(e.dataset.from);
-    const to = e.dataset.to ? " to " + hour(new Date(e.dataset.to)) : "";
-    e.textContent = e.textContent.replace(/^.* UTC/, `${day.format(from).replace(",", "")}, ${hour(from)}${to} ${zone(from)}`);
-    delete e.dataset.from;
+    e.textContent = `${t.getFullYear()}-${two(t.getMonth() + 1)}-${two(t.getDate())} ${two(t.getHours())}:${two(t.getMinutes())} ${zone(t)}`;
   }
 }
 
 local(document);
 document.addEventListener("htmx:load", (e) => local(e.detail.elt)); // a part that came later
+
+// So are the days of the picture, which the server draws: it is told the zone once, by a
+// cookie, and asked again where it did not know it yet.
+const picture = document.getElementById("picture");
+const here = Intl.DateTimeFormat().resolvedOptions().timeZone;
+if (picture && here && picture.dataset.zone !== here) {
+  document.cookie = `smtp-console-zone=${here}; path=${location.pathname}; max-age=31536000; samesite=lax`;
+  htmx.ajax("GET", location.pathname + "?part=picture", { target: picture, swap: "outerHTML" });
+}

@@ -22,6 +22,7 @@ package picture
 import (
 	"fmt"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -39,22 +40,16 @@ type Chart struct {
 	Width, Height int
 	Bars          []Bar
 	// Axis is what stands beneath, each for the same share of the width.
-	Axis []Tick
+	Axis []string
 	// Sum is what all bars show, Most what the highest does.
 	Sum  history.Counts
 	Most uint64
 }
 
-// Tick is a word of the axis, or an hour.
-type Tick struct {
-	Word string
-	Hour time.Time
-}
-
-// Bar is some hours from Begin on: its parts stand upon each other.
+// Bar is some hours: its parts stand upon each other.
 type Bar struct {
-	Begin, End time.Time
-	// Time says them in UTC.
+	// Begin is when it begins, and Time says which hours it is of.
+	Begin  time.Time
 	Time   string
 	Counts history.Counts
 	Parts  []Part
@@ -120,40 +115,45 @@ func (c Chart) Busy() []Bar {
 	return list
 }
 
-// Day draws the last 24 hours of a history, an hour each.
-func Day(hours []history.Hour) Chart {
+// Day draws the last 24 hours of a history, an hour each, as clocks in the zone show
+// them.
+func Day(hours []history.Hour, zone *time.Location) Chart {
 	c := Chart{ID: "day", Title: "The last 24 hours"}
 	hours = hours[max(0, len(hours)-24):]
 	for i, h := range hours {
+		begin := h.Begin.In(zone)
 		if i%6 == 0 {
-			c.Axis = append(c.Axis, Tick{Hour: h.Begin})
+			c.Axis = append(c.Axis, begin.Format("15:04"))
 		}
-		c.Bars = append(c.Bars, Bar{Begin: h.Begin, Time: h.Begin.Format("Mon 2 Jan, 15:04") + " UTC", Counts: h.Counts})
+		c.Bars = append(c.Bars, Bar{Begin: begin, Time: begin.Format("Mon 2 Jan, 15:04 ") + abbreviation(begin), Counts: h.Counts})
 	}
 	c.draw()
 	return c
 }
 
-// quarter is a quarter of a day.
-const quarter = 6 * time.Hour
+// quarter is the hours of a quarter of a day.
+const quarter = 6
 
-// Week draws today and the six days before, a quarter of a day each.
-func Week(hours []history.Hour) Chart {
+// Week draws today and the six days before, a quarter of a day each. Days are those of
+// the zone, also where its clocks are changed; an hour that lies across a border counts
+// where it begins.
+func Week(hours []history.Hour, zone *time.Location) Chart {
 	c := Chart{ID: "week", Title: "The last 7 days"}
 	if len(hours) == 0 {
 		return c
 	}
-	first := hours[len(hours)-1].Begin.Truncate(24*time.Hour).AddDate(0, 0, -6)
-	for day := range 7 {
-		begin := first.AddDate(0, 0, day)
-		c.Axis = append(c.Axis, Tick{Word: begin.Format("Mon")})
-		for q := range 4 {
-			from := begin.Add(time.Duration(q) * quarter)
-			c.Bars = append(c.Bars, Bar{Begin: from, End: from.Add(quarter), Time: from.Format("Mon 2 Jan, 15:04") + " to " + from.Add(quarter).Format("15:04") + " UTC"})
+	year, month, today := hours[len(hours)-1].Begin.In(zone).Date()
+	for day := today - 6; day <= today; day++ {
+		for q := range 24 / quarter {
+			from, to := time.Date(year, month, day, q*quarter, 0, 0, 0, zone), time.Date(year, month, day, (q+1)*quarter, 0, 0, 0, zone)
+			if q == 0 {
+				c.Axis = append(c.Axis, from.Format("Mon"))
+			}
+			c.Bars = append(c.Bars, Bar{Begin: from, Time: from.Format("Mon 2 Jan, 15:04 to ") + to.Format("15:04 ") + abbreviation(from)})
 		}
 	}
 	for _, h := range hours {
-		if i := int(h.Begin.Sub(first) / quarter); !h.Begin.Before(first) && i < len(c.Bars) {
+		if i := sort.Search(len(c.Bars), func(i int) bool { return c.Bars[i].Begin.After(h.Begin) }) - 1; i >= 0 {
 			c.Bars[i].Counts.Add(h.Counts)
 		}
 	}

@@ -60,24 +60,13 @@ func sound(t *testing.T, c Chart) {
 	}
 }
 
-// axis is what stands beneath a picture.
-func axis(c Chart) string {
-	var list []string
-	for _, k := range c.Axis {
-		if list = append(list, k.Word); k.Word == "" {
-			list[len(list)-1] = k.Hour.Format("15:04")
-		}
-	}
-	return strings.Join(list, " ")
-}
-
 func TestDay(t *testing.T) {
-	c := Day(hours(now, map[int]history.Counts{0: {Accepted: 1_000_000, Deferred: 1, Refused: 1, Aborted: 1}, 23: {Refused: 5}, 24: {Accepted: 7}}))
+	c := Day(hours(now, map[int]history.Counts{0: {Accepted: 1_000_000, Deferred: 1, Refused: 1, Aborted: 1}, 23: {Refused: 5}, 24: {Accepted: 7}}), time.UTC)
 	sound(t, c)
 	if len(c.Bars) != 24 || c.Sum != (history.Counts{Accepted: 1_000_000, Deferred: 1, Refused: 6, Aborted: 1}) || c.Most != 1_000_003 {
 		t.Errorf("%d bars, %+v, most %d", len(c.Bars), c.Sum, c.Most)
 	}
-	if axis(c) != "15:00 21:00 03:00 09:00" {
+	if strings.Join(c.Axis, " ") != "15:00 21:00 03:00 09:00" {
 		t.Errorf("axis %q", c.Axis)
 	}
 	last := c.Bars[23]
@@ -95,19 +84,36 @@ func TestDay(t *testing.T) {
 func TestWeek(t *testing.T) {
 	for _, tc := range []struct {
 		now  time.Time
+		zone string
 		axis string
-		bar  int // of the hour of now
+		// bar is that of the hour of now, before that of 144 hours earlier.
+		bar, before int
+		time        string
 	}{
-		{now, "Fri Sat Sun Mon Tue Wed Thu", 26},
-		{time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC), "Mon Tue Wed Thu Fri Sat Sun", 24},
-		{time.Date(2026, 11, 26, 23, 59, 0, 0, time.UTC), "Fri Sat Sun Mon Tue Wed Thu", 27},
+		{now, "UTC", "Fri Sat Sun Mon Tue Wed Thu", 26, 2, "Thu 26 Nov, 12:00 to 18:00 UTC"},
+		{time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC), "UTC", "Mon Tue Wed Thu Fri Sat Sun", 24, 0, "Sun 1 Mar, 00:00 to 06:00 UTC"},
+		{time.Date(2026, 11, 26, 23, 59, 0, 0, time.UTC), "UTC", "Fri Sat Sun Mon Tue Wed Thu", 27, 3, "Thu 26 Nov, 18:00 to 00:00 UTC"},
+		// It is tomorrow there already, and still yesterday.
+		{time.Date(2026, 11, 26, 23, 30, 0, 0, time.UTC), "Europe/Berlin", "Sat Sun Mon Tue Wed Thu Fri", 24, 0, "Fri 27 Nov, 00:00 to 06:00 CET"},
+		{time.Date(2026, 11, 26, 5, 30, 0, 0, time.UTC), "America/Los_Angeles", "Thu Fri Sat Sun Mon Tue Wed", 27, 3, "Wed 25 Nov, 18:00 to 00:00 PST"},
+		{time.Date(2026, 11, 26, 19, 0, 0, 0, time.UTC), "Asia/Kathmandu", "Sat Sun Mon Tue Wed Thu Fri", 24, 0, "Fri 27 Nov, 00:00 to 06:00 UTC+05:45"},
+		// A day of 25 hours, and one of 23, are in the week.
+		{time.Date(2026, 10, 27, 11, 0, 0, 0, time.UTC), "Europe/Berlin", "Wed Thu Fri Sat Sun Mon Tue", 26, 2, "Tue 27 Oct, 12:00 to 18:00 CET"},
+		{time.Date(2026, 3, 31, 10, 0, 0, 0, time.UTC), "Europe/Berlin", "Wed Thu Fri Sat Sun Mon Tue", 26, 1, "Tue 31 Mar, 12:00 to 18:00 CEST"},
 	} {
-		c := Week(hours(tc.now, map[int]history.Counts{0: {Accepted: 1}, 144: {Accepted: 2}, 168: {Accepted: 4}}))
+		zone, words := Zone(tc.zone)
+		if words != tc.zone {
+			t.Errorf("%s is called %s", tc.zone, words)
+		}
+		c := Week(hours(tc.now, map[int]history.Counts{0: {Accepted: 1}, 144: {Accepted: 2}, 168: {Accepted: 4}}), zone)
 		sound(t, c)
-		if got := axis(c); got != tc.axis {
+		if got := c.Bars[tc.bar].Time; got != tc.time {
+			t.Errorf("%s: the bar is of %s, want %s", tc.now, got, tc.time)
+		}
+		if got := strings.Join(c.Axis, " "); got != tc.axis {
 			t.Errorf("%s: axis %s", tc.now, got)
 		}
-		if len(c.Bars) != 28 || c.Bars[tc.bar].Counts.Accepted != 1 || c.Bars[tc.bar-24].Counts.Accepted != 2 {
+		if len(c.Bars) != 28 || c.Bars[tc.bar].Counts.Accepted != 1 || c.Bars[tc.before].Counts.Accepted != 2 {
 			t.Errorf("%s: %+v", tc.now, c.Bars)
 		}
 		if c.Sum.Accepted != 3 { // the day a week ago is no longer shown
@@ -117,13 +123,27 @@ func TestWeek(t *testing.T) {
 }
 
 func TestNothing(t *testing.T) {
-	for _, c := range []Chart{Day(hours(now, nil)), Week(hours(now, nil)), Day(nil), Week(nil)} {
+	for _, c := range []Chart{Day(hours(now, nil), time.UTC), Week(hours(now, nil), time.UTC), Day(nil, time.UTC), Week(nil, time.UTC)} {
 		sound(t, c)
 		if c.Busy() != nil || c.Sum.Total() != 0 {
 			t.Errorf("%+v", c)
 		}
 	}
-	if w := Day(hours(now, nil)).Words; w != "The last 24 hours: no message." {
+	if w := Day(hours(now, nil), time.UTC).Words; w != "The last 24 hours: no message." {
 		t.Error(w)
+	}
+}
+
+// TestZone has names as browsers send them, and as nobody does.
+func TestZone(t *testing.T) {
+	for name, want := range map[string]string{"Europe/Berlin": "Europe/Berlin", "America/Argentina/Buenos_Aires": "America/Argentina/Buenos_Aires", "Etc/GMT+5": "Etc/GMT+5", "UTC": "UTC"} {
+		if zone, words := Zone(name); words != want || zone.String() != want {
+			t.Errorf("%s: %s, %s", name, zone, words)
+		}
+	}
+	for _, name := range []string{"", "Local", "../../etc/passwd", "/etc/localtime", "Europe/../Berlin", "Nowhere/Else", strings.Repeat("a", 100), "Europe/Berlin\x00", "<b>"} {
+		if zone, words := Zone(name); zone != time.Local || !strings.HasPrefix(words, "the gateway's own machine, ") {
+			t.Errorf("%.20q: %s, %s", name, zone, words)
+		}
 	}
 }

@@ -35,7 +35,7 @@ import (
 
 // Funcs are the functions of the templates.
 var Funcs = template.FuncMap{
-	"time": Time, "hour": hour, "utc": utc, "took": Took, "path": url.PathEscape,
+	"time": Time, "took": Took, "path": url.PathEscape,
 	"ms":   func(n int64) string { return Took(time.Duration(n) * time.Millisecond) },
 	"size": func(n int64) string { return humanize.Bytes(uint64(max(0, n))) },
 	"share": func(used, of int64) int64 {
@@ -60,17 +60,8 @@ var Funcs = template.FuncMap{
 
 // Time is a time in UTC, which it says. Where a script runs, it makes the viewer's own
 // of it (console.js).
-func Time(t time.Time) template.HTML { return element(t, "", "2006-01-02 15:04 UTC") }
-
-// hour is a time of which the hour alone is shown.
-func hour(t time.Time) template.HTML { return element(t, ` data-show="hour"`, "15:04") }
-
-// utc is a time for a script to read.
-func utc(t time.Time) string { return t.UTC().Format(time.RFC3339) }
-
-// element holds digits, letters and the marks of a date alone.
-func element(t time.Time, attr, format string) template.HTML {
-	return template.HTML(`<time datetime="` + utc(t) + `"` + attr + `>` + t.UTC().Format(format) + `</time>`) //nolint:gosec // nothing in it is anybody's text
+func Time(t time.Time) template.HTML {
+	return template.HTML(t.UTC().Format(`<time datetime="2006-01-02T15:04:05Z">2006-01-02 15:04 UTC</time>`)) //nolint:gosec // nothing in it is anybody's text
 }
 
 // Took is how long something took.

@@ -137,13 +137,23 @@ const commands = {
   go: async ({ url }) => (await page.goto(url)).status(),
   back: async () => { await page.goBack(); },
   reload: async () => (await page.reload()).status(),
-  // tab opens a window beside the first, or goes to one that is open.
-  async tab({ number }) {
-    while (context.pages().length <= number) listen(await context.newPage());
+  // tab opens a window beside the first, or goes to one that is open, or that the page is
+  // about to open.
+  async tab({ number, opened }) {
+    while (context.pages().length <= number) listen(await (opened ? context.waitForEvent("page") : context.newPage()));
     page = context.pages()[number];
     await page.bringToFront();
   },
   address: () => page.url(),
+  // leaves waits until the browser is somewhere else, settles until nothing is asked for.
+  leaves: async ({ base }) => { await page.waitForURL((u) => !u.href.startsWith(base) && u.protocol !== "about:"); },
+  settles: async () => { await page.waitForLoadState("networkidle"); },
+  // cookie is one of the context's; setCookie puts another value into it.
+  async cookie({ name }) { return (await context.cookies()).find((c) => c.name === name)?.value ?? ""; },
+  async setCookie({ name, value }) {
+    const c = (await context.cookies()).find((c) => c.name === name);
+    await context.addCookies([{ ...c, value }]);
+  },
   // fill types into a field; click and dblclick press a button, and wait until the page
   // that it leads to is there.
   fill: async ({ selector, value }) => page.locator(selector).fill(value),

@@ -158,7 +158,8 @@ type User struct {
 
 // BeginSignIn begins a login of a user at the gateway's own pages (OpenID Connect Core
 // section 3.1): the address to send the browser to, and what FinishSignIn needs.
-func (p *Provider) BeginSignIn(ctx context.Context, redirectURL string) (address string, state FlowState, err error) {
+// Whoever is signed in there is taken, unless another is asked for.
+func (p *Provider) BeginSignIn(ctx context.Context, redirectURL string, another bool) (address string, state FlowState, err error) {
 	f, err := p.AuthCodeFlow(ctx, LoginOptions{RedirectURL: redirectURL})
 	if err != nil {
 		return "", FlowState{}, err
@@ -168,9 +169,8 @@ func (p *Provider) BeginSignIn(ctx context.Context, redirectURL string) (address
 	q, err := url.ParseQuery(query)
 	q.Set("scope", "openid email profile") // no mail, and no access while the user is away
 	q.Set("nonce", f.nonce)
-	q.Del("prompt")
-	if p.kind.authParams["prompt"] != "" {
-		q.Set("prompt", "select_account")
+	if q.Del("prompt"); another || p.kind.authParams["prompt"] != "" {
+		q.Set("prompt", strings.Fields(p.promptChoice())[0])
 	}
 	q.Del("access_type")
 	return base + "?" + q.Encode(), f.Suspend(), err

@@ -18,7 +18,9 @@ import (
 	"bytes"
 	"encoding/csv"
 	"errors"
+	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/caddymail/mailgateway/accounts"
@@ -31,9 +33,12 @@ const googleClientSuffix = ".apps.googleusercontent.com"
 //
 //	email,account_id,refresh_token,client_id[,timestamp,hostname]
 //
-// Blank lines, lines that begin with # and a heading are skipped.
+// Blank lines and lines that begin with # are skipped. A heading says in which order
+// the columns stand. What Excel writes where a comma is in numbers is taken, too:
+// semicolons or tabs, and a first line `sep=;`.
 func CSV(r io.Reader) (*Foreign, error) {
 	f := new(Foreign)
+	c := csvColumns{into: f, comma: ',', at: []int{0, 1, 2, 3}, most: len(csvNames)}
 	lr := accounts.NewLineReader(r)
 	lines := 0
 	for {
@@ -48,43 +53,101 @@ func CSV(r io.Reader) (*Foreign, error) {
 		if err == nil && (len(line) == 0 || line[0] == '#') {
 			continue
 		}
+		if sep, ok := bytes.CutPrefix(line, []byte("sep=")); ok && lines == 0 && len(sep) == 1 {
+			c.comma, c.given = rune(sep[0]), true
+			continue
+		}
 		lines++
 		im := Imported{Err: err}
 		if err == nil {
-			var heading bool
-			im, heading = f.csvAccount(string(line))
-			if heading && lines == 1 {
-				continue
+			if lines == 1 {
+				heading, err := c.heading(string(line))
+				if err != nil {
+					return nil, err
+				}
+				if heading {
+					continue
+				}
 			}
+			im = c.account(string(line))
 		}
 		im.Line = n
 		f.Accounts = append(f.Accounts, im)
+	}
+	if len(f.Accounts) == 0 {
+		return nil, errors.New("the file holds no account, only a heading")
 	}
 	f.finish()
 	f.passwordNote("The file has no passwords.")
 	return f, nil
 }
 
-func (f *Foreign) csvAccount(line string) (im Imported, heading bool) {
-	cr := csv.NewReader(strings.NewReader(line))
-	cr.FieldsPerRecord, cr.TrimLeadingSpace = -1, true
-	fields, err := cr.Read()
-	if err != nil {
-		im.Err = errors.New("malformed CSV: quotes do not match")
-		return im, false
+// csvNames are the columns, of which those behind the fourth are of no use.
+var csvNames = []string{"email", "account_id", "refresh_token", "client_id", "timestamp", "hostname"}
+
+// csvColumns is how the lines of a file are read.
+type csvColumns struct {
+	into  *Foreign
+	comma rune
+	given bool  // by the file itself
+	at    []int // where the first four of csvNames stand
+	most  int   // columns of a line
+}
+
+// heading looks at the first line: what separates its columns, and whether it names
+// them.
+func (c *csvColumns) heading(line string) (bool, error) {
+	for _, other := range []rune{';', '\t'} {
+		if n := strings.Count(line, string(other)); !c.given && n >= 3 && n > strings.Count(line, ",") {
+			c.comma = other
+		}
 	}
+	fields, err := c.fields(line)
+	if err != nil || !slices.ContainsFunc(fields, func(s string) bool { return strings.EqualFold(s, "email") }) {
+		return false, nil //nolint:nilerr // the line itself is told
+	}
+	for i, name := range csvNames[:4] {
+		c.at[i] = slices.IndexFunc(fields, func(s string) bool { return strings.EqualFold(s, name) })
+		if c.at[i] < 0 && name != "account_id" {
+			return true, fmt.Errorf("the heading lacks the column %s: want %s", name, strings.Join(csvNames[:4], ", "))
+		}
+	}
+	c.most = max(len(fields), c.most)
+	return true, nil
+}
+
+func (c *csvColumns) fields(line string) ([]string, error) {
+	cr := csv.NewReader(strings.NewReader(line))
+	cr.Comma, cr.FieldsPerRecord, cr.TrimLeadingSpace = c.comma, -1, c.comma != '\t'
+	fields, err := cr.Read()
 	for i := range fields {
 		fields[i] = strings.TrimSpace(fields[i])
 	}
+	return fields, err
+}
+
+func (c *csvColumns) account(line string) (im Imported) {
+	f := c.into
+	fields, err := c.fields(line)
+	if err != nil {
+		im.Err = errors.New("malformed CSV: quotes do not match")
+		return im
+	}
 	if strings.EqualFold(fields[0], "email") {
 		im.Err = errors.New("a heading among the accounts")
-		return im, true
+		return im
 	}
-	if len(fields) < 4 || len(fields) > 6 {
+	if len(fields) <= slices.Max(c.at) || len(fields) > c.most {
 		im.Err = errors.New("want email, account_id, refresh_token, client_id, and perhaps timestamp and hostname")
-		return im, false
+		return im
 	}
-	email, id, refresh, clientID := fields[0], fields[1], fields[2], fields[3]
+	var values [4]string
+	for i, at := range c.at {
+		if at >= 0 {
+			values[i] = fields[at]
+		}
+	}
+	email, id, refresh, clientID := values[0], values[1], values[2], values[3]
 	local, _, ok := accounts.SplitAddress(email)
 	switch {
 	case !ok || local == "":
@@ -95,7 +158,7 @@ func (f *Foreign) csvAccount(line string) (im Imported, heading bool) {
 		im.Err = &accounts.FieldError{Account: email, Field: "client_id", Err: errors.New("must not be empty")}
 	}
 	if im.Err != nil {
-		return im, false
+		return im
 	}
 	s := SuggestedProvider{ClientID: clientID}
 	s.Kind = kindOf(email, clientID, &im)
@@ -106,11 +169,11 @@ func (f *Foreign) csvAccount(line string) (im Imported, heading bool) {
 	}
 	if _, err := accounts.Compile(im.Record, "import"); err != nil {
 		im.Err = err
-		return im, false
+		return im
 	}
 	// Google's clients have a secret, which this format has no place for.
 	im.Record.Upstream = f.use(s, s.Kind == "google")
-	return im, false
+	return im
 }
 
 // kindOf guesses the provider. A client identifier tells more than a domain:

@@ -424,3 +424,36 @@ func FuzzEmailProxy(f *testing.F) {
 		checkForeign(t, got, err)
 	})
 }
+
+// TestCSVOfExcel holds that files as spreadsheets write them are read alike.
+func TestCSVOfExcel(t *testing.T) {
+	const client = "x.apps.googleusercontent.com"
+	for name, text := range map[string]string{
+		"commas":           "email,account_id,refresh_token,client_id\na@example.com,one,token-a," + client,
+		"no heading":       "a@example.com,one,token-a," + client,
+		"semicolons":       "email;account_id;refresh_token;client_id\na@example.com;one;token-a;" + client,
+		"no heading, semi": "a@example.com;one;token-a;" + client,
+		"tabs":             "email\taccount_id\trefresh_token\tclient_id\na@example.com\tone\ttoken-a\t" + client,
+		"sep":              "sep=;\nemail;account_id;refresh_token;client_id\na@example.com;one;token-a;" + client,
+		"another order":    "client_id,refresh_token,Account_ID,EMAIL\n" + client + ",token-a,one,a@example.com",
+		"more columns":     "email,name,account_id,refresh_token,client_id,a,b,c\na@example.com,\"A, B\",one,token-a," + client + ",,,",
+		"quoted":           "\"email\";\"account_id\";\"refresh_token\";\"client_id\"\n\"a@example.com\";\"one\";\"token-a\";\"" + client + "\"",
+	} {
+		f, err := CSV(strings.NewReader(text + "\r\n"))
+		if err != nil || len(f.Accounts) != 1 || f.Accounts[0].Err != nil {
+			t.Errorf("%s: %v, %+v", name, err, f)
+			continue
+		}
+		if r := f.Accounts[0].Record; r.Name != "a@example.com" || r.RefreshToken != "token-a" || r.Labels["account_id"] != "one" || r.Upstream != "gmail" {
+			t.Errorf("%s: %+v", name, r)
+		}
+	}
+	for text, want := range map[string]string{
+		"email,account_id,refresh_token,client_id\n": "only a heading",
+		"email,token,client_id\na@b.c,t,c\n":         "the heading lacks the column refresh_token",
+	} {
+		if f, err := CSV(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, %+v", text, err, f)
+		}
+	}
+}

@@ -21,6 +21,7 @@ import (
 	"net"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"text/template"
 )
@@ -56,6 +57,9 @@ func New(gateway, tlsMode string) (*Data, error) {
 	host, port, err := net.SplitHostPort(gateway)
 	if err != nil || host == "" {
 		return nil, fmt.Errorf("flag --gateway: want HOST:PORT, got %q", gateway)
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return nil, fmt.Errorf("flag --gateway: want HOST:PORT with a port from 1 to 65535, got %q", gateway)
 	}
 	if tlsMode == "" {
 		tlsMode = "starttls"

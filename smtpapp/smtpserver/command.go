@@ -166,10 +166,11 @@ func (c *Conn) peekCommand() (verb, args string, n int) {
 	return verb, args, n
 }
 
-// blanks returns a line without blanks before its verb, and with its tabs as
-// blanks: RFC 5321 section 4.1.1 counts on servers that take white space. In
+// blanks returns a line without blanks and a byte order mark before its verb, and with
+// its tabs as blanks: RFC 5321 section 4.1.1 counts on servers that take white space. In
 // quotes a tab would be part of an address, and is refused.
 func blanks(line []byte) []byte {
+	line = bytes.TrimPrefix(line, []byte("\ufeff")) // .NET's StreamWriter begins with it
 	if bytes.IndexByte(line, '\t') >= 0 && bytes.IndexByte(line, '"') < 0 {
 		line = bytes.ReplaceAll(line, []byte("\t"), []byte(" "))
 	}

@@ -56,7 +56,9 @@ type Conn struct {
 	opts    smtp.MailOptions // of MAIL, for as long as the session reads them
 	pending []byte           // a command that came between chunks and ended them
 
-	end End
+	end   End
+	blind bool // a DATA was refused that a message may follow all the same
+
 	err error // why the connection failed, if it did
 }
 

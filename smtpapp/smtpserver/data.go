@@ -30,6 +30,7 @@ func (c *Conn) cmdData(args string) {
 		c.refuse(CauseSyntax, relay.ReplySyntax, "DATA")
 		return
 	case !c.tx.open:
+		c.blind = true
 		c.refuse(CauseBadSequence, relay.ReplyBadSequence, "DATA")
 		return
 	case c.tx.res.Accepted == 0:

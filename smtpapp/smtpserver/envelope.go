@@ -15,6 +15,7 @@
 package smtpserver
 
 import (
+	"strings"
 	"time"
 
 	"github.com/emersion/go-smtp"
@@ -39,14 +40,14 @@ func (c *Conn) cmdMail(args string) {
 	}
 	args, ok := grammar.CutColon(args, "FROM", c.cfg.Strict)
 	if !ok {
-		c.refuse(CauseSyntax, relay.ReplySyntax, "MAIL")
+		c.refuse(CauseSyntax, relay.ReplySyntax, why("MAIL", args))
 		return
 	}
 	opts := &c.opts
 	*opts = smtp.MailOptions{}
 	from, bad := grammar.ParseMail(args, c.cfg.Strict, c.cfg.MaxSize, opts)
 	if bad != nil {
-		c.refuse(argumentCause(bad), bad, "MAIL")
+		c.refuse(argumentCause(bad), bad, why("MAIL", args))
 		return
 	}
 	if c.tx.open {
@@ -64,6 +65,14 @@ func (c *Conn) cmdMail(args string) {
 	}
 	c.sent = true
 	c.ok(relay.ReplySenderOK)
+}
+
+// why is the detail of refused arguments.
+func why(verb, path string) string {
+	if reason := grammar.Why(path); reason != "" {
+		return verb + ": " + reason
+	}
+	return verb
 }
 
 // argumentCause is why the arguments of a MAIL or RCPT were refused.
@@ -96,7 +105,8 @@ func (c *Conn) cmdRcpt(args string) {
 	}
 	c.batch = append(c.batch[:0], relay.Recipient{})
 	if bad := c.parseRcpt(args, &c.batch[0]); bad != nil {
-		c.refuse(argumentCause(bad), bad, "RCPT")
+		_, path, _ := strings.Cut(args, ":")
+		c.refuse(argumentCause(bad), bad, why("RCPT", path))
 		return
 	}
 	room := c.cfg.MaxRecipients - c.tx.res.Accepted

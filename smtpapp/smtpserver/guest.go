@@ -166,6 +166,11 @@ func (c *Conn) refuseHTTP(line []byte) bool {
 	if !isHTTP(line, c.known()) {
 		return false
 	}
+	if c.blind && isHeader(line) {
+		// What a browser sends begins with its request: this is a message.
+		c.refuseAndClose(CauseBadSequence, relay.ReplyTooManyErrors, "a message behind a DATA that was refused")
+		return true
+	}
 	word, _, _ := bytes.Cut(line, []byte{' '})
 	c.refuseAndClose(CauseHTTP, relay.ReplyHTTP, string(word[:min(len(word), headLength)]))
 	return true

@@ -41,6 +41,11 @@ func TestSloppyCommands(t *testing.T) {
 		"no blank before SIZE":     {message("MAIL FROM:<a@b>SIZE=1", rcpt), ok, noMail},
 		"SIZE and AUTH of nothing": {message("MAIL FROM:<a@b> AUTH= SIZE= BODY=", rcpt), ok, noMail},
 		"a source route":           {message("MAIL FROM:<@x.example,@y.example:a@b>", "RCPT TO:<@x.example:c@d>"), ok, ok},
+		"a list with one":          {message("MAIL FROM:<a@b>;", "RCPT TO:<c@d;>,"), ok, noMail},
+		"a list without brackets":  {message(mail, "RCPT TO:c@d;"), ok, noRcpt},
+		"quotes around":            {message("MAIL FROM:<'a@b'>", "RCPT TO:\"c@d\""), ok, noMail},
+		"a prefix":                 {message("MAIL FROM:<mailto:a@b>", "RCPT TO:<SMTP:c@d>"), ok, noMail},
+		"a byte order mark":        {"\ufeff" + message(mail, rcpt), ok, "500 503 503 503 503 500 500"},
 		"QUIT with words":          {"QUIT now\r\n", "221", "501"},
 		"blanks in PLAIN":          {"EHLO\tc\r\nAUTH \tPLAIN\t" + plain[:8] + " " + plain[8:] + "\r\n", "250 235", "501 501"},
 		"an empty response first":  {"EHLO c\r\nAUTH PLAIN =\r\n" + plain + "\r\n", "250 334 235", "250 501 500"},
@@ -52,6 +57,8 @@ func TestSloppyCommands(t *testing.T) {
 		"half brackets": {message("MAIL FROM:<a@b", rcpt), noMail, noMail},
 		"two":           {message(mail, "RCPT TO:<c@d>,<e@f>"), noRcpt, noRcpt},
 		"two in one":    {message(mail, "RCPT TO:<c@d <e@f>>"), noRcpt, noRcpt},
+		"two, a comma":  {message(mail, "RCPT TO:<c@d,e@f>"), noRcpt, noRcpt},
+		"a route alone": {message(mail, "RCPT TO:<mailto:@d>"), noRcpt, noRcpt},
 		"a quoted tab":  {message(mail, "RCPT TO:<\"c\t\"@d>"), noRcpt, noRcpt},
 		"password":      {"EHLO c\r\nAUTH LOGIN\r\n" + b64("user") + "\r\n" + b64(" secret") + "\r\n", "250 334 334 535", "250 334 334 535"},
 	} {
@@ -70,6 +77,46 @@ func TestSloppyCommands(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestSloppyReasons holds that the log says what is wrong with an address, and nothing
+// of the address.
+func TestSloppyReasons(t *testing.T) {
+	for args, want := range map[string]string{
+		"RCPT TO:<secret@d>,<e@f>":             "RCPT: more than one address in a command",
+		"RCPT TO:<secret@d;e@f>":               "RCPT: more than one address in a command",
+		"RCPT TO:<secret@d> <e@f>":             "RCPT: more than one address in a command",
+		"RCPT TO:&lt;secret@d&gt;":             "RCPT: the brackets are written as HTML or a URL has them",
+		"RCPT TO:<secret@d":                    "RCPT: one bracket alone",
+		"RCPT TO:<secret>":                     "RCPT: an address without @",
+		"RCPT TO:<secr\xfct@d>":                "RCPT: letters that are not ASCII, in an address or without SMTPUTF8",
+		"RCPT TO:<sec:ret@d>":                  "RCPT: characters that no address has there",
+		"RCPT TO:<secret@d> NOTIFY=":           "RCPT: the parameter NOTIFY",
+		"RCPT TO:<secret@d> secret@d":          "RCPT: more than one address in a command",
+		"RCPT TO:<secret@d> X=secret":          "RCPT: what follows the address",
+		"RSET\r\nMAIL FROM:<secret@d> SIZE=-1": "MAIL: the parameter SIZE",
+		"RSET\r\nMAIL FROM=<secret@d>":         "MAIL: ",
+	} {
+		s := &recorder{cfg: tolerantConfig()}
+		codes, _ := talk(s, 512, login+"MAIL FROM:<a@b>\r\n"+args+"\r\n")
+		if len(s.refusals) != 1 || !strings.HasPrefix(s.refusals[0].Detail, want) || strings.Contains(s.refusals[0].Detail, "secr") {
+			t.Errorf("%s: %s, %+v, want %s", args, codes, s.refusals, want)
+		}
+	}
+}
+
+// TestMessageAfterRefusal holds that a device that sends its message although it may not
+// is not taken for a browser, as which nobody would look for its password.
+func TestMessageAfterRefusal(t *testing.T) {
+	s := &recorder{cfg: tolerantConfig()}
+	_, end := talk(s, 512, "EHLO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\nFrom: a@b\r\nSubject: x\r\n\r\nx\r\n.\r\nQUIT\r\n")
+	if causes := s.causes(); slices.Contains(causes, CauseHTTP) || end == EndQuit {
+		t.Errorf("%s, %v", end, causes)
+	}
+	s = &recorder{cfg: tolerantConfig()}
+	if talk(s, 512, "DATA\r\nPOST / HTTP/1.1\r\nHost: x\r\n\r\n"); !slices.Contains(s.causes(), CauseHTTP) {
+		t.Errorf("a request: %v", s.causes())
 	}
 }
 

@@ -17,6 +17,7 @@ package output
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os/user"
 	"strings"
@@ -56,4 +57,25 @@ func User() string {
 		return u.Username
 	}
 	return "unknown"
+}
+
+// Done says that something was done that has no answer of its own.
+func Done(cmd *cobra.Command, what string) error {
+	if WantsJSON(cmd) {
+		return JSON(cmd, map[string]string{"result": what})
+	}
+	_, err := fmt.Fprintln(cmd.OutOrStdout(), what)
+	return err
+}
+
+// ForEach does something for each name, goes on after failures, and tells of
+// all of them.
+func ForEach(names []string, do func(name string) error) error {
+	var errs []error
+	for _, name := range names {
+		if err := do(name); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", name, err))
+		}
+	}
+	return errors.Join(errs...)
 }

@@ -51,7 +51,7 @@ func ParseMail(s string, strict bool, maxSize int64, opts *smtp.MailOptions) (fr
 	}
 	var p path
 	if inner != "" {
-		if p, ok = parseMailbox(inner, strict); !ok {
+		if p, ok = mailboxOf(inner, strict); !ok {
 			return "", relay.ReplyBadSender
 		}
 	}
@@ -162,7 +162,7 @@ func ParseRcpt(s string, strict, utf8OK bool, opts *smtp.RcptOptions) (to string
 	}
 	// RFC 5321 section 4.5.1: the one mailbox without a domain.
 	if !strings.EqualFold(inner, "postmaster") {
-		p, valid := parseMailbox(inner, strict)
+		p, valid := mailboxOf(inner, strict)
 		if !valid {
 			return "", relay.ReplyBadRecipient
 		}

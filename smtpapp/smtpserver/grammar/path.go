@@ -70,6 +70,9 @@ func cutPath(s string, strict bool) (inner, rest string, ok bool) {
 		inner, rest, ok = cutBrackets(s)
 		ok = ok && (open == 0 || inner != "")
 	}
+	if strings.Trim(rest, ",; ") == "" { // of a list with one address
+		rest = ""
+	}
 	if rest != "" && rest[0] != ' ' {
 		rest = " " + rest
 	}
