@@ -31,6 +31,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddymail/mailgateway/internal/testproc"
 	"github.com/caddymail/mailgateway/sandbox"
 )
 
@@ -107,8 +108,10 @@ func (w *world) run(env ...string) *process {
 	if err := p.cmd.Start(); err != nil {
 		w.t.Fatal(err)
 	}
+	release := testproc.Kill(w.t, p.cmd.Process)
 	go func() {
 		p.err = p.cmd.Wait()
+		release()
 		close(p.done)
 	}()
 	w.t.Cleanup(func() {

@@ -28,6 +28,7 @@ import (
 	"time"
 
 	"github.com/caddymail/mailgateway/internal/freeport"
+	"github.com/caddymail/mailgateway/internal/testproc"
 )
 
 // patience is the outer bound of every wait; nothing is expected to need it.
@@ -92,8 +93,10 @@ func start(t testing.TB, cmd *exec.Cmd) *process {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	release := testproc.Kill(t, cmd.Process)
 	go func() {
 		p.err = cmd.Wait()
+		release()
 		close(p.done)
 	}()
 	t.Cleanup(func() {

@@ -30,7 +30,8 @@
 // # Reading order
 //
 // source.go (the module), columns.go (what is read of a row), row.go (a row becomes
-// a record), reader.go (the statements), follow.go (changes).
+// a record), reader.go (the statements), changes.go and follow.go (changes), explain.go
+// (what the server refuses, with the option).
 //
 // # What outlives a reload
 //

@@ -58,8 +58,12 @@ func (r *reader) Read(ctx context.Context, names []string) (map[string]ondemand.
 	if err != nil {
 		return nil, r.explain(err)
 	}
+	wanted := make(map[string]bool, len(names))
+	for _, n := range names {
+		wanted[n] = true
+	}
 	for n := range all {
-		if !slices.Contains(names, n) { // lower knows more letters than we do
+		if !wanted[n] { // lower knows more letters than we do
 			delete(all, n)
 		}
 	}

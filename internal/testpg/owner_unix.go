@@ -18,7 +18,6 @@ package testpg
 
 import (
 	"os"
-	"os/exec"
 	"os/user"
 	"path/filepath"
 	"strconv"
@@ -78,34 +77,8 @@ func crash(tb testing.TB, data string) {
 	}
 }
 
-// watchdog waits for a line or for the end of its input. The line is the test's
-// farewell. The end without one is the test's death: SIGQUIT is PostgreSQL's
-// immediate shutdown, and nothing else would remove the directory.
-const watchdog = `read farewell && exit 0
-pid=$(head -n 1 "$2/postmaster.pid" 2>/dev/null) && kill -QUIT "$pid"
+// watchdog is SIGQUIT, PostgreSQL's immediate shutdown, and nothing else would remove
+// the directory.
+const watchdog = `pid=$(head -n 1 "$2/postmaster.pid" 2>/dev/null) && kill -QUIT "$pid"
 while [ -n "$pid" ] && kill -0 "$pid" 2>/dev/null; do sleep 0.1; done
 rm -rf "$1"`
-
-// watch starts the watchdog of the server whose files are in data, below dir.
-func watch(tb testing.TB, dir, data string) (release func()) {
-	tb.Helper()
-	// Its only other end is this process: neither the server nor any other
-	// child inherits it.
-	r, w, err := os.Pipe()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer r.Close()
-	cmd := exec.Command("sh", "-c", watchdog, "watchdog", dir, data) //nolint:gosec // a test's directories
-	cmd.Stdin = r
-	// A signal to the test's process group, as by Control-C, is not for it.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := cmd.Start(); err != nil {
-		tb.Fatal(err)
-	}
-	return func() {
-		_, _ = w.WriteString("ended\n")
-		_ = w.Close()
-		_ = cmd.Wait()
-	}
-}

@@ -13,7 +13,7 @@
 // limitations under the License.
 
 // Package testpg runs PostgreSQL servers for tests. It imports nothing of ours
-// but freeport, and nothing outlives the test, not even one that is killed: a
+// but freeport and testproc, and nothing outlives the test, not even one that is killed: a
 // watchdog outside of it ends the server then.
 package testpg
 
@@ -26,6 +26,7 @@ import (
 	"testing"
 
 	"github.com/caddymail/mailgateway/internal/freeport"
+	"github.com/caddymail/mailgateway/internal/testproc"
 )
 
 // Server is a PostgreSQL server of the test's own, on loopback.
@@ -97,7 +98,7 @@ func (s *Server) write(name string, b []byte) {
 // guard has the server end with the test, however that ends, and starts it.
 func (s *Server) guard() {
 	s.tb.Helper()
-	release := watch(s.tb, filepath.Dir(s.data), s.data)
+	release := testproc.Watch(s.tb, watchdog, filepath.Dir(s.data), s.data)
 	s.tb.Cleanup(func() {
 		_ = s.cmd("pg_ctl", "--pgdata", s.data, "--mode", "immediate", "--wait", "stop").Run()
 		release()

@@ -1,0 +1,172 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+//go:build unix
+
+package postgres
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/certmagic"
+	"github.com/jackc/pgx/v5"
+	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/pgdb"
+	"github.com/caddymail/mailgateway/internal/testpg"
+	"github.com/caddymail/mailgateway/limits"
+)
+
+// load is messages that are counted: no more than the limiter's part of one.
+type load struct {
+	rate, mailboxes int
+	phase           time.Duration
+}
+
+// TestCostOfNodes counts 833 messages a second over many mailboxes on three nodes, and
+// beside them, in turns, on one node with files. The log has what docs/benchmarks.md
+// says:
+//
+//	MAILGATEWAY_LOAD=30s go test -count=1 -v -run TestCostOfNodes ./limits/postgres
+func TestCostOfNodes(t *testing.T) {
+	set := load{833, 500, 2 * time.Second}
+	if v := os.Getenv("MAILGATEWAY_LOAD"); v != "" {
+		var err error
+		if set.phase, err = time.ParseDuration(v); err != nil {
+			t.Fatal(err)
+		}
+		set.mailboxes = 10_000
+	}
+	pg := testpg.Start(t)
+	conn, err := pgx.Connect(t.Context(), pg.DSN())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context()) //nolint:errcheck // a test's
+	rates := accounts.Limits{MaxConns: 3, Rate: accounts.Rate{Count: 60, Per: time.Minute}}
+	var nodes []*limits.Local
+	for i := range 3 {
+		e, err := openEngine(t.Context(), pgdb.Config{DSN: pg.DSN()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := newNode(e, fmt.Sprint("node", i), defaultLease, defaultGrace, zap.NewNop())
+		n.start()
+		l := limits.NewLocal("up", limits.Config{Limits: rates, Lender: n.guest("up")})
+		defer func() {
+			l.Shut()
+			l.Wait()
+			n.stop()
+			e.db.Close()
+		}()
+		nodes = append(nodes, l)
+	}
+	files := limits.NewLocal("up", limits.Config{Limits: rates, Storage: &certmagic.FileStorage{Path: t.TempDir()}})
+	defer func() {
+		files.Shut()
+		files.Wait()
+	}()
+
+	one := []*limits.Local{files}
+	for _, p := range []struct {
+		name  string
+		on    []*limits.Local
+		apart bool // each mailbox on a node of its own
+	}{
+		{"files, first use", one, true}, {"nodes, first use", nodes, true},
+		{"files", one, true}, {"nodes, each mailbox on one", nodes, true}, {"files", one, true}, {"nodes, each mailbox on one", nodes, true},
+		{"nodes, all mailboxes on all", nodes, false}, {"files", one, true}, {"nodes, all mailboxes on all", nodes, false},
+	} {
+		before, cpu := transactions(t, conn), cpuTime()
+		began := time.Now()
+		took, refused := set.run(t, p.on, p.apart)
+		lasted := time.Since(began)
+		cpu = cpuTime() - cpu
+		calls := transactions(t, conn) - before
+		n := len(took)
+		if n == 0 {
+			t.Fatalf("%s: all of %d are refused", p.name, refused)
+		}
+		t.Logf("%-28s %6d messages, %d refused: median %s, p95 %s, p99 %s; CPU a message %s; %.1f transactions a second",
+			p.name, n, refused, took[n/2], took[n*95/100], took[n*99/100], cpu/time.Duration(n), float64(calls)/lasted.Seconds())
+		if p.apart && refused > 0 {
+			t.Errorf("%s: %d messages are refused", p.name, refused)
+		}
+	}
+}
+
+// run counts messages for a phase and returns how long each waited, in order.
+func (s load) run(t *testing.T, on []*limits.Local, apart bool) (took []time.Duration, refused int) {
+	var (
+		mu  sync.Mutex
+		all sync.WaitGroup
+	)
+	began := time.Now()
+	total := int(s.phase.Seconds() * float64(s.rate))
+	for i := range total {
+		time.Sleep(time.Until(began.Add(time.Duration(i) * time.Second / time.Duration(s.rate))))
+		all.Go(func() {
+			box := i % s.mailboxes
+			node := box % len(on)
+			if !apart {
+				node = (box + i/s.mailboxes) % len(on)
+			}
+			name := fmt.Sprintf("box%d@example.com", box)
+			a := on[node].Account(name, name, nil)
+			defer a.Close()
+			asked := time.Now()
+			slot, err := a.Reserve(t.Context(), limits.Request{MaxWait: time.Minute, MaxWaiting: 100})
+			lends := err == nil && a.Lends(&slot)
+			waited := time.Since(asked)
+			if lends {
+				a.Commit(slot, 1)
+			} else if err == nil {
+				a.Cancel(slot)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if !lends {
+				refused++
+				return
+			}
+			took = append(took, waited)
+		})
+	}
+	all.Wait()
+	slices.Sort(took)
+	return took, refused
+}
+
+// transactions is how many the server has seen, as far as its processes have told: they
+// do each second.
+func transactions(t *testing.T, conn *pgx.Conn) (n int64) {
+	t.Helper()
+	if err := conn.QueryRow(t.Context(), "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()").Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
