@@ -220,3 +220,16 @@ func TestSpoolReportsTo(t *testing.T) {
 		t.Errorf("the report:\n%s", body)
 	}
 }
+
+// TestSpoolCounts holds that kept mail leaves of an account whose messages are counted for
+// a day, though it has sent nothing before: the count is stored first.
+func TestSpoolCounts(t *testing.T) {
+	g, server, _ := optedIn(t, "always")
+	plain, hash := password.Generate()
+	g.Do(t, "PUT", admin.AccountPath("counted@example.com"),
+		`{"upstream": "sandbox", "secret": "upstream-password", "password_hashes": ["`+hash+`"], "limits": {"messages": "100/24h"}}`).Want(201)
+	if err := submit(t, server, "counted@example.com", plain, "to@example.org"); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the delivery", func() bool { return g.Sandbox.MessageCount() == 1 })
+}
