@@ -215,6 +215,20 @@ func MaxWait(ctx context.Context, own time.Duration) time.Duration {
 	return own
 }
 
+type protocolKey struct{}
+
+// WithProtocol says how a message comes in, as a Received line has it (RFC 3848):
+// ESMTPSA is with TLS and a login.
+func WithProtocol(ctx context.Context, with string) context.Context {
+	return context.WithValue(ctx, protocolKey{}, with)
+}
+
+// Protocol returns what WithProtocol said, or nothing.
+func Protocol(ctx context.Context) string {
+	with, _ := ctx.Value(protocolKey{}).(string)
+	return with
+}
+
 type behindKey struct{}
 
 // Behind marks what is sent for no client that waits: it stands behind the

@@ -62,6 +62,7 @@ type session struct {
 
 	asked     *policy // that the connection was given last
 	handshake *policy // that TLS was agreed under
+	with      string  // how messages come in, which ctx says
 
 	transaction
 
@@ -230,6 +231,9 @@ func (s *session) Mail(from string, opts *smtp.MailOptions) error {
 		return err
 	}
 	s.place.RemoveGuest()
+	if with := s.conn.Protocol(); with != s.with {
+		s.ctx, s.with = relay.WithProtocol(s.ctx, with), with
+	}
 	s.messageNo++
 	now := time.Now()
 	s.transaction = transaction{gen: g, account: a, from: from, opts: *opts, started: now, allowed: now}

@@ -42,6 +42,7 @@ type transaction struct {
 	from  string
 	opts  smtp.MailOptions
 	rcpts []relay.Recipient
+	with  string // how it came in
 
 	tx   relay.Transaction // nil: it goes to the spool
 	why  *relay.Reply      // what it met
@@ -58,7 +59,7 @@ func (t *Transport) Begin(ctx context.Context, a *accounts.Account, from string,
 	if t.AlwaysKeep {
 		return t.beginKept(ctx, a, from, opts)
 	}
-	tr := t.transaction(e, a, from, opts)
+	tr := t.transaction(ctx, e, a, from, opts)
 	tx, err := t.begin(ctx, a, from, opts)
 	if err == nil {
 		tr.tx = tx
@@ -70,8 +71,8 @@ func (t *Transport) Begin(ctx context.Context, a *accounts.Account, from string,
 	return tr, nil
 }
 
-func (t *Transport) transaction(e *engine, a *accounts.Account, from string, opts *smtp.MailOptions) *transaction {
-	tr := &transaction{t: t, e: e, acct: a, from: from}
+func (t *Transport) transaction(ctx context.Context, e *engine, a *accounts.Account, from string, opts *smtp.MailOptions) *transaction {
+	tr := &transaction{t: t, e: e, acct: a, from: from, with: relay.Protocol(ctx)}
 	if opts != nil {
 		tr.opts = *opts
 	}
@@ -87,7 +88,7 @@ func (t *Transport) beginKept(ctx context.Context, a *accounts.Account, from str
 	if err := e.mayKeep(); err != nil {
 		return nil, replyNotKept(err, nil)
 	}
-	return t.transaction(e, a, from, opts), nil
+	return t.transaction(ctx, e, a, from, opts), nil
 }
 
 // Send implements relay.SingleFlight: what the upstream behind can send as one
@@ -104,7 +105,7 @@ func (t *Transport) Send(ctx context.Context, a *accounts.Account, from string, 
 	if err != nil {
 		return relay.Reply{}, relay.Info{Upstream: t.name, Refused: true}, err
 	}
-	tr := t.transaction(e, a, from, opts)
+	tr := t.transaction(ctx, e, a, from, opts)
 	tr.rcpts = []relay.Recipient{to}
 	env := tr.envelope()
 	k := store.NewKeeper(e.store, env, body)
@@ -264,7 +265,7 @@ func (tr *transaction) envelope() *record.Envelope {
 	now := time.Now()
 	return &record.Envelope{
 		ID: store.NewID(now), Account: tr.acct.Name, Mailbox: mailboxOf(tr.acct), From: tr.from, Opts: tr.opts, Rcpts: tr.rcpts,
-		Created: now, Hostname: tr.t.hostname(), First: now.Add(delayAfter(1, 0)),
+		Created: now, Hostname: tr.t.hostname(), With: tr.with, First: now.Add(delayAfter(1, 0)),
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"strings"
 	"time"
 
@@ -119,7 +120,7 @@ func (c *Config) pool() (*pgxpool.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dsn: %s", reason(err))
 	}
-	if remote(p) && !strings.Contains(c.DSN, "sslmode") {
+	if remote(p) && !saysTLS(c.DSN) {
 		if p, err = pgxpool.ParseConfig(withVerify(c.DSN)); err != nil {
 			return nil, fmt.Errorf("dsn: %s", reason(err))
 		}
@@ -158,10 +159,29 @@ func reason(err error) string {
 	return text
 }
 
+var (
+	tlsParameter = regexp.MustCompile(`[?&]sslmode=`)
+	tlsWord      = regexp.MustCompile(`(^|\s)sslmode\s*=`)
+	quotedWord   = regexp.MustCompile(`'(\\.|[^'\\])*'`)
+)
+
+// saysTLS reports whether a DSN sets sslmode: a password or the name of a database
+// may hold the word too.
+func saysTLS(dsn string) bool {
+	if isURL(dsn) {
+		return tlsParameter.MatchString(dsn)
+	}
+	return tlsWord.MatchString(quotedWord.ReplaceAllString(dsn, "''"))
+}
+
+func isURL(dsn string) bool {
+	return strings.HasPrefix(dsn, "postgres://") || strings.HasPrefix(dsn, "postgresql://")
+}
+
 // withVerify asks for a checked certificate.
 func withVerify(dsn string) string {
 	switch {
-	case !strings.Contains(dsn, "://"):
+	case !isURL(dsn):
 		return dsn + " sslmode=verify-full"
 	case strings.Contains(dsn, "?"):
 		return dsn + "&sslmode=verify-full"

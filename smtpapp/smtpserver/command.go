@@ -233,7 +233,7 @@ func (c *Conn) cmdHello(verb, args string) {
 	}
 	// RFC 5321 section 4.1.4: EHLO within a transaction is a RSET too.
 	c.finish()
-	c.greeted = true
+	c.greeted, c.esmtp = true, verb == "EHLO"
 	c.s.Hello(args)
 	if verb == "HELO" {
 		c.w.reply(c.cfg.heloReply)

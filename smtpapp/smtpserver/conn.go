@@ -40,6 +40,7 @@ type Conn struct {
 	lines   lineEnds
 
 	greeted bool // EHLO or HELO said
+	esmtp   bool // it was EHLO
 	talked  bool // something was said, on the connection as it is
 	authed  bool
 	sent    bool // a MAIL was accepted
@@ -130,6 +131,21 @@ func (c *Conn) Err() error { return c.err }
 
 // TLS returns what was agreed, nil without TLS.
 func (c *Conn) TLS() *tls.ConnectionState { return c.w.tls }
+
+// Protocol is how messages come in, as a Received line has it (RFC 3848).
+func (c *Conn) Protocol() string {
+	if !c.esmtp && c.w.tls == nil && !c.authed {
+		return "SMTP"
+	}
+	with := "ESMTP"
+	if c.w.tls != nil {
+		with += "S"
+	}
+	if c.authed {
+		with += "A"
+	}
+	return with
+}
 
 // Drain ends the connection at its next boundary: at once if it is idle, else
 // after its message.

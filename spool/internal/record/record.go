@@ -27,6 +27,7 @@ import (
 	"hash/crc32"
 	"io"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/emersion/go-smtp"
@@ -86,6 +87,8 @@ type Envelope struct {
 	Rcpts    []relay.Recipient `json:"rcpts"`
 	Created  time.Time         `json:"created"`
 	Hostname string            `json:"hostname"`
+	// With is how it came in (RFC 3848). Empty: nothing says so.
+	With string `json:"with,omitempty"`
 	// Report marks a report about another message: nothing is reported of it.
 	Report bool `json:"report,omitempty"`
 	// Fallback is the sender where a provider refuses From, for reports.
@@ -100,11 +103,14 @@ type Envelope struct {
 
 // Received is the trace line in front of the body (RFC 5321 section 4.4).
 func (e *Envelope) Received() string {
-	with := "ESMTPA"
-	if e.Opts.UTF8 {
-		with = "UTF8SMTPA" // RFC 6531 section 4.3
+	with := e.With
+	if rest, ok := strings.CutPrefix(with, "ESMTP"); ok && e.Opts.UTF8 {
+		with = "UTF8SMTP" + rest // RFC 6531 section 4.3
 	}
-	return "Received: by " + e.Hostname + " (Mailgateway spool) with " + with + "\r\n\tid " + e.ID + "; " +
+	if with != "" {
+		with = " with " + with
+	}
+	return "Received: by " + e.Hostname + " (Mailgateway spool)" + with + "\r\n\tid " + e.ID + "; " +
 		e.Created.Format("Mon, 2 Jan 2006 15:04:05 -0700") + "\r\n"
 }
 
