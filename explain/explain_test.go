@@ -316,6 +316,8 @@ func TestOwnWords(t *testing.T) {
 		"454 4.7.0 The provider refused the gateway's authentication for this account: 535 5.7.99 Zorp":              "reply_5_7_99",
 		"454 4.7.0 The provider refused the gateway's authentication for this account: 535 Zorp":                     "reply_535",
 		"454 4.7.0 The provider refused the gateway's authentication for this account: Zorp":                         "own_login_refused",
+		"454 4.7.0 The provider does not announce mechanism xoauth2":                                                 "own_mechanism",
+		"auth: the provider does not announce mechanism xoauth2; `force` uses it anyway":                             "no_mechanism",
 		"454 4.7.0 No upstream of this account takes its mailbox: 550 5.7.99 Zorp":                                   "reply_5_7_99",
 		"451 4.4.2 The provider's API gave no clear answer after the message, delivery unknown: Gmail API: HTTP 502": "http_502",
 	} {

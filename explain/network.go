@@ -46,6 +46,11 @@ var networkRows = []row{
 		Cause:  "The proxy that the environment names (HTTPS_PROXY) does not let the gateway through: 407 wants a login, 403 forbids the host.",
 		Remedy: "Allow the provider's host at the proxy, or name user and password in HTTPS_PROXY.",
 	}},
+	{words: []string{"does not announce mechanism"}, Explanation: Explanation{
+		ID:     "no_mechanism",
+		Cause:  "The server that answers offers no login of the upstream's kind: another host or port than the provider's for submission, a login that it offers after TLS only, or a device on the way that takes it away.",
+		Remedy: "Correct `dial`, `tls` and `auth` of the upstream.",
+	}},
 	{words: []string{"starttls", "not offer|not support|not advertise"}, Explanation: Explanation{
 		ID:     "no_starttls",
 		Cause:  "The server does not offer STARTTLS, or something on the way removes it. The gateway does not go on in the clear.",

@@ -55,6 +55,11 @@ var ownRows = []row{
 		Remedy:     "The log has its status, its server and whose certificate it was. Except the provider at the proxy, or correct `endpoint`.",
 		RetryHelps: true,
 	}},
+	{codes: []string{"454 4.7.0"}, words: []string{"does not announce mechanism"}, Explanation: Explanation{
+		ID:     "own_mechanism",
+		Cause:  "The server that answers offers no login of the upstream's kind: another host or port than the provider's for submission, a login that it offers after TLS only, or a device on the way that takes it away.",
+		Remedy: "Correct `dial`, `tls` and `auth` of the upstream.",
+	}},
 	smtpRow("own_token_endpoint", passes, "454@4.7.0", "token endpoint is unavailable", "The gateway has no access token: the provider's token endpoint is down or slow, or refuses the app's credentials.",
 		"Run `caddy smtp test ACCOUNT`: its step `token` has the endpoint's answer."),
 	smtpRow("own_busy_logins", passes, "454@4.7.0", "temporary authentication failure", "More logins came than slow password hashes can be checked at a time.",

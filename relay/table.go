@@ -139,6 +139,11 @@ func ReplyUpstreamAuthWords(r *Reply) *Reply {
 	return own(454, 4, 7, 0, "The provider refused the gateway's authentication for this account: "+words(r))
 }
 
+// ReplyUpstreamMechanism says that the provider offers no login of the upstream's kind.
+func ReplyUpstreamMechanism(name string) *Reply {
+	return own(454, 4, 7, 0, "The provider does not announce mechanism "+name)
+}
+
 // ReplyUpstreamSession says that the provider lost the order of the session, in
 // its words.
 func ReplyUpstreamSession(r *Reply) *Reply {

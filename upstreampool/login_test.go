@@ -101,6 +101,31 @@ func TestLoginLines(t *testing.T) {
 	}
 }
 
+// TestMechanismNotAnnounced holds that a login which the server does not offer is said
+// as such, to the client and of the account, and is not tried.
+func TestMechanismNotAnnounced(t *testing.T) {
+	p := newProvider(t, func(p *provider) { p.caps = []string{"PIPELINING", "AUTH PLAIN LOGIN"} })
+	u := start(t, oauthSettings(t, p, new(tokens), smtpclient.XOAUTH2))
+	a := testAccount("a@a.test")
+	const want = "454 4.7.0 The provider does not announce mechanism xoauth2"
+	reply, ok := errors.AsType[*relay.Reply](deliver(u, a, "x"))
+	if !ok || reply.Error() != want {
+		t.Errorf("the client hears %v", reply)
+	}
+	ac := u.account(a, u.current.Load())
+	defer ac.done()
+	ac.mu.Lock()
+	defer ac.mu.Unlock()
+	if got := ac.adapt.LastReply(clock()); got == nil || got.Error() != want {
+		t.Errorf("the account has %v", got)
+	}
+	for _, c := range p.commands() {
+		if strings.HasPrefix(c, "AUTH") {
+			t.Errorf("said all the same: %s", c)
+		}
+	}
+}
+
 // TestTokenRefused checks that a 535 leads to one refresh and one retry, on a
 // new connection, and that the 334 challenge before it is completed.
 func TestTokenRefused(t *testing.T) {

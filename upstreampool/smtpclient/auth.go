@@ -54,7 +54,7 @@ func (c *Conn) Login(l Login) *Error {
 	}
 	if !s.Force && !c.caps.offers(s.Mechanism) {
 		return &Error{
-			Class: FailLogin, Stage: "auth", Reply: relay.ReplyUpstreamAuth,
+			Class: FailLogin, Stage: "auth", Reply: relay.ReplyUpstreamMechanism(s.Mechanism),
 			Err: fmt.Errorf("the provider does not announce mechanism %s; `force` uses it anyway", s.Mechanism),
 		}
 	}
