@@ -68,6 +68,7 @@ type Conn struct {
 type transaction struct {
 	open bool
 	utf8 bool // SMTPUTF8 said in MAIL
+	over int  // recipients beyond the limit
 	res  Result
 }
 

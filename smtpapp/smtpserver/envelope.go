@@ -112,7 +112,10 @@ func (c *Conn) cmdRcpt(args string) {
 	room := c.cfg.MaxRecipients - c.tx.res.Accepted
 	if room <= 0 {
 		// Large lists are split by the client: no error of its (RFC 5321
-		// section 4.5.3.1.10).
+		// section 4.5.3.1.10), unless there is no end of them.
+		if c.tx.over++; c.tx.over > maxOvershoot && !c.junk() {
+			return
+		}
 		c.w.reply(relay.ReplyTooManyRcpts)
 		c.s.Refused(Refusal{Cause: CauseTooManyRecipients, Reply: relay.ReplyTooManyRcpts, Detail: "RCPT"})
 		return

@@ -32,6 +32,9 @@ const (
 	// message accepted in between that do nothing for one: RSET, NOOP, VRFY,
 	// HELP and a hello (Postfix: smtpd_junk_command_limit).
 	maxJunk = 100
+	// maxOvershoot is the number of recipients beyond the limit that a client may
+	// name: it learns of the limit only from the answers to a list it has sent.
+	maxOvershoot = 1000
 	// maxJunkEarly is maxJunk before a login.
 	maxJunkEarly = 20
 )
