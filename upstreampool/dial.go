@@ -73,7 +73,7 @@ func (u *upstream) dial(ctx context.Context, s *settings, ac *account, id creden
 				outcome = breaker.Down
 			}
 			if u.breaker.Done(clock(), outcome, probe) {
-				s.logger.Error("upstream unreachable, breaker opened", zap.String("upstream", u.name))
+				s.logger.Error("upstream unreachable, breaker opened", zap.String("upstream", u.name), zap.Error(err))
 			}
 		}
 		if err == nil {
