@@ -136,7 +136,17 @@ const commands = {
   // go goes to another page in the same window, and says with which status.
   go: async ({ url }) => (await page.goto(url)).status(),
   back: async () => { await page.goBack(); },
-  reload: async () => (await page.reload()).status(),
+  // reload loads the page anew. A connection that the browser has opened ahead may wait in
+  // the queue of a listener that a reload of Caddy's configuration has closed: it is reset,
+  // and a user presses the key again.
+  async reload() {
+    try {
+      return (await page.reload()).status();
+    } catch (e) {
+      if (!/ERR_CONNECTION_(RESET|CLOSED)/.test(e.message)) throw e;
+      return (await page.reload()).status();
+    }
+  },
   // tab opens a window beside the first, or goes to one that is open, or that the page is
   // about to open.
   async tab({ number, opened }) {
