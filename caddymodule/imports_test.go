@@ -45,15 +45,16 @@ var allowedImports = map[string][]string{
 	"limits/place":    {"internal/filelock"},
 	"messagelog":      {"internal/filelock", "internal/generation", "internal/loggers"},
 	"relay":           {"accounts"},
-	"smtpapp":         {"accounts", "accounts/password", "internal/form", "internal/front", "internal/jsonfield", "internal/nearest", "internal/presence", "internal/printable", "internal/servertls", "messagelog", "relay", "smtpapp/history", "smtpapp/legacyrsa", "smtpapp/smtpserver", "smtpapp/spans"},
+	"smtpapp":         {"accounts", "accounts/password", "internal/form", "internal/front", "internal/jsonfield", "internal/nearest", "internal/presence", "internal/printable", "internal/registry", "internal/servertls", "messagelog", "relay", "smtpapp/history", "smtpapp/legacyrsa", "smtpapp/smtpserver", "smtpapp/spans"},
 	"upstreamapp":     {"accounts", "internal/checkup", "internal/jsonfield", "internal/printable", "limits", "limits/fleet", "relay"},
 	"upstreampool":    {"accounts", "explain", "grant", "internal/breaker", "internal/checkup", "internal/form", "internal/generation", "internal/jsonfield", "internal/nearest", "internal/printable", "internal/tally", "limits", "relay", "upstreampool/meter", "upstreampool/pace", "upstreampool/preset", "upstreampool/smtpclient"},
-	"oauthtoken":      {"explain", "grant", "internal/breaker", "internal/generation", "internal/jsonfield", "internal/printable", "internal/seal", "oauthtoken/authserver", "oauthtoken/gate", "oauthtoken/tokenstore"},
+	"oauthtoken":      {"explain", "grant", "internal/breaker", "internal/generation", "internal/jsonfield", "internal/printable", "internal/registry", "internal/seal", "oauthtoken/authserver", "oauthtoken/gate", "oauthtoken/tokenstore"},
 	"sandbox":         {"internal/form", "internal/jsonfield", "internal/printable", "sandbox/authority", "sandbox/fault", "sandbox/internal/answer", "sandbox/record", "sandbox/webapi"},
 
 	// Caddy's storage in PostgreSQL, and what reaches a database.
 	"internal/pgdb":          {"internal/checkup", "internal/form"},
 	"internal/exhausted":     {},
+	"internal/registry":      {},
 	"internal/once":          {},
 	"internal/plaintext":     {},
 	"internal/rawread":       {},
@@ -98,7 +99,7 @@ var allowedImports = map[string][]string{
 	"transports/internal/mailapi":  {"accounts", "grant", "internal/generation", "internal/printable", "limits", "relay", "transports/internal/envelope"},
 
 	// An upstream in front of another.
-	"spool":                 {"accounts", "internal/filelock", "internal/form", "internal/generation", "internal/jsonfield", "internal/loggers", "internal/printable", "internal/seal", "relay", "spool/dsn", "spool/internal/disk", "spool/internal/record", "spool/internal/store"},
+	"spool":                 {"accounts", "internal/filelock", "internal/form", "internal/generation", "internal/jsonfield", "internal/loggers", "internal/printable", "internal/registry", "internal/seal", "relay", "spool/dsn", "spool/internal/disk", "spool/internal/record", "spool/internal/store"},
 	"spool/dsn":             {"internal/printable", "relay"},
 	"spool/internal/disk":   {"internal/filelock"},
 	"spool/internal/store":  {"internal/seal", "spool/internal/disk", "spool/internal/record"},
@@ -150,7 +151,7 @@ var allowedImports = map[string][]string{
 	"upstreampool/smtpclient":      {"internal/exhausted", "internal/rawread", "internal/redact", "internal/stack", "relay", "upstreampool/smtpclient/dots"},
 	"upstreampool/smtpclient/dots": {},
 	// What is learned of a mailbox, and what providers publish: no pool, no lock.
-	"upstreampool/meter":  {"upstreampool/smtpclient"},
+	"upstreampool/meter":  {"internal/registry", "upstreampool/smtpclient"},
 	"upstreampool/pace":   {"relay", "upstreampool/smtpclient"},
 	"upstreampool/preset": {"accounts", "upstreampool/smtpclient"},
 

@@ -14,6 +14,13 @@
 
 package explain
 
+// What a login means that the server does not offer, in the log's words and in those
+// that clients hear.
+const (
+	mechanismCause  = "The server that answers offers no login of the upstream's kind: another host or port than the provider's for submission, a login that it offers after TLS only, or a device on the way that takes it away."
+	mechanismRemedy = "Correct `dial`, `tls` and `auth` of the upstream."
+)
+
 // networkFailures are what the system and the TLS library say.
 var networkRows = []row{
 	{words: []string{"certificate signed by unknown authority"}, Explanation: Explanation{
@@ -48,8 +55,8 @@ var networkRows = []row{
 	}},
 	{words: []string{"does not announce mechanism"}, Explanation: Explanation{
 		ID:     "no_mechanism",
-		Cause:  "The server that answers offers no login of the upstream's kind: another host or port than the provider's for submission, a login that it offers after TLS only, or a device on the way that takes it away.",
-		Remedy: "Correct `dial`, `tls` and `auth` of the upstream.",
+		Cause:  mechanismCause,
+		Remedy: mechanismRemedy,
 	}},
 	{words: []string{"starttls", "not offer|not support|not advertise"}, Explanation: Explanation{
 		ID:     "no_starttls",

@@ -57,8 +57,8 @@ var ownRows = []row{
 	}},
 	{codes: []string{"454 4.7.0"}, words: []string{"does not announce mechanism"}, Explanation: Explanation{
 		ID:     "own_mechanism",
-		Cause:  "The server that answers offers no login of the upstream's kind: another host or port than the provider's for submission, a login that it offers after TLS only, or a device on the way that takes it away.",
-		Remedy: "Correct `dial`, `tls` and `auth` of the upstream.",
+		Cause:  mechanismCause,
+		Remedy: mechanismRemedy,
 	}},
 	smtpRow("own_token_endpoint", passes, "454@4.7.0", "token endpoint is unavailable", "The gateway has no access token: the provider's token endpoint is down or slow, or refuses the app's credentials.",
 		"Run `caddy smtp test ACCOUNT`: its step `token` has the endpoint's answer."),

@@ -23,7 +23,6 @@ import (
 	"fmt"
 	"net/mail"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -140,8 +139,8 @@ func (h *Handler) destinations() (to destinations, err error) {
 		}
 		to.list = append(to.list, newWebhook(to.address, h.Format))
 	}
-	if !slices.Contains([]string{"json", "slack", "teams"}, h.Format) {
-		return to, fmt.Errorf("format: %w", form.OneOf("json", "slack", "teams").Check(h.Format))
+	if err := form.OneOf("json", "slack", "teams").Check(h.Format); err != nil {
+		return to, fmt.Errorf("format: %w", err)
 	}
 	if h.MailFrom != "" {
 		if err := checkAddress(h.MailFrom); err != nil {

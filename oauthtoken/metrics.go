@@ -15,11 +15,11 @@
 package oauthtoken
 
 import (
-	"errors"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/caddymail/mailgateway/internal/registry"
 	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 )
 
@@ -42,16 +42,7 @@ var (
 )
 
 func registerMetrics(r *prometheus.Registry) error {
-	if r == nil {
-		return nil
-	}
-	for _, c := range []prometheus.Collector{refreshesTotal, refreshSeconds, accountsGauge} {
-		err := r.Register(c)
-		if _, known := errors.AsType[prometheus.AlreadyRegisteredError](err); err != nil && !known {
-			return err
-		}
-	}
-	return nil
+	return registry.Register(r, refreshesTotal, refreshSeconds, accountsGauge)
 }
 
 // Results of refreshes.

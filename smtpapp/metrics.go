@@ -15,11 +15,11 @@
 package smtpapp
 
 import (
-	"errors"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/caddymail/mailgateway/internal/registry"
 	"github.com/caddymail/mailgateway/messagelog"
 )
 
@@ -69,13 +69,7 @@ func newMetrics() *metrics {
 
 // register puts the collectors into a configuration's registry.
 func (m *metrics) register(r *prometheus.Registry) error {
-	for _, c := range []prometheus.Collector{m.sessions, m.sessionsUp, m.auths, m.messages, m.duration, m.bytes, messagelog.Collector()} {
-		var already prometheus.AlreadyRegisteredError
-		if err := r.Register(c); err != nil && !errors.As(err, &already) {
-			return err
-		}
-	}
-	return nil
+	return registry.Register(r, m.sessions, m.sessionsUp, m.auths, m.messages, m.duration, m.bytes, messagelog.Collector())
 }
 
 func (m *metrics) session(server string, end ending) {

@@ -62,7 +62,6 @@ type session struct {
 
 	asked     *policy // that the connection was given last
 	handshake *policy // that TLS was agreed under
-	with      string  // how messages come in, which ctx says
 
 	transaction
 
@@ -231,8 +230,8 @@ func (s *session) Mail(from string, opts *smtp.MailOptions) error {
 		return err
 	}
 	s.place.RemoveGuest()
-	if with := s.conn.Protocol(); with != s.with {
-		s.ctx, s.with = relay.WithProtocol(s.ctx, with), with
+	if with := s.conn.Protocol(); with != relay.Protocol(s.ctx) {
+		s.ctx = relay.WithProtocol(s.ctx, with)
 	}
 	s.messageNo++
 	now := time.Now()

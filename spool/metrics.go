@@ -15,10 +15,11 @@
 package spool
 
 import (
-	"errors"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caddymail/mailgateway/internal/registry"
 )
 
 // collector counts when it is asked: what it shows is what the spools know of
@@ -77,12 +78,5 @@ func (collector) Collect(ch chan<- prometheus.Metric) {
 }
 
 func registerMetrics(reg *prometheus.Registry) error {
-	if reg == nil {
-		return nil
-	}
-	err := reg.Register(collector{})
-	if _, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
-		return nil
-	}
-	return err
+	return registry.Register(reg, collector{})
 }

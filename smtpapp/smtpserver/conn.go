@@ -135,17 +135,17 @@ func (c *Conn) TLS() *tls.ConnectionState { return c.w.tls }
 
 // Protocol is how messages come in, as a Received line has it (RFC 3848).
 func (c *Conn) Protocol() string {
-	if !c.esmtp && c.w.tls == nil && !c.authed {
-		return "SMTP"
+	switch encrypted := c.w.tls != nil; {
+	case encrypted && c.authed:
+		return "ESMTPSA"
+	case encrypted:
+		return "ESMTPS"
+	case c.authed:
+		return "ESMTPA"
+	case c.esmtp:
+		return "ESMTP"
 	}
-	with := "ESMTP"
-	if c.w.tls != nil {
-		with += "S"
-	}
-	if c.authed {
-		with += "A"
-	}
-	return with
+	return "SMTP"
 }
 
 // Drain ends the connection at its next boundary: at once if it is idle, else

@@ -188,21 +188,11 @@ func (a *answer) reason() string {
 // read implements mailapi.Upstream's Read.
 func read(ans *mailapi.Answer) mailapi.Verdict {
 	a := newAnswer(ans)
-	if a.elsewhere() {
+	if mailapi.Elsewhere(a.status, a.told || a.scope) {
 		return mailapi.Verdict{Elsewhere: true}
 	}
 	reply, out := a.reply()
 	return mailapi.Verdict{Reply: reply, Outcome: out}
-}
-
-// elsewhere reports whether it was not Gmail that refused: a redirect, or an error
-// that is not in its form and whose status alone says too little.
-func (a *answer) elsewhere() bool {
-	switch a.status {
-	case http.StatusUnauthorized, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge, http.StatusTooManyRequests:
-		return false
-	}
-	return a.status >= 300 && a.status < 400 || a.status >= 400 && a.status < 500 && !a.told && !a.scope
 }
 
 // reply says what the answer means to the client, and to the ledger.

@@ -19,11 +19,11 @@
 package meter
 
 import (
-	"errors"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/caddymail/mailgateway/internal/registry"
 	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
 )
 
@@ -81,20 +81,10 @@ func (c connections) Collect(ch chan<- prometheus.Metric) {
 // Register registers the collectors. It calls all when the connections are asked
 // for.
 func Register(reg *prometheus.Registry, all func() []Connections) error {
-	if reg == nil {
-		return nil
-	}
-	for _, c := range []prometheus.Collector{dials, waits, limited, connections{prometheus.NewDesc(
+	return registry.Register(reg, dials, waits, limited, connections{prometheus.NewDesc(
 		"caddy_smtp_upstream_connections", "Connections to the upstream, by state.",
 		[]string{"upstream", "state"}, nil,
-	), all}} {
-		if err := reg.Register(c); err != nil {
-			if _, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); !ok {
-				return err
-			}
-		}
-	}
-	return nil
+	), all})
 }
 
 // Upstream counts for one upstream.

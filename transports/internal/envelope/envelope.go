@@ -58,9 +58,6 @@ type Message struct {
 	Rewritten []string
 }
 
-// Len is the length of the whole.
-func (m *Message) Len() int { return len(m.Head) + len(m.Rest) }
-
 // Fit compares the recipients of a message with those of the envelope. A
 // recipient that no field names is added in a field Bcc in front of all others,
 // which takes the place of the message's own Bcc fields: of two, a provider could

@@ -15,7 +15,6 @@
 package mailapi
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -33,7 +32,6 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/grant"
-	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/relay"
 )
 
@@ -74,6 +72,16 @@ type Verdict struct {
 	// proxy's page, a login to the network) or another endpoint. That says nothing
 	// of the message. The reply is made of it.
 	Elsewhere bool
+}
+
+// Elsewhere reports whether it was not the API that answered: a redirect, or an error
+// whose status alone says too little. told: it is in the API's form.
+func Elsewhere(status int, told bool) bool {
+	switch status {
+	case http.StatusUnauthorized, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge, http.StatusTooManyRequests:
+		return false
+	}
+	return status >= 300 && status < 400 || status >= 400 && status < 500 && !told
 }
 
 // Outcome is what the ledger learns from a request.
@@ -292,8 +300,7 @@ func (u *Upstream) do(ctx context.Context, r request) (*Answer, error) {
 	text, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	ans := &Answer{Status: resp.StatusCode, Header: resp.Header, Body: text}
 	if resp.TLS != nil && len(resp.TLS.PeerCertificates) > 0 {
-		issuer := resp.TLS.PeerCertificates[0].Issuer
-		ans.by = printable.Text(cmp.Or(issuer.CommonName, issuer.String()))
+		ans.by = issuer(resp.TLS.PeerCertificates[0])
 	}
 	return ans, nil
 }

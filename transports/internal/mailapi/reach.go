@@ -18,6 +18,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -68,8 +69,12 @@ func trouble(req *http.Request, err error) error {
 	if !ok || len(e.UnverifiedCertificates) == 0 {
 		return fmt.Errorf("%s: %w", req.URL.Host, err)
 	}
-	leaf := e.UnverifiedCertificates[0]
-	return fmt.Errorf("%s: %w (the certificate is by '%s')", req.URL.Host, err, printable.Text(cmp.Or(leaf.Issuer.CommonName, leaf.Issuer.String())))
+	return fmt.Errorf("%s: %w (the certificate is by '%s')", req.URL.Host, err, issuer(e.UnverifiedCertificates[0]))
+}
+
+// issuer is whose certificate it is, for people.
+func issuer(c *x509.Certificate) string {
+	return printable.Text(cmp.Or(c.Issuer.CommonName, c.Issuer.String()))
 }
 
 // complaintEvery is how often the same trouble is told.
