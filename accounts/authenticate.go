@@ -19,6 +19,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
+	"slices"
 
 	"github.com/caddymail/mailgateway/accounts/password"
 )
@@ -29,29 +30,58 @@ import (
 //
 // A name that nobody knows, and one without a password, cost what a wrong
 // password costs: the same kind and number of hashes as one of the directory's
-// accounts, always the same one for the same name. What remains to be seen
-// from outside is that a success in the near past is answered faster than
-// anything else, which tells only whoever knows the password already; and that,
-// while a source is still loading, a name costs a look at its storage once.
+// accounts, always the same one for the same name. Sources that are asked by name
+// are asked for each name that is refused, the one of an account that they hold too, and
+// a source that does not answer leaves each refusal open. A paused account costs the same
+// whether the password is right or wrong. What remains to be seen from outside is that
+// a success in the near past is answered faster than anything else, which tells
+// only whoever knows the password already.
 func (d *Directory) Authenticate(ctx context.Context, name, secret string) (Login, error) {
-	a, err := d.Get(ctx, name)
-	if err != nil && !errors.Is(err, ErrNotFound) {
+	f, err := d.find(ctx, name)
+	if err != nil {
+		// As long as for an account that is held.
+		_, _ = d.verify(ctx, nil, name, secret)
 		return Login{}, err
 	}
+	login, err := d.verify(ctx, f.Account, name, secret)
+	if err == nil {
+		return login, nil
+	}
+	if f.Account == nil {
+		d.missed(name)
+		return Login{}, err
+	}
+	now, gone := d.confirm(ctx, f, name)
+	switch {
+	case gone != nil:
+		return Login{}, gone
+	case errors.Is(err, ErrOverloaded) || !anew(f.Account, now):
+		return Login{}, err
+	}
+	return d.verify(ctx, now, name, secret)
+}
+
+// verify checks a password against an account as it is; nil: nobody has the name.
+func (d *Directory) verify(ctx context.Context, a *Account, name, secret string) (Login, error) {
 	if a == nil || len(a.hashes) == 0 {
-		if a == nil {
-			d.missed(name)
-		}
 		if len(name) > maxNameLen {
 			name = name[:maxNameLen]
 		}
 		key := FoldName(name)
-		if _, err := d.verifier.Verify(ctx, key, d.fakes(key), secret); err != nil {
+		_, err := d.verifier.Verify(ctx, key, d.fakes(key), secret)
+		switch {
+		case err != nil:
 			return Login{}, err
+		case a == nil:
+			return Login{}, ErrUnknown
 		}
 		return Login{}, ErrBadCredentials
 	}
-	i, err := d.verifier.Verify(ctx, a.Key(), a.hashes, secret)
+	verify := d.verifier.Verify
+	if a.Paused {
+		verify = d.verifier.VerifyWhole
+	}
+	i, err := verify(ctx, a.Key(), a.hashes, secret)
 	switch {
 	case err != nil:
 		return Login{}, err
@@ -62,6 +92,36 @@ func (d *Directory) Authenticate(ctx context.Context, name, secret string) (Logi
 		return Login{}, ErrPaused
 	}
 	return Login{a, a.credential(a.hashes[i])}, nil
+}
+
+// confirm has each source look for a name that has not looked for it in this login, as
+// they have for a name that nobody has. It returns the account as it is now.
+func (d *Directory) confirm(ctx context.Context, f found, name string) (*Account, error) {
+	now := f.Account
+	for i := f.at; i < len(d.sources); i++ {
+		c, ok := d.sources[i].(Confirmer)
+		if !ok || !d.indexes[i].loading.Load() || i == f.at && f.loaded {
+			continue
+		}
+		a, err := c.Confirm(ctx, name)
+		if err != nil {
+			return nil, d.unavailable(i, err)
+		}
+		if i == f.at {
+			now = a
+		}
+	}
+	return now, nil
+}
+
+// anew reports whether a password that was not let in is worth another look: the
+// account has others now, or is no longer paused. A program that checks passwords itself
+// was asked by what it has.
+func anew(was, now *Account) bool {
+	if now == nil || now == was || slices.ContainsFunc(now.hashes, (*password.Hash).Outside) {
+		return false
+	}
+	return now.Paused != was.Paused || !slices.EqualFunc(now.hashes, was.hashes, (*password.Hash).Same)
 }
 
 func (d *Directory) missed(name string) {

@@ -144,7 +144,7 @@ func (d *Directory) Len() (n int) {
 // allocates nothing; only while a source is still loading does a name that is
 // missing cost a look at that source.
 func (d *Directory) Lookup(name string) (*Account, bool) {
-	a, loading := d.get(name)
+	a, _, loading := d.get(name)
 	if a != nil {
 		return a, true
 	}
@@ -153,31 +153,42 @@ func (d *Directory) Lookup(name string) (*Account, bool) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), lookupTimeout)
 	defer cancel()
-	a, _ = d.load(ctx, name)
-	return a, a != nil
+	f, _ := d.load(ctx, name)
+	return f.Account, f.Account != nil
 }
 
 // Get is Lookup with the caller's context, and tells a source that could not
 // be read (ErrUnavailable) from a name that nobody knows (ErrNotFound).
 func (d *Directory) Get(ctx context.Context, name string) (*Account, error) {
-	a, loading := d.get(name)
-	if a == nil && loading {
-		var err error
-		if a, err = d.load(ctx, name); err != nil {
-			return nil, err
-		}
+	f, err := d.find(ctx, name)
+	if err == nil && f.Account == nil {
+		err = ErrNotFound
 	}
-	if a == nil {
-		return nil, ErrNotFound
-	}
-	return a, nil
+	return f.Account, err
 }
 
-// get asks the indexes. It stops at the first that is still loading, since a
-// later source must not answer for it.
-func (d *Directory) get(name string) (a *Account, loading bool) {
+// found is what there is of a name: the account, if there is one, of which source, and
+// whether that one had to be asked for it. Those before it have been, if they have to be.
+type found struct {
+	*Account
+	at     int
+	loaded bool
+}
+
+// find is Get; a name that nobody knows is no error.
+func (d *Directory) find(ctx context.Context, name string) (found, error) {
+	a, at, loading := d.get(name)
+	if a == nil && loading {
+		return d.load(ctx, name)
+	}
+	return found{Account: a, at: at}, nil
+}
+
+// get asks the indexes, and says which one has it. It stops at the first that is still
+// loading, since a later source must not answer for it.
+func (d *Directory) get(name string) (a *Account, at int, loading bool) {
 	if len(name) > maxNameLen {
-		return nil, false
+		return nil, 0, false
 	}
 	// The folded name lives on the stack: this function must not let it
 	// escape, so it calls no interface.
@@ -187,25 +198,25 @@ func (d *Directory) get(name string) (a *Account, loading bool) {
 		folded[i] = lowerASCII(name[i])
 	}
 	hash := maphash.Bytes(indexSeed, folded)
-	for _, x := range d.indexes {
+	for i, x := range d.indexes {
 		if a := x.get(folded, hash); a != nil {
-			return a, false
+			return a, i, false
 		}
 		if x.loading.Load() {
-			return nil, true
+			return nil, 0, true
 		}
 	}
-	return nil, false
+	return nil, 0, false
 }
 
 // load is get for names that may still be on their way.
-func (d *Directory) load(ctx context.Context, name string) (*Account, error) {
+func (d *Directory) load(ctx context.Context, name string) (found, error) {
 	if len(name) > maxNameLen {
-		return nil, nil
+		return found{}, nil
 	}
 	for i, x := range d.indexes {
 		if a, ok := x.Get(name); ok {
-			return a, nil
+			return found{Account: a, at: i}, nil
 		}
 		l, ok := d.sources[i].(Loader)
 		if !ok || !x.loading.Load() {
@@ -213,15 +224,20 @@ func (d *Directory) load(ctx context.Context, name string) (*Account, error) {
 		}
 		a, err := l.Load(ctx, name)
 		if err != nil {
-			err = fmt.Errorf("%w: %s: %w", ErrUnavailable, d.sources[i].Name(), err)
-			d.warn(err)
-			return nil, err
+			return found{}, d.unavailable(i, err)
 		}
 		if a != nil {
-			return a, nil
+			return found{Account: a, at: i, loaded: true}, nil
 		}
 	}
-	return nil, nil
+	return found{}, nil
+}
+
+// unavailable is the error of a source that could not be read.
+func (d *Directory) unavailable(source int, err error) error {
+	err = fmt.Errorf("%w: %s: %w", ErrUnavailable, d.sources[source].Name(), err)
+	d.warn(err)
+	return err
 }
 
 // warn logs a source's failure, however many ask for it, every now and then.

@@ -26,6 +26,10 @@ var (
 	// password, or a wrong password: clients must not learn which.
 	ErrBadCredentials = errors.New("wrong name or password")
 
+	// ErrUnknown is the ErrBadCredentials of a name that nobody has. That is for the
+	// log alone.
+	ErrUnknown error = unknownError{}
+
 	// ErrPaused means that the password is right and the account paused.
 	ErrPaused = errors.New("account is paused")
 
@@ -55,6 +59,14 @@ var (
 	// configured keys. It is left as it is.
 	ErrSealed = errors.New("stored account cannot be opened with the configured encryption keys")
 )
+
+type unknownError struct{}
+
+// Error implements error.
+func (unknownError) Error() string { return ErrBadCredentials.Error() }
+
+// Is makes it an ErrBadCredentials.
+func (unknownError) Is(target error) bool { return target == ErrBadCredentials }
 
 type unavailableError struct{}
 

@@ -31,7 +31,7 @@ func (d *Directory) Problems() []Problem {
 		}
 		for _, a := range d.indexes[i].All() {
 			// Not Lookup: this must not read a storage ten thousand times.
-			first, _ := d.get(a.Name)
+			first, _, _ := d.get(a.Name)
 			if first == nil || first == a || first.Source == a.Source {
 				continue
 			}
@@ -60,7 +60,7 @@ func (d *Directory) seedProblems() []Problem {
 			if a.RefreshToken == "" {
 				continue
 			}
-			if inUse, _ := d.get(a.Name); inUse != a {
+			if inUse, _, _ := d.get(a.Name); inUse != a {
 				continue
 			}
 			m := mailbox{a.Upstream, FoldName(a.Mailbox)}

@@ -56,6 +56,17 @@ type Loader interface {
 	Missed(name string)
 }
 
+// Confirmer is a Loader whose index holds what it has read a while ago.
+type Confirmer interface {
+	Loader
+
+	// Confirm is called behind a password that was not let in, of a name that is in an
+	// index, this source's or an earlier one's. It looks for the name as often as Load
+	// looks for one that nobody has, so that neither the time of a refusal nor a failure
+	// tells one from the other, and returns what there is now.
+	Confirm(ctx context.Context, name string) (*Account, error)
+}
+
 // Problem is a record that could not be used. It never stops the others.
 type Problem struct {
 	// Source is the account source's name.

@@ -30,6 +30,9 @@ func (*awaySource) Load(context.Context, string) (*accounts.Account, error) {
 	return nil, errors.New("connection refused")
 }
 func (*awaySource) Missed(string) {}
+func (*awaySource) Confirm(context.Context, string) (*accounts.Account, error) {
+	return nil, errors.New("connection refused")
+}
 
 // TestSourceAway holds that nothing final is said of an account while its source
 // cannot be read: neither that the login is gone, nor that one is needed.
@@ -87,4 +90,16 @@ func TestSourceAway(t *testing.T) {
 	login.play(`
 		C: MAIL FROM:<a@example.com>
 		M: 250`)
+	// What is held is as little known as what is not, but for who has the password.
+	for _, tc := range []struct{ name, password, want string }{
+		{testUser, "wrong", "454 4.7.0"}, {"nobody@example.com", "wrong", "454 4.7.0"}, {testUser, testPassword, "235"},
+	} {
+		c := dial(t, s.addr)
+		c.play(`
+		M: 220
+		C: EHLO host
+		M: 250
+		C: AUTH PLAIN ` + plain(tc.name, tc.password) + `
+		M: ` + tc.want)
+	}
 }

@@ -333,9 +333,9 @@ func (s *session) Refused(r smtpserver.Refusal) {
 
 // loginFailed tells of a login that was refused. Whether the account exists is
 // for the log alone: the client hears the same words after the same time.
-func (s *session) loginFailed(g *generation, name string, urgent bool) {
+func (s *session) loginFailed(g *generation, name string, known, urgent bool) {
 	r := refusal{Refusal: smtpserver.Refusal{Cause: causeWrongPassword, Reply: relay.ReplyAuthFailed}, account: name, urgent: urgent}
-	if _, known := g.directory.Lookup(name); !known {
+	if !known {
 		r.Cause = causeUnknownAccount
 		if !strings.Contains(name, "@") {
 			r.Detail = "the name has no domain"

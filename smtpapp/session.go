@@ -202,10 +202,18 @@ func (s *session) Login(name, plain string) (err error) {
 	case errors.Is(err, accounts.ErrBadCredentials):
 		g.metrics.auth(g.name, "failed")
 		o := attempt.Failed()
-		s.loginFailed(g, name, !o.Repeated)
+		s.loginFailed(g, name, !errors.Is(err, accounts.ErrUnknown), !o.Repeated)
 		g.logBans(o.Bans)
 		g.guard.Wait(s.ctx, o.Delay, s.conn.Drained())
 		return relay.ReplyAuthFailed
+	case errors.Is(err, accounts.ErrUnavailable):
+		// The same for an account that is held, whose password does not fit, and for
+		// a name that cannot be looked for.
+		o := attempt.Unsure()
+		g.logBans(o.Bans)
+		err := s.overloaded(g, name)
+		g.guard.Wait(s.ctx, o.Delay, s.conn.Drained())
+		return err
 	case errors.Is(err, accounts.ErrOverloaded):
 		return s.overloaded(g, name)
 	}

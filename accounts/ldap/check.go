@@ -34,7 +34,6 @@ type checker struct {
 	reads  *reader
 	wrong  *memory
 	right  *memory
-	looked *memory // names that were looked for, for a login
 	limits *limits
 	logger *zap.Logger
 	warned atomic.Int64

@@ -159,9 +159,6 @@ func (r *reader) read(ctx context.Context, name string) (ondemand.Found, bool, e
 	if !utf8.ValidString(name) {
 		return ondemand.Found{}, false, nil // no text of LDAP's (RFC 4511 section 4.1.2)
 	}
-	if ondemand.Asked(ctx) {
-		r.checker.looked.add(r.checker.looked.digest(name, ""))
-	}
 	a, err := r.look(ctx, name)
 	if wrong, ok := errors.AsType[entryError](err); ok {
 		return r.bad(name, wrong.error), true, nil
@@ -196,18 +193,6 @@ func (r *reader) look(ctx context.Context, name string) (*accounts.Account, erro
 		return nil, entryError{err}
 	}
 	return a, nil
-}
-
-// lookAgain looks for a name that has an account, behind a password that was not let in,
-// as often as is looked for one that has none: who tries passwords learns nothing from
-// how long that takes.
-func (r *reader) lookAgain(ctx context.Context, name string) {
-	d := r.checker.looked.digest(name, "")
-	if r.checker.looked.has(d) {
-		return
-	}
-	r.checker.looked.add(d)
-	_, _ = r.look(ctx, name)
 }
 
 // named reads the entry whose DN a name gives.
@@ -324,11 +309,7 @@ func (r *reader) account(e *ldap.Entry, name string) (*accounts.Account, error) 
 	o := r.outside
 	dn, barred := e.DN, barred(e, time.Now())
 	o.Check = func(ctx context.Context, _, password string) (bool, error) {
-		ok, err := r.checker.check(ctx, dn, stamp, barred, password)
-		if !ok && (err == nil || errors.Is(err, errTooMany)) {
-			r.lookAgain(ctx, name)
-		}
-		return ok, err
+		return r.checker.check(ctx, dn, stamp, barred, password)
 	}
 	return a.Outside("ldap:"+stamp, &o).Stored(fmt.Sprint(stamp, barred)), nil
 }

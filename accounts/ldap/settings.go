@@ -155,7 +155,7 @@ func (s *Source) reader(logger *zap.Logger) (*reader, error) {
 	r.pool = newPool(servers, s.MaxConns, r.timeout, l)
 	r.checker = &checker{
 		pool:  newPool(servers, s.MaxConns, r.timeout, nil),
-		reads: r, logger: logger, wrong: newMemory(wrongFor), right: newMemory(rightFor), looked: newMemory(time.Duration(s.Negative)), limits: newLimits(s.MaxConns),
+		reads: r, logger: logger, wrong: newMemory(wrongFor), right: newMemory(rightFor), limits: newLimits(s.MaxConns),
 	}
 	r.outside = password.Outside{
 		Name:     "ldap" + strconv.FormatUint(lastName.Add(1), 10),

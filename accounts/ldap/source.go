@@ -120,7 +120,8 @@ type Source struct {
 	// Default: 1h.
 	Stale caddy.Duration `json:"stale,omitempty"`
 
-	// Negative is how long a name is remembered that no entry has. Default: 10s.
+	// Negative is how long a name is not looked for again after a login that was
+	// refused: because no entry has it, or because of the password. Default: 10s.
 	Negative caddy.Duration `json:"negative,omitempty"`
 
 	roots *x509.CertPool

@@ -30,8 +30,8 @@ import (
 	"github.com/caddymail/mailgateway/accounts"
 )
 
-// maxAbsent bounds the names that are remembered as unknown.
-const maxAbsent = 8192
+// maxLooked bounds the names of which it is remembered that they were looked for.
+const maxLooked = 8192
 
 // Reader reads accounts from where they are.
 type Reader interface {
@@ -63,7 +63,8 @@ type Options struct {
 	Fresh time.Duration
 	// Stale is how long it is held when that fails.
 	Stale time.Duration
-	// Negative is how long a name without a usable account is remembered.
+	// Negative is how long a name is not looked for again that a login has been refused
+	// for: one without a usable account, and one whose password was wrong.
 	Negative time.Duration
 	// Batch is the number of names of one read.
 	Batch int
@@ -84,9 +85,10 @@ type Cache struct {
 	entries map[string]*list.Element // of *entry, by folded name
 	byAge   *list.List               // the one that was read longest ago is in front
 	due     map[string]struct{}      // to be read again now
-	dueAll  time.Time                // what was read before is due
+	dueNext time.Time                // not before, unless there are many
+	all     pass                     // over all that is held
 	bad     int                      // entries with a problem
-	absent  map[string]time.Time     // until when
+	looked  map[string]look          // names that were looked for for a login
 	flights map[string]*flight
 	waiting []*flight // that nobody reads yet
 	readers int       // that read missing names
@@ -114,7 +116,7 @@ func New(name string, reader Reader, set Options, logger *zap.Logger) *Cache {
 		entries: make(map[string]*list.Element),
 		byAge:   list.New(),
 		due:     make(map[string]struct{}),
-		absent:  make(map[string]time.Time),
+		looked:  make(map[string]look),
 		flights: make(map[string]*flight),
 	}
 	c.index.SetLoading(true)
@@ -131,7 +133,7 @@ func (c *Cache) Changed(names ...string) {
 	defer c.mu.Unlock()
 	for _, name := range names {
 		name = accounts.FoldName(name)
-		delete(c.absent, name)
+		delete(c.looked, name)
 		if c.entries[name] != nil {
 			c.due[name] = struct{}{}
 		}
@@ -142,15 +144,14 @@ func (c *Cache) Changed(names ...string) {
 	c.wake()
 }
 
-// ChangedAll has all accounts read again: nobody knows which of them changed.
+// ChangedAll has all accounts read again: nobody knows which of them changed. That is at
+// once, unless all were read a moment ago: who calls it without end has a tenth of the
+// source's time.
 func (c *Cache) ChangedAll() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.dueAll = time.Now()
-	clear(c.absent)
-	for _, f := range c.flights {
-		f.again = true
-	}
+	c.all.wanted = true
+	c.beginAll(time.Now())
 	c.wake()
 }
 
@@ -214,10 +215,9 @@ func (c *Cache) apply(name string, found Found, ok bool, began time.Time) *entry
 	el := c.entries[name]
 	if !ok {
 		c.remove(el)
-		c.setAbsent(name, began.Add(c.set.Negative))
+		c.setLooked(name, look{began.Add(c.set.Negative), false})
 		return nil
 	}
-	delete(c.absent, name)
 	e := &entry{name: name, account: found.Account, problem: found.Problem, read: began}
 	var was *entry
 	if el != nil {
@@ -269,19 +269,27 @@ func (c *Cache) remove(el *list.Element) {
 	c.index.Delete(e.name)
 }
 
-func (c *Cache) setAbsent(name string, until time.Time) {
-	if len(c.absent) >= maxAbsent {
+// look is that a name was looked for: it is not looked for again before a time, whether or
+// not there was an account. Who tries names and passwords learns nothing from how often
+// that is.
+type look struct {
+	until time.Time
+	found bool
+}
+
+func (c *Cache) setLooked(name string, l look) {
+	if len(c.looked) >= maxLooked {
 		now := time.Now()
-		for n, t := range c.absent {
-			if now.After(t) {
-				delete(c.absent, n)
+		for n, l := range c.looked {
+			if now.After(l.until) {
+				delete(c.looked, n)
 			}
 		}
-		if len(c.absent) >= maxAbsent {
-			clear(c.absent)
+		if len(c.looked) >= maxLooked {
+			clear(c.looked)
 		}
 	}
-	c.absent[name] = until
+	c.looked[name] = l
 }
 
 // report logs a bad record, but not each of a table full of them.

@@ -28,14 +28,6 @@ const maxFlights = 4096
 
 var errBusy = errors.New("too many names are looked for at the same time")
 
-type asked struct{}
-
-// Asked reports whether a Reader reads for somebody who waits: a login, perhaps.
-func Asked(ctx context.Context) bool {
-	yes, _ := ctx.Value(asked{}).(bool)
-	return yes
-}
-
 // flight is a name that is looked for, with all who wait for it. The first
 // three are its own once done is closed.
 type flight struct {
@@ -54,8 +46,17 @@ func (c *Cache) Load(ctx context.Context, name string) (*accounts.Account, error
 	if accounts.CheckName(name) != nil {
 		return nil, nil
 	}
-	name = accounts.FoldName(name)
-	f, a, err := c.join(name)
+	return c.wait(ctx, accounts.FoldName(name), false)
+}
+
+// Confirm looks for a name again of which an account is held, if it has not been looked
+// for lately. It implements accounts.Confirmer.
+func (c *Cache) Confirm(ctx context.Context, name string) (*accounts.Account, error) {
+	return c.wait(ctx, accounts.FoldName(name), true)
+}
+
+func (c *Cache) wait(ctx context.Context, name string, again bool) (*accounts.Account, error) {
+	f, a, err := c.join(name, again)
 	if f == nil {
 		return a, err
 	}
@@ -70,12 +71,15 @@ func (c *Cache) Load(ctx context.Context, name string) (*accounts.Account, error
 	return f.account, f.err
 }
 
-// join returns what is known of a name, or who looks for it.
-func (c *Cache) join(name string) (*flight, *accounts.Account, error) {
+// join returns what is known of a name, or who looks for it; again: also if an account
+// is held.
+func (c *Cache) join(name string, again bool) (*flight, *accounts.Account, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
-	if el := c.entries[name]; el != nil {
+	l := c.looked[name]
+	looked := now.Before(l.until)
+	if el := c.entries[name]; el != nil && (!again || looked) {
 		e := of(el)
 		_, due := c.due[name]
 		switch {
@@ -85,7 +89,7 @@ func (c *Cache) join(name string) (*flight, *accounts.Account, error) {
 			return nil, nil, accounts.ProblemError{Problem: e.problem}
 		}
 	}
-	if until, ok := c.absent[name]; ok && now.Before(until) {
+	if looked && !l.found {
 		return nil, nil, nil
 	}
 	if f := c.flights[name]; f != nil {
@@ -128,7 +132,7 @@ func (c *Cache) look() {
 		}
 		// Whoever waits may leave; the next one with that name gets it.
 		began := time.Now()
-		found, err := c.reader.Read(context.WithValue(context.Background(), asked{}, true), names)
+		found, err := c.reader.Read(context.Background(), names)
 
 		c.mu.Lock()
 		if err != nil {
@@ -154,8 +158,9 @@ func (c *Cache) look() {
 func (c *Cache) land(f *flight, found map[string]Found, began time.Time) {
 	got, ok := found[f.name]
 	e := c.apply(f.name, got, ok, began)
+	c.setLooked(f.name, look{began.Add(c.set.Negative), ok})
 	if f.again {
-		delete(c.absent, f.name)
+		delete(c.looked, f.name)
 		if e != nil {
 			c.due[f.name] = struct{}{}
 			c.wake()

@@ -167,6 +167,11 @@ func (m *Member) Load(ctx context.Context, name string) (*accounts.Account, erro
 	return m.shared.Cache.Load(ctx, name)
 }
 
+// Confirm implements accounts.Confirmer.
+func (m *Member) Confirm(ctx context.Context, name string) (*accounts.Account, error) {
+	return m.shared.Cache.Confirm(ctx, name)
+}
+
 // Missed implements accounts.Loader: the cache knows already.
 func (*Member) Missed(string) {}
 
@@ -236,6 +241,6 @@ func (b Bounds) Options(batch, readers int) Options {
 var (
 	_ caddy.CleanerUpper = (*Member)(nil)
 	_ caddy.Destructor   = (*shared)(nil)
-	_ accounts.Loader    = (*Member)(nil)
+	_ accounts.Confirmer = (*Member)(nil)
 	_ accounts.Reloader  = (*Member)(nil)
 )

@@ -16,7 +16,6 @@ package ondemand
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -25,12 +24,55 @@ import (
 // sampleSize is the number of accounts that are read at the start.
 const sampleSize = 64
 
+const (
+	// gather is how long changes are gathered after some were read, unless they fill a
+	// batch: who tells of one account without end has it read so often.
+	gather = 25 * time.Millisecond
+	// early is the part of its time that an account may be read before it is due, together
+	// with others.
+	early = 20
+	// allLeast is the least time between two readings of all that is held, and allTimes
+	// how many times what the last one took.
+	allLeast, allTimes = time.Second, 9
+)
+
+// pass is a reading of all that is held, which somebody asked for.
+type pass struct {
+	wanted bool      // another one, as soon as it may be
+	runs   bool      // not all is read yet
+	since  time.Time // when it began: what was read before is due
+	next   time.Time // not before
+}
+
+// beginAll begins a reading of all that is wanted, if it may be.
+func (c *Cache) beginAll(now time.Time) {
+	c.endAll(now)
+	if !c.all.wanted || c.all.runs || now.Before(c.all.next) {
+		return
+	}
+	c.all = pass{runs: true, since: now}
+	clear(c.looked)
+	for _, f := range c.flights {
+		f.again = true
+	}
+	c.endAll(now)
+}
+
+// endAll takes note of that nothing is left of it.
+func (c *Cache) endAll(now time.Time) {
+	if el := c.byAge.Front(); !c.all.runs || el != nil && of(el).read.Before(c.all.since) {
+		return
+	}
+	took := max(min(allTimes*now.Sub(c.all.since), c.set.Fresh), allLeast)
+	c.all.runs, c.all.next = false, now.Add(took)
+}
+
 // Run keeps what is held up to date, until the context ends.
 func (c *Cache) Run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
-		timer.Reset(c.wait())
+		timer.Reset(c.idle())
 		select {
 		case <-ctx.Done():
 			return
@@ -90,8 +132,8 @@ func (c *Cache) probe(ctx context.Context) {
 	c.logger.Info("accounts can be read", zap.String("source", c.name), zap.Duration("duration", time.Since(began)))
 }
 
-// wait is how long nothing has to be read.
-func (c *Cache) wait() time.Duration {
+// idle is how long nothing has to be read.
+func (c *Cache) idle() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
@@ -99,12 +141,18 @@ func (c *Cache) wait() time.Duration {
 	if !c.sampled {
 		wait = 0 // whether it can be read is known before anybody asks
 	}
+	c.beginAll(now)
 	if el := c.byAge.Front(); el != nil {
-		e := of(el)
-		wait = c.set.Fresh - now.Sub(e.read)
-		if len(c.due) > 0 || e.read.Before(c.dueAll) {
-			wait = 0
-		}
+		wait = min(wait, c.set.Fresh-now.Sub(of(el).read))
+	}
+	switch {
+	case c.all.runs, len(c.due) >= c.set.Batch:
+		wait = 0
+	case len(c.due) > 0:
+		wait = min(wait, c.dueNext.Sub(now))
+	}
+	if c.all.wanted {
+		wait = min(wait, c.all.next.Sub(now))
 	}
 	if c.failure != nil {
 		wait = min(c.retry.Sub(now), c.nextEnd(now))
@@ -121,7 +169,8 @@ func (c *Cache) nextEnd(now time.Time) time.Duration {
 	return c.set.Stale - now.Sub(of(el).read)
 }
 
-// take chooses what is to be read again.
+// take chooses what is to be read again. What is due by its age has half of a batch: it
+// would be lost in the end where more changes than can be read.
 func (c *Cache) take() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -130,24 +179,37 @@ func (c *Cache) take() []string {
 	if now.Before(c.retry) {
 		return nil
 	}
-	var names []string
-	for name := range c.due {
-		if len(names) == c.set.Batch {
-			return names
+	c.beginAll(now)
+	names, chosen := make([]string, 0, c.set.Batch), make(map[string]bool)
+	choose := func(name string) {
+		if !chosen[name] {
+			chosen[name] = true
+			names = append(names, name)
 		}
-		names = append(names, name)
 		delete(c.due, name)
 	}
-	taken := len(names) // some of them may come again below
-	for el := c.byAge.Front(); el != nil && len(names) < c.set.Batch; el = el.Next() {
-		e := of(el)
-		if now.Sub(e.read) < c.set.Fresh && !e.read.Before(c.dueAll) {
-			break
-		}
-		if !slices.Contains(names[:taken], e.name) {
-			names = append(names, e.name)
+	aged := func(most int) {
+		fresh := c.set.Fresh
+		for el := c.byAge.Front(); el != nil && len(names) < most; el = el.Next() {
+			e := of(el)
+			if now.Sub(e.read) < fresh && !(c.all.runs && e.read.Before(c.all.since)) {
+				break
+			}
+			choose(e.name)
+			fresh = c.set.Fresh - c.set.Fresh/early // those that are next are read with it
 		}
 	}
+	aged((c.set.Batch + 1) / 2)
+	if len(c.due) >= c.set.Batch || len(c.due) > 0 && !now.Before(c.dueNext) {
+		c.dueNext = now.Add(gather)
+		for name := range c.due {
+			if len(names) == c.set.Batch {
+				break
+			}
+			choose(name)
+		}
+	}
+	aged(c.set.Batch)
 	return names
 }
 

@@ -200,6 +200,9 @@ func parseBcrypt(s string) (*Hash, error) {
 // Same reports whether two are the same hash, if not the same value.
 func (h *Hash) Same(o *Hash) bool { return h == o || h.text == o.text }
 
+// Outside reports whether another program checks the password.
+func (h *Hash) Outside() bool { return h.kind == External }
+
 // matches does the whole work whatever the answer.
 func (h *Hash) matches(password string) bool {
 	switch h.kind {

@@ -46,7 +46,7 @@ func ExternalHash(text string, o *Outside) *Hash {
 }
 
 // ask has another program check the password.
-func (v *Verifier) ask(ctx context.Context, key cacheKey, account string, h *Hash, password string) (int, error) {
+func (v *Verifier) ask(ctx context.Context, key cacheKey, account string, h *Hash, password string, whole bool) (int, error) {
 	v.ops[External].Add(1)
 	ok, err := h.outside.Check(ctx, account, password)
 	switch {
@@ -55,6 +55,8 @@ func (v *Verifier) ask(ctx context.Context, key cacheKey, account string, h *Has
 	case !ok:
 		return -1, nil
 	}
-	v.cache.addFor(key, 0, h.outside.Remember)
+	if !whole {
+		v.cache.addFor(key, 0, h.outside.Remember)
+	}
 	return 0, nil
 }

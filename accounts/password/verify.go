@@ -106,33 +106,51 @@ func ClientOf(ctx context.Context) string {
 // does the very same things; only a success of theirs could be told apart, and
 // fakes have none.
 func (v *Verifier) Verify(ctx context.Context, account string, hashes []*Hash, password string) (int, error) {
-	fast := 0
+	return v.verify(ctx, account, hashes, password, false)
+}
+
+// VerifyWhole is Verify for an account that is refused whatever the password: a right one
+// costs what a wrong one costs, at the first time and at each other.
+func (v *Verifier) VerifyWhole(ctx context.Context, account string, hashes []*Hash, password string) (int, error) {
+	return v.verify(ctx, account, hashes, password, true)
+}
+
+func (v *Verifier) verify(ctx context.Context, account string, hashes []*Hash, password string, whole bool) (int, error) {
+	fast, match := 0, -1
 	for len(hashes) > 0 && hashes[0].kind == SHA256 {
 		v.ops[SHA256].Add(1)
-		if hashes[0].matches(password) {
-			return fast, nil
+		if hashes[0].matches(password) && match < 0 {
+			if !whole {
+				return fast, nil
+			}
+			match = fast
 		}
 		hashes = hashes[1:]
 		fast++
 	}
 	if len(hashes) == 0 {
-		return -1, nil
+		return match, nil
 	}
 
 	key := v.cacheKey(account, hashes, password)
-	if i := v.cache.hit(key); i >= 0 {
+	if whole {
+		key[0]++ // another check, which leaves nothing behind
+	} else if i := v.cache.hit(key); i >= 0 {
 		return fast + i, nil
 	}
-	f, err := v.join(ctx, key, account, hashes, password)
+	f, err := v.join(ctx, key, account, hashes, password, whole)
 	if err != nil {
 		return -1, err
 	}
 	select {
 	case <-f.done:
-		if f.match < 0 || f.err != nil {
+		if f.err != nil {
 			return -1, f.err
 		}
-		return fast + f.match, nil
+		if match < 0 && f.match >= 0 {
+			match = fast + f.match
+		}
+		return match, nil
 	case <-ctx.Done():
 		v.leave(f)
 		return -1, fmt.Errorf("%w: %w", ErrOverloaded, context.Cause(ctx))
@@ -179,7 +197,7 @@ func (v *Verifier) Computations() [Kinds]int64 {
 }
 
 // join finds the flight that does this check, or starts one.
-func (v *Verifier) join(ctx context.Context, key cacheKey, account string, hashes []*Hash, password string) (*flight, error) {
+func (v *Verifier) join(ctx context.Context, key cacheKey, account string, hashes []*Hash, password string, whole bool) (*flight, error) {
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("%w: %w", ErrOverloaded, context.Cause(ctx))
 	}
@@ -220,7 +238,7 @@ func (v *Verifier) join(ctx context.Context, key cacheKey, account string, hashe
 		v.shares[client]++
 	}
 	go func() {
-		f.match, f.err = v.run(fctx, key, account, hashes, password)
+		f.match, f.err = v.run(fctx, key, account, hashes, password, whole)
 		cancel()
 		v.mu.Lock()
 		delete(v.flights, key)
@@ -251,9 +269,9 @@ func (v *Verifier) leave(f *flight) {
 	v.mu.Unlock()
 }
 
-func (v *Verifier) run(ctx context.Context, key cacheKey, account string, hashes []*Hash, password string) (int, error) {
+func (v *Verifier) run(ctx context.Context, key cacheKey, account string, hashes []*Hash, password string, whole bool) (int, error) {
 	if hashes[0].kind == External {
-		return v.ask(ctx, key, account, hashes[0], password)
+		return v.ask(ctx, key, account, hashes[0], password, whole)
 	}
 	select {
 	case v.slots <- struct{}{}:
@@ -261,15 +279,20 @@ func (v *Verifier) run(ctx context.Context, key cacheKey, account string, hashes
 	case <-ctx.Done():
 		return -1, fmt.Errorf("%w: %w", ErrOverloaded, ctx.Err())
 	}
+	match := -1
 	for i, h := range hashes {
 		if ctx.Err() != nil { // nobody waits any more
 			return -1, fmt.Errorf("%w: %w", ErrOverloaded, ctx.Err())
 		}
 		v.ops[h.kind].Add(1)
-		if h.matches(password) {
+		switch {
+		case !h.matches(password) || match >= 0:
+		case whole:
+			match = i
+		default:
 			v.cache.add(key, i)
 			return i, nil
 		}
 	}
-	return -1, nil
+	return match, nil
 }

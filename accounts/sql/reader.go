@@ -139,11 +139,12 @@ func (r *reader) asked(names []string) string {
 
 // Sample implements ondemand.Sampler: it shows what the names of some rows find.
 func (r *reader) Sample(ctx context.Context, n int) (map[string]ondemand.Found, error) {
-	var names []string
-	capitals := false
+	var names, capitals []string
 	err := r.rows(ctx, r.sample, n, func(name string) {
 		folded := accounts.FoldName(name)
-		capitals = capitals || folded != name
+		if folded != name {
+			capitals = append(capitals, folded)
+		}
 		if accounts.CheckName(folded) == nil && !slices.Contains(names, folded) {
 			names = append(names, folded)
 		}
@@ -151,13 +152,18 @@ func (r *reader) Sample(ctx context.Context, n int) (map[string]ondemand.Found, 
 	if err != nil && !spoiled(err) {
 		return nil, r.explain(err)
 	}
-	if capitals && !r.lower {
+	found, err := r.Read(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	// Of a column without regard to case they are found.
+	if lost := func(name string) bool { _, ok := found[name]; return !ok }; slices.ContainsFunc(capitals, lost) && !r.lower {
 		r.note("names", &accounts.Problem{
 			Source: r.source, Field: "columns.name",
 			Message: fmt.Sprintf("column '%s': there are names with capital letters, which no login finds: set the option lower, or keep them in lower case", r.columns["name"]),
 		})
 	}
-	return r.Read(ctx, names)
+	return found, nil
 }
 
 // rows calls each with the text of each row.

@@ -85,7 +85,8 @@ type Source struct {
 	// Default: 1h.
 	Stale caddy.Duration `json:"stale,omitempty"`
 
-	// Negative is how long a name is remembered that no row has. Default: 10s.
+	// Negative is how long a name is not looked for again after a login that was
+	// refused: because no row has it, or because of the password. Default: 10s.
 	Negative caddy.Duration `json:"negative,omitempty"`
 
 	ondemand.Member

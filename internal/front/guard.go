@@ -313,6 +313,29 @@ func (a *Attempt) Withheld() (delay time.Duration) {
 	return delay
 }
 
+// Unsure is for a login of which nothing is known: a source of accounts does not answer,
+// and what is held of it may be old. It is answered as slowly as a wrong one. The client
+// may have spare times as many of those: its devices are not to blame, and a guesser has
+// an end all the same.
+func (a *Attempt) Unsure() (o Outcome) {
+	g, p, now := a.guard, a.login.Policy, time.Now()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	o.Delay, o.Repeated = a.slow(now)
+	if len(a.counted) > 0 {
+		k := guardKey{server: a.login.Server, network: a.counted[0]}
+		e := g.entry(k, now, p)
+		limit, _ := e.tolerated(p, now)
+		k.name = unsure
+		if u := g.entry(k, now, p); g.wrong(u, a.hashes) && u.count >= spare*limit {
+			e.count = max(e.count, u.count)
+			o.Bans = g.beginBan(e, o.Bans, p, now)
+		}
+	}
+	a.leaveNetworks()
+	return o
+}
+
 // slow counts a refused login of the account, and returns how long the answer
 // is to be held back. Guesses at one account slow each other down, from
 // wherever they come, and no other account's.

@@ -330,6 +330,56 @@ func TestGuardWithheld(t *testing.T) {
 	})
 }
 
+// TestGuardUnsure holds that logins of which nothing is known are answered as slowly as wrong
+// ones, that devices that have no part in that are not banned, and that a guesser is.
+func TestGuardUnsure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGuardTest(t)
+		try := func(from, name, password string) (Outcome, error) {
+			a, err := g.Begin(t.Context(), Login{Server: "s", Remote: netip.MustParseAddr(from), Policy: &g.p, Name: name, Password: password}, nil)
+			if err != nil {
+				return Outcome{}, err
+			}
+			defer a.End()
+			return a.Unsure(), nil
+		}
+		for i := range 19 {
+			name := fmt.Sprint("device", i)
+			for range 3 { // they try again
+				if o, err := try("192.0.2.1", name, "its own"); err != nil || o.Delay != g.p.Delay || len(o.Bans) > 0 {
+					t.Fatalf("device %d: %+v, %v", i, o, err)
+				}
+			}
+		}
+		// What is known again counts by itself.
+		g.want("wrong", "s", "192.0.2.1", "app", "Summer1")
+		g.want("good", "s", "192.0.2.1", "app", "right")
+		for i := range 4 {
+			if o, err := try("192.0.2.9", "app", fmt.Sprint(i)); err != nil || o.Delay != g.p.Delay<<(i+1) {
+				t.Errorf("guess %d: %+v, %v", i, o, err)
+			}
+		}
+		for i := range 16 {
+			o, err := try("192.0.2.9", fmt.Sprint("app", i), "Summer1")
+			if err != nil || (len(o.Bans) == 1) != (i == 15) {
+				t.Errorf("account %d: %+v, %v", i, o, err)
+			}
+		}
+		if list := g.Bans(); len(list) != 1 || list[0].Failures != 20 || list[0].Network.String() != "192.0.2.9/32" {
+			t.Errorf("bans %+v", list)
+		}
+		if _, err := try("192.0.2.9", "app", "right"); !errors.Is(err, ErrBanned) {
+			t.Errorf("after that: %v", err)
+		}
+		if g.Lift("s", netip.MustParsePrefix("192.0.2.9/32")) != 1 || g.banned("s", "192.0.2.9") {
+			t.Error("it cannot be lifted")
+		}
+		if o, err := try("192.0.2.9", "app", "again"); err != nil || len(o.Bans) > 0 {
+			t.Errorf("after it was lifted: %+v, %v", o, err)
+		}
+	})
+}
+
 func TestGuardLift(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGuardTest(t)

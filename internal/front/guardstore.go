@@ -65,6 +65,10 @@ type guardKey struct {
 	name    uint64
 }
 
+// unsure is the name under which a client's logins are counted of which nothing is
+// known; the hash of a name is hardly that.
+const unsure = 1
+
 // pair stands for a name and a password.
 type pair struct{ name, both uint64 }
 

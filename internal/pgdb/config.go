@@ -66,6 +66,7 @@ type Config struct {
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 
 	resolved bool
+	given    *Config // with its placeholders
 }
 
 // Resolve returns the configuration with its placeholders replaced and its
@@ -79,7 +80,8 @@ func (c *Config) resolve() error {
 	if c.resolved {
 		return nil
 	}
-	c.resolved = true
+	given := *c
+	c.resolved, c.given = true, &given
 	repl := caddy.NewReplacer()
 	for _, f := range []struct {
 		name string
@@ -225,13 +227,25 @@ func (d *DB) unchecked() bool {
 	return unchecked
 }
 
-// renew has a new connection use the files as they are now that the DSN or libpq's
-// variables name: certificates are renewed, and passwords in libpq's file changed,
-// without the configuration. If they cannot be read, what was read before stays.
+// renew has a new connection use the files as they are now that the DSN, its placeholders
+// or libpq's variables name: certificates are renewed, and passwords changed, without the
+// configuration. If they cannot be read, what was read before stays; another server
+// takes a reload.
 func (c *Config) renew(conn *pgx.ConnConfig) {
-	now, err := c.pool()
-	if err != nil {
-		return
+	now, err := c.again()
+	if err != nil || now.ConnConfig.Host != conn.Host || now.ConnConfig.Port != conn.Port {
+		if now, err = c.pool(); err != nil {
+			return
+		}
 	}
 	conn.TLSConfig, conn.Fallbacks, conn.Password = now.ConnConfig.TLSConfig, now.ConnConfig.Fallbacks, now.ConnConfig.Password
+}
+
+// again is pool with the placeholders as they are now.
+func (c *Config) again() (*pgxpool.Config, error) {
+	given := *c.given
+	if err := given.resolve(); err != nil {
+		return nil, err
+	}
+	return given.pool()
 }

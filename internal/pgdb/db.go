@@ -38,7 +38,8 @@ type DB struct {
 	timeout time.Duration
 	turns   *turns
 
-	owed atomic.Pointer[owed] // what Later has put off
+	owed atomic.Pointer[owed]   // what Later has put off
+	name atomic.Pointer[string] // in place of application_name
 
 	mu     sync.Mutex
 	pool   *pgxpool.Pool
@@ -62,7 +63,15 @@ func (c Config) Open() (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &DB{set: set, schema: c.Schema, timeout: time.Duration(c.Timeout), turns: newTurns(int(set.MaxConns))}, nil
+	d := &DB{set: set, schema: c.Schema, timeout: time.Duration(c.Timeout), turns: newTurns(int(set.MaxConns))}
+	renew := set.BeforeConnect
+	set.BeforeConnect = func(ctx context.Context, conn *pgx.ConnConfig) error {
+		if name := d.name.Load(); name != nil {
+			conn.RuntimeParams["application_name"] = *name
+		}
+		return renew(ctx, conn)
+	}
+	return d, nil
 }
 
 // Table returns the quoted name of a table in the schema.

@@ -16,6 +16,9 @@ package pgdb
 
 import (
 	"context"
+	"errors"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/caddymail/mailgateway/internal/checkup"
 )
@@ -32,7 +35,10 @@ func (d *DB) Examine(ctx context.Context, subject string) []checkup.Finding {
 		return q.QueryRow(ctx, `SELECT nullif(current_setting('synchronous_standby_names', true), ''),
 			(SELECT count(*) FROM pg_stat_replication)`).Scan(&names, &standbys)
 	})
+	pg, ok := errors.AsType[*pgconn.PgError](err)
 	switch {
+	case ok && (pg.Code == "42P01" || pg.Code == "0A000"):
+		f.Said = "it answers; it has no pg_stat_replication, nothing is known of standbys"
 	case err != nil:
 		f.State, f.Said = checkup.Wrong, err.Error()
 		f.Cause = "the database does not answer as it should"

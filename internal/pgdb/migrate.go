@@ -103,6 +103,23 @@ func (d *DB) Ready(ctx context.Context) error {
 	return nil
 }
 
+// alone waits until no other process makes tables. A server that has no such locks, as some
+// have that only speak the protocol, refuses the second of two that do.
+func alone(ctx context.Context, tx pgx.Tx) error {
+	try, err := tx.Begin(ctx) // a savepoint
+	if err != nil {
+		return err
+	}
+	_, err = try.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", int64(migrateLock))
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && (pg.Code == "42883" || pg.Code == "0A000") {
+		return try.Rollback(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	return try.Commit(ctx)
+}
+
 // newer is the error of tables that are newer than this binary.
 func (d *DB) newer(v int, room string, steps []string) error {
 	return fmt.Errorf("schema %s: the tables of %s have version %d, this binary knows %d: a newer one has been here", d.schema, room, v, len(steps))
@@ -128,7 +145,7 @@ func (d *DB) version(ctx context.Context, q rower, room string) (int, error) {
 }
 
 func (d *DB) migrate(ctx context.Context, tx pgx.Tx, room string, steps []string) error {
-	if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", int64(migrateLock)); err != nil {
+	if err := alone(ctx, tx); err != nil {
 		return err
 	}
 	schema := pgx.Identifier{d.schema}.Sanitize()

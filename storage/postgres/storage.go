@@ -22,6 +22,7 @@ import (
 	"path"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/caddyserver/certmagic"
 	"github.com/jackc/pgx/v5"
@@ -98,26 +99,47 @@ func (s *Storage) Examine(ctx context.Context) []checkup.Finding {
 	return s.db.Examine(ctx, "storage postgres")
 }
 
-// Users returns how many connections gateways have to the database that are not this
-// process's. It is asked before anything else, when this process has one alone.
-func (s *Storage) Users(ctx context.Context) (n int, err error) {
-	err = s.db.Do(ctx, func(ctx context.Context, q pgdb.Querier) error {
-		return q.QueryRow(ctx, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND usename = current_user
-			AND application_name = current_setting('application_name') AND pid <> pg_backend_pid()`).Scan(&n)
-	})
+// Apart has the storage's connections no longer pass for a gateway's.
+func (s *Storage) Apart(ctx context.Context) error {
+	return wrap("naming", "connections", s.db.Apart(ctx))
+}
+
+// Users returns the number of connections that other processes have to the database and
+// that are a gateway's, whatever their schema.
+func (s *Storage) Users(ctx context.Context) (int, error) {
+	n, err := s.db.Users(ctx)
 	return n, wrap("asking for", "connections", err)
+}
+
+// Values lists all keys that have a value, in one statement: List has what would be
+// directories of files too.
+func (s *Storage) Values(ctx context.Context) (keys []string, err error) {
+	err = s.db.Do(ctx, func(ctx context.Context, q pgdb.Querier) error {
+		rows, err := q.Query(ctx, "SELECT key FROM "+s.storage+" ORDER BY 1")
+		if err != nil {
+			return err
+		}
+		keys, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		return err
+	})
+	return keys, wrap("listing", "all", err)
 }
 
 // clean brings a key to the form in which it is stored.
 func clean(key string) string { return strings.TrimPrefix(path.Clean("/"+key), "/") }
 
-// below returns the range of keys below a directory: '0' follows '/'.
-func below(dir string) (from, to string) {
+// below returns the condition of keys below a directory, and adds its arguments to those
+// that there are: '0' follows '/'.
+func below(dir string, args ...any) (condition string, all []any) {
 	if dir == "" {
-		return "", "\U0010FFFF"
+		return "key <> ''", args
 	}
-	return dir + "/", dir + "0"
+	n := len(args)
+	return fmt.Sprintf("key >= $%d AND key < $%d", n+1, n+2), append(args, dir+"/", dir+"0")
 }
+
+// errNoKey is that of a value without a name: it would be that of the root.
+var errNoKey = errors.New("a value needs a key")
 
 // notExist is what a caller asks for by errors.Is.
 func notExist(op, key string) error { return &fs.PathError{Op: op, Path: key, Err: fs.ErrNotExist} }
@@ -136,6 +158,9 @@ func (s *Storage) Store(ctx context.Context, key string, value []byte) error {
 	if value == nil {
 		value = []byte{}
 	}
+	if key == "" {
+		return wrap("storing", key, errNoKey)
+	}
 	return wrap("storing", key, s.db.Do(ctx, func(ctx context.Context, q pgdb.Querier) error {
 		_, err := q.Exec(ctx, "INSERT INTO "+s.storage+` AS s (key, value, modified) VALUES ($1, $2, clock_timestamp())
 			ON CONFLICT (key) DO UPDATE SET value = excluded.value, modified = excluded.modified, seq = NULL`, key, value)
@@ -149,6 +174,9 @@ func (s *Storage) Store(ctx context.Context, key string, value []byte) error {
 // not found elsewhere, and waits behind nothing else for a connection.
 func (s *Storage) Swap(ctx context.Context, key string, was, seq uint64, value []byte) error {
 	key = clean(key)
+	if key == "" {
+		return wrap("storing", key, errNoKey)
+	}
 	var n int64
 	err := s.db.DoFirst(ctx, func(ctx context.Context, q pgdb.Querier) error {
 		statement := "UPDATE " + s.storage + ` SET value = $2, seq = $3, modified = clock_timestamp()
@@ -199,9 +227,9 @@ func (s *Storage) Load(ctx context.Context, key string) ([]byte, error) {
 // Delete implements certmagic.Storage. What lies below the key is deleted too.
 func (s *Storage) Delete(ctx context.Context, key string) error {
 	key = clean(key)
-	from, to := below(key)
+	condition, args := below(key, key)
 	return wrap("deleting", key, s.db.Do(ctx, func(ctx context.Context, q pgdb.Querier) error {
-		_, err := q.Exec(ctx, "DELETE FROM "+s.storage+" WHERE key = $1 OR key >= $2 AND key < $3", key, from, to)
+		_, err := q.Exec(ctx, "DELETE FROM "+s.storage+" WHERE key = $1::text OR "+condition, args...)
 		return err
 	}))
 }
@@ -212,21 +240,21 @@ func (s *Storage) Exists(ctx context.Context, key string) bool {
 	return err == nil
 }
 
-// List implements certmagic.Storage.
-func (s *Storage) List(ctx context.Context, dir string, recursive bool) ([]string, error) {
-	dir = clean(dir)
-	from, to := below(dir)
-	what := "key"
-	if !recursive {
-		what = "DISTINCT substr(key, 1, $3) || split_part(substr(key, $3 + 1), '/', 1)"
+// List implements certmagic.Storage. Below a value there is nothing, which is no error.
+func (s *Storage) List(ctx context.Context, prefix string, recursive bool) ([]string, error) {
+	dir := clean(prefix)
+	from := ""
+	if dir != "" {
+		from = dir + "/"
 	}
 	var keys []string
 	err := s.db.Do(ctx, func(ctx context.Context, q pgdb.Querier) error {
-		args := []any{from, to}
+		what, given := "key", []any(nil)
 		if !recursive {
-			args = append(args, len([]rune(from)))
+			what, given = "DISTINCT substr(key, 1, $1::int) || split_part(substr(key, $1::int + 1), '/', 1)", []any{utf8.RuneCountInString(from)}
 		}
-		rows, err := q.Query(ctx, "SELECT "+what+" FROM "+s.storage+" WHERE key >= $1 AND key < $2 ORDER BY 1", args...)
+		condition, args := below(dir, given...)
+		rows, err := q.Query(ctx, "SELECT "+what+" FROM "+s.storage+" WHERE "+condition+" ORDER BY 1", args...)
 		if err != nil {
 			return err
 		}
@@ -237,10 +265,18 @@ func (s *Storage) List(ctx context.Context, dir string, recursive bool) ([]strin
 		return nil, wrap("listing", dir, err)
 	}
 	if len(keys) == 0 {
+		if info, err := s.Stat(ctx, dir); err == nil && info.IsTerminal {
+			return nil, nil
+		}
 		return nil, notExist("list", dir)
 	}
 	if recursive {
 		keys = withDirectories(keys, from)
+	}
+	if prefix != dir { // what was asked for stands in front of the keys
+		for i, k := range keys {
+			keys[i] = path.Join(prefix, strings.TrimPrefix(k, from))
+		}
 	}
 	return keys, nil
 }
@@ -250,39 +286,44 @@ func (s *Storage) List(ctx context.Context, dir string, recursive bool) ([]strin
 func withDirectories(keys []string, from string) []string {
 	var all []string
 	seen := make(map[string]bool)
+	add := func(k string) {
+		if !seen[k] {
+			seen[k] = true
+			all = append(all, k)
+		}
+	}
 	for _, k := range keys {
 		for i := len(from); i < len(k); i++ {
-			if k[i] == '/' && !seen[k[:i]] {
-				seen[k[:i]] = true
-				all = append(all, k[:i])
+			if k[i] == '/' {
+				add(k[:i])
 			}
 		}
-		all = append(all, k)
+		add(k)
 	}
 	return all
 }
 
 // Stat implements certmagic.Storage.
 func (s *Storage) Stat(ctx context.Context, key string) (certmagic.KeyInfo, error) {
-	key = clean(key)
-	from, to := below(key)
 	info := certmagic.KeyInfo{Key: key}
+	key = clean(key)
+	condition, args := below(key, key)
 	var (
 		modified *time.Time
 		size     *int64
 		dir      bool
 	)
 	err := s.db.Do(ctx, func(ctx context.Context, q pgdb.Querier) error {
-		return q.QueryRow(ctx, `SELECT (SELECT modified FROM `+s.storage+` WHERE key = $1), (SELECT length(value)::bigint FROM `+s.storage+` WHERE key = $1),
-			EXISTS (SELECT 1 FROM `+s.storage+` WHERE key >= $2 AND key < $3)`, key, from, to).Scan(&modified, &size, &dir)
+		return q.QueryRow(ctx, `SELECT (SELECT modified FROM `+s.storage+` WHERE key = $1::text), (SELECT length(value)::bigint FROM `+s.storage+` WHERE key = $1::text),
+			EXISTS (SELECT 1 FROM `+s.storage+` WHERE `+condition+`)`, args...).Scan(&modified, &size, &dir)
 	})
 	switch {
 	case err != nil:
-		return info, wrap("asking for", key, err)
+		return certmagic.KeyInfo{}, wrap("asking for", key, err)
 	case modified != nil:
 		info.Modified, info.Size, info.IsTerminal = *modified, *size, true
 	case !dir:
-		return info, notExist("stat", key)
+		return certmagic.KeyInfo{}, notExist("stat", key)
 	}
 	return info, nil
 }

@@ -40,8 +40,22 @@ var (
 	journal = regexp.MustCompile(`^smtp/limits/[^/]+/journal/[0-9]+-[0-9]+\.log$`)
 )
 
+// valued is a storage that tells values from directories without being asked for each.
+type valued interface {
+	Values(ctx context.Context) ([]string, error)
+}
+
 // list returns the keys of all values, in order.
 func list(ctx context.Context, s certmagic.Storage) ([]string, error) {
+	if v, ok := s.(valued); ok {
+		keys, err := v.Values(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("listing it: %w", err)
+		}
+		keys = slices.DeleteFunc(keys, ofProcess.MatchString)
+		slices.Sort(keys)
+		return keys, nil
+	}
 	all, err := s.List(ctx, "", true)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil

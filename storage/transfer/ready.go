@@ -26,16 +26,26 @@ import (
 // database is a storage that knows who is connected to it.
 type database interface {
 	Users(ctx context.Context) (int, error)
+	// Apart has this process's own not be counted.
+	Apart(ctx context.Context) error
 }
 
 // Ready is an error if a gateway runs on one of two storages, as far as that can be
 // seen, or if nobody could read what is written to the second. It is asked before
 // anything else.
 func Ready(ctx context.Context, from, to certmagic.Storage) error {
-	if err := unused(ctx, from, to); err != nil {
+	// Both may be schemas of one database: their connections are no gateway's.
+	for _, s := range []certmagic.Storage{from, to} {
+		if db, ok := s.(database); ok {
+			if err := db.Apart(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	if err := unused(ctx, from); err != nil {
 		return fmt.Errorf("the source: %w", err)
 	}
-	if err := unused(ctx, to, from); err != nil {
+	if err := unused(ctx, to); err != nil {
 		return fmt.Errorf("the target: %w", err)
 	}
 	if err := mayKeep(to); err != nil {
@@ -44,9 +54,8 @@ func Ready(ctx context.Context, from, to certmagic.Storage) error {
 	return nil
 }
 
-// unused is an error if a gateway runs on the storage. Two schemas of one database
-// would see each other's connections.
-func unused(ctx context.Context, s, other certmagic.Storage) error {
+// unused is an error if a gateway runs on the storage.
+func unused(ctx context.Context, s certmagic.Storage) error {
 	others, err := presence.Others(s)
 	if err != nil {
 		return err
@@ -55,7 +64,7 @@ func unused(ctx context.Context, s, other certmagic.Storage) error {
 		return fmt.Errorf("a gateway runs on this storage, process %d on %s: stop it first", others[0].PID, others[0].Host)
 	}
 	db, ok := s.(database)
-	if _, two := other.(database); !ok || two {
+	if !ok {
 		return nil
 	}
 	n, err := db.Users(ctx)

@@ -186,3 +186,50 @@ func TestSourceInUse(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// TestSchemasOfOneDatabase copies from one schema of a database into another, and holds
+// that a gateway on either is seen, and what copies is not taken for one.
+func TestSchemasOfOneDatabase(t *testing.T) {
+	dsn := testpg.Start(t).DSN()
+	at := func(schema string) *postgres.Storage {
+		t.Helper()
+		s, err := postgres.Open(t.Context(), pgdb.Config{DSN: dsn, Schema: schema})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	from, to := at("one"), at("two")
+	defer from.Close()
+	defer to.Close()
+	put(t, from, "smtp/accounts/a", "1")
+	put(t, from, "locks/x", "held")
+	for _, schema := range []string{"one", "two"} {
+		gateway := at(schema)
+		if err := Ready(t.Context(), from, to); err == nil || !strings.Contains(err.Error(), "connections of gateways to this database") {
+			t.Errorf("a gateway on %s: %v", schema, err)
+		}
+		gateway.Close()
+	}
+	var err error
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); { // the server is slower
+		if err = Ready(t.Context(), from, to); err == nil {
+			break
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []Report{{Copied: 1}, {Same: 1}} {
+		r, err := Copy(t.Context(), from, to, Options{})
+		if err != nil || r.Keys != 1 || r.Copied != want.Copied || r.Same != want.Same || len(r.Extra) != 0 {
+			t.Errorf("%+v, %v", r, err)
+		}
+	}
+	if got := get(t, to, "smtp/accounts/a"); got != "1" || to.Exists(t.Context(), "locks/x") {
+		t.Errorf("%q", got)
+	}
+	if _, err := Copy(t.Context(), from, from, Options{}); err == nil || !strings.Contains(err.Error(), "the same storage") {
+		t.Errorf("onto itself: %v", err)
+	}
+}
