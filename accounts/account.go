@@ -16,9 +16,11 @@ package accounts
 
 import (
 	"net/netip"
+	"slices"
 	"sync/atomic"
 
 	"github.com/caddymail/mailgateway/accounts/password"
+	"github.com/caddymail/mailgateway/accounts/rate"
 )
 
 // Record is one account as it is configured: a line of an accounts file, an
@@ -82,6 +84,12 @@ const (
 	SpoolAlways = "always"
 	SpoolOff    = "off"
 )
+
+// Rate is a number of events in a period, as in `30/1m`.
+type Rate = rate.Rate
+
+// ParseRate parses the text form of a Rate.
+func ParseRate(s string) (Rate, error) { return rate.Parse(s) }
 
 // Limits are one account's own limits, as the provider counts them. A zero
 // field leaves the upstream's limit in force.
@@ -158,6 +166,11 @@ func (a *Account) Outside(text string, o *password.Outside) *Account {
 	c.hashes = []*password.Hash{password.ExternalHash(text, o)}
 	c.profile = password.ProfileOf(c.hashes)
 	return &c
+}
+
+// CheckedOutside reports whether another program checks the password.
+func (a *Account) CheckedOutside() bool {
+	return slices.ContainsFunc(a.hashes, (*password.Hash).Outside)
 }
 
 // Revision is what Stored was given.

@@ -118,7 +118,7 @@ func (d *Directory) confirm(ctx context.Context, f found, name string) (*Account
 // account has others now, or is no longer paused. A program that checks passwords itself
 // was asked by what it has.
 func anew(was, now *Account) bool {
-	if now == nil || now == was || slices.ContainsFunc(now.hashes, (*password.Hash).Outside) {
+	if now == nil || now == was || now.CheckedOutside() {
 		return false
 	}
 	return now.Paused != was.Paused || !slices.EqualFunc(now.hashes, was.hashes, (*password.Hash).Same)

@@ -21,6 +21,8 @@ import (
 	"errors"
 	"io"
 	"iter"
+
+	"github.com/caddymail/mailgateway/internal/plaintext"
 )
 
 // importBatch are the lines that are written under one lock of the storage.
@@ -62,14 +64,14 @@ func (d *Directory) CheckImport(ctx context.Context, r io.Reader) iter.Seq[Impor
 func (d *Directory) imports(ctx context.Context, r io.Reader, dry bool) iter.Seq[ImportResult] {
 	return func(yield func(ImportResult) bool) {
 		im := importer{d: d, ctx: ctx, dry: dry, names: make(map[string]bool)}
-		lr := NewLineReader(r)
+		lr := plaintext.NewLineReader(r)
 		for {
 			line, n, err := lr.Next()
 			if errors.Is(err, io.EOF) {
 				im.flush(yield)
 				return
 			}
-			if err != nil && !errors.Is(err, ErrLineTooLong) {
+			if err != nil && !errors.Is(err, plaintext.ErrLineTooLong) {
 				if im.flush(yield) {
 					yield(importFailure(n+1, "", err))
 				}
@@ -95,13 +97,13 @@ func (d *Directory) imports(ctx context.Context, r io.Reader, dry bool) iter.Seq
 // does.
 func DryRun(r io.Reader) iter.Seq2[Record, ImportResult] {
 	return func(yield func(Record, ImportResult) bool) {
-		lr := NewLineReader(r)
+		lr := plaintext.NewLineReader(r)
 		for {
 			line, n, err := lr.Next()
 			if errors.Is(err, io.EOF) {
 				return
 			}
-			broken := err != nil && !errors.Is(err, ErrLineTooLong)
+			broken := err != nil && !errors.Is(err, plaintext.ErrLineTooLong)
 			if broken {
 				n++
 			}

@@ -15,7 +15,6 @@
 package accounts
 
 import (
-	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"errors"
@@ -24,56 +23,6 @@ import (
 
 	"github.com/caddymail/mailgateway/internal/plaintext"
 )
-
-// maxLine bounds one line of a file or an import. A record within the bounds
-// of Compile is far shorter.
-const maxLine = 1 << 20
-
-// ErrLineTooLong is what LineReader returns for a line over maxLine. The line
-// is skipped.
-var ErrLineTooLong = errors.New("line is longer than 1 MiB")
-
-// LineReader reads lines of foreign text in bounded memory.
-type LineReader struct {
-	r    *bufio.Reader
-	buf  []byte
-	line int
-	cut  bool // the last line has no end
-}
-
-// NewLineReader reads the lines of r, whose text may be as plaintext.NewReader takes it.
-func NewLineReader(r io.Reader) *LineReader {
-	return &LineReader{r: bufio.NewReaderSize(plaintext.NewReader(r), 64<<10)}
-}
-
-// Next returns the next line without its end, and its number from 1. The
-// slice is valid until the next call. io.EOF means that there is none.
-func (l *LineReader) Next() ([]byte, int, error) {
-	l.buf = l.buf[:0]
-	long := false
-	for {
-		part, err := l.r.ReadSlice('\n')
-		if long || len(l.buf)+len(part) > maxLine {
-			long = true
-		} else {
-			l.buf = append(l.buf, part...)
-		}
-		switch {
-		case errors.Is(err, bufio.ErrBufferFull):
-			continue
-		case err != nil && !errors.Is(err, io.EOF):
-			return nil, l.line, err
-		case err != nil && len(l.buf) == 0 && !long:
-			return nil, l.line, io.EOF
-		}
-		l.line++
-		l.cut = err != nil
-		if long {
-			return nil, l.line, ErrLineTooLong
-		}
-		return bytes.TrimSuffix(l.buf, []byte("\n")), l.line, nil
-	}
-}
 
 // lineHash reports whether a line is as it was, so that the account that it made
 // can stay.
@@ -111,7 +60,7 @@ func parseLines(r io.Reader, source, file string, prev *parsedFile, old *Index) 
 		p.problems = append(p.problems, pr)
 	}
 
-	lr := NewLineReader(r)
+	lr := plaintext.NewLineReader(r)
 	bad := 0 // the last bad line
 	for {
 		line, n, err := lr.Next()
@@ -123,11 +72,11 @@ func parseLines(r io.Reader, source, file string, prev *parsedFile, old *Index) 
 					p.accounts = append(p.accounts, a)
 				}
 			}
-			if prev != nil && lr.cut && bad == lr.line {
+			if prev != nil && lr.Cut() && bad == lr.Line() {
 				p.missing = slices.DeleteFunc(slices.Clone(prev.accounts), func(a *Account) bool { return seen[a.key] != 0 })
 			}
 			return p, nil
-		case errors.Is(err, ErrLineTooLong):
+		case errors.Is(err, plaintext.ErrLineTooLong):
 			problem(n, err)
 			continue
 		case err != nil:

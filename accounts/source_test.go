@@ -27,6 +27,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/accounts/password"
+	"github.com/caddymail/mailgateway/internal/plaintext"
 )
 
 func openFile(t *testing.T, path string) *FileSource {
@@ -71,7 +72,7 @@ func TestFileBadLineKeepsTheOthers(t *testing.T) {
 		`{"name":"f","upstream":`+"\n"+
 		`null`+"\n"+
 		`{"name":"g","upstream":"1","limits":{"rate":"MARKED"}}`+"\n"+
-		strings.Repeat("x", maxLine+1)+"\n"+
+		strings.Repeat("x", plaintext.MaxLine+1)+"\n"+
 		`{"name":"h","upstream":"1"} {"name":"i"}`+"\n"+
 		`{"name":"z","upstream":"1"}`)
 	s := openFile(t, path)

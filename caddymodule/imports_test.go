@@ -33,7 +33,7 @@ import (
 var allowedImports = map[string][]string{
 	"smtpapp/history": {"internal/storelock"},
 	"smtpapp/spans":   {},
-	"accounts":        {"accounts/password", "internal/form", "internal/generation", "internal/jsonfield", "internal/plaintext", "internal/printable"},
+	"accounts":        {"accounts/password", "accounts/rate", "internal/form", "internal/generation", "internal/jsonfield", "internal/plaintext", "internal/printable"},
 	"explain":         {},
 	"grant":           {},
 	"limits":          {"accounts", "internal/filelock", "limits/fleet", "limits/internal/window", "limits/journal", "limits/lane", "limits/legacy", "limits/place", "limits/record"},
@@ -68,6 +68,7 @@ var allowedImports = map[string][]string{
 	// What a password is worth, for whatever knows names; and the accounts of
 	// the admin API, one source among others.
 	"accounts/password": {},
+	"accounts/rate":     {},
 	"accounts/dynamic":  {"accounts", "internal/form", "internal/generation", "internal/jsonfield", "internal/printable", "internal/seal", "internal/storelock"},
 	// Sources that are asked for names, and what is held of them.
 	"accounts/ondemand": {"accounts", "internal/generation"},

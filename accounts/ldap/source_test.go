@@ -129,7 +129,7 @@ func TestWrongOnce(t *testing.T) {
 	d := newDirectory(t)
 	dn := d.person("ann", "ann@example.com")
 	set := d.source()
-	set.Fresh = caddy.Duration(time.Millisecond)
+	set.Fresh, set.Negative = caddy.Duration(time.Millisecond), caddy.Duration(time.Hour)
 	a := accountsOf(start(t, set))
 	wantLogin(t, a, "ann@example.com", userPass, nil)
 	wantLogin(t, a, "ann@example.com", "next-password", accounts.ErrBadCredentials)

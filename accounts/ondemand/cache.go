@@ -88,7 +88,7 @@ type Cache struct {
 	dueNext time.Time                // not before, unless there are many
 	all     pass                     // over all that is held
 	bad     int                      // entries with a problem
-	looked  map[string]look          // names that were looked for for a login
+	looked  map[string]look          // names that a login had looked for
 	flights map[string]*flight
 	waiting []*flight // that nobody reads yet
 	readers int       // that read missing names

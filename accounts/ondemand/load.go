@@ -38,6 +38,7 @@ type flight struct {
 	name  string
 	done  chan struct{}
 	again bool // its record changed meanwhile
+	held  bool // it was looked for though an account was held
 }
 
 // Load looks for a name that is not in the index. It implements
@@ -101,7 +102,7 @@ func (c *Cache) join(name string, again bool) (*flight, *accounts.Account, error
 	if len(c.flights) >= maxFlights {
 		return nil, nil, errBusy
 	}
-	f := &flight{name: name, done: make(chan struct{})}
+	f := &flight{name: name, done: make(chan struct{}), held: again}
 	c.flights[name] = f
 	c.waiting = append(c.waiting, f)
 	// Where the source did not answer, one tries for all.
@@ -157,7 +158,14 @@ func (c *Cache) look() {
 
 func (c *Cache) land(f *flight, found map[string]Found, began time.Time) {
 	got, ok := found[f.name]
-	e := c.apply(f.name, got, ok, began)
+	var e *entry
+	if el := c.entries[f.name]; f.held && el != nil && of(el).account != nil && of(el).account.CheckedOutside() {
+		// Its password was asked for where it is known. What a directory writes down of a
+		// wrong one is no news, and would have the same one asked for again.
+		e = of(el)
+	} else {
+		e = c.apply(f.name, got, ok, began)
+	}
 	c.setLooked(f.name, look{began.Add(c.set.Negative), ok})
 	if f.again {
 		delete(c.looked, f.name)

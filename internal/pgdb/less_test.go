@@ -102,7 +102,7 @@ func TestMigrationCutShort(t *testing.T) {
 		ended := make(chan error, 1)
 		go func() { ended <- db.Migrate(t.Context(), "room", steps) }()
 		exec(t, server, `DO $$ BEGIN
-			WHILE NOT EXISTS (SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND pg_terminate_backend(pid)) LOOP
+			WHILE NOT EXISTS (SELECT 1 FROM pg_stat_activity WHERE CASE WHEN wait_event = 'PgSleep' THEN pg_terminate_backend(pid) ELSE false END) LOOP
 				PERFORM pg_stat_clear_snapshot();
 			END LOOP; END $$`)
 		if err := <-ended; err == nil {

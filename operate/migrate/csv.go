@@ -24,6 +24,7 @@ import (
 	"strings"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/plaintext"
 )
 
 // googleClientSuffix ends the client identifiers that Google hands out.
@@ -39,14 +40,14 @@ const googleClientSuffix = ".apps.googleusercontent.com"
 func CSV(r io.Reader) (*Foreign, error) {
 	f := new(Foreign)
 	c := csvColumns{into: f, comma: ',', at: []int{0, 1, 2, 3}, most: len(csvNames)}
-	lr := accounts.NewLineReader(r)
+	lr := plaintext.NewLineReader(r)
 	lines := 0
 	for {
 		line, n, err := lr.Next()
 		if errors.Is(err, io.EOF) {
 			break
 		}
-		if err != nil && !errors.Is(err, accounts.ErrLineTooLong) {
+		if err != nil && !errors.Is(err, plaintext.ErrLineTooLong) {
 			return nil, err
 		}
 		line = bytes.TrimSpace(line)

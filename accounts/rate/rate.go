@@ -12,7 +12,8 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package accounts
+// Package rate has a number of events in a period, as limits of accounts are said.
+package rate
 
 import (
 	"fmt"
@@ -30,8 +31,8 @@ type Rate struct {
 	Per   time.Duration
 }
 
-// ParseRate parses the text form. Both numbers must be positive.
-func ParseRate(s string) (Rate, error) {
+// Parse parses the text form. Both numbers must be positive.
+func Parse(s string) (Rate, error) {
 	count, per, ok := strings.Cut(s, "/")
 	if !ok {
 		return Rate{}, fmt.Errorf("malformed rate %q: want COUNT/PERIOD, as in 30/1m", s)
@@ -75,7 +76,7 @@ func (r *Rate) UnmarshalText(text []byte) error {
 		*r = Rate{}
 		return nil
 	}
-	parsed, err := ParseRate(string(text))
+	parsed, err := Parse(string(text))
 	if err != nil {
 		return err
 	}
