@@ -108,8 +108,7 @@ func ClientOf(ctx context.Context) string {
 func (v *Verifier) Verify(ctx context.Context, account string, hashes []*Hash, password string) (int, error) {
 	fast := 0
 	for len(hashes) > 0 && hashes[0].kind == SHA256 {
-		v.ops[SHA256].Add(1)
-		if hashes[0].matches(password) {
+		if v.matches(hashes[0], password) {
 			return fast, nil
 		}
 		hashes = hashes[1:]
@@ -265,11 +264,21 @@ func (v *Verifier) run(ctx context.Context, key cacheKey, account string, hashes
 		if ctx.Err() != nil { // nobody waits any more
 			return -1, fmt.Errorf("%w: %w", ErrOverloaded, ctx.Err())
 		}
-		v.ops[h.kind].Add(1)
-		if h.matches(password) {
+		if v.matches(h, password) {
 			v.cache.add(key, i)
 			return i, nil
 		}
 	}
 	return -1, nil
+}
+
+// matches tries a password in each of its forms.
+func (v *Verifier) matches(h *Hash, password string) bool {
+	for _, form := range forms(password) {
+		v.ops[h.kind].Add(1)
+		if h.matches(form) {
+			return true
+		}
+	}
+	return false
 }
