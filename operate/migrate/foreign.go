@@ -66,6 +66,7 @@ type SuggestedProvider struct {
 	Upstream string // the upstream's name in the records
 	Preset   string // of the upstream; empty if there is none
 	Dial     string // of the upstream, if it has no preset
+	TLS      string // of the upstream, if it is not the default
 	Kind     string
 	Grant    string
 	Tenant   string
@@ -136,6 +137,9 @@ func (p *SuggestedProvider) Caddyfile() (provider, upstream string) {
 	if p.Dial != "" {
 		line("dial", p.Dial)
 	}
+	if p.TLS != "" {
+		line("tls", p.TLS)
+	}
 	line("auth", "xoauth2", p.Name)
 	b.WriteString("}\n")
 	return provider, b.String()
@@ -164,7 +168,7 @@ func quoteToken(s string) string {
 // its upstream. p has all but the names.
 func (f *Foreign) use(p SuggestedProvider, needsSecret bool) (upstream string) {
 	identity := strings.Join(append([]string{
-		p.Kind, p.Preset, p.Grant, p.Tenant, p.ClientID, p.TokenURL, p.Dial, p.Certificate, p.Key,
+		p.Kind, p.Preset, p.Grant, p.Tenant, p.ClientID, p.TokenURL, p.Dial, p.TLS, p.Certificate, p.Key,
 	}, p.Scopes...), "\x00")
 	i, ok := f.byIdentity[identity]
 	if !ok {

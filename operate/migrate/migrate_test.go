@@ -435,6 +435,12 @@ func TestCSVOfExcel(t *testing.T) {
 		"no heading, semi": "a@example.com;one;token-a;" + client,
 		"tabs":             "email\taccount_id\trefresh_token\tclient_id\na@example.com\tone\ttoken-a\t" + client,
 		"sep":              "sep=;\nemail;account_id;refresh_token;client_id\na@example.com;one;token-a;" + client,
+		"sep, tabs":        "sep=\t\r\nemail\taccount_id\trefresh_token\tclient_id\na@example.com\tone\ttoken-a\t" + client + "\t",
+		"sep, quoted":      "\ufeff\"sep=|\"\nemail|account_id|refresh_token|client_id\na@example.com|one|token-a|" + client,
+		"SEP, no heading":  "SEP=;\na@example.com;one;token-a;" + client,
+		"bars":             "email|account_id|refresh_token|client_id\n\n a@example.com | one|token-a|" + client,
+		"hard spaces":      "email;account_id;refresh_token;client_id\n\u00a0a@example.com\u00a0;one;\u00a0token-a;" + client,
+		"empty tabs":       "account_id\tname\temail\trefresh_token\tclient_id\tlast\none\t\ta@example.com\ttoken-a\t" + client + "\t",
 		"another order":    "client_id,refresh_token,Account_ID,EMAIL\n" + client + ",token-a,one,a@example.com",
 		"more columns":     "email,name,account_id,refresh_token,client_id,a,b,c\na@example.com,\"A, B\",one,token-a," + client + ",,,",
 		"quoted":           "\"email\";\"account_id\";\"refresh_token\";\"client_id\"\n\"a@example.com\";\"one\";\"token-a\";\"" + client + "\"",
@@ -448,6 +454,17 @@ func TestCSVOfExcel(t *testing.T) {
 			t.Errorf("%s: %+v", name, r)
 		}
 	}
+	// Nothing is lost in silence: what cannot be read is a line with its error.
+	for text, want := range map[string]string{
+		"m\xfcller@example.com;one;token-a;" + client: "not UTF-8 text",
+		"\tone\ttoken-a\t" + client:                   "want a mail address",
+		"a@example.com;one;\"token\n-a\";" + client:   "quotes do not match",
+	} {
+		f, err := CSV(strings.NewReader("sep=" + map[bool]string{true: "\t", false: ";"}[strings.Contains(text, "\t")] + "\n" + text + "\nb@example.com"))
+		if err != nil || len(f.Accounts) < 2 || f.Accounts[0].Err == nil || !strings.Contains(f.Accounts[0].Err.Error(), want) {
+			t.Errorf("%q: %v, %+v, want %s", text, err, f, want)
+		}
+	}
 	for text, want := range map[string]string{
 		"email,account_id,refresh_token,client_id\n": "only a heading",
 		"email,token,client_id\na@b.c,t,c\n":         "the heading lacks the column refresh_token",
@@ -455,5 +472,34 @@ func TestCSVOfExcel(t *testing.T) {
 		if f, err := CSV(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, %+v", text, err, f)
 		}
+	}
+}
+
+// TestEmailProxyDefaults has what Python's configparser knows of that is in no sample: a
+// section that speaks for all, and a server with TLS from the start.
+func TestEmailProxyDefaults(t *testing.T) {
+	f, err := EmailProxy(strings.NewReader(`[DEFAULT]
+token_url = https://id.acme.example/token
+permission_url = https://id.acme.example/authorize
+oauth2_scope = smtp
+client_id = shared
+
+[SMTP-1465]
+server_address = mail.acme.example
+server_port = 465
+
+[a@acme.example]
+
+[b@acme.example]
+client_id = own
+`))
+	if err != nil || len(f.Accounts) != 2 || f.Accounts[0].Err != nil || f.Accounts[1].Err != nil || len(f.Providers) != 2 {
+		t.Fatalf("%v, %+v", err, f)
+	}
+	if f.Providers[0].ClientID != "shared" || f.Providers[1].ClientID != "own" {
+		t.Errorf("%+v", f.Providers)
+	}
+	if _, upstream := f.Providers[0].Caddyfile(); !strings.Contains(upstream, "dial mail.acme.example:465\n\ttls implicit\n") {
+		t.Errorf("%s", upstream)
 	}
 }
