@@ -118,13 +118,13 @@ func paragraph(n Notice) string {
 	if n.State == over {
 		return "OVER: " + clip(about(n))
 	}
-	p := "TROUBLE: " + clip(about(n))
+	lines := []string{"TROUBLE: " + clip(about(n))}
 	for _, line := range []string{n.Cause, n.Remedy} {
 		if line != "" {
-			p += "\n  " + clip(line)
+			lines = append(lines, "  "+clip(line))
 		}
 	}
-	return p
+	return strings.Join(lines, "\n")
 }
 
 func clip(s string) string {
