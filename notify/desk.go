@@ -157,7 +157,7 @@ func (d *desk) run(ctx context.Context, o *outlet) {
 		select {
 		case <-ctx.Done():
 			last, stop := context.WithTimeout(context.WithoutCancel(ctx), farewell)
-			d.deliver(last, o)
+			_ = d.deliver(last, o)
 			stop()
 			return
 		case <-o.wake:
@@ -166,29 +166,36 @@ func (d *desk) run(ctx context.Context, o *outlet) {
 			}
 		case <-due:
 			due = nil
-			if d.deliver(ctx, o) {
+			err := d.deliver(ctx, o)
+			if err == nil {
 				pause = retryMin
 				continue
 			}
-			due, pause = time.After(pause), min(2*pause, retryMax)
+			wait := pause
+			if asked, ok := errors.AsType[*later](err); ok {
+				wait = max(asked.after, time.Second)
+			} else {
+				pause = min(2*pause, retryMax)
+			}
+			due = time.After(wait)
 		}
 	}
 }
 
-// deliver sends what waits, and reports whether it has arrived. What has not waits on.
-func (d *desk) deliver(ctx context.Context, o *outlet) bool {
+// deliver sends what waits. What has not arrived waits on.
+func (d *desk) deliver(ctx context.Context, o *outlet) error {
 	d.mu.Lock()
 	fresh := o.pending
 	o.pending = digest{}
 	d.mu.Unlock()
 	if len(fresh.notices) == 0 && fresh.more == 0 {
-		return true
+		return nil
 	}
 	sending, stop := context.WithTimeout(ctx, d.sendTimeout)
 	err := o.to.send(sending, fresh)
 	stop()
 	if err == nil {
-		return true
+		return nil
 	}
 	if !errors.Is(err, context.Canceled) {
 		d.failed(err, len(fresh.notices)+fresh.more)
@@ -196,7 +203,7 @@ func (d *desk) deliver(ctx context.Context, o *outlet) bool {
 	d.mu.Lock()
 	o.pending = fresh.with(o.pending)
 	d.mu.Unlock()
-	return false
+	return err
 }
 
 // with adds a later digest, within the bound.

@@ -71,7 +71,7 @@ func message(from string, to, refused []string, d digest, now time.Time) []byte 
 	var b bytes.Buffer
 	for _, field := range [][2]string{
 		{"From", "Mailgateway <" + from + ">"},
-		{"To", strings.Join(to, ", ")},
+		{"To", strings.Join(to, ",\r\n ")}, // of any length
 		{"Subject", mime.QEncoding.Encode("utf-8", "Mailgateway: "+title(d))},
 		{"Date", now.Format("Mon, 02 Jan 2006 15:04:05 -0700")},
 		{"Message-ID", "<" + strings.ToLower(rand.Text()) + "@" + domain + ">"},

@@ -80,33 +80,56 @@ func about(n Notice) string {
 	return s
 }
 
-// text is a digest in words, troubles first.
-func text(d digest) string {
-	var b strings.Builder
-	lines := 0
+// text is a digest in words.
+func text(d digest) string { return strings.Join(paragraphs(d, mailRoom), "\n\n") + "\n" }
+
+const (
+	// mailRoom bounds the text of a mail.
+	mailRoom = 64 << 10
+	// maxWords bounds a cause or a remedy.
+	maxWords = 1000
+)
+
+// paragraphs are a digest in words, troubles first, of about so many octets at most. What
+// there is no room for is a number.
+func paragraphs(d digest, room int) []string {
+	var list []string
+	more := d.more
 	for _, state := range []string{began, over} {
 		for _, n := range d.notices {
 			if n.State != state {
 				continue
 			}
-			if lines++; lines > maxLines {
+			p := paragraph(n)
+			if room -= len(p); len(list) >= maxLines || room < 0 {
+				more++
 				continue
 			}
-			if state == over {
-				fmt.Fprintf(&b, "OVER: %s\n\n", about(n))
-				continue
-			}
-			fmt.Fprintf(&b, "TROUBLE: %s\n", about(n))
-			for _, line := range []string{n.Cause, n.Remedy} {
-				if line != "" {
-					fmt.Fprintf(&b, "  %s\n", line)
-				}
-			}
-			b.WriteByte('\n')
+			list = append(list, p)
 		}
 	}
-	if more := max(lines-maxLines, 0) + d.more; more > 0 {
-		fmt.Fprintf(&b, "and %d more: caddy smtp doctor and the status page name them\n", more)
+	if more > 0 {
+		list = append(list, fmt.Sprintf("and %d more: caddy smtp doctor and the status page name them", more))
 	}
-	return b.String()
+	return list
+}
+
+func paragraph(n Notice) string {
+	if n.State == over {
+		return "OVER: " + clip(about(n))
+	}
+	lines := []string{"TROUBLE: " + clip(about(n))}
+	for _, line := range []string{n.Cause, n.Remedy} {
+		if line != "" {
+			lines = append(lines, "  "+clip(line))
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+func clip(s string) string {
+	if len(s) > maxWords {
+		return strings.ToValidUTF8(s[:maxWords], "") + "..."
+	}
+	return s
 }

@@ -163,6 +163,18 @@ func TestCaddyServesMail(t *testing.T) {
 		C: AUTH PLAIN ` + plain(testUser, testPassword) + `
 		S: 235 *
 	` + fmt.Sprintf(message, "starttls"))
+	// A device is set up with whatever name the gateway has in its network.
+	for _, name := range []string{"", "relay.test", "127.0.0.1", "mail_gateway", "MAIL_GW.office", "-mail", "a b"} {
+		nc, err := tls.Dial("tcp", implicit, &tls.Config{InsecureSkipVerify: true, ServerName: name})
+		if err != nil {
+			t.Errorf("server name %q: %v", name, err)
+			continue
+		}
+		if leaf := nc.ConnectionState().PeerCertificates[0]; leaf.VerifyHostname("localhost") != nil {
+			t.Errorf("server name %q: %v", name, leaf.DNSNames)
+		}
+		_ = nc.Close()
+	}
 	c := dial(t, implicit)
 	c.startTLS()
 	c.play("LOGIN" + fmt.Sprintf(message, "implicit"))

@@ -16,6 +16,7 @@ package smtpapp
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/emersion/go-smtp"
@@ -240,6 +241,16 @@ const maxDetail = 512
 
 // processRefusals outlive configurations, as what is refused does.
 var processRefusals = front.NewRefusals()
+
+// Causes are the causes that a refusal can have, in the order of the alphabet.
+func Causes() []string {
+	var causes []string
+	for cause := range explanations {
+		causes = append(causes, string(cause))
+	}
+	slices.Sort(causes)
+	return causes
+}
 
 // Refusal is what a client was refused for one cause, however often.
 type Refusal = front.Refusal

@@ -67,6 +67,8 @@ func TestRefusalLines(t *testing.T) {
 		"mechanism": {nil, "", "M: 220\nC: EHLO c\nM: 250\nC: AUTH CRAM-MD5\nM: 504", "auth_mechanism", map[string]string{"detail": "CRAM-MD5"}},
 		"SSL on the port of STARTTLS": {certified, "", "M: 220\nQ: \"\\x16\\x03\\x01\\x02\\x00\\x01\\x00\"\nEOF", "tls_on_plain_port",
 			map[string]string{"remedy": "STARTTLS"}},
+		"in the clear behind STARTTLS": {certified, "", "M: 220\nC: EHLO c\nM: 250\nC: STARTTLS\nM: 220\nC: EHLO c\nEOF", "tls_failed",
+			map[string]string{"detail": "in the clear behind STARTTLS"}},
 		"a web page": {nil, "", "M: 220\nC: POST / HTTP/1.1\nM: 421\nEOF", "http", nil},
 		"trust of an account that is not there": {func(p *policy) {
 			p.trust, _ = []trustedNet{{account: "gone@example.com"}}, error(nil)
@@ -164,12 +166,22 @@ func TestRefusalLinesOfTLS(t *testing.T) {
 			_ = tls.Client(nc, &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12,
 				CipherSuites: []uint16{tls.TLS_RSA_WITH_AES_128_CBC_SHA}}).Handshake()
 		}, "tls_cipher", "detail", "TLS_RSA_WITH_AES_128_CBC_SHA"},
-		"plain text": {func(nc net.Conn) { _, _ = nc.Write([]byte("EHLO printer\r\n")) }, "plaintext_on_tls_port", "remedy", "SSL/TLS"},
+		"no curve": {func(nc net.Conn) {
+			_ = tls.Client(nc, &tls.Config{InsecureSkipVerify: true, CurvePreferences: []tls.CurveID{tls.CurveP521}}).Handshake()
+		}, "tls_cipher", "detail", "offered TLS 1.3"},
+		"HTTP/2": {func(nc net.Conn) {
+			_ = tls.Client(nc, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2", "http/1.1"}}).Handshake()
+		}, "http", "detail", "HTTP within TLS"},
+		"another protocol": {func(nc net.Conn) {
+			_ = tls.Client(nc, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"imap"}}).Handshake()
+		}, "tls_failed", "detail", "imap"},
+		"half a hello": {func(nc net.Conn) { _, _ = nc.Write([]byte("\x16\x03\x01\x02\x00")) }, "tls_failed", "detail", "left before its handshake"},
+		"plain text":   {func(nc net.Conn) { _, _ = nc.Write([]byte("EHLO printer\r\n")) }, "plaintext_on_tls_port", "remedy", "SSL/TLS"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, logs := observe(t, func(p *policy) {
 				pair := newAuthority(t).issue(t, x509.Certificate{DNSNames: []string{"mail.test"}})
-				p.ImplicitTLS = &tls.Config{Certificates: []tls.Certificate{pair}}
+				p.ImplicitTLS = &tls.Config{Certificates: []tls.Certificate{pair}, NextProtos: alpn, CurvePreferences: []tls.CurveID{tls.X25519}}
 			})
 			nc, err := net.Dial("tcp", s.addr)
 			if err != nil {

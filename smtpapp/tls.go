@@ -77,6 +77,11 @@ func (t *TLS) provision(ctx caddy.Context, a *App, server string, p *policy) (ne
 	if err := policies.Provision(ctx); err != nil {
 		return false, err
 	}
+	for _, cp := range policies {
+		if !t.Legacy { // below
+			cp.TLSConfig.GetCertificate = servertls.AnyName(cp.TLSConfig.GetCertificate)
+		}
+	}
 	cfg := policies.TLSConfig(ctx)
 	if t.Certificate != "" {
 		file, err := servertls.New(t.Certificate, t.Key, a.logger)
@@ -91,7 +96,7 @@ func (t *TLS) provision(ctx caddy.Context, a *App, server string, p *policy) (ne
 		cfg = servertls.Override(cfg, func(c *tls.Config) {
 			servertls.AllowLegacy(c)
 			if managed {
-				c.GetCertificate = legacyrsa.Preferring(a.legacyRSA.Load, c.GetCertificate)
+				c.GetCertificate = servertls.AnyName(legacyrsa.Preferring(a.legacyRSA.Load, c.GetCertificate))
 			}
 		})
 		a.logger.Warn("legacy_tls: this server accepts TLS 1.0 and 1.1, which are broken; "+

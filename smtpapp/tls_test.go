@@ -198,6 +198,7 @@ func TestLegacyTLSHasRSA(t *testing.T) {
 		"TLS 1.2, RSA signatures":   {tls.VersionTLS12, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, "localhost", x509.RSA},
 		"no server name":            {tls.VersionTLS10, tls.TLS_RSA_WITH_AES_128_CBC_SHA, "", x509.RSA},
 		"another server name":       {tls.VersionTLS10, tls.TLS_RSA_WITH_AES_128_CBC_SHA, "relay.test", x509.RSA},
+		"a name of no certificate":  {tls.VersionTLS10, tls.TLS_RSA_WITH_AES_128_CBC_SHA, "mail_gateway", x509.RSA},
 		"TLS 1.0, ECDSA":            {tls.VersionTLS10, tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA, "localhost", x509.ECDSA},
 		"TLS 1.3":                   {tls.VersionTLS13, 0, "localhost", x509.ECDSA},
 	} {

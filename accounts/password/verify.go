@@ -118,8 +118,7 @@ func (v *Verifier) VerifyWhole(ctx context.Context, account string, hashes []*Ha
 func (v *Verifier) verify(ctx context.Context, account string, hashes []*Hash, password string, whole bool) (int, error) {
 	fast, match := 0, -1
 	for len(hashes) > 0 && hashes[0].kind == SHA256 {
-		v.ops[SHA256].Add(1)
-		if hashes[0].matches(password) && match < 0 {
+		if v.matches(hashes[0], password) && match < 0 {
 			if !whole {
 				return fast, nil
 			}
@@ -284,9 +283,8 @@ func (v *Verifier) run(ctx context.Context, key cacheKey, account string, hashes
 		if ctx.Err() != nil { // nobody waits any more
 			return -1, fmt.Errorf("%w: %w", ErrOverloaded, ctx.Err())
 		}
-		v.ops[h.kind].Add(1)
 		switch {
-		case !h.matches(password) || match >= 0:
+		case !v.matches(h, password) || match >= 0:
 		case whole:
 			match = i
 		default:
@@ -295,4 +293,15 @@ func (v *Verifier) run(ctx context.Context, key cacheKey, account string, hashes
 		}
 	}
 	return match, nil
+}
+
+// matches tries a password in each of its forms.
+func (v *Verifier) matches(h *Hash, password string) bool {
+	for _, form := range forms(password) {
+		v.ops[h.kind].Add(1)
+		if h.matches(form) {
+			return true
+		}
+	}
+	return false
 }

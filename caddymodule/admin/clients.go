@@ -61,6 +61,7 @@ func checkServer(name string) error {
 	names := slices.Sorted(maps.Keys(app.Servers))
 	known := slices.Contains(names, name) ||
 		slices.ContainsFunc(smtpapp.Bans(), func(b smtpapp.Ban) bool { return b.Server == name }) ||
+		slices.ContainsFunc(smtpapp.Refusals(), func(r smtpapp.Refusal) bool { return r.Server == name }) ||
 		slices.ContainsFunc(app.Sessions(), func(s smtpapp.SessionInfo) bool { return s.Server == name })
 	if known {
 		return nil
@@ -121,6 +122,14 @@ func listRefusals(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if err := checkServer(query.Get("server")); err != nil {
+		return err
+	}
+	if cause := query.Get("cause"); cause != "" {
+		if err := form.OneOf(smtpapp.Causes()...).Check(cause); err != nil {
+			return badRequest("cause", "%w", err)
+		}
+	}
 	list := []smtpapp.Refusal{}
 	for _, x := range smtpapp.Refusals() {
 		if network.IsValid() {
@@ -163,6 +172,9 @@ func networkOf(s, field string) (netip.Prefix, error) {
 // listBans answers GET /smtp/bans.
 func listBans(w http.ResponseWriter, r *http.Request) error {
 	if err := onlyQuery(r, "server"); err != nil {
+		return err
+	}
+	if err := checkServer(r.URL.Query().Get("server")); err != nil {
 		return err
 	}
 	list := []smtpapp.Ban{}

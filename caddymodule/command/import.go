@@ -37,6 +37,7 @@ var importFormats = map[string]func(io.Reader) (*migrate.Foreign, error){
 	"predecessor":        migrate.Predecessor,
 	"csv":                migrate.CSV,
 	"email-oauth2-proxy": migrate.EmailProxy,
+	"postfix":            migrate.Postfix,
 }
 
 func formatNames() []string {
@@ -68,6 +69,7 @@ Formats:
   predecessor         the Python proxy's accounts.json
   csv                 its lines email,account_id,refresh_token,client_id
   email-oauth2-proxy  the configuration file of email-oauth2-proxy
+  postfix             the text of Postfix's sasl_passwd
 
 What a file holds that the gateway has no place for is reported, and so are the
 providers and upstreams that its accounts need in the configuration. No format

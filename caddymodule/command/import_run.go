@@ -111,8 +111,7 @@ func (im *importRun) fromForeign(f *migrate.Foreign, dryRun bool) (io.Reader, er
 		report("note: %s", note)
 	}
 	for i := range f.Providers {
-		provider, upstream := f.Providers[i].Caddyfile()
-		report("\n%d accounts need in oauth_tokens:\n%s\nand in smtp_upstreams:\n%s", f.Providers[i].Accounts, provider, upstream)
+		report("\n%s", f.Providers[i].Advice())
 	}
 	return lines, nil
 }

@@ -144,6 +144,9 @@ func TestAdminAddress(t *testing.T) {
 		"127.0.0.1:99999":         "has a port that is none",
 		"127.0.0.1:x":             "has a port that is none",
 		"unix//no/such.sock":      "is the gateway running?",
+		"unix:/no/such.sock":      "is the gateway running?",
+		"unix:///no/such.sock":    "is the gateway running?",
+		"/no/such.sock":           "is the gateway running?",
 		strings.TrimPrefix(g.Sandbox.HTTPURL(), "http://"): "is not the admin API of a gateway",
 	} {
 		_, stderr, err := (&gatewaytest.Gateway{Admin: address}).Run(t, "", "account", "list")

@@ -14,9 +14,10 @@
 
 // Package servertls is what a server's TLS needs beside Caddy's connection
 // policies: a certificate of files that others renew, TLS 1.0 and 1.1 for devices
-// that know no better, and a change to whatever configuration a policy chooses.
+// that know no better, an answer to names that no certificate has, and a change to
+// whatever configuration a policy chooses.
 //
-// Reading order: file.go, legacy.go. It has no goroutine, and what it holds ends
-// with its holder: nothing outlives a reload. Certificate.mu and the lock of an
+// Reading order: file.go, legacy.go, names.go, anyname.go. It has no goroutine, and what
+// it holds ends with its holder: nothing outlives a reload. Certificate.mu and the lock of an
 // overridden configuration are leaves. It imports nothing of ours.
 package servertls

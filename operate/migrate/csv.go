@@ -22,6 +22,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/internal/plaintext"
@@ -36,7 +37,7 @@ const googleClientSuffix = ".apps.googleusercontent.com"
 //
 // Blank lines and lines that begin with # are skipped. A heading says in which order
 // the columns stand. What Excel writes where a comma is in numbers is taken, too:
-// semicolons or tabs, and a first line `sep=;`.
+// semicolons, tabs or bars, and a first line `sep=;`.
 func CSV(r io.Reader) (*Foreign, error) {
 	f := new(Foreign)
 	c := csvColumns{into: f, comma: ',', at: []int{0, 1, 2, 3}, most: len(csvNames)}
@@ -50,12 +51,13 @@ func CSV(r io.Reader) (*Foreign, error) {
 		if err != nil && !errors.Is(err, plaintext.ErrLineTooLong) {
 			return nil, err
 		}
-		line = bytes.TrimSpace(line)
-		if err == nil && (len(line) == 0 || line[0] == '#') {
+		sep, given := separator(line)
+		line = bytes.Trim(line, " ") // a tab may stand for an empty field
+		if blank := bytes.TrimSpace(line); err == nil && (len(blank) == 0 || blank[0] == '#') {
 			continue
 		}
-		if sep, ok := bytes.CutPrefix(line, []byte("sep=")); ok && lines == 0 && len(sep) == 1 {
-			c.comma, c.given = rune(sep[0]), true
+		if given && lines == 0 && !c.given {
+			c.comma, c.given = sep, true
 			continue
 		}
 		lines++
@@ -83,6 +85,16 @@ func CSV(r io.Reader) (*Foreign, error) {
 	return f, nil
 }
 
+// separator reads Excel's `sep=;`, with which a file says what separates its columns.
+func separator(line []byte) (rune, bool) {
+	word := strings.TrimRight(strings.Trim(string(line), `"`), "\r\n")
+	if word = strings.Trim(word, `"`); len(word) != len("sep=;") || !strings.EqualFold(word[:4], "sep=") {
+		return 0, false
+	}
+	sep := rune(word[4])
+	return sep, sep == '\t' || sep > ' ' && sep < 127 && sep != '"'
+}
+
 // csvNames are the columns, of which those behind the fourth are of no use.
 var csvNames = []string{"email", "account_id", "refresh_token", "client_id", "timestamp", "hostname"}
 
@@ -98,7 +110,7 @@ type csvColumns struct {
 // heading looks at the first line: what separates its columns, and whether it names
 // them.
 func (c *csvColumns) heading(line string) (bool, error) {
-	for _, other := range []rune{';', '\t'} {
+	for _, other := range []rune{';', '\t', '|'} {
 		if n := strings.Count(line, string(other)); !c.given && n >= 3 && n > strings.Count(line, ",") {
 			c.comma = other
 		}
@@ -129,6 +141,10 @@ func (c *csvColumns) fields(line string) ([]string, error) {
 
 func (c *csvColumns) account(line string) (im Imported) {
 	f := c.into
+	if !utf8.ValidString(line) {
+		im.Err = errors.New("not UTF-8 text (Excel: Save as, CSV UTF-8)")
+		return im
+	}
 	fields, err := c.fields(line)
 	if err != nil {
 		im.Err = errors.New("malformed CSV: quotes do not match")

@@ -15,6 +15,7 @@
 package migrate
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -60,20 +61,32 @@ func EmailProxy(r io.Reader) (*Foreign, error) {
 	return f, nil
 }
 
-// smtpServers returns the submission servers of the configuration.
-func smtpServers(sections []*iniSection) []string {
-	var servers []string
+// smtpServer is a submission server of the configuration.
+type smtpServer struct {
+	addr string
+	tls  string // implicit, or empty for STARTTLS
+}
+
+// smtpServers returns the submission servers of the configuration. There, TLS is from the
+// start unless an option says STARTTLS.
+func smtpServers(sections []*iniSection) []smtpServer {
+	var servers []smtpServer
 	for _, s := range sections {
 		host := s.values["server_address"]
 		if !strings.HasPrefix(s.name, "SMTP-") || host == "" {
 			continue
 		}
-		port := s.values["server_port"]
-		if port == "" {
-			port = "587"
+		port := cmp.Or(s.values["server_port"], "587")
+		server := smtpServer{addr: net.JoinHostPort(host, port)}
+		switch strings.ToLower(cmp.Or(s.values["server_starttls"], s.values["starttls"])) {
+		case "true", "yes", "on", "1":
+		default:
+			if port != "587" && port != "25" {
+				server.tls = "implicit"
+			}
 		}
-		if addr := net.JoinHostPort(host, port); !slices.Contains(servers, addr) {
-			servers = append(servers, addr)
+		if !slices.Contains(servers, server) {
+			servers = append(servers, server)
 		}
 	}
 	return servers
@@ -88,7 +101,7 @@ var emailProxyKnown = []string{
 	"api_key", "auth_code", "jwt_certificate_path", "jwt_key_path",
 }
 
-func (f *Foreign) emailProxyAccount(s *iniSection, servers []string) (im Imported) {
+func (f *Foreign) emailProxyAccount(s *iniSection, servers []smtpServer) (im Imported) {
 	fail := func(field string, err error) Imported {
 		im.Err = &accounts.FieldError{Account: s.name, Field: field, Err: err}
 		return im
@@ -138,7 +151,7 @@ func (f *Foreign) emailProxyAccount(s *iniSection, servers []string) (im Importe
 		p.Scopes = strings.Fields(s.values["oauth2_scope"])
 		switch {
 		case len(servers) == 1:
-			p.Dial = servers[0]
+			p.Dial, p.TLS = servers[0].addr, servers[0].tls
 		default:
 			im.note("the file does not tell which SMTP server the account uses: give the upstream its `dial`")
 		}

@@ -86,6 +86,7 @@ var called = map[string]string{
 	"predecessor":        "the predecessor's accounts.json",
 	"csv":                "CSV",
 	"email-oauth2-proxy": "a configuration file of email-oauth2-proxy",
+	"postfix":            "Postfix's sasl_passwd",
 }
 
 // textOf decodes the beginning of a file, or says what it is that is no text.

@@ -66,6 +66,7 @@ type SuggestedProvider struct {
 	Upstream string // the upstream's name in the records
 	Preset   string // of the upstream; empty if there is none
 	Dial     string // of the upstream, if it has no preset
+	TLS      string // of the upstream, if it is not the default
 	Kind     string
 	Grant    string
 	Tenant   string
@@ -78,8 +79,19 @@ type SuggestedProvider struct {
 	// Certificate and Key are the files of a client certificate, which takes
 	// the place of the secret. Key is empty where one file holds both.
 	Certificate, Key string
+	// Password says that the upstream takes passwords and needs no provider.
+	Password bool
 	// Accounts is the number of accounts.
 	Accounts int
+}
+
+// Advice is what the accounts need in the configuration.
+func (p *SuggestedProvider) Advice() string {
+	provider, upstream := p.Caddyfile()
+	if p.Kind == "" {
+		return fmt.Sprintf("%d accounts need in smtp_upstreams:\n%s", p.Accounts, upstream)
+	}
+	return fmt.Sprintf("%d accounts need in oauth_tokens:\n%s\nand in smtp_upstreams:\n%s", p.Accounts, provider, upstream)
 }
 
 // Caddyfile returns the provider's block for `oauth_tokens` and the upstream's
@@ -136,7 +148,15 @@ func (p *SuggestedProvider) Caddyfile() (provider, upstream string) {
 	if p.Dial != "" {
 		line("dial", p.Dial)
 	}
-	line("auth", "xoauth2", p.Name)
+	if p.TLS != "" {
+		line("tls", p.TLS)
+	}
+	switch {
+	case p.Kind != "":
+		line("auth", "xoauth2", p.Name)
+	case p.Password:
+		line("auth", "plain")
+	}
 	b.WriteString("}\n")
 	return provider, b.String()
 }
@@ -160,12 +180,17 @@ func quoteToken(s string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
 }
 
+// identity is what two accounts of one provider have in common.
+func (p *SuggestedProvider) identity() string {
+	return strings.Join(append([]string{
+		p.Kind, p.Preset, strconv.FormatBool(p.Password), p.Grant, p.Tenant, p.ClientID, p.TokenURL, p.Dial, p.TLS, p.Certificate, p.Key,
+	}, p.Scopes...), "\x00")
+}
+
 // use finds the provider for an account, or adds it, and returns the name of
 // its upstream. p has all but the names.
 func (f *Foreign) use(p SuggestedProvider, needsSecret bool) (upstream string) {
-	identity := strings.Join(append([]string{
-		p.Kind, p.Preset, p.Grant, p.Tenant, p.ClientID, p.TokenURL, p.Dial, p.Certificate, p.Key,
-	}, p.Scopes...), "\x00")
+	identity := p.identity()
 	i, ok := f.byIdentity[identity]
 	if !ok {
 		name, up := p.Kind, p.Preset
@@ -187,6 +212,20 @@ func (f *Foreign) use(p SuggestedProvider, needsSecret bool) (upstream string) {
 	q.Accounts++
 	q.NeedsSecret = q.NeedsSecret || needsSecret
 	return q.Upstream
+}
+
+// unuse takes an account back that use has counted.
+func (f *Foreign) unuse(upstream string) {
+	for i := range f.Providers {
+		if f.Providers[i].Upstream == upstream {
+			f.Providers[i].Accounts--
+		}
+	}
+	f.Providers = slices.DeleteFunc(f.Providers, func(p SuggestedProvider) bool { return p.Accounts == 0 })
+	clear(f.byIdentity)
+	for i := range f.Providers {
+		f.byIdentity[f.Providers[i].identity()] = i
+	}
 }
 
 // free returns a name that nobody has yet: the second is name2.

@@ -76,5 +76,23 @@ func parseINI(text string) []*iniSection {
 		}
 		current.values[option] = strings.TrimSpace(trimmed[i+1:])
 	}
+	return withDefaults(sections)
+}
+
+// withDefaults gives each section what the section DEFAULT says of all.
+func withDefaults(sections []*iniSection) []*iniSection {
+	for _, d := range sections {
+		if d.name != "DEFAULT" {
+			continue
+		}
+		for _, s := range sections {
+			for _, option := range d.order {
+				if _, own := s.values[option]; !own {
+					s.values[option] = d.values[option]
+					s.order = append(s.order, option)
+				}
+			}
+		}
+	}
 	return sections
 }

@@ -82,9 +82,25 @@ func Predecessor(r io.Reader) (*Foreign, error) {
 	if !found {
 		return nil, errors.New("accounts.json: there is no array 'accounts'")
 	}
+	if err == nil {
+		f.readNoMore(data, dec)
+	}
 	f.finish()
 	f.passwordNote("The predecessor accepted any password.")
 	return f, nil
+}
+
+// readNoMore tells of what follows the accounts: two files that were put together, say.
+func (f *Foreign) readNoMore(data []byte, dec *json.Decoder) {
+	tok, err := dec.Token()
+	if err == nil && tok == json.Delim('}') { // of the object
+		_, err = dec.Token()
+	}
+	if errors.Is(err, io.EOF) {
+		return
+	}
+	line := 1 + bytes.Count(data[:min(dec.InputOffset(), int64(len(data)))], []byte("\n"))
+	f.Accounts = append(f.Accounts, Imported{Line: line, Err: errors.New("something follows the accounts, and is not read: is the file two that were put together?")})
 }
 
 // passwordNote says what all importers leave open.

@@ -69,7 +69,11 @@ func (c *Conn) next() {
 		}
 		return
 	case errors.Is(err, errLineTooLong):
-		if !c.refuseHTTP(line) {
+		switch _, verb, _ := c.split(line); {
+		case c.refuseHTTP(line):
+		case verb == "BDAT": // whose octets follow
+			c.refuseAndClose(CauseTooLong, relay.ReplyLineTooLong, verb)
+		default:
 			c.refuse(CauseTooLong, relay.ReplyLineTooLong, "")
 		}
 		return
@@ -93,11 +97,8 @@ func (c *Conn) command(line []byte) {
 	if c.refuseHTTP(line) || c.refuseProxy(line) {
 		return
 	}
-	if !c.cfg.Strict {
-		line = blanks(line)
-	}
-	verb, args := splitVerb(line)
-	if hasControl(line) {
+	line, verb, args := c.split(line)
+	if verb != "BDAT" && hasControl(line) { // no chunk's size has one
 		c.refuse(CauseSyntax, relay.ReplyControlChars, verb)
 		return
 	}
@@ -164,6 +165,20 @@ func (c *Conn) peekCommand() (verb, args string, n int) {
 	}
 	verb, args = splitVerb(line)
 	return verb, args, n
+}
+
+// split returns a line as it is meant, its verb in upper case and what follows that.
+// What begins with BDAT is one, whatever comes behind it: octets follow that are never
+// commands.
+func (c *Conn) split(line []byte) (_ []byte, verb, args string) {
+	if !c.cfg.Strict {
+		line = blanks(line)
+	}
+	verb, args = splitVerb(line)
+	if word := bytes.TrimLeft(line, "\ufeff \t\x00"); verb != "BDAT" && len(word) >= 4 && strings.EqualFold(string(word[:4]), "BDAT") {
+		return line, "BDAT", ""
+	}
+	return line, verb, args
 }
 
 // blanks returns a line without blanks and a byte order mark before its verb, and with

@@ -46,12 +46,13 @@ func (c *Conn) cmdData(args string) {
 // chunk are never commands, whatever else is wrong.
 func (c *Conn) cmdBdat(args string) {
 	size, last, ok := parseBdat(args)
-	if !ok {
+	switch {
+	case !ok:
 		// There is no telling where the chunk ends.
 		c.refuseAndClose(CauseSyntax, relay.ReplySyntax, "BDAT")
-		return
-	}
-	switch {
+	case size > c.cfg.MaxSize+maxSkip:
+		// Nobody waits for the end of it to hear so.
+		c.refuseAndClose(CauseTooBig, relay.ReplyTooBig, "BDAT")
 	case c.tx.open && c.tx.res.Accepted > 0:
 		c.startBody(c.nextChunk)
 		c.body.setChunk(size, last)
@@ -150,12 +151,15 @@ func (c *Conn) nextChunk() error {
 		default:
 			return b.failed(err)
 		}
-		verb, args := splitVerb(line)
+		line, verb, args := c.split(line)
 		switch verb {
 		case "BDAT":
 			size, last, ok := parseBdat(args)
-			if !ok {
+			switch {
+			case !ok:
 				return b.lost(&flaw{CauseSyntax, relay.ReplySyntax})
+			case size > b.max+maxSkip:
+				return b.lost(&flawTooBig)
 			}
 			b.setChunk(size, last)
 			return nil
@@ -186,11 +190,6 @@ func (c *Conn) skipChunk(size int64) bool {
 	b := &c.body
 	c.startBody(c.nextChunk)
 	b.setChunk(size, true)
-	if size > b.max+maxSkip {
-		b.stop()
-		c.refuseAndClose(CauseTooBig, relay.ReplyTooBig, "BDAT")
-		return false
-	}
 	err := b.drain()
 	b.stop()
 	if err != nil {
@@ -201,7 +200,7 @@ func (c *Conn) skipChunk(size int64) bool {
 }
 
 func parseBdat(args string) (size int64, last, ok bool) {
-	args = strings.TrimRight(args, " ")
+	args = strings.Trim(args, " ")
 	word, rest, more := strings.Cut(args, " ")
 	if more {
 		if !strings.EqualFold(strings.TrimLeft(rest, " "), "LAST") {

@@ -15,7 +15,6 @@
 package smtpserver
 
 import (
-	"strings"
 	"time"
 
 	"github.com/emersion/go-smtp"
@@ -38,16 +37,15 @@ func (c *Conn) cmdMail(args string) {
 	if !c.tx.open && !c.refresh() {
 		return
 	}
-	args, ok := grammar.CutColon(args, "FROM", c.cfg.Strict)
-	if !ok {
-		c.refuse(CauseSyntax, relay.ReplySyntax, why("MAIL", args))
-		return
-	}
 	opts := &c.opts
 	*opts = smtp.MailOptions{}
-	from, bad := grammar.ParseMail(args, c.cfg.Strict, c.cfg.MaxSize, opts)
+	var from string
+	bad := relay.ReplySyntax
+	if path, ok := grammar.CutColon(args, "FROM", c.cfg.Strict); ok {
+		from, bad = grammar.ParseMail(path, c.cfg.Strict, c.cfg.MaxSize, opts)
+	}
 	if bad != nil {
-		c.refuse(argumentCause(bad), bad, why("MAIL", args))
+		c.refuseArguments("MAIL", args, bad)
 		return
 	}
 	if c.tx.open {
@@ -67,12 +65,12 @@ func (c *Conn) cmdMail(args string) {
 	c.ok(relay.ReplySenderOK)
 }
 
-// why is the detail of refused arguments.
-func why(verb, path string) string {
-	if reason := grammar.Why(path); reason != "" {
-		return verb + ": " + reason
+// refuseArguments refuses those of a MAIL or RCPT.
+func (c *Conn) refuseArguments(verb, args string, bad *relay.Reply) {
+	if reason := grammar.Why(verb, args, c.cfg.Strict, bad); reason != "" {
+		verb += ": " + reason
 	}
-	return verb
+	c.refuse(argumentCause(bad), bad, verb)
 }
 
 // argumentCause is why the arguments of a MAIL or RCPT were refused.
@@ -105,8 +103,7 @@ func (c *Conn) cmdRcpt(args string) {
 	}
 	c.batch = append(c.batch[:0], relay.Recipient{})
 	if bad := c.parseRcpt(args, &c.batch[0]); bad != nil {
-		_, path, _ := strings.Cut(args, ":")
-		c.refuse(argumentCause(bad), bad, why("RCPT", path))
+		c.refuseArguments("RCPT", args, bad)
 		return
 	}
 	room := c.cfg.MaxRecipients - c.tx.res.Accepted

@@ -197,7 +197,10 @@ func (h *handshake) explain(err error, implicit bool) (Refusal, bool) {
 		stayed := time.Since(h.began)
 		r.Cause, r.Detail = CausePlaintextOnTLSPort, fmt.Sprintf("the client said nothing, and left after %v", stayed.Round(time.Second))
 		return r, stayed >= moment
-	case !h.seen && (errors.Is(err, io.EOF) || isReset(err)):
+	case !h.seen && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || isReset(err)):
+		r.Detail = "the client left before its handshake: " + text
+	case strings.Contains(text, "unsupported application protocols") && strings.Contains(text, `"h`): // h2, http/1.1
+		r.Cause, r.Detail = CauseHTTP, "the client wants HTTP within TLS"
 	case errors.Is(err, io.EOF) || isReset(err):
 		// It has seen our certificate, and some say nothing about it.
 		r.Cause, r.Detail = CauseCertificateRefused, "probably: the client closed the connection in the handshake"
@@ -205,7 +208,7 @@ func (h *handshake) explain(err error, implicit bool) (Refusal, bool) {
 		r.Cause = remoteAlert(text)
 	case strings.Contains(text, "unsupported versions"), strings.Contains(text, "SSLv2"):
 		r.Cause, r.Detail = CauseTLSVersion, h.offered()
-	case strings.Contains(text, "no cipher suite"), strings.Contains(text, "no ECDHE curve"), strings.Contains(text, "no mutually supported"),
+	case strings.Contains(text, "no cipher suite"), strings.Contains(text, "no ECDHE curve"), strings.Contains(text, "no mutually supported"), strings.Contains(text, "no key exchanges"),
 		strings.Contains(text, "doesn't support any of the certificate's"), strings.Contains(text, "peer doesn't support"):
 		r.Cause, r.Detail = CauseTLSCipher, h.offered()
 	case strings.Contains(text, "bad record MAC"):
@@ -245,6 +248,8 @@ func explainRecord(err tls.RecordHeaderError, implicit bool) Refusal {
 		return Refusal{Cause: CauseHTTP, Detail: "HTTP in the place of a TLS handshake"}
 	case implicit && head[0] >= 32 && head[0] < 127:
 		return Refusal{Cause: CausePlaintextOnTLSPort, Detail: "the client said it in the clear"}
+	case head[0] >= 32 && head[0] < 127:
+		return Refusal{Cause: CauseTLSFailed, Detail: "the client went on in the clear behind STARTTLS"}
 	}
 	return Refusal{Cause: CauseTLSFailed, Detail: err.Error()}
 }

@@ -197,7 +197,12 @@ func flagError(cmd *cobra.Command, err error) error {
 // Admin makes an address of the admin API complete, as people write it.
 func Admin(address string) (string, error) {
 	scheme, rest, isURL := strings.Cut(address, "://")
+	if path, ok := strings.CutPrefix(address, "unix:"); ok { // as Docker and others write it
+		return "unix//" + strings.TrimLeft(path, "/"), nil
+	}
 	switch {
+	case strings.HasPrefix(address, "/"):
+		return "unix/" + address, nil // the socket's file
 	case address == "" || strings.Contains(address, "/") && !isURL:
 		return address, nil // the default, or a network of Caddy's as in unix//run/admin.sock
 	case isURL && scheme != "http":

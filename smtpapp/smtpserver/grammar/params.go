@@ -171,34 +171,33 @@ func ParseRcpt(s string, strict, utf8OK bool, opts *smtp.RcptOptions) (to string
 		}
 		inner = p.mailbox
 	}
-	var notify, orcpt bool
+	seen := ""
 	bad = eachParam(rest, strict, func(key, value string, _ bool) *relay.Reply {
-		switch key {
-		case "NOTIFY": // RFC 3461 section 4.1
-			if notify {
-				return relay.ReplySyntax
-			}
-			notify = true
-			var valid bool
-			if opts.Notify, valid = parseNotify(value); !valid {
-				return relay.ReplySyntax
-			}
-		case "ORCPT": // RFC 3461 section 4.2
-			if orcpt || len(value) > 500 {
-				return relay.ReplySyntax
-			}
-			orcpt = true
-			var valid bool
-			opts.OriginalRecipientType, opts.OriginalRecipient, valid = parseOrcpt(value)
-			if !valid {
-				return relay.ReplySyntax
-			}
-		default:
-			return relay.ReplyUnknownParameter
+		if strings.Contains(seen, " "+key) {
+			return relay.ReplySyntax
 		}
-		return nil
+		seen += " " + key
+		return rcptParam(key, value, opts)
 	})
 	return inner, bad
+}
+
+func rcptParam(key, value string, opts *smtp.RcptOptions) *relay.Reply {
+	ok := false
+	switch key {
+	case "NOTIFY": // RFC 3461 section 4.1
+		opts.Notify, ok = parseNotify(value)
+	case "ORCPT": // RFC 3461 section 4.2
+		if len(value) <= 500 {
+			opts.OriginalRecipientType, opts.OriginalRecipient, ok = parseOrcpt(value)
+		}
+	default:
+		return relay.ReplyUnknownParameter
+	}
+	if !ok {
+		return relay.ReplySyntax
+	}
+	return nil
 }
 
 // eachParam calls f for each ESMTP parameter (RFC 5321 section 4.1.2,

@@ -28,6 +28,7 @@ const (
 	maxLocalPart = 64
 	// MaxDomain is the longest domain, and the longest name in a hello.
 	MaxDomain  = 255
+	maxLabel   = 63
 	maxMailbox = 254 // a path is at most 256 with its angle brackets
 
 	maxLocalPartTolerant = 255
@@ -309,7 +310,7 @@ func validDomain(s string, strict bool) bool {
 		default:
 			return false
 		}
-		if label > 63 {
+		if label > maxLabel {
 			return false
 		}
 	}
