@@ -117,6 +117,23 @@ func TestUnknownNameCostsTheSame(t *testing.T) {
 	}
 }
 
+// A password with letters beyond ASCII has several forms. That the first of them is right
+// is told by nothing where the account is paused.
+func TestPausedCostsTheSameInEachForm(t *testing.T) {
+	const right, wrong = "caf\u00e9", "caf\u00ea"
+	d := NewDirectory([]Source{newMemory(t, Record{Name: "paused", Paused: true, PasswordHashes: []string{argonHash(t, right, 64, 1)}})}, nil)
+	d.verifier = password.NewVerifier(1)
+	want := cost(t, d, "paused", wrong, ErrBadCredentials)
+	if want[password.Argon2id] < 2 {
+		t.Fatalf("a wrong password costs %v", want)
+	}
+	for range 2 {
+		if got := cost(t, d, "paused", right, ErrPaused); got != want {
+			t.Errorf("the right password costs %v, a wrong one %v", got, want)
+		}
+	}
+}
+
 // In a directory with several kinds of hashes, unknown names are spread over
 // them as the accounts are, and each stays with its kind.
 func TestUnknownNamesAreSpread(t *testing.T) {

@@ -118,7 +118,7 @@ func (v *Verifier) VerifyWhole(ctx context.Context, account string, hashes []*Ha
 func (v *Verifier) verify(ctx context.Context, account string, hashes []*Hash, password string, whole bool) (int, error) {
 	fast, match := 0, -1
 	for len(hashes) > 0 && hashes[0].kind == SHA256 {
-		if v.matches(hashes[0], password) && match < 0 {
+		if v.matches(hashes[0], password, whole) && match < 0 {
 			if !whole {
 				return fast, nil
 			}
@@ -284,7 +284,7 @@ func (v *Verifier) run(ctx context.Context, key cacheKey, account string, hashes
 			return -1, fmt.Errorf("%w: %w", ErrOverloaded, ctx.Err())
 		}
 		switch {
-		case !v.matches(h, password) || match >= 0:
+		case !v.matches(h, password, whole) || match >= 0:
 		case whole:
 			match = i
 		default:
@@ -295,13 +295,16 @@ func (v *Verifier) run(ctx context.Context, key cacheKey, account string, hashes
 	return match, nil
 }
 
-// matches tries a password in each of its forms.
-func (v *Verifier) matches(h *Hash, password string) bool {
+// matches tries a password in each of its forms; in all of them, whichever it is, if
+// whole.
+func (v *Verifier) matches(h *Hash, password string, whole bool) bool {
+	match := false
 	for _, form := range forms(password) {
 		v.ops[h.kind].Add(1)
-		if h.matches(form) {
-			return true
+		match = h.matches(form) || match
+		if match && !whole {
+			break
 		}
 	}
-	return false
+	return match
 }
