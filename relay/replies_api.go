@@ -27,6 +27,7 @@ var (
 	ReplyAPIDSN       = own(555, 5, 5, 4, "The provider's API cannot carry RET, ENVID, or NOTIFY other than FAILURE")
 	ReplyAPIUnknown   = own(451, 4, 4, 2, "The provider's API gave no clear answer after the message, delivery unknown")
 	ReplyAPIForeign   = own(454, 4, 7, 0, "The access token is another user's: the mailbox's owner has to consent")
+	ReplyAPINobody    = own(454, 4, 7, 0, "The provider does not say whose the access token is: the mailbox's owner has to consent")
 	ReplyAPIUntouched = own(451, 4, 4, 1, "The provider's API was lost before the end of the message, try again later")
 )
 

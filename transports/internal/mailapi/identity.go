@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,8 +35,15 @@ import (
 type Identity struct {
 	// Subject is what the provider never gives to another user.
 	Subject string
-	// Address is the user's mailbox.
-	Address string
+	// Addresses are those that the user's mailbox may be known by.
+	Addresses []string
+	// Own: the mailbox is the user's, whatever the addresses.
+	Own bool
+}
+
+// is reports whether the mailbox is the user's.
+func (i *Identity) is(mailbox string) bool {
+	return i.Own || slices.ContainsFunc(i.Addresses, func(s string) bool { return strings.EqualFold(s, mailbox) })
 }
 
 // pin is what is known of a mailbox's tokens.
@@ -44,26 +52,35 @@ type pin struct {
 	token   [sha256.Size]byte // the last one that was its own
 }
 
-var errForeign = errors.New("the access token is another user's")
+var (
+	errForeign = errors.New("the access token is another user's")
+	// ErrNoIdentity says that the provider does not tell whose a token is.
+	ErrNoIdentity = errors.New("the provider does not say whose the token is")
+	// ErrTokenRefused says that the provider refused the token that it was asked about.
+	ErrTokenRefused = errors.New("the provider refused the access token")
+)
 
 // identify makes sure that a token is the mailbox's own, before anything is
-// sent with it.
-func (u *Upstream) identify(ctx context.Context, a *accounts.Account, token *oauth2.Token) *relay.Reply {
+// sent with it. refused: the token is no good, and another one may be.
+func (u *Upstream) identify(ctx context.Context, a *accounts.Account, token *oauth2.Token) (reply *relay.Reply, refused bool) {
 	if u.Identity == nil {
-		return nil
+		return nil, false
 	}
 	_, err := u.whose(ctx, a, token)
 	switch {
 	case err == nil:
-		return nil
+		return nil, false
 	case errors.Is(err, errForeign):
 		u.Logger.Error("nothing is sent: the access token is another user's",
 			zap.String("upstream", u.name), zap.String("account", a.Name), zap.Error(err))
-		return relay.ReplyAPIForeign
+		return relay.ReplyAPIForeign, false
 	}
 	u.Logger.Warn("nothing is sent: it is not known whose the access token is",
 		zap.String("upstream", u.name), zap.String("account", a.Name), zap.Error(err))
-	return relay.ReplyTokenUnavailable
+	if errors.Is(err, ErrNoIdentity) {
+		return relay.ReplyAPINobody, false
+	}
+	return relay.ReplyTokenUnavailable, errors.Is(err, ErrTokenRefused)
 }
 
 // whose asks whose a token is, once for each token, and compares that with the
@@ -78,23 +95,23 @@ func (u *Upstream) whose(ctx context.Context, a *accounts.Account, token *oauth2
 	}
 	ctx, cancel := context.WithTimeout(ctx, tokenTimeout)
 	defer cancel()
-	id, err := u.Identity(ctx, func(ctx context.Context, url string) (*Answer, error) {
+	id, err := u.Identity(ctx, a, func(ctx context.Context, url string) (*Answer, error) {
 		return u.do(ctx, request{method: http.MethodGet, url: url, token: token})
-	}, token)
+	})
 	switch {
 	case err != nil:
 		return "", err
-	case id.Subject == "" || id.Address == "":
-		return "", errors.New("the provider does not say whose the token is: it needs the scopes openid and email")
-	case !strings.EqualFold(id.Address, a.Mailbox):
-		return "", fmt.Errorf("%w: '%s', and the mailbox is '%s'", errForeign, id.Address, a.Mailbox)
+	case id.Subject == "" || len(id.Addresses) == 0:
+		return "", ErrNoIdentity
+	case !id.is(a.Mailbox):
+		return "", fmt.Errorf("%w: '%s', and the mailbox is '%s'", errForeign, id.Addresses[0], a.Mailbox)
 	case known != nil && known.subject != id.Subject:
-		return "", fmt.Errorf("%w: the address '%s' belongs to another user than before", errForeign, id.Address)
+		return "", fmt.Errorf("%w: the address '%s' belongs to another user than before", errForeign, id.Addresses[0])
 	}
 	u.pinMu.Lock()
 	u.pins[key] = &pin{subject: id.Subject, token: sum}
 	u.pinMu.Unlock()
-	return id.Address, nil
+	return id.Addresses[0], nil
 }
 
 const (
@@ -115,8 +132,9 @@ func (u *Upstream) Warm(a *accounts.Account) {
 		defer func() { <-u.warms }()
 		ctx, cancel := context.WithTimeout(context.Background(), warmTimeout)
 		defer cancel()
-		// The message that needs it will hear of a failure.
-		if token, reply := u.token(ctx, u.Request(a)); reply == nil && u.Identity != nil {
+		// The message that needs it will hear of a failure. It has a place at the
+		// API, which a question ahead has not.
+		if token, reply := u.token(ctx, u.Request(a)); reply == nil && u.Identity != nil && !u.IdentityAtAPI {
 			_, _ = u.whose(ctx, a, token)
 		}
 	}()

@@ -132,7 +132,8 @@ type box struct {
 	busy      int
 	reserving int       // messages that ask the limiter
 	held      time.Time // nothing is sent until then
-	strikes   int       // how often in a row that was not told
+	strikes   int       // how often in a row that was asked
+	refused   string    // the last answer that was about the mailbox, until a message is taken
 	queue     []*waiter // in the order of arrival
 	seat      *seat     // nil: no message is here
 }
@@ -191,7 +192,7 @@ func (l *ledger) heldUntil(b *box) time.Time {
 func (l *ledger) sweep() {
 	now := time.Now()
 	for key, b := range l.boxes {
-		if b.busy+b.reserving == 0 && len(b.queue) == 0 && b.seat == nil && now.After(b.held) {
+		if b.busy+b.reserving == 0 && len(b.queue) == 0 && b.seat == nil && now.After(b.held) && b.refused == "" {
 			delete(l.boxes, key)
 		}
 	}
@@ -389,7 +390,28 @@ func (p *place) wanted() bool {
 func (p *place) strikes() int {
 	p.l.mu.Lock()
 	defer p.l.mu.Unlock()
+	p.b.forgive(time.Now())
 	return p.b.strikes
+}
+
+// forgive forgets what was asked long ago: a mailbox that sent nothing since has not
+// shown that the wait was too short. The caller holds the lock.
+func (b *box) forgive(now time.Time) {
+	if now.Sub(b.held) > maxDoubled {
+		b.strikes = 0
+	}
+}
+
+// standing takes note of an answer that tells how the mailbox stands.
+func (p *place) standing(v Verdict) {
+	p.l.mu.Lock()
+	defer p.l.mu.Unlock()
+	switch {
+	case v.Outcome.Mailbox:
+		p.b.refused = v.Reply.Error()
+	case v.Outcome.Sent:
+		p.b.refused = ""
+	}
 }
 
 // learn takes note of what an answer says of the mailbox.
@@ -402,6 +424,7 @@ func (p *place) learn(out Outcome) {
 		p.b.strikes = 0
 	case out.Strike && !p.b.held.After(now):
 		// Requests that were under way together are refused together.
+		p.b.forgive(now)
 		p.b.strikes++
 	}
 	if out.Hold > 0 {
@@ -477,7 +500,7 @@ func (l *ledger) account(u *Upstream, a *accounts.Account, st *relay.AccountStat
 	if b == nil {
 		return
 	}
-	st.Connections.Busy, st.Waiting = b.busy, b.reserving+len(b.queue)
+	st.Connections.Busy, st.Waiting, st.LastError = b.busy, b.reserving+len(b.queue), b.refused
 	if held := l.heldUntil(b); held.After(time.Now()) {
 		st.LoginsResume = &held
 	}
