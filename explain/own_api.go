@@ -20,6 +20,8 @@ var ownAPIRows = []row{
 		"Look into Sent Items before it is sent by hand again; the client tries again by itself, and the recipient may get it twice. The log has the request's ID, which the provider's support asks for."),
 	smtpRow("own_api_untouched", passes, "451@4.4.1", "api was lost before the end", "The connection to the provider's API broke within the message, which was not sent.",
 		"The client tries again. If it goes on: `caddy smtp doctor` asks the API, and `timeout` is how long it may take."),
+	smtpRow("own_api_whose", passes, "451@4.4.1", "api did not say whose", "The API would send in the name of the token's user, and the question whose it is has no answer yet.",
+		"The client tries again. If it goes on: the log says what was answered, and `caddy smtp doctor` asks the API."),
 	smtpRow("own_api_header", final, "554@5.6.0", "api delivers to the header's recipients", "The API delivers to whom To, Cc and Bcc name. They name somebody whom the envelope does not, or can be read in two ways: a list, a forwarder, or an MTA that splits messages wrote so, or a client that writes no proper header.",
 		"Send such mail through SMTP (`transports smtp graph` where both are open), have the MTA not split it, or set `rewrite`; the reply names address or field."),
 	smtpRow("own_api_from", final, "554@5.6.0", "from field cannot be read", "The From field can be read in two ways, and the provider would refuse it or put another address there.",

@@ -209,7 +209,7 @@ func (a *answer) reply() (*relay.Reply, mailapi.Outcome) {
 		// device on the way, says it of each request.
 		return relay.ReplyAPIUnknown, mailapi.Unclear(a.wait, a.strikes)
 	case a.status == http.StatusUnauthorized:
-		return relay.ReplyAPI(454, 4, 7, 0, wantsUser+a.said()), mailapi.Outcome{Mailbox: true}
+		return relay.ReplyAPIWantsUser(a.said()), mailapi.Outcome{Mailbox: true}
 	case a.status == http.StatusRequestEntityTooLarge:
 		return relay.ReplyAPI(552, 5, 3, 4, "The provider's API takes no message of this size: "+a.said()), mailapi.Outcome{}
 	}
@@ -233,7 +233,7 @@ func (a *answer) reply() (*relay.Reply, mailapi.Outcome) {
 	case noScope:
 		return relay.ReplyAPI(454, 4, 7, 0, "The owner did not consent to sending, and has to: "+a.said()), mailapi.Outcome{Mailbox: true}
 	case unauthorized:
-		return relay.ReplyAPI(454, 4, 7, 0, wantsUser+a.said()), mailapi.Outcome{Mailbox: true}
+		return relay.ReplyAPIWantsUser(a.said()), mailapi.Outcome{Mailbox: true}
 	case denied:
 		return relay.ReplyAPI(550, 5, 7, 1, a.said()), mailapi.Outcome{Mailbox: true}
 	case noMailbox:
@@ -246,8 +246,6 @@ func (a *answer) reply() (*relay.Reply, mailapi.Outcome) {
 	}
 	return refuse(554, 5, 0, 0)
 }
-
-const wantsUser = "The provider wants the user to consent or log in again: "
 
 // hold refuses until a limit is free again.
 func (a *answer) hold(otherwise time.Duration, all bool) (*relay.Reply, mailapi.Outcome) {

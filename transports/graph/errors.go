@@ -169,7 +169,7 @@ func (a *answer) reply() (*relay.Reply, mailapi.Outcome) {
 		}
 		return a.wait(m, m.hold)
 	case a.claims || a.status == http.StatusUnauthorized:
-		return relay.ReplyAPI(454, 4, 7, 0, "The provider wants the user to consent or log in again: "+a.said), mailapi.Outcome{Mailbox: true}
+		return relay.ReplyAPIWantsUser(a.said), mailapi.Outcome{Mailbox: true}
 	case a.status == http.StatusRequestEntityTooLarge:
 		return relay.ReplyAPI(552, 5, 3, 4, "The provider's API takes no message of this size: send it through SMTP"), mailapi.Outcome{}
 	case known && m.hold > 0:

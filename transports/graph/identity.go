@@ -36,7 +36,9 @@ func (t *Transport) identity(ctx context.Context, a *accounts.Account, get maila
 		return mailapi.Identity{}, fmt.Errorf("/me: %w", err)
 	}
 	switch {
-	case ans.Status == http.StatusUnauthorized && !ans.Claims():
+	case ans.Claims():
+		return mailapi.Identity{}, fmt.Errorf("/me: HTTP %d: %w", ans.Status, mailapi.ErrWantsUser)
+	case ans.Status == http.StatusUnauthorized:
 		return mailapi.Identity{}, fmt.Errorf("/me: HTTP %d: %w", ans.Status, mailapi.ErrTokenRefused)
 	case ans.Status == http.StatusForbidden && id != "":
 		return mailapi.Identity{Subject: id, Addresses: []string{a.Mailbox}, Own: true}, nil

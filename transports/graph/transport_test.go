@@ -334,8 +334,8 @@ func TestMe(t *testing.T) {
 		{"a user who was renamed", other, other, "", "250 2.0.0", 1},
 		{"no User.Read, and the consent says it", "", apitest.Box, "403 ErrorAccessDenied Access is denied", "250 2.0.0", 1},
 		{"no User.Read, and nothing says it", "", "", "403 ErrorAccessDenied Access is denied", "454 4.7.0 The provider does not say whose", 1},
-		{"the token is refused", "", "", "401 InvalidAuthenticationToken expired", "454 4.7.0 The provider's token endpoint is unavailable", 2},
-		{"no answer", "", "", "503", "454 4.7.0 The provider's token endpoint is unavailable", 1},
+		{"the token is refused", "", "", "401 InvalidAuthenticationToken expired", "454 4.7.0 The provider wants the user to consent or log in again: HTTP 401", 2},
+		{"no answer", "", "", "503", "451 4.4.1 The provider's API did not say whose the access token is", 1},
 		{"nobody", "", "", `200 {"id":"1"}`, "454 4.7.0 The provider does not say whose", 1},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

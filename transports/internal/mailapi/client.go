@@ -169,7 +169,7 @@ func (u *Upstream) send(ctx context.Context, p *place, a *accounts.Account, body
 				}
 			}
 			if reply != nil {
-				p.standing(Verdict{Reply: reply, Outcome: Outcome{Mailbox: true}})
+				p.standing(Verdict{Reply: reply, Outcome: Outcome{Mailbox: reply != relay.ReplyAPIWhose}})
 			}
 		}
 		var up *load

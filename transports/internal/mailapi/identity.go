@@ -56,8 +56,10 @@ var (
 	errForeign = errors.New("the access token is another user's")
 	// ErrNoIdentity says that the provider does not tell whose a token is.
 	ErrNoIdentity = errors.New("the provider does not say whose the token is")
-	// ErrTokenRefused says that the provider refused the token that it was asked about.
+	// ErrTokenRefused says that the provider refused the token that it was asked about,
+	// ErrWantsUser that it would refuse any until the user has logged in.
 	ErrTokenRefused = errors.New("the provider refused the access token")
+	ErrWantsUser    = errors.New("a policy wants the user to log in again")
 )
 
 // identify makes sure that a token is the mailbox's own, before anything is
@@ -77,10 +79,15 @@ func (u *Upstream) identify(ctx context.Context, a *accounts.Account, token *oau
 	}
 	u.Logger.Warn("nothing is sent: it is not known whose the access token is",
 		zap.String("upstream", u.name), zap.String("account", a.Name), zap.Error(err))
-	if errors.Is(err, ErrNoIdentity) {
+	switch {
+	case errors.Is(err, ErrNoIdentity):
 		return relay.ReplyAPINobody, false
+	case errors.Is(err, ErrTokenRefused):
+		return relay.ReplyAPIWantsUser("HTTP 401"), true
+	case errors.Is(err, ErrWantsUser):
+		return relay.ReplyAPIWantsUser("insufficient_claims"), false
 	}
-	return relay.ReplyTokenUnavailable, errors.Is(err, ErrTokenRefused)
+	return relay.ReplyAPIWhose, false
 }
 
 // whose asks whose a token is, once for each token, and compares that with the
