@@ -62,8 +62,11 @@ const maxLine = 998
 
 // lines are those of a message, without their ends.
 func (r Reading) lines(msg string) (lines []string) {
+	if r.Long == 0 {
+		return strings.Split(msg, "\r\n")
+	}
 	for line := range strings.SplitSeq(msg, "\r\n") {
-		for r.Long > 0 && len(line) > maxLine {
+		for len(line) > maxLine {
 			lines = append(lines, line[:maxLine])
 			line = map[int]string{1: "", 2: " "}[r.Long] + line[maxLine:]
 		}

@@ -386,58 +386,6 @@ func (p *place) wanted() bool {
 	return waits || p.seat.Wanted()
 }
 
-// strikes is what Answer.Strikes says.
-func (p *place) strikes() int {
-	p.l.mu.Lock()
-	defer p.l.mu.Unlock()
-	p.b.forgive(time.Now())
-	return p.b.strikes
-}
-
-// forgive forgets what was asked long ago: a mailbox that sent nothing since has not
-// shown that the wait was too short. The caller holds the lock.
-func (b *box) forgive(now time.Time) {
-	if now.Sub(b.held) > maxDoubled {
-		b.strikes = 0
-	}
-}
-
-// standing takes note of an answer that tells how the mailbox stands.
-func (p *place) standing(v Verdict) {
-	p.l.mu.Lock()
-	defer p.l.mu.Unlock()
-	switch {
-	case v.Outcome.Mailbox:
-		p.b.refused = v.Reply.Error()
-	case v.Outcome.Sent:
-		p.b.refused = ""
-	}
-}
-
-// learn takes note of what an answer says of the mailbox.
-func (p *place) learn(out Outcome) {
-	p.l.mu.Lock()
-	defer p.l.mu.Unlock()
-	now := time.Now()
-	switch {
-	case out.Sent:
-		p.b.strikes = 0
-	case out.Strike && !p.b.held.After(now):
-		// Requests that were under way together are refused together.
-		p.b.forgive(now)
-		p.b.strikes++
-	}
-	if out.Hold > 0 {
-		held := &p.b.held
-		if out.HoldAll {
-			held = &p.l.held
-		}
-		if until := now.Add(out.Hold); until.After(*held) {
-			*held = until
-		}
-	}
-}
-
 // leave gives the place back. A message that was not sent does not count.
 func (p *place) leave(out Outcome) {
 	p.learn(out)
