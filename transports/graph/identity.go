@@ -41,7 +41,7 @@ func (t *Transport) identity(ctx context.Context, a *accounts.Account, get maila
 	case ans.Status == http.StatusUnauthorized:
 		return mailapi.Identity{}, fmt.Errorf("/me: HTTP %d: %w", ans.Status, mailapi.ErrTokenRefused)
 	case ans.Status == http.StatusForbidden && id != "":
-		return mailapi.Identity{Subject: id, Addresses: []string{a.Mailbox}, Own: true}, nil
+		return mailapi.Identity{Subject: id, Source: "consent", Addresses: []string{a.Mailbox}, Own: true}, nil
 	case ans.Status == http.StatusForbidden:
 		return mailapi.Identity{}, fmt.Errorf("/me: HTTP %d: %w: it needs the permission User.Read, or a consent through the gateway", ans.Status, mailapi.ErrNoIdentity)
 	case ans.Status != http.StatusOK:
@@ -55,6 +55,7 @@ func (t *Transport) identity(ctx context.Context, a *accounts.Account, get maila
 	if err := json.Unmarshal(ans.Body, &who); err != nil {
 		return mailapi.Identity{}, fmt.Errorf("/me: %w", err)
 	}
+	// A personal account's ID has another form here than in its consent.
 	me := mailapi.Identity{Subject: who.ID, Own: id != "" && who.ID == id}
 	// The two differ in many tenants.
 	for _, s := range []string{who.Mail, who.UPN} {

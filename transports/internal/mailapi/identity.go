@@ -33,8 +33,9 @@ import (
 
 // Identity is whose a token is.
 type Identity struct {
-	// Subject is what the provider never gives to another user.
-	Subject string
+	// Subject is what the provider never gives to another user. Source is where it
+	// is from, if from elsewhere than usual: it may have another form there.
+	Subject, Source string
 	// Addresses are those that the user's mailbox may be known by.
 	Addresses []string
 	// Own: the mailbox is the user's, whatever the addresses.
@@ -48,8 +49,9 @@ func (i *Identity) is(mailbox string) bool {
 
 // pin is what is known of a mailbox's tokens.
 type pin struct {
-	subject string
-	token   [sha256.Size]byte // the last one that was its own
+	subject, source string
+
+	token [sha256.Size]byte // the last one that was its own
 }
 
 var (
@@ -112,11 +114,11 @@ func (u *Upstream) whose(ctx context.Context, a *accounts.Account, token *oauth2
 		return "", ErrNoIdentity
 	case !id.is(a.Mailbox):
 		return "", fmt.Errorf("%w: '%s', and the mailbox is '%s'", errForeign, id.Addresses[0], a.Mailbox)
-	case known != nil && known.subject != id.Subject:
+	case known != nil && known.source == id.Source && known.subject != id.Subject:
 		return "", fmt.Errorf("%w: the address '%s' belongs to another user than before", errForeign, id.Addresses[0])
 	}
 	u.pinMu.Lock()
-	u.pins[key] = &pin{subject: id.Subject, token: sum}
+	u.pins[key] = &pin{subject: id.Subject, source: id.Source, token: sum}
 	u.pinMu.Unlock()
 	return id.Addresses[0], nil
 }
