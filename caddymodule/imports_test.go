@@ -96,7 +96,7 @@ var allowedImports = map[string][]string{
 	"transports/gmail":             {"accounts", "grant", "internal/jsonfield", "internal/printable", "relay", "transports/internal/mailapi"},
 	"transports/choice":            {"accounts", "internal/jsonfield", "internal/printable", "relay"},
 	"transports/internal/envelope": {},
-	"transports/internal/apitest":  {"accounts", "grant", "relay", "sandbox"},
+	"transports/internal/apitest":  {"accounts", "explain", "grant", "relay", "sandbox", "sandbox/webapi"},
 	"transports/internal/mailapi":  {"accounts", "grant", "internal/generation", "internal/printable", "limits", "relay", "transports/internal/envelope"},
 
 	// An upstream in front of another.

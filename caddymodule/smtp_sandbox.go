@@ -52,6 +52,9 @@ func init() {
 //		recipients_per_day    <number>
 //		gmail_units_per_minute <number>
 //		api_resent
+//		alias                 <address> <mailbox>
+//		send_from_alias
+//		delegate              <mailbox> <user>
 //		gmail_rewrap
 //		max_size              <size>
 //		idle_timeout          <duration>
@@ -59,6 +62,7 @@ func init() {
 //		fault <stage> <action> {
 //			reply          <code and text>
 //			retry_after    <seconds>
+//			challenge      <header>
 //			delay          <duration>
 //			mailbox        <address>
 //			nth            <number>
@@ -103,6 +107,9 @@ func sandboxOptions(app *sandbox.App) options {
 		"recipients_per_day":     integer(&app.RecipientsPerDay),
 		"gmail_units_per_minute": integer(&app.GmailUnitsPerMinute),
 		"api_resent":             boolean(&app.APIResent),
+		"alias":                  pair(&app.Aliases),
+		"send_from_alias":        boolean(&app.SendFromAlias),
+		"delegate":               pair(&app.Delegates),
 		"gmail_rewrap":           boolean(&app.GmailRewrap),
 		"max_size":               size(&app.MaxSize),
 		"idle_timeout":           duration(&app.IdleTimeout),
@@ -142,6 +149,7 @@ func faultOptions(f *sandbox.Fault) options {
 	return options{
 		"reply":          text(&f.Reply),
 		"retry_after":    integer(&f.RetryAfter),
+		"challenge":      text(&f.Challenge),
 		"delay":          duration(&f.Delay),
 		"mailbox":        text(&f.Mailbox),
 		"nth":            integer(&f.Nth),

@@ -15,14 +15,16 @@
 package e2e
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
+	"github.com/caddymail/mailgateway/operate"
 	"github.com/caddymail/mailgateway/sandbox"
 )
 
 // TestGraphPermissions: what an administrator has not granted, or the mailbox does not
-// have, is what "smtp test" names, with what helps.
+// have, is what "smtp test" names, with what helps, and after one message the doctor.
 func TestGraphPermissions(t *testing.T) {
 	const graph = "graph-permissions"
 	cases := map[string]struct {
@@ -61,6 +63,32 @@ func TestGraphPermissions(t *testing.T) {
 		}
 	}
 	w.run()
+	for name := range cases {
+		if reply := apiSend(w.addr, name+"@example.com", false, 0); strings.HasPrefix(reply, "250 ") != (name == "granted") {
+			t.Errorf("%s: %s", name, reply)
+		}
+	}
+	report, _ := w.command(admin, "doctor", "--json")
+	var found operate.DoctorReport
+	if err := json.NewDecoder(strings.NewReader(report)).Decode(&found); err != nil {
+		t.Fatalf("%v: %s", err, report)
+	}
+	said := make(map[string]string)
+	for _, f := range found.Findings {
+		if f.Check == "login" {
+			said[f.Account] += f.Cause + " " + f.Remedy
+		}
+	}
+	for name, tc := range cases {
+		if got, ok := said[name+"@example.com"]; ok != (name != "granted") {
+			t.Errorf("%s: the doctor says %q", name, got)
+		}
+		for _, words := range tc.want {
+			if name != "granted" && !strings.Contains(said[name+"@example.com"], words) {
+				t.Errorf("%s: the doctor does not say %q: %s", name, words, said[name+"@example.com"])
+			}
+		}
+	}
 	for name, tc := range cases {
 		out, err := w.command(admin, "test", name+"@example.com")
 		if (err == nil) != (name == "granted") {
@@ -72,7 +100,7 @@ func TestGraphPermissions(t *testing.T) {
 			}
 		}
 	}
-	if n := len(w.sandbox.Messages()); n != 0 {
+	if n := len(w.sandbox.Messages()); n != 1 {
 		t.Errorf("%d messages were sent", n)
 	}
 }

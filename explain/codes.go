@@ -17,6 +17,7 @@ package explain
 import (
 	"regexp"
 	"slices"
+	"strings"
 )
 
 var (
@@ -42,6 +43,10 @@ func codesOf(text string) (groups [][]string) {
 	var api, oauth []string
 	for _, id := range identifier.FindAllString(text, -1) {
 		rows := byCode[id]
+		if len(rows) == 0 { // Graph's, of a consumer account
+			id = strings.TrimSuffix(id, "showtierupgrade")
+			rows = byCode[id]
+		}
 		switch {
 		case len(rows) == 0:
 		case rows[0].isOAuth:

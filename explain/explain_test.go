@@ -312,6 +312,7 @@ func TestOwnWords(t *testing.T) {
 		"454 4.7.0 The mailbox needs consent again: run `caddy smtp login` for this account":                         "own_needs_consent",
 		"454 4.7.0 The provider's token endpoint is unavailable, try again later":                                    "own_token_endpoint",
 		"454 4.7.0 The access token is another user's: the mailbox's owner has to consent":                           "own_other_user",
+		"454 4.7.0 The provider does not say whose the access token is: the mailbox's owner has to consent":          "own_nobodys",
 		"454 4.7.0 Temporary authentication failure, try again later":                                                "own_busy_logins",
 		"454 4.7.0 The provider refused the gateway's authentication for this account: 535 5.7.99 Zorp":              "reply_5_7_99",
 		"454 4.7.0 The provider refused the gateway's authentication for this account: 535 Zorp":                     "reply_535",

@@ -40,7 +40,7 @@ type wording struct{ cause, remedy string }
 
 // table is all that is known. Of rows with the same code the most exact is the
 // first.
-var table = slices.Concat(entraRows(), oauthRows, apiRows, microsoftRows, googleRows, otherRows, ownRows, networkRows, consentRows)
+var table = slices.Concat(entraRows(), oauthRows, apiRows, microsoftRows, googleRows, otherRows, ownRows, ownAPIRows, networkRows, consentRows)
 
 // byCode are the rows of each code, those with words first; byWords the rows
 // without codes.

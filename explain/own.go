@@ -49,6 +49,12 @@ var ownRows = []row{
 		Remedy:  "caddy smtp login ACCOUNT, as the mailbox's owner.",
 		Consent: true,
 	}},
+	{codes: []string{"454 4.7.0"}, words: []string{"does not say whose the access token is"}, Explanation: Explanation{
+		ID:      "own_nobodys",
+		Cause:   "Nothing says whose token it is, and the provider would send in that user's name: it may not be asked (Graph's User.Read, Google's openid and email), and the consent did not come through the gateway.",
+		Remedy:  "caddy smtp login ACCOUNT, as the mailbox's owner; or have a token with User.Read (Google: openid and email).",
+		Consent: true,
+	}},
 	{codes: []string{"451 4.3.5"}, words: []string{"answered is not the provider's api|provider's api is elsewhere"}, Explanation: Explanation{
 		ID:         "own_api_elsewhere",
 		Cause:      "Something on the way answered in the provider's place (a proxy's page, a network that wants a login), or `endpoint` is not the API.",

@@ -97,7 +97,7 @@ func VerifyEach(ctx context.Context, a *accounts.Account, from string, each func
 	}
 	if result.OK = err == nil; result.OK {
 		verified.set(a, "", 0)
-	} else if s := lastStep(result.Steps); (s.Name == "auth" || s.Name == "api") && s.Explanation != nil && !s.Explanation.RetryHelps {
+	} else if s := lastStep(result.Steps); (s.Name == "auth" || s.Name == "identity" || s.Name == "api") && s.Explanation != nil && !s.Explanation.RetryHelps {
 		verified.set(a, s.Error, acceptedOf(a))
 	}
 	if err != nil {

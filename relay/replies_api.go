@@ -27,6 +27,8 @@ var (
 	ReplyAPIDSN       = own(555, 5, 5, 4, "The provider's API cannot carry RET, ENVID, or NOTIFY other than FAILURE")
 	ReplyAPIUnknown   = own(451, 4, 4, 2, "The provider's API gave no clear answer after the message, delivery unknown")
 	ReplyAPIForeign   = own(454, 4, 7, 0, "The access token is another user's: the mailbox's owner has to consent")
+	ReplyAPINobody    = own(454, 4, 7, 0, "The provider does not say whose the access token is: the mailbox's owner has to consent")
+	ReplyAPIWhose     = own(451, 4, 4, 1, "The provider's API did not say whose the access token is, try again later")
 	ReplyAPIUntouched = own(451, 4, 4, 1, "The provider's API was lost before the end of the message, try again later")
 )
 
@@ -56,6 +58,11 @@ func ReplyAPITooBig(limit int64) *Reply {
 // ReplyAPI is a provider's refusal in its own words, with the code that fits.
 func ReplyAPI(code, class, subject, detail int, said string) *Reply {
 	return own(code, class, subject, detail, short(said))
+}
+
+// ReplyAPIWantsUser says that no token will do until the user has done something.
+func ReplyAPIWantsUser(said string) *Reply {
+	return own(454, 4, 7, 0, "The provider wants the user to consent or log in again: "+short(said))
 }
 
 // ReplyAPIElsewhere says that it was not the provider's API that refused.

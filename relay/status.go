@@ -59,7 +59,8 @@ type AccountStatus struct {
 	Concurrency int `json:"concurrency"`
 	// LoginsResume is when the next login is tried after a refused one.
 	LoginsResume *time.Time `json:"logins_resume,omitempty"`
-	// LastError is the last reply that kept a connection from being opened.
+	// LastError is the last reply that kept a connection from being opened, or,
+	// of an HTTP API, the last one that was about the mailbox.
 	LastError string        `json:"last_error,omitempty"`
 	Limits    []LimitStatus `json:"limits,omitempty"`
 	// Ways are the upstreams of an account that has several, in the order in

@@ -98,6 +98,16 @@ type App struct {
 	// APIResent delivers what comes through an API to the addresses in
 	// Resent-To, Resent-Cc and Resent-Bcc too, as a provider may. Default: false.
 	APIResent bool `json:"api_resent,omitempty"`
+	// Aliases are further addresses of mailboxes: alias and mailbox. Through
+	// Microsoft Graph such a From becomes the mailbox's own address. Default: none.
+	Aliases map[string]string `json:"aliases,omitempty"`
+	// SendFromAlias leaves an alias in From, as tenants of Microsoft's may. Default:
+	// false.
+	SendFromAlias bool `json:"send_from_alias,omitempty"`
+	// Delegates are users with Full Access to, and Send As for, a mailbox of
+	// another: mailbox and user. Through Microsoft Graph their tokens need
+	// Mail.Send.Shared. Default: none.
+	Delegates map[string]string `json:"delegates,omitempty"`
 	// GmailRewrap wraps the lines of text/plain messages again that come
 	// through the Gmail API, as Gmail does. Default: false.
 	GmailRewrap bool `json:"gmail_rewrap,omitempty"`

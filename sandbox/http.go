@@ -31,6 +31,7 @@ func (s *Sandbox) handler() http.Handler {
 	s.oauth.Register(mux)
 
 	mux.Handle("GET /reports", s.webAPI)
+	mux.Handle("GET /sent/{mailbox}", s.webAPI)
 
 	mux.HandleFunc("GET /messages", s.listMessages)
 	mux.HandleFunc("DELETE /messages", func(w http.ResponseWriter, _ *http.Request) {

@@ -69,6 +69,11 @@ func (s *Sandbox) ExpireTokens(mailbox string) int { return s.oauth.Expire(mailb
 // IssueToken gives an access token without the token endpoint.
 func (s *Sandbox) IssueToken(mailbox string) string { return s.oauth.Issue(mailbox, "sandbox", "") }
 
+// IssueScoped gives one that is good for some scopes alone.
+func (s *Sandbox) IssueScoped(mailbox, scope string) string {
+	return s.oauth.Issue(mailbox, "sandbox", scope)
+}
+
 // FailTokens makes the token endpoint fail; the zero value ends it.
 func (s *Sandbox) FailTokens(f TokenFailure) { s.oauth.FailTokens(f) }
 

@@ -17,14 +17,12 @@ package sandbox
 import (
 	"cmp"
 	"crypto"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/caddymail/mailgateway/internal/form"
+	"github.com/caddymail/mailgateway/sandbox/authority"
 )
 
 // settings is a configuration with its defaults filled in. It is immutable;
@@ -128,7 +126,7 @@ func newSettings(a *App) (*settings, error) {
 		st.keep = defaultKeepMessages
 	}
 	for issuer, file := range a.AssertionKeys {
-		key, err := loadPublicKey(file)
+		key, err := authority.LoadPublicKey(file)
 		if err != nil {
 			return nil, fmt.Errorf("assertion_keys '%s': %v", issuer, err)
 		}
@@ -141,30 +139,4 @@ func newSettings(a *App) (*settings, error) {
 	}
 	st.ehloPlain, st.ehloTLS = st.ehlo(false), st.ehlo(true)
 	return st, nil
-}
-
-func loadPublicKey(file string) (crypto.PublicKey, error) {
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	return parsePublicKey(data)
-}
-
-func parsePublicKey(data []byte) (crypto.PublicKey, error) {
-	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
-		switch block.Type {
-		case "CERTIFICATE":
-			cert, err := x509.ParseCertificate(block.Bytes)
-			if err != nil {
-				return nil, err
-			}
-			return cert.PublicKey, nil
-		case "PUBLIC KEY":
-			return x509.ParsePKIXPublicKey(block.Bytes)
-		case "RSA PUBLIC KEY":
-			return x509.ParsePKCS1PublicKey(block.Bytes)
-		}
-	}
-	return nil, fmt.Errorf("no CERTIFICATE or PUBLIC KEY block")
 }

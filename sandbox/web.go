@@ -42,7 +42,7 @@ func (h webHost) Token(bearer string) (webapi.Token, string) {
 // Fault implements webapi.Host.
 func (h webHost) Fault(stage, mailbox string) (webapi.Fault, bool) {
 	f, ok := h.s.faults.Take(stage, fault.Event{Mailbox: mailbox})
-	return webapi.Fault{Action: f.Action, Reply: f.Reply, RetryAfter: f.RetryAfter, Delay: time.Duration(f.Delay), AfterBytes: f.AfterBytes}, ok
+	return webapi.Fault{Action: f.Action, Reply: f.Reply, RetryAfter: f.RetryAfter, Challenge: f.Challenge, Delay: time.Duration(f.Delay), AfterBytes: f.AfterBytes}, ok
 }
 
 // Accept implements webapi.Host.
@@ -73,7 +73,8 @@ func (h webHost) Limits() webapi.Limits {
 	return webapi.Limits{
 		PerMinute: max(0, st.perMinute), RecipientsPerDay: st.app.RecipientsPerDay,
 		UnitsPerMinute: max(0, st.gmailUnits), Rewrap: st.app.GmailRewrap,
-		Resent: st.app.APIResent,
+		Resent: st.app.APIResent, Aliases: st.app.Aliases, SendFromAlias: st.app.SendFromAlias, Delegates: st.app.Delegates,
+		KeepSent: st.app.KeepBodies,
 	}
 }
 

@@ -15,6 +15,7 @@
 package authority
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
@@ -79,6 +80,11 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 	}
 	client, ok := s.client(w, r, st, grantType)
 	if !ok {
+		return
+	}
+	if st.Microsoft && several(form.Get("scope")) {
+		s.tokenError(w, st, http.StatusBadRequest, "invalid_resource",
+			"Provided value for the input parameter scope is not valid because it contains more than one resource. Scope "+form.Get("scope")+" is not valid.")
 		return
 	}
 	switch grantType {
@@ -255,7 +261,7 @@ func (s *Server) grantCode(w http.ResponseWriter, st Settings, client string, fo
 			return
 		}
 	}
-	s.answerConsent(w, st, g)
+	s.answerConsent(w, st, g, form.Get("scope"))
 }
 
 func (s *Server) grantDevice(w http.ResponseWriter, st Settings, client string, form url.Values) {
@@ -278,13 +284,19 @@ func (s *Server) grantDevice(w http.ResponseWriter, st Settings, client string, 
 	case pending: // RFC 8628 section 3.5; approval comes with the second poll
 		s.tokenError(w, st, http.StatusBadRequest, "authorization_pending", "The user has not answered yet.")
 	default:
-		s.answerConsent(w, st, g)
+		s.answerConsent(w, st, g, form.Get("scope"))
 	}
 }
 
-func (s *Server) answerConsent(w http.ResponseWriter, st Settings, g *grant) {
+// answerConsent answers with tokens; scope is the token request's own.
+func (s *Server) answerConsent(w http.ResponseWriter, st Settings, g *grant, scope string) {
 	g.scope = g.answer.Granted(g.scope)
-	extra := map[string]any{"scope": g.scope}
+	says, good := g.scope, g.scope
+	if st.Microsoft {
+		says = under(g.scope, cmp.Or(scope, g.scope))
+		good = cmp.Or(scope, g.scope)
+	}
+	extra := map[string]any{"scope": says}
 	if !g.answer.NoRefreshToken {
 		extra["refresh_token"] = s.consent(g.mailbox, g.client)
 	}
@@ -296,7 +308,7 @@ func (s *Server) answerConsent(w http.ResponseWriter, st Settings, g *grant) {
 		}
 		extra["id_token"] = t
 	}
-	s.answer(w, st, extra, s.Issue(g.mailbox, g.client, g.scope))
+	s.answer(w, st, extra, s.Issue(g.mailbox, g.client, good))
 }
 
 func (s *Server) grantJWT(w http.ResponseWriter, r *http.Request, st Settings, form url.Values) {
@@ -331,7 +343,7 @@ func (s *Server) answer(w http.ResponseWriter, st Settings, extra map[string]any
 var aadsts = map[string]int{
 	"invalid_grant": 70008, "invalid_client": 7000215, "unauthorized_client": 700016,
 	"unsupported_grant_type": 70003, "invalid_request": 900144, "authorization_pending": 70016,
-	"expired_token": 70020, "temporarily_unavailable": 90033,
+	"expired_token": 70020, "invalid_resource": 28000, "temporarily_unavailable": 90033,
 }
 
 func (s *Server) tokenError(w http.ResponseWriter, st Settings, status int, code, text string) {

@@ -36,7 +36,8 @@ type Fault struct {
 	// DATA), `bdat` (a BDAT command), `body` (amid the body), `end` (the
 	// reply to the message), `rset`, `noop`, `quit`, or, over HTTP, `api_head`
 	// (the head of the request is there), `api_body` (amid its body), `api` (all
-	// of it is there, and nothing is kept) or `api_end` (the message is kept).
+	// of it is there, and nothing is kept), `api_end` (the message is kept) or
+	// `api_user` (the question whose the token is).
 	Stage string `json:"stage"`
 	// Action is what happens: `refuse` (reset at accept), `hang` (no further
 	// word), `close`, `reset` (TCP RST), `reply` (with Reply; a 421 closes),
@@ -53,6 +54,8 @@ type Fault struct {
 	// RetryAfter is the header of that name of a `reply` over HTTP, in seconds.
 	// Default: none.
 	RetryAfter int `json:"retry_after,omitempty"`
+	// Challenge is the header WWW-Authenticate of a `reply` over HTTP. Default: none.
+	Challenge string `json:"challenge,omitempty"`
 	// Delay is for `delay`.
 	Delay caddy.Duration `json:"delay,omitempty"`
 
@@ -86,7 +89,7 @@ type Status struct {
 var (
 	stages = []string{
 		"connect", "banner", "ehlo", "starttls", "tls", "auth", "ready", "mail", "rcpt", "data", "bdat", "body", "end",
-		"rset", "noop", "quit", "api_head", "api_body", "api", "api_end",
+		"rset", "noop", "quit", "api_head", "api_body", "api", "api_end", "api_user",
 	}
 	apiActions = []string{"reply", "delay", "hang", "close", "reset"}
 	actions    = []string{
@@ -120,6 +123,8 @@ func (f *Fault) Validate() error {
 		return fmt.Errorf("action '%s' does not happen over HTTP: want one of %s", f.Action, strings.Join(apiActions, ", "))
 	case f.RetryAfter < 0 || f.RetryAfter > 0 && !strings.HasPrefix(f.Stage, "api"):
 		return fmt.Errorf("retry_after: must be a positive number of seconds, at a stage of HTTP")
+	case f.Challenge != "" && (f.Action != "reply" || !strings.HasPrefix(f.Stage, "api") || strings.ContainsAny(f.Challenge, "\r\n\x00")):
+		return fmt.Errorf("challenge: one line of a reply, at a stage of HTTP")
 	case f.Nth < 0 || f.AfterBytes < 0 || f.AfterMessages < 0 || f.Skip < 0 || f.Times < 0:
 		return fmt.Errorf("nth, after_bytes, after_messages, skip and times must not be negative")
 	}

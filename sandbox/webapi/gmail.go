@@ -190,7 +190,9 @@ func (s *Server) gmailSend(w http.ResponseWriter, r *http.Request, limit int64, 
 	if s.host.Limits().Rewrap {
 		fields, rest = rewrap(fields, rest)
 	}
-	s.host.Accept(Message{Mailbox: mailbox, From: mailbox, Rcpts: rcpts, Body: without(gmailFrom(fields, mailbox), rest, "Bcc"), API: "GMAIL"})
+	// The copy in Sent looks right (report: gmail-oauth2-tools#32): it is what came.
+	s.keepSent(mailbox, msg)
+	s.host.Accept(Message{Mailbox: mailbox, From: mailbox, Rcpts: rcpts, Body: without(s.gmailFrom(fields, mailbox), rest, "Bcc"), API: "GMAIL"})
 	if s.fault(w, r, "api_end", mailbox, gmailFail) {
 		return
 	}
@@ -212,19 +214,20 @@ func (s *Server) spend(mailbox string, units int) (time.Time, bool) {
 	return now, false
 }
 
-// gmailFrom puts the mailbox into From where another address stands: the
-// sandbox's mailboxes have no aliases (report: smog, gmailsend and others).
-func gmailFrom(fields []field, mailbox string) []field {
-	out := make([]field, 0, len(fields))
-	for _, f := range fields {
-		if strings.EqualFold(f.name, "From") {
-			if list := addresses(f.body); len(list) != 1 || !strings.EqualFold(list[0], mailbox) {
-				f.raw = []byte("From: " + mailbox + "\r\n")
-			}
-		}
-		out = append(out, f)
+// gmailFrom puts the mailbox into From where another address stands that is no
+// alias of it (report: smog, gmailsend and others).
+func (s *Server) gmailFrom(fields []field, mailbox string) []field {
+	from, ok := first(fields, "From")
+	if !ok {
+		return fields
 	}
-	return out
+	limits := s.host.Limits()
+	if list := addresses(from); len(list) == 1 {
+		if own, alias := limits.owns(mailbox, list[0]); own || alias {
+			return fields
+		}
+	}
+	return sendAs(fields, mailbox)
 }
 
 // rewrap wraps the text of a message that is text/plain as a whole again

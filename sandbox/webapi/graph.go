@@ -20,6 +20,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -41,7 +42,7 @@ type graphRow struct {
 var graphRows = map[string]graphRow{
 	"token":     {401, "InvalidAuthenticationToken", "Lifetime validation failed, the token is expired.", "report: S2G, EA; an Outlook token at Graph has the same answer"},
 	"scope":     {403, "ErrorAccessDenied", "Access is denied. Check credentials and try again.", "doc: Error responses"},
-	"user":      {403, "ErrorAccessDenied", "Access is denied. Check credentials and try again.", "doc: Send Outlook messages from another user"},
+	"user":      {403, "ErrorAccessDenied", "Access is denied. Check credentials and try again.", "doc: Send Outlook messages from another user, which takes Mail.Send.Shared and Full Access"},
 	"type":      {400, "RequestBodyRead", "The content type is not supported.", "assumed"},
 	"base64":    {400, "ErrorMimeContentInvalidBase64String", "Invalid base64 string for MIME content.", "code: SMTP2Graph#39"},
 	"rcpts":     {400, "ErrorInvalidRecipients", "At least one recipient is not valid.", "report: SMTP2Graph#30"},
@@ -75,9 +76,10 @@ func graphFail(w http.ResponseWriter, status int, code, message string) {
 }
 
 // graphMailbox is the mailbox that the path names, and whether the token may
-// use it.
-func graphMailbox(r *http.Request, t Token) (string, bool) {
+// use it. An alias there is no user's name (assumed: not documented to resolve).
+func (s *Server) graphMailbox(r *http.Request, t Token) (string, bool) {
 	user := r.PathValue("user")
+	limits := s.host.Limits()
 	switch {
 	case user == "":
 		return t.Mailbox, t.Mailbox != "" // `me` needs a user
@@ -86,7 +88,7 @@ func graphMailbox(r *http.Request, t Token) (string, bool) {
 	case strings.EqualFold(user, t.Mailbox), strings.EqualFold(user, ObjectID(t.Mailbox)):
 		return t.Mailbox, true
 	}
-	return user, false
+	return user, limits.lets(t.Mailbox, user) && t.granted("Mail.Send.Shared")
 }
 
 // graphSend is sendMail with a MIME body.
@@ -100,12 +102,12 @@ func (s *Server) graphSend(w http.ResponseWriter, r *http.Request) {
 		graphRefuse(w, "token")
 		return
 	}
-	mailbox, mine := graphMailbox(r, t)
+	mailbox, mine := s.graphMailbox(r, t)
 	switch {
 	case !t.audience("graph"):
 		graphRefuse(w, "token")
 		return
-	case !t.granted("Mail.Send"):
+	case !t.granted("Mail.Send", "Mail.Send.Shared"):
 		graphRefuse(w, "scope")
 		return
 	case !mine:
@@ -155,10 +157,12 @@ func (s *Server) graphSend(w http.ResponseWriter, r *http.Request) {
 		graphRefuse(w, "rcpts")
 		return
 	}
-	if !graphFrom(fields, mailbox) {
+	fields, allowed := s.graphFrom(fields, mailbox, t)
+	if !allowed {
 		graphRefuse(w, "from")
 		return
 	}
+	s.keepSent(mailbox, without(fields, rest, ""))
 	// Limits show after 202, as a report in the mailbox (page text of 202).
 	if reason := s.overLimit(mailbox, len(rcpts)); reason != "" {
 		s.report(mailbox, reason, rcpts)
@@ -171,20 +175,40 @@ func (s *Server) graphSend(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusAccepted)
 }
 
-// graphFrom reports whether the mailbox may send with that From: its own or
-// none. An "@" in an unquoted display name is taken for another's address
-// (SMTP2Graph#28).
-func graphFrom(fields []field, mailbox string) bool {
+// graphFrom reports whether the mailbox may send with that From: its own, an
+// alias, none, or one that the token's user has Send As for (doc: Send Outlook
+// messages from another user). In an alias's place stands the mailbox's own address
+// afterwards, unless the tenant has switched that off (report: smtp-oauth-relay#80).
+// An "@" in an unquoted display name is taken for another's address (SMTP2Graph#28).
+func (s *Server) graphFrom(fields []field, mailbox string, t Token) ([]field, bool) {
 	from, ok := first(fields, "From")
 	if !ok {
-		return true
+		return fields, true
 	}
 	list := addresses(from)
 	name, _, angle := strings.Cut(from, "<")
-	if angle && strings.Contains(name, "@") && !strings.Contains(name, `"`) {
-		return false
+	if len(list) != 1 || angle && strings.Contains(name, "@") && !strings.Contains(name, `"`) {
+		return fields, false
 	}
-	return len(list) == 1 && strings.EqualFold(list[0], mailbox)
+	limits := s.host.Limits()
+	switch own, alias := limits.owns(mailbox, list[0]); {
+	case alias && !limits.SendFromAlias:
+		return sendAs(fields, mailbox), true
+	case own, alias:
+		return fields, true
+	}
+	return fields, limits.lets(t.Mailbox, list[0]) && t.granted("Mail.Send.Shared")
+}
+
+// sendAs puts an address into the From fields.
+func sendAs(fields []field, mailbox string) []field {
+	out := slices.Clone(fields)
+	for i := range out {
+		if strings.EqualFold(out[i].name, "From") {
+			out[i].raw = []byte("From: " + mailbox + "\r\n")
+		}
+	}
+	return out
 }
 
 // overLimit counts a message, and says which limit of the mailbox it is over.
@@ -213,7 +237,10 @@ func (s *Server) graphUser(w http.ResponseWriter, r *http.Request) {
 		graphRefuse(w, "token")
 		return
 	}
-	mailbox, mine := graphMailbox(r, t)
+	mailbox, mine := s.graphMailbox(r, t)
+	if s.fault(w, r, "api_user", mailbox, graphFail) {
+		return
+	}
 	if !mine || !t.granted("User.Read", "User.Read.All") {
 		graphRefuse(w, "scope")
 		return

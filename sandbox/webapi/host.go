@@ -35,7 +35,8 @@ type Host interface {
 	Token(bearer string) (t Token, result string)
 	// Fault returns what is to go wrong at a stage: `api_head` (the head of
 	// the request is there), `api_body` (amid the body), `api` (all of it is
-	// there, and nothing is kept) or `api_end` (the message is kept).
+	// there, and nothing is kept), `api_end` (the message is kept) or `api_user`
+	// (the question whose the token is).
 	Fault(stage, mailbox string) (Fault, bool)
 	// Accept keeps a message.
 	Accept(Message)
@@ -66,6 +67,8 @@ type Fault struct {
 	// and the others the message.
 	Reply      string
 	RetryAfter int // seconds; 0 is none
+	// Challenge is the header WWW-Authenticate of the reply.
+	Challenge  string
 	Delay      time.Duration
 	AfterBytes int64 // of the body, at `api_body`
 }
@@ -91,6 +94,36 @@ type Limits struct {
 	Resent bool
 	// Rewrap wraps text/plain again, as Gmail does.
 	Rewrap bool
+	// Aliases are further addresses of mailboxes: alias and mailbox. Graph leaves
+	// one in From only with SendFromAlias.
+	Aliases       map[string]string
+	SendFromAlias bool
+	// Delegates are users with Full Access and Send As: mailbox and user.
+	Delegates map[string]string
+	// KeepSent keeps the copies in Sent Items.
+	KeepSent bool
+}
+
+// owns reports whether an address is the mailbox's, and which of the two it is.
+func (l *Limits) owns(mailbox, addr string) (own, alias bool) {
+	if strings.EqualFold(addr, mailbox) {
+		return true, false
+	}
+	return false, listed(l.Aliases, addr, mailbox)
+}
+
+// lets reports whether a user may use another's mailbox.
+func (l *Limits) lets(user, mailbox string) bool {
+	return user != "" && listed(l.Delegates, mailbox, user)
+}
+
+func listed(m map[string]string, key, value string) bool {
+	for k, v := range m {
+		if strings.EqualFold(k, key) && strings.EqualFold(v, value) {
+			return true
+		}
+	}
+	return false
 }
 
 // Report is a report in a mailbox about a message that was taken and then not
@@ -112,6 +145,43 @@ type Server struct {
 	peaks   map[string]int // the most of them, by mailbox
 	boxes   map[string]*counts
 	reports []Report
+	sent    []Sent
+	sentLen int
+}
+
+// Sent is a message in a mailbox's Sent Items, as the provider has it there: with
+// its Bcc.
+type Sent struct {
+	Mailbox string `json:"mailbox"`
+	Body    []byte `json:"body"`
+}
+
+// maxSent bounds the copies, in octets; the oldest go first.
+const maxSent = 64 << 20
+
+// keepSent puts the copy of a message into Sent Items.
+func (s *Server) keepSent(mailbox string, body []byte) {
+	if !s.host.Limits().KeepSent {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sent = append(s.sent, Sent{mailbox, body})
+	for s.sentLen += len(body); s.sentLen > maxSent && len(s.sent) > 1; s.sent = s.sent[1:] {
+		s.sentLen -= len(s.sent[0].Body)
+	}
+}
+
+// Sent are the copies in the Sent Items of a mailbox, in the order of sending.
+func (s *Server) Sent(mailbox string) (list []Sent) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, m := range s.sent {
+		if strings.EqualFold(m.Mailbox, mailbox) {
+			list = append(list, m)
+		}
+	}
+	return list
 }
 
 // counts are what one mailbox has sent.
@@ -133,6 +203,9 @@ func New(host Host) *Server {
 	s.mux.HandleFunc("GET /v1.0/users/{user}", s.graphUser)
 	s.mux.HandleFunc("POST /upload/gmail/v1/users/{user}/messages/send", s.gmailUpload)
 	s.mux.HandleFunc("POST /gmail/v1/users/{user}/messages/send", s.gmailRaw)
+	s.mux.HandleFunc("GET /sent/{mailbox}", func(w http.ResponseWriter, r *http.Request) {
+		writeJSON(w, http.StatusOK, s.Sent(r.PathValue("mailbox")))
+	})
 	s.mux.HandleFunc("GET /reports", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, s.Reports()) })
 	return s
 }
@@ -283,6 +356,9 @@ func (s *Server) fault(w http.ResponseWriter, r *http.Request, stage, mailbox st
 		text := strings.TrimSpace(f.Reply[3:])
 		if f.RetryAfter > 0 {
 			w.Header().Set("Retry-After", strconv.Itoa(f.RetryAfter))
+		}
+		if f.Challenge != "" {
+			w.Header().Set("WWW-Authenticate", f.Challenge)
 		}
 		switch {
 		case strings.HasPrefix(text, "<"):

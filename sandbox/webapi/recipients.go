@@ -57,6 +57,13 @@ func split(msg []byte) (fields []field, rest []byte) {
 	return fields, nil
 }
 
+// Recipients are the addresses that a message is delivered to, and with resent those
+// in Resent-To and the like.
+func Recipients(msg []byte, resent bool) []string {
+	fields, _ := split(msg)
+	return recipients(fields, resent)
+}
+
 // recipients are the addresses of every To, Cc and Bcc field, each once, in
 // the order of the first appearance; and those of Resent-To and the like, if resent.
 func recipients(fields []field, resent bool) []string {

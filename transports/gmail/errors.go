@@ -15,6 +15,7 @@
 package gmail
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"regexp"
@@ -206,9 +207,9 @@ func (a *answer) reply() (*relay.Reply, mailapi.Outcome) {
 	case a.status == http.StatusRequestTimeout, a.status >= 500, a.status < 300:
 		// 200 without a message's id too: a network that wants a login, or a
 		// device on the way, says it of each request.
-		return relay.ReplyAPIUnknown, mailapi.Outcome{Unknown: true, Hold: a.wait}
+		return relay.ReplyAPIUnknown, mailapi.Unclear(a.wait, a.strikes)
 	case a.status == http.StatusUnauthorized:
-		return relay.ReplyAPI(454, 4, 7, 0, wantsUser+a.said()), mailapi.Outcome{}
+		return relay.ReplyAPIWantsUser(a.said()), mailapi.Outcome{Mailbox: true}
 	case a.status == http.StatusRequestEntityTooLarge:
 		return relay.ReplyAPI(552, 5, 3, 4, "The provider's API takes no message of this size: "+a.said()), mailapi.Outcome{}
 	}
@@ -228,15 +229,15 @@ func (a *answer) reply() (*relay.Reply, mailapi.Outcome) {
 		if strings.Contains(strings.ToLower(a.message), "mail sending") {
 			return a.hold(holdDay, false)
 		}
-		return a.hold(mailapi.Doubled(holdRate, a.strikes), false)
+		return a.hold(holdRate, false)
 	case noScope:
-		return relay.ReplyAPI(454, 4, 7, 0, "The owner did not consent to sending, and has to: "+a.said()), mailapi.Outcome{}
+		return relay.ReplyAPI(454, 4, 7, 0, "The owner did not consent to sending, and has to: "+a.said()), mailapi.Outcome{Mailbox: true}
 	case unauthorized:
-		return relay.ReplyAPI(454, 4, 7, 0, wantsUser+a.said()), mailapi.Outcome{}
+		return relay.ReplyAPIWantsUser(a.said()), mailapi.Outcome{Mailbox: true}
 	case denied:
-		return refuse(550, 5, 7, 1)
+		return relay.ReplyAPI(550, 5, 7, 1, a.said()), mailapi.Outcome{Mailbox: true}
 	case noMailbox:
-		return refuse(550, 5, 1, 8)
+		return relay.ReplyAPI(550, 5, 1, 8, a.said()), mailapi.Outcome{Mailbox: true}
 	case badMessage:
 		if aboutRecipients(a.message) {
 			return refuse(554, 5, 1, 3)
@@ -246,14 +247,9 @@ func (a *answer) reply() (*relay.Reply, mailapi.Outcome) {
 	return refuse(554, 5, 0, 0)
 }
 
-const wantsUser = "The provider wants the user to consent or log in again: "
-
 // hold refuses until a limit is free again.
 func (a *answer) hold(otherwise time.Duration, all bool) (*relay.Reply, mailapi.Outcome) {
-	out := mailapi.Outcome{Hold: otherwise, HoldAll: all, Strike: true}
-	if a.wait > 0 {
-		out.Hold, out.Strike = a.wait, false
-	}
+	out := mailapi.Outcome{Hold: mailapi.Doubled(cmp.Or(a.wait, otherwise), a.strikes), HoldAll: all, Strike: true}
 	return relay.ReplyAPIHold(a.said(), out.Hold), out
 }
 

@@ -124,4 +124,18 @@ func TestDoubled(t *testing.T) {
 			t.Errorf("after %d times: held for %v, the client hears %v, want %v", strikes, v.Outcome.Hold, v.Reply.After, want)
 		}
 	}
+	// One second each time, in the header or as the time in the message, is not meant.
+	date := time.Date(2026, 10, 5, 20, 0, 0, 0, time.UTC)
+	for strikes, want := range []time.Duration{time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second} {
+		for _, ans := range []*mailapi.Answer{
+			{Status: 429, Header: http.Header{"Retry-After": {"1"}}},
+			{Status: 429, Header: http.Header{"Date": {date.Format(http.TimeFormat)}}, Body: []byte(apitest.Reasoned(429, "rateLimitExceeded", "User-rate limit exceeded.  Retry after 2026-10-05T20:00:01.000Z", "", ""))},
+			{Status: 503, Header: http.Header{"Retry-After": {"1"}}},
+		} {
+			ans.Strikes = strikes
+			if v := read(ans); v.Outcome.Hold != want || !v.Outcome.Strike {
+				t.Errorf("HTTP %d, one second asked for, after %d times: held for %v, want %v", ans.Status, strikes, v.Outcome.Hold, want)
+			}
+		}
+	}
 }

@@ -20,19 +20,22 @@ import (
 	"fmt"
 	"net/http"
 
-	"golang.org/x/oauth2"
-
+	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/transports/internal/mailapi"
 )
 
 // identity asks Google whose a token is
 // (https://developers.google.com/identity/openid-connect/openid-connect#obtaininguserprofileinformation).
-func (t *Transport) identity(ctx context.Context, get mailapi.Get, _ *oauth2.Token) (mailapi.Identity, error) {
+func (t *Transport) identity(ctx context.Context, _ *accounts.Account, get mailapi.Get) (mailapi.Identity, error) {
 	ans, err := get(ctx, t.UserinfoURL)
 	if err != nil {
 		return mailapi.Identity{}, err
 	}
-	if ans.Status != http.StatusOK {
+	switch ans.Status {
+	case http.StatusOK:
+	case http.StatusUnauthorized:
+		return mailapi.Identity{}, fmt.Errorf("userinfo_url: HTTP %d: %w", ans.Status, mailapi.ErrTokenRefused)
+	default:
 		return mailapi.Identity{}, fmt.Errorf("userinfo_url: HTTP %d", ans.Status)
 	}
 	var who struct {
@@ -46,5 +49,8 @@ func (t *Transport) identity(ctx context.Context, get mailapi.Get, _ *oauth2.Tok
 	if who.EmailVerified != nil && !*who.EmailVerified {
 		return mailapi.Identity{}, fmt.Errorf("userinfo_url: Google has not verified the address")
 	}
-	return mailapi.Identity{Subject: who.Sub, Address: who.Email}, nil
+	if who.Sub == "" || who.Email == "" {
+		return mailapi.Identity{}, fmt.Errorf("userinfo_url: %w: it needs the scopes openid and email", mailapi.ErrNoIdentity)
+	}
+	return mailapi.Identity{Subject: who.Sub, Addresses: []string{who.Email}}, nil
 }

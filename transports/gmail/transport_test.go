@@ -19,6 +19,8 @@ import (
 	"errors"
 	"io"
 	"math"
+	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"strings"
 	"testing"
@@ -180,6 +182,51 @@ func TestForeignToken(t *testing.T) {
 	wide := attach(t, &Transport{DomainWide: true}, sb, src)
 	if _, err := apitest.Send(t, wide, []string{"a@example.org"}, plain); err == nil || !strings.HasPrefix(err.Error(), "550 5.7.1 forbidden Delegation denied") {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestTokenRefusedAtTheQuestion holds that a token which is refused when it is asked
+// whose it is gets replaced once, as one that is refused with the message, and that
+// what is not known is told as that.
+func TestTokenRefusedAtTheQuestion(t *testing.T) {
+	for name, tc := range map[string]struct {
+		answers []int // of the userinfo endpoint; the last one stays
+		want    string
+		tokens  int32
+	}{
+		"once":   {[]int{401, 200}, "250 2.0.0", 2},
+		"always": {[]int{401}, "454 4.7.0 The provider wants the user to consent or log in again", 2},
+		"down":   {[]int{503}, "451 4.4.1 The provider's API did not say whose the access token is", 1},
+		"no one": {[]int{204}, "451 4.4.1", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tr, sb, src := start(t, new(sandbox.App), Transport{})
+			n := 0
+			ask := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				status := tc.answers[min(n, len(tc.answers)-1)]
+				n++
+				w.WriteHeader(status)
+				if status == http.StatusOK {
+					_, _ = io.WriteString(w, `{"sub":"1","email":"`+apitest.Box+`"}`)
+				}
+			}))
+			defer ask.Close()
+			tr.UserinfoURL = ask.URL
+			reply, err := apitest.Send(t, tr, []string{"a@example.org"}, plain)
+			got := reply.Error()
+			if err != nil {
+				got = err.Error()
+			}
+			if !strings.HasPrefix(got, tc.want) {
+				t.Errorf("%s, want %s", got, tc.want)
+			}
+			if n := src.Asked.Load(); n != tc.tokens {
+				t.Errorf("%d tokens, want %d", n, tc.tokens)
+			}
+			if n := len(sb.Messages()); n != map[bool]int{true: 1}[tc.want == "250 2.0.0"] {
+				t.Errorf("%d messages", n)
+			}
+		})
 	}
 }
 

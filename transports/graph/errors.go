@@ -15,6 +15,7 @@
 package graph
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"slices"
@@ -77,6 +78,15 @@ const (
 type meaning struct {
 	code, class, subject, detail int
 	hold                         time.Duration
+}
+
+// mailbox reports whether it is about the mailbox, its right to send, or its token.
+func (m *meaning) mailbox() bool {
+	switch [3]int{m.class, m.subject, m.detail} {
+	case [3]int{4, 7, 0}, [3]int{5, 7, 1}, [3]int{5, 1, 8}, [3]int{4, 2, 2}:
+		return true
+	}
+	return false
 }
 
 // meanings are the known error codes, in lower case
@@ -148,37 +158,34 @@ func (a *answer) reply() (*relay.Reply, mailapi.Outcome) {
 		// message waits.
 		return relay.ReplyAPIOK(a.id), mailapi.Outcome{Sent: true, Hold: a.retryAfter}
 	case a.status == http.StatusInsufficientStorage:
-		return relay.ReplyAPI(452, 4, 2, 2, a.said), mailapi.Outcome{}
+		return relay.ReplyAPI(452, 4, 2, 2, a.said), mailapi.Outcome{Mailbox: true}
 	case a.status == http.StatusServiceUnavailable && known && m.code < 500:
 		return a.wait(m, max(m.hold, holdAsked))
 	case a.status == http.StatusRequestTimeout, a.status >= 500, a.status < 300:
-		return relay.ReplyAPIUnknown, mailapi.Outcome{Unknown: true, Hold: a.retryAfter}
+		return relay.ReplyAPIUnknown, mailapi.Unclear(a.retryAfter, a.strikes)
 	case a.status == http.StatusTooManyRequests:
 		if !known || m.hold < holdAsked {
 			m = meaning{451, 4, 7, 1, holdAsked}
 		}
 		return a.wait(m, m.hold)
 	case a.claims || a.status == http.StatusUnauthorized:
-		return relay.ReplyAPI(454, 4, 7, 0, "The provider wants the user to consent or log in again: "+a.said), mailapi.Outcome{}
+		return relay.ReplyAPIWantsUser(a.said), mailapi.Outcome{Mailbox: true}
 	case a.status == http.StatusRequestEntityTooLarge:
 		return relay.ReplyAPI(552, 5, 3, 4, "The provider's API takes no message of this size: send it through SMTP"), mailapi.Outcome{}
 	case known && m.hold > 0:
 		return a.wait(m, m.hold)
 	case known:
-		return relay.ReplyAPI(m.code, m.class, m.subject, m.detail, a.said), mailapi.Outcome{}
+		return relay.ReplyAPI(m.code, m.class, m.subject, m.detail, a.said), mailapi.Outcome{Mailbox: m.mailbox()}
 	}
 	return relay.ReplyAPI(554, 5, 0, 0, a.said), mailapi.Outcome{}
 }
 
 // wait refuses and holds the mailbox for as long as was asked, or by default.
 func (a *answer) wait(m meaning, otherwise time.Duration) (*relay.Reply, mailapi.Outcome) {
-	out := mailapi.Outcome{Hold: otherwise}
-	switch {
-	case otherwise == holdHour: // Retry-After is about requests, this is about mail
-	case a.retryAfter > 0:
-		out.Hold = a.retryAfter
-	default:
-		out.Hold, out.Strike = mailapi.Doubled(otherwise, a.strikes), true
+	out := mailapi.Outcome{Hold: otherwise, Mailbox: m.mailbox()}
+	if otherwise != holdHour { // Retry-After is about requests, this is about mail
+		// Graph may say one second each time (msgraph-sdk-javascript#297).
+		out.Hold, out.Strike = mailapi.Doubled(cmp.Or(a.retryAfter, otherwise), a.strikes), true
 	}
 	switch {
 	case m.code >= 500:

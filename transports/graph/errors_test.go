@@ -142,6 +142,23 @@ func TestDoubled(t *testing.T) {
 			t.Errorf("after %d times: held for %v, the client hears %v, want %v", strikes, v.Outcome.Hold, v.Reply.After, want)
 		}
 	}
+	// What Graph asks for may be one second each time; what it means is not.
+	for _, status := range []int{429, 503} {
+		for strikes, want := range []time.Duration{time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second} {
+			h := http.Header{"Retry-After": {"1"}}
+			v := read(&mailapi.Answer{Status: status, Header: h, Strikes: strikes})
+			if v.Outcome.Hold != want || !v.Outcome.Strike || status == 429 && v.Reply.After != want {
+				t.Errorf("HTTP %d, one second asked for, after %d times: held for %v, the client hears %v, want %v", status, strikes, v.Outcome.Hold, v.Reply.After, want)
+			}
+		}
+		v := read(&mailapi.Answer{Status: status, Header: http.Header{"Retry-After": {"1800"}}, Strikes: 3})
+		if v.Outcome.Hold != 30*time.Minute {
+			t.Errorf("HTTP %d, half an hour asked for: held for %v", status, v.Outcome.Hold)
+		}
+	}
+	if v := read(&mailapi.Answer{Status: 202, Header: http.Header{"Retry-After": {"1"}}, Strikes: 3}); v.Outcome.Hold != time.Second || !v.Outcome.Sent {
+		t.Errorf("202 with Retry-After: %+v", v.Outcome)
+	}
 	for body, want := range map[string]time.Duration{
 		apitest.Told("ErrorExceededMessageLimit", "x"): time.Hour,
 		fmt.Sprintf("%d", 429):                         25 * time.Second << 2,

@@ -15,6 +15,7 @@
 package graph
 
 import (
+	"cmp"
 	"net/url"
 	"slices"
 	"time"
@@ -80,11 +81,14 @@ func (t *Transport) Bind(name string) error {
 			return slices.Contains(newAnswer(ans).codes, "errormimecontentinvalidbase64string")
 		},
 	}
+	if t.User == "me" {
+		t.Identity, t.IdentityAtAPI = t.identity, true
+	}
 	return t.Upstream.Bind(name)
 }
 
 // url is the mailbox's endpoint. A token of another user is refused there, but
-// for `me`.
+// for `me`, for which identity asks.
 func (t *Transport) url(a *accounts.Account) string {
 	if t.User == "me" {
 		return t.Endpoint + "/v1.0/me/sendMail"
@@ -95,12 +99,16 @@ func (t *Transport) url(a *accounts.Account) string {
 // user is the mailbox as Graph knows it: by its object ID where its own user has
 // consented, which outlives a new sign-in name, else as the account has it.
 func (t *Transport) user(a *accounts.Account) string {
-	if ids, ok := t.tokens.(interface{ ObjectID(r grant.Request) string }); ok && !t.AppOnly {
-		if id := ids.ObjectID(t.Request(a)); id != "" {
-			return id
-		}
+	return cmp.Or(t.objectID(a), a.Mailbox)
+}
+
+// objectID is that of the mailbox's own user, if the consent said it.
+func (t *Transport) objectID(a *accounts.Account) string {
+	ids, ok := t.tokens.(interface{ ObjectID(r grant.Request) string })
+	if !ok || t.AppOnly {
+		return ""
 	}
-	return a.Mailbox
+	return ids.ObjectID(t.Request(a))
 }
 
 // Interface guards

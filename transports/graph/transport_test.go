@@ -18,6 +18,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -26,8 +27,6 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/emersion/go-smtp"
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
-	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/grant"
@@ -66,6 +65,10 @@ func attach(t *testing.T, tr *Transport, sb *sandbox.Sandbox, src *apitest.Token
 
 const plain = "From: box@example.com\r\nTo: a@example.org\r\n\r\nhello\r\n"
 
+// claims is what continuous access evaluation answers with
+// (https://learn.microsoft.com/entra/identity-platform/app-resilience-continuous-access-evaluation).
+const claims = `Bearer realm="", authorization_uri="https://login.microsoftonline.com/common/oauth2/authorize", error="insufficient_claims", claims="eyJhY2Nlc3NfdG9rZW4iOnt9fQ=="`
+
 // TestFaults holds for each way in which Graph fails: what was acknowledged is
 // there, nothing is there twice, and the client is told what is known.
 func TestFaults(t *testing.T) {
@@ -98,6 +101,8 @@ func TestFaults(t *testing.T) {
 		{"an unknown code", sandbox.Fault{Stage: "api", Action: "reply", Reply: "400 ErrorNew Something"}, "554 5.0.0 ErrorNew Something", 0, 1},
 		{"401 once", sandbox.Fault{Stage: "api", Action: "reply", Reply: "401 InvalidAuthenticationToken expired", Times: 1}, "250 2.0.0", 1, 2},
 		{"401 always", sandbox.Fault{Stage: "api", Action: "reply", Reply: "401 InvalidAuthenticationToken expired"}, "454 4.7.0", 0, 2},
+		{"a policy that wants the user", sandbox.Fault{Stage: "api", Action: "reply", Reply: "401 InvalidAuthenticationToken Continuous access evaluation resulted in challenge", Challenge: claims}, "454 4.7.0 The provider wants the user", 0, 1},
+		{"a policy that wants the user, as 403", sandbox.Fault{Stage: "api", Action: "reply", Reply: "403 ErrorAccessDenied Access is denied", Challenge: claims}, "454 4.7.0 The provider wants the user", 0, 1},
 		{"no answer", sandbox.Fault{Stage: "api_end", Action: "hang"}, "451 4.4.2", 1, 1},
 		{"slow", sandbox.Fault{Stage: "api", Action: "delay", Delay: caddy.Duration(50 * time.Millisecond)}, "250 2.0.0", 1, 1},
 	} {
@@ -310,30 +315,90 @@ func TestMaxRecipients(t *testing.T) {
 	}
 }
 
-// TestMe holds what `user me` is: the token's own mailbox, whatever the account says,
-// and none for a token without a user.
+// TestMe holds what `user me` is: a message leaves as the mailbox or not at all, and
+// whose a token is gets asked once for each.
 func TestMe(t *testing.T) {
-	for whose, want := range map[string]string{"": "250 ", "other@example.com": "250 "} {
-		sb, src := apitest.Start(t, new(sandbox.App))
-		src.Of = whose
-		core, logs := observer.New(zapcore.InfoLevel)
-		tr := attach(t, &Transport{User: "me"}, sb, src)
-		tr.logger, tr.Logger = zap.New(core), zap.New(core)
-		from := cmp.Or(whose, apitest.Box)
-		reply, err := apitest.Send(t, tr, []string{"a@example.org"}, "From: "+from+"\r\nTo: a@example.org\r\n\r\nhello\r\n")
-		if err != nil || !strings.HasPrefix(reply.Error(), want) {
-			t.Errorf("'%s': %v, %v", whose, reply, err)
-		}
-		if m := sb.Messages(); len(m) != 1 || m[0].Mailbox != from {
-			t.Errorf("'%s': %+v", whose, m)
-		}
-		// What the provider may make of From is said in the log.
-		if n := logs.FilterMessageSnippet("the From field is not the mailbox: Exchange replaces an alias").Len(); n != map[bool]int{true: 1}[whose != ""] {
-			t.Errorf("'%s': %d lines of From in the log", whose, n)
-		}
+	const other = "other@example.com"
+	for _, tc := range []struct {
+		name  string
+		of    string // whose token it is
+		id    string // of whom the consent says that it was
+		fault string // what /me answers, if not the truth
+		want  string
+		asked int32
+	}{
+		{"the mailbox's own", "", "", "", "250 2.0.0", 1},
+		{"the mailbox's own, by a consent through the gateway", "", apitest.Box, "", "250 2.0.0", 1},
+		{"somebody else's", other, "", "", "454 4.7.0 The access token is another user's", 1},
+		{"somebody else's, whatever the consent said", other, apitest.Box, "", "454 4.7.0 The access token is another user's", 1},
+		{"a user who was renamed", other, other, "", "250 2.0.0", 1},
+		{"no User.Read, and the consent says it", "", apitest.Box, "403 ErrorAccessDenied Access is denied", "250 2.0.0", 1},
+		{"no User.Read, and nothing says it", "", "", "403 ErrorAccessDenied Access is denied", "454 4.7.0 The provider does not say whose", 1},
+		{"the token is refused", "", "", "401 InvalidAuthenticationToken expired", "454 4.7.0 The provider wants the user to consent or log in again: HTTP 401", 2},
+		{"no answer", "", "", "503", "451 4.4.1 The provider's API did not say whose the access token is", 1},
+		{"nobody", "", "", `200 {"id":"1"}`, "454 4.7.0 The provider does not say whose", 1},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			sb, src := apitest.Start(t, new(sandbox.App))
+			src.Of = tc.of
+			tr := attach(t, &Transport{User: "me"}, sb, src)
+			if tc.id != "" {
+				tr.tokens = renamed{src, objectID(t, sb, tc.id)}
+			}
+			if tc.fault != "" {
+				if _, err := sb.AddFault(sandbox.Fault{Stage: "api_user", Action: "reply", Reply: tc.fault}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			msg := "To: a@example.org\r\n\r\nhello\r\n"
+			for range 2 { // a mailbox is no more the token's at the second time
+				reply, err := apitest.Send(t, tr, []string{"a@example.org"}, msg)
+				got := reply.Error()
+				if err != nil {
+					got = err.Error()
+				}
+				if !strings.HasPrefix(got, tc.want) {
+					t.Errorf("%s, want %s", got, tc.want)
+				}
+			}
+			if n := src.Asked.Load(); n != 2*tc.asked {
+				t.Errorf("%d tokens for two messages, want %d", n, 2*tc.asked)
+			}
+			for _, m := range sb.Messages() {
+				if m.Mailbox != cmp.Or(tc.of, apitest.Box) || !strings.HasPrefix(tc.want, "250") {
+					t.Errorf("sent from %s", m.Mailbox)
+				}
+			}
+			steps := ""
+			verr := tr.Verify(t.Context(), apitest.Account(), apitest.Box, func(s relay.VerifyStep) { steps += s.Name + " " })
+			if want := strings.HasPrefix(tc.want, "250"); (verr == nil) != want || !strings.HasPrefix(steps, "token identity ") {
+				t.Errorf("the test says %v, at %s", verr, steps)
+			}
+		})
 	}
 	if err := (&Transport{User: "me", AppOnly: true}).fill(); err == nil {
 		t.Error("an application has no `me`")
+	}
+}
+
+// TestPinned holds that an address that comes to another user is not sent from by
+// the tokens of both.
+func TestPinned(t *testing.T) {
+	sb, src := apitest.Start(t, new(sandbox.App))
+	tr := attach(t, &Transport{User: "me"}, sb, src)
+	msg := "To: a@example.org\r\n\r\nhello\r\n"
+	if _, err := apitest.Send(t, tr, []string{"a@example.org"}, msg); err != nil {
+		t.Fatal(err)
+	}
+	body := fmt.Sprintf(`200 {"id":"00000000-0000-0000-0000-000000000001","mail":%q}`, apitest.Box)
+	if _, err := sb.AddFault(sandbox.Fault{Stage: "api_user", Action: "reply", Reply: body}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := apitest.Send(t, tr, []string{"a@example.org"}, msg); !errors.Is(err, relay.ReplyAPIForeign) {
+		t.Errorf("%v", err)
+	}
+	if n := len(sb.Messages()); n != 1 {
+		t.Errorf("%d messages", n)
 	}
 }
 

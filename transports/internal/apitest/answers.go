@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/explain"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/sandbox"
 )
@@ -87,7 +88,12 @@ func Answers(t *testing.T, sb *sandbox.Sandbox, api API, rows []Row) {
 					t.Error("a message was delivered")
 				}
 			}
-			resume := api.AccountStatus(a).LoginsResume
+			explained(t, said)
+			status := api.AccountStatus(a)
+			if about := status.LastError != ""; about != mailboxs(said) || about && status.LastError != said {
+				t.Errorf("%q, and the mailbox's status says %q", said, status.LastError)
+			}
+			resume := status.LoginsResume
 			if held := resume != nil; held != (row.Hold > 0) {
 				t.Fatalf("the mailbox is held: %t", held)
 			}
@@ -104,6 +110,28 @@ func Answers(t *testing.T, sb *sandbox.Sandbox, api API, rows []Row) {
 				t.Errorf("a message meanwhile: %q, %d requests", again, hits())
 			}
 		})
+	}
+}
+
+// mailboxs reports whether a reply is about the mailbox rather than the message.
+func mailboxs(said string) bool {
+	for _, code := range []string{"454 4.7.0", "550 5.7.1 ", "550 5.1.8", "452 4.2.2"} {
+		if strings.HasPrefix(said, code) {
+			return true
+		}
+	}
+	return false
+}
+
+// explained holds that an operator is told what a reply means and what helps.
+func explained(t *testing.T, said string) {
+	t.Helper()
+	switch e, ok := (explain.About{Account: "a@example.com", Mailbox: "a@example.com"}).Of(said); {
+	case strings.HasPrefix(said, "250 "):
+	case !ok || e.Cause == "" || e.Remedy == "":
+		t.Errorf("%q is not explained", said)
+	case e.General && !strings.Contains(said, "ErrorNew") && !strings.Contains(said, "notfound"):
+		t.Errorf("%q is explained by its code alone: %s", said, e.Cause)
 	}
 }
 

@@ -125,7 +125,7 @@ func (g *Generator) Message() (rcpts []string, msg string) {
 			rcpt = fmt.Sprintf("kin%d@example.org", i)
 		}
 		if g.one(60) {
-			rcpt = g.pick("KIN1@Example.ORG", `"kin2"@example.org`, `"kin 7"@example.org`, "kin8@[192.0.2.1]", "kin3+tag@example.org", "o'kin@example.org", "kin=9@sub.example.org")
+			rcpt = g.pick("KIN1@Example.ORG", `"kin2"@example.org`, `"kin 7"@example.org`, "kin8@[192.0.2.1]", "kin8@[IPv6:2001:db8::1]", "kin1@xn--bcher-kva.example", "KIN1@XN--BCHER-KVA.example", "kin3+tag@example.org", "o'kin@example.org", "kin=9@sub.example.org")
 		}
 		rcpts = append(rcpts, rcpt)
 	}
@@ -139,11 +139,30 @@ func (g *Generator) Message() (rcpts []string, msg string) {
 	for range g.IntN(5) {
 		g.field(&b, rcpts)
 	}
+	if g.one(60) { // some cut a line that is longer than 998 octets
+		name := g.pick("X-Long: ", "Subject: ", "To: a@example.org, ")
+		cut := g.pick("To: "+outside, "bcc: "+outside, "Cc : "+outside, outside, "", "\r\n To: "+outside, "X-To: "+outside)
+		b.WriteString(name + strings.Repeat("x", 990+g.IntN(12)-len(name)) + cut + "\r\n")
+	}
+	if g.one(30) { // all of a list in one line
+		b.WriteString(g.pick("To: ", "Cc: ", "Bcc: ", "Resent-To: "))
+		for i := range 40 + g.IntN(40) {
+			b.WriteString(strings.Repeat(", ", min(i, 1)) + g.pick("Name ", "\"A, B\" ", "") + "<" + rcpts[g.IntN(len(rcpts))] + ">")
+		}
+		b.WriteString("\r\n")
+	}
+	if g.one(40) {
+		b.WriteString(g.pick("Bcc:\r\n", "Bcc: \r\n", "bcc:\r\nBcc:\r\n", "Bcc: ,\r\n", "To : "+outside+"\r\n", "Cc\t: "+outside+"\r\n", "To\u00a0: "+outside+"\r\n", "\ufeffTo: "+outside+"\r\n"))
+	}
 	if g.one(1000) {
 		b.WriteString(strings.Repeat("X-Padding: "+strings.Repeat("x", 60)+"\r\n", 2+g.IntN(15_000)))
 	}
 	b.WriteString("Subject: x" + g.pick("", "", "", " "+strings.Repeat("y", 2000)) + "\r\n\r\nTo: " + outside + "\r\n")
 	msg = b.String()
+	if g.one(50) { // how a header ends
+		head, body, _ := strings.Cut(msg, "\r\n\r\n")
+		msg = head + g.pick("\r\n", "", "\n", "\n\n", "\n\r\n", "\r\n\n", "\r\n \r\n", "\r\n\x00\r\n", "\r\r\n") + g.pick("", body)
+	}
 	if g.one(5) { // foreign octets
 		at := g.IntN(min(len(msg)-30, 2000))
 		msg = msg[:at] + g.pick("\"", "(", ")", "<", ">", ",", ";", ":", "\\", "\r\n ", " ", "@", "\r\n", "\n", "\r", "\x00", "\v", "\f", "\r\n\r\n", "\u00e9", "\u00a0", "\uff20",
@@ -233,6 +252,12 @@ func (g *Generator) odd(addr string) string {
 		`"A\", `+outside+`, \"" <`+addr+">", `"A\\" <`+addr+">", `"A\\", `+outside+`, "B" <`+addr+">", "x\uff20evil.example <"+addr+">", addr+".", addr+" <"+outside+">",
 		"<"+addr+"> <"+outside+">", "<"+addr+","+outside+">", "g: h: "+addr+";;", "g: "+addr, outside+": "+addr+";", addr+"\t@\tevil.example", addr+"@evil.example",
 		"<"+addr, addr+">", `"`+addr, "("+addr, addr+")", "<>", "@", ":", ";", "outside@", "@evil.example", "mailto:"+addr, "[SMTP:"+outside+"] <"+addr+">", "SMTP:"+outside,
+		// What RFC 5322 section 4.4 calls obsolete.
+		"<,@evil.example,,@example.net:"+addr+">", "A . B (c) . C <"+addr+">", strings.Replace(addr, "@", " @ ", 1), strings.Replace(addr, ".", " . ", 1), strings.Replace(addr, "@", "(c)@(d)", 1),
+		"<(c) "+addr+">", "<"+addr+" (c)>", "<\r\n "+addr+">", ",,"+addr+",,", "g:,,"+addr+",;", "A\r\n B\r\n\t<"+addr+">",
+		// Beyond ASCII, in some charset.
+		"J\xf6rg <"+addr+">", "\"\x83\x5c\", "+outside+", \"b\" <"+addr+">", "\x83\x40evil.example <"+addr+">", "\x1b$B!w\x1b(B <"+addr+">", "+AEA-evil.example <"+addr+">", "\uff0c"+outside+" <"+addr+">",
+		"kin1@b\u00fccher.example", "kin1@B\u00dcCHER.example", "kin1@xn--bcher-kva.example.", "kin1@example.org\u3002evil.example", "kin8@[192.0.2.1] ", "kin8@[IPv6:2001:DB8::1]", "kin8@[ 192.0.2.1 ]", "kin1%evil.example@example.org",
 		"=?utf-8?q?a,"+outside+"?= <"+addr+">", "\"a\r\n b\"@evil.example", "'"+outside+"' <"+addr+">",
 	)
 }

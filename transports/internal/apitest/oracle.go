@@ -14,7 +14,17 @@
 
 package apitest
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/caddymail/mailgateway/sandbox/webapi"
+)
+
+// Delivered are the addresses that the sandbox delivers a message to, which reads it
+// by itself and generously, as a set.
+func Delivered(msg []byte, resent bool) []string {
+	return Addresses(webapi.Recipients(msg, resent))
+}
 
 // Reading is how a reader of headers, who need not be a good one, understands one.
 // No reading decodes an encoded word before it looks for addresses.
@@ -32,16 +42,37 @@ type Reading struct {
 	Which int
 	// Resent: Resent-To and the like count too.
 	Resent bool
+	// Long lines are read as they are (0), end at 998 octets (1), or are folded
+	// there (2).
+	Long int
 }
 
 // Readings are all of them.
 func Readings() (all []Reading) {
-	for i := range 4 * 3 {
+	for i := range 4 * 3 * 3 {
 		for j := range 16 {
-			all = append(all, Reading{Comments: i % 4, Which: i / 4, Newlines: j&1 > 0, Blanks: j&2 > 0, Escapes: j&4 > 0, Resent: j&8 > 0})
+			all = append(all, Reading{Comments: i % 4, Which: i / 4 % 3, Long: i / 12, Newlines: j&1 > 0, Blanks: j&2 > 0, Escapes: j&4 > 0, Resent: j&8 > 0})
 		}
 	}
 	return all
+}
+
+// maxLine is where readers cut lines (RFC 5322 section 2.1.1).
+const maxLine = 998
+
+// lines are those of a message, without their ends.
+func (r Reading) lines(msg string) (lines []string) {
+	if r.Long == 0 {
+		return strings.Split(msg, "\r\n")
+	}
+	for line := range strings.SplitSeq(msg, "\r\n") {
+		for len(line) > maxLine {
+			lines = append(lines, line[:maxLine])
+			line = map[int]string{1: "", 2: " "}[r.Long] + line[maxLine:]
+		}
+		lines = append(lines, line)
+	}
+	return lines
 }
 
 // Recipients are the addresses that a message goes to, as a set.
@@ -51,7 +82,8 @@ func (r Reading) Recipients(msg string) []string {
 	}
 	bodies := make(map[string][]string)
 	name := ""
-	for line := range strings.SplitSeq(msg, "\r\n") {
+	head, _, _ := strings.Cut("\r\n"+msg, "\r\n\r\n")
+	for _, line := range r.lines(head)[1:] {
 		if line == "" {
 			break
 		}

@@ -176,7 +176,9 @@ func (p *parser) words() (n int, err error) {
 	return n, nil
 }
 
-// addrSpec reads an address without blanks or comments within.
+// addrSpec reads an address without blanks or comments within. A literal with a colon
+// (IPv6) is none: to readers who know no literals what stands in front of the colon is
+// a group's name.
 func (p *parser) addrSpec() (string, error) {
 	begin := p.i
 	if !p.end() && p.s[p.i] == '"' {
@@ -197,7 +199,7 @@ func (p *parser) addrSpec() (string, error) {
 	begin = p.i
 	if !p.end() && p.s[p.i] == '[' {
 		for p.i++; !p.end() && p.s[p.i] != ']'; p.i++ {
-			if c := p.s[p.i]; c <= ' ' || c >= 0x7f || strings.IndexByte(`[\()<>@,;"`, c) >= 0 {
+			if c := p.s[p.i]; c <= ' ' || c >= 0x7f || strings.IndexByte(`[\()<>@,;:"`, c) >= 0 {
 				return "", p.fail("a malformed address literal")
 			}
 		}

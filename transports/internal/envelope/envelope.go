@@ -62,7 +62,7 @@ type Message struct {
 // recipient that no field names is added in a field Bcc in front of all others,
 // which takes the place of the message's own Bcc fields: of two, a provider could
 // heed one. For the same reason it repeats the recipients of To and Cc where these
-// stand there twice. If a field names an address that is not in the envelope, the
+// stand there twice. A field of recipients with a line beyond 998 octets is folded. If a field names an address that is not in the envelope, the
 // error is a BeyondError, unless rewrite is set: then it is taken out of its field.
 func Fit(msg []byte, rcpts []string, rewrite bool) (*Message, error) {
 	fields, _, err := header(msg)
@@ -94,7 +94,9 @@ func Fit(msg []byte, rcpts []string, rewrite bool) (*Message, error) {
 			}
 		}
 	}
-	m.Rest = rebuild(msg, f.fields)
+	if m.Rest, err = rebuild(msg, f.fields); err != nil {
+		return nil, &ParseError{err: err}
+	}
 	return m, nil
 }
 
@@ -150,7 +152,8 @@ func (f *fitting) add(fl field, body string) error {
 		return nil
 	}
 	once := f.times[strings.ToLower(fl.name)] == 1
-	c := change{field: fl}
+	// Readers cut a line that is too long, and an address with it.
+	c := change{field: fl, changed: fl.long}
 	for _, b := range boxes {
 		k := key(b.Address)
 		switch {
@@ -223,11 +226,11 @@ type change struct {
 	changed bool
 }
 
-// rebuild writes the message with the changed fields; one that would be empty
-// is left out.
-func rebuild(msg []byte, fields []change) []byte {
+// rebuild writes the message with the changed fields, an address a line; one that
+// would be empty is left out.
+func rebuild(msg []byte, fields []change) ([]byte, error) {
 	if !slices.ContainsFunc(fields, func(c change) bool { return c.changed }) {
-		return msg
+		return msg, nil
 	}
 	out := make([]byte, 0, len(msg))
 	at := 0
@@ -238,6 +241,9 @@ func rebuild(msg []byte, fields []change) []byte {
 		out = append(out, msg[at:c.begin]...)
 		at = c.end
 		for i, b := range c.kept {
+			if b.long() {
+				return nil, fmt.Errorf("field '%s': %w: an address whose line is longer than %d octets", c.name, errAddress, maxLine)
+			}
 			if i == 0 {
 				out = append(out, c.name+": "...)
 			} else {
@@ -249,5 +255,15 @@ func rebuild(msg []byte, fields []change) []byte {
 			out = append(out, "\r\n"...)
 		}
 	}
-	return append(out, msg[at:]...)
+	return append(out, msg[at:]...), nil
+}
+
+// long reports whether a line of the mailbox would be too long.
+func (b *Mailbox) long() bool {
+	for line := range strings.SplitSeq(b.raw, "\n") {
+		if len(line) > maxLine-len("Resent-Bcc: ,") {
+			return true
+		}
+	}
+	return false
 }

@@ -100,6 +100,19 @@ func TestFit(t *testing.T) {
 		{"an encoded word in quotes of an address", "To: \"=?utf-8?q?x=40y.z=3e=20?=a\"@b.c", []string{"a@b.c"}, "parse", nil},
 		{"an encoded word for a domain", "To: a@=?utf-8?q?y.z?=", []string{"a@b.c"}, "parse", nil},
 		{"an equals sign and question marks", "To: prvs=1?x=a@b.c", []string{"prvs=1?x=a@b.c"}, "", nil},
+		{"a hidden field", "X-Long: " + strings.Repeat("x", 990) + "To: d@e.f\r\nTo: a@b.c", []string{"a@b.c"}, "parse", nil},
+		{"a hidden field in a folded line", "X-Long: x\r\n " + strings.Repeat("x", 997) + "bcc : d@e.f\r\nTo: a@b.c", []string{"a@b.c"}, "parse", nil},
+		{"a long line that hides nothing", "X-Long: " + strings.Repeat("x", 990) + "Tone: d@e.f\r\nTo: a@b.c", []string{"a@b.c"}, "", nil},
+		{"a name that is too long for a line", "To: " + strings.Repeat("x", 1000) + " <a@b.c>", []string{"a@b.c"}, "parse", nil},
+		{"an IDN beside its xn-- form", "To: a@b\u00fccher.example", []string{"a@xn--bcher-kva.example"}, "beyond", []string{"a@b\u00fccher.example"}},
+		{"an IDN as xn--, in capitals", "To: a@XN--BCHER-KVA.example", []string{"a@xn--bcher-kva.example"}, "", nil},
+		{"an IPv4 literal", "To: a@[192.0.2.1]", []string{"a@[192.0.2.1]"}, "", nil},
+		{"an IPv6 literal", "To: a@[IPv6:2001:DB8::1]", []string{"a@[IPv6:2001:db8::1]"}, "parse", nil},
+		{"blanks around full stops", "To: a . b@c.d", []string{"a.b@c.d"}, "parse", nil},
+		{"a comment in an address", "To: a(x)@b.c", []string{"a@b.c"}, "parse", nil},
+		{"a blank in angle brackets", "To: < a@b.c >", []string{"a@b.c"}, "parse", nil},
+		{"an empty route", "To: <,@x.y,,@z.z:a@b.c>", []string{"a@b.c"}, "parse", nil},
+		{"a group of nothing", "To: g:,,;\r\nCc: a@b.c", []string{"a@b.c"}, "", nil},
 		{"From that cannot be read", "From: a@b.c <a@b.c>\r\nTo: a@b.c", []string{"a@b.c"}, "parse", nil},
 		{"a line break in an address", "To: \"a\r\n b\"@b.c", []string{"a@b.c"}, "parse", nil},
 	} {
@@ -123,6 +136,24 @@ func TestFit(t *testing.T) {
 		case string(m.Head) != tc.want || !bytes.Equal(m.Rest, msg):
 			t.Errorf("%s: %q in front, and %q", tc.name, m.Head, m.Rest)
 		}
+	}
+}
+
+// TestLongLines: readers cut a line beyond 998 octets, so that a field of recipients
+// is folded. Other fields stay as they are.
+func TestLongLines(t *testing.T) {
+	var rcpts []string
+	for i := range 200 {
+		rcpts = append(rcpts, fmt.Sprintf("rcpt%d@example.org", i))
+	}
+	long := "X-Long: " + strings.Repeat("x", 5000) + "\r\n"
+	m, err := Fit([]byte(long+"To: "+strings.Join(rcpts, ", ")+"\r\nCc: g: rcpt0@example.org;\r\n\r\nhello"), rcpts, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := long + "To: " + strings.Join(rcpts, ",\r\n ") + "\r\nCc: g: rcpt0@example.org;\r\n\r\nhello"
+	if string(m.Rest) != want || len(m.Head) > 0 || len(m.Rewritten) > 0 {
+		t.Errorf("%q, %q, %v", m.Head, m.Rest, m.Rewritten)
 	}
 }
 

@@ -25,7 +25,12 @@ type field struct {
 	name string
 	// begin and end are where it stands in the message, line end included.
 	begin, end int
+	// long: one of its lines is longer than maxLine.
+	long bool
 }
+
+// maxLine is what a line may have without its end (RFC 5322 section 2.1.1).
+const maxLine = 998
 
 // body is what follows the colon in msg, with its folding.
 func (f field) body(msg []byte) string { return string(msg[f.begin+len(f.name)+1 : f.end]) }
@@ -59,18 +64,41 @@ func header(msg []byte) (fields []field, end int, err error) {
 				// Some readers take it for the end of the header.
 				return nil, 0, fmt.Errorf("field '%s' has a line of blanks", fields[n-1].name)
 			}
+			if hides(text) {
+				return nil, 0, errHides
+			}
 			end += len(line)
 			fields[n-1].end = end
+			fields[n-1].long = fields[n-1].long || len(text) > maxLine
 			continue
 		}
 		name, _, ok := strings.Cut(text, ":")
 		if !ok || !fieldName(name) {
 			return nil, 0, fmt.Errorf("line %d of the header is no field", len(fields)+1)
 		}
-		fields = append(fields, field{name: name, begin: end, end: end + len(line)})
+		if hides(text) {
+			return nil, 0, errHides
+		}
+		fields = append(fields, field{name: name, begin: end, end: end + len(line), long: len(text) > maxLine})
 		end += len(line)
 	}
 	return fields, end, nil
+}
+
+var errHides = fmt.Errorf("a line of the header is longer than %d octets, and what follows these reads as a field of recipients", maxLine)
+
+// hides reports whether a line that is too long has a field of recipients where
+// readers cut such lines.
+func hides(text string) bool {
+	for size := 990; size <= 1000; size++ {
+		for at := size; at < len(text); at += size {
+			name, _, ok := strings.Cut(text[at:min(len(text), at+32)], ":")
+			if k := kindOf(strings.Trim(name, " \t")); ok && k != other && k != from {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // fieldName reports whether s is a field's name (RFC 5322 section 3.6.8).

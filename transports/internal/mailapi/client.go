@@ -54,8 +54,7 @@ type Answer struct {
 	Header http.Header
 	// Body is its beginning.
 	Body []byte
-	// Strikes is how often in a row the mailbox was asked to wait before and
-	// not told for how long.
+	// Strikes is how often in a row the mailbox was asked to wait before.
 	Strikes int
 
 	by string // whose certificate it was
@@ -94,8 +93,11 @@ type Outcome struct {
 	// mailbox of the upstream.
 	Hold    time.Duration
 	HoldAll bool
-	// Strike: the provider did not say how long, and the next Hold of the kind
-	// is to be longer.
+	// Mailbox: it is not about the message, so that the next one will hear the
+	// same until somebody does something about it.
+	Mailbox bool
+	// Strike: the provider asked to wait, and if that was not enough the next
+	// Hold of the kind is to be longer.
 	Strike bool
 }
 
@@ -103,8 +105,9 @@ type Outcome struct {
 // requests is ten minutes.
 const maxDoubled = 10 * time.Minute
 
-// Doubled is how long to wait where the provider does not say it: first at the
-// first time, then twice as long each time, up to ten minutes.
+// Doubled is how long to wait: first at the first time, then twice as long each
+// time, up to ten minutes, or to first if that is longer. What the provider asks for
+// grows as well: some say one second each time.
 func Doubled(first time.Duration, strikes int) time.Duration {
 	d := first
 	for range strikes {
@@ -113,6 +116,15 @@ func Doubled(first time.Duration, strikes int) time.Duration {
 		}
 	}
 	return d
+}
+
+// Unclear is the outcome of a request whose answer leaves open what became of it;
+// wait is how long it asks to wait, if at all.
+func Unclear(wait time.Duration, strikes int) Outcome {
+	if wait == 0 {
+		return Outcome{Unknown: true}
+	}
+	return Outcome{Unknown: true, Hold: Doubled(wait, strikes), Strike: true}
 }
 
 // newHTTP returns an HTTP client. One connection serves every mailbox.
@@ -148,7 +160,17 @@ func (u *Upstream) send(ctx context.Context, p *place, a *accounts.Account, body
 		token, reply := u.token(ctx, req)
 		info.Token += time.Since(start)
 		if reply == nil {
-			reply = u.identify(ctx, a, token)
+			var refused bool
+			if reply, refused = u.identify(ctx, a, token); refused {
+				u.Tokens.Reject(req, token)
+				if fresh {
+					fresh = false
+					continue
+				}
+			}
+			if reply != nil {
+				p.standing(Verdict{Reply: reply, Outcome: Outcome{Mailbox: reply != relay.ReplyAPIWhose}})
+			}
 		}
 		var up *load
 		if reply == nil {
@@ -186,6 +208,7 @@ func (u *Upstream) send(ctx context.Context, p *place, a *accounts.Account, body
 		}
 		ans.Strikes = p.strikes()
 		v := u.verdict(a.Name, ans)
+		p.standing(v)
 		if v.Reply.Positive() && sent != everything {
 			// It cannot have been about the message, or not about all of it.
 			return relay.ReplyAPIUnknown, Outcome{Unknown: true}

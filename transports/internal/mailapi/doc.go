@@ -31,7 +31,7 @@
 //
 // upstream.go (what a kind says of itself), transaction.go (the way of one
 // message), client.go and body.go (the one request), ledger.go (what a mailbox
-// may), verify.go (the same way without a message).
+// may), learned.go (what answers say of it), verify.go (the same way without a message).
 //
 // # Locks
 //

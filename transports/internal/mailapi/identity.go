@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,38 +33,63 @@ import (
 
 // Identity is whose a token is.
 type Identity struct {
-	// Subject is what the provider never gives to another user.
-	Subject string
-	// Address is the user's mailbox.
-	Address string
+	// Subject is what the provider never gives to another user. Source is where it
+	// is from, if from elsewhere than usual: it may have another form there.
+	Subject, Source string
+	// Addresses are those that the user's mailbox may be known by.
+	Addresses []string
+	// Own: the mailbox is the user's, whatever the addresses.
+	Own bool
+}
+
+// is reports whether the mailbox is the user's.
+func (i *Identity) is(mailbox string) bool {
+	return i.Own || slices.ContainsFunc(i.Addresses, func(s string) bool { return strings.EqualFold(s, mailbox) })
 }
 
 // pin is what is known of a mailbox's tokens.
 type pin struct {
-	subject string
-	token   [sha256.Size]byte // the last one that was its own
+	subject, source string
+
+	token [sha256.Size]byte // the last one that was its own
 }
 
-var errForeign = errors.New("the access token is another user's")
+var (
+	errForeign = errors.New("the access token is another user's")
+	// ErrNoIdentity says that the provider does not tell whose a token is.
+	ErrNoIdentity = errors.New("the provider does not say whose the token is")
+	// ErrTokenRefused says that the provider refused the token that it was asked about,
+	// ErrWantsUser that it would refuse any until the user has logged in.
+	ErrTokenRefused = errors.New("the provider refused the access token")
+	ErrWantsUser    = errors.New("a policy wants the user to log in again")
+)
 
 // identify makes sure that a token is the mailbox's own, before anything is
-// sent with it.
-func (u *Upstream) identify(ctx context.Context, a *accounts.Account, token *oauth2.Token) *relay.Reply {
+// sent with it. refused: the token is no good, and another one may be.
+func (u *Upstream) identify(ctx context.Context, a *accounts.Account, token *oauth2.Token) (reply *relay.Reply, refused bool) {
 	if u.Identity == nil {
-		return nil
+		return nil, false
 	}
 	_, err := u.whose(ctx, a, token)
 	switch {
 	case err == nil:
-		return nil
+		return nil, false
 	case errors.Is(err, errForeign):
 		u.Logger.Error("nothing is sent: the access token is another user's",
 			zap.String("upstream", u.name), zap.String("account", a.Name), zap.Error(err))
-		return relay.ReplyAPIForeign
+		return relay.ReplyAPIForeign, false
 	}
 	u.Logger.Warn("nothing is sent: it is not known whose the access token is",
 		zap.String("upstream", u.name), zap.String("account", a.Name), zap.Error(err))
-	return relay.ReplyTokenUnavailable
+	switch {
+	case errors.Is(err, ErrNoIdentity):
+		return relay.ReplyAPINobody, false
+	case errors.Is(err, ErrTokenRefused):
+		return relay.ReplyAPIWantsUser("HTTP 401"), true
+	case errors.Is(err, ErrWantsUser):
+		return relay.ReplyAPIWantsUser("insufficient_claims"), false
+	}
+	return relay.ReplyAPIWhose, false
 }
 
 // whose asks whose a token is, once for each token, and compares that with the
@@ -78,23 +104,23 @@ func (u *Upstream) whose(ctx context.Context, a *accounts.Account, token *oauth2
 	}
 	ctx, cancel := context.WithTimeout(ctx, tokenTimeout)
 	defer cancel()
-	id, err := u.Identity(ctx, func(ctx context.Context, url string) (*Answer, error) {
+	id, err := u.Identity(ctx, a, func(ctx context.Context, url string) (*Answer, error) {
 		return u.do(ctx, request{method: http.MethodGet, url: url, token: token})
-	}, token)
+	})
 	switch {
 	case err != nil:
 		return "", err
-	case id.Subject == "" || id.Address == "":
-		return "", errors.New("the provider does not say whose the token is: it needs the scopes openid and email")
-	case !strings.EqualFold(id.Address, a.Mailbox):
-		return "", fmt.Errorf("%w: '%s', and the mailbox is '%s'", errForeign, id.Address, a.Mailbox)
-	case known != nil && known.subject != id.Subject:
-		return "", fmt.Errorf("%w: the address '%s' belongs to another user than before", errForeign, id.Address)
+	case id.Subject == "" || len(id.Addresses) == 0:
+		return "", ErrNoIdentity
+	case !id.is(a.Mailbox):
+		return "", fmt.Errorf("%w: '%s', and the mailbox is '%s'", errForeign, id.Addresses[0], a.Mailbox)
+	case known != nil && known.source == id.Source && known.subject != id.Subject:
+		return "", fmt.Errorf("%w: the address '%s' belongs to another user than before", errForeign, id.Addresses[0])
 	}
 	u.pinMu.Lock()
-	u.pins[key] = &pin{subject: id.Subject, token: sum}
+	u.pins[key] = &pin{subject: id.Subject, source: id.Source, token: sum}
 	u.pinMu.Unlock()
-	return id.Address, nil
+	return id.Addresses[0], nil
 }
 
 const (
@@ -115,8 +141,9 @@ func (u *Upstream) Warm(a *accounts.Account) {
 		defer func() { <-u.warms }()
 		ctx, cancel := context.WithTimeout(context.Background(), warmTimeout)
 		defer cancel()
-		// The message that needs it will hear of a failure.
-		if token, reply := u.token(ctx, u.Request(a)); reply == nil && u.Identity != nil {
+		// The message that needs it will hear of a failure. It has a place at the
+		// API, which a question ahead has not.
+		if token, reply := u.token(ctx, u.Request(a)); reply == nil && u.Identity != nil && !u.IdentityAtAPI {
 			_, _ = u.whose(ctx, a, token)
 		}
 	}()

@@ -132,7 +132,8 @@ type box struct {
 	busy      int
 	reserving int       // messages that ask the limiter
 	held      time.Time // nothing is sent until then
-	strikes   int       // how often in a row that was not told
+	strikes   int       // how often in a row that was asked
+	refused   string    // the last answer that was about the mailbox, until a message is taken
 	queue     []*waiter // in the order of arrival
 	seat      *seat     // nil: no message is here
 }
@@ -191,7 +192,7 @@ func (l *ledger) heldUntil(b *box) time.Time {
 func (l *ledger) sweep() {
 	now := time.Now()
 	for key, b := range l.boxes {
-		if b.busy+b.reserving == 0 && len(b.queue) == 0 && b.seat == nil && now.After(b.held) {
+		if b.busy+b.reserving == 0 && len(b.queue) == 0 && b.seat == nil && now.After(b.held) && b.refused == "" {
 			delete(l.boxes, key)
 		}
 	}
@@ -385,36 +386,6 @@ func (p *place) wanted() bool {
 	return waits || p.seat.Wanted()
 }
 
-// strikes is what Answer.Strikes says.
-func (p *place) strikes() int {
-	p.l.mu.Lock()
-	defer p.l.mu.Unlock()
-	return p.b.strikes
-}
-
-// learn takes note of what an answer says of the mailbox.
-func (p *place) learn(out Outcome) {
-	p.l.mu.Lock()
-	defer p.l.mu.Unlock()
-	now := time.Now()
-	switch {
-	case out.Sent:
-		p.b.strikes = 0
-	case out.Strike && !p.b.held.After(now):
-		// Requests that were under way together are refused together.
-		p.b.strikes++
-	}
-	if out.Hold > 0 {
-		held := &p.b.held
-		if out.HoldAll {
-			held = &p.l.held
-		}
-		if until := now.Add(out.Hold); until.After(*held) {
-			*held = until
-		}
-	}
-}
-
 // leave gives the place back. A message that was not sent does not count.
 func (p *place) leave(out Outcome) {
 	p.learn(out)
@@ -477,7 +448,7 @@ func (l *ledger) account(u *Upstream, a *accounts.Account, st *relay.AccountStat
 	if b == nil {
 		return
 	}
-	st.Connections.Busy, st.Waiting = b.busy, b.reserving+len(b.queue)
+	st.Connections.Busy, st.Waiting, st.LastError = b.busy, b.reserving+len(b.queue), b.refused
 	if held := l.heldUntil(b); held.After(time.Now()) {
 		st.LoginsResume = &held
 	}

@@ -137,5 +137,10 @@ func TestStrikes(t *testing.T) {
 		if got := refused(); got != 50*time.Second {
 			t.Errorf("refused for %v after one refusal of four requests", got)
 		}
+		// A mailbox that sent nothing for long has not shown that the wait was too short.
+		time.Sleep(50*time.Second + maxDoubled + time.Second)
+		if got := refused(); got != 25*time.Second {
+			t.Errorf("refused for %v after a pause", got)
+		}
 	})
 }

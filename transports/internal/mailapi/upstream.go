@@ -29,7 +29,6 @@ import (
 	"github.com/caddyserver/certmagic"
 	"github.com/emersion/go-smtp"
 	"go.uber.org/zap"
-	"golang.org/x/oauth2"
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/grant"
@@ -83,8 +82,10 @@ type Upstream struct {
 	// Read says what an answer means.
 	Read func(ans *Answer) Verdict
 	// Identity says whose token it is, in whose name the provider would send;
-	// nil: the request names the mailbox, and the provider compares.
-	Identity func(ctx context.Context, get Get, token *oauth2.Token) (Identity, error)
+	// nil: the request names the mailbox, and the provider compares. With
+	// IdentityAtAPI the question is a request of the mailbox like its messages'.
+	Identity      func(ctx context.Context, a *accounts.Account, get Get) (Identity, error)
+	IdentityAtAPI bool
 	// Probe is a body that no provider sends; Allowed reports whether its
 	// refusal is one of the message alone.
 	Probe   string

@@ -57,12 +57,6 @@ func (u *Upstream) Verify(ctx context.Context, a *accounts.Account, from string,
 		said = "expires " + token.Expiry.UTC().Format(time.RFC3339)
 	}
 	_ = done("token", said, nil)
-	if u.Identity != nil {
-		whose, err := u.whose(ctx, a, token)
-		if done("identity", whose, err) != nil {
-			return err
-		}
-	}
 	p, err := ledgerOf(u.name).visit(ctx, u, a)
 	if err == nil {
 		defer p.leave(Outcome{})
@@ -78,14 +72,25 @@ func (u *Upstream) Verify(ctx context.Context, a *accounts.Account, from string,
 	}
 	ctx, cancel := context.WithTimeout(ctx, u.Timeout)
 	defer cancel()
+	if u.Identity != nil {
+		whose, err := u.whose(ctx, a, token)
+		if errors.Is(err, ErrTokenRefused) {
+			u.Tokens.Reject(req, token)
+		}
+		if done("identity", whose, err) != nil {
+			return err
+		}
+	}
 	ans, err := u.do(ctx, request{method: http.MethodPost, url: u.URL(a), token: token, body: strings.NewReader(u.Probe), length: int64(len(u.Probe))})
 	if err != nil {
 		return done("api", "", err)
 	}
 	if u.Allowed(ans) {
+		p.standing(Verdict{Outcome: Outcome{Sent: true}})
 		return done("api", fmt.Sprintf("HTTP %d: the mailbox may send (a request without a message was refused for that alone)", ans.Status), nil)
 	}
 	v := u.verdict(a.Name, ans)
+	p.standing(v)
 	if ans.tokenRefused() {
 		u.Tokens.Reject(req, token)
 	}
