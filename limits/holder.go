@@ -151,6 +151,9 @@ func (h *holder) Free() {
 	// It may have been taken as a place before a reload brought shares.
 	m.freePlace(Now())
 	m.stray = max(0, m.stray-1)
+	if m.set.Lender != nil && int64(m.conns.n) >= m.connShare {
+		m.set.Lender.Spares(m.name) // another node waits for it
+	}
 	m.lacksConn = false
 	m.wakeConns(false)
 }

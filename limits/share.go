@@ -62,6 +62,9 @@ type Lender interface {
 	// Lacks says that a message of the mailbox waits for what the node does
 	// not have.
 	Lacks(mailbox string)
+	// Spares says that the node uses less of the mailbox's connections than it did
+	// when it was told to give some up.
+	Spares(mailbox string)
 	// Dropped says that nothing of the mailbox is counted here any more.
 	Dropped(mailbox string)
 }
@@ -83,7 +86,8 @@ type Item struct {
 	// Ahead is how much may be sent before the next look; of what is held it
 	// knows too. It counts only for limits that are written ahead.
 	Ahead int64
-	// Grow is what Ahead is to grow by.
+	// Grow is what Ahead is to grow by. That of connections is the messages', whether or
+	// not one of their own limits is written ahead.
 	Grow int64
 	// Long reports whether the limit is written ahead.
 	Long bool
@@ -244,6 +248,7 @@ func (b *Book) Items() []Item {
 		m.ahead.asked = true
 		msgs, rcpts = m.grow(now)
 	}
+	list[0].Grow = msgs
 	m.windows(func(key string, w *window.Window, held int64, isRcpts bool) {
 		it := Item{Key: key, Limit: w.Rate.Count, Per: w.Rate.Per, Busy: busy, Long: w.Rate.Per >= longPeriod}
 		need := int64(1)
@@ -252,13 +257,10 @@ func (b *Book) Items() []Item {
 		}
 		it.Used = w.Used(now) + held
 		w.Each(func(s window.Stamp) { it.Stamps = append(it.Stamps, Stamp{s.At, s.N}) })
-		if it.Long {
-			// Of an account's own limit any part of the mailbox's reservation
-			// may become it.
-			it.Ahead, it.Grow = held+m.ahead.left, msgs
-			if isRcpts {
-				it.Ahead, it.Grow = held+m.ahead.rcpts, rcpts
-			}
+		// Of an account's own limit any part of the mailbox's reservation may become it.
+		it.Ahead, it.Grow = held+m.ahead.left, msgs
+		if isRcpts {
+			it.Ahead, it.Grow = held+m.ahead.rcpts, rcpts
 		}
 		it.Lacks = (m.nWait > 0 || m.ahead.wantRcpts > 0) && w.Free(now, held) < need && w.Rate.Count-it.Used >= need
 		list = append(list, it)
@@ -317,10 +319,9 @@ func (b *Book) Grew(items []Item) {
 	var msgs, rcpts int64
 	for _, it := range items {
 		switch {
-		case !it.Long:
-		case strings.HasPrefix(it.Key, "messages/"):
+		case it.Key == ConnsKey:
 			msgs = it.Grow
-		default:
+		case strings.HasPrefix(it.Key, "recipients/"):
 			rcpts = it.Grow
 		}
 	}

@@ -20,9 +20,10 @@
 // changes nothing in the database; [DB.Migrate] brings the tables of one room
 // to the version that this binary knows, under an advisory lock, and refuses
 // tables that are newer. Each room has its own list of migrations; a migration
-// that was released is never changed. [DB.Listen] hears what others tell.
+// that was released is never changed. [DB.Transact] is a transaction in two round trips,
+// [DB.Listen] hears what others tell.
 //
-// Reading order: config.go, db.go, turns.go (who is next), migrate.go, listen.go. Nothing here outlives a reload
-// by itself; the rooms that use it say what does. The package imports nothing
+// Reading order: config.go, db.go, turns.go (who is next), transact.go, migrate.go, listen.go, kind.go. What configurations
+// share by a [Kind] outlives a reload; the rooms that use it say what that is. The package imports nothing
 // of ours but internal/checkup and internal/form.
 package pgdb

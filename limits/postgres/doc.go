@@ -42,7 +42,7 @@
 // # Reading order
 //
 // document.go (what is stored, and who gets what: pure), engine.go (what the
-// protocol needs of a database), clock.go (its clock), life.go (the lease), node.go (the worker),
+// protocol needs of a database), clock.go (its clock), life.go (the lease), agenda.go and node.go (the worker),
 // guest.go (what it does for one upstream), drain.go (a node out of service),
 // pg.go (the database), module.go. The simulation in sim_test.go runs all of it
 // but pg.go.

@@ -15,6 +15,8 @@
 package postgres
 
 import (
+	"bytes"
+	"encoding/json"
 	"slices"
 	"time"
 
@@ -31,6 +33,38 @@ type doc struct {
 	Loose map[string][]loose `json:"loose,omitempty"`
 	// Wants are the nodes whose messages wait.
 	Wants map[string]want `json:"wants,omitempty"`
+
+	was []byte // as it was read; nil: there was none
+}
+
+// decode reads a document.
+func decode(raw []byte) (*doc, error) {
+	d := new(doc)
+	if err := json.Unmarshal(raw, d); err != nil {
+		return nil, err
+	}
+	var err error
+	d.was, err = json.Marshal(d) // the engine may have written it in another way
+	return d, err
+}
+
+// encode reports whether the document has changed since it was read, too.
+func (d *doc) encode() (raw []byte, changed bool, err error) {
+	if d.empty() {
+		return nil, d.was != nil, nil
+	}
+	raw, err = json.Marshal(d)
+	return raw, !bytes.Equal(raw, d.was), err
+}
+
+// seal has what the node holds bear a number if the document has changed since it was
+// read. It reports whether it has.
+func (d *doc) seal(me string, rev uint64) bool {
+	_, changed, err := d.encode()
+	if h := d.Nodes[me]; h != nil && (changed || err != nil) {
+		h.Rev = rev
+	}
+	return changed || err != nil
 }
 
 // loose says that a number of slots are occupied until a time.
@@ -58,10 +92,18 @@ type part struct {
 type want struct {
 	Until int64    `json:"until"`
 	Keys  []string `json:"keys"`
+	// Limits are those that the node knows, of the keys. Another one's may be
+	// larger, until the configuration is the same everywhere.
+	Limits []int64 `json:"limits,omitempty"`
 }
 
-// wantFor is how long a want is believed: it is said again every second.
-const wantFor = 4 * time.Second
+const (
+	// wantFor is how long a want is believed: it is said again every second.
+	wantFor = 4 * time.Second
+	// sayAgain is when those who have it are told once more: two nodes that both
+	// want more would keep each other busy.
+	sayAgain = 900 * time.Millisecond
+)
 
 // view is what the engine says beside the documents.
 type view struct {
@@ -70,7 +112,10 @@ type view struct {
 	ended map[string]int64 // those of nodes that are known to be dead
 	// leaving reports whether the node that looks is being drained.
 	leaving bool
+	overdue bool // a lease is over, and its node not marked as ended
 }
+
+func newView() view { return view{until: make(map[string]int64), ended: make(map[string]int64)} }
 
 func (d *doc) empty() bool { return len(d.Nodes)+len(d.Loose)+len(d.Wants) == 0 }
 
@@ -144,8 +189,10 @@ func (d *doc) held(id string) (n int64) {
 }
 
 // others returns what other nodes have of a limit, how many of them are
-// concerned, and how many wait for more.
-func (d *doc) others(me, key string) (sum int64, concerned, waiting int64) {
+// concerned, how many wait for more, and the least limit that one of these knows or,
+// if that is not less, the given one.
+func (d *doc) others(me, key string, limit int64) (sum, concerned, waiting, least int64) {
+	least = limit
 	seen := make(map[string]bool)
 	for id, h := range d.Nodes {
 		if n := h.Parts[key].N; id != me && n > 0 {
@@ -154,12 +201,17 @@ func (d *doc) others(me, key string) (sum int64, concerned, waiting int64) {
 		}
 	}
 	for id, w := range d.Wants {
-		if id != me && slices.Contains(w.Keys, key) {
-			seen[id] = true
-			waiting++
+		i := slices.Index(w.Keys, key)
+		if id == me || i < 0 {
+			continue
+		}
+		seen[id] = true
+		waiting++
+		if i < len(w.Limits) {
+			least = min(least, w.Limits[i])
 		}
 	}
-	return sum, int64(len(seen)), waiting
+	return sum, int64(len(seen)), waiting, least
 }
 
 // outcome is what becomes of one limit.
@@ -181,15 +233,15 @@ func (o *outcome) stamps(early int64) []limits.Stamp {
 
 // settle lets the node have what it lacks and others don't have, and lets others
 // have what it does not use. It returns what becomes of its limits, and which
-// nodes hold something that it still lacks. stampsOf brings stamps to the
-// engine's clock.
-func (d *doc) settle(me string, rev uint64, v view, items []limits.Item, shift int64) (out []outcome, holders []string) {
+// nodes are to be told that they hold something that it still lacks. shift brings
+// stamps to the engine's clock.
+func (d *doc) settle(me string, v view, items []limits.Item, shift int64) (out []outcome, holders []string) {
 	var before held
 	if h := d.Nodes[me]; h != nil {
 		before = *h
 	}
-	next := &held{Rev: rev, Parts: make(map[string]part)}
-	var lacking []string
+	next := &held{Rev: before.Rev, Parts: make(map[string]part)}
+	var lacking want
 	for _, it := range items {
 		p, o := d.divide(me, it, before.Parts[it.Key].N, shift)
 		if p.N > 0 {
@@ -197,7 +249,7 @@ func (d *doc) settle(me string, rev uint64, v view, items []limits.Item, shift i
 		}
 		out = append(out, o)
 		if it.Lacks && o.allow <= before.Parts[it.Key].N {
-			lacking = append(lacking, it.Key)
+			lacking.Keys, lacking.Limits = append(lacking.Keys, it.Key), append(lacking.Limits, it.Limit)
 		}
 	}
 	// A limit that is gone from the configuration of this node may be one of
@@ -219,16 +271,24 @@ func (d *doc) settle(me string, rev uint64, v view, items []limits.Item, shift i
 	if d.Nodes[me] = next; len(next.Parts) == 0 {
 		delete(d.Nodes, me)
 	}
+	said := d.Wants[me]
 	delete(d.Wants, me)
-	if len(lacking) == 0 {
+	if len(lacking.Keys) == 0 {
 		return out, nil
 	}
 	if d.Wants == nil {
 		d.Wants = make(map[string]want)
 	}
-	d.Wants[me] = want{Until: ceilMS(v.now + int64(wantFor)), Keys: lacking}
+	more := slices.ContainsFunc(lacking.Keys, func(key string) bool { return !slices.Contains(said.Keys, key) })
+	if age := v.now + int64(wantFor) - said.Until*1e6; !more && age < int64(sayAgain) {
+		lacking.Until = said.Until
+		d.Wants[me] = lacking
+		return out, nil
+	}
+	lacking.Until = ceilMS(v.now + int64(wantFor))
+	d.Wants[me] = lacking
 	for id, h := range d.Nodes {
-		if id != me && slices.ContainsFunc(lacking, func(key string) bool { return h.Parts[key].N > 0 }) {
+		if id != me && slices.ContainsFunc(lacking.Keys, func(key string) bool { return h.Parts[key].N > 0 }) {
 			holders = append(holders, id)
 		}
 	}
@@ -238,10 +298,10 @@ func (d *doc) settle(me string, rev uint64, v view, items []limits.Item, shift i
 // divide decides about one limit of which the node has cur.
 func (d *doc) divide(me string, it limits.Item, cur, shift int64) (part, outcome) {
 	o := outcome{key: it.Key, per: it.Per}
-	sum, concerned, waiting := d.others(me, it.Key)
+	sum, concerned, waiting, least := d.others(me, it.Key, it.Limit)
 	lying := d.looseN(it.Key)
 	room := max(0, it.Limit-sum-lying)
-	fair := (it.Limit + concerned) / (concerned + 1)
+	fair := (least + concerned) / (concerned + 1)
 	asks := it.Lacks || cur == 0 && it.Busy
 	goal := min(cur, room)
 	switch {

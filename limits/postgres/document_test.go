@@ -36,7 +36,7 @@ func TestSettle(t *testing.T) {
 	d := new(doc)
 	allow := func(who string, items []limits.Item, want int64) []string {
 		t.Helper()
-		out, holders := d.settle(who, 1, v, items, 0)
+		out, holders := d.settle(who, v, items, 0)
 		if out[0].allow != want {
 			t.Errorf("%s may use %d, want %d: %+v", who, out[0].allow, want, d)
 		}
@@ -53,6 +53,16 @@ func TestSettle(t *testing.T) {
 	if holders := allow("b", rate(0, true, true), 0); len(holders) != 1 || holders[0] != "a" {
 		t.Errorf("b waits for %v", holders)
 	}
+	// Who has it is told once, until that is some time ago.
+	for _, c := range []struct {
+		later time.Duration
+		told  int
+	}{{200 * time.Millisecond, 0}, {time.Second, 1}} {
+		v.now += int64(c.later)
+		if holders := allow("b", rate(0, true, true), 0); len(holders) != c.told {
+			t.Errorf("%s later: %v are told", c.later, holders)
+		}
+	}
 	allow("a", rate(20, false, true), 15) // and gives what it does not use
 	if n := d.Nodes["a"].Parts[rateKey].N; n != 20 {
 		t.Errorf("a's part is %d, it has used 20 of it", n)
@@ -68,9 +78,31 @@ func TestSettle(t *testing.T) {
 
 	// In order: what was sent lies there, and the next one counts it.
 	d.release("a", v, rate(2, false, false), 0, time.Minute)
-	out, _ := d.settle("b", 1, v, rate(28, true, true), 0)
+	out, _ := d.settle("b", v, rate(28, true, true), 0)
 	if out[0].allow != 30 || len(out[0].taken) != 1 || out[0].taken[0][1] != 2 {
 		t.Errorf("after a's release: %+v", out)
+	}
+}
+
+// TestApartByReload has one node with the new, smaller limit and one with the old one, both
+// busy: neither is left without, and together they have no more than the new one once
+// the other has looked.
+func TestApartByReload(t *testing.T) {
+	v := view{now: 10e9, until: map[string]int64{"old": 40e9, "new": 40e9}}
+	d := new(doc)
+	settle := func(who string, limit, used int64, lacks bool) int64 {
+		items := rate(used, lacks, true)
+		items[0].Limit = limit
+		out, _ := d.settle(who, v, items, 0)
+		return out[0].allow
+	}
+	settle("old", 60, 0, true)
+	if n := settle("new", 30, 0, true); n != 0 {
+		t.Errorf("%d of a limit that is used up", n)
+	}
+	old := settle("old", 60, 5, false)
+	if n := settle("new", 30, 0, true); n == 0 || old == 0 || n+old > 30 {
+		t.Errorf("%d with the new limit and %d with the old one", n, old)
 	}
 }
 

@@ -101,11 +101,12 @@ func (e *memEngine) leave(_ context.Context, id string) error {
 	return nil
 }
 
-func (e *memEngine) change(_ context.Context, id string, keys []key, f func(view, map[key]*doc) (map[key][]string, []string)) error {
+func (e *memEngine) change(_ context.Context, id string, keys []key, f func(view, map[key]*doc) effects) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.calls++
-	v := view{now: e.now(), until: make(map[string]int64), ended: make(map[string]int64)}
+	v := newView()
+	v.now = e.now()
 	for n, until := range e.until {
 		if until <= v.now {
 			e.ended[n] = until
@@ -124,22 +125,26 @@ func (e *memEngine) change(_ context.Context, id string, keys []key, f func(view
 	for _, k := range keys {
 		docs[k] = new(doc)
 		if raw := e.docs[k]; raw != nil {
-			if err := json.Unmarshal(raw, docs[k]); err != nil {
+			var err error
+			if docs[k], err = decode(raw); err != nil {
 				return err
 			}
 		}
 	}
-	recalls, tell := f(v, docs)
+	fx := f(v, docs)
 	for k, d := range docs {
-		raw, err := json.Marshal(d)
-		if err != nil {
+		delete(e.recalls[id], k)
+		raw, changed, err := d.encode()
+		switch {
+		case err != nil:
 			return err
-		}
-		if e.docs[k] = raw; d.empty() {
+		case d.empty():
 			delete(e.docs, k)
+		case changed:
+			e.docs[k] = raw
 		}
 	}
-	for k, ids := range recalls {
+	for k, ids := range fx.recalls {
 		for _, holder := range ids {
 			if e.recalls[holder] == nil {
 				e.recalls[holder] = make(map[key]bool)
@@ -147,8 +152,8 @@ func (e *memEngine) change(_ context.Context, id string, keys []key, f func(view
 			e.recalls[holder][k] = true
 		}
 	}
-	for _, other := range tell {
-		e.notify(other)
+	for _, notice := range fx.notices(60) {
+		e.notify(notice)
 	}
 	return nil
 }
@@ -166,7 +171,6 @@ func (e *memEngine) recalled(_ context.Context, id string) (keys []key, err erro
 	for k := range e.recalls[id] {
 		keys = append(keys, k)
 	}
-	delete(e.recalls, id)
 	return keys, nil
 }
 
@@ -280,18 +284,27 @@ func (w wire) leave(ctx context.Context, id string) error {
 	return w.call(ctx, func() error { return w.memEngine.leave(ctx, id) })
 }
 
-func (w wire) change(ctx context.Context, id string, keys []key, f func(view, map[key]*doc) (map[key][]string, []string)) error {
+func (w wire) change(ctx context.Context, id string, keys []key, f func(view, map[key]*doc) effects) error {
 	return w.call(ctx, func() error {
-		return w.memEngine.change(ctx, id, keys, func(v view, docs map[key]*doc) (map[key][]string, []string) {
+		return w.memEngine.change(ctx, id, keys, func(v view, docs map[key]*doc) effects {
+			was := make(map[key][]byte)
 			w.shift(v, docs, w.p.skew)
 			v.now += int64(w.p.skew)
-			recalls, tell := f(v, docs)
+			for k, d := range docs {
+				if was[k] = d.was; d.was != nil {
+					d.was, _ = json.Marshal(d)
+				}
+			}
+			fx := f(v, docs)
 			w.shift(v, docs, -w.p.skew)
+			for k, d := range docs {
+				d.was = was[k]
+			}
 			for k, d := range docs {
 				raw, _ := json.Marshal(d)
 				w.p.s.trail.add(k.Mailbox, "node %d, life %s: writes %s, now %d", w.p.i, id, raw, w.now()/1e6)
 			}
-			return recalls, tell
+			return fx
 		})
 	})
 }

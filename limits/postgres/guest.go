@@ -62,6 +62,9 @@ func (g *guest) Until() int64 { return g.n.until.Load() }
 // Lacks implements limits.Lender.
 func (g *guest) Lacks(mailbox string) { g.n.ask(key{g.upstream, mailbox}, 0) }
 
+// Spares implements limits.Lender.
+func (g *guest) Spares(mailbox string) { g.n.look(key{g.upstream, mailbox}) }
+
 // Dropped implements limits.Lender.
 func (g *guest) Dropped(mailbox string) { g.n.ask(key{g.upstream, mailbox}, 0) }
 
@@ -103,7 +106,6 @@ func (g *guest) settle(k key, d *doc, v view, late, early int64) (*pending, []st
 		g.states[k.Mailbox] = st
 	}
 	g.heard(k, d, early)
-	st.tried++
 	p := new(pending)
 	var holders []string
 	local := g.local.Load()
@@ -116,7 +118,7 @@ func (g *guest) settle(k key, d *doc, v view, late, early int64) (*pending, []st
 			d.release(g.n.id, v, p.items, late, g.n.grace)
 			return
 		}
-		p.out, holders = d.settle(g.n.id, st.tried, v, p.items, late)
+		p.out, holders = d.settle(g.n.id, v, p.items, late)
 		for _, o := range p.out {
 			b.Lower(o.key, o.allow)
 		}
@@ -124,6 +126,9 @@ func (g *guest) settle(k key, d *doc, v view, late, early int64) (*pending, []st
 	if !known {
 		// Nothing is counted: nothing is held.
 		d.release(g.n.id, v, nil, late, g.n.grace)
+	}
+	if d.seal(g.n.id, st.tried+1) {
+		st.tried++
 	}
 	st.pending = p
 	return p, holders

@@ -185,18 +185,26 @@ func (n *node) ends(ctx context.Context) {
 // listen makes recalls known at once. Without it the worker's look finds them.
 func (n *node) listen(ctx context.Context) {
 	for ctx.Err() == nil {
-		_ = n.eng.listen(ctx, n.tell, func(id string) {
+		began := func() {
+			n.hears.Store(true)
+			n.tell()
+		}
+		_ = n.eng.listen(ctx, began, func(notice string) {
+			id, keys := heed(notice)
 			// The connection outlives a life, whose id ends with its lease.
 			n.mu.Lock()
 			mine := n.id
 			n.mu.Unlock()
-			switch id {
-			case mine:
-				n.tell()
-			case urgent + mine:
+			switch {
+			case id == urgent+mine:
 				n.beatNow()
+			case id == mine && len(keys) > 0:
+				n.look(keys...)
+			case id == mine:
+				n.tell()
 			}
 		})
+		n.hears.Store(false)
 		t := time.NewTimer(lookEvery)
 		select {
 		case <-ctx.Done():

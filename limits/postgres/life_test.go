@@ -93,7 +93,7 @@ func (e *awayEngine) join(ctx context.Context, id, name string, ttl time.Duratio
 	return e.memEngine.join(ctx, id, name, ttl)
 }
 
-func (e *awayEngine) change(ctx context.Context, id string, keys []key, f func(view, map[key]*doc) (map[key][]string, []string)) error {
+func (e *awayEngine) change(ctx context.Context, id string, keys []key, f func(view, map[key]*doc) effects) error {
 	if e.away.Load() || e.full.Load() {
 		return errCut
 	}

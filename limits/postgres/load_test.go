@@ -17,9 +17,11 @@
 package postgres
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -63,12 +65,15 @@ func TestCostOfNodes(t *testing.T) {
 	defer conn.Close(t.Context()) //nolint:errcheck // a test's
 	rates := accounts.Limits{MaxConns: 3, Rate: accounts.Rate{Count: 60, Per: time.Minute}}
 	var nodes []*limits.Local
+	var engines []*counted
 	for i := range 3 {
 		e, err := openEngine(t.Context(), pgdb.Config{DSN: pg.DSN()})
 		if err != nil {
 			t.Fatal(err)
 		}
-		n := newNode(e, fmt.Sprint("node", i), defaultLease, defaultGrace, zap.NewNop())
+		c := &counted{engine: e}
+		engines = append(engines, c)
+		n := newNode(c, fmt.Sprint("node", i), defaultLease, defaultGrace, zap.NewNop())
 		n.start()
 		l := limits.NewLocal("up", limits.Config{Limits: rates, Lender: n.guest("up")})
 		defer func() {
@@ -107,6 +112,9 @@ func TestCostOfNodes(t *testing.T) {
 		}
 		t.Logf("%-28s %6d messages, %d refused: median %s, p95 %s, p99 %s; CPU a message %s; %.1f transactions a second",
 			p.name, n, refused, took[n/2], took[n*95/100], took[n*99/100], cpu/time.Duration(n), float64(calls)/lasted.Seconds())
+		for i, e := range engines {
+			t.Logf("    node %d: %s", i, e.told(lasted))
+		}
 		if p.apart && refused > 0 {
 			t.Errorf("%s: %d messages are refused", p.name, refused)
 		}
@@ -169,4 +177,66 @@ func cpuTime() time.Duration {
 	var u syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// counted is an engine whose calls are counted.
+type counted struct {
+	engine
+
+	mu    sync.Mutex
+	calls map[string]*calls
+}
+
+type calls struct {
+	n, keys    int
+	took, most time.Duration
+}
+
+func (c *counted) count(name string, keys int, began time.Time) {
+	took := time.Since(began)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.calls == nil {
+		c.calls = make(map[string]*calls)
+	}
+	k := c.calls[name]
+	if k == nil {
+		k = new(calls)
+		c.calls[name] = k
+	}
+	k.n++
+	k.keys += keys
+	k.took += took
+	k.most = max(k.most, took)
+}
+
+// told says what was called since it was asked last.
+func (c *counted) told(over time.Duration) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var list []string
+	for name, k := range c.calls {
+		list = append(list, fmt.Sprintf("%s %.1f a second of %.1f mailboxes, %s each, %s at most", name,
+			float64(k.n)/over.Seconds(), float64(k.keys)/float64(k.n), (k.took/time.Duration(k.n)).Round(10*time.Microsecond), k.most.Round(10*time.Microsecond)))
+	}
+	slices.Sort(list)
+	c.calls = nil
+	return strings.Join(list, "; ")
+}
+
+func (c *counted) beat(ctx context.Context, id string, ttl time.Duration, st standing) (pulse, error) {
+	defer c.count("beat", 0, time.Now())
+	return c.engine.beat(ctx, id, ttl, st)
+}
+
+func (c *counted) change(ctx context.Context, id string, keys []key, f func(view, map[key]*doc) effects) error {
+	defer c.count("change", len(keys), time.Now())
+	return c.engine.change(ctx, id, keys, f)
+}
+
+func (c *counted) recalled(ctx context.Context, id string) ([]key, error) {
+	began := time.Now()
+	keys, err := c.engine.recalled(ctx, id)
+	c.count("recalled", len(keys), began)
+	return keys, err
 }

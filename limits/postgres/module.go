@@ -16,7 +16,6 @@ package postgres
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -66,8 +65,8 @@ type Module struct {
 // UnmarshalJSON implements json.Unmarshaler.
 func (m *Module) UnmarshalJSON(b []byte) error { return jsonfield.Decode(b, m) }
 
-// pool has the nodes of all configurations that are in force.
-var pool = caddy.NewUsagePool()
+// kind has the nodes of all configurations that are in force.
+var kind = pgdb.NewKind[*node]("limits postgres", "limits", "change limits", migrations)
 
 // Destruct implements caddy.Destructor.
 func (n *node) Destruct() error {
@@ -83,7 +82,7 @@ func (n *node) Destruct() error {
 func (m *Module) Provision(ctx caddy.Context) error {
 	set, err := m.Config.Resolve()
 	if err != nil {
-		return fmt.Errorf("limits postgres: %w", err)
+		return kind.Failed(err)
 	}
 	if m.Node == "" {
 		if m.Node, err = os.Hostname(); err != nil {
@@ -103,31 +102,17 @@ func (m *Module) Provision(ctx caddy.Context) error {
 	case grace < 0:
 		return errors.New("limits postgres: grace: it is negative")
 	}
-	id, err := json.Marshal([]any{set, m.Node, lease, grace})
-	if err != nil {
-		return err
-	}
-	v, _, err := pool.LoadOrNew(string(id), func() (caddy.Destructor, error) {
-		eng, err := openEngine(context.Background(), set)
-		if err != nil {
-			return nil, err
-		}
-		eng.db.WarnUnchecked(printable.Logger(ctx.Logger()), "change limits")
-		n := newNode(eng, m.Node, lease, grace, loggers.Process("smtp_upstreams.limits.postgres").With(zap.String("node", m.Node)))
-		return n, nil
+	m.node, m.key, err = kind.Take(printable.Logger(ctx.Logger()), set, []any{m.Node, lease, grace}, func(db *pgdb.DB) *node {
+		return newNode(newEngine(db), m.Node, lease, grace, loggers.Process("smtp_upstreams.limits.postgres").With(zap.String("node", m.Node)))
 	})
-	if err != nil {
-		return fmt.Errorf("limits postgres: %w", err)
-	}
-	m.key, m.node = string(id), v.(*node)
-	return nil
+	return err
 }
 
 // Attach implements limits.Sharing.
 func (m *Module) Attach(ctx context.Context) error {
 	if e, ok := m.node.eng.(*pgEngine); ok {
 		if err := e.db.Ready(ctx); err != nil {
-			return fmt.Errorf("limits postgres: %w", err)
+			return kind.Failed(err)
 		}
 	}
 	m.node.start()
@@ -135,13 +120,7 @@ func (m *Module) Attach(ctx context.Context) error {
 }
 
 // Cleanup implements caddy.CleanerUpper.
-func (m *Module) Cleanup() error {
-	if m.key == "" {
-		return nil
-	}
-	_, err := pool.Delete(m.key)
-	return err
-}
+func (m *Module) Cleanup() error { return kind.Give(m.key) }
 
 // Lender implements limits.Sharing.
 func (m *Module) Lender(upstream string) limits.Lender { return m.node.guest(upstream) }

@@ -29,13 +29,11 @@ import (
 
 const (
 	// batch is the number of mailboxes that one transaction decides about.
-	batch = 200
-	// A mailbox that lacks something asks again after retryFirst, then after
-	// twice as long each time, up to retryMost.
-	retryFirst, retryMost = 50 * time.Millisecond, time.Second
-	// atMost is how often the word of another node has it looked at: two that
-	// both want more would keep each other busy.
-	atMost = 200 * time.Millisecond
+	batch = 500
+	// A mailbox that lacks something asks again after retryMost, since it is told
+	// when there is more; where nothing is heard after retryFirst, then after twice as
+	// long each time.
+	retryFirst, retryMost = 250 * time.Millisecond, time.Second
 	// lookEvery is how often a node looks for recalls that it was not told of.
 	lookEvery = time.Second
 )
@@ -49,6 +47,7 @@ type node struct {
 
 	until    atomic.Int64 // of the lease, on the scale of limits.Now
 	draining atomic.Bool
+	hears    atomic.Bool // what other nodes tell
 	front    atomic.Pointer[fleet.Front]
 
 	// life makes transactions and a new life take turns: who has sent to it may
@@ -59,10 +58,9 @@ type node struct {
 	mu     sync.Mutex
 	clock  clock
 	guests map[string]*guest
-	due    map[key]time.Time // when the worker looks
+	due    agenda // of the worker
 	pause  map[key]time.Duration
-	last   map[key]time.Time // of looks, lately
-	told   bool              // to look for recalls
+	told   bool // to look for recalls
 	warned time.Time
 	// strays are mailboxes with something under way that an earlier life began,
 	// and which this one has not written yet: until when it may be in use, on
@@ -78,7 +76,7 @@ type node struct {
 func newNode(eng engine, name string, lease, grace time.Duration, logger *zap.Logger) *node {
 	return &node{
 		eng: eng, name: name, lease: lease, grace: grace, logger: logger,
-		guests: make(map[string]*guest), due: make(map[key]time.Time), pause: make(map[key]time.Duration), last: make(map[key]time.Time), strays: make(map[key]int64),
+		guests: make(map[string]*guest), pause: make(map[key]time.Duration), strays: make(map[key]int64),
 		kick: make(chan struct{}, 1), poke: make(chan struct{}, 1), life: make(chan struct{}, 1),
 	}
 }
@@ -125,10 +123,20 @@ func (n *node) ask(k key, after time.Duration) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	at := time.Now().Add(after)
-	if was, ok := n.due[k]; ok && (!was.After(at) || n.pause[k] > 0) {
+	if was, ok := n.due.when(k); ok && (!was.After(at) || n.pause[k] > 0) {
 		return
 	}
-	n.due[k] = at
+	n.due.put(k, at)
+	n.wake()
+}
+
+// look has the worker look at mailboxes now, whatever they wait for.
+func (n *node) look(keys ...key) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, k := range keys {
+		n.soon(k)
+	}
 	n.wake()
 }
 
@@ -151,14 +159,11 @@ func (n *node) tell() {
 	n.wake()
 }
 
-// soon has a mailbox looked at now, or a moment after the last look.
+// soon has a mailbox looked at now. n.mu is held.
 func (n *node) soon(k key) {
-	at := time.Now()
-	if next := n.last[k].Add(atMost); next.After(at) {
-		at = next
-	}
-	if was, ok := n.due[k]; !ok || was.After(at) {
-		n.due[k] = at
+	now := time.Now()
+	if was, ok := n.due.when(k); !ok || was.After(now) {
+		n.due.put(k, now)
 	}
 }
 
@@ -180,11 +185,6 @@ func (n *node) work(ctx context.Context) {
 			looks = true
 			n.mu.Lock()
 			n.told = true
-			for k, at := range n.last {
-				if time.Since(at) > atMost {
-					delete(n.last, k)
-				}
-			}
 			n.mu.Unlock()
 		}
 		was := drained
@@ -213,20 +213,7 @@ func (n *node) work(ctx context.Context) {
 func (n *node) take() (keys []key, next time.Duration) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	now := time.Now()
-	next = time.Hour
-	for k, at := range n.due {
-		if d := at.Sub(now); d > 0 {
-			next = min(next, d)
-			continue
-		}
-		delete(n.due, k)
-		n.last[k] = now
-		if keys = append(keys, k); len(keys) == batch {
-			break
-		}
-	}
-	return keys, next
+	return n.due.take(time.Now(), batch)
 }
 
 // failed has mailboxes looked at again later.
@@ -240,9 +227,12 @@ func (n *node) failed(keys []key) {
 
 // later has a mailbox looked at again, at growing intervals.
 func (n *node) later(k key) {
-	d := min(max(retryFirst, 2*n.pause[k]), retryMost)
+	d := retryMost
+	if !n.hears.Load() {
+		d = min(max(retryFirst, 2*n.pause[k]), retryMost)
+	}
 	n.pause[k] = d
-	n.due[k] = time.Now().Add(d)
+	n.due.put(k, time.Now().Add(d))
 }
 
 // recalls looks for what others want.
@@ -260,11 +250,7 @@ func (n *node) recalls(ctx context.Context) {
 	if err != nil {
 		return // the next look finds what the wanting nodes say again
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for _, k := range keys {
-		n.soon(k)
-	}
+	n.look(keys...)
 }
 
 // change settles mailboxes with what is stored of them.
@@ -279,8 +265,8 @@ func (n *node) change(ctx context.Context, keys []key, release bool) error {
 	var at clock
 	began := limits.Now()
 	work := make(map[key]*pending)
-	err := n.eng.change(ctx, n.id, keys, func(v view, docs map[key]*doc) (map[key][]string, []string) {
-		recalls, tell := make(map[key][]string), make(map[string]bool)
+	err := n.eng.change(ctx, n.id, keys, func(v view, docs map[key]*doc) effects {
+		fx := effects{recalls: make(map[key][]string), given: make(map[key][]string)}
 		v.leaving = n.draining.Load()
 		// What is written counts for a margin longer: an engine that takes over may be
 		// as much ahead.
@@ -296,22 +282,17 @@ func (n *node) change(ctx context.Context, keys []key, release bool) error {
 			} else {
 				p, holders := g.settle(k, d, v, late, at.early)
 				work[k] = p
-				recalls[k] = holders
-				for _, id := range holders {
-					tell[id] = true
+				if len(holders) > 0 {
+					fx.recalls[k] = holders
 				}
 			}
 			for id := range d.Wants {
 				if id != n.id && d.held(n.id) < before {
-					tell[id] = true
+					fx.given[k] = append(fx.given[k], id)
 				}
 			}
 		}
-		list := make([]string, 0, len(tell))
-		for id := range tell {
-			list = append(list, id)
-		}
-		return recalls, list
+		return fx
 	})
 	if err != nil {
 		return err

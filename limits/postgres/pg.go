@@ -16,13 +16,14 @@ package postgres
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/caddymail/mailgateway/internal/pgdb"
 	"github.com/caddymail/mailgateway/limits"
@@ -68,19 +69,11 @@ type pgEngine struct {
 	channel                string
 }
 
-func openEngine(ctx context.Context, c pgdb.Config) (*pgEngine, error) {
-	db, err := c.Open()
-	if err != nil {
-		return nil, err
-	}
-	if err := db.Later(ctx, "limits", migrations); err != nil {
-		db.Close()
-		return nil, err
-	}
+func newEngine(db *pgdb.DB) *pgEngine {
 	return &pgEngine{
 		db: db, nodes: db.Table("nodes"), shares: db.Table("shares"), recalls: db.Table("recalls"),
 		channel: strings.ReplaceAll(db.Table("shares"), `"`, ""),
-	}, nil
+	}
 }
 
 // nano is the engine's clock.
@@ -134,38 +127,57 @@ func (e *pgEngine) leave(ctx context.Context, id string) error {
 	})
 }
 
-// idleTimeout ends a transaction whose process is paused: its locks would keep
-// every other node from what it has locked, and from marking it as ended.
-const idleTimeout = "SET LOCAL idle_in_transaction_session_timeout = 2000"
+// change has what is due marked as ended only when it sees some: that is rare, and
+// a transaction of its own, since a lease that is being renewed is waited for and
+// no other row may be locked meanwhile.
+func (e *pgEngine) change(ctx context.Context, id string, keys []key, f func(view, map[key]*doc) effects) error {
+	var err error
+	for range 10 {
+		docs, v := make(map[key]*doc, len(keys)), newView()
+		var found bool
+		err = e.db.Transact(ctx,
+			func(b *pgx.Batch) {
+				clear(docs)
+				v = newView()
+				e.lock(b, keys, docs)
+				e.forget(b, id, keys, &found)
+				e.view(b, &v)
+			},
+			func(b *pgx.Batch) error {
+				switch {
+				case v.overdue:
+					return errOverdue
+				case v.until[id] == 0:
+					return errEnded
+				case len(docs) < len(keys):
+					return errDeleted
+				}
+				return e.write(b, docs, f(v, docs), found)
+			})
+		switch {
+		case errors.Is(err, errOverdue):
+			if err := e.mark(ctx); err != nil {
+				return err
+			}
+		case !errors.Is(err, errDeleted) || ctx.Err() != nil:
+			return err
+		}
+	}
+	return err
+}
 
-func (e *pgEngine) change(ctx context.Context, id string, keys []key, f func(view, map[key]*doc) (map[key][]string, []string)) error {
+var (
+	// errOverdue says that a lease is over and its node not marked as ended.
+	errOverdue = errors.New("a lease is over")
+	// errDeleted says that a document was deleted between two statements.
+	errDeleted = errors.New("a row is gone")
+)
+
+// mark marks the nodes as ended whose lease is over.
+func (e *pgEngine) mark(ctx context.Context) error {
 	return e.db.Do(ctx, func(ctx context.Context, q pgdb.Querier) error {
-		// In a transaction of its own: a lease that is being renewed is waited
-		// for, and no other row is locked meanwhile.
-		if _, err := q.Exec(ctx, "UPDATE "+e.nodes+" SET ended = until WHERE ended IS NULL AND until <= clock_timestamp()"); err != nil {
-			return err
-		}
-		tx, err := q.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
-		if err != nil {
-			return err
-		}
-		defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // a committed one cannot be rolled back
-		if _, err := tx.Exec(ctx, idleTimeout); err != nil {
-			return err
-		}
-		docs, err := e.lock(ctx, tx, keys)
-		if err != nil {
-			return err
-		}
-		v, err := e.view(ctx, tx, id)
-		if err != nil {
-			return err
-		}
-		recalls, tell := f(v, docs)
-		if err := e.write(ctx, tx, docs, recalls, tell); err != nil {
-			return err
-		}
-		return tx.Commit(ctx)
+		_, err := q.Exec(ctx, "UPDATE "+e.nodes+" SET ended = until WHERE ended IS NULL AND until <= clock_timestamp()")
+		return err
 	})
 }
 
@@ -184,94 +196,98 @@ func columns(keys []key) (upstreams, mailboxes []string) {
 	return upstreams, mailboxes
 }
 
-// lock reads the documents and keeps others from them.
-func (e *pgEngine) lock(ctx context.Context, tx pgx.Tx, keys []key) (map[key]*doc, error) {
+// lock reads the documents and keeps others from them. A row that is there already
+// is not written for that; one that is deleted between the two statements is missing
+// in docs.
+func (e *pgEngine) lock(b *pgx.Batch, keys []key, docs map[key]*doc) {
 	upstreams, mailboxes := columns(keys)
-	// A row that is there already is locked by this too: whoever deletes it
-	// comes before or after.
-	rows, err := tx.Query(ctx, "INSERT INTO "+e.shares+` AS s (upstream, mailbox)
+	b.Queue("INSERT INTO "+e.shares+` (upstream, mailbox)
 		SELECT u, m FROM unnest($1::text[], $2::text[]) AS k (u, m) ORDER BY u COLLATE "C", m COLLATE "C"
-		ON CONFLICT (upstream, mailbox) DO UPDATE SET doc = s.doc RETURNING upstream, mailbox, doc::text`, upstreams, mailboxes)
-	if err != nil {
-		return nil, err
-	}
-	docs := make(map[key]*doc, len(keys))
-	var (
-		k   key
-		raw *string
-	)
-	_, err = pgx.ForEachRow(rows, []any{&k.Upstream, &k.Mailbox, &raw}, func() error {
-		d := new(doc)
-		if raw != nil {
-			if err := json.Unmarshal([]byte(*raw), d); err != nil {
-				return fmt.Errorf("share of %s at %s: %w", k.Mailbox, k.Upstream, err)
-			}
-		}
-		docs[k] = d
-		return nil
-	})
-	return docs, err
-}
-
-// view looks at the nodes. That of id is kept from being marked as ended until
-// the transaction is over.
-func (e *pgEngine) view(ctx context.Context, tx pgx.Tx, id string) (view, error) {
-	v := view{until: make(map[string]int64), ended: make(map[string]int64)}
-	rows, err := tx.Query(ctx, "SELECT 1 FROM "+e.nodes+" WHERE id = $1 AND ended IS NULL FOR SHARE", id)
-	if err != nil {
-		return v, err
-	}
-	found, err := pgx.CollectRows(rows, pgx.RowTo[int32])
-	if err != nil {
-		return v, err
-	}
-	if len(found) == 0 {
-		return v, errEnded
-	}
-	rows, err = tx.Query(ctx, "SELECT id, (extract(epoch from until) * 1000000000)::bigint, (extract(epoch from ended) * 1000000000)::bigint, "+nano+" FROM "+e.nodes)
-	if err != nil {
-		return v, err
-	}
-	var (
-		other string
-		until int64
-		ended *int64
-	)
-	_, err = pgx.ForEachRow(rows, []any{&other, &until, &ended, &v.now}, func() error {
-		if ended == nil {
-			v.until[other] = until
-		} else {
-			v.ended[other] = *ended
-		}
-		return nil
-	})
-	return v, err
-}
-
-func (e *pgEngine) write(ctx context.Context, tx pgx.Tx, docs map[key]*doc, recalls map[key][]string, tell []string) error {
-	var b pgx.Batch
-	var upstreams, mailboxes, texts []string
-	var gone [2][]string
-	for k, d := range docs {
-		if d.empty() {
-			gone[0], gone[1] = append(gone[0], k.Upstream), append(gone[1], k.Mailbox)
-			continue
-		}
-		raw, err := json.Marshal(d)
-		if err != nil {
+		ON CONFLICT (upstream, mailbox) DO NOTHING`, upstreams, mailboxes)
+	b.Queue("SELECT s.upstream, s.mailbox, s.doc::text FROM "+e.shares+` AS s JOIN unnest($1::text[], $2::text[]) AS k (u, m)
+		ON s.upstream = k.u AND s.mailbox = k.m ORDER BY s.upstream COLLATE "C", s.mailbox COLLATE "C" FOR UPDATE OF s`, upstreams, mailboxes).
+		Query(func(rows pgx.Rows) error {
+			var (
+				k   key
+				raw *string
+			)
+			_, err := pgx.ForEachRow(rows, []any{&k.Upstream, &k.Mailbox, &raw}, func() (err error) {
+				docs[k] = new(doc)
+				if raw != nil {
+					if docs[k], err = decode([]byte(*raw)); err != nil {
+						return fmt.Errorf("share of %s at %s: %w", k.Mailbox, k.Upstream, err)
+					}
+				}
+				return nil
+			})
 			return err
+		})
+}
+
+// forget deletes the recalls that this look is the answer to, behind the lock: who
+// writes one has it too.
+func (e *pgEngine) forget(b *pgx.Batch, id string, keys []key, found *bool) {
+	upstreams, mailboxes := columns(keys)
+	b.Queue("DELETE FROM "+e.recalls+` AS r USING unnest($2::text[], $3::text[]) AS k (u, m)
+		WHERE r.holder = $1 AND r.upstream = k.u AND r.mailbox = k.m`, id, upstreams, mailboxes).
+		Exec(func(tag pgconn.CommandTag) error {
+			*found = tag.RowsAffected() > 0
+			return nil
+		})
+}
+
+// view looks at the nodes, behind the lock: if the one that asks is marked as
+// ended after that, nobody has tidied these documents yet, and whoever does sees
+// what it writes.
+func (e *pgEngine) view(b *pgx.Batch, v *view) {
+	b.Queue("SELECT id, (extract(epoch from until) * 1000000000)::bigint, (extract(epoch from ended) * 1000000000)::bigint, until <= clock_timestamp(), " + nano + " FROM " + e.nodes).
+		Query(func(rows pgx.Rows) error {
+			var (
+				id    string
+				until int64
+				ended *int64
+				over  bool
+			)
+			_, err := pgx.ForEachRow(rows, []any{&id, &until, &ended, &over, &v.now}, func() error {
+				switch {
+				case ended != nil:
+					v.ended[id] = *ended
+				case over:
+					v.overdue = true
+				default:
+					v.until[id] = until
+				}
+				return nil
+			})
+			return err
+		})
+}
+
+// payload bounds what a notification says: PostgreSQL takes less than 8000 octets.
+const payload = 7000
+
+// write queues what has to be written: nothing, if nothing has changed and there is
+// nothing else to be committed.
+func (e *pgEngine) write(b *pgx.Batch, docs map[key]*doc, fx effects, commits bool) error {
+	var upstreams, mailboxes, texts []string
+	var gone []key
+	for k, d := range docs {
+		raw, changed, err := d.encode()
+		switch {
+		case err != nil:
+			return err
+		case d.empty():
+			gone, commits = append(gone, k), commits || changed
+		case changed:
+			upstreams, mailboxes, texts = append(upstreams, k.Upstream), append(mailboxes, k.Mailbox), append(texts, string(raw))
 		}
-		upstreams, mailboxes, texts = append(upstreams, k.Upstream), append(mailboxes, k.Mailbox), append(texts, string(raw))
 	}
 	if len(texts) > 0 {
 		b.Queue("UPDATE "+e.shares+` AS s SET doc = k.d::jsonb FROM unnest($1::text[], $2::text[], $3::text[]) AS k (u, m, d)
 			WHERE s.upstream = k.u AND s.mailbox = k.m`, upstreams, mailboxes, texts)
 	}
-	if len(gone[0]) > 0 {
-		b.Queue("DELETE FROM "+e.shares+" AS s USING unnest($1::text[], $2::text[]) AS k (u, m) WHERE s.upstream = k.u AND s.mailbox = k.m", gone[0], gone[1])
-	}
 	var holders, ups, boxes []string
-	for k, ids := range recalls {
+	for k, ids := range fx.recalls {
 		for _, id := range ids {
 			holders, ups, boxes = append(holders, id), append(ups, k.Upstream), append(boxes, k.Mailbox)
 		}
@@ -280,10 +296,16 @@ func (e *pgEngine) write(ctx context.Context, tx pgx.Tx, docs map[key]*doc, reca
 		b.Queue("INSERT INTO "+e.recalls+` (holder, upstream, mailbox) SELECT * FROM unnest($1::text[], $2::text[], $3::text[]) AS k (h, u, m)
 			ORDER BY h, u, m ON CONFLICT DO NOTHING`, holders, ups, boxes)
 	}
-	for _, id := range tell {
-		b.Queue("SELECT pg_notify($1, $2)", e.channel, id)
+	if said := fx.notices(payload); len(said) > 0 {
+		b.Queue("SELECT pg_notify($1, n) FROM unnest($2::text[]) AS n", e.channel, said)
 	}
-	return tx.SendBatch(ctx, &b).Close()
+	// Without anything to be committed there are no rows of nothing either; with
+	// recalls alone that are forgotten, this has it committed.
+	if b.Len() > 0 && len(gone) > 0 || b.Len() == 0 && commits {
+		ups, boxes := columns(gone)
+		b.Queue("DELETE FROM "+e.shares+" AS s USING unnest($1::text[], $2::text[]) AS k (u, m) WHERE s.upstream = k.u AND s.mailbox = k.m", ups, boxes)
+	}
+	return nil
 }
 
 // list returns the nodes, the living ones first. self is who asks.
@@ -305,7 +327,7 @@ func (e *pgEngine) list(ctx context.Context, self string) ([]limits.Node, error)
 func (e *pgEngine) recalled(ctx context.Context, id string) ([]key, error) {
 	var keys []key
 	err := e.db.Do(ctx, func(ctx context.Context, q pgdb.Querier) error {
-		rows, err := q.Query(ctx, "DELETE FROM "+e.recalls+" WHERE holder = $1 RETURNING upstream, mailbox", id)
+		rows, err := q.Query(ctx, "SELECT upstream, mailbox FROM "+e.recalls+" WHERE holder = $1", id)
 		if err != nil {
 			return err
 		}

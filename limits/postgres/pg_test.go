@@ -18,6 +18,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -25,10 +26,28 @@ import (
 	"github.com/caddymail/mailgateway/internal/testpg"
 )
 
+func openEngine(ctx context.Context, c pgdb.Config) (*pgEngine, error) {
+	db, err := c.OpenLater(ctx, "limits", migrations)
+	if err != nil {
+		return nil, err
+	}
+	return newEngine(db), nil
+}
+
+// TestEngine holds that the database does what the protocol needs, in each of the ways
+// that statements can be sent: poolers take some.
 func TestEngine(t *testing.T) {
-	ctx := t.Context()
 	pg := testpg.Start(t)
-	e, err := openEngine(ctx, pgdb.Config{DSN: pg.DSN()})
+	for i, mode := range []string{"cache_statement", "exec", "simple_protocol"} {
+		t.Run(mode, func(t *testing.T) {
+			testEngine(t, pgdb.Config{DSN: pg.DSN() + "&default_query_exec_mode=" + mode, Schema: fmt.Sprint("s", i)})
+		})
+	}
+}
+
+func testEngine(t *testing.T, set pgdb.Config) {
+	ctx := t.Context()
+	e, err := openEngine(ctx, set)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,6 +61,7 @@ func TestEngine(t *testing.T) {
 	if b, err := e.beat(ctx, "late", time.Minute, standing{}); err != nil || b.alive {
 		t.Errorf("a lease that is over was renewed: %v, %v", b.alive, err)
 	}
+	k := key{"up", "m"}
 	woken := make(chan struct{}, 10)
 	listening, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
@@ -49,7 +69,7 @@ func TestEngine(t *testing.T) {
 		defer close(ended)
 		wake := func() { woken <- struct{}{} }
 		_ = e.listen(listening, wake, func(id string) {
-			if id == "b" {
+			if who, keys := heed(id); who == "b" && slices.Equal(keys, []key{k}) {
 				wake()
 			}
 		})
@@ -57,17 +77,16 @@ func TestEngine(t *testing.T) {
 	t.Cleanup(func() { cancel(); <-ended })
 	<-woken // it listens
 
-	k := key{"up", "m"}
-	nothing := func(view, map[key]*doc) (map[key][]string, []string) { return nil, nil }
+	nothing := func(view, map[key]*doc) effects { return effects{} }
 	if err := e.change(ctx, "late", []key{k}, nothing); !errors.Is(err, errEnded) {
 		t.Errorf("a node that has ended changed something: %v", err)
 	}
-	err = e.change(ctx, "a", []key{k, {"up", "n"}}, func(v view, docs map[key]*doc) (map[key][]string, []string) {
+	err = e.change(ctx, "a", []key{k, {"up", "n"}}, func(v view, docs map[key]*doc) effects {
 		if _, ok := v.ended["late"]; !ok || len(v.until) != 2 || len(docs) != 2 {
 			t.Errorf("seen: %+v, %d documents", v, len(docs))
 		}
 		docs[k].Nodes = map[string]*held{"a": {Rev: 7, Parts: map[string]part{"conns": {N: 3}}}}
-		return map[key][]string{k: {"b"}}, []string{"b"}
+		return effects{recalls: map[key][]string{k: {"b"}}}
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -80,8 +99,32 @@ func TestEngine(t *testing.T) {
 	if keys, err := e.recalled(ctx, "b"); err != nil || len(keys) != 1 || keys[0] != k {
 		t.Errorf("recalled: %v, %v", keys, err)
 	}
+	// It stays so until b has looked, whatever it finds: nothing is written for that.
+	written := func() (xmin string) {
+		t.Helper()
+		err := e.db.Do(ctx, func(ctx context.Context, q pgdb.Querier) error {
+			return q.QueryRow(ctx, "SELECT xmin::text FROM "+e.shares+" WHERE mailbox = 'm'").Scan(&xmin)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return xmin
+	}
+	was := written()
+	if err := e.change(ctx, "b", []key{{"up", "n"}}, nothing); err != nil {
+		t.Fatal(err)
+	}
+	if keys, err := e.recalled(ctx, "b"); err != nil || len(keys) != 1 {
+		t.Errorf("recalled, and b has looked at something else: %v, %v", keys, err)
+	}
+	if err := e.change(ctx, "b", []key{k, {"up", "n"}}, nothing); err != nil {
+		t.Fatal(err)
+	}
 	if keys, err := e.recalled(ctx, "b"); err != nil || len(keys) != 0 {
-		t.Errorf("recalled twice: %v, %v", keys, err)
+		t.Errorf("recalled, and b has looked: %v, %v", keys, err)
+	}
+	if now := written(); now != was {
+		t.Errorf("a document that has not changed is written, by %s after %s", now, was)
 	}
 	nodes, err := e.list(ctx, "b")
 	if err != nil || len(nodes) != 3 {
@@ -90,12 +133,12 @@ func TestEngine(t *testing.T) {
 	if nodes[0].ID != "a" || nodes[0].Mailboxes != 1 || nodes[0].Ended || !nodes[1].Self || !nodes[2].Ended {
 		t.Errorf("nodes: %+v", nodes)
 	}
-	err = e.change(ctx, "b", []key{k}, func(_ view, docs map[key]*doc) (map[key][]string, []string) {
+	err = e.change(ctx, "b", []key{k}, func(_ view, docs map[key]*doc) effects {
 		if h := docs[k].Nodes["a"]; h == nil || h.Rev != 7 || h.Parts["conns"].N != 3 {
 			t.Errorf("read back: %+v", h)
 		}
-		*docs[k] = doc{}
-		return nil, nil
+		docs[k].Nodes = nil
+		return effects{}
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -126,16 +169,17 @@ func TestPausedInTransaction(t *testing.T) {
 	k := key{"up", "m"}
 	locked, resume, failed := make(chan struct{}), make(chan struct{}), make(chan error)
 	go func() {
-		failed <- e.change(ctx, "paused", []key{k}, func(view, map[key]*doc) (map[key][]string, []string) {
+		failed <- e.change(ctx, "paused", []key{k}, func(_ view, docs map[key]*doc) effects {
 			close(locked)
 			<-resume
-			return nil, nil
+			docs[k].Wants = map[string]want{"paused": {Until: 1}}
+			return effects{}
 		})
 	}()
 	<-locked
-	err = e.change(ctx, "b", []key{k}, func(_ view, docs map[key]*doc) (map[key][]string, []string) {
+	err = e.change(ctx, "b", []key{k}, func(_ view, docs map[key]*doc) effects {
 		docs[k].Wants = map[string]want{"b": {Until: 1}}
-		return nil, nil
+		return effects{}
 	})
 	if err != nil {
 		t.Errorf("another node waits for one that is paused: %v", err)

@@ -34,7 +34,7 @@ type muteEngine struct {
 	after atomic.Pointer[func()] // behind the next change
 }
 
-func (e *muteEngine) change(ctx context.Context, id string, keys []key, f func(view, map[key]*doc) (map[key][]string, []string)) error {
+func (e *muteEngine) change(ctx context.Context, id string, keys []key, f func(view, map[key]*doc) effects) error {
 	err := e.memEngine.change(ctx, id, keys, f)
 	if after := e.after.Swap(nil); after != nil {
 		(*after)()

@@ -15,10 +15,6 @@
 package postgres
 
 import (
-	"context"
-	"encoding/json"
-	"fmt"
-
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/certmagic"
 
@@ -39,8 +35,8 @@ type Module struct {
 // UnmarshalJSON implements json.Unmarshaler.
 func (m *Module) UnmarshalJSON(b []byte) error { return jsonfield.Decode(b, m) }
 
-// pool has the storages of all configurations that are in force.
-var pool = caddy.NewUsagePool()
+// kind has the storages of all configurations that are in force.
+var kind = pgdb.NewKind[*Storage]("storage postgres", "storage", "read and change tokens", migrations)
 
 // Destruct implements caddy.Destructor.
 func (s *Storage) Destruct() error {
@@ -55,36 +51,14 @@ func (m *Module) Provision(ctx caddy.Context) error {
 	// another pool.
 	set, err := m.Config.Resolve()
 	if err != nil {
-		return fmt.Errorf("storage postgres: %w", err)
+		return kind.Failed(err)
 	}
-	key, err := json.Marshal(set)
-	if err != nil {
-		return err
-	}
-	v, _, err := pool.LoadOrNew(string(key), func() (caddy.Destructor, error) {
-		// Not the configuration's context: the storage may outlive it.
-		s, err := openWith(set, func(db *pgdb.DB) error { return db.Later(context.Background(), "storage", migrations) })
-		if err != nil {
-			return nil, err
-		}
-		s.db.WarnUnchecked(printable.Logger(ctx.Logger()), "read and change tokens")
-		return s, nil
-	})
-	if err != nil {
-		return fmt.Errorf("storage postgres: %w", err)
-	}
-	m.key, m.storage = string(key), v.(*Storage)
-	return nil
+	m.storage, m.key, err = kind.Take(printable.Logger(ctx.Logger()), set, nil, newStorage)
+	return err
 }
 
 // Cleanup implements caddy.CleanerUpper.
-func (m *Module) Cleanup() error {
-	if m.key == "" {
-		return nil
-	}
-	_, err := pool.Delete(m.key)
-	return err
-}
+func (m *Module) Cleanup() error { return kind.Give(m.key) }
 
 // CertMagicStorage implements caddy.StorageConverter.
 func (m *Module) CertMagicStorage() (certmagic.Storage, error) { return m.storage, nil }

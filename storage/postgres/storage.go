@@ -66,21 +66,21 @@ type Storage struct {
 // Open returns a storage. The tables are brought to this binary's version.
 // The caller closes it.
 func Open(ctx context.Context, c pgdb.Config) (*Storage, error) {
-	return openWith(c, func(db *pgdb.DB) error { return db.Migrate(ctx, "storage", migrations) })
-}
-
-func openWith(c pgdb.Config, tables func(*pgdb.DB) error) (*Storage, error) {
 	db, err := c.Open()
 	if err != nil {
 		return nil, err
 	}
-	if err := tables(db); err != nil {
+	if err := db.Migrate(ctx, "storage", migrations); err != nil {
 		db.Close()
 		return nil, err
 	}
+	return newStorage(db), nil
+}
+
+func newStorage(db *pgdb.DB) *Storage {
 	s := &Storage{db: db, locks: newLocks(db), storage: db.Table("storage")}
 	s.open, s.shut = context.WithCancel(context.Background())
-	return s, nil
+	return s
 }
 
 // Ready brings the tables to this binary's version, where a configuration has
