@@ -162,7 +162,7 @@ func (s *Server) graphSend(w http.ResponseWriter, r *http.Request) {
 		graphRefuse(w, "from")
 		return
 	}
-	s.keepSent(mailbox, without(fields, rest, ""))
+	s.keepSent(mailbox, without(fields, rest, ":")) // no field has that name: Bcc stays
 	// Limits show after 202, as a report in the mailbox (page text of 202).
 	if reason := s.overLimit(mailbox, len(rcpts)); reason != "" {
 		s.report(mailbox, reason, rcpts)
