@@ -203,9 +203,7 @@ func TestLegacyTLSHasRSA(t *testing.T) {
 		"TLS 1.3":                   {tls.VersionTLS13, 0, "localhost", x509.ECDSA},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cfg := &tls.Config{
-				InsecureSkipVerify: true, ServerName: tc.serverName, MinVersion: tc.version, MaxVersion: tc.version,
-			}
+			cfg := &tls.Config{InsecureSkipVerify: true, ServerName: tc.serverName, MinVersion: tc.version, MaxVersion: tc.version}
 			if tc.suite != 0 {
 				cfg.CipherSuites = []uint16{tc.suite}
 			}
