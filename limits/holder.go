@@ -152,7 +152,7 @@ func (h *holder) Free() {
 	m.freePlace(Now())
 	m.stray = max(0, m.stray-1)
 	if m.set.Lender != nil && int64(m.conns.n) >= m.connShare {
-		m.set.Lender.Spares(m.name) // another node waits for it
+		m.set.Lender.Due(m.name) // another node waits for it
 	}
 	m.lacksConn = false
 	m.wakeConns(false)

@@ -123,6 +123,10 @@ func (m *mailbox) want(rcpts int64) {
 		return
 	}
 	m.ahead.asked = true
+	if lender := m.set.Lender; lender != nil {
+		lender.Due(m.name)
+		return
+	}
 	m.kick()
 }
 

@@ -62,9 +62,9 @@ type Lender interface {
 	// Lacks says that a message of the mailbox waits for what the node does
 	// not have.
 	Lacks(mailbox string)
-	// Spares says that the node uses less of the mailbox's connections than it did
-	// when it was told to give some up.
-	Spares(mailbox string)
+	// Due says that something has to be stored ahead, or can be given up: unlike what the
+	// mailbox lacks, that is the node's own to do.
+	Due(mailbox string)
 	// Dropped says that nothing of the mailbox is counted here any more.
 	Dropped(mailbox string)
 }

@@ -29,7 +29,7 @@ func (*fakeLender) Adopt(*Local)    {}
 func (*fakeLender) Release(*Local)  {}
 func (*fakeLender) Lacks(string)    {}
 func (*fakeLender) Dropped(string)  {}
-func (*fakeLender) Spares(string)   {}
+func (*fakeLender) Due(string)      {}
 func (f *fakeLender) Until() int64  { return f.until.Load() }
 func (*fakeLender) wake()           {}
 func allow(l *Local, n int64)       { l.Look("m", func(b *Book) { b.Allow(ConnsKey, n) }) }

@@ -40,7 +40,7 @@ func (a *agenda) when(k key) (at time.Time, ok bool) {
 	return time.Time{}, false
 }
 
-// put has a mailbox looked at at a time, whatever was said before.
+// put has a mailbox looked at then, whatever was said before.
 func (a *agenda) put(k key, at time.Time) {
 	if e := a.of[k]; e != nil {
 		e.at = at

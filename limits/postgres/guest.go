@@ -62,8 +62,8 @@ func (g *guest) Until() int64 { return g.n.until.Load() }
 // Lacks implements limits.Lender.
 func (g *guest) Lacks(mailbox string) { g.n.ask(key{g.upstream, mailbox}, 0) }
 
-// Spares implements limits.Lender.
-func (g *guest) Spares(mailbox string) { g.n.look(key{g.upstream, mailbox}) }
+// Due implements limits.Lender.
+func (g *guest) Due(mailbox string) { g.n.look(key{g.upstream, mailbox}) }
 
 // Dropped implements limits.Lender.
 func (g *guest) Dropped(mailbox string) { g.n.ask(key{g.upstream, mailbox}, 0) }

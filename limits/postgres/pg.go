@@ -196,6 +196,19 @@ func columns(keys []key) (upstreams, mailboxes []string) {
 	return upstreams, mailboxes
 }
 
+// each calls f with the mailboxes of each upstream, in the order in which rows are locked.
+// A statement that names them so is planned well whatever is known of the tables'
+// size, which a join with an array is not: plans are made while they are empty.
+func each(keys []key, f func(upstream string, mailboxes []string)) {
+	upstreams, mailboxes := columns(keys)
+	for i, j := 0, 0; i < len(upstreams); i = j {
+		for j < len(upstreams) && upstreams[j] == upstreams[i] {
+			j++
+		}
+		f(upstreams[i], mailboxes[i:j])
+	}
+}
+
 // lock reads the documents and keeps others from them. A row that is there already
 // is not written for that; one that is deleted between the two statements is missing
 // in docs.
@@ -204,36 +217,37 @@ func (e *pgEngine) lock(b *pgx.Batch, keys []key, docs map[key]*doc) {
 	b.Queue("INSERT INTO "+e.shares+` (upstream, mailbox)
 		SELECT u, m FROM unnest($1::text[], $2::text[]) AS k (u, m) ORDER BY u COLLATE "C", m COLLATE "C"
 		ON CONFLICT (upstream, mailbox) DO NOTHING`, upstreams, mailboxes)
-	b.Queue("SELECT s.upstream, s.mailbox, s.doc::text FROM "+e.shares+` AS s JOIN unnest($1::text[], $2::text[]) AS k (u, m)
-		ON s.upstream = k.u AND s.mailbox = k.m ORDER BY s.upstream COLLATE "C", s.mailbox COLLATE "C" FOR UPDATE OF s`, upstreams, mailboxes).
-		Query(func(rows pgx.Rows) error {
-			var (
-				k   key
-				raw *string
-			)
-			_, err := pgx.ForEachRow(rows, []any{&k.Upstream, &k.Mailbox, &raw}, func() (err error) {
-				docs[k] = new(doc)
-				if raw != nil {
-					if docs[k], err = decode([]byte(*raw)); err != nil {
-						return fmt.Errorf("share of %s at %s: %w", k.Mailbox, k.Upstream, err)
+	each(keys, func(upstream string, mailboxes []string) {
+		b.Queue("SELECT mailbox, doc::text FROM "+e.shares+` WHERE upstream = $1 AND mailbox = ANY($2::text[])
+			ORDER BY mailbox COLLATE "C" FOR UPDATE`, upstream, mailboxes).
+			Query(func(rows pgx.Rows) error {
+				k := key{Upstream: upstream}
+				var raw *string
+				_, err := pgx.ForEachRow(rows, []any{&k.Mailbox, &raw}, func() (err error) {
+					docs[k] = new(doc)
+					if raw != nil {
+						if docs[k], err = decode([]byte(*raw)); err != nil {
+							return fmt.Errorf("share of %s at %s: %w", k.Mailbox, k.Upstream, err)
+						}
 					}
-				}
-				return nil
+					return nil
+				})
+				return err
 			})
-			return err
-		})
+	})
 }
 
 // forget deletes the recalls that this look is the answer to, behind the lock: who
 // writes one has it too.
 func (e *pgEngine) forget(b *pgx.Batch, id string, keys []key, found *bool) {
-	upstreams, mailboxes := columns(keys)
-	b.Queue("DELETE FROM "+e.recalls+` AS r USING unnest($2::text[], $3::text[]) AS k (u, m)
-		WHERE r.holder = $1 AND r.upstream = k.u AND r.mailbox = k.m`, id, upstreams, mailboxes).
-		Exec(func(tag pgconn.CommandTag) error {
-			*found = tag.RowsAffected() > 0
-			return nil
-		})
+	*found = false
+	each(keys, func(upstream string, mailboxes []string) {
+		b.Queue("DELETE FROM "+e.recalls+" WHERE holder = $1 AND upstream = $2 AND mailbox = ANY($3::text[])", id, upstream, mailboxes).
+			Exec(func(tag pgconn.CommandTag) error {
+				*found = *found || tag.RowsAffected() > 0
+				return nil
+			})
+	})
 }
 
 // view looks at the nodes, behind the lock: if the one that asks is marked as
@@ -283,8 +297,8 @@ func (e *pgEngine) write(b *pgx.Batch, docs map[key]*doc, fx effects, commits bo
 		}
 	}
 	if len(texts) > 0 {
-		b.Queue("UPDATE "+e.shares+` AS s SET doc = k.d::jsonb FROM unnest($1::text[], $2::text[], $3::text[]) AS k (u, m, d)
-			WHERE s.upstream = k.u AND s.mailbox = k.m`, upstreams, mailboxes, texts)
+		b.Queue("INSERT INTO "+e.shares+` (upstream, mailbox, doc) SELECT u, m, d::jsonb FROM unnest($1::text[], $2::text[], $3::text[]) AS k (u, m, d)
+			ON CONFLICT (upstream, mailbox) DO UPDATE SET doc = EXCLUDED.doc`, upstreams, mailboxes, texts)
 	}
 	var holders, ups, boxes []string
 	for k, ids := range fx.recalls {
@@ -301,9 +315,13 @@ func (e *pgEngine) write(b *pgx.Batch, docs map[key]*doc, fx effects, commits bo
 	}
 	// Without anything to be committed there are no rows of nothing either; with
 	// recalls alone that are forgotten, this has it committed.
-	if b.Len() > 0 && len(gone) > 0 || b.Len() == 0 && commits {
-		ups, boxes := columns(gone)
-		b.Queue("DELETE FROM "+e.shares+" AS s USING unnest($1::text[], $2::text[]) AS k (u, m) WHERE s.upstream = k.u AND s.mailbox = k.m", ups, boxes)
+	if commits || b.Len() > 0 {
+		each(gone, func(upstream string, mailboxes []string) {
+			b.Queue("DELETE FROM "+e.shares+" WHERE upstream = $1 AND mailbox = ANY($2::text[])", upstream, mailboxes)
+		})
+	}
+	if commits && b.Len() == 0 {
+		b.Queue("SELECT 1")
 	}
 	return nil
 }
