@@ -252,7 +252,7 @@ const wantsUser = "The provider wants the user to consent or log in again: "
 func (a *answer) hold(otherwise time.Duration, all bool) (*relay.Reply, mailapi.Outcome) {
 	out := mailapi.Outcome{Hold: otherwise, HoldAll: all, Strike: true}
 	if a.wait > 0 {
-		out.Hold, out.Strike = a.wait, false
+		out.Hold = mailapi.Asked(a.wait, a.strikes)
 	}
 	return relay.ReplyAPIHold(a.said(), out.Hold), out
 }

@@ -125,3 +125,23 @@ func TestDoubled(t *testing.T) {
 		}
 	}
 }
+
+// TestAskedForEver holds that a provider which says `Retry-After: 1` again and again is
+// asked at growing intervals, and one that asks for more is given that.
+func TestAskedForEver(t *testing.T) {
+	for after, want := range map[string][]time.Duration{
+		"1":   {time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second},
+		"5":   {5 * time.Second, 5 * time.Second, 5 * time.Second, 8 * time.Second},
+		"300": {5 * time.Minute, 5 * time.Minute, 5 * time.Minute, 5 * time.Minute},
+	} {
+		for strikes, hold := range want {
+			v := read(&mailapi.Answer{Status: 429, Header: http.Header{"Retry-After": {after}}, Strikes: strikes})
+			if v.Outcome.Hold != hold || v.Reply.After != hold || !v.Outcome.Strike {
+				t.Errorf("%s s, after %d times: %+v, the client hears %v, want %v", after, strikes, v.Outcome, v.Reply.After, hold)
+			}
+		}
+		if v := read(&mailapi.Answer{Status: 429, Header: http.Header{"Retry-After": {after}}, Strikes: 1000}); v.Outcome.Hold != 10*time.Minute {
+			t.Errorf("%s s, in the end: %v", after, v.Outcome.Hold)
+		}
+	}
+}

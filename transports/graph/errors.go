@@ -176,7 +176,7 @@ func (a *answer) wait(m meaning, otherwise time.Duration) (*relay.Reply, mailapi
 	switch {
 	case otherwise == holdHour: // Retry-After is about requests, this is about mail
 	case a.retryAfter > 0:
-		out.Hold = a.retryAfter
+		out.Hold, out.Strike = mailapi.Asked(a.retryAfter, a.strikes), true
 	default:
 		out.Hold, out.Strike = mailapi.Doubled(otherwise, a.strikes), true
 	}

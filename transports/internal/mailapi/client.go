@@ -94,8 +94,7 @@ type Outcome struct {
 	// mailbox of the upstream.
 	Hold    time.Duration
 	HoldAll bool
-	// Strike: the provider did not say how long, and the next Hold of the kind
-	// is to be longer.
+	// Strike: the next Hold of the kind is to be longer.
 	Strike bool
 }
 
@@ -113,6 +112,12 @@ func Doubled(first time.Duration, strikes int) time.Duration {
 		}
 	}
 	return d
+}
+
+// Asked is how long to wait where the provider says it: not less, and longer each time
+// where it was not enough, since a provider, or a proxy of its, can say `1` for ever.
+func Asked(wait time.Duration, strikes int) time.Duration {
+	return max(wait, Doubled(time.Second, strikes))
 }
 
 // newHTTP returns an HTTP client. One connection serves every mailbox.
