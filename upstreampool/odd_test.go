@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -38,11 +39,11 @@ func TestOddReplies(t *testing.T) {
 		"DATA": "354 go", "<end>": "250 2.0.0 queued", "RSET": "250 2.0.0 reset",
 	}
 	type odd struct {
-		say  func(s *serverConn, usual string) string
+		say  func(usual string) string
 		good bool
 	}
-	text := func(f func(code, text string) string) func(*serverConn, string) string {
-		return func(_ *serverConn, u string) string { return f(u[:3], u[4:]) }
+	text := func(f func(code, text string) string) func(string) string {
+		return func(u string) string { return f(u[:3], u[4:]) }
 	}
 	odds := map[string]odd{
 		"bare LF":        {text(func(code, t string) string { return code + " " + t + "\n" }), true},
@@ -53,40 +54,41 @@ func TestOddReplies(t *testing.T) {
 		"UTF-8":          {text(func(code, t string) string { return code + " " + t + " größer \u202e" }), true},
 		"NUL":            {text(func(code, t string) string { return code + " " + t + " \x00\x1b[2J" }), true},
 		"long":           {text(func(code, t string) string { return code + " " + t + strings.Repeat("x", 3000) }), true},
-		"octet by octet": {func(s *serverConn, u string) string {
-			for _, c := range []byte(u + "\r\n") {
-				_, _ = s.nc.Write([]byte{c})
-				time.Sleep(time.Millisecond)
-			}
-			return "<nothing>"
-		}, true},
-		"too long":      {text(func(code, t string) string { return code + " " + t + strings.Repeat("x", 5000) }), false},
-		"differing":     {text(func(code, t string) string { return code + "-" + t + "\r\n550 5.7.1 no" }), false},
-		"1xx":           {text(func(_, t string) string { return "150 " + t }), false},
-		"6xx":           {text(func(_, t string) string { return "650 " + t }), false},
-		"no code":       {text(func(_, t string) string { return t }), false},
-		"empty":         {text(func(string, string) string { return "\r\n" }), false},
-		"HTTP":          {text(func(string, string) string { return "HTTP/1.1 400 Bad Request" }), false},
-		"half, and end": {text(func(code, _ string) string { return code[:2] + "<cut>" }), false},
-		"end":           {text(func(string, string) string { return "<close>" }), false},
-		"reset":         {text(func(string, string) string { return "<reset>" }), false},
-		"other good":    {text(func(string, string) string { return "299 2.0.0 what" }), false},
+		"octet by octet": {text(func(code, t string) string { return code + " " + t }), true},
+		"too long":       {text(func(code, t string) string { return code + " " + t + strings.Repeat("x", 5000) }), false},
+		"differing":      {text(func(code, t string) string { return code + "-" + t + "\r\n550 5.7.1 no" }), false},
+		"1xx":            {text(func(_, t string) string { return "150 " + t }), false},
+		"6xx":            {text(func(_, t string) string { return "650 " + t }), false},
+		"no code":        {text(func(_, t string) string { return t }), false},
+		"empty":          {text(func(string, string) string { return "\r\n" }), false},
+		"HTTP":           {text(func(string, string) string { return "HTTP/1.1 400 Bad Request" }), false},
+		"half, and end":  {text(func(code, _ string) string { return code[:2] + "<cut>" }), false},
+		"end":            {text(func(string, string) string { return "<close>" }), false},
+		"reset":          {text(func(string, string) string { return "<reset>" }), false},
+		"other good":     {text(func(string, string) string { return "299 2.0.0 what" }), false},
 	}
 	var all sync.WaitGroup
 	defer all.Wait()
 	turns := make(chan struct{}, 16)
 	for _, encrypted := range []bool{false, true} {
 		for _, without := range []string{"", "PIPELINING", "CHUNKING"} {
+			if encrypted && without != "" {
+				continue
+			}
 			for place, u := range usual {
 				if place == "EHLO" || place == "STARTTLS" && !encrypted || place == "DATA" && without != "CHUNKING" {
 					continue
 				}
 				for name, o := range odds {
+					slow := name == "octet by octet"
+					if slow && place == "STARTTLS" {
+						continue // the handshake would be slow too
+					}
 					all.Go(func() {
 						turns <- struct{}{}
 						defer func() { <-turns }()
 						what := fmt.Sprintf("tls=%v/without=%s/%s/%s", encrypted, without, place, name)
-						testOdd(t, what, encrypted, without, place, func(s *serverConn) string { return o.say(s, u) }, o.good)
+						testOdd(t, what, encrypted, without, place, func() string { return o.say(u) }, o.good, slow)
 					})
 				}
 			}
@@ -94,11 +96,32 @@ func TestOddReplies(t *testing.T) {
 	}
 }
 
-func testOdd(t *testing.T, name string, encrypted bool, without, place string, say func(*serverConn) string, good bool) {
-	var on, said atomic.Bool
+// slowConn writes octet by octet while it is told to.
+type slowConn struct {
+	net.Conn
+	slowly *atomic.Bool
+}
+
+func (c *slowConn) Write(b []byte) (int, error) {
+	if !c.slowly.Load() {
+		return c.Conn.Write(b)
+	}
+	for i := range b {
+		if _, err := c.Conn.Write(b[i : i+1]); err != nil {
+			return i, err
+		}
+		time.Sleep(time.Millisecond) // so that it is a segment of its own
+	}
+	return len(b), nil
+}
+
+func testOdd(t *testing.T, name string, encrypted bool, without, place string, say func() string, good, slow bool) {
+	var on, said, slowly atomic.Bool
 	p, s := newTLSProvider(t, encrypted, func(p *provider) {
 		p.caps = slices.DeleteFunc(slices.Clone(allCaps), func(s string) bool { return s == without })
+		p.wrap = func(nc net.Conn) net.Conn { return &slowConn{nc, &slowly} }
 		p.hook = func(s *serverConn, line string) string {
+			slowly.Store(false)
 			if !on.Load() || !strings.HasPrefix(line, place) {
 				return ""
 			}
@@ -106,15 +129,11 @@ func testOdd(t *testing.T, name string, encrypted bool, without, place string, s
 			if place == "MAIL" {
 				s.from = line
 			}
-			r := say(s)
+			slowly.Store(slow)
+			r := say()
 			if cut, ok := strings.CutSuffix(r, "<cut>"); ok {
 				_, _ = io.WriteString(s.nc, cut)
 				r = "<close>"
-			}
-			if r == "<nothing>" && place == "<end>" {
-				s.p.mu.Lock()
-				s.p.messages = append(s.p.messages, message{body: "octets"})
-				s.p.mu.Unlock()
 			}
 			return r
 		}
