@@ -209,6 +209,13 @@ func (d *Directory) get(name string) (a *Account, at int, loading bool) {
 	return nil, 0, false
 }
 
+// Known is Lookup without asking a source: certain is false where only that could say
+// whether there is such an account.
+func (d *Directory) Known(name string) (a *Account, certain bool) {
+	a, _, loading := d.get(name)
+	return a, a != nil || !loading
+}
+
 // load is get for names that may still be on their way.
 func (d *Directory) load(ctx context.Context, name string) (found, error) {
 	if len(name) > maxNameLen {

@@ -41,6 +41,8 @@ type provider struct {
 	// A reply that is not empty goes out instead of the usual; "<close>" and
 	// "<reset>" end the connection, "<hang>" says nothing more.
 	hook func(s *serverConn, line string) string
+	// after sees each line, and `<end>`, when its reply is out.
+	after func(s *serverConn, line string)
 	// wrap changes how a connection is written to.
 	wrap func(net.Conn) net.Conn
 
@@ -66,6 +68,7 @@ type serverConn struct {
 	n     int // connection number, from 1
 	nc    net.Conn
 	br    *bufio.Reader
+	line  string // the last that hook was shown
 	user  string
 	from  string
 	to    []string
@@ -151,6 +154,9 @@ func (s *serverConn) say(r string) bool {
 		if tc, ok := tcp.(*tls.Conn); ok {
 			tcp = tc.NetConn()
 		}
+		if slow, ok := tcp.(*slowConn); ok {
+			tcp = slow.Conn
+		}
 		_ = tcp.(*net.TCPConn).SetLinger(0)
 		_ = tcp.Close()
 		return false
@@ -166,12 +172,16 @@ func (s *serverConn) say(r string) bool {
 		r += "\r\n"
 	}
 	_, err := io.WriteString(s.nc, r)
+	if s.p.after != nil && err == nil {
+		s.p.after(s, s.line)
+	}
 	return err == nil && !closing
 }
 
 func (s *serverConn) override(line string) (string, bool) {
 	s.p.mu.Lock()
 	s.p.lines = append(s.p.lines, line)
+	s.line = line
 	s.p.mu.Unlock()
 	if s.p.hook == nil {
 		return "", false

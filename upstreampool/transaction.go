@@ -99,6 +99,7 @@ func (t *transaction) take(c *conn) {
 	t.c = c
 	t.info.Reused = c.messages > 0
 	t.stale = t.info.Reused || clock()-c.opened > int64(recentUse)
+	c.Endure(!t.stale)
 	if !t.info.Reused {
 		t.info.Dial, t.info.Token = c.dialTime, c.tokenTime
 		t.info.Opening = c.opening

@@ -61,6 +61,7 @@ func (c *Conn) say(b []byte) (silent bool, left int, err error) {
 		// What has come may be TLS's own.
 		return c.sayIfSilent(b)
 	}
+	c.under = true
 	return true, left, err
 }
 

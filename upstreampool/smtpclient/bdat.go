@@ -27,6 +27,7 @@ import (
 
 // Transfer sends what is in buf and, unless that is all, the rest of the body.
 func (c *Conn) Transfer(ctx context.Context, e *Envelope, buf *Body, eof bool, body io.Reader) Outcome {
+	c.under = false
 	switch {
 	case c.caps.chunking && c.cfg.BDAT:
 		return c.bdat(ctx, buf, eof, body)

@@ -55,6 +55,8 @@ type Conn struct {
 	peekRoom  [1]byte // what peeked lies in
 	needReset bool    // an abandoned transaction is open
 	suspect   bool    // ask the socket whatever the time
+	endures   bool    // see Endure
+	under     bool    // an envelope or a body is under way
 
 	closeOnce sync.Once
 	live      *Live
@@ -62,7 +64,7 @@ type Conn struct {
 
 // New speaks SMTP on a connection that is open already.
 func New(nc net.Conn, cfg *Config) *Conn {
-	c := &Conn{cfg: cfg, tcp: nc, nc: nc}
+	c := &Conn{cfg: cfg, tcp: nc, nc: nc, endures: true}
 	c.ready.init(c)
 	c.br = bufio.NewReaderSize((*patient)(c), replyBuffer)
 	c.replies = relay.NewReplyReader(c.br)

@@ -48,6 +48,11 @@ func (l *deadlines) set(nc net.Conn, now time.Time, d, most time.Duration) error
 	return nil
 }
 
+// over reports whether what is wanted of reads is over when the socket's deadline is.
+func (l *deadlines) over(nc net.Conn) bool {
+	return !l.read.Before(l.readBy) || l.setRead(nc) != nil
+}
+
 func (l *deadlines) setRead(nc net.Conn) error {
 	l.read = l.readBy
 	return nc.SetReadDeadline(l.readBy)
@@ -65,11 +70,8 @@ func (p *patient) Read(b []byte) (int, error) {
 	}
 	for {
 		n, err := p.hear(b)
-		if n > 0 || err == nil || !timedOut(err) || !p.deadlines.read.Before(p.deadlines.readBy) {
+		if n > 0 || err == nil || !timedOut(err) || p.deadlines.over(p.tcp) {
 			return n, err
-		}
-		if err := p.deadlines.setRead(p.tcp); err != nil {
-			return 0, err
 		}
 	}
 }
@@ -77,6 +79,11 @@ func (p *patient) Read(b []byte) (int, error) {
 func (p *patient) hear(b []byte) (int, error) {
 	switch {
 	case p.nc != p.tcp:
+		if p.deaf.until > 0 {
+			if err := (*Conn)(p).begun(); err != nil {
+				return 0, err
+			}
+		}
 		n, err := p.nc.Read(b)
 		p.deaf.gave(n, len(b))
 		return n, err

@@ -43,6 +43,7 @@ var ErrPending = errors.New("pending")
 // replies, which stand in errs. An error means that the connection can't be
 // used any more.
 func (c *Conn) Flight(ctx context.Context, e *Envelope, rcpts []relay.Recipient, errs []error, mail bool) error {
+	c.under = false
 	if err := c.armContext(ctx, c.cfg.CommandTimeout); err != nil {
 		return &FlightError{Err: err}
 	}

@@ -51,3 +51,11 @@ func (r *records) follow(b []byte) {
 
 // amid reports whether a part of a record has come.
 func (r *records) amid() bool { return r.n > 0 || r.left > 0 }
+
+// due is how many octets may be read without going beyond a record's end.
+func (r *records) due() int {
+	if r.left > 0 {
+		return r.left
+	}
+	return len(r.head) - r.n
+}

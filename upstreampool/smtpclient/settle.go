@@ -93,11 +93,12 @@ func (c *Conn) settle(good bool) settlement {
 	code, err := c.replies.Read()
 	switch {
 	case err == nil && code == 250:
-		if !c.doubtful() {
+		doubtful := c.doubtful()
+		if !doubtful && !c.amid() {
 			c.needReset = false
 			return settled
 		}
-		if good {
+		if good || !doubtful {
 			return c.ask(good)
 		}
 		return outOfOrder
@@ -110,7 +111,11 @@ func (c *Conn) settle(good bool) settlement {
 		c.cfg.Learned.Stutters.Store(true)
 		return outOfOrder
 	case good && timedOut(err):
-		return c.ask(good)
+		s, lost := c.count(good)
+		if s == settled && lost && !c.cfg.Learned.Stutters.Load() {
+			c.cfg.Learned.NoTail.Store(true) // RSET was lost on the way
+		}
+		return s
 	case errors.Is(err, relay.ErrReply):
 		return outOfOrder
 	}
@@ -132,7 +137,7 @@ func (c *Conn) settleRefusal(good bool) settlement {
 // with. Behind a good reply RSET will do: whichever of two good ones answers the
 // message, it was accepted. A refusal is told from a good reply only by EHLO.
 func (c *Conn) settleApart(good bool) settlement {
-	if !good || c.doubtful() || c.cfg.Learned.Stutters.Load() {
+	if !good || c.doubtful() || c.amid() || c.cfg.Learned.Stutters.Load() {
 		return c.ask(good)
 	}
 	if c.arm(c.cfg.CommandTimeout) != nil || c.write([]byte(reset)) != nil {
@@ -145,34 +150,37 @@ func (c *Conn) settleApart(good bool) settlement {
 // are worth: if all of them are good, the message's is, whichever it was. None may
 // stand between a refusal and EHLO's.
 func (c *Conn) ask(good bool) settlement {
+	s, _ := c.count(good)
+	return s
+}
+
+// count is ask; first: nothing came before EHLO's reply.
+func (c *Conn) count(good bool) (s settlement, first bool) {
 	if c.arm(c.cfg.CommandTimeout) != nil || c.write([]byte("EHLO "+c.helloName()+"\r\n")) != nil {
-		return c.broken()
+		return c.broken(), false
 	}
 	for n := range maxUnasked {
 		code, err := c.replies.Read()
 		switch {
 		case err != nil && errors.Is(err, relay.ErrReply), err == nil && code/100 != 2 && code != 421:
-			return outOfOrder
+			return outOfOrder, false
 		case err != nil:
-			return c.broken()
+			return c.broken(), false
 		case code == 421:
-			return ended
+			return ended, false
 		case !c.introduced() && !good:
 			c.cfg.Learned.Stutters.Store(true)
-			return outOfOrder
+			return outOfOrder, false
 		case !c.introduced():
 			continue
 		}
-		if n == 0 && good && !c.cfg.Learned.Stutters.Load() {
-			c.cfg.Learned.NoTail.Store(true) // RSET was lost on the way
-		}
 		if c.doubtful() {
-			return ended
+			return ended, false
 		}
 		c.needReset = false
-		return settled
+		return settled, n == 0
 	}
-	return outOfOrder
+	return outOfOrder, false
 }
 
 // introduced reports whether the reply is one to EHLO.

@@ -30,6 +30,7 @@ func (c *Conn) Single(ctx context.Context, e *Envelope, to *relay.Recipient, buf
 	if !eof || !c.caps.pipelining || !c.caps.chunking || !c.cfg.BDAT {
 		return Outcome{}, false
 	}
+	c.under = false
 	b := c.wbuf[:0]
 	abandoned, tail := c.needReset, c.tail()
 	if abandoned {
@@ -121,7 +122,7 @@ func (c *Conn) outOf(err error, due int, tail bool) Outcome {
 		if tail {
 			_, _ = c.replies.Read() // whatever a forgotten session answers to RSET
 		}
-		if code < 400 || c.doubtful() {
+		if code < 400 || c.doubtful() || c.amid() {
 			return Outcome{Err: relay.ReplyDeliveryUnknown}
 		}
 		return Outcome{Reply: fe.Reply, Untouched: true}

@@ -40,6 +40,14 @@ var probe = time.Millisecond
 // not asked for: to the reader, to the socket, or into TLS, which can hold a
 // record that the socket no longer shows. It makes no round trip.
 func (c *Conn) Silent() bool {
+	if !c.silent() {
+		return false
+	}
+	c.under = true
+	return true
+}
+
+func (c *Conn) silent() bool {
 	if c.Leftover() {
 		return false
 	}
@@ -65,9 +73,45 @@ func (c *Conn) Silent() bool {
 		case !c.amid() && (!c.ready.known() || c.ready.quiet()):
 			return true
 		case time.Now().After(end):
-			return false
+			return c.amid() && (c.endures || c.under) && (!c.ready.known() || c.ready.quiet()) && c.goOn()
 		}
 	}
+}
+
+// Endure says whether flights leave although a part of a TLS record has come and
+// stays one. What it turns out to hold came before them: if that is TLS's own, the
+// replies behind it are theirs, and if it is a reply, none is believed. Otherwise
+// the connection counts as broken, which is best for a message that can still go out
+// on another. A new connection endures.
+func (c *Conn) Endure(yes bool) { c.endures = yes }
+
+// goOn notes that a flight leaves behind a part of a record.
+func (c *Conn) goOn() bool {
+	c.deaf.until = c.deaf.records.whole + 1
+	return true
+}
+
+// begun reads the record to its end that had come in part when a flight left.
+func (c *Conn) begun() error {
+	switch data, open, err := c.finish(); {
+	case data:
+		c.cfg.Learned.Stutters.Store(true)
+		return errUnasked
+	case !open || c.amid():
+		return err
+	}
+	return nil
+}
+
+// finish reads from TLS up to the end of the record that is due, or until the read
+// deadline, and keeps what is not TLS's own for the next Read.
+func (c *Conn) finish() (data, open bool, err error) {
+	n, err := c.nc.Read(c.peekRoom[:])
+	c.peeked = c.peekRoom[:n]
+	if n > 0 || !c.amid() {
+		c.deaf.until = 0
+	}
+	return n > 0, n > 0 || timedOut(err), err
 }
 
 // amid reports whether a part of a TLS record has come.
@@ -94,6 +138,9 @@ func (c *Conn) peek(by time.Time) (data, open bool) {
 	if c.tcp.SetReadDeadline(by) != nil {
 		return false, false
 	}
+	if c.deaf != nil {
+		c.deaf.until = 0
+	}
 	n, err := c.nc.Read(c.peekRoom[:])
 	c.peeked = c.peekRoom[:n]
 	if c.deadlines.setRead(c.tcp) != nil {
@@ -110,6 +157,7 @@ type deafConn struct {
 	early   *heardAhead // of its Conn
 	records records
 	given   uint64 // records that TLS has given what they held of; some, maybe
+	until   uint64 // nothing is heard beyond so many records; 0: no bound
 	// gather is where records are put together that leave at once; nil at other
 	// times. TLS writes each record by itself, which for a large body is a system
 	// call for each 16 KiB.
@@ -120,6 +168,12 @@ type deafConn struct {
 func (d *deafConn) Read(b []byte) (int, error) {
 	if d.on {
 		return 0, os.ErrDeadlineExceeded
+	}
+	if d.until > 0 {
+		if d.records.whole >= d.until {
+			return 0, os.ErrDeadlineExceeded
+		}
+		b = b[:min(len(b), d.records.due())]
 	}
 	if d.early.holds() {
 		n, err := d.early.take(b)
@@ -158,9 +212,10 @@ func (c *Conn) Unasked() bool {
 
 // doubtful reports whether more came with the replies of a flight than they
 // answer, so that none of them can be assigned for certain. A goodbye may follow
-// any reply (RFC 5321 section 3.8).
+// any reply (RFC 5321 section 3.8), and words of TLS's own. Of a part of a record
+// that stays one it can't say; amid is true then, and the next flight has to ask.
 func (c *Conn) doubtful() bool {
-	if !c.Leftover() && !c.early.holds() && (!c.held() || len(c.peeked) == 0) && !c.amid() {
+	if !c.Leftover() && !c.more() {
 		return false
 	}
 	if c.arm(earlyReply) != nil {
@@ -171,6 +226,34 @@ func (c *Conn) doubtful() bool {
 	}
 	c.cfg.Learned.Stutters.Store(true)
 	return true
+}
+
+// more reports whether anything but TLS's own waits that the socket has given
+// already, or follows within a moment where it has given the beginning of it.
+func (c *Conn) more() bool {
+	if c.nc == c.tcp {
+		return c.early.holds()
+	}
+	if c.held() && len(c.peeked) > 0 {
+		return true
+	}
+	for armed := false; c.early.holds() || c.amid(); {
+		if !armed && c.arm(earlyReply) != nil {
+			return true
+		}
+		armed = true
+		c.goOn()
+		switch data, open, _ := c.finish(); {
+		case data:
+			return true
+		case !open:
+			return c.amid() // else TLS has ended in good order
+		case c.amid() && c.deadlines.over(c.tcp):
+			c.deaf.until = 0
+			return false
+		}
+	}
+	return false
 }
 
 // outOfStep reports whether a good reply to a body, or to a part of it, speaks
