@@ -102,9 +102,10 @@ var allowedImports = map[string][]string{
 	"transports/internal/mailapi":  {"accounts", "grant", "internal/generation", "internal/printable", "limits", "relay", "transports/internal/envelope"},
 
 	// An upstream in front of another.
-	"spool":                 {"accounts", "internal/filelock", "internal/form", "internal/generation", "internal/jsonfield", "internal/loggers", "internal/printable", "internal/registry", "internal/seal", "relay", "spool/dsn", "spool/internal/disk", "spool/internal/record", "spool/internal/store"},
+	"spool":                 {"accounts", "internal/filelock", "internal/form", "internal/generation", "internal/jsonfield", "internal/loggers", "internal/printable", "internal/registry", "internal/seal", "relay", "spool/dsn", "spool/internal/disk", "spool/internal/order", "spool/internal/record", "spool/internal/store"},
 	"spool/dsn":             {"internal/printable", "relay"},
 	"spool/internal/disk":   {"internal/filelock"},
+	"spool/internal/order":  nil,
 	"spool/internal/store":  {"internal/seal", "spool/internal/disk", "spool/internal/record"},
 	"spool/internal/record": {"internal/printable", "internal/seal", "relay", "spool/internal/disk"},
 

@@ -32,9 +32,13 @@ type spooled struct {
 }
 
 func showSpool(v *visit) error {
-	s := spooled{Spools: spool.Statuses(), Messages: spool.Messages("", "")}
-	if len(s.Messages) > maxRows {
-		s.More, s.Messages = len(s.Messages)-maxRows, s.Messages[:maxRows]
+	s := spooled{Spools: spool.Statuses()}
+	next := ""
+	if s.Messages, next = spool.List(spool.Filter{Limit: maxRows}); next != "" {
+		for i := range s.Spools {
+			s.More += s.Spools[i].Messages
+		}
+		s.More = max(s.More-len(s.Messages), 1)
 	}
 	return v.show(http.StatusOK, "spool", "spool", "Kept to be sent later", s)
 }

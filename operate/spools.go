@@ -34,7 +34,7 @@ func examineSpools(statuses []spool.Status) (out []checkup.Finding) {
 			f.Remedy = "A directory that was moved or unmounted is used again as soon as it is back. Otherwise see the disk's health and the system's log, then restart the gateway: `caddy smtp spool list` tells what it still has."
 		case !st.Ready:
 			f.State, f.Said = checkup.Wrong, "not ready: "+st.Directory
-			f.Cause = "Another process has the spool's directory, or it cannot be read: nothing is kept, and what lies there is not sent."
+			f.Cause = "Another process has the spool's directory, or it cannot be read, or not all of its messages are read yet: nothing is kept, and what lies there is not sent."
 			f.Remedy = "End the other process (an upgrade's old one ends by itself), or give each its own `directory`."
 		case st.Full:
 			f.State, f.Said = checkup.Wrong, fmt.Sprintf("full: %d messages, %d MiB%s", st.Messages, st.Octets>>20, freeOf(st.Directory))

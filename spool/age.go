@@ -16,6 +16,8 @@ package spool
 
 import (
 	"time"
+
+	"github.com/caddymail/mailgateway/spool/internal/store"
 )
 
 // startGrace is how long mail that grew old while nothing ran is tried before it is
@@ -57,6 +59,7 @@ func (e *engine) trimAll(giveUpAfter time.Duration) {
 		if at := e.expiry(m); m.next.After(at) {
 			m.next = later(at, now)
 		}
+		e.arrange(m, now)
 	}
 }
 
@@ -68,14 +71,28 @@ func later(a, b time.Time) time.Time {
 }
 
 // relate ties the times of a message that was read to this process's clock, which
-// goes on evenly when the host's is set. What was written under a clock that was
-// ahead is as far from now as it was then.
-func (m *message) relate(written, now time.Time) {
+// goes on evenly when the host's is set. How old it is says the spool's own clock, where
+// that was kept. When it is tried next says the host's, or the spool's if that is
+// earlier: a host's clock that was ahead, or is behind, puts nothing off.
+func (m *message) relate(written, now time.Time, spent *store.Spent) {
 	ahead := max(written.Sub(now), 0)
+	m.since = now.Add(-max(now.Sub(m.env.Created), 0))
+	ran := time.Duration(0)
+	if spent != nil {
+		m.since, ran = now.Add(-spent.Age), spent.Since
+	}
 	for _, at := range []*time.Time{&m.next, &m.asked} {
 		if !at.IsZero() {
-			*at = now.Add(at.Sub(now) - ahead)
+			*at = now.Add(min(at.Sub(now)-ahead, at.Sub(written)-ran))
 		}
 	}
-	m.since = now.Add(-max(now.Sub(m.env.Created), 0))
+}
+
+// tie does that for times that this process has from another's lines.
+func (m *message) tie(now time.Time) {
+	for _, at := range []*time.Time{&m.next, &m.asked} {
+		if !at.IsZero() {
+			*at = now.Add(at.Sub(now))
+		}
+	}
 }

@@ -223,7 +223,7 @@ func (d *delivery) refuseAll(m *message, r *relay.Reply) {
 
 func (d *delivery) refuse(i int, r *relay.Reply) {
 	d.reply = r
-	d.replies[i] = wordsOf(r)
+	d.replies[i] = record.Words(r)
 	if !r.Temporary() {
 		d.refused = append(d.refused, i)
 	}
@@ -247,7 +247,7 @@ func (e *engine) conclude(rec *record.File, t *Transport, m *message, d delivery
 	var asked time.Duration
 	words := ""
 	if d.reply != nil {
-		words = wordsOf(d.reply)
+		words = record.Words(d.reply)
 		asked = d.reply.After
 	}
 	l := &record.Line{At: now, Event: record.EventResult, Sent: d.sent, Refused: d.refused, Owed: d.refused, Replies: d.replies, Peer: d.peer}
@@ -329,6 +329,9 @@ func (e *engine) giveUp(rec *record.File, t *Transport, m *message, log *zap.Log
 func (e *engine) note(rec *record.File, m *message, l *record.Line) error {
 	if err := e.store.Illness(); err != nil {
 		return store.ErrIll
+	}
+	if l.Clock = e.store.Clock(); l.Clock != (record.Reading{}) {
+		l.Age = time.Since(m.since).Milliseconds()
 	}
 	if err := rec.Append(l); err != nil {
 		if disk.IsFull(err) {

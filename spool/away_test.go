@@ -56,10 +56,7 @@ func away(t *testing.T, dir string, take, giveBack func() error) {
 	if err := Release(list[0].ID); err == nil || errors.Is(err, ErrNotFound) {
 		t.Errorf("releasing while the directory is away: %v", err)
 	}
-	tr.engine.mu.Lock()
-	tr.engine.all[list[1].ID].next = time.Now()
-	tr.engine.mu.Unlock()
-	tr.engine.wake()
+	makeDue(tr.engine, list[1].ID)
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
 		m, err := Get(list[1].ID)
 		if err != nil || time.Now().After(deadline) {

@@ -30,11 +30,11 @@
 //   - internal/store: the directory of the messages' files, and the copy of a body
 //     while nothing says yet whether it is needed; internal/record is how a message
 //     and its history lie in one file, internal/disk the seam beneath
-//   - engine.go: what outlives a configuration: the queue and its bounds
-//   - lane.go: whose turn it is
+//   - engine.go: what outlives a configuration: the directory, its loop, its bounds
+//   - queue.go: the messages in their order, and as they are listed and counted
+//   - lane.go: whose turn it is; internal/order is the heap that both use
 //   - attempt.go: one attempt to deliver, and what it is followed by
 //   - owner.go: whose a message is, when accounts change
-//   - words.go: what is kept of a reply
 //   - age.go: how long a message waits, and whose clock says so
 //   - report.go: what is said of a message that was given up; package dsn writes it
 //   - steer.go, drain.go, metrics.go: what operators see and do

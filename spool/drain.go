@@ -103,15 +103,14 @@ func (e *engine) drain(handOver bool) {
 	}
 	e.draining = &Draining{Since: now, Peer: peer}
 	e.logger.Info("spool is drained", zap.String("dir", e.store.Dir()), zap.Int("messages", len(e.all)), zap.String("peer", peer))
-	for _, l := range e.lanes {
-		l.until = time.Time{}
-		for _, m := range l.queue {
-			// What a provider asked for is no business of the peer's.
-			if m.next = now; peer == "" && m.asked.After(now) {
-				m.next = m.asked
-				e.trim(m, now)
-			}
+	for _, m := range e.all {
+		m.lane.until = time.Time{}
+		// What a provider asked for is no business of the peer's.
+		if m.next = now; peer == "" && m.asked.After(now) {
+			m.next = m.asked
+			e.trim(m, now)
 		}
+		e.arrange(m, now)
 	}
 }
 

@@ -17,8 +17,6 @@ package spool
 import (
 	"context"
 	"errors"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -28,6 +26,7 @@ import (
 	"github.com/caddymail/mailgateway/internal/generation"
 	"github.com/caddymail/mailgateway/internal/loggers"
 	"github.com/caddymail/mailgateway/spool/internal/disk"
+	"github.com/caddymail/mailgateway/spool/internal/order"
 	"github.com/caddymail/mailgateway/spool/internal/record"
 	"github.com/caddymail/mailgateway/spool/internal/store"
 )
@@ -36,7 +35,11 @@ const (
 	maxAttempts  = 8                // deliveries at a time, of all accounts
 	stopTimeout  = 10 * time.Second // for deliveries under way at the end
 	lockInterval = time.Second      // between attempts to get the directory
+	openWait     = 5 * time.Second  // in which a start reads the messages before all else goes on
 )
+
+// errReading is why a spool is not ready whose directory has very many messages.
+var errReading = errors.New("its messages are being read")
 
 // engines are the spools of the process by directory. They outlive
 // configurations.
@@ -65,7 +68,14 @@ type engine struct {
 	giveUpAfter time.Duration
 	closing     bool
 	lanes       map[string]*lane
+	asleep      order.Heap[*lane] // those that have nothing to do now, by when they have
+	waiting     order.Heap[*lane] // those that wait for their turn
 	all         map[string]*message
+	arrived     []*message // all of them in the order in which they came, and some that are gone
+	unsorted    bool       // they are not in order
+	past        int        // how many of them are gone
+	tally       tally
+	doubtful    map[*message]bool // what was under way when a process ended
 	odd         []store.Oddity
 	lookAt      time.Time // when these are read again; zero: with the next configuration
 	running     int
@@ -92,7 +102,9 @@ func newEngine(t *Transport) *engine {
 	e := &engine{
 		store: s,
 		kick:  make(chan struct{}, 1),
-		lanes: make(map[string]*lane), all: make(map[string]*message),
+		lanes: make(map[string]*lane), all: make(map[string]*message), doubtful: make(map[*message]bool),
+		asleep:  order.New(func(a, b *lane) bool { return a.at.Before(b.at) }, func(l *lane) *order.Place { return &l.place }),
+		waiting: order.New(func(a, b *lane) bool { return a.last.Before(b.last) }, func(l *lane) *order.Place { return &l.place }),
 		results: make(map[string]int64), gaveUp: make(map[string]time.Time),
 	}
 	e.logger = e.logs.Logger()
@@ -147,11 +159,28 @@ func (e *engine) configure(t *Transport) {
 
 // begin reads the directory and starts the loop. Where another process still
 // has the directory (an upgrade that starts the new one first), it waits for it
-// and accepts nothing until then.
+// and accepts nothing until then; nor while very many messages are read.
 func (e *engine) begin() {
 	ctx, cancel := context.WithCancel(context.Background())
 	e.stop, e.done = cancel, make(chan struct{})
-	go e.run(ctx, e.tryOpen())
+	tried := make(chan struct{})
+	go func() {
+		lock := e.tryOpen()
+		close(tried)
+		e.run(ctx, lock)
+	}()
+	patience := time.NewTimer(openWait)
+	defer patience.Stop()
+	select {
+	case <-tried:
+	case <-patience.C:
+		e.mu.Lock()
+		if !e.ready && e.unready == nil {
+			e.unready = errReading
+			e.logger.Info("spool not ready", zap.String("dir", e.store.Dir()), zap.Error(errReading))
+		}
+		e.mu.Unlock()
+	}
 }
 
 // tryOpen is open, and says why the spool is not ready when that is news. The lock is nil
@@ -212,13 +241,7 @@ func (e *engine) takeUp(found []store.Found, odd []store.Oddity, now time.Time) 
 		if m.held != "" {
 			e.logger.Error("spooled message held", zap.String("id", m.env.ID), zap.String("account", m.env.Account), zap.String("reason", m.held))
 		}
-		e.add(m)
-	}
-	if len(found) == 0 {
-		return
-	}
-	for _, l := range e.lanes {
-		slices.SortStableFunc(l.queue, func(a, b *message) int { return strings.Compare(a.env.ID, b.env.ID) })
+		e.add(m, now)
 	}
 }
 
@@ -254,22 +277,11 @@ func (e *engine) lookWhenDue(now time.Time) time.Time {
 	return e.lookAt
 }
 
-// add queues a message. The lock is held.
-func (e *engine) add(m *message) {
-	e.all[m.env.ID] = m
-	l, ok := e.lanes[m.env.Account]
-	if !ok {
-		l = &lane{account: m.env.Account}
-		e.lanes[m.env.Account] = l
-	}
-	l.queue = append(l.queue, m)
-	e.trim(m, time.Now())
-}
-
 // take queues a message that has become durable.
 func (e *engine) take(env *record.Envelope, size int64) {
+	now := time.Now()
 	e.mu.Lock()
-	e.add(replay(store.Found{Env: env, Size: size}, time.Now()))
+	e.add(replay(store.Found{Env: env, Size: size}, now), now)
 	e.mu.Unlock()
 	e.wake()
 }
@@ -357,6 +369,7 @@ func (e *engine) run(ctx context.Context, lock disk.Lock) {
 		if !look.IsZero() {
 			wait = min(wait, time.Until(look))
 		}
+		wait = min(wait, time.Until(e.keepClock()))
 		for _, l := range due {
 			attempts.Go(func() {
 				e.serve(ctx, l)
@@ -364,6 +377,23 @@ func (e *engine) run(ctx context.Context, lock disk.Lock) {
 		}
 		timer.Reset(wait)
 	}
+}
+
+// keepClock writes the spool's clock while there are messages, and returns when to do
+// so again.
+func (e *engine) keepClock() (next time.Time) {
+	now := time.Now()
+	e.mu.Lock()
+	empty := len(e.all) == 0
+	e.mu.Unlock()
+	if empty {
+		return now.Add(time.Hour) // the next message wakes the loop
+	}
+	next, err := e.store.KeepClock(now)
+	if err != nil {
+		e.logger.Warn("the spool's clock was not written: after a crash its mail is younger than it is", zap.String("dir", e.store.Dir()), zap.Error(err))
+	}
+	return next
 }
 
 // end stops the spool: deliveries under way finish within stopTimeout when the
@@ -418,18 +448,4 @@ func (e *engine) count(result string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.results[result]++
-}
-
-// unlink forgets a message that is gone.
-func (e *engine) unlink(m *message) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	delete(e.all, m.env.ID)
-	if l, ok := e.lanes[m.env.Account]; ok {
-		if i := slices.Index(l.queue, m); i == 0 {
-			l.queue[0], l.queue = nil, l.queue[1:]
-		} else if i > 0 {
-			l.queue = slices.Delete(l.queue, i, i+1)
-		}
-	}
 }

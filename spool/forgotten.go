@@ -15,16 +15,11 @@
 package spool
 
 import (
-	"errors"
-	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
-	"github.com/caddymail/mailgateway/spool/internal/disk"
 	"github.com/caddymail/mailgateway/spool/internal/store"
 )
 
@@ -36,46 +31,18 @@ const (
 	notesFolder = "smtp_spool_marks"
 )
 
-// LeftBehind is a directory with messages that no spool of a process has: its spool was
-// taken out of the configuration, or has another name or directory there.
-type LeftBehind struct {
-	Directory string `json:"directory"`
-	Messages  int    `json:"messages"`
-}
+// LeftBehind is a directory of an earlier configuration.
+type LeftBehind = store.LeftBehind
 
 // Forgotten returns the directories of earlier configurations in which messages lie.
 func Forgotten() []LeftBehind { return forgottenIn(caddy.AppDataDir()) }
 
-func forgottenIn(data string) (left []LeftBehind) {
-	dirs, _ := filepath.Glob(filepath.Join(data, ofUpstreams, "*"))
-	dirs = append(dirs, filepath.Join(data, ofAccounts))
-	notes, _ := filepath.Glob(filepath.Join(data, notesFolder, "*"))
-	for _, note := range notes {
-		if b, err := os.ReadFile(note); err == nil { //nolint:gosec // a path of ours
-			if _, dir, ok := strings.Cut(strings.TrimRight(string(b), "\n"), "\n"); ok {
-				dirs = append(dirs, dir)
-			}
-		}
-	}
-	enginesMu.Lock()
-	dirs = slices.DeleteFunc(dirs, func(dir string) bool { return engines[dir] != nil })
-	enginesMu.Unlock()
-	slices.Sort(dirs)
-	for _, dir := range slices.Compact(dirs) {
-		messages, _ := filepath.Glob(filepath.Join(dir, "[0-9a-f][0-9a-f]", "*"+store.MessageExt))
-		if len(messages) == 0 {
-			continue
-		}
-		lock, err := disk.OS{}.Lock(dir)
-		if errors.Is(err, disk.ErrLocked) {
-			continue // another process's
-		}
-		if err == nil {
-			_ = lock.Close()
-		}
-		left = append(left, LeftBehind{dir, len(messages)})
-	}
-	return left
+func forgottenIn(data string) []LeftBehind {
+	return store.LeftBehindIn(filepath.Join(data, notesFolder), []string{filepath.Join(data, ofUpstreams, "*"), filepath.Join(data, ofAccounts)}, func(dir string) bool {
+		enginesMu.Lock()
+		defer enginesMu.Unlock()
+		return engines[dir] != nil
+	})
 }
 
 // sayForgotten logs them.

@@ -64,7 +64,7 @@ func TestForgotten(t *testing.T) {
 				t.Errorf("of another process: %+v", left)
 			}
 			_ = lock.Close()
-			if left := forgottenIn(data); len(left) != 1 || left[0] != (LeftBehind{dir, 1}) {
+			if left := forgottenIn(data); len(left) != 1 || left[0] != (LeftBehind{Directory: dir, Messages: 1}) {
 				t.Errorf("forgotten: %+v", left)
 			}
 			if name == "accounts" {

@@ -18,19 +18,24 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/emersion/go-smtp"
+	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/spool/internal/disk"
+	"github.com/caddymail/mailgateway/spool/internal/record"
+	"github.com/caddymail/mailgateway/spool/internal/store"
 )
 
 // lazyFS is the disk without its syncs: what is measured is not the disk.
@@ -56,6 +61,7 @@ func (lazyFile) Sync() error { return nil }
 type halfDead struct {
 	relay.Transport
 	alive    atomic.Bool
+	singly   bool         // it answers, and defers each message of the account
 	got      atomic.Int64 // of the dead one
 	others   atomic.Int64
 	attempts atomic.Int64 // of the dead one
@@ -66,9 +72,19 @@ func (p *halfDead) Begin(_ context.Context, a *accounts.Account, _ string, _ *sm
 		return &countTx{&p.others}, nil
 	}
 	if p.attempts.Add(1); !p.alive.Load() {
+		if p.singly {
+			return &deferTx{}, nil
+		}
 		return nil, relay.ReplyUpstreamDown
 	}
 	return &countTx{&p.got}, nil
+}
+
+// deferTx defers each recipient.
+type deferTx struct{ countTx }
+
+func (*deferTx) Rcpt(context.Context, string, *smtp.RcptOptions) error {
+	return &relay.Reply{Code: 450, Enhanced: smtp.EnhancedCode{4, 2, 1}, Lines: []string{"Mailbox busy"}}
 }
 
 type countTx struct{ n *atomic.Int64 }
@@ -88,11 +104,18 @@ func (tx *countTx) Data(_ context.Context, r io.Reader) (relay.Reply, error) {
 // flow: these are not slowed down by it, memory and the start stay within bounds, and all
 // leave when it can. MAILGATEWAY_SPOOL_MANY is how many (default 3,000).
 func TestManyOfOne(t *testing.T) {
+	for name, singly := range map[string]bool{"account": false, "singly": true} {
+		t.Run(name, func(t *testing.T) { manyOfOne(t, singly) })
+	}
+}
+
+func manyOfOne(t *testing.T, singly bool) {
+	t.Helper()
 	many := 3000
 	if n, err := strconv.Atoi(os.Getenv("MAILGATEWAY_SPOOL_MANY")); err == nil {
 		many = n
 	}
-	p := new(halfDead)
+	p := &halfDead{singly: singly}
 	on := func(tr *Transport) {
 		tr.Directory, tr.MaxMessages, tr.next = filepath.Join(t.TempDir(), "d"), many+1000, p
 	}
@@ -118,6 +141,9 @@ func TestManyOfOne(t *testing.T) {
 		if _, err := send(tr, "dead", fmt.Sprint("text ", i)); err != nil {
 			t.Fatal(err)
 		}
+	}
+	for singly && p.attempts.Load() < int64(many) {
+		time.Sleep(time.Millisecond) // each is deferred for itself
 	}
 	t.Logf("%d kept in %v, %d attempts", many, time.Since(began), p.attempts.Load())
 	beside := flow()
@@ -157,4 +183,147 @@ func TestManyOfOne(t *testing.T) {
 		}
 	}
 	t.Logf("all sent in %v", time.Since(began))
+}
+
+// filled is an engine that has so many deferred messages of one account, and runs
+// nothing.
+func filled(t *testing.T, n int) *engine {
+	t.Helper()
+	tr := &Transport{Upstream: "p", Directory: "/spool/" + t.Name(), Hostname: "here", fs: newMemFS(), logger: zap.NewNop()}
+	if err := tr.Bind("kept"); err != nil {
+		t.Fatal(err)
+	}
+	e := newEngine(tr)
+	e.configure(tr)
+	for range n {
+		e.take(deferred("dead"), 1)
+	}
+	return e
+}
+
+func deferred(account string) *record.Envelope {
+	now := time.Now()
+	return &record.Envelope{
+		ID: store.NewID(now), Account: account, From: "from@example.com", Created: now, First: now.Add(delayAfter(6, 0)), Reply: "450",
+		Rcpts: []relay.Recipient{{To: "to@example.org"}},
+	}
+}
+
+// quickest is the shortest of several times.
+func quickest(do func()) time.Duration {
+	best := time.Duration(math.MaxInt64)
+	for range 5 {
+		began := time.Now()
+		do()
+		best = min(best, time.Since(began))
+	}
+	return best
+}
+
+// TestNobodyScans holds that what is done at each wake-up, for each message that comes
+// or goes, and for a page of the list, does not grow with the messages of an account
+// that wait.
+func TestNobodyScans(t *testing.T) {
+	const few, many, times = 1000, 100_000, 300
+	small, large := filled(t, few), filled(t, many)
+	for name, do := range map[string]func(e *engine){
+		"wake-up": func(e *engine) { e.due(time.Now()) },
+		"status":  func(e *engine) { e.status() },
+		"page":    func(e *engine) { e.list(Filter{Limit: 5}) },
+		"come and go": func(e *engine) {
+			env := deferred("dead")
+			e.take(env, 1)
+			e.due(time.Now())
+			e.mu.Lock()
+			m := e.all[env.ID]
+			e.occupied(m)
+			m.gone = true
+			e.free(m)
+			e.mu.Unlock()
+		},
+	} {
+		a := quickest(func() {
+			for range times {
+				do(small)
+			}
+		})
+		b := quickest(func() {
+			for range times {
+				do(large)
+			}
+		})
+		t.Logf("%s: %v with %d, %v with %d", name, a/times, few, b/times, many)
+		if b > 10*a {
+			t.Errorf("%s takes %v with %d messages and %v with %d", name, a/times, few, b/times, many)
+		}
+	}
+	if st := large.status(); st.Messages != many || st.Octets != many || st.Held+st.Sending != 0 || st.Accounts != 1 {
+		t.Errorf("status %+v", st)
+	}
+}
+
+// TestPages holds that the pages of a list make the whole of it, in order, whatever
+// goes meanwhile.
+func TestPages(t *testing.T) {
+	fsys, p := newMemFS(), newProvider()
+	p.down = true
+	tr := start(t, fsys, p, func(tr *Transport) { tr.AlwaysKeep = false })
+	defer stop(tr)
+	const n = 2500
+	var ids []string
+	for i := range n {
+		reply, err := send(tr, fmt.Sprint("a", i%3), "text")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, idOf(reply))
+	}
+	for i := 0; i < n; i += 7 {
+		if err := Hold(ids[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, tc := range map[string]struct {
+		f    Filter
+		want func(i int) bool
+	}{
+		"all":     {Filter{Limit: 100}, func(int) bool { return true }},
+		"large":   {Filter{Limit: 2000}, func(int) bool { return true }},
+		"exact":   {Filter{Limit: n}, func(int) bool { return true }},
+		"account": {Filter{Limit: 10, Account: "a1"}, func(i int) bool { return i%3 == 1 }},
+		"held":    {Filter{Limit: 10, State: "held"}, func(i int) bool { return i%7 == 0 }},
+		"none":    {Filter{Limit: 10, Account: "a9"}, func(int) bool { return false }},
+	} {
+		var got []string
+		for {
+			list, next := List(tc.f)
+			if len(list) > tc.f.Limit || next != "" && len(list) != tc.f.Limit {
+				t.Fatalf("%s: a page of %d", name, len(list))
+			}
+			for _, m := range list {
+				got = append(got, m.ID)
+			}
+			if tc.f.After = next; next == "" {
+				break
+			}
+		}
+		var want []string
+		for i, id := range ids {
+			if tc.want(i) {
+				want = append(want, id)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %d listed, want %d", name, len(got), len(want))
+		}
+	}
+	first, next := List(Filter{Limit: 100})
+	for _, m := range first {
+		if err := Delete(m.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if rest, more := List(Filter{After: next}); len(rest) != n-100 || more != "" || rest[0].ID != ids[100] {
+		t.Errorf("%d messages behind what is gone", len(rest))
+	}
 }

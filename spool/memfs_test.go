@@ -36,6 +36,8 @@ type memFS struct {
 	dirs  map[string]bool
 	kept  map[string]bool // directories that are there after a crash
 	taken bool
+	slate []byte // of the lock
+	dull  bool   // its lock is none
 
 	// before is called with the name of each operation that writes; an error is
 	// the operation's.
@@ -60,6 +62,7 @@ func (m *memFS) crash() *memFS {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	after := newMemFS()
+	after.slate = m.slate
 	for dir := range m.kept {
 		after.dirs[dir], after.kept[dir] = true, true
 	}
@@ -205,18 +208,38 @@ func (m *memFS) Lock(string) (disk.Lock, error) {
 		return nil, disk.ErrLocked
 	}
 	m.taken = true
-	return memLock(func() error {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		m.taken = false
-		return nil
-	}), nil
+	if m.dull {
+		return struct{ disk.Lock }{memLock{m}}, nil
+	}
+	return memLock{m}, nil
 }
 
-type memLock func() error
+type memLock struct{ m *memFS }
 
-func (f memLock) Close() error { return f() }
-func (memLock) Held() error    { return nil }
+func (l memLock) Close() error {
+	l.m.mu.Lock()
+	defer l.m.mu.Unlock()
+	l.m.taken = false
+	return nil
+}
+
+func (memLock) Held() error { return nil }
+
+func (l memLock) ReadSlate() ([]byte, error) {
+	l.m.mu.Lock()
+	defer l.m.mu.Unlock()
+	return l.m.slate, nil
+}
+
+func (l memLock) WriteSlate(b []byte) error {
+	l.m.mu.Lock()
+	defer l.m.mu.Unlock()
+	if err := l.m.op("slate"); err != nil {
+		return err
+	}
+	l.m.slate = b
+	return nil
+}
 
 func (f *memFile) ReadAt(p []byte, off int64) (int, error) {
 	f.fs.mu.Lock()

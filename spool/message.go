@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/caddymail/mailgateway/spool/internal/order"
 	"github.com/caddymail/mailgateway/spool/internal/record"
 	"github.com/caddymail/mailgateway/spool/internal/store"
 )
@@ -44,8 +45,15 @@ type message struct {
 	lines    int          // of its journal
 	lost     int64        // octets of its journal that cannot be read
 	forgiven int64        // of these, by a release
-	trying   bool
+	trying   bool         // somebody has it for itself
 	gone     bool
+
+	lane    *lane     // nil: it is not queued, or no longer
+	dueAt   time.Time // as it is queued
+	waits   bool      // until then
+	state   state     // as it is counted
+	inQueue order.Place
+	inEnds  order.Place
 }
 
 // tries is how often the message has been tried, with the time when its client
@@ -61,14 +69,13 @@ func (m *message) tries() int {
 func replay(st store.Found, now time.Time) *message {
 	m := &message{
 		env: st.Env, size: st.Size, lines: len(st.Lines), lost: st.Lost, mailbox: st.Env.Mailbox, next: st.Env.First, asked: st.Env.Asked, reply: st.Env.Reply,
-		settled: make(map[int]bool), sent: make(map[int]bool), replies: make(map[int]string), owed: make(map[int]bool),
 	}
 	written := st.Env.Created
 	for i := range st.Lines {
 		m.apply(&st.Lines[i])
 		written = st.Lines[i].At
 	}
-	m.relate(written, now)
+	m.relate(written, now, st.Spent)
 	// Who has it already, or that it was held, may be among what is lost.
 	if m.lost > m.forgiven && m.held == "" {
 		m.held = fmt.Sprintf("its journal is damaged, %d octets of it cannot be read: a release sends it to all whom the rest does not name", m.lost)
@@ -89,13 +96,14 @@ func (m *message) apply(l *record.Line) {
 		m.asked = l.Asked
 	}
 	for _, i := range l.Sent {
-		m.settled[i], m.sent[i] = true, true
+		set(&m.settled, i, true)
+		set(&m.sent, i, true)
 	}
 	for _, i := range l.Refused {
-		m.settled[i] = true
+		set(&m.settled, i, true)
 	}
 	for _, i := range l.Owed {
-		m.owed[i] = true
+		set(&m.owed, i, true)
 	}
 	for _, i := range l.Reported {
 		delete(m.owed, i)
@@ -109,7 +117,7 @@ func (m *message) apply(l *record.Line) {
 			m.reply = r
 			continue
 		}
-		m.replies[i] = r
+		set(&m.replies, i, r)
 	}
 	m.open++
 	if l.Event != record.EventTry && l.Event != record.EventReport {
@@ -124,6 +132,14 @@ func (m *message) apply(l *record.Line) {
 		m.held, m.forgiven = "", l.Lost
 		m.mailbox = cmp.Or(l.Mailbox, m.mailbox)
 	}
+}
+
+// set sets what most messages never have, and have no room for until then.
+func set[V any](m *map[int]V, i int, v V) {
+	if *m == nil {
+		*m = make(map[int]V)
+	}
+	(*m)[i] = v
 }
 
 // finished reports whether nothing is left to send.

@@ -15,8 +15,6 @@
 package spool
 
 import (
-	"time"
-
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caddymail/mailgateway/internal/registry"
@@ -62,14 +60,11 @@ func (collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(messagesDesc, float64(st.Sending), st.Upstream, "sending")
 		gauge(messagesDesc, float64(st.Held), st.Upstream, "held")
 		gauge(octetsDesc, float64(st.Octets), st.Upstream)
-		age, up := 0.0, 0.0
-		if st.Oldest != nil {
-			age = max(time.Since(*st.Oldest).Seconds(), 0)
-		}
+		up := 0.0
 		if st.Ready && st.Error == "" {
 			up = 1
 		}
-		gauge(oldestDesc, age, st.Upstream)
+		gauge(oldestDesc, st.age.Seconds(), st.Upstream)
 		gauge(upDesc, up, st.Upstream)
 		for _, result := range results {
 			ch <- prometheus.MustNewConstMetric(resultsDesc, prometheus.CounterValue, float64(st.Results[result]), st.Upstream, result)

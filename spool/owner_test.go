@@ -203,12 +203,12 @@ func TestWords(t *testing.T) {
 		"550 5.7.1 first 5.7.10 x y": {Code: 550, Enhanced: [3]int{5, 7, 1}, Lines: []string{"first", "5.7.10 x", "5.7.1 y"}},
 		"451 4.7.1":                  {Code: 451, Enhanced: [3]int{4, 7, 1}, Lines: []string{"4.7.1", ""}},
 	} {
-		if got := wordsOf(r); got != want {
+		if got := record.Words(r); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}
-	long := wordsOf(&relay.Reply{Code: 550, Lines: []string{strings.Repeat("\u00e9", 4000)}})
-	if len(long) > maxWords+3 || !strings.HasSuffix(long, "\u00e9...") {
+	long := record.Words(&relay.Reply{Code: 550, Lines: []string{strings.Repeat("\u00e9", 4000)}})
+	if len(long) > record.MaxWords+3 || !strings.HasSuffix(long, "\u00e9...") {
 		t.Errorf("%d octets are kept, ending in %q", len(long), long[len(long)-10:])
 	}
 }

@@ -126,7 +126,7 @@ func (t *Transport) report(e *engine, rec *record.File, m *message, failed []int
 	}
 	now := time.Now()
 	env := &record.Envelope{
-		ID: store.NewID(now), Account: m.env.Account, Mailbox: owner, Created: now, Hostname: t.hostname(), Report: true, First: now, Fallback: mailbox,
+		ID: store.NewID(now), Account: m.env.Account, Mailbox: owner, Created: now, Hostname: t.hostname(), Report: true, First: now, Fallback: mailbox, Clock: e.store.Clock(),
 		Rcpts: []relay.Recipient{{To: to, Opts: smtp.RcptOptions{Notify: []smtp.DSNNotify{smtp.DSNNotifyNever}}}},
 	}
 	n := &dsn.Notification{

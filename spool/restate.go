@@ -52,7 +52,7 @@ func (e *engine) openJournal(m *message, log *zap.Logger) (*record.File, error) 
 		for i := range st.Lines {
 			m.apply(&st.Lines[i])
 		}
-		m.relate(time.Now(), time.Now())
+		m.tie(time.Now())
 		e.mu.Unlock()
 	}
 	e.mu.Lock()
@@ -84,8 +84,9 @@ func (e *engine) known(m *message, lost int64) []*record.Line {
 	defer e.mu.Unlock()
 	l := &record.Line{
 		At: time.Now(), Event: record.EventRelease, Next: m.next, Asked: m.asked, Mailbox: m.mailbox, Lost: lost,
-		Sent: slices.Sorted(maps.Keys(m.sent)), Owed: slices.Sorted(maps.Keys(m.owed)), Replies: maps.Clone(m.replies),
+		Sent: slices.Sorted(maps.Keys(m.sent)), Owed: slices.Sorted(maps.Keys(m.owed)), Replies: map[int]string{},
 	}
+	maps.Copy(l.Replies, m.replies)
 	for _, i := range slices.Sorted(maps.Keys(m.settled)) {
 		if m.sent[i] {
 			continue

@@ -67,6 +67,8 @@ type Status struct {
 	GaveUp map[string]time.Time `json:"gave_up,omitempty"`
 	// LeftAlone are files of the directory that are damaged or none of ours.
 	LeftAlone []Oddity `json:"left_alone,omitempty"`
+
+	age time.Duration // of the oldest, whatever the host's clock says
 }
 
 // Oddity is a file in the directory that is left alone.
@@ -135,47 +137,18 @@ func (e *engine) status() Status {
 		Upstream: e.name(), Directory: e.store.Dir(), Ready: e.ready, Messages: len(e.all), Keeping: e.keeping, Accounts: len(e.lanes),
 		Results: maps.Clone(e.results), LeftAlone: e.odd, Draining: e.draining, Full: full, GaveUp: maps.Clone(e.gaveUp),
 	}
-	if ill == nil && !errors.Is(e.unready, disk.ErrLocked) {
+	if ill == nil && !errors.Is(e.unready, disk.ErrLocked) && !errors.Is(e.unready, errReading) {
 		ill = e.unready
 	}
 	if ill != nil {
 		st.Error = ill.Error()
 	}
-	for _, m := range e.all {
-		st.Octets += m.size
-		switch {
-		case m.held != "":
-			st.Held++
-		case m.trying:
-			st.Sending++
-		}
-		if st.Oldest == nil || m.env.Created.Before(*st.Oldest) {
-			created := m.env.Created
-			st.Oldest = &created
-		}
+	st.Octets, st.Held, st.Sending = e.tally.octets, e.tally.count[held], e.tally.count[sending]
+	if m := e.oldest(); m != nil {
+		created := m.env.Created
+		st.Oldest, st.age = &created, time.Since(m.since)
 	}
 	return st
-}
-
-// Messages returns the kept messages of the process, oldest first; account and
-// state narrow them unless they are empty.
-func Messages(account, state string) []Message {
-	list := []Message{}
-	for _, e := range running() {
-		name := e.name()
-		e.mu.Lock()
-		for _, m := range e.all {
-			if account != "" && m.env.Account != account {
-				continue
-			}
-			if v := m.view(name); state == "" || v.State == state {
-				list = append(list, v)
-			}
-		}
-		e.mu.Unlock()
-	}
-	slices.SortFunc(list, func(a, b Message) int { return cmp.Compare(a.ID, b.ID) })
-	return list
 }
 
 // Get returns one message.
@@ -239,9 +212,7 @@ func Release(id string) error {
 		}
 		e.mu.Lock()
 		m.reportAt = time.Time{}
-		if l, ok := e.lanes[m.env.Account]; ok {
-			l.until = time.Time{}
-		}
+		m.lane.until = time.Time{}
 		e.mu.Unlock()
 		return nil
 	})
@@ -281,17 +252,13 @@ func steer(id string, change func(e *engine, rec *record.File, m *message) error
 			e.mu.Unlock()
 			return ErrBusy
 		}
-		m.trying = true
+		e.occupied(m)
 		e.hands.Add(1)
 		e.mu.Unlock()
 		err := e.change(id, m, change)
 		e.mu.Lock()
-		m.trying = false
-		gone := m.gone
+		e.free(m)
 		e.mu.Unlock()
-		if gone {
-			e.unlink(m)
-		}
 		e.hands.Done()
 		e.wake()
 		if err == nil {

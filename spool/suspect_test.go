@@ -138,10 +138,7 @@ func TestFileGone(t *testing.T) {
 	if err := fsys.Remove(tr.engine.store.Path(id, store.MessageExt)); err != nil {
 		t.Fatal(err)
 	}
-	tr.engine.mu.Lock()
-	tr.engine.all[id].next = time.Now()
-	tr.engine.mu.Unlock()
-	tr.engine.wake()
+	makeDue(tr.engine, id)
 	await(t, tr)
 	if _, err := send(tr, "a", "another"); err != nil {
 		t.Errorf("the bound counts what is gone: %v", err)
@@ -175,4 +172,14 @@ func TestJournalSyncFails(t *testing.T) {
 		}
 		stop(tr)
 	}
+}
+
+// makeDue has a message be looked at now.
+func makeDue(e *engine, id string) {
+	e.mu.Lock()
+	m := e.all[id]
+	m.next = time.Now()
+	e.arrange(m, m.next)
+	e.mu.Unlock()
+	e.wake()
 }

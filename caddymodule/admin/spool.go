@@ -26,20 +26,29 @@ import (
 type SpoolPage struct {
 	Spools   []spool.Status  `json:"spools"`
 	Messages []spool.Message `json:"messages"`
+	// Next is `after` of the next page; empty on the last one.
+	Next string `json:"next,omitempty"`
 }
 
 var spoolStates = []string{"", "waiting", "sending", "held"}
 
 // listSpool answers GET /smtp/spool.
 func listSpool(w http.ResponseWriter, r *http.Request) error {
-	if err := onlyQuery(r, "account", "state"); err != nil {
+	if err := onlyQuery(r, "account", "state", "after", "limit"); err != nil {
 		return err
 	}
-	account, state := r.URL.Query().Get("account"), r.URL.Query().Get("state")
-	if !slices.Contains(spoolStates, state) {
+	query := r.URL.Query()
+	f := spool.Filter{Account: query.Get("account"), State: query.Get("state"), After: query.Get("after")}
+	if !slices.Contains(spoolStates, f.State) {
 		return badRequest("state", "want waiting, sending or held")
 	}
-	return writeJSON(w, http.StatusOK, SpoolPage{spool.Statuses(), spool.Messages(account, state)})
+	limit, err := pageSize(r)
+	if err != nil {
+		return err
+	}
+	f.Limit = limit
+	list, next := spool.List(f)
+	return writeJSON(w, http.StatusOK, SpoolPage{spool.Statuses(), list, next})
 }
 
 // getSpooled answers GET /smtp/spool/{id}.
@@ -80,7 +89,7 @@ func drainSpool(w http.ResponseWriter, r *http.Request) error {
 	if err := spool.Drain(req.Upstream, req.HandOver); err != nil {
 		return spoolError(err)
 	}
-	return writeJSON(w, http.StatusOK, SpoolPage{spool.Statuses(), []spool.Message{}})
+	return writeJSON(w, http.StatusOK, SpoolPage{spool.Statuses(), []spool.Message{}, ""})
 }
 
 // endSpoolDrain answers DELETE /smtp/spool/drain.

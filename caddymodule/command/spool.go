@@ -41,6 +41,7 @@ func spoolCommand() *cobra.Command {
 	}
 	list.Flags().String("account", "", "Only messages of this account")
 	list.Flags().String("state", "", "Only messages in this state: waiting, sending or held")
+	list.Flags().Int("limit", 1000, "At most so many messages; 0 is all")
 	cmd.AddCommand(list,
 		&cobra.Command{
 			Use:   "show ID",
@@ -70,14 +71,8 @@ func listSpool(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	query := url.Values{}
-	for _, name := range []string{"account", "state"} {
-		if v, _ := cmd.Flags().GetString(name); v != "" {
-			query.Set(name, v)
-		}
-	}
-	var page admin.SpoolPage
-	if err := c.call("GET", "/smtp/spool?"+query.Encode(), nil, nil, &page); err != nil {
+	page, err := spoolPages(cmd, c)
+	if err != nil {
 		return err
 	}
 	if wantsJSON(cmd) {
@@ -113,7 +108,42 @@ func listSpool(cmd *cobra.Command, _ []string) error {
 		}
 		rows = append(rows, []string{m.ID, m.Account, strconv.FormatInt(m.Size, 10), m.State, m.Next.Format(time.RFC3339), reply})
 	}
-	return table(cmd, rows)
+	if err := table(cmd, rows); err != nil || page.Next == "" {
+		return err
+	}
+	_, err = fmt.Fprintln(cmd.ErrOrStderr(), "There are more: ask with --limit, --account or --state.")
+	return err
+}
+
+// spoolPages asks for as many messages as the flags say, page by page.
+func spoolPages(cmd *cobra.Command, c *adminClient) (all admin.SpoolPage, err error) {
+	limit, _ := cmd.Flags().GetInt("limit")
+	if limit < 0 {
+		return all, fmt.Errorf("--limit: %d is negative", limit)
+	}
+	query := url.Values{}
+	for _, name := range []string{"account", "state"} {
+		if v, _ := cmd.Flags().GetString(name); v != "" {
+			query.Set(name, v)
+		}
+	}
+	for {
+		n := admin.MaxPageSize
+		if limit > 0 {
+			n = min(n, limit-len(all.Messages))
+		}
+		query.Set("limit", strconv.Itoa(n))
+		var page admin.SpoolPage
+		if err := c.call("GET", "/smtp/spool?"+query.Encode(), nil, nil, &page); err != nil {
+			return all, err
+		}
+		page.Messages = append(all.Messages, page.Messages...)
+		all = page
+		if all.Next == "" || limit > 0 && len(all.Messages) >= limit {
+			return all, nil
+		}
+		query.Set("after", all.Next)
+	}
 }
 
 func showSpooled(cmd *cobra.Command, args []string) error {

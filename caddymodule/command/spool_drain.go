@@ -16,13 +16,13 @@ package command
 
 import (
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/caddymail/mailgateway/caddymodule/admin"
 	"github.com/caddymail/mailgateway/caddymodule/command/usage"
+	"github.com/caddymail/mailgateway/operate"
 )
 
 func drainCommand() *cobra.Command {
@@ -66,65 +66,8 @@ func drainSpool(cmd *cobra.Command, args []string) error {
 		if err := c.call("POST", path, nil, req, &page); err != nil {
 			return drainState{}, err
 		}
-		left := leftInSpools(&page, req.Upstream)
-		done, err := left.done()
+		left := operate.LeftInSpools(page.Spools, req.Upstream)
+		done, err := left.Done()
 		return drainState{left.String(), page, done, err}, nil
 	})
-}
-
-// leftovers is what is left in spools that are being drained.
-type leftovers struct {
-	messages, held int
-	unready        error
-}
-
-func leftInSpools(page *admin.SpoolPage, upstream string) (l leftovers) {
-	for i := range page.Spools {
-		s := &page.Spools[i]
-		if upstream != "" && s.Upstream != upstream {
-			continue
-		}
-		l.messages += s.Messages + s.Keeping
-		l.held += s.Held
-		switch {
-		case s.Error != "":
-			l.unready = fmt.Errorf("spool '%s': %s", s.Upstream, s.Error)
-		case !s.Ready:
-			l.unready = fmt.Errorf("spool '%s': another process has the directory", s.Upstream)
-		}
-	}
-	return l
-}
-
-// done reports whether waiting changes nothing any more; the error is why the
-// spools are not empty.
-func (l leftovers) done() (done bool, err error) {
-	switch {
-	case l.unready != nil:
-		return true, l.unready
-	case l.messages > l.held:
-		return false, nil
-	case l.held > 0:
-		return true, errors.New(l.String() + ": `smtp spool list --state held` shows why, `release` and `delete` end it")
-	}
-	return true, nil
-}
-
-// String says what is left.
-func (l leftovers) String() string {
-	count := func(n int, what string) string {
-		if n == 1 {
-			return "1 " + what + " is left"
-		}
-		return fmt.Sprintf("%d %ss are left", n, what)
-	}
-	switch {
-	case l.messages == 0:
-		return "nothing is left"
-	case l.messages == l.held:
-		return count(l.held, "held message")
-	case l.held > 0:
-		return fmt.Sprintf("%s, %d of them held", count(l.messages, "message"), l.held)
-	}
-	return count(l.messages, "message")
 }

@@ -25,6 +25,7 @@ package dsn
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"mime/quotedprintable"
@@ -85,17 +86,26 @@ func ASCII(s string) bool {
 	return true
 }
 
-// Header returns the message's header, as far as it is bounded.
+// Header returns the message's header, as far as it is bounded. Lines beyond all measure
+// are left out: what is behind them tells more.
 func Header(r io.Reader) []byte {
 	var out []byte
-	br := bufio.NewReaderSize(io.LimitReader(r, maxHeader), 4<<10)
-	for {
+	br := bufio.NewReaderSize(io.LimitReader(r, 16*maxHeader), 4<<10)
+	for within := false; len(out) < maxHeader; {
 		line, err := br.ReadSlice('\n')
-		if len(bytes.TrimRight(line, "\r\n")) == 0 || err != nil {
+		if errors.Is(err, bufio.ErrBufferFull) {
+			within = true
+			continue
+		}
+		if err != nil || !within && len(bytes.TrimRight(line, "\r\n")) == 0 {
 			return out
 		}
-		out = append(out, line...)
+		if !within {
+			out = append(out, line...)
+		}
+		within = false
 	}
+	return out
 }
 
 // writer writes lines of a header and of parts.

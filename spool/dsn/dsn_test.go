@@ -173,3 +173,26 @@ func TestInternationalized(t *testing.T) {
 		}
 	}
 }
+
+// TestHeader holds that a header is repeated within bounds, and that a line of it that is
+// longer than any should be hides nothing behind it.
+func TestHeader(t *testing.T) {
+	long := "X-Long: " + strings.Repeat("x", 20_000) + "\r\n"
+	for name, tc := range map[string]struct{ in, want string }{
+		"plain":         {"Subject: a\r\nTo: b\r\n\r\nbody\r\n", "Subject: a\r\nTo: b\r\n"},
+		"no body":       {"Subject: a\r\n", "Subject: a\r\n"},
+		"no end":        {"Subject: a\r\nTo: b", "Subject: a\r\n"},
+		"long line":     {long + "Subject: a\r\n" + long + "To: b\r\n\r\nbody\r\n", "Subject: a\r\nTo: b\r\n"},
+		"long line cut": {"Subject: a\r\n" + strings.Repeat("x", 1<<20), "Subject: a\r\n"},
+		"exactly full":  {"Subject: " + strings.Repeat("x", 4096-9) + "\r\nTo: b\r\n\r\n", "To: b\r\n"},
+		"empty":         {"\r\nbody\r\n", ""},
+	} {
+		if got := string(Header(strings.NewReader(tc.in))); got != tc.want {
+			t.Errorf("%s: %.80q, want %q", name, got, tc.want)
+		}
+	}
+	many := strings.Repeat("Received: from a by b; Fri, 27 Nov 2026 12:00:00 +0000\r\n", 100_000)
+	if got := Header(strings.NewReader(many)); len(got) < maxHeader || len(got) > maxHeader+maxLine {
+		t.Errorf("%d octets of a header of %d", len(got), len(many))
+	}
+}

@@ -16,6 +16,7 @@ package disk
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -48,12 +49,30 @@ type FS interface {
 	Lock(path string) (Lock, error)
 }
 
+// Guard is an FS that says what is not of the spool though it has a name of its: it is
+// named and left alone. Nothing is wrong with what is not there.
+type Guard interface {
+	CheckFile(path string) error
+	CheckDir(path string) error
+}
+
+// ErrForeign is what a Guard says, and Open of such a file.
+var ErrForeign = errors.New("it is none of the spool's")
+
 // Lock is a directory that this process has, until it is closed.
 type Lock interface {
 	io.Closer
 	// Held returns why the directory's path does not lead to what was locked any
 	// more; nil if it does.
 	Held() error
+}
+
+// Slate is a Lock on which a few octets can be written, for whoever locks the directory
+// next.
+type Slate interface {
+	ReadSlate() ([]byte, error)
+	// WriteSlate returns when they are durable. As many are written each time.
+	WriteSlate(b []byte) error
 }
 
 // File is one file of an FS.
@@ -79,6 +98,9 @@ var ErrMoved = errors.New("the directory was moved, unmounted or replaced, or th
 
 // Lock implements FS.
 func (OS) Lock(path string) (Lock, error) {
+	if err := check(filepath.Join(path, LockName), 0); err != nil {
+		return nil, err
+	}
 	f, err := filelock.Directory(path)
 	if err != nil {
 		return nil, err
@@ -123,8 +145,62 @@ func (OS) Create(path string) (File, error) {
 	return asFile(os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)) //nolint:gosec // a path of ours
 }
 
+// Open implements FS. What is no file, but a pipe that would make it wait, or a link that
+// leads elsewhere, is not opened.
 func (OS) Open(path string) (File, error) {
-	return asFile(os.OpenFile(path, os.O_RDWR, 0)) //nolint:gosec // a path of ours
+	if err := (OS{}).CheckFile(path); err != nil {
+		return nil, err
+	}
+	return asFile(os.OpenFile(path, os.O_RDWR|noFollow, 0)) //nolint:gosec // a path of ours
+}
+
+// CheckFile implements Guard.
+func (OS) CheckFile(path string) error { return check(path, 0) }
+
+// CheckDir implements Guard.
+func (OS) CheckDir(path string) error { return check(path, fs.ModeDir) }
+
+// check returns an error where something else has a name than a file or directory of this
+// process's user, of root, or of whoever has the directory that it lies in.
+func check(path string, kind fs.FileMode) error {
+	st, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if got := st.Mode().Type(); got != kind {
+		return fmt.Errorf("%s: %w: it is %s", path, ErrForeign, kindOf(got))
+	}
+	owner, known := ownerOf(st)
+	if !known || owner == 0 || owner == os.Geteuid() {
+		return nil
+	}
+	above, err := os.Stat(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	if its, _ := ownerOf(above); its != owner {
+		return fmt.Errorf("%s: %w: it belongs to user %d", path, ErrForeign, owner)
+	}
+	return nil
+}
+
+func kindOf(mode fs.FileMode) string {
+	switch mode {
+	case 0:
+		return "a file"
+	case fs.ModeDir:
+		return "a directory"
+	case fs.ModeSymlink:
+		return "a symbolic link"
+	case fs.ModeNamedPipe:
+		return "a named pipe"
+	case fs.ModeSocket:
+		return "a socket"
+	}
+	return "a device"
 }
 
 func asFile(f *os.File, err error) (File, error) {
@@ -165,11 +241,12 @@ func IsUntried(err error) bool {
 // IsForeign reports whether an error means that what has a directory's name is none,
 // or one that is closed to this process.
 func IsForeign(err error) bool {
-	return errors.Is(err, syscall.ENOTDIR) || errors.Is(err, fs.ErrPermission)
+	return errors.Is(err, syscall.ENOTDIR) || errors.Is(err, fs.ErrPermission) || errors.Is(err, ErrForeign)
 }
 
 // Interface guards
 var (
-	_ FS   = OS{}
-	_ Lock = osLock{}
+	_ FS    = OS{}
+	_ Guard = OS{}
+	_ Lock  = osLock{}
 )

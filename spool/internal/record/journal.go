@@ -78,6 +78,10 @@ type Line struct {
 	// Lost is how much of the journal could not be read when an operator released the
 	// message all the same.
 	Lost int64 `json:"lost,omitempty"`
+	// Clock is what the spool's clock shows, and Age how old the message is by it, in
+	// milliseconds: At is what the host's clock says, which may be wrong.
+	Clock Reading `json:"clock,omitzero"`
+	Age   int64   `json:"age,omitempty"`
 }
 
 // shortest is how much is kept at least of a reply: its codes.

@@ -99,6 +99,8 @@ type Envelope struct {
 	First time.Time `json:"first"`
 	// Asked is the time before which the provider wants no other attempt.
 	Asked time.Time `json:"asked,omitzero"`
+	// Clock is what the spool's clock showed when the message was kept.
+	Clock Reading `json:"clock,omitzero"`
 }
 
 // Received is the trace line in front of the body (RFC 5321 section 4.4).

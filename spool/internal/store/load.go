@@ -15,11 +15,14 @@
 package store
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"strings"
+	"sync"
 
 	"github.com/caddymail/mailgateway/internal/seal"
 	"github.com/caddymail/mailgateway/spool/internal/disk"
@@ -54,6 +57,8 @@ type Found struct {
 	Size  int64
 	Lines []record.Line
 	Lost  int64 // octets of the journal that cannot be read
+	// Spent is nil where only the host's clock says how old the message is.
+	Spent *Spent
 }
 
 // Load takes the directory and returns what is in it.
@@ -87,26 +92,18 @@ func (s *Store) Load() (lock disk.Lock, found []Found, odd []Oddity, err error) 
 	if err != nil {
 		return lock, nil, nil, err
 	}
-	for _, shard := range names {
-		switch {
-		case shard == disk.LockName || shard == MarkName || shard == MarkName+UnsureExt:
-		case !shardPattern.MatchString(shard):
-			odd = append(odd, Oddity{Path: shard, Why: "not of the spool"})
-		default:
-			f, o, err := s.loadShard(shard)
-			if disk.IsForeign(err) {
-				odd = append(odd, Oddity{Path: shard, Why: err.Error()})
-				s.misplaced(shard, err)
-				continue
-			}
-			if err != nil {
-				return lock, nil, nil, err
-			}
-			found, odd = append(found, f...), append(odd, o...)
-		}
+	if found, odd, err = s.loadShards(names); err != nil {
+		return lock, nil, nil, err
 	}
 	if err := s.remember(); err != nil {
 		odd = append(odd, Oddity{Path: MarkName, Why: fmt.Sprintf("a start without its mount would not be noticed: %v", err)})
+	}
+	if err := s.startClock(lock, found); err != nil {
+		odd = append(odd, Oddity{Path: disk.LockName, Why: fmt.Sprintf("%v: %v", err, errNoClock)})
+	}
+	for i := range found {
+		found[i].Spent = s.spent(found[i].Env, found[i].Lines)
+		passID(found[i].Env.ID)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -117,7 +114,57 @@ func (s *Store) Load() (lock disk.Lock, found []Found, odd []Oddity, err error) 
 	return lock, found, odd, nil
 }
 
+// readers is how many shards are read at a time: a disk has more to give than one file
+// after the other.
+const readers = 4
+
+// loadShards reads the shards among these names.
+func (s *Store) loadShards(names []string) (found []Found, odd []Oddity, err error) {
+	var (
+		mu      sync.Mutex
+		workers sync.WaitGroup
+		next    = make(chan string)
+	)
+	for range readers {
+		workers.Go(func() {
+			for shard := range next {
+				f, o, failed := s.loadShard(shard)
+				mu.Lock()
+				switch {
+				case disk.IsForeign(failed):
+					odd = append(odd, Oddity{Path: shard, Why: failed.Error()})
+					s.misplaced(shard, failed)
+				case failed != nil:
+					err = cmp.Or(err, failed)
+				default:
+					found, odd = append(found, f...), append(odd, o...)
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	for _, name := range names {
+		switch {
+		case name == disk.LockName || name == MarkName || name == MarkName+UnsureExt:
+		case !shardPattern.MatchString(name):
+			mu.Lock()
+			odd = append(odd, Oddity{Path: name, Why: "not of the spool"})
+			mu.Unlock()
+		default:
+			next <- name
+		}
+	}
+	close(next)
+	workers.Wait()
+	slices.SortFunc(found, func(a, b Found) int { return strings.Compare(a.Env.ID, b.Env.ID) })
+	slices.SortFunc(odd, func(a, b Oddity) int { return strings.Compare(a.Path, b.Path) })
+	return found, odd, err
+}
+
 func (s *Store) loadShard(shard string) (found []Found, odd []Oddity, err error) {
+	if err := s.guard(shard); err != nil {
+		return nil, nil, err
+	}
 	dir := filepath.Join(s.dir, shard)
 	names, err := s.disk.List(dir)
 	if err != nil {
@@ -134,6 +181,12 @@ func (s *Store) loadShard(shard string) (found []Found, odd []Oddity, err error)
 			odd = append(odd, Oddity{Path: path, Why: "not of the spool"})
 			continue
 		case m[2] == UnsureExt:
+			if g, ok := s.disk.(disk.Guard); ok {
+				if err := g.CheckFile(filepath.Join(dir, name)); err != nil {
+					odd = append(odd, Oddity{Path: path, Why: err.Error()})
+					continue
+				}
+			}
 			_ = s.disk.Remove(filepath.Join(dir, name))
 			continue
 		}
@@ -170,13 +223,14 @@ func (s *Store) Reread(odd []Oddity) (found []Found, left []Oddity) {
 	defer s.mu.Unlock()
 	for _, m := range found {
 		s.of(m.Env).add(1, m.Size)
+		passID(m.Env.ID)
 	}
 	return found, left
 }
 
 // Read reads all of a message but its body.
 func (s *Store) Read(id string) (Found, error) {
-	rec, env, err := s.open(id)
+	rec, env, err := s.open(id, true)
 	if err != nil {
 		return Found{}, err
 	}
@@ -186,5 +240,5 @@ func (s *Store) Read(id string) (Found, error) {
 		return Found{}, err
 	}
 	lines, err := rec.Journal()
-	return Found{env, size, lines, rec.Lost()}, err
+	return Found{env, size, lines, rec.Lost(), s.spent(env, lines)}, err
 }

@@ -68,7 +68,8 @@ type Store struct {
 	foreign map[string]bool // names of shards that something else has
 	kept    room            // messages
 	reports room            // about them, beside the bounds: what is full must say so
-	ill     error           // what failed when it must not; the first is believed for good
+	clock   clock
+	ill     error // what failed when it must not; the first is believed for good
 
 	// making is held while a shard is made: no message goes to it before its name is
 	// durable. It comes before mu.
@@ -121,15 +122,13 @@ func (s *Store) Configure(keys *seal.Keys, b Bounds) {
 // lastID is the time of the last id, in microseconds.
 var lastID atomic.Int64
 
-// NewID makes an id that sorts by time, also within one microsecond: after a
-// restart the order of an account's mail is that of the ids.
+// NewID makes an id that sorts by time, also within one microsecond: the order of an
+// account's mail is that of the ids. It comes behind all that are known, though the
+// host's clock was set back since.
 func NewID(now time.Time) string {
 	at := now.UnixMicro()
 	for last := lastID.Load(); ; last = lastID.Load() {
-		// A clock that was set back by more than a second is believed.
-		if last >= at && last-at < int64(time.Second/time.Microsecond) {
-			at = last + 1
-		}
+		at = max(at, last+1)
 		if lastID.CompareAndSwap(last, at) {
 			break
 		}
@@ -176,6 +175,7 @@ func (s *Store) Gone() error {
 
 // Leave notes that the directory is given away: nothing is written in it any more.
 func (s *Store) Leave() {
+	s.stopClock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.away, s.lock = true, nil
@@ -271,7 +271,18 @@ func (s *Store) createFile(env *record.Envelope) (disk.File, error) {
 			return nil, err
 		}
 	}
+	if err := s.guard(shard); err != nil {
+		return nil, err
+	}
 	return s.disk.Create(s.Path(env.ID, UnsureExt))
+}
+
+// guard returns an error where a shard is not of the spool.
+func (s *Store) guard(shard string) error {
+	if g, ok := s.disk.(disk.Guard); ok {
+		return g.CheckDir(filepath.Join(s.dir, shard))
+	}
+	return nil
 }
 
 // makeShard makes a shard, and its name durable. One that is there already may be of
@@ -284,6 +295,9 @@ func (s *Store) makeShard(shard string) error {
 	s.mu.Unlock()
 	if known {
 		return nil
+	}
+	if err := s.guard(shard); err != nil {
+		return err
 	}
 	if err := s.disk.Mkdir(filepath.Join(s.dir, shard)); err != nil {
 		return err
@@ -389,7 +403,7 @@ func (s *Store) discard(rec *record.File) {
 // OpenJournal opens a message, and stands where the next line of its journal
 // goes.
 func (s *Store) OpenJournal(id string) (*record.File, error) {
-	rec, _, err := s.open(id)
+	rec, _, err := s.open(id, false)
 	if err != nil {
 		return nil, err
 	}
@@ -419,9 +433,13 @@ func (s *Store) Remove(env *record.Envelope, size int64) error {
 	return nil
 }
 
-// open opens a message and reads its envelope.
-func (s *Store) open(id string) (*record.File, *record.Envelope, error) {
-	f, err := s.disk.Open(s.Path(id, MessageExt))
+// open opens a message and reads its envelope. One that is only read is read ahead.
+func (s *Store) open(id string, ahead bool) (*record.File, *record.Envelope, error) {
+	var f disk.File
+	err := s.guard(ShardOf(id))
+	if err == nil {
+		f, err = s.disk.Open(s.Path(id, MessageExt))
+	}
 	// Whatever was found or not, it is another directory's.
 	if gone := s.Gone(); gone != nil {
 		if err == nil {
@@ -435,6 +453,9 @@ func (s *Store) open(id string) (*record.File, *record.Envelope, error) {
 	s.mu.Lock()
 	keys := s.keys
 	s.mu.Unlock()
+	if ahead {
+		f = newReader(f)
+	}
 	rec := record.New(f, id, keys)
 	env, err := rec.Start()
 	if err != nil {

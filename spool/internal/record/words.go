@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package spool
+package record
 
 import (
 	"fmt"
@@ -24,12 +24,12 @@ import (
 	"github.com/caddymail/mailgateway/relay"
 )
 
-// maxWords bounds what is kept of a reply, in octets.
-const maxWords = 900
+// MaxWords bounds what is kept of a reply, in octets.
+const MaxWords = 900
 
-// wordsOf is all that a reply says, in one line: the enhanced code stands in front
+// Words is all that a reply says, in one line: the enhanced code stands in front
 // once, since providers repeat it on each line of one sentence.
-func wordsOf(r *relay.Reply) string {
+func Words(r *relay.Reply) string {
 	if len(r.Lines) == 0 {
 		return r.Error()
 	}
@@ -47,5 +47,5 @@ func wordsOf(r *relay.Reply) string {
 		}
 		words = append(words, strings.Fields(line)...)
 	}
-	return printable.Cut(strings.Join(words, " "), maxWords)
+	return printable.Cut(strings.Join(words, " "), MaxWords)
 }
