@@ -18,8 +18,10 @@ import (
 	"cmp"
 	"errors"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -29,6 +31,7 @@ import (
 	"github.com/caddymail/mailgateway/console/words"
 	"github.com/caddymail/mailgateway/oauthtoken"
 	"github.com/caddymail/mailgateway/operate"
+	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/smtpapp"
 	"github.com/caddymail/mailgateway/smtpapp/history"
 	"github.com/caddymail/mailgateway/upstreamapp"
@@ -55,6 +58,9 @@ type overview struct {
 	Stale  bool
 	// Zone is whose days they are.
 	Zone string
+	// Sends reports whether a provider has answered since the gateway started: whether mail
+	// can go out is known then.
+	Sends bool
 }
 
 type stateCount struct {
@@ -95,6 +101,7 @@ func showOverview(v *visit) error {
 	}
 	if app, err := operate.App[*upstreamapp.App]("smtp_upstreams"); err == nil {
 		for _, u := range app.Status() {
+			o.Sends = o.Sends || u.Contact == relay.ContactAnswered
 			if u.Breaker == "open" || u.Breaker == "half_open" {
 				o.add("bad", "No connection to "+u.Dial+" ("+u.Name+") comes about.", "Check network, DNS and the provider; a test mail shows where it fails.", "upstreams", "See upstreams")
 			}
@@ -127,6 +134,7 @@ func showOverview(v *visit) error {
 	for _, b := range smtpapp.Bans() {
 		o.add("warn", "Clients of "+b.Network.String()+" are banned at server "+b.Server+".", "If it is a device with an old password: correct it there, then lift the ban.", "clients", "See bans")
 	}
+	o.refused(smtpapp.Refusals(), time.Now())
 	if problems := dir.Problems(); len(problems) > 0 {
 		o.add("warn", "Records of accounts cannot be read; the first: "+problems[0].String(), "Correct the file.", "accounts", "See accounts")
 	}
@@ -139,6 +147,26 @@ func showOverview(v *visit) error {
 		o.Troubles, o.More = o.Troubles[:shownTroubles], true
 	}
 	return v.show(http.StatusOK, "overview", "overview", "Overview", o)
+}
+
+// refused tells of devices of the office's own network that were refused in the last hour:
+// whoever stands before one that fails looks here first. From outside somebody always guesses.
+func (o *overview) refused(list []smtpapp.Refusal, now time.Time) {
+	told := 0
+	for _, r := range list {
+		addr, err := netip.ParseAddr(r.ClientIP)
+		if err != nil || !addr.Unmap().IsPrivate() && !addr.IsLoopback() || now.Sub(r.Last) > time.Hour {
+			continue
+		}
+		if told++; told > namedAccounts {
+			break // they are in the order of time, and the page has them all
+		}
+		who := "The device at " + r.ClientIP
+		if r.Account != "" {
+			who += " (" + r.Account + ")"
+		}
+		o.add("warn", who+" was refused: "+strings.ReplaceAll(r.Cause, "_", " ")+".", words.Remedy(r.Cause, r.Remedy), "clients", "See what was refused")
+	}
 }
 
 func remedyOf(e *oauthtoken.StatusError) string {
