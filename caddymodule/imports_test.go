@@ -79,7 +79,7 @@ var allowedImports = map[string][]string{
 	"accounts/ldap":     {"accounts", "accounts/mapped", "accounts/ondemand", "accounts/password", "internal/breaker", "internal/form", "internal/jsonfield", "internal/loggers", "internal/nearest", "internal/printable"},
 
 	// An authorization server as its client sees it; no token is kept there.
-	"oauthtoken/authserver":        {"explain", "internal/exhausted", "internal/form", "internal/mscloud", "internal/nearest", "internal/outproxy", "internal/printable", "internal/redact", "oauthtoken/internal/refusals"},
+	"oauthtoken/authserver":        {"explain", "internal/exhausted", "internal/fold", "internal/form", "internal/mscloud", "internal/nearest", "internal/outproxy", "internal/printable", "internal/redact", "oauthtoken/internal/refusals"},
 	"oauthtoken/internal/refusals": {},
 	// How many requests it is asked at a time.
 	"oauthtoken/gate": {},
@@ -135,6 +135,7 @@ var allowedImports = map[string][]string{
 	"internal/breaker":    {},
 	"internal/tally":      {},
 	"internal/cookie":     {"internal/seal"},
+	"internal/fold":       {},
 	"internal/site":       {},
 	"internal/storelock":  {"internal/filelock"},
 	"internal/checkup":    {},
@@ -179,16 +180,18 @@ var allowedImports = map[string][]string{
 	"connect/mailing": {"accounts", "connect", "internal/generation", "internal/printable", "internal/storelock", "operate", "relay"},
 
 	// The pages of operators.
-	"console/audit":    {"internal/storelock"},
-	"console/batch":    {"connect", "connect/mailing"},
-	"console/firstrun": {"accounts", "connect", "oauthtoken", "oauthtoken/authserver", "operate", "setup", "smtpapp", "upstreamapp"},
-	"console/card":     {"operate", "smtpapp"},
-	"console/ended":    {"internal/storelock"},
-	"console/trial":    {"accounts", "explain", "operate", "relay", "upstreamapp"},
-	"console/words":    {"accounts", "internal/checkup", "messagelog", "operate"},
-	"console/picture":  {"smtpapp/history"},
-	"console/settings": {"accounts", "internal/printable"},
-	"console":          {"accounts", "accounts/password", "connect", "connect/mailing", "console/audit", "console/batch", "console/card", "console/ended", "console/firstrun", "console/picture", "console/settings", "console/trial", "console/words", "explain", "internal/checkup", "internal/cookie", "internal/jsonfield", "internal/once", "internal/printable", "internal/site", "limits", "messagelog", "oauthtoken", "oauthtoken/authserver", "operate", "relay", "setup", "smtpapp", "smtpapp/history", "spool", "upstreamapp", "upstreampool"},
+	"console/audit":     {"internal/storelock"},
+	"console/passwords": {"accounts/password", "internal/front"},
+	"console/roles":     {"internal/fold"},
+	"console/batch":     {"connect", "connect/mailing"},
+	"console/firstrun":  {"accounts", "connect", "oauthtoken", "oauthtoken/authserver", "operate", "setup", "smtpapp", "upstreamapp"},
+	"console/card":      {"operate", "smtpapp"},
+	"console/ended":     {"internal/storelock"},
+	"console/trial":     {"accounts", "explain", "operate", "relay", "upstreamapp"},
+	"console/words":     {"accounts", "internal/checkup", "messagelog", "operate"},
+	"console/picture":   {"smtpapp/history"},
+	"console/settings":  {"accounts", "internal/printable"},
+	"console":           {"accounts", "accounts/password", "connect", "connect/mailing", "console/audit", "console/batch", "console/card", "console/ended", "console/firstrun", "console/passwords", "console/picture", "console/roles", "console/settings", "console/trial", "console/words", "explain", "internal/checkup", "internal/cookie", "internal/jsonfield", "internal/once", "internal/printable", "internal/site", "limits", "messagelog", "oauthtoken", "oauthtoken/authserver", "operate", "relay", "setup", "smtpapp", "smtpapp/history", "spool", "upstreamapp", "upstreampool"},
 
 	"caddymodule": {
 		"accounts",
@@ -243,7 +246,7 @@ var allowedImports = map[string][]string{
 var testImports = []string{"accounts/password", "caddymodule/gatewaytest", "internal/freeport", "internal/pgdb", "internal/testpg", "internal/testpki", "sandbox", "storage/postgres", "transports/internal/apitest", "upstreamapp"}
 
 // webRooms hold HTTP handlers that are no glue.
-var webRooms = []string{"connect", "console"}
+var webRooms = []string{"connect", "console", "internal/site"}
 
 // notRooms are programs and tests around the product, which may import it all.
 var notRooms = []string{"bench", "docs", "e2e", "examples", "interop", "xcaddy"}

@@ -34,6 +34,7 @@ func init() {
 //		name <text>
 //		user <placeholder>
 //		login <provider>
+//		password <name> <hash>
 //		idle <duration>
 //		operators <name>...
 //		viewers <name>...
@@ -50,6 +51,7 @@ func parseConsole(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 		"name":      text(&c.Name),
 		"user":      text(&c.User),
 		"login":     text(&c.Login),
+		"password":  pairs(&c.Passwords),
 		"idle":      duration(&c.Idle),
 		"operators": list(&c.Operators),
 		"viewers":   list(&c.Viewers),

@@ -26,29 +26,43 @@ const (
 	// An office of ten thousand may have one address. A consent is four requests, and
 	// most owners come soon after the mail.
 	clientRate, clientBurst = 50, 400 // a second, and at once
-	allRate, allBurst       = 200, 1000
-	// maxClients bounds the addresses remembered; beyond it only the rate of all holds.
-	maxClients = 20_000
+	// What nobody has shown a link for costs a look into the storage. Clients that have
+	// asked for little lately have a share of their own: who floods from a few addresses
+	// keeps no owner out.
+	lightRate, lightBurst = 1000, 2000
+	heavyRate, heavyBurst = 300, 600
+	// What belongs to an invitation leads to work at the provider. One invitation is not
+	// all of them: who has a link has no more of it than an owner needs.
+	invitationRate, invitationBurst = 2, 60
+	invitedRate, invitedBurst       = 200, 1000
+	// maxKept bounds the addresses and the invitations remembered; beyond it only the
+	// rates of all hold.
+	maxKept = 20_000
 	// maxExchanges are the codes that are exchanged at a time.
 	maxExchanges = 64
 )
 
 // bounds are those on requests from the public.
 type bounds struct {
-	mu      sync.Mutex
-	all     *rate.Limiter
-	clients map[netip.Prefix]*rate.Limiter
-	swept   time.Time
+	mu                    sync.Mutex
+	light, heavy, invited *rate.Limiter
+	clients               buckets[netip.Prefix]
+	invitations           buckets[string]
 }
 
 func newBounds(now time.Time) *bounds {
-	return &bounds{all: rate.NewLimiter(allRate, allBurst), clients: make(map[netip.Prefix]*rate.Limiter), swept: now}
+	return &bounds{
+		light: rate.NewLimiter(lightRate, lightBurst), heavy: rate.NewLimiter(heavyRate, heavyBurst), invited: rate.NewLimiter(invitedRate, invitedBurst),
+		clients:     newBuckets[netip.Prefix](clientRate, clientBurst, now),
+		invitations: newBuckets[string](invitationRate, invitationBurst, now),
+	}
 }
 
-// take reports whether a client may make a request now.
+// take reports whether a client may make a request now, whatever it asks for.
 func (b *bounds) take(client string, now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	share := b.light
 	if addr, err := netip.ParseAddr(client); err == nil {
 		addr = addr.Unmap().WithZone("")
 		bits := 32
@@ -56,31 +70,58 @@ func (b *bounds) take(client string, now time.Time) bool {
 			bits = 64 // what one subscriber has
 		}
 		network, _ := addr.Prefix(bits)
-		c := b.clients[network]
-		if c == nil {
-			b.sweep(now)
-			c = rate.NewLimiter(clientRate, clientBurst)
-			if len(b.clients) < maxClients {
-				b.clients[network] = c
-			}
-		}
+		c := b.clients.of(network, now)
 		if !c.AllowN(now, 1) {
 			return false
 		}
+		if c.TokensAt(now) < clientBurst/2 {
+			share = b.heavy
+		}
 	}
-	return b.all.AllowN(now, 1)
+	return share.AllowN(now, 1)
 }
 
-// sweep forgets clients whose bucket is full again, once in a while.
-func (b *bounds) sweep(now time.Time) {
-	const full = clientBurst * time.Second / clientRate
-	if now.Sub(b.swept) < full {
+// invite reports whether something may be done for an invitation that there is now.
+func (b *bounds) invite(id string, now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.invitations.of(id, now).AllowN(now, 1) && b.invited.AllowN(now, 1)
+}
+
+// buckets are the rates of many, of whom those are forgotten who have not come for long.
+type buckets[K comparable] struct {
+	each  map[K]*rate.Limiter
+	rate  rate.Limit
+	burst int
+	swept time.Time
+}
+
+func newBuckets[K comparable](limit rate.Limit, burst int, now time.Time) buckets[K] {
+	return buckets[K]{each: make(map[K]*rate.Limiter), rate: limit, burst: burst, swept: now}
+}
+
+// of is one's bucket.
+func (b *buckets[K]) of(key K, now time.Time) *rate.Limiter {
+	c := b.each[key]
+	if c == nil {
+		b.sweep(now)
+		c = rate.NewLimiter(b.rate, b.burst)
+		if len(b.each) < maxKept {
+			b.each[key] = c
+		}
+	}
+	return c
+}
+
+// sweep forgets those whose bucket is full again, once in a while.
+func (b *buckets[K]) sweep(now time.Time) {
+	if now.Sub(b.swept) < time.Duration(float64(b.burst)/float64(b.rate)*float64(time.Second)) {
 		return
 	}
 	b.swept = now
-	for network, c := range b.clients {
-		if c.TokensAt(now) >= clientBurst {
-			delete(b.clients, network)
+	for key, c := range b.each {
+		if c.TokensAt(now) >= float64(b.burst) {
+			delete(b.each, key)
 		}
 	}
 }

@@ -40,16 +40,16 @@ func TestBounds(t *testing.T) {
 		t.Error("the client is still refused a second later")
 	}
 	// Whatever comes, memory is bounded.
-	for i := range 3 * maxClients {
+	for i := range 3 * maxKept {
 		b.take(fmt.Sprintf("10.%d.%d.%d", i>>16&255, i>>8&255, i&255), now)
 	}
-	if len(b.clients) > maxClients {
-		t.Errorf("%d clients are remembered", len(b.clients))
+	if len(b.clients.each) > maxKept {
+		t.Errorf("%d clients are remembered", len(b.clients.each))
 	}
 	later := now.Add(time.Hour)
 	b.take("192.0.2.2", later)
-	if len(b.clients) > 2 {
-		t.Errorf("%d clients are remembered an hour later", len(b.clients))
+	if len(b.clients.each) > 2 {
+		t.Errorf("%d clients are remembered an hour later", len(b.clients.each))
 	}
 }
 
@@ -74,6 +74,51 @@ func TestOfficeBehindOneAddress(t *testing.T) {
 			t.Fatalf("the %d. request at once is told to wait", i+1)
 		}
 	}
+}
+
+// TestFloodKeepsNobodyOut has addresses that ask for ever more, with links and without, and
+// owners who come meanwhile. What it costs to keep them out is many addresses, not many
+// requests.
+func TestFloodKeepsNobodyOut(t *testing.T) {
+	now := time.Now()
+	b := newBounds(now)
+	const (
+		seconds   = 20
+		attackers = 100
+		each      = 1000 // requests of an attacker, a second
+		owners    = 20   // that come in a second, with four requests each
+	)
+	let, refused := 0, 0
+	for second := range seconds {
+		for tick := range 100 {
+			now = now.Add(10 * time.Millisecond)
+			for a := range attackers {
+				for range each / 100 {
+					if b.take(fmt.Sprintf("198.51.100.%d", a), now) {
+						let++
+					}
+					// One of the links is known to them all.
+					b.invite("leaked", now)
+				}
+			}
+			if tick%(100/owners) != 0 {
+				continue
+			}
+			owner := fmt.Sprintf("10.1.%d.%d", second, tick)
+			for range 4 {
+				if !b.take(owner, now) || !b.invite(owner, now) {
+					refused++
+				}
+			}
+		}
+	}
+	if refused > 0 {
+		t.Errorf("%d of %d requests of owners are told to wait", refused, seconds*owners*4)
+	}
+	if most := attackers*clientBurst + seconds*heavyRate + heavyBurst; let > most {
+		t.Errorf("%d of %d requests of a flood are looked at, want %d at most", let, seconds*attackers*each, most)
+	}
+	t.Logf("of %d requests of %d addresses %d were looked at", seconds*attackers*each, attackers, let)
 }
 
 // FuzzID holds that no token and no id leads outside of the invitations.

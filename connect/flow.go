@@ -26,6 +26,11 @@ import (
 const (
 	flowTimeout    = 10 * time.Minute
 	outcomeTimeout = 10 * time.Minute
+	// maxFlows and maxOutcomes are what a browser may have of each: all together stay
+	// within the 8 KiB of a request's header that proxies let through.
+	maxFlows, maxOutcomes = 5, 8
+
+	flowPrefix, outcomePrefix = "smtp-connect-flow-", "smtp-connect-end-"
 )
 
 // redeeming has each flow finished once, by its state. A browser that asks again before it
@@ -47,10 +52,10 @@ type flow struct {
 
 // flowCookie is the name of a flow's cookie. Each flow has its own, so that two
 // windows are not in each other's way.
-func flowCookie(state string) string { return "smtp-connect-" + short(state) }
+func flowCookie(state string) string { return flowPrefix + short(state) }
 
 // outcomeCookie is the name of the cookie with the last outcome of an invitation.
-func outcomeCookie(token string) string { return "smtp-connect-end-" + short(token) }
+func outcomeCookie(token string) string { return outcomePrefix + short(token) }
 
 func short(s string) string {
 	sum := sha256.Sum256([]byte(s))

@@ -127,7 +127,7 @@ func (h *Handler) Cleanup() error {
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	below, ok := strings.CutPrefix(r.URL.Path, strings.TrimSuffix(h.base.Path, "/")+"/")
+	r, below, ok := site.Below(r, h.base)
 	if !ok {
 		return next.ServeHTTP(w, r)
 	}
@@ -143,16 +143,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if status, err := site.Admit(r, h.base); err != nil {
 		return caddyhttp.Error(status, fmt.Errorf("smtp_connect: %w", err))
 	}
-	client, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
-	if client == "" {
-		client = site.Client(r)
-	}
 	if fileTypes[below] != "" {
 		return serveFile(w, r, below)
 	}
-	if !h.bounds.take(client, time.Now()) {
-		header.Set("Retry-After", "10")
-		return h.show(w, r, http.StatusTooManyRequests, page{Kind: "busy"})
+	if !h.bounds.take(site.Client(r), time.Now()) {
+		return h.busy(w, r)
 	}
 	if err := h.cookies.Load(r.Context()); err != nil {
 		h.logger.Error("the pages of mailbox owners cannot be served", zap.Error(err))
@@ -173,10 +168,16 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	case kind == "callback" && r.Method == http.MethodGet:
 		return h.callback(w, r, rest)
 	case kind == "i", kind == "callback":
-		header.Set("Allow", "GET, HEAD, POST")
+		// HEAD of an answer would use up its code unseen.
+		header.Set("Allow", map[string]string{"i": "GET, HEAD, POST", "callback": "GET"}[kind])
 		return caddyhttp.Error(http.StatusMethodNotAllowed, fmt.Errorf("smtp_connect: method %s", r.Method))
 	}
 	return h.show(w, r, http.StatusNotFound, page{Kind: "unknown"})
+}
+
+func (h *Handler) busy(w http.ResponseWriter, r *http.Request) error {
+	w.Header().Set("Retry-After", "10")
+	return h.show(w, r, http.StatusTooManyRequests, page{Kind: "busy"})
 }
 
 // redirectURI is what is registered with the provider: fixed, whatever the account.
@@ -192,6 +193,9 @@ func (h *Handler) find(ctx context.Context, token string, when time.Time) (*Invi
 	if err != nil {
 		return nil, nil, nil, page{Kind: "unknown"}, err
 	}
+	if !h.bounds.invite(inv.ID, when) {
+		return inv, nil, nil, page{Kind: "busy"}, errBusy
+	}
 	p := page{Token: token, Invitation: inv}
 	if err := usable(inv, when); err != nil {
 		p.Kind = map[error]string{ErrUsed: "used", ErrExpired: "expired"}[err]
@@ -203,6 +207,19 @@ func (h *Handler) find(ctx context.Context, token string, when time.Time) (*Invi
 		return inv, nil, nil, p, err
 	}
 	return inv, a, provider, p, nil
+}
+
+var errBusy = errors.New("too much is done for the invitation")
+
+// refused shows why an invitation cannot be used.
+func (h *Handler) refused(w http.ResponseWriter, r *http.Request, p page) error {
+	switch p.Kind {
+	case "busy":
+		return h.busy(w, r)
+	case "unknown":
+		return h.show(w, r, http.StatusNotFound, p)
+	}
+	return h.show(w, r, http.StatusGone, p)
 }
 
 // target is the account of an invitation and its provider, as they are now.
@@ -252,11 +269,7 @@ func (h *Handler) serveInvitation(w http.ResponseWriter, r *http.Request, token 
 		return h.show(w, r, http.StatusOK, p)
 	}
 	if err != nil {
-		status := http.StatusGone
-		if p.Kind == "unknown" {
-			status = http.StatusNotFound
-		}
-		return h.show(w, r, status, p)
+		return h.refused(w, r, p)
 	}
 	h.describe(&p, provider)
 	if p.Kind = "invited"; hasEnd && slices.Contains(retryKinds, end.Kind) {
@@ -279,7 +292,7 @@ func (h *Handler) start(w http.ResponseWriter, r *http.Request, token string) er
 	}
 	inv, _, provider, p, err := h.find(r.Context(), token, time.Now())
 	if err != nil {
-		return h.show(w, r, http.StatusGone, p)
+		return h.refused(w, r, p)
 	}
 	h.describe(&p, provider)
 	if !provider.SaysOwner() && !h.Unidentified {
@@ -298,6 +311,7 @@ func (h *Handler) start(w http.ResponseWriter, r *http.Request, token string) er
 	}
 	defer f.Close()
 	s := f.Suspend()
+	h.cookies.Shed(w, r, flowPrefix, maxFlows)
 	if err := h.cookies.Set(w, r, flowCookie(s.State), flow{s, token, time.Now()}, flowTimeout, http.SameSiteLaxMode); err != nil {
 		return err
 	}
@@ -325,6 +339,9 @@ func (h *Handler) callback(w http.ResponseWriter, r *http.Request, provider stri
 	if err := h.cookies.Get(r, name, &f); err != nil || f.Login.State != query.Get("state") || f.Login.Provider != provider {
 		return h.show(w, r, http.StatusBadRequest, page{Kind: "lost"})
 	}
+	if id, err := idOf(f.Token); err != nil || !h.bounds.invite(id, time.Now()) {
+		return h.busy(w, r) // the cookie stays: the same address is good later
+	}
 	h.cookies.Drop(w, name)
 	select {
 	case h.exchanges <- struct{}{}:
@@ -337,6 +354,7 @@ func (h *Handler) callback(w http.ResponseWriter, r *http.Request, provider stri
 	if err != nil {
 		return nil //nolint:nilerr // nobody waits any more
 	}
+	h.cookies.Shed(w, r, outcomePrefix, maxOutcomes)
 	if err := h.cookies.Set(w, r, outcomeCookie(f.Token), end, outcomeTimeout, http.SameSiteLaxMode); err != nil {
 		return err
 	}

@@ -33,12 +33,14 @@ import (
 
 	"github.com/caddymail/mailgateway/connect/mailing"
 	"github.com/caddymail/mailgateway/console/ended"
+	"github.com/caddymail/mailgateway/console/passwords"
 	"github.com/caddymail/mailgateway/internal/cookie"
 	"github.com/caddymail/mailgateway/internal/jsonfield"
 	"github.com/caddymail/mailgateway/internal/once"
 	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/internal/site"
 	"github.com/caddymail/mailgateway/setup"
+	"github.com/caddymail/mailgateway/smtpapp"
 )
 
 func init() {
@@ -68,6 +70,11 @@ type Handler struct {
 	// say who users are: Google, Microsoft, or one with `issuer`. Default: none,
 	// the site logs users in.
 	Login string `json:"login,omitempty"`
+
+	// Passwords are those of users whom the console itself logs in, by name: hashes as
+	// `caddy hash-password` prints them. Wrong ones are answered ever more slowly, and lead
+	// to a ban of the address, which the page Clients shows. Default: none.
+	Passwords map[string]string `json:"passwords,omitempty"`
 
 	// Idle is how long a session lasts in which nothing is done, at most 12h.
 	// After 12h it ends anyway. Default: 1h.
@@ -100,6 +107,7 @@ type Handler struct {
 	mux     *http.ServeMux
 	keeper  *mailing.Keeper
 	ended   *ended.List
+	users   *passwords.Users
 }
 
 // CaddyModule returns the Caddy module information.
@@ -127,14 +135,20 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	case h.Login != "" && (slices.Contains(h.Operators, "*") || slices.Contains(h.Viewers, "*")):
 		return errors.New("operators, viewers: with login, '*' would be everyone with an account at the provider: name addresses, domains or groups")
 	}
+	if h.Name == "" {
+		h.Name = "Mailgateway"
+	}
+	if h.users, err = passwords.New(h.Passwords, smtpapp.LoginGuard(), h.Name, printable.Logger(ctx.Logger())); err != nil {
+		return fmt.Errorf("passwords: %w", err)
+	}
+	if h.users != nil && (h.Login != "" || h.User != "" || !h.hasLogin()) {
+		return errors.New("passwords: needs operators or viewers, and neither login nor user: those log users in by themselves")
+	}
 	if h.Idle == 0 {
 		h.Idle = caddy.Duration(time.Hour)
 	}
 	if d := time.Duration(h.Idle); d < time.Minute || d > sessionMost {
 		return fmt.Errorf("idle: %s is not between 1m and %s", d, sessionMost)
-	}
-	if h.Name == "" {
-		h.Name = "Mailgateway"
 	}
 	if h.Setup != "" {
 		if h.Setup, err = filepath.Abs(caddy.NewReplacer().ReplaceAll(h.Setup, "")); err != nil {
@@ -259,12 +273,13 @@ func (h *Handler) routes() *http.ServeMux {
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	root := strings.TrimSuffix(h.base.Path, "/")
-	if r.URL.Path == root && root != "" {
+	r, below, ok := site.Below(r, h.base)
+	switch {
+	case !ok:
+		return next.ServeHTTP(w, r)
+	case r.URL.Path == root:
 		http.Redirect(w, r, h.URL+"/", http.StatusFound)
 		return nil
-	}
-	if !strings.HasPrefix(r.URL.Path, root+"/") {
-		return next.ServeHTTP(w, r)
 	}
 	header := w.Header()
 	header.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "+
@@ -277,7 +292,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if status, err := site.Admit(r, h.base); err != nil {
 		return caddyhttp.Error(status, fmt.Errorf("smtp_console: %w", err))
 	}
-	if served, err := h.serveFile(w, r, strings.TrimPrefix(r.URL.Path, root+"/")); served {
+	if served, err := h.serveFile(w, r, below); served {
 		return err
 	}
 	http.StripPrefix(root, h.mux).ServeHTTP(w, r)

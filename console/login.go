@@ -21,12 +21,12 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/caddymail/mailgateway/console/roles"
 	"github.com/caddymail/mailgateway/internal/site"
 	"github.com/caddymail/mailgateway/oauthtoken"
 	"github.com/caddymail/mailgateway/oauthtoken/authserver"
@@ -120,21 +120,6 @@ func loginCookieOf(state string) string {
 	return loginCookie + "-" + hex.EncodeToString(sum[:6])
 }
 
-// dropLogins forgets the logins that a browser has begun, where there are many: whoever
-// leads it to more cannot make its requests too long to be answered.
-func (v *visit) dropLogins() {
-	var begun []string
-	for _, c := range v.r.Cookies() {
-		if name := strings.TrimPrefix(c.Name, "__Host-"); strings.HasPrefix(name, loginCookie+"-") {
-			begun = append(begun, name)
-		}
-	}
-	for len(begun) >= maxBegun {
-		v.h.cookies.Drop(v.w, begun[0])
-		begun = begun[1:]
-	}
-}
-
 // serveLogin answers what needs no session: the page with the button, and the way to
 // the provider and back.
 func (h *Handler) serveLogin(v *visit) error {
@@ -170,7 +155,7 @@ func (h *Handler) startLogin(v *visit) error {
 		return refuse(http.StatusBadGateway, "The provider cannot be asked now; the log says why.")
 	}
 	f := loginFlow{state, v.r.URL.Query().Get("next")}
-	v.dropLogins()
+	h.cookies.Shed(v.w, v.r, loginCookie+"-", maxBegun)
 	if err := h.cookies.Set(v.w, v.r, loginCookieOf(state.State), f, loginTimeout, http.SameSiteLaxMode); err != nil {
 		return err
 	}
@@ -212,7 +197,7 @@ func (h *Handler) endLogin(v *visit) error {
 	if len(name) > maxUserName {
 		return refuse(http.StatusForbidden, "The login failed: the provider calls you by a name of %d octets.", len(name))
 	}
-	groups := groupsOf(who.Groups)
+	groups := roles.Groups(who.Groups)
 	if _, err := h.role(name, groups); err != nil {
 		h.audit.Warn("login refused", zap.String("user", name), zap.String("from", site.Client(v.r)))
 		return err
@@ -240,7 +225,7 @@ func (h *Handler) endLogin(v *visit) error {
 // named are the groups that the lists name: others need not be carried.
 func (h *Handler) named(groups []string) (list []string) {
 	for _, g := range groups {
-		if listed(h.Operators, "", []string{g}) || listed(h.Viewers, "", []string{g}) {
+		if roles.Listed(h.Operators, "", []string{g}) || roles.Listed(h.Viewers, "", []string{g}) {
 			list = append(list, g)
 		}
 	}
@@ -264,21 +249,3 @@ func signOut(v *visit) error {
 
 // errLogin says that the browser has to log in first.
 var errLogin = fmt.Errorf("not logged in")
-
-const maxGroups = 200
-
-// groupsOf reads a claim that is a list of words, or one.
-func groupsOf(claim any) (list []string) {
-	switch g := claim.(type) {
-	case string:
-		list = append(list, g)
-	case []any:
-		for _, v := range g {
-			if s, ok := v.(string); ok {
-				list = append(list, s)
-			}
-		}
-	}
-	list = slices.DeleteFunc(list, func(s string) bool { return strings.TrimSpace(s) == "" })
-	return list[:min(len(list), maxGroups)]
-}

@@ -18,8 +18,10 @@ import (
 	"cmp"
 	"errors"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -30,6 +32,7 @@ import (
 	"github.com/caddymail/mailgateway/explain"
 	"github.com/caddymail/mailgateway/oauthtoken"
 	"github.com/caddymail/mailgateway/operate"
+	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/smtpapp"
 	"github.com/caddymail/mailgateway/smtpapp/history"
 	"github.com/caddymail/mailgateway/upstreamapp"
@@ -56,6 +59,9 @@ type overview struct {
 	Stale  bool
 	// Zone is whose days they are.
 	Zone string
+	// Sends reports whether a provider has answered since the gateway started: whether mail
+	// can go out is known then.
+	Sends bool
 }
 
 type stateCount struct {
@@ -96,6 +102,7 @@ func showOverview(v *visit) error {
 	}
 	if app, err := operate.App[*upstreamapp.App]("smtp_upstreams"); err == nil {
 		for _, u := range app.Status() {
+			o.Sends = o.Sends || u.Contact == relay.ContactAnswered
 			if e, known := explain.Of(u.Refused); known {
 				o.add("bad", u.Name+": "+u.Dial+": "+u.Refused, e.Remedy, "upstreams", "See upstreams")
 			} else if u.Breaker == "open" || u.Breaker == "half_open" {
@@ -130,6 +137,7 @@ func showOverview(v *visit) error {
 	for _, b := range smtpapp.Bans() {
 		o.add("warn", "Clients of "+b.Network.String()+" are banned at server "+b.Server+".", "If it is a device with an old password: correct it there, then lift the ban.", "clients", "See bans")
 	}
+	o.refused(smtpapp.Refusals(), time.Now())
 	if problems := dir.Problems(); len(problems) > 0 {
 		o.add("warn", "Records of accounts cannot be read; the first: "+problems[0].String(), "Correct the file.", "accounts", "See accounts")
 	}
@@ -142,6 +150,26 @@ func showOverview(v *visit) error {
 		o.Troubles, o.More = o.Troubles[:shownTroubles], true
 	}
 	return v.show(http.StatusOK, "overview", "overview", "Overview", o)
+}
+
+// refused tells of devices of the office's own network that were refused in the last hour:
+// whoever stands before one that fails looks here first. From outside somebody always guesses.
+func (o *overview) refused(list []smtpapp.Refusal, now time.Time) {
+	told := 0
+	for _, r := range list {
+		addr, err := netip.ParseAddr(r.ClientIP)
+		if err != nil || !addr.Unmap().IsPrivate() && !addr.IsLoopback() || now.Sub(r.Last) > time.Hour {
+			continue
+		}
+		if told++; told > namedAccounts {
+			break // they are in the order of time, and the page has them all
+		}
+		who := "The device at " + r.ClientIP
+		if r.Account != "" {
+			who += " (" + r.Account + ")"
+		}
+		o.add("warn", who+" was refused: "+strings.ReplaceAll(r.Cause, "_", " ")+".", words.Remedy(r.Cause, r.Remedy), "clients", "See what was refused")
+	}
 }
 
 func remedyOf(e *oauthtoken.StatusError) string {

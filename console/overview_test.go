@@ -99,3 +99,14 @@ func TestTroublesHideNone(t *testing.T) {
 		t.Errorf("the worse is not before the others:\n%s", p.body)
 	}
 }
+
+// TestFailingDeviceIsOnTheFirstPage has a device of the office fail: whoever looks at the
+// first page is told which, why and what to do.
+func TestFailingDeviceIsOnTheFirstPage(t *testing.T) {
+	c := newConsole(t, "")
+	c.AddAccount(t, "printer@example.com")
+	if c.login(t, "printer@example.com", "not the password") {
+		t.Fatal("a wrong password is right")
+	}
+	c.get(t, "/console/", "The device at 127.0.0.1 (printer@example.com) was refused", "See what was refused")
+}

@@ -18,13 +18,15 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddymail/mailgateway/console/passwords"
+	"github.com/caddymail/mailgateway/console/roles"
 	"github.com/caddymail/mailgateway/internal/site"
 )
 
@@ -57,7 +59,7 @@ var errViewer = refuse(http.StatusForbidden, "You may look at everything and cha
 func (v *visit) whoIs() (user, error) {
 	h := v.h
 	if !h.hasLogin() {
-		if !site.Loopback(site.Client(v.r)) {
+		if !site.Loopback(site.Peer(v.r)) {
 			return user{}, refuse(http.StatusForbidden, "Without a login the console serves this machine only.")
 		}
 		if site.Forwarded(v.r) {
@@ -71,12 +73,27 @@ func (v *visit) whoIs() (user, error) {
 		}
 		return h.role(v.session.User, v.session.Groups)
 	}
+	if h.users != nil {
+		return h.byPassword(v)
+	}
 	name := ""
 	if repl, ok := v.r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		name = strings.TrimSpace(repl.ReplaceAll(h.User, ""))
 	}
 	if name == "" {
-		return user{}, refuse(http.StatusForbidden, "You are not logged in. The site has to log users in before smtp_console: basic_auth or forward_auth; or smtp_console does, with login.")
+		return user{}, refuse(http.StatusForbidden, "You are not logged in. smtp_console logs users in with passwords or login; or the site does before it, with basic_auth or forward_auth.")
+	}
+	return h.role(name, nil)
+}
+
+// byPassword is who has a password of the console's own.
+func (h *Handler) byPassword(v *visit) (user, error) {
+	name, err := h.users.Enter(v.w, v.r, site.Client(v.r))
+	if refused, ok := errors.AsType[*passwords.Refused](err); ok {
+		return user{}, refuse(refused.Status, "%s", refused.Text)
+	}
+	if err != nil {
+		return user{}, err
 	}
 	return h.role(name, nil)
 }
@@ -85,32 +102,15 @@ func (v *visit) whoIs() (user, error) {
 // taken off the lists is out at the reload.
 func (h *Handler) role(name string, groups []string) (user, error) {
 	switch {
-	case listed(h.Operators, name, groups):
+	case roles.Listed(h.Operators, name, groups):
 		return user{name, true}, nil
-	case listed(h.Viewers, name, groups):
+	case roles.Listed(h.Viewers, name, groups):
 		return user{name, false}, nil
 	}
 	return user{}, &statusError{
 		status: http.StatusForbidden, noRole: true,
 		text: fmt.Sprintf("You are logged in as %s, who is neither an operator nor a viewer of this console.", name),
 	}
-}
-
-// listed reports whether a list has the user: by name, by `@` and the domain of an
-// address, by `group:` and a group, or as everyone.
-func listed(list []string, name string, groups []string) bool {
-	return slices.ContainsFunc(list, func(s string) bool {
-		if group, ok := strings.CutPrefix(s, "group:"); ok {
-			return slices.Contains(groups, group)
-		}
-		if name == "" {
-			return false
-		}
-		if at := strings.IndexByte(name, '@'); strings.HasPrefix(s, "@") {
-			return at > 0 && strings.EqualFold(s, name[at:])
-		}
-		return s == "*" || strings.EqualFold(s, name)
-	})
 }
 
 // maxForm bounds the body of a form, maxManyForm that of many invitations.

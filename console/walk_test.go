@@ -44,8 +44,12 @@ func TestEmptyPages(t *testing.T) {
 	c.get(t, "/console/devices", "open <a href=")
 	c.get(t, "/console/invitations", "state=never_consented")
 	c.AddAccount(t, "a@example.com")
-	if p := c.get(t, "/console/", "Mail can go out"); strings.Contains(p.body, "no account yet") {
+	p := c.get(t, "/console/")
+	if strings.Contains(p.body, "no account yet") {
 		t.Error("there is one")
+	}
+	if answered := strings.Contains(string(c.Do(t, "GET", "/smtp/upstreams", "").Body), `"contact":"answered"`); strings.Contains(p.body, "Mail can go out") && !answered {
+		t.Error("mail can go out, and nothing has asked a provider yet")
 	}
 	c.get(t, "/console/accounts?q=nothing", "Show all 1")
 	c.get(t, "/console/devices?q=nothing", "Show all")

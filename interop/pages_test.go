@@ -94,9 +94,18 @@ func (p *pages) inspect(name string) {
 		if dark := p.accessible(3); dark == light {
 			t.Errorf("light and dark have the same background %s", light)
 		}
-		p.do("size", object{"width": 320, "height": 800}, nil)
-		p.none("overflow")
+		p.none("still")
+		// A window of 1280 at 200 % and at 400 %, which is a phone too (WCAG 1.4.10).
+		for _, width := range []int{640, 320} {
+			p.do("size", object{"width": width, "height": 800}, nil)
+			p.none("overflow")
+			p.none("head")
+			p.none("spacing")
+		}
 		p.do("media", object{"scheme": "light"}, nil)
+		p.none("forced")
+		p.do("size", object{"width": 1280, "height": 900}, nil)
+		p.none("spacing")
 		p.do("size", object{"width": 1000, "height": 700}, nil)
 		if dir := os.Getenv("MAILGATEWAY_SCREENSHOTS"); dir != "" {
 			p.do("screenshot", object{"path": filepath.Join(dir, name+".png"), "full": true}, nil)

@@ -89,9 +89,11 @@ type ProviderStatus struct {
 	// Accounts counts the known accounts by state.
 	Accounts map[string]int `json:"accounts"`
 	// EndpointDown says that requests are held back, since the last ones failed.
-	EndpointDown bool         `json:"endpoint_down,omitempty"`
-	LastError    *StatusError `json:"last_error,omitempty"`
-	Warnings     []string     `json:"warnings,omitempty"`
+	EndpointDown bool `json:"endpoint_down,omitempty"`
+	// Asked says that tokens were asked for since the gateway started.
+	Asked     bool         `json:"asked"`
+	LastError *StatusError `json:"last_error,omitempty"`
+	Warnings  []string     `json:"warnings,omitempty"`
 }
 
 func statusError(e *authserver.Error, at time.Time) *StatusError {
@@ -236,7 +238,7 @@ func (a *App) ProviderStatus() []ProviderStatus {
 				defer e.mu.Unlock()
 				s.Accounts[e.state.String()]++
 			})
-			s.EndpointDown = m.breaker.State(m.ticks()) == breaker.Open
+			s.EndpointDown, s.Asked = m.breaker.State(m.ticks()) == breaker.Open, m.breaker.Last() != breaker.Neither
 			m.mu.Lock()
 			s.LastError = statusError(m.clientErr, time.Time{})
 			m.mu.Unlock()

@@ -133,7 +133,7 @@ func examineDisk(dir string) []checkup.Finding {
 // examineTokens looks for consents and secrets that have ended or will.
 func examineTokens(app *oauthtoken.App) (out []checkup.Finding) {
 	for _, p := range app.ProviderStatus() {
-		f := checkup.Finding{Check: "provider", Subject: p.Provider, State: checkup.OK, Said: "nothing speaks against it"}
+		f := checkup.Finding{Check: "provider", Subject: p.Provider, State: checkup.OK, Said: "its last answer was as it should be"}
 		switch {
 		case p.LastError != nil:
 			f.State, f.Said, f.Cause, f.Remedy = checkup.Wrong, p.LastError.Code, p.LastError.Cause, p.LastError.Remedy
@@ -141,6 +141,8 @@ func examineTokens(app *oauthtoken.App) (out []checkup.Finding) {
 			f.State, f.Said = checkup.Wrong, "requests to the token endpoint fail and are held back"
 			f.Cause = "The provider's token endpoint does not answer, or answers with errors."
 			f.Remedy = "Check network, DNS and proxy of the gateway, and the provider's own status page. It is tried again by itself."
+		case !p.Asked:
+			f.State, f.Said = checkup.Unknown, notUsed
 		}
 		out = append(out, f)
 		for _, w := range p.Warnings {
@@ -307,10 +309,21 @@ func names(leaf *x509.Certificate) []string {
 	return out
 }
 
+// notUsed is said of what may be right or wrong: nothing has asked it yet.
+const notUsed = "not used yet since the gateway started; a test mail asks it"
+
 // examineUpstreams looks at what messages have found out about the upstreams.
 func examineUpstreams(ctx context.Context, app *upstreamapp.App) (out []checkup.Finding) {
 	for _, u := range app.Status() {
-		f := checkup.Finding{Check: "upstream", Subject: u.Name, State: checkup.OK, Said: "nothing speaks against it"}
+		f := checkup.Finding{Check: "upstream", Subject: u.Name, State: checkup.OK, Said: "it answered last"}
+		switch u.Contact {
+		case relay.ContactNone:
+			f.State, f.Said = checkup.Unknown, notUsed
+		case relay.ContactFailed:
+			f.State, f.Said = checkup.Unknown, "the last attempt to reach "+u.Dial+" failed; it is tried again with the next message"
+		case "":
+			f.Said = "nothing speaks against it"
+		}
 		if e, ok := explain.Of(u.Refused); ok && u.Refused != "" {
 			f.State, f.Said = checkup.Wrong, "connections to "+u.Dial+" are refused: "+u.Refused
 			f.Cause, f.Remedy = e.Cause, e.Remedy

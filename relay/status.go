@@ -48,7 +48,20 @@ type UpstreamStatus struct {
 	// Refused is the provider's refusal of the last connection, with its greeting or
 	// before a login; empty if it took it, or could not be reached.
 	Refused string `json:"refused,omitempty"`
+	// Contact is what the last attempt to reach the provider came to since the gateway
+	// started: ContactNone if there was none; empty where it is not known.
+	Contact Contact `json:"contact,omitempty"`
 }
+
+// Contact is what an attempt to reach a provider came to.
+type Contact string
+
+// What attempts come to.
+const (
+	ContactNone     Contact = "none"
+	ContactAnswered Contact = "answered"
+	ContactFailed   Contact = "failed"
+)
 
 // AccountStatus is what is known of one account at its upstream.
 type AccountStatus struct {

@@ -23,6 +23,10 @@ import (
 // processGuard outlives configurations: a reload forgives no client.
 var processGuard = front.NewGuard()
 
+// LoginGuard remembers logins of all kinds in this process: what Bans lists and LiftBans
+// lifts.
+func LoginGuard() *front.Guard { return processGuard }
+
 // Ban is what a server refuses because passwords were guessed.
 type Ban = front.Ban
 

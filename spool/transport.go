@@ -215,7 +215,7 @@ func (t *Transport) Status() relay.UpstreamStatus {
 		st = r.Status()
 	}
 	// The connections are counted there, and once is enough.
-	return relay.UpstreamStatus{Name: t.name, Transport: "spool", Dial: st.Dial, TLS: st.TLS, Mechanism: st.Mechanism, Provider: st.Provider, Breaker: st.Breaker}
+	return relay.UpstreamStatus{Name: t.name, Transport: "spool", Dial: st.Dial, TLS: st.TLS, Mechanism: st.Mechanism, Provider: st.Provider, Breaker: st.Breaker, Contact: st.Contact}
 }
 
 // AccountStatus implements relay.Reporter.

@@ -21,10 +21,15 @@ import (
 	"time"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/breaker"
 	"github.com/caddymail/mailgateway/limits"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/upstreampool/meter"
 )
+
+var contacts = map[breaker.Outcome]relay.Contact{
+	breaker.Neither: relay.ContactNone, breaker.Up: relay.ContactAnswered, breaker.Down: relay.ContactFailed,
+}
 
 // Status implements relay.Reporter.
 func (t *SMTPTransport) Status() relay.UpstreamStatus {
@@ -34,7 +39,7 @@ func (t *SMTPTransport) Status() relay.UpstreamStatus {
 		Mechanism: s.Mechanism, Provider: s.provider, MaxConns: s.maxConns,
 	}
 	u := t.live()
-	if u == nil {
+	if st.Contact = relay.ContactNone; u == nil {
 		return st
 	}
 	u.eachPool(func(p *pool) {
@@ -48,6 +53,7 @@ func (t *SMTPTransport) Status() relay.UpstreamStatus {
 	if derr := u.refused.Load(); derr != nil {
 		st.Refused = derr.Err.Error()
 	}
+	st.Contact = contacts[u.breaker.Last()]
 	return st
 }
 

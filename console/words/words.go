@@ -53,10 +53,13 @@ var Funcs = template.FuncMap{
 	"refusal": func(cause string) string {
 		return strings.ToUpper(cause[:min(1, len(cause))]) + strings.ReplaceAll(cause[min(1, len(cause)):], "_", " ")
 	},
-	"remedy":      func(cause, remedy string) string { return cmp.Or(remedies[cause], remedy) },
+	"remedy":      Remedy,
 	"finding":     func(s checkup.State) string { return findings[s][0] },
 	"findingTone": func(s checkup.State) string { return findings[s][1] },
 }
+
+// Remedy is what to do about a refusal, as these pages say it.
+func Remedy(cause, remedy string) string { return cmp.Or(remedies[cause], remedy) }
 
 // Time is a time in UTC, which it says. Where a script runs, it makes the viewer's own
 // of it (console.js).
@@ -122,4 +125,4 @@ func ByLink(remedy string) string {
 }
 
 // findings are what was found to be, with their tones.
-var findings = map[checkup.State][2]string{checkup.OK: {"well", "good"}, checkup.Warning: {"look at it", "warn"}, checkup.Wrong: {"wrong", "bad"}}
+var findings = map[checkup.State][2]string{checkup.OK: {"well", "good"}, checkup.Warning: {"look at it", "warn"}, checkup.Wrong: {"wrong", "bad"}, checkup.Unknown: {"not known yet", "idle"}}

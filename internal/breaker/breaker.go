@@ -63,10 +63,18 @@ type Breaker struct {
 	pause    time.Duration // 0: closed
 	till     int64
 	probing  bool
+	last     Outcome
 }
 
 // New makes a breaker that is closed.
-func New(s Settings) *Breaker { return &Breaker{settings: s} }
+func New(s Settings) *Breaker { return &Breaker{settings: s, last: Neither} }
+
+// Last is what the last attempt said about the peer: Neither if none has said anything.
+func (b *Breaker) Last() Outcome {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.last
+}
 
 // Allow reports whether an attempt may begin, and if not, in how long it is
 // worth asking again; 0 says that this depends on the attempt that is under
@@ -94,6 +102,9 @@ func (b *Breaker) Done(now int64, o Outcome, probe bool) (opened bool) {
 	defer b.mu.Unlock()
 	if probe {
 		b.probing = false
+	}
+	if o != Neither {
+		b.last = o
 	}
 	switch o {
 	case Up:

@@ -95,3 +95,16 @@ func TestNeither(t *testing.T) {
 		t.Error("the next attempt cannot probe")
 	}
 }
+
+// TestLast holds that a breaker says nothing of a peer that nobody has asked.
+func TestLast(t *testing.T) {
+	b := New(Settings{After: 3, Min: time.Second, Max: time.Second})
+	if got := b.Last(); got != Neither {
+		t.Errorf("before all: %v", got)
+	}
+	for _, tc := range []struct{ said, want Outcome }{{Neither, Neither}, {Down, Down}, {Neither, Down}, {Up, Up}, {Neither, Up}, {Down, Down}} {
+		if b.Done(0, tc.said, false); b.Last() != tc.want {
+			t.Errorf("behind %v: %v, want %v", tc.said, b.Last(), tc.want)
+		}
+	}
+}

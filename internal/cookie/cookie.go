@@ -30,6 +30,8 @@ import (
 	"io/fs"
 	"net/http"
 	"path"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -154,6 +156,22 @@ func (j *Jar) Get(r *http.Request, name string, v any) error {
 // Drop makes the browser forget a cookie.
 func (j *Jar) Drop(w http.ResponseWriter, name string) {
 	http.SetCookie(w, &http.Cookie{Name: j.name(name), Path: "/", MaxAge: -1, Secure: j.Secure, HttpOnly: true, SameSite: http.SameSiteLaxMode}) //nolint:gosec // Secure but on loopback, where there is no https
+}
+
+// Shed makes the browser forget cookies whose names begin so, the oldest first, until
+// fewer than so many are left: whoever leads a browser to ever more of them cannot make its
+// requests too long to be answered, by us or by a proxy in front.
+func (j *Jar) Shed(w http.ResponseWriter, r *http.Request, prefix string, most int) {
+	var names []string
+	for _, c := range r.Cookies() { // those that were set first come first (RFC 6265 section 5.4)
+		if name, ok := strings.CutPrefix(c.Name, j.name("")); ok && strings.HasPrefix(name, prefix) && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	for len(names) >= most {
+		j.Drop(w, names[0])
+		names = names[1:]
+	}
 }
 
 // name adds the prefix that keeps other hosts and paths from setting the cookie.

@@ -16,6 +16,7 @@ package site
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"fmt"
 	"net"
@@ -25,6 +26,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
 func TestAddress(t *testing.T) {
@@ -152,5 +155,89 @@ func TestSlowForm(t *testing.T) {
 	}
 	if resp != nil {
 		_ = resp.Body.Close()
+	}
+}
+
+// TestAsBrowsers has addresses that are written in other ways than browsers have them.
+func TestAsBrowsers(t *testing.T) {
+	for written, want := range map[string]string{
+		"https://mail.example.com:443/console":       "https://mail.example.com/console",
+		"https://Mail.Example.COM/Console":           "https://mail.example.com/Console",
+		"https://mail.example.com:8443/console":      "https://mail.example.com:8443/console",
+		"https://münchen.example/console":            "https://xn--mnchen-3ya.example/console",
+		"https://xn--mnchen-3ya.example/console":     "https://xn--mnchen-3ya.example/console",
+		"https://[2001:DB8:0:0:0:0:0:1]:443/console": "https://[2001:db8::1]/console",
+		"https://[2001:db8::1]:8443/console":         "https://[2001:db8::1]:8443/console",
+		"http://localhost:80/console":                "http://localhost/console",
+		"http://[0:0:0:0:0:0:0:1]:8025":              "http://[::1]:8025",
+	} {
+		text, u, err := Address(written, "")
+		if err != nil || text != want {
+			t.Errorf("%s is %s, %v, want %s", written, text, err, want)
+			continue
+		}
+		r := httptest.NewRequest(http.MethodPost, "/console", http.NoBody)
+		r.RemoteAddr, r.TLS = "192.0.2.1:1", new(tls.ConnectionState)
+		if u.Scheme == "http" {
+			r.RemoteAddr = "127.0.0.1:1"
+		}
+		r.Host = u.Host
+		r.Header.Set("Origin", u.Scheme+"://"+u.Host)
+		if _, err := Admit(r, u); err != nil || ForeignOrigin(r, u) {
+			t.Errorf("%s: its own browser is refused: %v, %v", written, err, ForeignOrigin(r, u))
+		}
+		if u.Port() == "" {
+			r.Host += ":" + map[string]string{"https": "443", "http": "80"}[u.Scheme]
+			if _, err := Admit(r, u); err != nil {
+				t.Errorf("%s: a client that says the scheme's own port: %v", written, err)
+			}
+		}
+		for _, host := range []string{u.Hostname() + ".", "x" + u.Host, u.Host + ":1", u.Host + "0", "user@" + u.Host, u.Host + "/"} {
+			if r.Host = host; u.Port() == "" || host != u.Host {
+				if _, err := Admit(r, u); err == nil && host != u.Host {
+					t.Errorf("%s: the host %s is let in", written, host)
+				}
+			}
+		}
+	}
+}
+
+// TestTrustedProxy ends TLS at a proxy, which the server trusts or does not.
+func TestTrustedProxy(t *testing.T) {
+	_, pages, err := Address("https://mail.example.com/console", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		trusted     bool
+		host, proto string
+		forwarded   []string
+		want        int
+	}{
+		"trusted, keeps the host":            {true, "mail.example.com", "https", nil, http.StatusOK},
+		"trusted, says the host":             {true, "10.0.0.5:8080", "https", []string{"mail.example.com"}, http.StatusOK},
+		"trusted, says the host with a port": {true, "10.0.0.5:8080", "https", []string{"mail.example.com:443"}, http.StatusOK},
+		"trusted, says another host":         {true, "mail.example.com", "https", []string{"evil.example"}, http.StatusMisdirectedRequest},
+		"trusted, says two hosts":            {true, "10.0.0.5:8080", "https", []string{"mail.example.com", "evil.example"}, http.StatusMisdirectedRequest},
+		"trusted, says hosts in a list":      {true, "10.0.0.5:8080", "https", []string{"mail.example.com, evil.example"}, http.StatusMisdirectedRequest},
+		"trusted, in the clear":              {true, "mail.example.com", "http", nil, http.StatusForbidden},
+		"trusted, says nothing of TLS":       {true, "mail.example.com", "", nil, http.StatusForbidden},
+		"not trusted":                        {false, "mail.example.com", "https", nil, http.StatusForbidden},
+		"not trusted, says the host":         {false, "evil.example", "https", []string{"mail.example.com"}, http.StatusForbidden},
+	} {
+		r := httptest.NewRequest(http.MethodGet, "/console", http.NoBody)
+		r.RemoteAddr, r.Host, r.TLS = "10.0.0.1:1234", tc.host, nil
+		r.Header.Set("X-Forwarded-Proto", tc.proto)
+		for _, h := range tc.forwarded {
+			r.Header.Add("X-Forwarded-Host", h)
+		}
+		vars := map[string]any{caddyhttp.TrustedProxyVarKey: tc.trusted, caddyhttp.ClientIPVarKey: "192.0.2.7"}
+		r = r.WithContext(context.WithValue(r.Context(), caddyhttp.VarsCtxKey, vars))
+		if status, err := Admit(r, pages); status != tc.want {
+			t.Errorf("%s: %d, %v, want %d", name, status, err, tc.want)
+		}
+		if Client(r) != "192.0.2.7" || Peer(r) != "10.0.0.1" {
+			t.Errorf("%s: client %s, peer %s", name, Client(r), Peer(r))
+		}
 	}
 }

@@ -22,6 +22,7 @@ import { createInterface } from "node:readline";
 
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const patience = 45000;
+const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
 const browser = await chromium.launch({
   executablePath: process.argv[2],
@@ -115,11 +116,63 @@ function overflow() {
   return out;
 }
 
+// Text as far apart as a reader may set it (WCAG 2.2, 1.4.12). A sheet of the script's own
+// is no style of the page's, which its policy would refuse.
+function spacing() {
+  const sheet = new CSSStyleSheet();
+  sheet.replaceSync("* { line-height: 1.5 !important; letter-spacing: .12em !important; word-spacing: .16em !important; } p { margin-bottom: 2em !important; }");
+  document.adoptedStyleSheets = [sheet];
+  const out = [];
+  for (const e of document.querySelectorAll("body *")) {
+    const st = getComputedStyle(e);
+    if (!e.checkVisibility() || e.closest("svg, .hidden, .skip, thead") || e.matches("input, textarea, select, meter")) continue;
+    const clips = (o) => o === "hidden" || o === "clip";
+    if (clips(st.overflowX) && e.scrollWidth > e.clientWidth + 1 || clips(st.overflowY) && e.scrollHeight > e.clientHeight + 1) out.push("cut off: " + e.outerHTML.slice(0, 80));
+    // Text that is larger than its box lies over what is beside it.
+    if (e.matches("button, .button, summary, label, .state, nav a, h1, h2, h3, dt, dd") && st.display !== "inline" && (e.scrollWidth > e.clientWidth + 1 || e.scrollHeight > e.clientHeight + 1)) out.push("larger than its box: " + e.outerHTML.slice(0, 80));
+  }
+  return out;
+}
+
+// What a page in the user's own colours still says.
+function forced() {
+  const out = [];
+  if (!matchMedia("(forced-colors: active)").matches) return ["the colours are not forced"];
+  const shown = (s) => [...document.querySelectorAll(s)].filter((e) => e.checkVisibility());
+  const looks = (e) => { const c = getComputedStyle(e); return [c.borderTopStyle, c.borderTopColor, c.borderTopWidth, c.textDecorationLine, c.outlineStyle].join(); };
+  for (const here of shown("nav a[aria-current]")) {
+    const other = here.closest("ul").querySelector("a:not([aria-current])");
+    if (looks(here) === looks(other)) out.push("the page that one is on looks like the others: " + here.textContent);
+  }
+  for (const chart of shown("dl:has(.key)")) {
+    const colours = [...chart.querySelectorAll(".key")].map((k) => getComputedStyle(k).backgroundColor);
+    if (new Set(colours).size !== colours.length) out.push("series of one colour: " + colours);
+    if (colours.includes(getComputedStyle(document.body).backgroundColor)) out.push("a series has the colour of the page: " + colours);
+    const bars = new Set([...chart.parentElement.querySelectorAll(".chart rect")].map((r) => getComputedStyle(r).fill));
+    for (const b of bars) if (!colours.includes(b)) out.push(`bars are ${b}, the key has ${colours}`);
+  }
+  for (const qr of shown(".qr")) {
+    const [paper, ink] = [qr.querySelector(".paper"), qr.querySelector("rect:not(.paper)")].map((r) => getComputedStyle(r).fill);
+    if (paper !== "rgb(255, 255, 255)" || ink !== "rgb(0, 0, 0)") out.push(`a camera does not read ${ink} on ${paper}`);
+  }
+  for (const b of shown("button, .button, .state, input, select, textarea, .alert, section, .card")) {
+    const c = getComputedStyle(b);
+    if (!["Top", "Left"].some((s) => c[`border${s}Style`] !== "none" && parseFloat(c[`border${s}Width`]) >= 1)) out.push("without a border: " + b.outerHTML.slice(0, 80));
+  }
+  return out;
+}
+
+// The head of a page on a narrow screen is one row.
+function head() {
+  const height = document.querySelector("body > header").getBoundingClientRect().height;
+  return height > 80 ? [`the head is ${height} high`] : [];
+}
+
 const commands = {
   // open goes to a page, in a window of its own.
-  async open({ url, scheme, width, height, zone }) {
+  async open({ url, scheme, width, height, zone, noscript }) {
     if (context) await context.close();
-    context = await browser.newContext({ colorScheme: scheme, viewport: { width, height }, locale: "en-GB", timezoneId: zone ?? "UTC", deviceScaleFactor: 1 });
+    context = await browser.newContext({ colorScheme: scheme, viewport: { width, height }, locale: "en-GB", timezoneId: zone ?? "UTC", deviceScaleFactor: 1, javaScriptEnabled: !noscript });
     context.setDefaultTimeout(patience);
     page = await context.newPage();
     watch();
@@ -178,19 +231,24 @@ const commands = {
   // was waits until the page's state has been one that matches, even if it
   // no longer is.
   was: ({ matches, from }) => page.waitForFunction(({ matches, from }) => window.states.slice(from ?? 0).some((s) => new RegExp(matches).test(s)), { matches, from }).then(() => null),
-  // text waits until an element's text is, or matches.
+  // text waits until an element's text is, or matches. It is asked for from here: a page
+  // without scripts has no timers.
   async text({ selector, is, matches }) {
-    await page.waitForFunction(
-      ({ selector, is, matches }) => {
-        const e = document.querySelector(selector);
-        return e && (is !== undefined ? e.textContent === is : new RegExp(matches).test(e.textContent));
-      },
-      { selector, is, matches },
-    ).catch(async (e) => {
-      const now = await page.evaluate((s) => document.querySelector(s)?.textContent, selector);
-      throw new Error(`${selector} is ${JSON.stringify(now)}, want ${is ?? matches}: ${e.message}`);
-    });
-    return page.textContent(selector);
+    for (const end = Date.now() + patience; ; await pause(50)) {
+      // A page that is being left answers nothing.
+      const now = await page.evaluate((s) => document.querySelector(s)?.textContent ?? null, selector).catch(() => null);
+      if (now !== null && (is !== undefined ? now === is : new RegExp(matches).test(now))) return now;
+      if (Date.now() > end) throw new Error(`${selector} is ${JSON.stringify(now)}, want ${is ?? matches}`);
+    }
+  },
+  // again loads the page anew, a moment apart, until an element's text matches.
+  async again({ selector, matches }) {
+    for (const end = Date.now() + patience; ; await page.reload()) {
+      const now = await page.textContent(selector);
+      if (new RegExp(matches).test(now)) return;
+      if (Date.now() > end) throw new Error(`${selector} is ${JSON.stringify(now)}, want ${matches}`);
+      await pause(200);
+    }
   },
   // next waits for the next figures.
   async next() {
@@ -204,6 +262,48 @@ const commands = {
   structure: () => page.evaluate(structure),
   contrast: () => page.evaluate(contrast),
   overflow: () => page.evaluate(overflow),
+  head: () => page.evaluate(head),
+  // spacing looks at the page with more room between letters, words and lines, and at what
+  // then sticks out.
+  async spacing() {
+    try {
+      return [...await page.evaluate(spacing), ...await page.evaluate(overflow)];
+    } finally {
+      await page.evaluate(() => { document.adoptedStyleSheets = []; });
+    }
+  },
+  async forced() {
+    await page.emulateMedia({ forcedColors: "active" });
+    try {
+      return await page.evaluate(forced);
+    } finally {
+      await page.emulateMedia({ forcedColors: "none" });
+    }
+  },
+  // still is what moves though the user wants nothing to.
+  async still() {
+    await page.emulateMedia({ reducedMotion: "reduce" });
+    try {
+      return await page.evaluate(() => [
+        ...document.getAnimations().map((a) => "an animation of " + (a.effect?.target?.outerHTML ?? "").slice(0, 80)),
+        ...[...document.querySelectorAll("*")].filter((e) => getComputedStyle(e).transitionDuration.split(", ").some((d) => parseFloat(d) > 0)).map((e) => "a transition of " + e.outerHTML.slice(0, 80)),
+        ...(getComputedStyle(document.documentElement).scrollBehavior === "smooth" ? ["smooth scrolling"] : []),
+      ]);
+    } finally {
+      await page.emulateMedia({ reducedMotion: "no-preference" });
+    }
+  },
+  // paper is the page as it is printed on A4: how many sheets, its text, and whether all of
+  // it is dark on white.
+  async paper({ scheme }) {
+    await page.emulateMedia({ media: "print", colorScheme: scheme });
+    try {
+      const pdf = (await page.pdf({ format: "A4", printBackground: true })).toString("latin1");
+      return { sheets: (pdf.match(/\/Type\s*\/Page\b/g) ?? []).length, text: await page.evaluate(() => document.body.innerText), ...await page.evaluate(contrast) };
+    } finally {
+      await page.emulateMedia({ media: "screen", colorScheme: "light" });
+    }
+  },
   media: async ({ scheme }) => page.emulateMedia({ colorScheme: scheme }),
   size: async ({ width, height }) => page.setViewportSize({ width, height }),
   press: async ({ key }) => page.keyboard.press(key),
@@ -269,10 +369,14 @@ for await (const line of createInterface({ input: process.stdin })) {
   const command = JSON.parse(line);
   let answer;
   try {
-    answer = { value: (await commands[command.do](command)) ?? null };
+    // A page that hangs is told, and does not take the test's time.
+    const late = pause(6 * patience).then(() => { throw new Error(command.do + " has no end"); });
+    late.catch(() => {});
+    answer = { value: (await Promise.race([commands[command.do](command), late])) ?? null };
   } catch (e) {
     answer = { error: String(e.stack ?? e) };
   }
   process.stdout.write(JSON.stringify(answer) + "\n");
 }
 await browser.close();
+process.exit(0); // timers that are left

@@ -25,6 +25,8 @@ import (
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
+
+	"github.com/caddymail/mailgateway/internal/fold"
 )
 
 // Identity is who consented, as a checked ID token says.
@@ -87,9 +89,8 @@ func (c *idClaims) guest() bool {
 // identify checks an ID token (OpenID Connect Core section 3.1.3.7) and
 // returns who it is about, and the addresses that may stand for a mailbox.
 //
-// Without an issuer in the configuration neither `iss` nor the signature can
-// be checked: the token came over TLS from the token endpoint itself, which
-// item 6 of that section lets stand for the signature.
+// Without a configured issuer neither `iss` nor the signature can be checked: the token came over
+// TLS from the token endpoint itself, which item 6 of that section lets stand for the signature.
 func (p *Provider) identify(ctx context.Context, raw string, ep *endpoints, nonce string) (*Identity, []string, error) {
 	id, c, err := p.checkIDToken(ctx, raw, ep, nonce)
 	if err != nil {
@@ -210,7 +211,7 @@ func (p *Provider) SaysOwner() bool {
 // belongs reports whether the mailbox is that of who has consented: the owner
 // of its grant so far, or a name of the mailbox.
 func (p *Provider) belongs(mailbox string, id *Identity, names []string) error {
-	id.Own = slices.ContainsFunc(names, func(s string) bool { return strings.EqualFold(s, mailbox) })
+	id.Own = slices.ContainsFunc(names, func(s string) bool { return fold.Equal(s, mailbox) })
 	if p.owner != nil {
 		if o := p.owner(mailbox); o != nil {
 			id.Own = id.Own || o.Own && o.same(id)

@@ -309,9 +309,13 @@ func (u *Upstream) do(ctx context.Context, r request) (*Answer, error) {
 	req.Header.Set("User-Agent", "Mailgateway")
 	resp, err := u.http.Do(req)
 	if err != nil {
+		if ctx.Err() == nil {
+			ledgerOf(u.name).contact.Store(relay.ContactFailed)
+		}
 		return nil, trouble(req, err)
 	}
 	defer resp.Body.Close()
+	ledgerOf(u.name).contact.Store(relay.ContactAnswered)
 	if r.id != "" {
 		if id := resp.Header.Get(u.RequestID); id != "" && !strings.EqualFold(id, r.id) {
 			// What follows on that connection would be off by one too.

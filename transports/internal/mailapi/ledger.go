@@ -20,6 +20,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddymail/mailgateway/accounts"
@@ -53,6 +54,8 @@ type ledger struct {
 	boxes   map[string]*box
 	held    time.Time // no mailbox sends until then
 	sweepAt int
+
+	contact atomic.Value // of relay.Contact: what the last request came to
 }
 
 var (
@@ -416,7 +419,10 @@ func (p *place) end(sent bool) {
 func (l *ledger) fill(st *relay.UpstreamStatus) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	st.Accounts = len(l.boxes)
+	st.Accounts, st.Contact = len(l.boxes), relay.ContactNone
+	if c, ok := l.contact.Load().(relay.Contact); ok {
+		st.Contact = c
+	}
 	for _, b := range l.boxes {
 		st.Connections.Busy += b.busy
 		st.Waiting += b.reserving + len(b.queue)
