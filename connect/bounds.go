@@ -29,8 +29,10 @@ const (
 	// What nobody has shown a link for costs a look into the storage. Clients that have
 	// asked for little lately have a share of their own: who floods from a few addresses
 	// keeps no owner out.
-	lightRate, lightBurst = 1000, 2000
+	lightRate, lightBurst = 1000, 5000
 	heavyRate, heavyBurst = 300, 600
+	// littleLately is how many requests above its rate a client of the first kind has made.
+	littleLately = 40
 	// What belongs to an invitation leads to work at the provider. One invitation is not
 	// all of them: who has a link has no more of it than an owner needs.
 	invitationRate, invitationBurst = 2, 60
@@ -74,7 +76,7 @@ func (b *bounds) take(client string, now time.Time) bool {
 		if !c.AllowN(now, 1) {
 			return false
 		}
-		if c.TokensAt(now) < clientBurst/2 {
+		if c.TokensAt(now) < clientBurst-littleLately {
 			share = b.heavy
 		}
 	}
