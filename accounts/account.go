@@ -119,7 +119,15 @@ type Account struct {
 	// born tells records of one name apart that were there one after the
 	// other. The index sets it before the account can be found.
 	born birth
+	made uint64 // in the order in which records were read; 0 of none that was
 }
+
+// made counts the records that were read.
+var made atomic.Uint64
+
+// Before reports whether the record was read before another: of two that one
+// account has had, which is the older.
+func (a *Account) Before(b *Account) bool { return a.made != 0 && a.made < b.made }
 
 // birth is written at most once more after an account can be found, with what
 // it holds already. It is no atomic.Uint64, since accounts are copied before.

@@ -96,7 +96,7 @@ func Compile(r Record, source string) (*Account, error) {
 		}
 	}
 
-	a := &Account{Record: r, Source: source, key: FoldName(r.Name)}
+	a := &Account{Record: r, Source: source, key: FoldName(r.Name), made: made.Add(1)}
 	if a.Mailbox == "" {
 		a.Mailbox = a.Name
 	}

@@ -198,6 +198,13 @@ func (d *Directory) get(name string) (a *Account, loading bool) {
 	return nil, false
 }
 
+// Known is Lookup without asking a source: certain is false where only that could say
+// whether there is such an account.
+func (d *Directory) Known(name string) (a *Account, certain bool) {
+	a, loading := d.get(name)
+	return a, a != nil || !loading
+}
+
 // load is get for names that may still be on their way.
 func (d *Directory) load(ctx context.Context, name string) (*Account, error) {
 	if len(name) > maxNameLen {

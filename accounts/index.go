@@ -23,6 +23,7 @@ import (
 	"sync/atomic"
 
 	"github.com/caddymail/mailgateway/accounts/password"
+	"github.com/caddymail/mailgateway/internal/changes"
 )
 
 // Index holds the accounts of one source. Readers take no lock: they follow
@@ -209,6 +210,10 @@ func (x *Index) put(t *table, key string, a *Account) bool {
 	return old != nil
 }
 
+// Changes is told when accounts of this process have changed, whichever and in what
+// source.
+var Changes changes.Hub
+
 // births numbers the records of the process that came after their index's
 // first ones.
 var births atomic.Uint64
@@ -259,6 +264,7 @@ func (x *Index) changed(costs bool) {
 	x.sortMu.Lock()
 	x.version++
 	x.sortMu.Unlock()
+	Changes.Tell()
 	if !costs {
 		return
 	}

@@ -68,6 +68,14 @@ type AccountUser interface {
 	UseAccounts(lookup func(name string) (*accounts.Account, bool))
 }
 
+// AccountFollower is an optional interface of an Upstream that keeps something open
+// for accounts. AccountsChanged is called when some of them have changed, been paused
+// or are gone; certain is false where known can't say without asking somebody. It
+// does not wait for anything.
+type AccountFollower interface {
+	AccountsChanged(known func(name string) (a *accounts.Account, certain bool))
+}
+
 // Front is the clients' side of a gateway.
 type Front interface {
 	// HandOn has clients connect again, to another node, until it is called with

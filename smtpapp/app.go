@@ -246,6 +246,9 @@ func (a *App) Start() error {
 	if u, ok := a.upstream.(relay.FrontUser); ok {
 		u.UseFront(a)
 	}
+	if f, ok := a.upstream.(relay.AccountFollower); ok {
+		a.unfollow = accounts.Changes.Follow(func() { f.AccountsChanged(a.directory.Known) })
+	}
 	return nil
 }
 
@@ -259,6 +262,9 @@ func (a *App) Stop() error {
 
 func (a *App) stop(wait bool) {
 	a.detachAll()
+	if a.unfollow != nil {
+		a.unfollow()
+	}
 	a.directory.Stop()
 	if r := a.legacyRSA.Swap(nil); r != nil {
 		r.Stop()

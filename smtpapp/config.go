@@ -79,6 +79,7 @@ type App struct {
 	detachMessages func()
 
 	stopHistory func() // while running
+	unfollow    func() // the same
 }
 
 // Server is one SMTP submission server (RFC 6409, RFC 8314).

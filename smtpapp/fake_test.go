@@ -29,6 +29,7 @@ import (
 // message is what the fake upstream has been given.
 type message struct {
 	account string
+	record  *accounts.Account
 	from    string
 	opts    smtp.MailOptions
 	to      []string
@@ -71,7 +72,7 @@ func (u *fakeUpstream) Begin(ctx context.Context, a *accounts.Account, from stri
 	if err != nil {
 		return nil, err
 	}
-	return &fakeTx{u: u, m: message{account: a.Name, from: from, opts: *opts}}, nil
+	return &fakeTx{u: u, m: message{account: a.Name, record: a, from: from, opts: *opts}}, nil
 }
 
 func (u *fakeUpstream) Warm(a *accounts.Account) {
@@ -177,7 +178,7 @@ func (tx *fakeTx) Describe() relay.Info { return relay.Info{Upstream: "fake", Re
 type singleUpstream struct{ *fakeUpstream }
 
 func (u singleUpstream) Send(ctx context.Context, a *accounts.Account, from string, opts *smtp.MailOptions, to relay.Recipient, body io.Reader) (relay.Reply, relay.Info, error) {
-	m := message{account: a.Name, from: from, opts: *opts, to: []string{to.To}}
+	m := message{account: a.Name, record: a, from: from, opts: *opts, to: []string{to.To}}
 	var done bool
 	r, err := u.take(ctx, &m, body, &done)
 	return r, relay.Info{Upstream: "fake"}, err

@@ -47,7 +47,9 @@ func TestLoginGoneUnderATransaction(t *testing.T) {
 		after  string
 		sends  int
 	}{
-		"paused, in hand":          {mail, paused, 0, rcpt + "250\nC: DATA\nM: 354\nC: .\nM: 250", 1},
+		"paused at once":           {mail, paused, 0, rcpt + "421 4.7.0 Login is no longer valid\nEOF", 0},
+		"senders at once":          {mail, senders, 0, rcpt + "550 5.7.1", 0},
+		"paused, in hand":          {mail + rcpt + "250", paused, 0, "C: DATA\nM: 354\nC: .\nM: 250", 1},
 		"paused behind MAIL":       {mail, paused, time.Minute, rcpt + "421 4.7.0 Login is no longer valid\nEOF", 0},
 		"removed behind MAIL":      {mail, removed, time.Minute, rcpt + "421 4.7.0\nEOF", 0},
 		"senders behind MAIL":      {mail, senders, time.Minute, rcpt + "550 5.7.1", 0},

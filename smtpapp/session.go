@@ -262,10 +262,28 @@ func (s *session) stillMay(now time.Time) error {
 	return err
 }
 
+// begins has a message leave under what is in force now: MAIL was said before, and
+// may have been when the account was another. An old record would bring back what
+// has been changed: credentials, limits, senders, the upstream.
+func (s *session) begins() error {
+	g := s.point.current()
+	if g == nil {
+		g = s.gen // what was begun may be finished
+	}
+	a, err := s.allow(g, s.from, &s.opts)
+	if err == nil {
+		s.gen, s.account, s.allowed = g, a, time.Now()
+	}
+	return err
+}
+
 // Rcpt implements smtpserver.Session.
 func (s *session) Rcpt(rcpts []relay.Recipient, answers []error) {
-	single := s.gen.policy.deferred && s.gen.single != nil
 	err := s.stillMay(time.Now())
+	if err == nil && s.tx == nil && s.txErr == nil && s.deferred == nil {
+		err = s.begins()
+	}
+	single := s.gen.policy.deferred && s.gen.single != nil
 	if err == nil && !single {
 		err = s.begin()
 	}
@@ -332,14 +350,18 @@ func (s *session) begin() error {
 // Data implements smtpserver.Session.
 func (s *session) Data(body io.Reader) (*relay.Reply, error) {
 	start := time.Now()
-	if err := s.stillMay(start); err != nil {
+	look := s.stillMay
+	if s.deferred != nil {
+		look = func(time.Time) error { return s.begins() }
+	}
+	if err := look(start); err != nil {
 		return nil, err
 	}
 	s.trace.dataFrom(start)
 	reply := new(relay.Reply)
 	var err error
 	if s.deferred != nil {
-		*reply, s.about, err = s.gen.single.Send(s.ctx, s.account, s.from, &s.opts, *s.deferred, body)
+		*reply, s.about, err = relay.Send(s.ctx, s.gen.upstream, s.account, s.from, &s.opts, *s.deferred, body)
 	} else {
 		*reply, err = s.tx.Data(s.ctx, body)
 	}
@@ -353,7 +375,7 @@ func (s *session) Data(body io.Reader) (*relay.Reply, error) {
 // Whole implements smtpserver.Session.
 func (s *session) Whole(rcpt *relay.Recipient, body io.Reader) (refused error, reply *relay.Reply, err error) {
 	start := time.Now()
-	if err := s.stillMay(start); err != nil {
+	if err := s.begins(); err != nil {
 		return err, nil, nil
 	}
 	reply = new(relay.Reply)

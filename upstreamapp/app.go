@@ -29,6 +29,7 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/internal/jsonfield"
+	"github.com/caddymail/mailgateway/internal/outproxy"
 	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/limits"
 	"github.com/caddymail/mailgateway/relay"
@@ -176,6 +177,9 @@ func (a *App) Start() error {
 			a.sharing.Drain(true) // it may be another one than before
 		}
 	}
+	if err := outproxy.Environment(); err != nil {
+		a.logger.Error("the proxy that the environment names for https cannot be used: requests to providers go out directly, or fail", zap.Error(err))
+	}
 	all := a.all()
 	for i, t := range all {
 		if err := t.Attach(); err != nil {
@@ -239,6 +243,15 @@ func (a *App) UseAccounts(lookup func(name string) (*accounts.Account, bool)) {
 	}
 }
 
+// AccountsChanged implements relay.AccountFollower.
+func (a *App) AccountsChanged(known func(name string) (*accounts.Account, bool)) {
+	for _, t := range a.all() {
+		if f, ok := t.(relay.AccountFollower); ok {
+			f.AccountsChanged(known)
+		}
+	}
+}
+
 // Send implements relay.SingleFlight.
 func (a *App) Send(ctx context.Context, acct *accounts.Account, from string, opts *smtp.MailOptions, to relay.Recipient, body io.Reader) (relay.Reply, relay.Info, error) {
 	u, err := a.upstreamOf(acct, "")
@@ -266,12 +279,14 @@ func (a *App) Has(name string) bool {
 
 // Interface guards
 var (
-	_ caddy.App          = (*App)(nil)
-	_ caddy.Provisioner  = (*App)(nil)
-	_ relay.Upstream     = (*App)(nil)
-	_ relay.Warmer       = (*App)(nil)
-	_ relay.AccountUser  = (*App)(nil)
-	_ relay.SingleFlight = (*App)(nil)
+	_ caddy.App         = (*App)(nil)
+	_ caddy.Provisioner = (*App)(nil)
+	_ relay.Upstream    = (*App)(nil)
+	_ relay.Warmer      = (*App)(nil)
+	_ relay.AccountUser = (*App)(nil)
+
+	_ relay.AccountFollower = (*App)(nil)
+	_ relay.SingleFlight    = (*App)(nil)
 )
 
 // unsafe reports whether a rune cannot stand in the name of an upstream, which

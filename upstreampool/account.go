@@ -15,6 +15,8 @@
 package upstreampool
 
 import (
+	"time"
+
 	"golang.org/x/oauth2"
 
 	"github.com/caddymail/mailgateway/accounts"
@@ -31,7 +33,13 @@ type account struct {
 	rec  *accounts.Account
 	id   credentials
 	lim  limits.Account
+
+	taken int64 // when rec was
+	gone  bool  // removed, paused or moved, and nothing sent since
 }
+
+// heldRecord is how long after a record a message may come that holds the one before.
+const heldRecord = time.Minute
 
 // credentials are what a login takes.
 type credentials struct {
@@ -82,8 +90,14 @@ func poolKey(a *accounts.Account) string {
 	return accounts.FoldName(a.Name)
 }
 
-// refresh takes over another version of the record. The pool is locked.
+// refresh takes over another version of the record. The pool is locked. A message
+// that was begun with the record of before a change does not bring that back.
 func (ac *account) refresh(a *accounts.Account) {
+	now := clock()
+	if ac.rec != nil && a.Before(ac.rec) && now-ac.taken < int64(heldRecord) {
+		return
+	}
+	ac.taken = now
 	id := credentialsOf(a)
 	prev, had := ac.id, ac.rec != nil
 	if had && ac.rec.Limits != a.Limits {
@@ -92,7 +106,52 @@ func (ac *account) refresh(a *accounts.Account) {
 	ac.rec, ac.id = a, id
 	ac.adapt.Configure(ac.lim.MaxConns())
 	if had && prev != id {
-		ac.renew(clock())
+		ac.renew(now)
+	}
+}
+
+// follow looks at what became of the pool's accounts: no connection stays open that
+// none of them may use.
+func (p *pool) follow(known func(name string) (*accounts.Account, bool)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.dead || p.conns == 0 {
+		return
+	}
+	for ac := range p.accounts {
+		switch a, certain := known(ac.name); {
+		case !certain:
+		case a == nil || a.Paused || poolKey(a) != p.key || a.Upstream != ac.rec.Upstream && !a.Before(ac.rec):
+			ac.gone = true
+		case ac.rec != a:
+			ac.refresh(a)
+			ac.gone = false
+		default:
+			ac.gone = false
+		}
+	}
+	p.dropIdle(p.orphan)
+}
+
+// orphan reports whether no account may use the connection.
+func (p *pool) orphan(c *conn) bool {
+	for ac := range p.accounts {
+		if !ac.gone && ac.fits(c) {
+			return false
+		}
+	}
+	return true
+}
+
+// accounts yields those that have sent.
+func (p *pool) accounts(yield func(*account) bool) {
+	if p.only != nil && !yield(p.only) {
+		return
+	}
+	for _, ac := range p.more {
+		if !yield(ac) {
+			return
+		}
 	}
 }
 

@@ -342,7 +342,7 @@ func (p *pool) put(c *conn, now int64) {
 		return
 	}
 	starved := p.up.nStarved.Load() > 0 && p.nWait == 0
-	if p.owed || starved || p.up.current.Load() == nil || !p.lendable(c, now) || p.conns > p.adapt.Limit(now) && p.nWait == 0 {
+	if p.owed || starved || p.up.current.Load() == nil || !p.lendable(c, now) || p.orphan(c) || p.conns > p.adapt.Limit(now) && p.nWait == 0 {
 		p.retire(c)
 		return
 	}

@@ -1,0 +1,37 @@
+// Copyright 2026 The Mailgateway Authors
+//
+// Licensed under the Apache License, Version 2.0 (the "License");
+// you may not use this file except in compliance with the License.
+// You may obtain a copy of the License at
+//
+//     http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS,
+// WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+// See the License for the specific language governing permissions and
+// limitations under the License.
+
+package changes
+
+import "testing"
+
+// TestFollow misses nothing that is told after a look began, and stops.
+func TestFollow(t *testing.T) {
+	var h Hub
+	h.Tell() // nobody follows
+	looks := make(chan struct{})
+	stop := h.Follow(func() { looks <- struct{}{} })
+	<-looks
+	for range 3 {
+		for range 10 {
+			h.Tell()
+		}
+		<-looks
+	}
+	stop()
+	h.Tell()
+	if len(h.all) > 0 {
+		t.Error("who stopped is still told")
+	}
+}
