@@ -27,6 +27,7 @@ import (
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/console/picture"
 	"github.com/caddymail/mailgateway/console/words"
+	"github.com/caddymail/mailgateway/explain"
 	"github.com/caddymail/mailgateway/oauthtoken"
 	"github.com/caddymail/mailgateway/operate"
 	"github.com/caddymail/mailgateway/smtpapp"
@@ -95,7 +96,9 @@ func showOverview(v *visit) error {
 	}
 	if app, err := operate.App[*upstreamapp.App]("smtp_upstreams"); err == nil {
 		for _, u := range app.Status() {
-			if u.Breaker == "open" || u.Breaker == "half_open" {
+			if e, known := explain.Of(u.Refused); known {
+				o.add("bad", u.Name+": "+u.Dial+": "+u.Refused, e.Remedy, "upstreams", "See upstreams")
+			} else if u.Breaker == "open" || u.Breaker == "half_open" {
 				o.add("bad", "No connection to "+u.Dial+" ("+u.Name+") comes about.", "Check network, DNS and the provider; a test mail shows where it fails.", "upstreams", "See upstreams")
 			}
 		}

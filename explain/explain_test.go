@@ -309,17 +309,25 @@ func FuzzOf(f *testing.F) {
 // not taken for their word.
 func TestOwnWords(t *testing.T) {
 	for text, want := range map[string]string{
-		"454 4.7.0 The mailbox needs consent again: run `caddy smtp login` for this account":                         "own_needs_consent",
-		"454 4.7.0 The provider's token endpoint is unavailable, try again later":                                    "own_token_endpoint",
-		"454 4.7.0 The access token is another user's: the mailbox's owner has to consent":                           "own_other_user",
-		"454 4.7.0 Temporary authentication failure, try again later":                                                "own_busy_logins",
-		"454 4.7.0 The provider refused the gateway's authentication for this account: 535 5.7.99 Zorp":              "reply_5_7_99",
-		"454 4.7.0 The provider refused the gateway's authentication for this account: 535 Zorp":                     "reply_535",
-		"454 4.7.0 The provider refused the gateway's authentication for this account: Zorp":                         "own_login_refused",
-		"454 4.7.0 The provider does not announce mechanism xoauth2":                                                 "own_mechanism",
-		"auth: the provider does not announce mechanism xoauth2; `force` uses it anyway":                             "no_mechanism",
-		"454 4.7.0 No upstream of this account takes its mailbox: 550 5.7.99 Zorp":                                   "reply_5_7_99",
-		"451 4.4.2 The provider's API gave no clear answer after the message, delivery unknown: Gmail API: HTTP 502": "http_502",
+		"454 4.7.0 The mailbox needs consent again: run `caddy smtp login` for this account":                                "own_needs_consent",
+		"454 4.7.0 The provider's token endpoint is unavailable, try again later":                                           "own_token_endpoint",
+		"454 4.7.0 The access token is another user's: the mailbox's owner has to consent":                                  "own_other_user",
+		"454 4.7.0 Temporary authentication failure, try again later":                                                       "own_busy_logins",
+		"454 4.7.0 The provider refused the gateway's authentication for this account: 535 5.7.99 Zorp":                     "reply_5_7_99",
+		"454 4.7.0 The provider refused the gateway's authentication for this account: 535 Zorp":                            "reply_535",
+		"454 4.7.0 The provider refused the gateway's authentication for this account: Zorp":                                "own_login_refused",
+		"451 4.7.1 The provider refuses the gateway's connection: 554 5.7.1 Your address 192.0.2.1 is on our block list":    "own_connection_refused",
+		"greeting: the provider refuses the gateway's connection: 554 Your address 192.0.2.1 is on our block list":          "own_connection_refused",
+		"451 4.3.2 The provider refuses the gateway's connection: 421 4.7.0 Try again later":                                "own_connection_refused_now",
+		"451 4.3.2 The provider refuses the gateway's connection: 421 4.7.0 IP not in whitelist":                            "own_connection_refused_now",
+		"451 4.3.2 The provider refuses the gateway's connection: 454 4.7.0 TLS not available due to temporary reason":      "own_connection_refused_now",
+		"451 4.3.2 The provider refuses the gateway's connection: 421 4.7.0 Temporary System Problem. Try again later (7).": "google_temporary",
+		"451 4.7.1 The provider refuses the gateway's connection: 550 5.7.1 Your address 192.0.2.1 is on our block list":    "own_connection_refused",
+		"451 4.3.2 The provider limits this account's connections: 432 4.3.2 Concurrent connections limit exceeded":         "ms_concurrent_connections",
+		"454 4.7.0 The provider does not announce mechanism xoauth2":                                                        "own_mechanism",
+		"auth: the provider does not announce mechanism xoauth2; `force` uses it anyway":                                    "no_mechanism",
+		"454 4.7.0 No upstream of this account takes its mailbox: 550 5.7.99 Zorp":                                          "reply_5_7_99",
+		"451 4.4.2 The provider's API gave no clear answer after the message, delivery unknown: Gmail API: HTTP 502":        "http_502",
 	} {
 		if e, ok := Of(text); !ok || e.ID != want {
 			t.Errorf("%q is explained as %q: %s", text, e.ID, e.Cause)

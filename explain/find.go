@@ -40,7 +40,7 @@ type wording struct{ cause, remedy string }
 
 // table is all that is known. Of rows with the same code the most exact is the
 // first.
-var table = slices.Concat(entraRows(), oauthRows, apiRows, microsoftRows, googleRows, otherRows, ownRows, networkRows, consentRows)
+var table = slices.Concat(entraRows(), oauthRows, apiRows, microsoftRows, googleRows, otherRows, ownRows, unwelcomeRows, networkRows, consentRows)
 
 // byCode are the rows of each code, those with words first; byWords the rows
 // without codes.
@@ -70,6 +70,12 @@ func index() (map[string][]*row, []*row) {
 // text the last counts: the gateway quotes the provider's in its own.
 func find(text string) *row {
 	text = normalize(text)
+	if _, theirs, ok := strings.Cut(text, refusesConnection); ok && theirs != "" {
+		if r := lookup(theirs); r != nil && len(r.words) > 0 {
+			return r
+		}
+		return unwelcome(theirs)
+	}
 	if _, theirs, ok := cutOwn(text); ok {
 		// The provider's words say more than the gateway's before them.
 		if r := lookup(theirs); r != nil {

@@ -17,6 +17,7 @@ package explain
 import (
 	"flag"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -59,7 +60,7 @@ func manualTables() string {
 		{"Microsoft by SMTP", "", microsoftRows},
 		{"Google by SMTP", "", googleRows},
 		{"Any provider by SMTP", "", otherRows},
-		{"The gateway's own", "", ownRows},
+		{"The gateway's own", "", slices.Concat(ownRows, unwelcomeRows)},
 		{"Microsoft Graph and the Gmail API", "", apiRows},
 		{"Network and TLS", "In the doctor's step `token`, `refused`, `timeout` and `dns_no_host` are of the provider's endpoints: check `token_url` or `issuer`,\na firewall, or `network_proxy`. `token_endpoint` is an answer that no token endpoint gives (HTTP 301 to 309, 404, 405, 410).", networkRows},
 		{"Consent", "", consentRows},

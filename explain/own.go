@@ -22,7 +22,31 @@ var quotes = []string{
 	"no upstream of this account takes its mailbox: ",
 	"limits this account's connections: ",
 	"lost the gateway's session: ",
+	refusesConnection,
 }
+
+// refusesConnection stands before what a provider says that takes no connection: its
+// code is about this machine then, and not about a message.
+const refusesConnection = "refuses the gateway's connection: "
+
+// unwelcome explains such a refusal that no row knows by its words.
+func unwelcome(theirs string) *row {
+	if strings.HasPrefix(theirs, "4") {
+		return &unwelcomeRows[0]
+	}
+	return &unwelcomeRows[1]
+}
+
+var unwelcomeRows = []row{{words: []string{refusesConnection + "4"}, Explanation: Explanation{
+	ID:         "own_connection_refused_now",
+	Cause:      "The provider answers and takes no connection from this machine for now: it is overloaded, or limits or has put off this address.",
+	Remedy:     "None, if it passes: it is tried again. Otherwise lower `max_conns` of the upstream, and see the provider's status page.",
+	RetryHelps: true,
+}}, {words: []string{refusesConnection + "5"}, Explanation: Explanation{
+	ID:     "own_connection_refused",
+	Cause:  "The provider answers and takes no connection from this machine: its address is blocked or not allowed there, or this is not a server for submission.",
+	Remedy: "Read the provider's words: they often name the block list, or the page where the address is freed. Otherwise send from another address (`source_ip`), or check host and port in `dial`. It is tried again by itself.",
+}}}
 
 // cutOwn cuts a normalized text behind the gateway's own words.
 func cutOwn(text string) (ours, theirs string, ok bool) {

@@ -66,6 +66,7 @@ type manager struct {
 	clientErr      *authserver.Error
 	clientUntil    time.Time
 	clientFailures int
+	throttles      int
 
 	// scanned is closed when the records of the store are known.
 	scanned chan struct{}

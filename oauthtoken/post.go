@@ -88,7 +88,7 @@ func (m *manager) post(ctx context.Context, p *served, subject, refresh string, 
 			m.clientFails(err)
 		}
 		if err.Status == http.StatusTooManyRequests {
-			m.gate.PauseBackground(max(time.Second, min(err.RetryAfter, time.Minute)))
+			m.gate.PauseBackground(max(min(err.RetryAfter, time.Minute), authserver.Backoff(2*time.Second, time.Minute, m.throttled())))
 		}
 		if err.Class != authserver.ClassTransient || try >= p.MaxAttempts || err.RetryAfter > maxRetryAfter {
 			return nil, err
@@ -146,8 +146,18 @@ func (m *manager) clientFails(err *authserver.Error) {
 	}
 }
 
+// throttled counts the answers in a row that say there are too many requests: what a
+// server asks for with them can be too little, for ever.
+func (m *manager) throttled() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.throttles++
+	return m.throttles
+}
+
 func (m *manager) clientWorks() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.throttles = 0
 	m.clientErr, m.clientUntil, m.clientFailures = nil, time.Time{}, 0
 }

@@ -202,6 +202,37 @@ func TestRetryAfter(t *testing.T) {
 	})
 }
 
+// TestRetryAfterForEver has the server say `Retry-After: 1` for an hour to a client
+// that asks each second: that is no order to ask each second.
+func TestRetryAfterForEver(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		s := bubbleEndpoint()
+		s.setFault(func(w http.ResponseWriter, _ *http.Request, _ int, after bool) bool {
+			if !after {
+				w.Header().Set("Retry-After", "1")
+				w.WriteHeader(429)
+			}
+			return !after
+		})
+		a := newApp(t, config(dir, s.URL, nil), inBubble(s))
+		defer a.stop()
+		seed := s.seed("alice")
+		for end := time.Now().Add(time.Hour); time.Now().Before(end); time.Sleep(time.Second) {
+			_, err := a.Token(context.Background(), ask("p", "alice", "alice", seed))
+			wantError(t, err, "HTTP 429")
+		}
+		if n := s.count(); n > 720 {
+			t.Errorf("%d requests in an hour", n)
+		} else {
+			t.Log(n, "requests")
+		}
+		s.setFault(nil)
+		time.Sleep(time.Minute)
+		mustToken(t, a.App, "p", "alice", seed)
+	})
+}
+
 func TestInvalidClientIsEverybodysTrouble(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {

@@ -311,7 +311,10 @@ func names(leaf *x509.Certificate) []string {
 func examineUpstreams(ctx context.Context, app *upstreamapp.App) (out []checkup.Finding) {
 	for _, u := range app.Status() {
 		f := checkup.Finding{Check: "upstream", Subject: u.Name, State: checkup.OK, Said: "nothing speaks against it"}
-		if u.Breaker == "open" || u.Breaker == "half_open" {
+		if e, ok := explain.Of(u.Refused); ok && u.Refused != "" {
+			f.State, f.Said = checkup.Wrong, "connections to "+u.Dial+" are refused: "+u.Refused
+			f.Cause, f.Remedy = e.Cause, e.Remedy
+		} else if u.Breaker == "open" || u.Breaker == "half_open" {
 			f.State, f.Said = checkup.Wrong, "connections to "+u.Dial+" fail"
 			f.Cause = "The upstream cannot be reached, or greets with an error; messages for it hear 451."
 			f.Remedy = "Check network, DNS and firewall (the provider's port must be open outwards), and the provider's own status page. It is tried again by itself."
@@ -323,7 +326,7 @@ func examineUpstreams(ctx context.Context, app *upstreamapp.App) (out []checkup.
 
 // elsewhere are the replies that stand for troubles with findings of their own.
 var elsewhere = []string{
-	"", relay.ReplyTokenUnavailable.Error(), relay.ReplyReauthRequired.Error(), relay.ReplyUpstreamDown.Error(),
+	"", relay.ReplyTokenUnavailable.Error(), relay.ReplyReauthRequired.Error(),
 }
 
 // maxScanned bounds the accounts that are asked for their last login.

@@ -32,6 +32,7 @@ import (
 
 	"github.com/caddymail/mailgateway/explain"
 	"github.com/caddymail/mailgateway/internal/checkup"
+	"github.com/caddymail/mailgateway/internal/outproxy"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/smtpapp"
 )
@@ -85,6 +86,9 @@ func checkAPI(ctx context.Context, upstream string, reach func(context.Context, 
 		f.State, f.Said = checkup.Wrong, printable(err.Error())
 		f.Cause = "The provider's API cannot be reached from here."
 		f.Remedy = "Open HTTPS outwards to it, or set HTTPS_PROXY in the environment of the service."
+		if perr := outproxy.Environment(); perr != nil {
+			f.Cause = "The provider's API cannot be reached from here. " + perr.Error() + "."
+		}
 		if e, ok := (explain.About{}).Of(err.Error()); ok {
 			f.Cause, f.Remedy = e.Cause, e.Remedy
 		}

@@ -119,7 +119,7 @@ func (s States) Of(a *accounts.Account) string {
 // passing reports whether a reply is about a trouble that is not the account's.
 func passing(reply string) bool {
 	e, ok := explain.Of(reply)
-	return ok && e.RetryHelps || reply == relay.ReplyUpstreamDown.Error() || reply == relay.ReplyTokenUnavailable.Error()
+	return ok && e.RetryHelps || relay.Unreachable(reply) || reply == relay.ReplyTokenUnavailable.Error()
 }
 
 // verified remembers how an account's test ended.

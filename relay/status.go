@@ -45,6 +45,9 @@ type UpstreamStatus struct {
 	Accounts int `json:"accounts"`
 	// Breaker is `closed`, `open` or `half_open`.
 	Breaker string `json:"breaker,omitempty"`
+	// Refused is the provider's refusal of the last connection, with its greeting or
+	// before a login; empty if it took it, or could not be reached.
+	Refused string `json:"refused,omitempty"`
 }
 
 // AccountStatus is what is known of one account at its upstream.

@@ -156,6 +156,25 @@ func ReplyUpstreamBusy(r *Reply) *Reply {
 	return own(451, 4, 3, 2, "The provider limits this account's connections: "+words(r))
 }
 
+// ReplyUpstreamRefused says in the provider's words that it takes no connection from
+// the gateway: it refused with its greeting, or before any login.
+func ReplyUpstreamRefused(r *Reply) *Reply {
+	subject, detail := 3, 2
+	if r.Code >= 500 {
+		subject, detail = 7, 1 // a policy of the provider's
+	}
+	return own(451, 4, subject, detail, upstreamRefused+words(r))
+}
+
+const upstreamRefused = "The provider refuses the gateway's connection: "
+
+// Unreachable reports whether a reply's text is one of those that a message hears
+// whose upstream takes no connections, of whatever account.
+func Unreachable(text string) bool {
+	return text == ReplyUpstreamDown.Error() || strings.HasPrefix(text, "451 4.3.2 "+upstreamRefused) ||
+		strings.HasPrefix(text, "451 4.7.1 "+upstreamRefused)
+}
+
 // words is the first line of a provider's reply, short enough to be quoted.
 func words(r *Reply) string {
 	s := r.Error()

@@ -17,11 +17,13 @@ package upstreampool
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/oauth2"
 
+	"github.com/caddymail/mailgateway/accounts"
 	oauthgrant "github.com/caddymail/mailgateway/grant"
 	"github.com/caddymail/mailgateway/internal/breaker"
 	"github.com/caddymail/mailgateway/relay"
@@ -39,7 +41,11 @@ func (u *upstream) dial(ctx context.Context, s *settings, ac *account, id creden
 		_, ok, probe := u.breaker.Allow(clock())
 		if !ok {
 			u.metrics.Failed(smtpclient.FailDown)
-			return nil, &smtpclient.Error{Class: smtpclient.FailDown, Stage: "breaker", Reply: relay.ReplyUpstreamDown, Err: errBreakerOpen}
+			derr := &smtpclient.Error{Class: smtpclient.FailDown, Stage: "breaker", Reply: relay.ReplyUpstreamDown, Err: errBreakerOpen}
+			if last := u.refused.Load(); last != nil {
+				derr.Reply, derr.Err = last.Reply, fmt.Errorf("%w; last: %w", errBreakerOpen, last)
+			}
+			return nil, derr
 		}
 		if s.OAuth() {
 			var derr *smtpclient.Error
@@ -62,6 +68,7 @@ func (u *upstream) dial(ctx context.Context, s *settings, ac *account, id creden
 		sc, err := smtpclient.Dial(ctx, &s.Config, id.sourceIP, nil)
 		if err == nil {
 			u.breaker.Done(clock(), breaker.Up, probe)
+			u.refused.Store(nil)
 			if err = ac.dials(); err == nil {
 				sc.Join(&ac.live)
 				err = sc.Login(id.login(token))
@@ -72,8 +79,16 @@ func (u *upstream) dial(ctx context.Context, s *settings, ac *account, id creden
 				// An account's own source address is its own trouble.
 				outcome = breaker.Down
 			}
+			what := "upstream unreachable, breaker opened"
+			if outcome == breaker.Down {
+				u.refused.Store(nil)
+				if err.Words() != nil {
+					what = "upstream refuses connections, breaker opened"
+					u.refused.Store(err)
+				}
+			}
 			if u.breaker.Done(clock(), outcome, probe) {
-				s.logger.Error("upstream unreachable, breaker opened", zap.String("upstream", u.name), zap.Error(err))
+				s.logger.Error(what, zap.String("upstream", u.name), zap.Error(err))
 			}
 		}
 		if err == nil {
@@ -144,4 +159,42 @@ func fetchToken(ctx context.Context, s *settings, id credentials, get tokenFunc)
 		}
 	}
 	return nil, &smtpclient.Error{Class: smtpclient.FailToken, Stage: "token", Reply: reply, Err: err}
+}
+
+// warmPause is how long a token that was asked for ahead stays asked for.
+const warmPause = 30 * time.Second
+
+// warm fetches the token that the account's next connection will need. It is
+// called at each login and costs nothing where connections are open already.
+func (u *upstream) warm(a *accounts.Account) {
+	s := u.current.Load()
+	if s == nil || !s.OAuth() {
+		return
+	}
+	ac := u.account(a, s)
+	if !ac.warmable(clock()) {
+		ac.done()
+		return
+	}
+	select {
+	case u.warming <- struct{}{}:
+		go func() {
+			defer func() { <-u.warming }()
+			_, _ = fetchToken(context.Background(), s, ac.credentials(), s.tokens.Token) // the message that needs it will hear of a failure
+			ac.done()
+		}()
+	default: // the message itself will fetch it
+		ac.done()
+	}
+}
+
+// warmable reports whether a token has to be fetched, and notes that it is.
+func (p *pool) warmable(now int64) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.conns > 0 || p.warmedAt != 0 && now-p.warmedAt < int64(warmPause) {
+		return false
+	}
+	p.warmedAt = now
+	return true
 }

@@ -29,7 +29,7 @@
 // upstream.go (what outlives it), account.go, pool.go, acquire.go and dispatch.go
 // (who gets which connection), dial.go (what opening one takes besides the
 // connection: token, breaker), transaction.go, body.go and send.go (one message,
-// and when it goes out again on another connection), verify.go and warm.go.
+// and when it goes out again on another connection) and verify.go.
 //
 // # Locks
 //

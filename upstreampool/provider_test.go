@@ -154,6 +154,9 @@ func (s *serverConn) say(r string) bool {
 		if tc, ok := tcp.(*tls.Conn); ok {
 			tcp = tc.NetConn()
 		}
+		if slow, ok := tcp.(*slowConn); ok {
+			tcp = slow.Conn
+		}
 		_ = tcp.(*net.TCPConn).SetLinger(0)
 		_ = tcp.Close()
 		return false

@@ -45,6 +45,9 @@ func (t *SMTPTransport) Status() relay.UpstreamStatus {
 		addConns(&st.Connections, p)
 	})
 	st.Breaker = string(u.breaker.State(clock()))
+	if derr := u.refused.Load(); derr != nil {
+		st.Refused = derr.Err.Error()
+	}
 	return st
 }
 
@@ -90,6 +93,13 @@ func (t *SMTPTransport) AccountStatus(a *accounts.Account) relay.AccountStatus {
 func (t *SMTPTransport) Drain() {
 	if u := t.live(); u != nil {
 		u.drain()
+	}
+}
+
+// AccountsChanged implements relay.AccountFollower.
+func (t *SMTPTransport) AccountsChanged(known func(name string) (*accounts.Account, bool)) {
+	if u := t.live(); u != nil {
+		u.eachPool(func(p *pool) { p.follow(known) })
 	}
 }
 
@@ -173,4 +183,6 @@ func (u *upstream) count() relay.ConnCounts {
 var (
 	_ relay.Reporter = (*SMTPTransport)(nil)
 	_ relay.Drainer  = (*SMTPTransport)(nil)
+
+	_ relay.AccountFollower = (*SMTPTransport)(nil)
 )

@@ -29,6 +29,7 @@ import (
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/internal/form"
 	"github.com/caddymail/mailgateway/internal/jsonfield"
+	"github.com/caddymail/mailgateway/internal/outproxy"
 	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/upstreampool/meter"
@@ -88,6 +89,9 @@ func (t *SMTPTransport) Provision(ctx caddy.Context) error {
 	}
 	if t.NetworkProxyRaw != nil {
 		t.proxyRaw = append([]byte(nil), t.NetworkProxyRaw...)
+		if err := outproxy.Module(t.proxyRaw); err != nil {
+			return fmt.Errorf("network_proxy: %w", err)
+		}
 		mod, err := ctx.LoadModule(t, "NetworkProxyRaw")
 		if err != nil {
 			return fmt.Errorf("loading network_proxy module: %w", err)

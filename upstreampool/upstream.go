@@ -74,6 +74,7 @@ type upstream struct {
 	conns   atomic.Int64 // open and opening connections of all accounts
 	drained atomic.Int64 // connections opened until then are not lent again
 	breaker *breaker.Breaker
+	refused atomic.Pointer[smtpclient.Error] // the last dial's, if the provider took no connection
 
 	starvedMu sync.Mutex
 	starved   []*pool // mailboxes that wait for a connection of the upstream's total
@@ -299,6 +300,7 @@ func (p *pool) use(a *accounts.Account, name string, s *settings) *account {
 	if ac.rec != a {
 		ac.refresh(a)
 	}
+	ac.gone = false
 	return ac
 }
 

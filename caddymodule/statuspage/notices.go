@@ -184,8 +184,15 @@ func (f *statusFeed) scanTokens(app *oauthtoken.App, out *statusAccounts, note f
 func (f *statusFeed) scanUpstreams(app *upstreamapp.App, dir *accounts.Directory, out *statusAccounts, note func(accountNotice)) {
 	down := map[string]bool{}
 	for _, u := range app.Status() {
+		if u.Refused != "" {
+			e, _ := explain.Of(u.Refused)
+			note(accountNotice{State: "upstream_refuses", Cause: fmt.Sprintf("%s: %s: %s", u.Name, u.Dial, u.Refused), Remedy: e.Remedy})
+		}
 		if u.Breaker == "open" || u.Breaker == "half_open" {
 			down[u.Name] = true
+			if u.Refused != "" {
+				continue
+			}
 			note(accountNotice{
 				State: "upstream_down", Cause: fmt.Sprintf("%s: connections to %s fail", u.Name, u.Dial),
 				Remedy: "check network, DNS and the provider; `caddy smtp test ACCOUNT` says where it fails",
@@ -222,12 +229,12 @@ func (f *statusFeed) scanUpstreams(app *upstreamapp.App, dir *accounts.Directory
 
 // toldElsewhere are the replies that stand for troubles with notices of their own.
 var toldElsewhere = []string{
-	"", relay.ReplyTokenUnavailable.Error(), relay.ReplyReauthRequired.Error(), relay.ReplyUpstreamDown.Error(),
+	"", relay.ReplyTokenUnavailable.Error(), relay.ReplyReauthRequired.Error(),
 }
 
 // refusedNotice is about an account whose last connection did not come about.
 func (f *statusFeed) refusedNotice(a *accounts.Account, st upstreamapp.AccountStatus) (n accountNotice, ok bool) {
-	if slices.Contains(toldElsewhere, st.LastError) {
+	if slices.Contains(toldElsewhere, st.LastError) || relay.Unreachable(st.LastError) {
 		return n, false
 	}
 	n = accountNotice{

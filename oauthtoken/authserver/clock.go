@@ -15,7 +15,10 @@
 package authserver
 
 import (
+	"context"
+	"errors"
 	"net/http"
+	"net/url"
 	"sync/atomic"
 	"time"
 )
@@ -44,4 +47,36 @@ func (c *Clock) note(h http.Header, sent, received time.Time) {
 		d = 0
 	}
 	c.skew.Store(int64(d))
+}
+
+// clockTimeout bounds the request for the time.
+const clockTimeout = 10 * time.Second
+
+// Date asks the token endpoint's host for the time. The request carries nothing
+// but its path, and what is answered does not matter. The error names no
+// address: it may hold a tenant.
+func (p *Provider) Date(ctx context.Context) (time.Time, error) {
+	ctx, cancel := context.WithTimeout(ctx, clockTimeout)
+	defer cancel()
+	ep, perr := p.endpoints(ctx)
+	if perr != nil {
+		return time.Time{}, perr
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodHead, ep.token, http.NoBody)
+	if err != nil {
+		return time.Time{}, errors.New("the token endpoint's address is malformed")
+	}
+	resp, err := p.client.Do(req)
+	if err != nil {
+		if outer, ok := errors.AsType[*url.Error](err); ok {
+			err = outer.Err
+		}
+		return time.Time{}, err
+	}
+	_ = resp.Body.Close()
+	at, err := http.ParseTime(resp.Header.Get("Date"))
+	if err != nil {
+		return time.Time{}, errors.New("the answer has no Date")
+	}
+	return at, nil
 }

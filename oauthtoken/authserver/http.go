@@ -27,6 +27,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddymail/mailgateway/internal/outproxy"
 )
 
 // certPool is what guest modules in tls.ca_pool.source offer.
@@ -48,6 +50,9 @@ func (p *Provider) newClient(ctx caddy.Context) (*http.Client, error) {
 	}
 	proxy := http.ProxyFromEnvironment
 	if p.NetworkProxyRaw != nil {
+		if err := outproxy.Module(p.NetworkProxyRaw); err != nil {
+			return nil, fmt.Errorf("network_proxy: %w", err)
+		}
 		mod, err := ctx.LoadModule(p, "NetworkProxyRaw")
 		if err != nil {
 			return nil, fmt.Errorf("loading network_proxy module: %w", err)

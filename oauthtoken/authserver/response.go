@@ -15,6 +15,7 @@
 package authserver
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -158,7 +159,7 @@ func decodeWire(contentType string, body []byte) (*wireResponse, bool) {
 			return w, true
 		}
 	}
-	err := json.Unmarshal(body, w)
+	err := json.Unmarshal(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")), w) // RFC 8259 section 8.1 allows to ignore the mark
 	// A field of the wrong type doesn't spoil the others, which are read
 	// all the same: the answer may hold the only valid refresh token.
 	var wrongType *json.UnmarshalTypeError

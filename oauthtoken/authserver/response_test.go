@@ -44,6 +44,7 @@ func TestParseResponse(t *testing.T) {
 		"object":              {200, "application/json", `{"access_token":"a","expires_in":{}}`, "a", unknownLifetime, "", 0},
 		"forever":             {200, "application/json", `{"access_token":"a","expires_in":1e300}`, "a", maxLifetime, "", 0},
 		"odd type":            {200, "application/json", `{"access_token":"a","id_token":5,"refresh_token":"r"}`, "a", unknownLifetime, "", 0},
+		"byte order mark":     {200, "application/json", "\xef\xbb\xbf" + `{"access_token":"a","expires_in":3600}`, "a", time.Hour, "", 0},
 		"no type":             {200, "", `{"access_token":"a"}`, "a", unknownLifetime, "", 0},
 		"form":                {200, "application/x-www-form-urlencoded", `access_token=a&expires_in=3600`, "a", time.Hour, "", 0},
 		"long":                {200, "application/json", `{"access_token":"` + long + `"}`, long, unknownLifetime, "", 0},

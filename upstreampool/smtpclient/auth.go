@@ -42,7 +42,9 @@ func (c *Conn) Login(l Login) *Error {
 		return &Error{Class: FailLogin, Stage: "auth", Reply: relay.ReplyUpstreamAuth, Err: errors.New("control characters in the mailbox or secret")}
 	}
 	fail := func(err error) *Error {
-		return &Error{Class: FailLost, Stage: "auth", Reply: relay.ReplyUpstreamDown, Err: err}
+		e := unwelcome("auth", err)
+		e.Class = FailLost
+		return e
 	}
 	if err := c.arm(s.DialTimeout); err != nil {
 		return fail(err)

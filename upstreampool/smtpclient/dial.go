@@ -71,12 +71,47 @@ func Dial(ctx context.Context, cfg *Config, sourceIP string, trace Trace) (*Conn
 	if stage, err := c.greet(ctx, trace); err != nil {
 		c.Abandon()
 		trace.done(stage, "", err)
-		if r, ok := errors.AsType[*relay.Reply](err); ok && r.Code == 432 {
-			return nil, &Error{Class: FailBusy, Stage: stage, Reply: relay.ReplyUpstreamBusy(r), Err: err}
-		}
-		return nil, &Error{Class: FailConnect, Stage: stage, Reply: relay.ReplyUpstreamDown, Err: err}
+		return nil, unwelcome(stage, err)
 	}
 	return c, nil
+}
+
+// unwelcome is what became of a connection that did not get to its login. Where the
+// provider has said why, its words are the answer: unreachable it is not.
+func unwelcome(stage string, err error) *Error {
+	e := &Error{Class: FailConnect, Stage: stage, Reply: relay.ReplyUpstreamDown, Err: err}
+	r, spoke := errors.AsType[*relay.Reply](err)
+	switch {
+	case errors.Is(err, relay.ErrReply):
+		e.Reply = relay.ReplyUpstreamProtocol
+	case !spoke:
+	case r.Code == 432:
+		e.Class, e.Reply = FailBusy, relay.ReplyUpstreamBusy(r)
+	case r.Code >= 400:
+		e.Reply, e.Err = relay.ReplyUpstreamRefused(r), &refusedError{r}
+	default:
+		e.Reply = relay.ReplyUpstreamProtocol
+	}
+	return e
+}
+
+// refusedError is a connection that the provider does not take, in its words.
+type refusedError struct{ said *relay.Reply }
+
+// Error implements error.
+func (e *refusedError) Error() string {
+	return "the provider refuses the gateway's connection: " + e.said.Error()
+}
+
+// Unwrap returns what the provider said.
+func (e *refusedError) Unwrap() error { return e.said }
+
+// Words is what the provider said where it refused the connection, or nil.
+func (e *Error) Words() *relay.Reply {
+	if r, ok := errors.AsType[*refusedError](e.Err); ok {
+		return r.said
+	}
+	return nil
 }
 
 // greet takes the connection from its first byte to the reply to EHLO. An error
