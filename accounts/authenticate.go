@@ -23,32 +23,6 @@ import (
 	"github.com/caddymail/mailgateway/accounts/password"
 )
 
-// What Authenticate answers.
-var (
-	// ErrBadCredentials means an unknown name, an account without a
-	// password, or a wrong password: clients must not learn which.
-	ErrBadCredentials = errors.New("wrong name or password")
-
-	// ErrPaused means that the password is right and the account paused.
-	ErrPaused = errors.New("account is paused")
-
-	// ErrOverloaded means that the password was not checked, and may be
-	// checked later.
-	ErrOverloaded = password.ErrOverloaded
-
-	// ErrUnavailable means that a source could not be read. It is an
-	// ErrOverloaded too: nothing is known of the password.
-	ErrUnavailable error = unavailableError{}
-)
-
-type unavailableError struct{}
-
-// Error implements error.
-func (unavailableError) Error() string { return "account source unavailable" }
-
-// Is makes it an ErrOverloaded.
-func (unavailableError) Is(target error) bool { return target == ErrOverloaded }
-
 // Authenticate checks a login and says which of the account's passwords it was:
 // the session is bound to that. The error is ErrBadCredentials, ErrPaused,
 // ErrOverloaded or ErrUnavailable (errors.Is).

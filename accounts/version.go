@@ -16,30 +16,11 @@ package accounts
 
 import (
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/caddymail/mailgateway/accounts/password"
-)
-
-// What a change of an account answers.
-var (
-	// ErrNotFound means that there is no such account.
-	ErrNotFound = errors.New("no such account")
-
-	// ErrReadOnly means that the account comes from a source that cannot
-	// be changed here, or that there is no other.
-	ErrReadOnly = errors.New("account cannot be changed here")
-
-	// ErrPrecondition means that the account is not in the version that
-	// the change was made for (RFC 9110 section 13.1).
-	ErrPrecondition = errors.New("account is in another version")
-
-	// ErrSealed means that the stored record cannot be opened with the
-	// configured keys. It is left as it is.
-	ErrSealed = errors.New("stored account cannot be opened with the configured encryption keys")
 )
 
 // Version tells one state of an account from another: it is what entity tags
