@@ -88,7 +88,7 @@ func TestAccountsFollowed(t *testing.T) {
 			return map[string]*accounts.Account{two.Name: two}[name], true
 		}, shares: true, stays: true},
 		"other source_ip":  {known: as(func(r *accounts.Record) { r.SourceIP = "127.0.0.1" }), again: true},
-		"limits, not more": {known: as(func(r *accounts.Record) { r.Limits.MaxConns = 1 }), stays: true},
+		"limits, not more": {known: as(func(r *accounts.Record) { r.Limits = &accounts.Limits{MaxConns: 1} }), stays: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newProvider(t)
@@ -119,7 +119,11 @@ func TestAccountsFollowed(t *testing.T) {
 			follow()
 			check("idle")
 			// And while a message is under way.
-			tx, err := u.begin(t.Context(), one, "from@a.test", nil)
+			a := one
+			if tc.again {
+				a, _ = tc.known(one.Name)
+			}
+			tx, err := u.begin(t.Context(), a, "from@a.test", nil)
 			if err != nil {
 				t.Fatal(err)
 			}

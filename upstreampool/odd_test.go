@@ -163,14 +163,14 @@ func testOdd(t *testing.T, name string, encrypted bool, without, place string, s
 		return
 	}
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		if err = deliver(u, testAccount("a@a.test"), "again"); err == nil {
+		if err = deliver(u, testAccount("a@a.test"), "again\r\n"); err == nil {
 			break
 		} else if time.Now().After(deadline) {
 			t.Errorf("%s: not even afterwards: %v", name, err)
 			return
 		}
 	}
-	if n := p.holds("again"); n != 1 {
+	if n := p.holds("again\r\n"); n != 1 {
 		t.Errorf("%s: %d messages afterwards", name, n)
 	}
 }
