@@ -22,18 +22,62 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"golang.org/x/term"
 )
 
 // words are what is said in place of Caddy's empty configuration: three lines.
-const words = `No configuration: this is the sandbox, on loopback, and it delivers nothing. Yours: --config FILE.
-Send:  printf 'Subject: hello\r\n\r\nIt works.\r\n' | curl smtp://127.0.0.1:2525 --user demo@example.com:demo-password --mail-from demo@example.com --mail-rcpt you@example.net -T -
+var words = `No configuration: this is the sandbox, on loopback, and it delivers nothing. Yours: --config FILE.
+Send:  ` + send(runtime.GOOS) + `
 Look:  http://127.0.0.1:2590/ (status), http://127.0.0.1:2580/messages (what the provider received)
 `
+
+// send is a command that sends a message. Windows comes with curl, but its shells
+// have no printf: curl makes the message there.
+func send(system string) string {
+	const to = " smtp://127.0.0.1:2525 --user demo@example.com:demo-password --mail-from demo@example.com --mail-rcpt you@example.net "
+	if system == "windows" {
+		return "curl.exe" + to + `-H "Subject: hello" -F "=It works."`
+	}
+	return `printf 'Subject: hello\r\n\r\nIt works.\r\n' | curl` + to + "-T -"
+}
+
+// listens are the addresses that the example listens on, and the one where
+// commands look for the gateway.
+var listens = []string{"127.0.0.1:2019", "127.0.0.1:2465", "127.0.0.1:2525", "127.0.0.1:2580", "127.0.0.1:2587", "127.0.0.1:2590"}
+
+// free says of addresses that others listen on them. Caddy would name the first
+// one, at the end of its log; of the admin API's it would say nothing, and a
+// command would reach either gateway.
+func free(addresses []string) error {
+	for _, address := range addresses {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			return fmt.Errorf("the sandbox needs %s, and cannot have it: %w. Another gateway runs, or another program has it; "+
+				"stop that, or take a configuration of your own with --config FILE", address, err)
+		}
+		_ = l.Close()
+	}
+	return nil
+}
+
+// writable says of a folder for what is kept that it is none.
+func writable(dir string) error {
+	err := os.MkdirAll(dir, 0o700)
+	if err == nil {
+		var f *os.File
+		if f, err = os.CreateTemp(dir, ".writable"); err == nil {
+			return errors.Join(f.Close(), os.Remove(f.Name()))
+		}
+	}
+	return fmt.Errorf("the sandbox keeps certificates and counts in %s, where this user cannot write: %w. "+
+		"Name another folder in XDG_DATA_HOME", dir, err)
+}
 
 // Prepare has `run` serve the example if it is given nothing else, and says on
 // w where to look. Caddy reads it from its standard input, so that no file is
@@ -51,6 +95,9 @@ func Prepare(example []byte, w io.Writer) error {
 	}
 	if !Wanted(os.Args, there) {
 		return nil
+	}
+	if err := errors.Join(free(listens), writable(caddy.AppDataDir())); err != nil {
+		return err
 	}
 	r, pipe, err := os.Pipe()
 	if err != nil {

@@ -19,6 +19,8 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -58,6 +60,10 @@ func TestPrepare(t *testing.T) {
 	args, stdin := os.Args, os.Stdin
 	t.Cleanup(func() { os.Args, os.Stdin = args, stdin })
 	t.Chdir(t.TempDir())
+	t.Setenv("XDG_DATA_HOME", t.TempDir())
+	others := listens
+	listens = nil
+	t.Cleanup(func() { listens = others })
 	os.Args = []string{"mailgateway", "run"}
 	example := bytes.Repeat([]byte("example\n"), 1<<14) // more than a pipe holds
 	var said bytes.Buffer
@@ -128,5 +134,59 @@ func TestRepeat(t *testing.T) {
 	repeat(&said, address)
 	if strings.Count(said.String(), "Look:") != 1 || !strings.Contains(words, "http://"+status+"/") {
 		t.Errorf("said %q", &said)
+	}
+}
+
+// TestRoom is that the sandbox says beforehand what it lacks, and takes nothing
+// from who has it.
+func TestRoom(t *testing.T) {
+	args, stdin, others := os.Args, os.Stdin, listens
+	t.Cleanup(func() { os.Args, os.Stdin, listens = args, stdin, others })
+	t.Chdir(t.TempDir())
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	taken := l.Addr().String()
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	data := t.TempDir()
+	for _, tc := range []struct {
+		listens []string
+		data    string
+		want    []string
+	}{
+		{[]string{"127.0.0.1:0", taken}, data, []string{taken, "Another gateway runs", "--config FILE"}},
+		{nil, file, []string{file, "XDG_DATA_HOME"}}, // a file is no folder, for root too
+		{nil, data, nil},
+	} {
+		os.Args, os.Stdin, listens = []string{"mailgateway", "run"}, stdin, tc.listens
+		t.Setenv("XDG_DATA_HOME", tc.data)
+		var said bytes.Buffer
+		err := Prepare([]byte("example"), &said)
+		if (err == nil) != (tc.want == nil) || (said.Len() > 0) != (err == nil) || (len(os.Args) > 2) != (err == nil) {
+			t.Errorf("%+v: %v, %q, %q", tc, err, os.Args, &said)
+		}
+		for _, want := range tc.want {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("no %q in %v", want, err)
+			}
+		}
+	}
+	if left, err := os.ReadDir(data + "/caddy"); err != nil || len(left) > 0 {
+		t.Errorf("left %v (%v)", left, err)
+	}
+}
+
+// TestSend is that each system is told a command of its shells.
+func TestSend(t *testing.T) {
+	if !strings.Contains(words, "Send:  "+send(runtime.GOOS)+"\n") {
+		t.Errorf("words are %q", words)
+	}
+	if s := send("windows"); strings.ContainsAny(s, "'|") || !strings.HasPrefix(s, "curl.exe ") {
+		t.Errorf("Windows is told %q", s)
 	}
 }

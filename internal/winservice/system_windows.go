@@ -25,6 +25,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/windows"
 	"golang.org/x/sys/windows/registry"
@@ -116,7 +117,6 @@ func (w system) Create(spec Spec) error {
 	s, err := w.m.CreateService(spec.Name, spec.Exe, mgr.Config{
 		StartType: mgr.StartAutomatic, ErrorControl: mgr.ErrorNormal,
 		ServiceStartName: spec.Account, DisplayName: spec.DisplayName, Description: spec.Description,
-		SidType: windows.SERVICE_SID_TYPE_UNRESTRICTED,
 	}, spec.Args...)
 	if err != nil {
 		return err
@@ -130,7 +130,11 @@ func (w system) Create(spec Spec) error {
 			return err
 		}
 		// An exit with an error is a failure, not only a crash.
-		if err := s.SetRecoveryActionsOnNonCrashFailures(true); err != nil {
+		if err := known(s.SetRecoveryActionsOnNonCrashFailures(true)); err != nil {
+			return err
+		}
+		sid := uint32(windows.SERVICE_SID_TYPE_UNRESTRICTED)
+		if err := known(windows.ChangeServiceConfig2(s.Handle, windows.SERVICE_CONFIG_SERVICE_SID_INFO, (*byte)(unsafe.Pointer(&sid)))); err != nil { //nolint:gosec // as mgr does it
 			return err
 		}
 		key, err := registry.OpenKey(registry.LOCAL_MACHINE, parameters(spec.Name), registry.SET_VALUE)
@@ -144,6 +148,15 @@ func (w system) Create(spec Spec) error {
 		return errors.Join(err, s.Delete())
 	}
 	return nil
+}
+
+// known drops the error of a system that has no such setting of a service: Wine,
+// where this is tested. Every Windows that Go runs on has them.
+func known(err error) error {
+	if errors.Is(err, windows.ERROR_INVALID_LEVEL) {
+		return nil
+	}
+	return err
 }
 
 func (w system) open(name string) (*mgr.Service, error) {
@@ -201,13 +214,13 @@ func (w system) Query(name string) (State, error) {
 	if err != nil {
 		return State{}, err
 	}
-	c, err := s.Config()
+	c, err := registered(s.Handle)
 	if err != nil {
 		return State{}, err
 	}
 	state := State{
 		State: states[status.State], PID: status.ProcessId, Automatic: c.StartType == mgr.StartAutomatic,
-		Account: c.ServiceStartName, Command: c.BinaryPathName,
+		Account: windows.UTF16PtrToString(c.ServiceStartName), Command: windows.UTF16PtrToString(c.BinaryPathName),
 	}
 	key, err := registry.OpenKey(registry.LOCAL_MACHINE, parameters(name), registry.QUERY_VALUE)
 	if err != nil {
@@ -219,6 +232,17 @@ func (w system) Query(name string) (State, error) {
 		err = nil
 	}
 	return state, err
+}
+
+// registered is how a service was registered, without what mgr asks for besides
+// and not every system answers (see known).
+func registered(h windows.Handle) (*windows.QUERY_SERVICE_CONFIG, error) {
+	// Windows's own bound.
+	const size = 8 << 10
+	b := make([]uint64, size/8)                                 // aligned for the pointers in it
+	c := (*windows.QUERY_SERVICE_CONFIG)(unsafe.Pointer(&b[0])) //nolint:gosec // what Windows fills
+	var needed uint32
+	return c, windows.QueryServiceConfig(h, c, size, &needed)
 }
 
 func (system) AddSource(name string) error {
