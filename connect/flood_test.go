@@ -16,9 +16,12 @@ package connect_test
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -44,7 +47,7 @@ func TestManyFlowsOfOneBrowser(t *testing.T) {
 		}
 		return n
 	}
-	s.Sandbox.AnswerConsents(sandbox.ConsentAnswer{Error: "server_error", Description: strings.Repeat("<b>long</b> ", 5000)})
+	s.Sandbox.AnswerConsents(sandbox.ConsentAnswer{Error: "server_error", Description: strings.Repeat("<b>long</b> ", 500)})
 	for range 12 {
 		link, _ := s.invite(t, "")
 		b.press(t, link, nil).want(t, "That did not work", "&lt;b&gt;long")
@@ -71,18 +74,23 @@ func TestFlowThatTheWorldChangesUnder(t *testing.T) {
 		"withdrawn": {func(t *testing.T, s *site, id string) {
 			s.Do(t, "DELETE", "/smtp/invitations/"+id, "").Want(http.StatusNoContent)
 		}, "There is no such invitation", false},
-		"expired": {func(t *testing.T, _ *site, id string) {
+		"expired": {func(t *testing.T, s *site, id string) {
 			// Whoever began in time is let in.
-			current, err := connect.Current()
+			file := filepath.Join(s.Dir, "storage", "smtp_connect", "invitations", id[:2], id+".json")
+			text, err := os.ReadFile(file)
 			if err != nil {
 				t.Fatal(err)
 			}
-			inv, err := current.Invitations.Get(t.Context(), id)
-			if err != nil {
+			inv := new(connect.Invitation)
+			if err := json.Unmarshal(text, inv); err != nil {
 				t.Fatal(err)
 			}
-			for inv.State(time.Now()) == connect.StateOpen {
-				time.Sleep(20 * time.Millisecond) // until it has
+			inv.Expires = time.Now()
+			if text, err = json.Marshal(inv); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(file, text, 0o600); err != nil {
+				t.Fatal(err)
 			}
 		}, "Your mailbox is connected", true},
 		"another mailbox": {func(t *testing.T, s *site, _ string) {
@@ -95,16 +103,9 @@ func TestFlowThatTheWorldChangesUnder(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t)
-			more := ""
-			if name == "expired" {
-				more = `, "expires": "2s"`
-			}
-			link, id := s.invite(t, more)
+			link, id := s.invite(t, "")
 			b := newBrowser(t)
 			next := b.post(t, link, nil).next
-			if next == "" {
-				t.Skip("the invitation had expired before the button: a machine that is too busy")
-			}
 			c.change(t, s, id)
 			b.CloseIdleConnections()
 			b.get(t, next).want(t, c.title)
@@ -144,7 +145,7 @@ func TestAnswersThatAreNoVisit(t *testing.T) {
 		}
 	}
 	for what, edit := range map[string]func(url.Values){
-		"a long state":          func(q url.Values) { q.Set("state", strings.Repeat("s", 200_000)) },
+		"a long state":          func(q url.Values) { q.Set("state", strings.Repeat("s", 4000)) },
 		"the state, and more":   func(q url.Values) { q.Set("state", q.Get("state")+"x") },
 		"no state":              func(q url.Values) { q.Del("state") },
 		"a forged tenant alone": func(q url.Values) { q.Del("state"); q.Set("tenant", "evil.example"); q.Set("admin_consent", "True") },
@@ -163,7 +164,7 @@ func TestAnswersThatAreNoVisit(t *testing.T) {
 	})).want(t, "Your mailbox is connected")
 	link, _ = s.invite(t, "")
 	back = b.answer(t, b.post(t, link, nil).next)
-	b.get(t, with(back, func(q url.Values) { q.Set("code", strings.Repeat("c", 200_000)) })).want(t, "That did not work")
+	b.get(t, with(back, func(q url.Values) { q.Set("code", strings.Repeat("c", 4000)) })).want(t, "That did not work")
 }
 
 // TestScannersAndOpenFlows has scanners open links by the thousand, and owners begin and

@@ -32,7 +32,7 @@ func TestUnderPrefix(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newConsole(t, "")
-			site := strings.NewReplacer("CONNECT", "smtp_connect {\nurl "+c.base+"/gateway/connect\n}", "CONSOLE", "smtp_console {\nurl "+c.base+"/gateway/console\n}").Replace(site)
+			site := strings.NewReplacer("CONNECT", "smtp_connect {\nurl "+c.base+"/gateway/connect\nunidentified\n}", "CONSOLE", "smtp_console {\nurl "+c.base+"/gateway/console\n}").Replace(site)
 			c.Load(t, "}\n"+c.base+" {\nbind 127.0.0.1\n"+site+"\nrespond 404\n")
 			c.Do(t, "PUT", "/smtp/accounts/a+b@example.com", `{"upstream": "oauth"}`).Want(http.StatusCreated)
 			const at = "/gateway/console"
