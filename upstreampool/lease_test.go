@@ -43,6 +43,7 @@ func (l *lender) Adopt(local *limits.Local) { l.local.Store(local) }
 func (l *lender) Release(*limits.Local)     {}
 func (l *lender) Until() int64              { return l.until.Load() }
 func (l *lender) Dropped(string)            {}
+func (l *lender) Due(string)                {}
 func (l *lender) Lacks(mailbox string)      { go l.allow(mailbox, 1000) }
 
 func (l *lender) allow(mailbox string, conns int64) {

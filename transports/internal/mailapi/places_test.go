@@ -191,6 +191,7 @@ func (l *leased) Adopt(local *limits.Local) { l.local.Store(local) }
 func (l *leased) Release(*limits.Local)     {}
 func (l *leased) Until() int64              { return l.until.Load() }
 func (l *leased) Dropped(string)            {}
+func (l *leased) Due(string)                {}
 func (l *leased) Lacks(mailbox string) {
 	if l.until.Load() == 0 {
 		return
