@@ -17,10 +17,8 @@ package e2e
 import (
 	"testing"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/caddymail/mailgateway/sandbox"
-	"github.com/caddymail/mailgateway/smtpapp"
+	"github.com/caddymail/mailgateway/smtpapp/counters"
 )
 
 // TestAccountCounters: what became of an account's messages is counted, across
@@ -28,13 +26,8 @@ import (
 func TestAccountCounters(t *testing.T) {
 	const user = "counted@example.com"
 	w := newWorld(t, withAccount(account(user, user)))
-	counters := func() smtpapp.Counters {
-		t.Helper()
-		app, err := caddy.ActiveContext().AppIfConfigured("smtp")
-		if err != nil {
-			t.Fatal(err)
-		}
-		c, _ := app.(*smtpapp.App).Counters(user)
+	counted := func() counters.Counters {
+		c, _ := counters.Of(user)
 		return c
 	}
 	send := func(code int) {
@@ -63,12 +56,12 @@ func TestAccountCounters(t *testing.T) {
 	if rep := w.login().send("another account's\r\n"); rep.code != 250 {
 		t.Fatalf("final reply %q", rep)
 	}
-	got := counters()
+	got := counted()
 	if got.Last.IsZero() {
 		t.Error("no time of the last message")
 	}
-	got.Last = smtpapp.Counters{}.Last
-	want := smtpapp.Counters{Accepted: 2, Deferred: 1, Refused: 1, Recipients: 4, Bytes: 20}
+	got.Last = counters.Counters{}.Last
+	want := counters.Counters{Accepted: 2, Deferred: 1, Refused: 1, Recipients: 4, Bytes: 20}
 	if got != want {
 		t.Errorf("counted %+v, want %+v", got, want)
 	}

@@ -20,7 +20,7 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/oauthtoken"
-	"github.com/caddymail/mailgateway/smtpapp"
+	"github.com/caddymail/mailgateway/smtpapp/counters"
 )
 
 // DeleteAccount removes an account, with what is counted and stored of it.
@@ -32,9 +32,7 @@ func DeleteAccount(ctx context.Context, dir *accounts.Directory, name string, co
 	if _, still := dir.Lookup(name); !found || still {
 		return nil
 	}
-	if app, err := App[*smtpapp.App]("smtp"); err == nil {
-		app.ForgetCounters(a.Name)
-	}
+	counters.Forget(a.Name)
 	if err := forgetTokens(ctx, a); err != nil {
 		return fmt.Errorf("the account is deleted, its stored token is not: %w", err)
 	}

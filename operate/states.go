@@ -24,6 +24,7 @@ import (
 	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/smtpapp"
+	"github.com/caddymail/mailgateway/smtpapp/counters"
 	"github.com/caddymail/mailgateway/upstreamapp"
 )
 
@@ -100,17 +101,12 @@ func (s States) Of(a *accounts.Account) string {
 		}
 		known = known || open > 0
 	}
-	var accepted uint64
-	if s.smtp != nil {
-		if c, ok := s.smtp.Counters(a.Name); ok {
-			accepted = c.Accepted
-		}
-	}
-	ok, refused := verified.of(a, accepted)
+	c, _ := counters.Of(a.Name)
+	ok, refused := verified.of(a, c.Accepted)
 	switch {
 	case refused != "":
 		return StateRefused
-	case known, ok, accepted > 0:
+	case known, ok, c.Accepted > 0:
 		return StateActive
 	}
 	return StateNotVerified
@@ -172,7 +168,7 @@ type AccountStatus struct {
 	UpstreamStatus *upstreamapp.AccountStatus `json:"upstream_status,omitempty"`
 	// Counters are what became of its messages since the process started;
 	// absent if there were none.
-	Counters *smtpapp.Counters `json:"counters,omitempty"`
+	Counters *counters.Counters `json:"counters,omitempty"`
 }
 
 // Consented reports whether the owner of an account's mailbox has consented and need
@@ -214,10 +210,8 @@ func StatusOf(a *accounts.Account) (s AccountStatus) {
 			s.UpstreamStatus = &st
 		}
 	}
-	if app, err := App[*smtpapp.App]("smtp"); err == nil {
-		if c, ok := app.Counters(a.Name); ok {
-			s.Counters = &c
-		}
+	if c, ok := counters.Of(a.Name); ok {
+		s.Counters = &c
 	}
 	return s
 }

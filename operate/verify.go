@@ -29,7 +29,7 @@ import (
 	"github.com/caddymail/mailgateway/internal/nearest"
 	"github.com/caddymail/mailgateway/oauthtoken"
 	"github.com/caddymail/mailgateway/relay"
-	"github.com/caddymail/mailgateway/smtpapp"
+	"github.com/caddymail/mailgateway/smtpapp/counters"
 	"github.com/caddymail/mailgateway/upstreamapp"
 )
 
@@ -120,11 +120,7 @@ func lastStep(steps []VerifyStep) VerifyStep {
 
 // acceptedOf is how many messages of an account have been accepted.
 func acceptedOf(a *accounts.Account) uint64 {
-	app, err := App[*smtpapp.App]("smtp")
-	if err != nil {
-		return 0
-	}
-	c, _ := app.Counters(a.Name)
+	c, _ := counters.Of(a.Name)
 	return c.Accepted
 }
 

@@ -24,6 +24,7 @@ import (
 	"github.com/caddymail/mailgateway/internal/front"
 	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/smtpapp/counters"
 	"github.com/caddymail/mailgateway/smtpapp/history"
 	"github.com/caddymail/mailgateway/smtpapp/smtpserver"
 )
@@ -54,7 +55,7 @@ func (g *generation) logMessage(s *session, res *smtpserver.Result) {
 		label = "unknown" // whatever the account says must not be a label
 	}
 	g.meter(label).count(code, took, res.Size)
-	tallyOf(s.account.Name, true).count(now, code, res.Accepted, res.Size)
+	counters.Count(s.account.Name, now, code, res.Accepted, res.Size)
 	history.Process.Count(now, code)
 	g.keepMessage(s, res, word, took, traceID)
 	c := g.access.Check(zapcore.InfoLevel, "message")

@@ -37,6 +37,7 @@ import (
 	"github.com/caddymail/mailgateway/oauthtoken"
 	"github.com/caddymail/mailgateway/operate"
 	"github.com/caddymail/mailgateway/smtpapp"
+	"github.com/caddymail/mailgateway/smtpapp/counters"
 	"github.com/caddymail/mailgateway/spool"
 	"github.com/caddymail/mailgateway/upstreamapp"
 )
@@ -117,7 +118,7 @@ func TestOpenAPISchemas(t *testing.T) {
 		"VerifyRequest": admin.VerifyRequest{}, "VerifyStep": operate.VerifyStep{}, "VerifyResult": operate.VerifyResult{},
 		"LoginRequest": admin.LoginRequest{}, "Login": admin.LoginStatus{}, "ConnCounts": upstreamapp.ConnCounts{},
 		"UpstreamStatus": upstreamapp.UpstreamStatus{}, "AccountStatus": upstreamapp.AccountStatus{}, "LimitStatus": upstreamapp.LimitStatus{},
-		"Counters": smtpapp.Counters{},
+		"Counters": counters.Counters{},
 		"Session":  smtpapp.SessionInfo{}, "Refusal": smtpapp.Refusal{}, "Ban": smtpapp.Ban{}, "LiftResult": admin.LiftResult{}, "Tokens": admin.TokenPage{}, "TokenStatus": oauthtoken.AccountStatus{},
 		"SpoolPage": admin.SpoolPage{}, "SpoolStatus": spool.Status{}, "SpoolOddity": spool.Oddity{}, "SpoolDrain": admin.SpoolDrain{}, "SpoolDraining": spool.Draining{},
 		"SpooledMessage": spool.Message{}, "SpooledRecipient": spool.Recipient{},

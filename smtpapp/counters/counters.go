@@ -12,7 +12,9 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package smtpapp
+// Package counters counts what became of each account's messages. It outlives
+// configurations, and ends with the process.
+package counters
 
 import (
 	"hash/maphash"
@@ -92,7 +94,10 @@ func tallyOf(account string, create bool) *tally {
 	return t
 }
 
-func (t *tally) count(now time.Time, code, recipients int, size int64) {
+// Count counts a message of an account that ended with code, 0 if nobody waited for
+// its reply.
+func Count(account string, now time.Time, code, recipients int, size int64) {
+	t := tallyOf(account, true)
 	switch code / 100 {
 	case 2:
 		t.accepted.Add(1)
@@ -108,17 +113,17 @@ func (t *tally) count(now time.Time, code, recipients int, size int64) {
 	t.last.Store(now.UnixNano())
 }
 
-// ForgetCounters drops the counters of an account that is gone.
-func (a *App) ForgetCounters(account string) {
+// Forget drops the counters of an account that is gone.
+func Forget(account string) {
 	shard := shardOf(account)
 	shard.mu.Lock()
 	delete(shard.m, account)
 	shard.mu.Unlock()
 }
 
-// Counters returns what became of the account's messages; false if it has
-// sent none since the process started.
-func (a *App) Counters(account string) (Counters, bool) {
+// Of returns what became of the account's messages; false if it has sent none since
+// the process started.
+func Of(account string) (Counters, bool) {
 	t := tallyOf(account, false)
 	if t == nil {
 		return Counters{}, false
