@@ -154,7 +154,7 @@ var allowedImports = map[string][]string{
 	"smtpapp/smtpserver/pace":    {},
 	// A certificate for devices from before 2010.
 	"smtpapp/legacyrsa":            {},
-	"upstreampool/smtpclient":      {"internal/exhausted", "internal/rawread", "internal/redact", "internal/stack", "relay", "upstreampool/smtpclient/dots"},
+	"upstreampool/smtpclient":      {"internal/exhausted", "internal/outproxy", "internal/rawread", "internal/redact", "internal/stack", "relay", "upstreampool/smtpclient/dots"},
 	"upstreampool/smtpclient/dots": {},
 	// What is learned of a mailbox, and what providers publish: no pool, no lock.
 	"upstreampool/meter":  {"internal/registry", "upstreampool/smtpclient"},

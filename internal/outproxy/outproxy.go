@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-// Package outproxy looks at the addresses of proxies that requests go out through. Go
+// Package outproxy connects through proxies, and looks at their addresses first: Go
 // takes a malformed one for none, and goes out directly.
 package outproxy
 

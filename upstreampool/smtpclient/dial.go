@@ -21,10 +21,13 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/caddymail/mailgateway/internal/exhausted"
+	"github.com/caddymail/mailgateway/internal/outproxy"
 	"github.com/caddymail/mailgateway/internal/stack"
 	"github.com/caddymail/mailgateway/relay"
 )
@@ -216,7 +219,7 @@ func dialTCP(ctx context.Context, cfg *Config, own string) (net.Conn, *Error) {
 	var nc net.Conn
 	var err error
 	if cfg.Proxy != nil {
-		nc, err = dialProxy(ctx, d, network, cfg)
+		nc, err = outproxy.Dial(ctx, d, network, cfg.Address(), cfg.Proxy)
 	} else {
 		nc, err = d.DialContext(ctx, network, cfg.Address())
 	}
@@ -254,4 +257,13 @@ func (c *Conn) describeTLS() string {
 		said += ", certificate of " + cert.Subject.CommonName + " until " + cert.NotAfter.UTC().Format(time.DateOnly)
 	}
 	return said
+}
+
+// bindFailed reports whether the local address was the trouble.
+func bindFailed(err error) bool {
+	if errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, syscall.EACCES) {
+		return true
+	}
+	se, ok := errors.AsType[*os.SyscallError](err)
+	return ok && se.Syscall == "bind"
 }

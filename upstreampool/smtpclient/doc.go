@@ -34,7 +34,7 @@
 //
 // # Reading order
 //
-// config.go, dial.go, proxy.go, ehlo.go and auth.go (how a connection is made),
+// config.go, dial.go, ehlo.go and auth.go (how a connection is made),
 // conn.go, live.go and deadline.go (what it is), params.go and flight.go (MAIL and RCPT),
 // body.go, bdat.go and data.go (the message), single.go (all of it in one
 // flight), settle.go, unasked.go, forgotten.go and needs.go (what can be wrong with a
@@ -52,5 +52,5 @@
 //
 // # Imports
 //
-// Of ours only relay, for replies, and of internal: exhausted, rawread, redact, stack.
+// Of ours only relay, for replies, and of internal: exhausted, outproxy, rawread, redact, stack.
 package smtpclient

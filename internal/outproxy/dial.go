@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package smtpclient
+package outproxy
 
 import (
 	"bufio"
@@ -25,24 +25,22 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
-	"syscall"
 	"time"
 
 	"golang.org/x/net/proxy"
 )
 
-// dialProxy connects through the proxy that the network_proxy module names for
-// this destination: http and https by CONNECT (RFC 9110 section 9.3.6), socks5
+// Dial connects to an address through the proxy that the network_proxy module names
+// for it: http and https by CONNECT (RFC 9110 section 9.3.6), socks5
 // and socks5h by SOCKS (RFC 1928). No proxy for it means a direct connection.
-func dialProxy(ctx context.Context, d *net.Dialer, network string, cfg *Config) (net.Conn, error) {
-	req := &http.Request{Method: http.MethodConnect, URL: &url.URL{Scheme: "https", Host: cfg.Address()}, Host: cfg.Address(), Header: make(http.Header)}
-	u, err := cfg.Proxy(req.WithContext(ctx))
+func Dial(ctx context.Context, d *net.Dialer, network, address string, named func(*http.Request) (*url.URL, error)) (net.Conn, error) {
+	req := &http.Request{Method: http.MethodConnect, URL: &url.URL{Scheme: "https", Host: address}, Host: address, Header: make(http.Header)}
+	u, err := named(req.WithContext(ctx))
 	if err != nil {
 		return nil, fmt.Errorf("network proxy: %w", err)
 	}
 	if u == nil {
-		return d.DialContext(ctx, network, cfg.Address())
+		return d.DialContext(ctx, network, address)
 	}
 	switch u.Scheme {
 	case "socks5", "socks5h":
@@ -55,7 +53,7 @@ func dialProxy(ctx context.Context, d *net.Dialer, network string, cfg *Config) 
 		if err != nil {
 			return nil, err
 		}
-		return p.(proxy.ContextDialer).DialContext(ctx, "tcp", cfg.Address())
+		return p.(proxy.ContextDialer).DialContext(ctx, "tcp", address)
 	case "http", "https":
 	default:
 		return nil, fmt.Errorf("network proxy: unrecognized scheme '%s'", u.Scheme)
@@ -128,13 +126,4 @@ func hostPort(u *url.URL, port string) string {
 		port = p
 	}
 	return net.JoinHostPort(u.Hostname(), port)
-}
-
-// bindFailed reports whether the local address was the trouble.
-func bindFailed(err error) bool {
-	if errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, syscall.EACCES) {
-		return true
-	}
-	se, ok := errors.AsType[*os.SyscallError](err)
-	return ok && se.Syscall == "bind"
 }
