@@ -123,8 +123,8 @@ func TestSpoolDiskFails(t *testing.T) {
 	}{
 		{"sync of a file", "fsync", "EIO", false, 451, true},
 		{"sync of a directory", "fsync", "EIO", true, 451, true},
-		{"sync, full", "fsync", "ENOSPC", false, 451, true},
-		{"sync, quota", "fsync", "EDQUOT", true, 451, true},
+		{"sync, full", "fsync", "ENOSPC", false, 452, true},
+		{"sync, quota", "fsync", "EDQUOT", true, 452, true},
 		{"write", "pwrite64", "EIO", false, 451, false},
 		{"write, full", "pwrite64", "ENOSPC", false, 452, false},
 		{"write, quota", "pwrite64", "EDQUOT", false, 452, false},
