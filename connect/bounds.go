@@ -35,7 +35,7 @@ const (
 	littleLately = 40
 	// What belongs to an invitation leads to work at the provider. One invitation is not
 	// all of them: who has a link has no more of it than an owner needs.
-	invitationRate, invitationBurst = 2, 60
+	invitationRate, invitationBurst = 5, 200
 	invitedRate, invitedBurst       = 200, 1000
 	// maxKept bounds the addresses and the invitations remembered; beyond it only the
 	// rates of all hold.

@@ -47,7 +47,7 @@ func TestManyFlowsOfOneBrowser(t *testing.T) {
 		}
 		return n
 	}
-	s.Sandbox.AnswerConsents(sandbox.ConsentAnswer{Error: "server_error", Description: strings.Repeat("<b>long</b> ", 500)})
+	s.Sandbox.AnswerConsents(sandbox.ConsentAnswer{Error: "server_error", Description: strings.Repeat("<b>long</b> ", 100)})
 	for range 12 {
 		link, _ := s.invite(t, "")
 		b.press(t, link, nil).want(t, "That did not work", "&lt;b&gt;long")

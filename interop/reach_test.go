@@ -151,7 +151,7 @@ func TestConsoleWithoutScripts(t *testing.T) {
 	p.click("tr:has-text('xxx') summary")
 	p.click("tr:has-text('xxx') " + button("Remove it"))
 	p.is("h1", "scanner@example.com")
-	p.click("a:has-text('Change')")
+	p.click("main a:has-text('Change')")
 	p.fill("#rate", "many")
 	p.click(button("Save"))
 	p.matches("#rate-why", "whole number")

@@ -155,7 +155,7 @@ function forced() {
     const [paper, ink] = [qr.querySelector(".paper"), qr.querySelector("rect:not(.paper)")].map((r) => getComputedStyle(r).fill);
     if (paper !== "rgb(255, 255, 255)" || ink !== "rgb(0, 0, 0)") out.push(`a camera does not read ${ink} on ${paper}`);
   }
-  for (const b of shown("button, .button, .state, input, select, textarea, .alert, section, .card")) {
+  for (const b of shown("button, .button, .state, input:not([type=radio], [type=checkbox]), select, textarea, .alert, section, .card")) {
     const c = getComputedStyle(b);
     if (!["Top", "Left"].some((s) => c[`border${s}Style`] !== "none" && parseFloat(c[`border${s}Width`]) >= 1)) out.push("without a border: " + b.outerHTML.slice(0, 80));
   }
