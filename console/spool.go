@@ -33,7 +33,7 @@ type spooled struct {
 
 func showSpool(v *visit) error {
 	s := spooled{Spools: spool.Statuses()}
-	next := ""
+	var next string
 	if s.Messages, next = spool.List(spool.Filter{Limit: maxRows}); next != "" {
 		for i := range s.Spools {
 			s.More += s.Spools[i].Messages

@@ -89,7 +89,7 @@ func (v *visit) whoIs() (user, error) {
 // byPassword is who has a password of the console's own.
 func (h *Handler) byPassword(v *visit) (user, error) {
 	name, err := h.users.Enter(v.w, v.r, site.Client(v.r))
-	if refused, ok := errors.AsType[*passwords.Refused](err); ok {
+	if refused, ok := errors.AsType[*passwords.RefusedError](err); ok {
 		return user{}, refuse(refused.Status, "%s", refused.Text)
 	}
 	if err != nil {

@@ -95,13 +95,13 @@ func New(list map[string]string, guard *front.Guard, realm string, logger *zap.L
 	return u, nil
 }
 
-// Refused is an answer to who is not let in.
-type Refused struct {
+// RefusedError is an answer to who is not let in.
+type RefusedError struct {
 	Status int
 	Text   string
 }
 
-func (e *Refused) Error() string { return e.Text }
+func (e *RefusedError) Error() string { return e.Text }
 
 // Enter returns who makes a request. Where nobody does, or a password is wrong, the answer
 // asks the browser for one.
@@ -115,13 +115,13 @@ func (u *Users) Enter(w http.ResponseWriter, r *http.Request, client string) (na
 	switch {
 	case !ok, errors.Is(err, errWrong):
 		w.Header().Set("WWW-Authenticate", "Basic realm="+strconv.QuoteToASCII(u.realm)+`, charset="UTF-8"`)
-		return "", &Refused{http.StatusUnauthorized, "Name or password is wrong. Load the page again to be asked anew."}
+		return "", &RefusedError{http.StatusUnauthorized, "Name or password is wrong. Load the page again to be asked anew."}
 	case errors.Is(err, front.ErrBanned):
 		w.Header().Set("Retry-After", strconv.Itoa(int(u.policy.Ban.Seconds())))
-		return "", &Refused{http.StatusTooManyRequests, fmt.Sprintf("Too many wrong passwords came from this address (%s). It may try again in %s at the latest; on the machine, `smtp ban lift` ends it now.", client, u.policy.Ban)}
+		return "", &RefusedError{http.StatusTooManyRequests, fmt.Sprintf("Too many wrong passwords came from this address (%s). It may try again in %s at the latest; on the machine, `smtp ban lift` ends it now.", client, u.policy.Ban)}
 	case errors.Is(err, front.ErrBusy), errors.Is(err, password.ErrOverloaded):
 		w.Header().Set("Retry-After", "10")
-		return "", &Refused{http.StatusServiceUnavailable, "Too many are signing in at once. Try again in a moment."}
+		return "", &RefusedError{http.StatusServiceUnavailable, "Too many are signing in at once. Try again in a moment."}
 	}
 	return "", err
 }
