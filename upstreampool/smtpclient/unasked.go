@@ -73,7 +73,14 @@ func (c *Conn) silent() bool {
 		case !c.amid() && (!c.ready.known() || c.ready.quiet()):
 			return true
 		case time.Now().After(end):
-			return c.amid() && (c.endures || c.under) && (!c.ready.known() || c.ready.quiet()) && c.goOn()
+			endures := c.amid() && (c.endures || c.under)
+			if endures && (!c.ready.known() || c.ready.quiet()) {
+				return c.goOn()
+			}
+			// The rest may be coming in this moment.
+			if !endures || time.Now().After(end.Add(earlyReply)) {
+				return false
+			}
 		}
 	}
 }
