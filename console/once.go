@@ -31,13 +31,18 @@ const (
 	// maxForms are those that are remembered, for formsKept at least.
 	maxForms  = 10_000
 	formsKept = time.Hour
+	// secondClick is how long behind a page with a secret the form's second click may come:
+	// its browser has left that page, and has not shown it.
+	secondClick = 10 * time.Second
 )
 
 // sent is what a form came to.
 type sent struct {
 	where string // the page that it led to
-	// cookies carry the secret to that page, until it has been shown.
+	// cookies carry the secret to that page, until it has been shown, and for a second click
+	// a little longer.
 	cookies []string
+	shown   time.Time
 }
 
 // forms are those of each address: they outlive a reload, which may come between two
@@ -63,7 +68,7 @@ func doneOnce(f pageFunc) pageFunc {
 			defer cancel()
 			v.r = v.r.WithContext(ctx)
 			if failed = f(v); failed == nil {
-				s = sent{v.w.Header().Get("Location"), slices.Clone(v.w.Header().Values("Set-Cookie"))}
+				s = sent{where: v.w.Header().Get("Location"), cookies: slices.Clone(v.w.Header().Values("Set-Cookie"))}
 			}
 			return s, s.where != ""
 		})
@@ -73,18 +78,25 @@ func doneOnce(f pageFunc) pageFunc {
 		if err != nil {
 			return err
 		}
-		for _, c := range s.cookies {
-			v.w.Header().Add("Set-Cookie", c)
+		if s.shown.IsZero() || time.Since(s.shown) < secondClick {
+			for _, c := range s.cookies {
+				v.w.Header().Add("Set-Cookie", c)
+			}
 		}
 		http.Redirect(v.w, v.r, s.where, http.StatusSeeOther)
 		return nil
 	}
 }
 
-// wasShown forgets the cookie of a secret that has been shown.
+// wasShown notes that the secret of a cookie has been sent to be shown. A browser that is
+// about to show it leaves it for the second click of a double one, which has to get it too.
 func (h *Handler) wasShown(cookie string) {
+	now := time.Now()
 	h.once.Each(func(s *sent) {
-		if slices.ContainsFunc(s.cookies, func(c string) bool { return strings.HasPrefix(c, cookie+"=") }) {
+		switch {
+		case s.shown.IsZero() && slices.ContainsFunc(s.cookies, func(c string) bool { return strings.HasPrefix(c, cookie+"=") }):
+			s.shown = now
+		case !s.shown.IsZero() && now.Sub(s.shown) >= secondClick:
 			s.cookies = nil
 		}
 	})

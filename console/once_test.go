@@ -21,6 +21,8 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // visitOf is a form that is sent.
@@ -84,15 +86,37 @@ func TestOnce(t *testing.T) {
 	if calls != 2 {
 		t.Errorf("done %d times, want once after the failure", calls-1)
 	}
-	h.wasShown("secret")
-	v3, w3 := visitOf(t.Context(), h, "a")
-	if err := f(v3); err != nil || w3.Header().Get("Location") != "/done" || w3.Header().Get("Set-Cookie") != "" {
-		t.Errorf("sent again after the secret was shown: %v, %v", err, w3.Header())
-	}
 	// Another user's form may have the same number.
 	v4, w4 := visitOf(t.Context(), h, "a")
 	v4.User.Name = "other"
 	if err := f(v4); err != nil || w4.Header().Get("Set-Cookie") != "secret=3" {
 		t.Errorf("another user: %v, %v", err, w4.Header())
 	}
+}
+
+// TestSecondClick has a double click whose second one comes when the first one's page has
+// been made, and not been shown: it gets the secret. Later nobody does.
+func TestSecondClick(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &Handler{once: formsOf("TestSecondClick")}
+		f := doneOnce(func(v *visit) error {
+			http.SetCookie(v.w, &http.Cookie{Name: "secret", Value: "1"})
+			http.Redirect(v.w, v.r, "/done", http.StatusSeeOther)
+			return nil
+		})
+		for _, step := range []struct {
+			after time.Duration
+			want  string
+		}{{0, "secret=1"}, {secondClick, "secret=1"}, {secondClick - 1, "secret=1"}, {1, ""}, {time.Minute, ""}} {
+			time.Sleep(step.after)
+			v, w := visitOf(t.Context(), h, "a")
+			if err := f(v); err != nil || w.Header().Get("Location") != "/done" || w.Header().Get("Set-Cookie") != step.want {
+				t.Errorf("after %v more: %v, %v, want %q", step.after, err, w.Header(), step.want)
+			}
+			if step.after == 0 {
+				continue // no page has been asked for yet
+			}
+			h.wasShown("secret")
+		}
+	})
 }
