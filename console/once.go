@@ -91,13 +91,9 @@ func doneOnce(f pageFunc) pageFunc {
 // wasShown notes that the secret of a cookie has been sent to be shown. A browser that is
 // about to show it leaves it for the second click of a double one, which has to get it too.
 func (h *Handler) wasShown(cookie string) {
-	now := time.Now()
 	h.once.Each(func(s *sent) {
-		switch {
-		case s.shown.IsZero() && slices.ContainsFunc(s.cookies, func(c string) bool { return strings.HasPrefix(c, cookie+"=") }):
-			s.shown = now
-		case !s.shown.IsZero() && now.Sub(s.shown) >= secondClick:
-			s.cookies = nil
+		if s.shown.IsZero() && slices.ContainsFunc(s.cookies, func(c string) bool { return strings.HasPrefix(c, cookie+"=") }) {
+			s.shown = time.Now()
 		}
 	})
 }
