@@ -28,7 +28,7 @@ const (
 	outcomeTimeout = 10 * time.Minute
 	// maxFlows and maxOutcomes are what a browser may have of each: all together stay
 	// within the 8 KiB of a request's header that proxies let through.
-	maxFlows, maxOutcomes = 5, 8
+	maxFlows, maxOutcomes = 4, 4
 
 	flowPrefix, outcomePrefix = "smtp-connect-flow-", "smtp-connect-end-"
 )

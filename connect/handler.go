@@ -355,7 +355,7 @@ func (h *Handler) callback(w http.ResponseWriter, r *http.Request, provider stri
 		return nil //nolint:nilerr // nobody waits any more
 	}
 	h.cookies.Shed(w, r, outcomePrefix, maxOutcomes)
-	if err := h.cookies.Set(w, r, outcomeCookie(f.Token), end, outcomeTimeout, http.SameSiteLaxMode); err != nil {
+	if err := h.cookies.Set(w, r, outcomeCookie(f.Token), end.bounded(), outcomeTimeout, http.SameSiteLaxMode); err != nil {
 		return err
 	}
 	http.Redirect(w, r, h.URL+"/i/"+path.Base(f.Token), http.StatusSeeOther)

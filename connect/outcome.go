@@ -20,6 +20,8 @@ import (
 	"fmt"
 	"net/url"
 	"regexp"
+	"slices"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -40,6 +42,27 @@ type outcome struct {
 	Missing []string `json:"m,omitempty"`
 	// Words are the provider's own.
 	Words string `json:"w,omitempty"`
+}
+
+// maxWords bounds each text of an outcome: what a provider says may be long, and browsers
+// send it with each request.
+const maxWords = 240
+
+// bounded is what of an outcome fits a cookie.
+func (o outcome) bounded() outcome {
+	o.Used, o.Expected, o.Words = bounded(o.Used), bounded(o.Expected), bounded(o.Words)
+	o.Missing = slices.Clone(o.Missing[:min(len(o.Missing), 5)])
+	for i := range o.Missing {
+		o.Missing[i] = bounded(o.Missing[i])
+	}
+	return o
+}
+
+func bounded(s string) string {
+	if len(s) <= maxWords {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxWords], "") + "..."
 }
 
 // retryKinds are outcomes after which the same link can be used again.

@@ -142,7 +142,7 @@ func examineTokens(app *oauthtoken.App) (out []checkup.Finding) {
 			f.Cause = "The provider's token endpoint does not answer, or answers with errors."
 			f.Remedy = "Check network, DNS and proxy of the gateway, and the provider's own status page. It is tried again by itself."
 		case !p.Asked:
-			f.State, f.Said = checkup.Unknown, notUsed
+			f = notUsed(f)
 		}
 		out = append(out, f)
 		for _, w := range p.Warnings {
@@ -310,7 +310,12 @@ func names(leaf *x509.Certificate) []string {
 }
 
 // notUsed is said of what may be right or wrong: nothing has asked it yet.
-const notUsed = "not used yet since the gateway started; a test mail asks it"
+func notUsed(f checkup.Finding) checkup.Finding {
+	f.State, f.Said = checkup.Unknown, "not used yet since the gateway started"
+	f.Cause = "No message and no test has needed it yet, so that nothing is known of it."
+	f.Remedy = "Run `caddy smtp test ACCOUNT` for an account that needs it, or send a test mail from the console."
+	return f
+}
 
 // examineUpstreams looks at what messages have found out about the upstreams.
 func examineUpstreams(ctx context.Context, app *upstreamapp.App) (out []checkup.Finding) {
@@ -318,9 +323,11 @@ func examineUpstreams(ctx context.Context, app *upstreamapp.App) (out []checkup.
 		f := checkup.Finding{Check: "upstream", Subject: u.Name, State: checkup.OK, Said: "it answered last"}
 		switch u.Contact {
 		case relay.ContactNone:
-			f.State, f.Said = checkup.Unknown, notUsed
+			f = notUsed(f)
 		case relay.ContactFailed:
-			f.State, f.Said = checkup.Unknown, "the last attempt to reach "+u.Dial+" failed; it is tried again with the next message"
+			f.State, f.Said = checkup.Unknown, "the last attempt to reach "+u.Dial+" failed"
+			f.Cause = "The upstream was away once, which may have passed."
+			f.Remedy = "Run `caddy smtp test ACCOUNT` for one of its accounts: it is tried again with the next message too."
 		case "":
 			f.Said = "nothing speaks against it"
 		}
