@@ -63,7 +63,7 @@ var refusedWith = map[string]struct {
 	"ReplyBareLF":        {nil, hello + "Q: \"NOOP\\n\"\nM: 500 5.5.2", smtpserver.CauseBareLF},
 	"ReplyHTTP":          {nil, "M: 220\nC: GET / HTTP/1.1\nM: 421", smtpserver.CauseHTTP},
 	"ReplyProxyHeader":   {nil, "M: 220\nC: PROXY UNKNOWN\nM: 421", smtpserver.CauseProxyHeader},
-	"ReplyEarlyTalker":   {trustAll, "Q: \"EHLO c\\r\\nNOOP\\r\\n\"\nM: 220\nM: 421", smtpserver.CauseEarlyTalker},
+	"ReplyEarlyTalker":   {trustAll, "M: 220\nQ: \"EHLO c\\r\\nNOOP\\r\\n\"\nM: 421", smtpserver.CauseEarlyTalker},
 	"ReplyTooManyErrors": {nil, hello + strings.Repeat("C: FOO\nM: 500\n", maxErrorsEarly) + "M: 421", smtpserver.CauseTooManyErrors},
 	"ReplyPaused":        {trustPaused, hello + "C: MAIL FROM:<a@example.com>\nM: 451", causePaused},
 }
