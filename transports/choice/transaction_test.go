@@ -249,7 +249,7 @@ func TestCannotCarry(t *testing.T) {
 
 // ownBusiness are optional interfaces of which each of the ways is asked by itself,
 // and FrontUser, which is the business of the app that has all upstreams.
-var ownBusiness = []string{"AccountUser", "Drainer", "Dependent", "FrontUser", "Introducer", "Reacher", "Spooler", "Spool"}
+var ownBusiness = []string{"AccountFollower", "AccountUser", "Drainer", "Dependent", "FrontUser", "Introducer", "Reacher", "Spooler", "Spool"}
 
 // watched is a body of which only Watch is used.
 type watched struct {
