@@ -21,11 +21,11 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
-	"strings"
 	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/oauthtoken"
 	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 	"github.com/caddymail/mailgateway/operate"
@@ -50,19 +50,12 @@ const maxWords = 240
 
 // bounded is what of an outcome fits a cookie.
 func (o outcome) bounded() outcome {
-	o.Used, o.Expected, o.Words = bounded(o.Used), bounded(o.Expected), bounded(o.Words)
+	o.Used, o.Expected, o.Words = printable.Cut(o.Used, maxWords), printable.Cut(o.Expected, maxWords), printable.Cut(o.Words, maxWords)
 	o.Missing = slices.Clone(o.Missing[:min(len(o.Missing), 5)])
 	for i := range o.Missing {
-		o.Missing[i] = bounded(o.Missing[i])
+		o.Missing[i] = printable.Cut(o.Missing[i], maxWords)
 	}
 	return o
-}
-
-func bounded(s string) string {
-	if len(s) <= maxWords {
-		return s
-	}
-	return strings.ToValidUTF8(s[:maxWords], "") + "..."
 }
 
 // retryKinds are outcomes after which the same link can be used again.

@@ -17,6 +17,8 @@ package notify
 import (
 	"fmt"
 	"strings"
+
+	"github.com/caddymail/mailgateway/internal/printable"
 )
 
 // maxLines is how many notices a text names; the others are a number.
@@ -116,20 +118,13 @@ func paragraphs(d digest, room int) []string {
 
 func paragraph(n Notice) string {
 	if n.State == over {
-		return "OVER: " + clip(about(n))
+		return "OVER: " + printable.Cut(about(n), maxWords)
 	}
-	lines := []string{"TROUBLE: " + clip(about(n))}
+	lines := []string{"TROUBLE: " + printable.Cut(about(n), maxWords)}
 	for _, line := range []string{n.Cause, n.Remedy} {
 		if line != "" {
-			lines = append(lines, "  "+clip(line))
+			lines = append(lines, "  "+printable.Cut(line, maxWords))
 		}
 	}
 	return strings.Join(lines, "\n")
-}
-
-func clip(s string) string {
-	if len(s) > maxWords {
-		return strings.ToValidUTF8(s[:maxWords], "") + "..."
-	}
-	return s
 }

@@ -26,6 +26,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/caddymail/mailgateway/internal/printable"
 )
 
 // webhook posts digests. Its address is a secret: whoever knows a Slack
@@ -60,7 +62,7 @@ func unwanted(status int) bool {
 // send posts a digest, and one that the server does not take once more as its title: the
 // trouble is told all the same, and what waits behind it is not held up.
 func (w *webhook) send(ctx context.Context, d digest) error {
-	head := clip(title(d))
+	head := printable.Cut(title(d), maxWords)
 	status, err := w.post(ctx, w.body(head, d))
 	if unwanted(status) && w.format != "json" {
 		short := digest{more: len(d.notices) + d.more}

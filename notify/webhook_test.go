@@ -28,6 +28,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/caddymail/mailgateway/internal/printable"
 )
 
 // hook is a webhook's server that answers with what it is given, the last one again
@@ -148,7 +150,7 @@ func TestWebhookLimits(t *testing.T) {
 		d.notices = append(d.notices, n)
 	}
 	for format, limit := range map[string]int{"slack": 16 << 10, "teams": 28 << 10} {
-		head := clip(title(d))
+		head := printable.Cut(title(d), maxWords)
 		body, err := json.Marshal(newWebhook("http://localhost", format).body(head, d))
 		if err != nil || len(body) > limit {
 			t.Errorf("%s: %d octets, %v", format, len(body), err)
