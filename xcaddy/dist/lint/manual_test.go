@@ -117,6 +117,10 @@ printf 'email,account_id,refresh_token,client_id\nsecond@example.com,2,rt-second
 		before: `printf '[alerts@example.com]\ntoken_url = https://oauth2.googleapis.com/token\noauth2_scope = https://mail.google.com/\nclient_id = sandbox\nclient_secret = sandbox-secret\n[SMTP-1587]\nserver_address = smtp.gmail.com\nserver_port = 587\n' >emailproxy.config`,
 		want:   `(?s)alerts@example\.com.*alerts@example\.com changed`,
 	},
+	"migrating.md: caddy smtp account import /etc/postfix/sasl_passwd": {
+		before: `mkdir -p /etc/postfix; printf '[smtp.gmail.com]:587 alerts@example.com:sandbox-secret\n' >/etc/postfix/sasl_passwd`,
+		want:   `(?s)"name":"alerts@example\.com".*1 created, 0 updated, 0 unchanged, 0 failed`,
+	},
 	"migrating.md: jq": {
 		before: `mkdir -p /etc/tokens; echo '{"refresh_token":"rt-alerts@example.com"}' >/etc/tokens/alerts@example.com`,
 		want:   `alerts@example\.com added`,
