@@ -120,6 +120,8 @@ printf 'email,account_id,refresh_token,client_id\nsecond@example.com,2,rt-second
 	"migrating.md: caddy smtp account import /etc/postfix/sasl_passwd": {
 		before: `mkdir -p /etc/postfix; printf '[smtp.gmail.com]:587 alerts@example.com:sandbox-secret\n' >/etc/postfix/sasl_passwd`,
 		want:   `(?s)"name":"alerts@example\.com".*1 created, 0 updated, 0 unchanged, 0 failed`,
+		// What is written to the file is what the import did.
+		edit: []string{"> passwords.txt", "| tee passwords.txt"},
 	},
 	"migrating.md: jq": {
 		before: `mkdir -p /etc/tokens; echo '{"refresh_token":"rt-alerts@example.com"}' >/etc/tokens/alerts@example.com`,
