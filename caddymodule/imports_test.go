@@ -50,7 +50,7 @@ var allowedImports = map[string][]string{
 	"upstreamapp":      {"accounts", "internal/checkup", "internal/jsonfield", "internal/outproxy", "internal/printable", "limits", "limits/fleet", "relay"},
 	"upstreampool":     {"accounts", "explain", "grant", "internal/breaker", "internal/checkup", "internal/form", "internal/generation", "internal/jsonfield", "internal/nearest", "internal/outproxy", "internal/printable", "internal/tally", "limits", "relay", "upstreampool/meter", "upstreampool/pace", "upstreampool/preset", "upstreampool/smtpclient"},
 	"oauthtoken":       {"explain", "grant", "internal/breaker", "internal/generation", "internal/jsonfield", "internal/order", "internal/printable", "internal/registry", "internal/seal", "oauthtoken/authserver", "oauthtoken/gate", "oauthtoken/tokenstore"},
-	"sandbox":          {"internal/form", "internal/jsonfield", "internal/printable", "sandbox/authority", "sandbox/fault", "sandbox/internal/answer", "sandbox/record", "sandbox/webapi"},
+	"sandbox":          {"internal/form", "internal/jsonfield", "internal/printable", "sandbox/authority", "sandbox/certs", "sandbox/fault", "sandbox/internal/answer", "sandbox/record", "sandbox/webapi"},
 
 	// Caddy's storage in PostgreSQL, and what reaches a database.
 	"internal/pgdb":          {"internal/checkup", "internal/form"},
@@ -93,6 +93,7 @@ var allowedImports = map[string][]string{
 	// A provider's HTTP side, in whose parser no transport may have a part.
 	"sandbox/authority":       {"sandbox/internal/answer"},
 	"sandbox/internal/answer": {},
+	"sandbox/certs":           {},
 	"sandbox/fault":           {},
 	"sandbox/record":          {},
 	"sandbox/webapi":          {},
