@@ -64,7 +64,7 @@ var allowedImports = map[string][]string{
 	"internal/rawread":       {},
 	"internal/testpg":        {"internal/freeport", "internal/testproc"},
 	"internal/testproc":      {},
-	"storage/postgres":       {"internal/checkup", "internal/jsonfield", "internal/pgdb", "internal/printable"},
+	"storage/postgres":       {"internal/checkup", "internal/jsonfield", "internal/loggers", "internal/pgdb", "internal/printable"},
 	"storage/transfer":       {"internal/presence"},
 	"limits/internal/window": {"accounts"},
 	"limits/postgres":        {"accounts", "internal/checkup", "internal/jsonfield", "internal/loggers", "internal/order", "internal/pgdb", "internal/printable", "limits", "limits/fleet"},
