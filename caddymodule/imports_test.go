@@ -48,7 +48,7 @@ var allowedImports = map[string][]string{
 	"relay":            {"accounts"},
 	"smtpapp":          {"accounts", "accounts/password", "internal/form", "internal/front", "internal/jsonfield", "internal/nearest", "internal/presence", "internal/printable", "internal/registry", "internal/servertls", "messagelog", "relay", "smtpapp/counters", "smtpapp/history", "smtpapp/legacyrsa", "smtpapp/smtpserver", "smtpapp/spans"},
 	"upstreamapp":      {"accounts", "internal/checkup", "internal/jsonfield", "internal/outproxy", "internal/printable", "limits", "limits/fleet", "relay"},
-	"upstreampool":     {"accounts", "explain", "grant", "internal/breaker", "internal/checkup", "internal/form", "internal/generation", "internal/jsonfield", "internal/nearest", "internal/outproxy", "internal/printable", "internal/tally", "limits", "relay", "upstreampool/meter", "upstreampool/pace", "upstreampool/preset", "upstreampool/smtpclient"},
+	"upstreampool":     {"accounts", "explain", "grant", "internal/breaker", "internal/checkup", "internal/form", "internal/generation", "internal/jsonfield", "internal/nearest", "internal/outproxy", "internal/printable", "internal/tally", "limits", "relay", "upstreampool/dialer", "upstreampool/meter", "upstreampool/pace", "upstreampool/preset", "upstreampool/smtpclient"},
 	"oauthtoken":       {"explain", "grant", "internal/breaker", "internal/generation", "internal/jsonfield", "internal/order", "internal/printable", "internal/registry", "internal/seal", "oauthtoken/authserver", "oauthtoken/gate", "oauthtoken/tokenstore"},
 	"sandbox":          {"internal/form", "internal/jsonfield", "internal/printable", "sandbox/authority", "sandbox/certs", "sandbox/fault", "sandbox/internal/answer", "sandbox/record", "sandbox/webapi"},
 
@@ -157,9 +157,12 @@ var allowedImports = map[string][]string{
 	"smtpapp/smtpserver/grammar": {"relay"},
 	"smtpapp/smtpserver/pace":    {},
 	// A certificate for devices from before 2010.
-	"smtpapp/legacyrsa":            {},
-	"upstreampool/smtpclient":      {"internal/exhausted", "internal/outproxy", "internal/rawread", "internal/redact", "internal/stack", "relay", "upstreampool/smtpclient/dots"},
-	"upstreampool/smtpclient/dots": {},
+	"smtpapp/legacyrsa":                  {},
+	"upstreampool/smtpclient":            {"internal/exhausted", "internal/outproxy", "internal/rawread", "internal/redact", "internal/stack", "relay", "upstreampool/smtpclient/dots", "upstreampool/smtpclient/extensions"},
+	"upstreampool/smtpclient/dots":       {},
+	"upstreampool/smtpclient/extensions": {"relay"},
+	// What opening a connection takes besides it: no pool.
+	"upstreampool/dialer": {"accounts", "grant", "internal/breaker", "limits", "relay", "upstreampool/meter", "upstreampool/smtpclient"},
 	// What is learned of a mailbox, and what providers publish: no pool, no lock.
 	"upstreampool/meter":  {"internal/registry", "upstreampool/smtpclient"},
 	"upstreampool/pace":   {"relay", "upstreampool/smtpclient"},
