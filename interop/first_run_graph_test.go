@@ -109,7 +109,7 @@ func TestFirstRunGraphInBrowser(t *testing.T) {
 	p.matches("#steps", "It was accepted")
 	p.click("a:has-text('Finish the setup')")
 	p.matches("main", "That is all")
-	p.undisturbed()
+	p.undisturbed("status of 400", sb.base+"/contoso.example/oauth2/v2.0/authorize?")
 
 	for _, mailbox := range []string{scanner, kim} {
 		if got := sb.waitMessages(mailbox, 1); len(got) != 1 || got[0].Framing != "GRAPH" || strings.Join(got[0].Rcpts, " ") != to {
