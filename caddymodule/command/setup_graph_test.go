@@ -59,7 +59,7 @@ func TestSetupGraphApp(t *testing.T) {
 		t.Fatal(err)
 	}
 	out, _, err := consentTo(t, setupIn(t, dir, append(flags, "--dial", sb.SMTPAddr())...))
-	if err == nil || !strings.Contains(out, "caddy smtp setup --transport graph") {
+	if err == nil || !strings.Contains(out, "smtp setup --transport graph") {
 		t.Fatalf("SMTP AUTH is off: %v, and nothing leads to Graph\n%s", err, out)
 	}
 
