@@ -86,6 +86,8 @@ func (v *visit) showStep(status int, b *firstrun.Run, step string, p firstrun.Pa
 		if err := v.describePlan(b, &p); err != nil {
 			return err
 		}
+	case firstrun.Account:
+		p.Through, p.Fixed = b.Through(v.r.Context())
 	case firstrun.Consent:
 		if part {
 			break
@@ -117,25 +119,11 @@ func setupChange(change func(v *visit, b *firstrun.Run) error) pageFunc {
 	}
 }
 
-// chooseProvider takes the first step's answer: whose mailboxes, and who agrees.
+// chooseProvider takes the first step's answer.
 func chooseProvider(v *visit, b *firstrun.Run) error {
-	provider, way, _ := strings.Cut(v.r.PostForm.Get("choice"), " ")
-	a := b.Answers
-	if string(a.Provider) != provider || string(a.Way) != way {
-		// What the other provider was asked for is nothing to this one.
-		a = setup.Answers{Mailbox: a.Mailbox, To: a.To, Hostname: a.Hostname, Dial: a.Dial, TokenURL: a.TokenURL, AuthURL: a.AuthURL, Scopes: a.Scopes, CAFile: a.CAFile}
+	if err := b.Choose(v.r.PostForm.Get("choice")); err != nil {
+		return v.showStep(http.StatusBadRequest, b, firstrun.Choice, firstrun.Page{Problem: "Choose one."})
 	}
-	for _, answer := range []string{provider, way} {
-		q, ok := setup.Missing(&a)
-		if !ok || q.Name != "provider" && q.Name != "way" {
-			break
-		}
-		if err := q.Set(&a, answer); err != nil {
-			return v.showStep(http.StatusBadRequest, b, firstrun.Choice, firstrun.Page{Problem: "Choose one."})
-		}
-	}
-	firstrun.Number(&a)
-	b.Keep(a)
 	return v.leave("setup")
 }
 
@@ -242,6 +230,14 @@ func (v *visit) apply(b *firstrun.Run, plan *setup.Plan) error {
 
 // addFirstAccount makes the mailbox's account with its first device.
 func addFirstAccount(v *visit, b *firstrun.Run) error {
+	if through, _ := b.Through(v.r.Context()); through != "" {
+		err := b.Switch(v.r.Context())
+		if err == nil {
+			v.did("account changed", zap.String("account", b.Answers.Mailbox), zap.Strings("changes", []string{"upstream: " + through + " -> " + b.Answers.Upstream()}))
+			err = v.leave("setup")
+		}
+		return err
+	}
 	device, err := v.deviceName()
 	if err != nil {
 		return err

@@ -65,7 +65,7 @@ func (a About) Of(text string) (Explanation, bool) {
 		return a.adapt(g), ok
 	}
 	e := r.Explanation
-	if r.personal != nil && a.personal() {
+	if r.personal != nil && a.Personal() {
 		e.Cause, e.Remedy = r.personal.cause, r.personal.remedy
 	}
 	return a.adapt(e), true
@@ -103,7 +103,7 @@ func (a About) OAuth(code, text string) Explanation {
 // adapt puts the names in, and sends the owner of a personal mailbox to no
 // administrator.
 func (a About) adapt(e Explanation) Explanation {
-	if a.personal() && forAdministrators(e.Remedy) {
+	if a.Personal() && forAdministrators(e.Remedy) {
 		e.Remedy = "A personal mailbox has no administrator who could change this: its owner signs in at " + a.signIn() +
 			" and looks for a warning or a question there; then: caddy smtp login ACCOUNT."
 	}
@@ -139,8 +139,8 @@ var personalDomains = []string{
 	"outlook.", "hotmail.", "live.", "msn.com", "passport.com", "windowslive.com", "gmail.com", "googlemail.com",
 }
 
-// personal reports whether the mailbox is one that belongs to no organization.
-func (a About) personal() bool {
+// Personal reports whether the mailbox is one that belongs to no organization.
+func (a About) Personal() bool {
 	if strings.EqualFold(a.Host, "smtp-mail.outlook.com") {
 		return true
 	}

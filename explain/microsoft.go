@@ -25,7 +25,7 @@ var microsoftRows = []row{
 		Explanation: Explanation{
 			ID:     "ms_smtp_auth_disabled_tenant",
 			Cause:  "SMTP AUTH is switched off for the whole Microsoft 365 organization. The switch stops OAuth too.",
-			Remedy: "An Exchange administrator enables it for this mailbox alone: `Set-CASMailbox -Identity MAILBOX -SmtpClientAuthenticationDisabled $false` (or for all: `Set-TransportConfig -SmtpClientAuthenticationDisabled $false`). It takes some minutes to arrive. Microsoft Graph works without the switch.",
+			Remedy: "An Exchange administrator enables it for this mailbox alone: `Set-CASMailbox -Identity MAILBOX -SmtpClientAuthenticationDisabled $false` (or for all: `Set-TransportConfig -SmtpClientAuthenticationDisabled $false`). It takes some minutes to arrive. Where it stays off, Microsoft Graph sends without it: `caddy smtp setup --transport graph`.",
 		},
 	},
 	{
@@ -33,7 +33,7 @@ var microsoftRows = []row{
 		Explanation: Explanation{
 			ID:     "ms_smtp_auth_disabled_mailbox",
 			Cause:  "SMTP AUTH is switched off for this mailbox. The switch stops OAuth too.",
-			Remedy: "An Exchange administrator runs `Set-CASMailbox -Identity MAILBOX -SmtpClientAuthenticationDisabled $false`, or ticks `Authenticated SMTP` among the mailbox's mail apps in the Microsoft 365 admin center.",
+			Remedy: "An Exchange administrator runs `Set-CASMailbox -Identity MAILBOX -SmtpClientAuthenticationDisabled $false`, or ticks `Authenticated SMTP` among the mailbox's mail apps in the Microsoft 365 admin center. Where it stays off, Microsoft Graph sends without it: `caddy smtp setup --transport graph`.",
 		},
 	},
 	{
@@ -205,5 +205,5 @@ const (
 // knows no switch for it, and new mailboxes are made so.
 var noPersonalSMTP = wording{
 	"Microsoft does not let this personal Outlook.com mailbox send by SMTP. New mailboxes are made so, and no setting of the owner's changes it.",
-	"Send through Microsoft Graph (`transport graph` in the upstream), or use another mailbox.",
+	"Send through Microsoft Graph (`transport graph` in the upstream; `caddy smtp setup --way personal`), or use another mailbox.",
 }

@@ -34,27 +34,11 @@ import (
 func TestFirstRunInBrowser(t *testing.T) {
 	browser := startChromium(t)
 	const (
-		client, secret = "22222222-3333-4444-5555-666666666666", "abc8Q~made-up-secret-of-the-first-run"
+		client, secret = firstRunClient, firstRunSecret
 		mailbox, to    = "scanner@contoso.example", "kim@example.net"
 	)
-	dir := t.TempDir()
-	addrs := freeAddrs(t, 6)
-	ca := filepath.Join(dir, "ca.pem")
-	cmd := exec.Command(gatewayBinary, "smtp", "sandbox", "--profile", "microsoft", "--smtp", addrs[0], "--smtps", addrs[1], "--http", addrs[2],
-		"--client", client+"="+secret, "--keep-bodies", "--ca-file", ca)
-	provider := start(t, cmd)
-	provider.waitListening(addrs[0])
-	provider.waitListening(addrs[2])
-	sb := &sandboxClient{t: t, base: "http://" + addrs[2]}
-
-	// The provider is not where Microsoft is, which flags say.
-	home, base, tenant := filepath.Join(dir, "gateway"), "http://localhost:"+addrs[3][strings.LastIndexByte(addrs[3], ':')+1:], sb.base+"/contoso.example/oauth2/v2.0"
-	cmd = exec.Command(gatewayBinary, "smtp", "setup", "--browser", "--dir", home, "--console", base,
-		"--dial", addrs[0], "--token-url", tenant+"/token", "--auth-url", tenant+"/authorize", "--ca-file", ca)
-	cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir, "CADDY_ADMIN="+addrs[4])
-	g := &gateway{process: start(t, cmd)}
-	g.waitOutput(base + "/setup")
-
+	g, sb, base, home := startFirstRun(t)
+	tenant := sb.base + "/contoso.example/oauth2/v2.0"
 	p := &pages{browser, base, make(map[string]bool)}
 	clicks := 0
 	click := func(selector string) {
@@ -174,4 +158,32 @@ func TestFirstRunInBrowser(t *testing.T) {
 			t.Errorf("the secret is in the %s", what)
 		}
 	}
+}
+
+const firstRunClient, firstRunSecret = "22222222-3333-4444-5555-666666666666", "abc8Q~made-up-secret-of-the-first-run"
+
+// startFirstRun is a provider with Microsoft's manners, and `smtp setup --browser` in an
+// empty directory.
+func startFirstRun(t *testing.T) (g *gateway, sb *sandboxClient, base, home string) {
+	t.Helper()
+	dir := t.TempDir()
+	addrs := freeAddrs(t, 6)
+	ca := filepath.Join(dir, "ca.pem")
+	cmd := exec.Command(gatewayBinary, "smtp", "sandbox", "--profile", "microsoft", "--smtp", addrs[0], "--smtps", addrs[1], "--http", addrs[2],
+		"--client", firstRunClient+"="+firstRunSecret, "--keep-bodies", "--ca-file", ca)
+	provider := start(t, cmd)
+	provider.waitListening(addrs[0])
+	provider.waitListening(addrs[2])
+	sb = &sandboxClient{t: t, base: "http://" + addrs[2]}
+
+	// The provider is not where Microsoft is, which flags say.
+	tenant := sb.base + "/contoso.example/oauth2/v2.0"
+	home, base = filepath.Join(dir, "gateway"), "http://localhost:"+addrs[3][strings.LastIndexByte(addrs[3], ':')+1:]
+	cmd = exec.Command(gatewayBinary, "smtp", "setup", "--browser", "--dir", home, "--console", base,
+		"--dial", addrs[0], "--token-url", tenant+"/token", "--auth-url", tenant+"/authorize", "--graph-url", sb.base, "--ca-file", ca)
+	cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir, "CADDY_ADMIN="+addrs[4])
+	g = &gateway{process: start(t, cmd)}
+	g.waitOutput(base + "/setup")
+
+	return g, sb, base, home
 }

@@ -46,12 +46,26 @@ const (
 	App Way = "app"
 	// User is each mailbox's owner.
 	User Way = "user"
+	// Personal is the owner of a personal mailbox of Microsoft's, which belongs to
+	// no tenant.
+	Personal Way = "personal"
+)
+
+// Transport is how mail leaves.
+type Transport string
+
+// The transports. Mailboxes of other providers than Microsoft have SMTP alone.
+const (
+	SMTP  Transport = "smtp"
+	Graph Transport = "graph"
 )
 
 // Answers are what the operator said. They hold no secret, and may be kept.
 type Answers struct {
 	Provider Provider `json:"provider,omitempty"`
 	Way      Way      `json:"way,omitempty"`
+	// Transport is how mail leaves a mailbox of Microsoft's.
+	Transport Transport `json:"transport,omitempty"`
 	// Number is of this provider in the configuration, where others of its kind have
 	// the names before: from 2 on.
 	Number int `json:"number,omitempty"`
@@ -76,6 +90,7 @@ type Answers struct {
 	TLS      string `json:"tls,omitempty"` // `starttls` or `implicit`
 	TokenURL string `json:"token_url,omitempty"`
 	AuthURL  string `json:"auth_url,omitempty"`
+	GraphURL string `json:"graph_url,omitempty"`
 	Scopes   string `json:"scopes,omitempty"`
 	CAFile   string `json:"ca_file,omitempty"`
 
@@ -90,11 +105,46 @@ type Answers struct {
 func (a *Answers) preset() string {
 	switch a.Provider {
 	case Microsoft:
+		if a.Graph() {
+			return ""
+		}
 		return "microsoft365"
 	case Google:
 		return "gmail"
 	}
 	return ""
+}
+
+// Graph reports whether mail leaves through Microsoft Graph. Personal mailboxes are
+// made with SMTP shut.
+func (a *Answers) Graph() bool {
+	return a.Provider == Microsoft && (a.Transport == Graph || a.Way == Personal)
+}
+
+// API is the address of Microsoft Graph.
+func (a *Answers) API() string { return strings.TrimSuffix(cmp.Or(a.GraphURL, graphURL), "/") }
+
+// tenant is whose users sign in.
+func (a *Answers) tenant() string {
+	if a.Way == Personal {
+		return "consumers"
+	}
+	return a.Tenant
+}
+
+// scopes are what tokens are for; empty: the provider's default.
+func (a *Answers) scopes() string {
+	switch {
+	case a.Scopes != "" || !a.Graph():
+		return a.Scopes
+	case a.Way == App:
+		return graphURL + "/.default"
+	}
+	if a.Way == Personal {
+		// Graph then sends as whoever the token's user is, which it is asked for first.
+		return graphURL + "/Mail.Send " + graphURL + "/User.Read offline_access"
+	}
+	return graphURL + "/Mail.Send offline_access"
 }
 
 // numbered is a name in the configuration, told from those of others of the kind.
@@ -107,20 +157,33 @@ func (a *Answers) numbered(name string) string {
 
 // Upstream is the name of the upstream in the configuration, OAuth that of the
 // authorization server.
-func (a *Answers) Upstream() string { return a.numbered(cmp.Or(a.preset(), "provider")) }
+func (a *Answers) Upstream() string {
+	if a.Graph() {
+		return a.OAuth()
+	}
+	return a.numbered(cmp.Or(a.preset(), "provider"))
+}
 
 // OAuth is the name of the authorization server in the configuration.
 func (a *Answers) OAuth() string { return a.numbered(a.kind()) }
 
+// kind is the name of the first of a kind. What is granted for Graph is not for SMTP:
+// whoever begins with one and goes on with the other has two providers, each with its
+// consents.
 func (a *Answers) kind() string {
-	if a.Provider == Other {
+	switch {
+	case a.Provider == Other:
 		return "provider"
+	case a.Way == Personal:
+		return "outlook"
+	case a.Graph():
+		return "graph"
 	}
 	return string(a.Provider)
 }
 
 // Consents reports whether a mailbox's owner has to consent.
-func (a *Answers) Consents() bool { return a.Way == User }
+func (a *Answers) Consents() bool { return a.Way == User || a.Way == Personal }
 
 // NeedsSecret reports whether there is a client secret to be kept.
 func (a *Answers) NeedsSecret() bool { return a.Provider != Google || a.Way != App }
@@ -137,7 +200,7 @@ func (a *Answers) TokenServer() string {
 	case a.TokenURL != "":
 		return a.TokenURL
 	case a.Provider == Microsoft:
-		return "https://login.microsoftonline.com/" + url.PathEscape(a.Tenant) + "/oauth2/v2.0/token"
+		return "https://login.microsoftonline.com/" + url.PathEscape(a.tenant()) + "/oauth2/v2.0/token"
 	case a.Provider == Google:
 		return "https://oauth2.googleapis.com/token"
 	}

@@ -237,7 +237,7 @@ func (a *Answers) writeOAuth(line func(int, string, ...any), dir string) {
 	switch a.Provider {
 	case Microsoft:
 		line(2, "provider %s {", a.named(a.OAuth(), "microsoft"))
-		line(3, "tenant %s", a.Tenant)
+		line(3, "tenant %s", a.tenant())
 		if a.Way == App {
 			line(3, "grant client_credentials")
 		}
@@ -265,7 +265,7 @@ func (a *Answers) writeOAuth(line func(int, string, ...any), dir string) {
 
 // writeEndpoints writes what is not the provider's own.
 func (a *Answers) writeEndpoints(line func(int, string, ...any)) {
-	for _, s := range [][2]string{{"token_url", a.TokenURL}, {"auth_url", a.AuthURL}, {"scopes", a.Scopes}} {
+	for _, s := range [][2]string{{"token_url", a.TokenURL}, {"auth_url", a.AuthURL}, {"scopes", a.scopes()}} {
 		if s[1] != "" {
 			line(3, "%s %s", s[0], s[1])
 		}
@@ -284,6 +284,10 @@ func (a *Answers) named(name, kind string) string {
 }
 
 func (a *Answers) writeUpstream(line func(int, string, ...any)) {
+	if a.Graph() {
+		a.writeGraph(line)
+		return
+	}
 	p, known := preset.ByName(a.preset())
 	if !known || a.Dial != "" || a.CAFile != "" {
 		line(2, "upstream %s {", a.Upstream())
@@ -302,5 +306,33 @@ func (a *Answers) writeUpstream(line func(int, string, ...any)) {
 		line(2, "upstream %s {", a.named(a.Upstream(), a.preset()))
 	}
 	line(3, "auth xoauth2 %s", a.OAuth())
+	line(2, "}")
+}
+
+func (a *Answers) writeGraph(line func(int, string, ...any)) {
+	line(2, "upstream %s {", a.Upstream())
+	var options []string
+	switch a.Way {
+	case App:
+		options = append(options, "app_only")
+	case Personal:
+		// Graph finds no personal account by its address.
+		options = append(options, "user me", "scopes "+a.scopes())
+	}
+	if a.GraphURL != "" {
+		options = append(options, "endpoint "+a.API())
+	}
+	if a.CAFile != "" && strings.HasPrefix(a.API(), "https:") {
+		options = append(options, "trust_pool file "+quotePath(a.CAFile))
+	}
+	if len(options) == 0 {
+		line(3, "transport graph %s", a.OAuth())
+	} else {
+		line(3, "transport graph %s {", a.OAuth())
+		for _, o := range options {
+			line(4, "%s", o)
+		}
+		line(3, "}")
+	}
 	line(2, "}")
 }

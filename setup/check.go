@@ -40,14 +40,19 @@ type Result struct {
 }
 
 // Check asks whether the provider's servers can be reached from here, and whether
-// its authorization server knows the application; secret is the application's.
+// its authorization server knows the application; secret is the application's. Where the
+// application itself may send, it is asked for that too.
 func Check(ctx context.Context, a *Answers, secret string) []Result {
+	reach, token := reachSMTP, ""
+	if a.Graph() {
+		reach = reachGraph
+	}
 	checks := []func() Result{
-		func() Result { return reachSMTP(ctx, a) },
+		func() Result { return reach(ctx, a) },
 		func() Result { return reachOAuth(ctx, a) },
 	}
 	if a.NeedsSecret() {
-		checks = append(checks, func() Result { return CheckClient(ctx, a, secret) })
+		checks = append(checks, func() (r Result) { r, token = checkClient(ctx, a, secret); return r })
 	}
 	results := make([]Result, len(checks))
 	var wait sync.WaitGroup
@@ -55,6 +60,9 @@ func Check(ctx context.Context, a *Answers, secret string) []Result {
 		wait.Go(func() { results[i] = check() })
 	}
 	wait.Wait()
+	if a.Graph() && a.Way == App && results[0].Err == nil && token != "" {
+		results = append(results, checkMailbox(ctx, a, token))
+	}
 	return results
 }
 

@@ -30,8 +30,8 @@
 //
 // # Reading order
 //
-// answers.go, question.go, task.go, caddyfile.go, plan.go, state.go, check.go, client.go.
+// answers.go, question.go, task.go, caddyfile.go, plan.go, state.go, check.go, client.go, graph.go.
 //
-// Nothing of ours is imported but upstreampool/preset and explain. There
+// Nothing of ours is imported but upstreampool/preset, explain and what checks texts. There
 // are no locks, and nothing outlives a call but the files that Save writes.
 package setup

@@ -28,6 +28,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/explain"
 	"github.com/caddymail/mailgateway/internal/form"
 )
 
@@ -102,10 +103,12 @@ func pasted(s string) string {
 // otherNames are what providers and ways are called elsewhere.
 var otherNames = map[string]string{
 	"office365": string(Microsoft), "microsoft365": string(Microsoft), "m365": string(Microsoft), "o365": string(Microsoft), "outlook": string(Microsoft),
+	"outlook.com": string(Microsoft), "hotmail": string(Microsoft), "live": string(Microsoft),
 	"exchange": string(Microsoft), "exchangeonline": string(Microsoft), "entra": string(Microsoft), "azure": string(Microsoft),
 	"gmail": string(Google), "workspace": string(Google), "googleworkspace": string(Google), "gsuite": string(Google),
 	"apponly": string(App), "application": string(App), "administrator": string(App), "admin": string(App), "owner": string(User), "delegated": string(User),
-	"ssl": "implicit", "ssl/tls": "implicit", "465": "implicit", "587": "starttls",
+	"private": string(Personal), "consumer": string(Personal), "consumers": string(Personal), "msgraph": string(Graph), "microsoftgraph": string(Graph),
+	"smtpauth": string(SMTP), "ssl": "implicit", "ssl/tls": "implicit", "465": "implicit", "587": "starttls",
 }
 
 // choice is which of the choices is meant: by its number, whatever its capitals, by
@@ -251,7 +254,18 @@ func Questions(a *Answers) []Question {
 			}
 			return nil
 		}
-		qs = append(qs, ways,
+		ways.Help += " personal: the owner of an Outlook.com or Hotmail mailbox."
+		ways.Choices = []string{string(App), string(User), string(Personal)}
+		if qs = append(qs, ways); a.Way == Personal {
+			qs = append(qs, client)
+			break
+		}
+		qs = append(qs,
+			Question{
+				Name: "transport", Text: "How does mail leave?",
+				Help:    "smtp: SMTP AUTH, which keeps all of a message. graph: Microsoft Graph, where SMTP AUTH is off and stays off.",
+				Choices: []string{string(SMTP), string(Graph)}, Default: string(SMTP), field: func(a *Answers) *string { return (*string)(&a.Transport) },
+			},
 			Question{Name: "tenant", Text: "The tenant", Help: "Its domain (contoso.onmicrosoft.com) or its directory ID.", check: checkTenant, field: func(a *Answers) *string { return &a.Tenant }},
 			client)
 		if a.Way == App {
@@ -292,12 +306,20 @@ func Questions(a *Answers) []Question {
 		host = ""
 	}
 	return append(qs,
-		Question{Name: "mailbox", Text: "The first mailbox that sends", check: checkAddress, clean: bareAddress, field: func(a *Answers) *string { return &a.Mailbox }},
+		Question{Name: "mailbox", Text: "The first mailbox that sends", check: checkAddress, among: ofTenant, clean: bareAddress, field: func(a *Answers) *string { return &a.Mailbox }},
 		Question{Name: "to", Text: "Where the test mail goes", Default: a.Mailbox, check: checkAddress, clean: bareAddress, field: func(a *Answers) *string { return &a.To }},
 		Question{
 			Name: "hostname", Text: "The name by which devices reach this machine", Help: "A public name gets a certificate that devices trust by itself; localhost: only programs of this machine.",
 			Default: host, check: checkHost, clean: bareHost, field: func(a *Answers) *string { return &a.Hostname },
 		})
+}
+
+// ofTenant refuses a mailbox that no tenant has.
+func ofTenant(a *Answers, mailbox string) error {
+	if a.Provider == Microsoft && a.Way != Personal && (explain.About{Mailbox: mailbox}).Personal() {
+		return fmt.Errorf("'%s' is a personal mailbox, which no tenant has: go back, and answer personal to who lets the gateway send", mailbox)
+	}
+	return nil
 }
 
 // Options are answers that nobody is asked for, and that some need.
@@ -314,6 +336,7 @@ func Options() []Question {
 		{Name: "dial", Text: "The provider's submission server, if it is another", check: checkDial, field: func(a *Answers) *string { return &a.Dial }},
 		{Name: "token-url", Text: "The token endpoint, if it is another", check: checkURL, field: func(a *Answers) *string { return &a.TokenURL }},
 		{Name: "auth-url", Text: "The authorization endpoint, if it is another", check: checkURL, field: func(a *Answers) *string { return &a.AuthURL }},
+		{Name: "graph-url", Text: "Microsoft Graph, if it is at another address", check: checkURL, field: func(a *Answers) *string { return &a.GraphURL }},
 		{Name: "ca-file", Text: "Certificates to trust the provider by, in PEM", check: checkFile, field: func(a *Answers) *string { return &a.CAFile }},
 	}
 }

@@ -49,7 +49,7 @@ func filledIn(t *testing.T) map[string]Answers {
 		"token-url": "https://id.example.com/token", "auth-url": "https://id.example.com/authorize",
 	}
 	all := make(map[string]Answers)
-	for _, first := range []Answers{{Provider: Microsoft, Way: App}, {Provider: Microsoft, Way: User}, {Provider: Google, Way: App}, {Provider: Google, Way: User}, {Provider: Other, Way: User}} {
+	for _, first := range []Answers{{Provider: Microsoft, Way: App, Transport: SMTP}, {Provider: Microsoft, Way: User, Transport: SMTP}, {Provider: Microsoft, Way: App, Transport: Graph}, {Provider: Microsoft, Way: User, Transport: Graph}, {Provider: Microsoft, Way: Personal}, {Provider: Google, Way: App}, {Provider: Google, Way: User}, {Provider: Other, Way: User}} {
 		a := first
 		for range 20 {
 			q, ok := Missing(&a)
@@ -60,7 +60,11 @@ func filledIn(t *testing.T) map[string]Answers {
 				t.Fatalf("%s: %v", q.Name, err)
 			}
 		}
-		all[string(a.Provider)+" "+string(a.Way)] = a
+		name := string(a.Provider) + " " + string(a.Way)
+		if a.Graph() {
+			name += " graph"
+		}
+		all[name] = a
 	}
 	return all
 }
@@ -71,9 +75,14 @@ func TestConfigurations(t *testing.T) {
 	want := map[string][]string{
 		"microsoft app":  {`"grant":"client_credentials"`, `"tenant":"contoso.onmicrosoft.com"`, id1, "_secret}"},
 		"microsoft user": {`"tenant":"contoso.onmicrosoft.com"`, id1, "_secret}"},
-		"google app":     {`"grant":"service_account"`, "key.json"},
-		"google user":    {id1, "_secret}"},
-		"other user":     {"mail.example.com:465", "https://id.example.com/token", `"mode":"implicit"`},
+		"microsoft app graph": {
+			`"grant":"client_credentials"`, `"app_only":true,"provider":"graph","transport":"graph"`, `"kind":"microsoft"`, `"scopes":["https://graph.microsoft.com/.default"]`, "graph_secret}",
+		},
+		"microsoft user graph":     {`"provider":"graph","transport":"graph"`, `"tenant":"contoso.onmicrosoft.com"`, `"scopes":["https://graph.microsoft.com/Mail.Send","offline_access"]`},
+		"microsoft personal graph": {`"provider":"outlook","scopes":[`, `"tenant":"consumers"`, `"transport":"graph","user":"me"`, `"scopes":["https://graph.microsoft.com/Mail.Send","https://graph.microsoft.com/User.Read","offline_access"]`},
+		"google app":               {`"grant":"service_account"`, "key.json"},
+		"google user":              {id1, "_secret}"},
+		"other user":               {"mail.example.com:465", "https://id.example.com/token", `"mode":"implicit"`},
 	}
 	for name, a := range filledIn(t) {
 		text := Caddyfile(&a, "/etc/mail gateway", "sha256:"+strings.Repeat("0", 64))
@@ -149,6 +158,9 @@ func TestTasks(t *testing.T) {
 		if len(tasks) == 0 {
 			t.Errorf("%s: nothing to do", name)
 		}
+		if script := fmt.Sprint(tasks); strings.Contains(name, "graph") && (strings.Contains(script, "SmtpClientAuthentication") || strings.Contains(script, "Application Mail.Send") != (a.Way == App)) {
+			t.Errorf("%s: %s", name, script)
+		}
 		for _, task := range tasks {
 			for _, c := range task.Commands {
 				if strings.Contains(c, "MAILBOX'") || strings.Contains(c, "_ID'") {
@@ -194,7 +206,12 @@ func TestPasted(t *testing.T) {
 		{"provider", "Micro", "microsoft", ""},
 		{"provider", "Fastmail", "", "none of"},
 		{"provider", "4", "", "none of"},
+		{"provider", "Outlook.com", "microsoft", ""},
 		{"way", "App-only", "app", ""},
+		{"way", "consumers", "personal", ""},
+		{"transport", "SMTP AUTH", "smtp", ""},
+		{"transport", "Microsoft Graph", "graph", ""},
+		{"mailbox", "kim@outlook.com", "", "is a personal mailbox"},
 		{"mailbox", "Scanner <scanner@contoso.com>", "scanner@contoso.com", ""},
 		{"mailbox", "<scanner@contoso.com>", "scanner@contoso.com", ""},
 		{"mailbox", " \u200bscanner@contoso.com\u00a0", "scanner@contoso.com", ""},

@@ -46,6 +46,9 @@ func Load(dir string) (a Answers, found bool, err error) {
 	if err := dec.Decode(&a); err != nil {
 		return Answers{}, false, fmt.Errorf("%s: %w", name, err)
 	}
+	if a.Provider == Microsoft && a.Transport == "" && a.Tenant != "" {
+		a.Transport = SMTP // of a version that knew no other
+	}
 	return a, true, nil
 }
 
@@ -74,6 +77,19 @@ func SaveSecret(dir string, a *Answers, secret string) error {
 		return err
 	}
 	return write(SecretFile(dir, a), []byte(secret))
+}
+
+// CarrySecret takes the secret along where answers that were changed are about the same
+// application: it was shown once, and may be lost.
+func CarrySecret(dir string, before, now *Answers) error {
+	if now.ClientID == "" || now.ClientID != before.ClientID || now.Provider != before.Provider || HasSecret(dir, now) || !HasSecret(dir, before) {
+		return nil
+	}
+	secret, err := Secret(dir, before)
+	if err != nil {
+		return err
+	}
+	return SaveSecret(dir, now, secret)
 }
 
 // Secret is the client secret that was kept.

@@ -59,6 +59,8 @@ func quoted(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "
 // the same with the reasons.
 func Tasks(a *Answers) []Task {
 	switch {
+	case a.Graph():
+		return graphTasks(a)
 	case a.Provider == Microsoft && a.Way == App:
 		return microsoftApp(a)
 	case a.Provider == Microsoft:
@@ -87,7 +89,7 @@ func enableAuth(a *Answers) Task {
 			"Connect-ExchangeOnline",
 			fmt.Sprintf("Set-CASMailbox -Identity %s -SmtpClientAuthenticationDisabled $false", quoted(filled(a.Mailbox, "MAILBOX"))),
 		},
-		Note: "The switch stops OAuth too (535 5.7.139). It takes some minutes to arrive.",
+		Note: "The switch stops OAuth too (535 5.7.139). It takes some minutes to arrive. Where it has to stay off, go back and choose Microsoft Graph (`--transport graph`).",
 		Page: "https://admin.exchange.microsoft.com",
 	}
 }
@@ -132,6 +134,62 @@ func microsoftUser(a *Answers) []Task {
 			},
 		},
 		enableAuth(a),
+	}
+}
+
+// graphTasks are the steps for Microsoft Graph. docs/transports.md has the script with
+// the reasons.
+func graphTasks(a *Answers) []Task {
+	register := Task{
+		Title: "Register the application", Page: microsoftPage,
+		Steps: []string{
+			"App registrations, New registration: a name such as mailgateway, single tenant, no redirect URI.",
+			"Note the Application (client) ID and the Directory (tenant) ID.",
+			"Certificates & secrets, New client secret: copy its Value, not its ID. It is shown once.",
+			"API permissions: none. What it may do comes from Exchange, in the next step; Mail.Send granted here would open every mailbox of the tenant.",
+			"Enterprise applications, the application: note its Object ID.",
+		},
+		Note: "The object ID is the enterprise application's, not the registration's: the usual mistake.",
+	}
+	if a.Way == App {
+		return []Task{register, applicationScript(a)}
+	}
+	kind, ids, profile := "single tenant", "the Application (client) ID and the Directory (tenant) ID", ""
+	register.Note = "Owners may agree to Mail.Send themselves unless the tenant forbids it; then an administrator presses Grant admin consent there."
+	if a.Way == Personal {
+		kind, ids, profile = "Personal Microsoft accounts only", "the Application (client) ID", ", User.Read"
+		register.Note = "Registering takes a directory, which any Microsoft account gets with a free Azure account; the mailbox may be another account's."
+	}
+	register.Steps = []string{
+		"App registrations, New registration: a name such as mailgateway, " + kind + "; of the type Web the redirect URI" + redirects(a) + ".",
+		"Note " + ids + ".",
+		"Certificates & secrets, New client secret: copy its Value, not its ID. It is shown once.",
+		"API permissions, Add, Microsoft Graph, Delegated permissions: Mail.Send" + profile + ", offline_access, openid, email, profile. It can send mail, and cannot read any.",
+	}
+	return []Task{register}
+}
+
+// applicationScript lets the application send from the mailboxes that carry its mark, and
+// from no others
+// (https://learn.microsoft.com/exchange/permissions-exo/application-rbac).
+func applicationScript(a *Answers) Task {
+	app, object, mailbox := quoted(filled(a.ClientID, "CLIENT_ID")), quoted(filled(a.ObjectID, "OBJECT_ID")), quoted(filled(a.Mailbox, "MAILBOX"))
+	return Task{
+		Title: "Let it send from the mailbox, and from no other", Shell: "PowerShell",
+		Commands: []string{
+			"Connect-ExchangeOnline",
+			fmt.Sprintf("New-ServicePrincipal -AppId %s -ObjectId %s -DisplayName mailgateway", app, object),
+			`New-ManagementScope -Name mailgateway -RecipientRestrictionFilter "CustomAttribute1 -eq 'mailgateway'"`,
+			fmt.Sprintf(`New-ManagementRoleAssignment -App %s -Role "Application Mail.Send" -CustomResourceScope mailgateway`, app),
+			"# Only if it is to send by SMTP as well:",
+			fmt.Sprintf(`# New-ManagementRoleAssignment -App %s -Role "Application SMTP.SendAsApp" -CustomResourceScope mailgateway`, app),
+			"# Each mailbox that it may send from:",
+			fmt.Sprintf("Set-Mailbox -Identity %s -CustomAttribute1 mailgateway", mailbox),
+			"# Application Mail.Send, InScope True:",
+			fmt.Sprintf("Test-ServicePrincipalAuthorization -Identity %s -Resource %s", app, mailbox),
+		},
+		Note: "It takes from 30 minutes to two hours to arrive. Where CustomAttribute1 has another use, take another of the fifteen in both lines. Mail.Send or SMTP.SendAsApp among the application's API permissions in Entra makes the scope void: remove it there.",
+		Page: "https://admin.exchange.microsoft.com",
 	}
 }
 

@@ -49,7 +49,8 @@ console alone, whose pages ask, check, write the configuration and load it.`,
   caddy smtp setup --browser
   caddy smtp setup --provider microsoft --way app --tenant contoso.onmicrosoft.com \
     --client-id 00000000-0000-0000-0000-000000000000 --object-id 11111111-1111-1111-1111-111111111111 \
-    --client-secret-file secret.txt --mailbox scanner@contoso.com --hostname mail.contoso.com`,
+    --client-secret-file secret.txt --mailbox scanner@contoso.com --hostname mail.contoso.com
+  caddy smtp setup --transport graph`,
 		Args: cobra.NoArgs,
 		RunE: runSetup,
 	}
@@ -131,6 +132,9 @@ func (d *dialog) ask() error {
 	}
 	d.answers = a
 	if err := d.flags(); err != nil {
+		return err
+	}
+	if err := setup.CarrySecret(d.dir, &a, &d.answers); err != nil {
 		return err
 	}
 	shown := 0

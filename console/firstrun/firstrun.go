@@ -19,6 +19,7 @@ package firstrun
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -114,11 +115,23 @@ func Of(place Place) (r *Run, unlock func(), err error) {
 	return r, r.mu.Unlock, err
 }
 
+// Choose takes the first step's answer: whose mailboxes, who agrees, and how mail leaves.
+func (r *Run) Choose(choice string) error {
+	a := r.Answers
+	if err := choose(&a, choice); err != nil {
+		return err
+	}
+	Number(&a)
+	r.Keep(a)
+	return nil
+}
+
 // Keep takes answers, and writes them down as far as that can be done here.
 func (r *Run) Keep(a setup.Answers) {
+	before := r.Answers
 	r.Answers, r.unkept = a, errors.New("`setup` of smtp_console names no file")
 	if r.place.File != "" {
-		r.unkept = setup.Save(r.Dir(), &r.Answers)
+		r.unkept = errors.Join(setup.Save(r.Dir(), &r.Answers), setup.CarrySecret(r.Dir(), &before, &r.Answers))
 	}
 }
 
@@ -216,6 +229,7 @@ func Number(a *setup.Answers) {
 	if err != nil {
 		return
 	}
+	upstreams, _ := operate.App[*upstreamapp.App]("smtp_upstreams") //nolint:errcheck // none is none
 	free := -1
 	for n := range maxNumber {
 		if a.Number = n; n == 1 {
@@ -225,7 +239,7 @@ func Number(a *setup.Answers) {
 		if found && (a.ClientID != "" || a.KeyFile != "") && isOf(p, a) {
 			return
 		}
-		if !found && free < 0 {
+		if !found && free < 0 && (upstreams == nil || !upstreams.Has(a.Upstream())) {
 			free = n
 		}
 	}
@@ -236,13 +250,13 @@ func Number(a *setup.Answers) {
 const maxNumber = 100
 
 // Next is the step that is to be done; sent reports whether a test mail of an account
-// has gone out.
-func (r *Run) Next(ctx context.Context, sent func(account string) bool) string {
+// has gone out as it is now.
+func (r *Run) Next(ctx context.Context, sent func(*accounts.Account) bool) string {
 	a := &r.Answers
-	_, missing := setup.Missing(a)
+	q, missing := setup.Missing(a)
 	_, ok, conflict := r.Running()
 	switch {
-	case a.Provider == "", a.Way == "":
+	case missing && slices.Contains(firstStep, q.Name):
 		return Choice
 	case missing:
 		return Answering
@@ -256,7 +270,7 @@ func (r *Run) Next(ctx context.Context, sent func(account string) bool) string {
 		return Writing
 	}
 	account, err := dir.Get(ctx, a.Mailbox)
-	if err != nil {
+	if err != nil || !r.sendsAs(account) {
 		return Account
 	}
 	if a.Consents() {
@@ -265,10 +279,44 @@ func (r *Run) Next(ctx context.Context, sent func(account string) bool) string {
 		}
 	}
 	// A good token is no test: what counts is a mail of this setup's that went out.
-	if r.finished != a.Digest() && !sent(account.Name) {
+	if r.finished != a.Digest() && !sent(account) {
 		return Test
 	}
 	return Done
+}
+
+// sendsAs reports whether an account sends through what this setup has written.
+func (r *Run) sendsAs(account *accounts.Account) bool {
+	upstreams, err := operate.App[*upstreamapp.App]("smtp_upstreams")
+	return err == nil && (account.Upstream == r.Answers.Upstream() || upstreams.Provider(account.Upstream) == r.Answers.OAuth())
+}
+
+// Through is the upstream of the mailbox's account, if there is one that sends through
+// another than this setup's; fixed says that it cannot be changed while the gateway runs.
+func (r *Run) Through(ctx context.Context) (upstream string, fixed bool) {
+	dir, err := operate.Directory()
+	if err != nil {
+		return "", false
+	}
+	account, err := dir.Get(ctx, r.Answers.Mailbox)
+	if err != nil || r.sendsAs(account) {
+		return "", false
+	}
+	return account.Upstream, slices.ContainsFunc(dir.Sources(), func(s accounts.SourceInfo) bool { return s.Name == account.Source && !s.Editable })
+}
+
+// Switch has the mailbox's account send through this setup's upstream from now on.
+func (r *Run) Switch(ctx context.Context) error {
+	dir, err := operate.Directory()
+	if err != nil {
+		return err
+	}
+	patch, err := json.Marshal(map[string]string{"upstream": r.Answers.Upstream()})
+	if err != nil {
+		return err
+	}
+	_, err = dir.Patch(ctx, r.Answers.Mailbox, patch, accounts.Condition{})
+	return err
 }
 
 func failed(list []setup.Result) bool {

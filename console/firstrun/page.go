@@ -15,7 +15,9 @@
 package firstrun
 
 import (
+	"errors"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/caddymail/mailgateway/setup"
@@ -34,6 +36,9 @@ type Option struct{ Value, Text, Help string }
 var choices = []Option{
 	{"microsoft app", "Microsoft 365, an administrator agrees once", "For the mailboxes that the administrator names; their owners do nothing."},
 	{"microsoft user", "Microsoft 365, each owner agrees", "In a browser, once for each mailbox."},
+	{"microsoft app graph", "Microsoft 365 through Graph, an administrator agrees once", "Where SMTP AUTH is off and stays off. For the mailboxes that the administrator names."},
+	{"microsoft user graph", "Microsoft 365 through Graph, each owner agrees", "Where SMTP AUTH is off and stays off. In a browser, once for each mailbox."},
+	{"microsoft personal", "Outlook.com or Hotmail, the owner agrees", "A personal mailbox, which sends through Graph."},
 	{"google app", "Google Workspace, an administrator agrees once", "For the whole domain, by a service account."},
 	{"google user", "Google, each owner agrees", "In a browser, once for each mailbox."},
 	{"other user", "Another provider", "One with OAuth, whose addresses you know."},
@@ -55,13 +60,65 @@ type Page struct {
 	// SecretFile is where the operator puts the secret, if they have to.
 	SecretFile string
 	Link       string
+	// Through is the upstream of the mailbox's account where that is another one;
+	// Fixed says that it is not changed here.
+	Through string
+	Fixed   bool
 }
 
 // Choices are those of the first step.
 func (Page) Choices() []Option { return choices }
 
 // Chosen is the value of the first step's answer, Choice its words.
-func (p Page) Chosen() string { return string(p.Answers.Provider) + " " + string(p.Answers.Way) }
+func (p Page) Chosen() string {
+	s := string(p.Answers.Provider) + " " + string(p.Answers.Way)
+	if p.Answers.Transport == setup.Graph {
+		s += " graph"
+	}
+	return s
+}
+
+// choose takes the first step's answer into the answers.
+func choose(a *setup.Answers, choice string) error {
+	words := strings.Fields(choice)
+	before := *a
+	a.Provider, a.Way, a.Transport = "", "", ""
+	for {
+		q, ok := setup.Missing(a)
+		if !ok || !slices.Contains(firstStep, q.Name) {
+			break
+		}
+		word := q.Default // of those that go on, the last need not be said
+		if len(words) > 0 {
+			word, words = words[0], words[1:]
+		} else if q.Name != "transport" {
+			return errChoice
+		}
+		if !slices.Contains(q.Choices, word) {
+			return errChoice
+		}
+		if err := q.Set(a, word); err != nil {
+			return err
+		}
+	}
+	if len(words) > 0 {
+		return errChoice
+	}
+	if a.Provider != before.Provider || a.Way != before.Way {
+		// What the other provider was asked for is nothing to this one.
+		*a = setup.Answers{
+			Provider: a.Provider, Way: a.Way, Transport: a.Transport,
+			Mailbox: a.Mailbox, To: a.To, Hostname: a.Hostname,
+			Dial: a.Dial, TokenURL: a.TokenURL, AuthURL: a.AuthURL, GraphURL: a.GraphURL, Scopes: a.Scopes, CAFile: a.CAFile,
+		}
+	}
+	return nil
+}
+
+var errChoice = errors.New("choose one of them")
+
+// firstStep are the questions whose answers are chosen together.
+var firstStep = []string{"provider", "way", "transport"}
 
 // Choice is what was chosen, in words.
 func (p Page) Choice() string {
@@ -83,7 +140,7 @@ func (p Page) Failed() bool { return failed(p.Checks) }
 func (r *Run) Fields(typed func(string) string) (list []Field) {
 	a := r.Answers
 	for _, q := range setup.Questions(&a) {
-		if q.Name == "provider" || q.Name == "way" {
+		if slices.Contains(firstStep, q.Name) {
 			continue
 		}
 		f := Field{Question: q, Value: q.Get(&a)}

@@ -41,6 +41,7 @@ const (
 // trial is a test mail under way, or what came of it.
 type trial struct {
 	ID, Account, From, To string
+	upstream              string
 	began                 time.Time
 
 	mu    sync.Mutex
@@ -87,13 +88,14 @@ func keep(t *trial) error {
 	return nil
 }
 
-// HasSent reports whether a test mail of an account has gone out lately.
-func HasSent(account string) bool {
+// HasSent reports whether a test mail of an account has gone out lately, through the
+// upstream that it has now.
+func HasSent(a *accounts.Account) bool {
 	trials.Lock()
 	defer trials.Unlock()
 	for _, t := range trials.byID {
 		t.mu.Lock()
-		sent := t.done && t.ok && t.Account == account
+		sent := t.done && t.ok && t.Account == a.Name && t.upstream == a.Upstream
 		t.mu.Unlock()
 		if sent {
 			return true
@@ -104,7 +106,7 @@ func HasSent(account string) bool {
 
 // Start sends a test mail of an account, and returns its ID.
 func Start(a *accounts.Account, from, to, gateway string) (id string, err error) {
-	t := &trial{ID: rand.Text(), Account: a.Name, From: from, To: to, began: time.Now()}
+	t := &trial{ID: rand.Text(), Account: a.Name, From: from, To: to, upstream: a.Upstream, began: time.Now()}
 	if err := keep(t); err != nil {
 		return "", err
 	}
