@@ -36,8 +36,9 @@ import (
 
 // Funcs are the functions of the templates.
 var Funcs = template.FuncMap{
-	"command": invoked.Words,
-	"time":    Time, "took": Took, "path": url.PathEscape,
+	"command":   invoked.Words,
+	"sandboxed": operate.Sandboxed,
+	"time":      Time, "took": Took, "path": url.PathEscape,
 	"ms":   func(n int64) string { return Took(time.Duration(n) * time.Millisecond) },
 	"size": func(n int64) string { return humanize.Bytes(uint64(max(0, n))) },
 	"share": func(used, of int64) int64 {
