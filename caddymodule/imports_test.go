@@ -252,7 +252,7 @@ var allowedImports = map[string][]string{
 }
 
 // testImports are what tests of any room may import as well.
-var testImports = []string{"accounts/password", "caddymodule/gatewaytest", "internal/freeport", "internal/pgdb", "internal/testpg", "internal/testpki", "sandbox", "storage/postgres", "transports/internal/apitest", "upstreamapp"}
+var testImports = []string{"accounts/password", "caddymodule/gatewaytest", "internal/freeport", "internal/pgdb", "internal/testpg", "internal/testpki", "internal/testproc", "sandbox", "storage/postgres", "transports/internal/apitest", "upstreamapp"}
 
 // webRooms hold HTTP handlers that are no glue.
 var webRooms = []string{"connect", "console", "internal/site"}

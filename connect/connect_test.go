@@ -49,10 +49,19 @@ func newSite(t *testing.T, options ...string) *site {
 	t.Helper()
 	g := gatewaytest.New(t)
 	s := &site{Gateway: g, base: "http://" + gatewaytest.FreeAddress(t)}
-	s.more = []string{fmt.Sprintf(`
+	s.more = []string{sitesOptions(g, g.Sandbox.HTTPURL()), sitesPages(s.base, s.base+"/connect", strings.Join(options, "\n"))}
+	g.Load(t, s.more...)
+	s.account(t, owner)
+	return s
+}
+
+// sitesOptions are the global ones of a gateway whose accounts consent; tokens is where its
+// provider of them is.
+func sitesOptions(g *gatewaytest.Gateway, tokens string) string {
+	return fmt.Sprintf(`
 	oauth_tokens {
 		provider owners generic {
-			token_url %[1]s/token
+			token_url %[4]s/token
 			auth_url %[1]s/authorize
 			client_id sandbox
 			client_secret sandbox-secret
@@ -69,19 +78,21 @@ func newSite(t *testing.T, options ...string) *site {
 		}
 	}
 	skip_install_trust
-	`, g.Sandbox.HTTPURL(), g.Sandbox.SMTPAddr(), g.CAFile), fmt.Sprintf(`}
+	`, g.Sandbox.HTTPURL(), g.Sandbox.SMTPAddr(), g.CAFile, tokens)
+}
+
+// sitesPages are the pages, at an address, which browsers know by a URL.
+func sitesPages(at, known, options string) string {
+	return fmt.Sprintf(`}
 %[1]s {
 	bind 127.0.0.1
 	smtp_connect {
-		url %[1]s/connect
+		url %[2]s
 		name "Example <Mail>"
 		contact it@example.com
-		%[2]s
+		%[3]s
 	}
-	`, s.base, strings.Join(options, "\n"))}
-	g.Load(t, s.more...)
-	s.account(t, owner)
-	return s
+	`, at, known, options)
 }
 
 func (s *site) account(t *testing.T, name string) {

@@ -38,8 +38,8 @@ const (
 // good for one request, and a server that sees it twice may take back what it gave for
 // the first (RFC 6749 section 4.1.2). What asks again gets the first's outcome.
 //
-// It is the process's, so that a reload between the two changes nothing. On another node
-// the code is what is used up.
+// It is the process's, so that a reload between the two changes nothing, and bounds who
+// waits. Between nodes the invitation's record does the same ([Invitations.once]).
 var redeeming = once.New[outcome](4096, flowTimeout)
 
 // flow is a consent under way, as its cookie holds it.

@@ -82,6 +82,22 @@ type Invitation struct {
 	// Used is when the consent was stored, UsedBy whose it was.
 	Used   time.Time `json:"used,omitzero"`
 	UsedBy string    `json:"used_by,omitempty"`
+
+	// ends are what became of the last flows, by their state: another node may be asked
+	// for one that this one has ended. They are stored, and shown to nobody.
+	ends []flowEnd
+}
+
+// record is what is stored of an invitation.
+type record struct {
+	*Invitation
+	Ends []flowEnd `json:"ends,omitempty"`
+}
+
+// flowEnd is what became of a flow.
+type flowEnd struct {
+	State   string  `json:"s"`
+	Outcome outcome `json:"o"`
 }
 
 // State is one of the states.
@@ -142,7 +158,7 @@ func (s Invitations) Add(ctx context.Context, i Invitation) (token string, added
 }
 
 func (s Invitations) store(ctx context.Context, i *Invitation) error {
-	text, err := json.Marshal(i)
+	text, err := json.Marshal(record{i, i.ends})
 	if err != nil {
 		return err
 	}
@@ -167,11 +183,12 @@ func (s Invitations) Get(ctx context.Context, id string) (*Invitation, error) {
 	if err != nil {
 		return nil, fmt.Errorf("loading an invitation: %w", err)
 	}
-	i := new(Invitation)
-	if err := json.Unmarshal(text, i); err != nil || i.ID != id {
+	r := record{Invitation: new(Invitation)}
+	if err := json.Unmarshal(text, &r); err != nil || r.Invitation == nil || r.ID != id {
 		return nil, fmt.Errorf("invitation %s: its record is damaged", id)
 	}
-	return i, nil
+	r.ends = r.Ends
+	return r.Invitation, nil
 }
 
 // ByToken returns the invitation that a link is about.
@@ -311,6 +328,36 @@ func (s Invitations) Use(ctx context.Context, id string, begun time.Time, keep f
 	})
 }
 
+// once has a flow of an invitation ended by one of the nodes that are asked to: its code is
+// good for one request, and a server that sees it twice may take back what it gave for the
+// first (RFC 6749 section 4.1.2). The others hear what became of it.
+func (s Invitations) once(ctx context.Context, id, state string, end func(*Invitation) outcome) (outcome, error) {
+	var got outcome
+	err := s.lockedBy(ctx, "smtp_connect_flow_"+state, func() error {
+		i, err := s.Get(ctx, id)
+		if err != nil {
+			return err
+		}
+		for _, e := range i.ends {
+			if e.State == state {
+				got = e.Outcome
+				return nil
+			}
+		}
+		got = end(i).bounded()
+		return s.locked(ctx, id, func() error {
+			i, err := s.Get(ctx, id)
+			if err != nil {
+				return nil //nolint:nilerr // it was withdrawn meanwhile: no flow of it is ended any more
+			}
+			i.ends = append(i.ends, flowEnd{state, got})
+			i.ends = i.ends[max(0, len(i.ends)-maxFlows):]
+			return s.store(ctx, i)
+		})
+	})
+	return got, err
+}
+
 func usable(i *Invitation, now time.Time) error {
 	switch i.State(now) {
 	case StateUsed:
@@ -325,7 +372,10 @@ func (s Invitations) locked(ctx context.Context, id string, f func() error) erro
 	if !validID(id) {
 		return ErrUnknown
 	}
-	name := "smtp_connect_" + id
+	return s.lockedBy(ctx, "smtp_connect_"+id, f)
+}
+
+func (s Invitations) lockedBy(ctx context.Context, name string, f func() error) error {
 	unlock, err := storelock.Lock(ctx, s.Storage, name, lockPatience)
 	if err != nil {
 		return fmt.Errorf("an invitation: %w", err)

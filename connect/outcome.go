@@ -74,12 +74,32 @@ var (
 func (h *Handler) finish(ctx context.Context, f flow, query url.Values) outcome {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
-	inv, err := Invitations{h.storage}.ByToken(ctx, f.Token)
+	id, err := idOf(f.Token)
 	if err != nil {
 		return outcome{Kind: "failed"}
 	}
+	var ended *outcome
+	end, err := Invitations{h.storage}.once(ctx, id, short(f.Login.State), func(inv *Invitation) outcome {
+		o := h.end(ctx, inv, f, query)
+		ended = &o
+		return o
+	})
+	switch {
+	case err == nil:
+		return end
+	case ended != nil:
+		// It is another node that cannot hear of it.
+		h.logger.Warn("what became of a consent could not be stored", zap.Error(err))
+		return *ended
+	}
+	return outcome{Kind: "failed"}
+}
+
+// end is finish for the one of the nodes that does it.
+func (h *Handler) end(ctx context.Context, inv *Invitation, f flow, query url.Values) outcome {
 	var consent *authserver.Consent
-	if err = usable(inv, f.Begun); err == nil {
+	err := usable(inv, f.Begun)
+	if err == nil {
 		consent, err = h.keep(ctx, inv, f, query)
 	}
 	end := outcomeOf(err)

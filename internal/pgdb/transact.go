@@ -26,6 +26,11 @@ import (
 // every other one from what it has locked.
 const idleTimeout = "SET LOCAL idle_in_transaction_session_timeout = 2000"
 
+// plannedAnew has each statement planned for what it is given. A driver's prepared statements
+// are planned once for whatever comes, mostly while the tables are empty, and then read
+// a table from end to end, comparing each row with each of hundreds of keys.
+const plannedAnew = "SET LOCAL plan_cache_mode = force_custom_plan"
+
 // Transact runs a transaction, READ COMMITTED, in two round trips: what first queues,
 // and what then queues, with the commit. If that is nothing the transaction is rolled back:
 // nobody waits for a disk then. The functions of queued statements are called before
@@ -59,6 +64,7 @@ func transact(ctx context.Context, conn *pgx.Conn, first func(b *pgx.Batch), the
 	var reads, writes pgx.Batch
 	reads.Queue("BEGIN ISOLATION LEVEL READ COMMITTED")
 	reads.Queue(idleTimeout)
+	reads.Queue(plannedAnew)
 	first(&reads)
 	if err := conn.SendBatch(ctx, &reads).Close(); err != nil {
 		return !conn.IsClosed(), err

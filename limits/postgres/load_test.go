@@ -100,10 +100,12 @@ func TestCostOfNodes(t *testing.T) {
 		{"files", one, true}, {"nodes, each mailbox on one", nodes, true}, {"files", one, true}, {"nodes, each mailbox on one", nodes, true},
 		{"nodes, all mailboxes on all", nodes, false}, {"files", one, true}, {"nodes, all mailboxes on all", nodes, false},
 	} {
+		waits := sampleWaits(t, pg.DSN())
 		before, cpu := transactions(t, conn), cpuTime()
 		began := time.Now()
 		took, refused := set.run(t, p.on, p.apart)
 		lasted := time.Since(began)
+		waited := waits()
 		cpu = cpuTime() - cpu
 		calls := transactions(t, conn) - before
 		n := len(took)
@@ -112,6 +114,7 @@ func TestCostOfNodes(t *testing.T) {
 		}
 		t.Logf("%-28s %6d messages, %d refused: median %s, p95 %s, p99 %s; CPU a message %s; %.1f transactions a second",
 			p.name, n, refused, took[n/2], took[n*95/100], took[n*99/100], cpu/time.Duration(n), float64(calls)/lasted.Seconds())
+		t.Logf("    the server's processes, of 100 looks: %s", waited)
 		for i, e := range engines {
 			t.Logf("    node %d: %s", i, e.told(lasted))
 		}
@@ -161,6 +164,54 @@ func (s load) run(t *testing.T, on []*limits.Local, apart bool) (took []time.Dur
 	all.Wait()
 	slices.Sort(took)
 	return took, refused
+}
+
+// sampleWaits looks each 20 ms what the server's processes that have a statement of ours
+// wait for, until the function that it returns is called, which says how many that were.
+func sampleWaits(t *testing.T, dsn string) func() string {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), dsn+"&application_name=sampler")
+	if err != nil {
+		t.Fatal(err)
+	}
+	end, said := make(chan struct{}), make(chan string)
+	go func() {
+		defer conn.Close(context.Background()) //nolint:errcheck // a test's
+		looks, waits := 0, make(map[string]int)
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-end:
+				var list []string
+				for what, n := range waits {
+					list = append(list, fmt.Sprintf("%6.2f %s", 100*float64(n)/float64(max(looks, 1)), what))
+				}
+				slices.Sort(list)
+				slices.Reverse(list)
+				said <- strings.Join(list[:min(len(list), 12)], "; ")
+				return
+			case <-tick.C:
+			}
+			rows, err := conn.Query(context.Background(), `SELECT coalesce(wait_event_type || ' ' || wait_event, 'runs') || ' (' || left(query, 22) || ')'
+				FROM pg_stat_activity WHERE backend_type = 'client backend' AND application_name <> 'sampler' AND (state = 'active' OR state LIKE 'idle in%')`)
+			if err != nil {
+				continue
+			}
+			list, err := pgx.CollectRows(rows, pgx.RowTo[string])
+			if err != nil {
+				continue
+			}
+			looks++
+			for _, what := range list {
+				waits[what]++
+			}
+		}
+	}()
+	return func() string {
+		close(end)
+		return <-said
+	}
 }
 
 // transactions is how many the server has seen, as far as its processes have told: they

@@ -302,3 +302,35 @@ func TestBehindPooler(t *testing.T) {
 		}
 	}
 }
+
+// TestPlannedForItsKeys holds that documents are read by a plan for the keys that are asked
+// for: one for whatever comes, made while the table is empty, compares each row with each key.
+func TestPlannedForItsKeys(t *testing.T) {
+	e, err := openEngine(t.Context(), pgdb.Config{DSN: testpg.Start(t).DSN()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.db.Close()
+	if _, err := e.join(t.Context(), "a", "a", time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	keys := make([]key, batch)
+	for i := range keys {
+		keys[i] = key{"up", fmt.Sprint("m", i)}
+	}
+	for range 10 {
+		if err := e.change(t.Context(), "a", keys, func(view, map[key]*doc) effects { return effects{} }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := e.db.Do(t.Context(), func(ctx context.Context, q pgdb.Querier) error {
+		var generic, custom int
+		err := q.QueryRow(ctx, "SELECT sum(generic_plans), sum(custom_plans) FROM pg_prepared_statements WHERE statement LIKE '%FOR UPDATE'").Scan(&generic, &custom)
+		if generic > 0 || custom == 0 {
+			t.Errorf("%d times by a plan for whatever comes, %d times by one for the keys", generic, custom)
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
