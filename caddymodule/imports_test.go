@@ -34,8 +34,8 @@ var allowedImports = map[string][]string{
 	"smtpapp/counters": {},
 	"smtpapp/history":  {"internal/storelock"},
 	"smtpapp/spans":    {},
-	"accounts":         {"accounts/password", "accounts/rate", "internal/changes", "internal/form", "internal/generation", "internal/jsonfield", "internal/plaintext", "internal/printable"},
-	"explain":          {},
+	"accounts":         {"accounts/password", "accounts/rate", "internal/changes", "internal/fold", "internal/form", "internal/generation", "internal/invoked", "internal/jsonfield", "internal/plaintext", "internal/printable"},
+	"explain":          {"internal/invoked"},
 	"grant":            {},
 	"limits":           {"accounts", "internal/filelock", "limits/fleet", "limits/internal/window", "limits/journal", "limits/lane", "limits/legacy", "limits/place", "limits/record"},
 	"limits/journal":   {"limits/record"},
@@ -49,8 +49,8 @@ var allowedImports = map[string][]string{
 	"smtpapp":          {"accounts", "accounts/password", "internal/form", "internal/front", "internal/jsonfield", "internal/nearest", "internal/presence", "internal/printable", "internal/registry", "internal/servertls", "messagelog", "relay", "smtpapp/counters", "smtpapp/history", "smtpapp/legacyrsa", "smtpapp/smtpserver", "smtpapp/spans"},
 	"upstreamapp":      {"accounts", "internal/checkup", "internal/jsonfield", "internal/outproxy", "internal/printable", "limits", "limits/fleet", "relay"},
 	"upstreampool":     {"accounts", "explain", "grant", "internal/breaker", "internal/checkup", "internal/form", "internal/generation", "internal/jsonfield", "internal/nearest", "internal/outproxy", "internal/printable", "internal/tally", "limits", "relay", "upstreampool/dialer", "upstreampool/meter", "upstreampool/pace", "upstreampool/preset", "upstreampool/smtpclient"},
-	"oauthtoken":       {"explain", "grant", "internal/breaker", "internal/generation", "internal/jsonfield", "internal/printable", "internal/registry", "internal/seal", "oauthtoken/authserver", "oauthtoken/gate", "oauthtoken/tokenstore"},
-	"sandbox":          {"internal/form", "internal/jsonfield", "internal/printable", "sandbox/authority", "sandbox/fault", "sandbox/internal/answer", "sandbox/record", "sandbox/webapi"},
+	"oauthtoken":       {"explain", "grant", "internal/breaker", "internal/generation", "internal/jsonfield", "internal/order", "internal/printable", "internal/registry", "internal/seal", "oauthtoken/authserver", "oauthtoken/gate", "oauthtoken/tokenstore"},
+	"sandbox":          {"internal/form", "internal/jsonfield", "internal/printable", "sandbox/authority", "sandbox/certs", "sandbox/fault", "sandbox/internal/answer", "sandbox/record", "sandbox/webapi"},
 
 	// Caddy's storage in PostgreSQL, and what reaches a database.
 	"internal/pgdb":          {"internal/checkup", "internal/form"},
@@ -58,19 +58,21 @@ var allowedImports = map[string][]string{
 	"internal/exhausted":     {},
 	"internal/registry":      {},
 	"internal/once":          {},
+	"internal/invoked":       {},
+	"internal/order":         {},
 	"internal/outproxy":      {},
 	"internal/plaintext":     {},
 	"internal/rawread":       {},
 	"internal/testpg":        {"internal/freeport", "internal/testproc"},
 	"internal/testproc":      {},
-	"storage/postgres":       {"internal/checkup", "internal/jsonfield", "internal/pgdb", "internal/printable"},
+	"storage/postgres":       {"internal/checkup", "internal/jsonfield", "internal/loggers", "internal/pgdb", "internal/printable"},
 	"storage/transfer":       {"internal/presence"},
 	"limits/internal/window": {"accounts"},
-	"limits/postgres":        {"accounts", "internal/checkup", "internal/jsonfield", "internal/loggers", "internal/pgdb", "internal/printable", "limits", "limits/fleet"},
+	"limits/postgres":        {"accounts", "internal/checkup", "internal/jsonfield", "internal/loggers", "internal/order", "internal/pgdb", "internal/printable", "limits", "limits/fleet"},
 
 	// What a password is worth, for whatever knows names; and the accounts of
 	// the admin API, one source among others.
-	"accounts/password": {},
+	"accounts/password": {"internal/invoked"},
 	"accounts/rate":     {},
 	"accounts/dynamic":  {"accounts", "internal/form", "internal/generation", "internal/jsonfield", "internal/printable", "internal/seal", "internal/storelock"},
 	// Sources that are asked for names, and what is held of them.
@@ -80,7 +82,9 @@ var allowedImports = map[string][]string{
 	"accounts/ldap":     {"accounts", "accounts/mapped", "accounts/ondemand", "accounts/password", "internal/breaker", "internal/form", "internal/jsonfield", "internal/loggers", "internal/nearest", "internal/printable"},
 
 	// An authorization server as its client sees it; no token is kept there.
-	"oauthtoken/authserver":        {"explain", "internal/exhausted", "internal/fold", "internal/form", "internal/mscloud", "internal/nearest", "internal/outproxy", "internal/printable", "internal/redact", "oauthtoken/internal/refusals"},
+	"oauthtoken/authserver": {"explain", "internal/exhausted", "internal/fold", "internal/form", "internal/mscloud", "internal/nearest", "internal/outproxy", "internal/printable", "internal/redact", "oauthtoken/assertion", "oauthtoken/internal/refusals"},
+	// What is shown to it in place of a secret.
+	"oauthtoken/assertion":         {},
 	"oauthtoken/internal/refusals": {},
 	// How many requests it is asked at a time.
 	"oauthtoken/gate": {},
@@ -90,6 +94,7 @@ var allowedImports = map[string][]string{
 	// A provider's HTTP side, in whose parser no transport may have a part.
 	"sandbox/authority":       {"sandbox/internal/answer"},
 	"sandbox/internal/answer": {},
+	"sandbox/certs":           {},
 	"sandbox/fault":           {},
 	"sandbox/record":          {},
 	"sandbox/webapi":          {},
@@ -103,10 +108,9 @@ var allowedImports = map[string][]string{
 	"transports/internal/mailapi":  {"accounts", "grant", "internal/generation", "internal/printable", "limits", "relay", "transports/internal/envelope"},
 
 	// An upstream in front of another.
-	"spool":                 {"accounts", "internal/filelock", "internal/form", "internal/generation", "internal/jsonfield", "internal/loggers", "internal/printable", "internal/registry", "internal/seal", "relay", "spool/dsn", "spool/internal/disk", "spool/internal/order", "spool/internal/record", "spool/internal/store"},
+	"spool":                 {"accounts", "internal/filelock", "internal/form", "internal/generation", "internal/jsonfield", "internal/loggers", "internal/order", "internal/printable", "internal/registry", "internal/seal", "relay", "spool/dsn", "spool/internal/disk", "spool/internal/record", "spool/internal/store"},
 	"spool/dsn":             {"internal/printable", "relay"},
 	"spool/internal/disk":   {"internal/filelock"},
-	"spool/internal/order":  nil,
 	"spool/internal/store":  {"internal/seal", "spool/internal/disk", "spool/internal/record"},
 	"spool/internal/record": {"internal/printable", "internal/seal", "relay", "spool/internal/disk"},
 
@@ -166,15 +170,15 @@ var allowedImports = map[string][]string{
 
 	// What an operator sees and does, over all apps; no route, command or page.
 	// Other programs' accounts: records and Caddyfile text, nothing that runs.
-	"operate/migrate": {"accounts", "internal/plaintext"},
+	"operate/migrate": {"accounts", "internal/invoked", "internal/plaintext"},
 	"operate/snippet": {},
-	"operate":         {"accounts", "explain", "grant", "internal/checkup", "internal/form", "internal/nearest", "internal/outproxy", "internal/presence", "oauthtoken", "oauthtoken/authserver", "relay", "smtpapp", "smtpapp/counters", "spool", "upstreamapp"},
+	"operate":         {"accounts", "explain", "grant", "internal/checkup", "internal/form", "internal/invoked", "internal/nearest", "internal/outproxy", "internal/presence", "oauthtoken", "oauthtoken/authserver", "relay", "smtpapp", "smtpapp/counters", "spool", "upstreamapp"},
 
 	// From nothing to a first test mail, for the terminal and the console.
 	"setup": {"accounts", "explain", "internal/form", "upstreampool/preset"},
 
 	// Who hears of what operate sees.
-	"notify": {"internal/checkup", "internal/form", "internal/jsonfield", "internal/loggers", "internal/printable", "operate"},
+	"notify": {"internal/checkup", "internal/form", "internal/invoked", "internal/jsonfield", "internal/loggers", "internal/printable", "operate"},
 
 	// The pages of mailbox owners. Glue may import them; they know no route of
 	// the admin API and no command.
@@ -188,11 +192,11 @@ var allowedImports = map[string][]string{
 	"console/passwords": {"accounts/password", "internal/front"},
 	"console/roles":     {"internal/fold"},
 	"console/batch":     {"connect", "connect/mailing"},
-	"console/firstrun":  {"accounts", "connect", "oauthtoken", "oauthtoken/authserver", "operate", "setup", "smtpapp", "upstreamapp"},
+	"console/firstrun":  {"accounts", "connect", "internal/invoked", "oauthtoken", "oauthtoken/authserver", "operate", "setup", "smtpapp", "upstreamapp"},
 	"console/card":      {"operate", "smtpapp"},
 	"console/ended":     {"internal/storelock"},
 	"console/trial":     {"accounts", "explain", "operate", "relay", "upstreamapp"},
-	"console/words":     {"accounts", "internal/checkup", "messagelog", "operate"},
+	"console/words":     {"accounts", "internal/checkup", "internal/invoked", "messagelog", "operate"},
 	"console/picture":   {"smtpapp/history"},
 	"console/settings":  {"accounts", "internal/printable"},
 	"console":           {"accounts", "accounts/password", "connect", "connect/mailing", "console/audit", "console/batch", "console/card", "console/ended", "console/firstrun", "console/passwords", "console/picture", "console/roles", "console/settings", "console/trial", "console/words", "explain", "internal/checkup", "internal/cookie", "internal/jsonfield", "internal/once", "internal/printable", "internal/site", "limits", "messagelog", "oauthtoken", "oauthtoken/authserver", "operate", "relay", "setup", "smtpapp", "smtpapp/history", "spool", "upstreamapp", "upstreampool"},
@@ -233,15 +237,16 @@ var allowedImports = map[string][]string{
 		"upstreampool/preset",
 	},
 	"caddymodule/admin":           {"accounts", "connect", "console/audit", "explain", "grant", "internal/checkup", "internal/form", "internal/printable", "internal/site", "limits", "limits/fleet", "messagelog", "oauthtoken", "oauthtoken/authserver", "operate", "smtpapp", "smtpapp/counters", "spool", "upstreamapp", "upstreampool"},
-	"caddymodule/command":         {"accounts", "accounts/password", "caddymodule/admin", "caddymodule/command/browser", "caddymodule/command/output", "caddymodule/command/record", "caddymodule/command/service", "caddymodule/command/usage", "connect", "explain", "grant", "internal/checkup", "internal/form", "internal/nearest", "internal/printable", "internal/winservice", "messagelog", "operate", "operate/migrate", "operate/snippet", "sandbox", "setup", "spool", "storage/transfer"},
+	"caddymodule/command":         {"accounts", "accounts/password", "caddymodule/admin", "caddymodule/command/browser", "caddymodule/command/health", "caddymodule/command/output", "caddymodule/command/record", "caddymodule/command/service", "caddymodule/command/usage", "connect", "explain", "grant", "internal/checkup", "internal/form", "internal/invoked", "internal/nearest", "internal/printable", "internal/winservice", "messagelog", "operate", "operate/migrate", "operate/snippet", "sandbox", "setup", "spool", "storage/transfer"},
 	"caddymodule/command/browser": {"setup"},
 	"caddymodule/command/output":  {},
-	"caddymodule/command/usage":   {"internal/nearest"},
-	"caddymodule/command/record":  {},
+	"caddymodule/command/usage":   {"internal/invoked", "internal/nearest"},
+	"caddymodule/command/record":  {"internal/invoked"},
+	"caddymodule/command/health":  {"caddymodule/command/output", "caddymodule/command/usage", "internal/printable"},
 	"caddymodule/command/service": {"caddymodule/command/output", "internal/winservice"},
 	"caddymodule/precheck":        {"caddymodule/wording", "internal/form", "internal/nearest"},
-	"caddymodule/wording":         {"accounts", "internal/form", "internal/nearest", "oauthtoken/authserver"},
-	"caddymodule/statuspage":      {"accounts", "explain", "internal/jsonfield", "internal/printable", "oauthtoken", "operate", "relay", "smtpapp", "upstreamapp", "upstreampool"},
+	"caddymodule/wording":         {"accounts", "internal/form", "internal/invoked", "internal/nearest", "oauthtoken/authserver"},
+	"caddymodule/statuspage":      {"accounts", "explain", "internal/invoked", "internal/jsonfield", "internal/printable", "oauthtoken", "operate", "relay", "smtpapp", "upstreamapp", "upstreampool"},
 	"caddymodule/logbuffer":       {},
 	"caddymodule/gatewaytest":     {"accounts", "accounts/password", "caddymodule", "caddymodule/admin", "caddymodule/command", "internal/freeport", "sandbox"},
 }

@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/caddymail/mailgateway/internal/invoked"
 	"github.com/caddymail/mailgateway/internal/printable"
 )
 
@@ -52,20 +53,21 @@ func title(d digest) string {
 
 // headings are the kinds of trouble in a reader's words.
 var headings = map[string]string{
-	"accounts":     "records of accounts",
-	"certificate":  "TLS certificate",
-	"consent":      "consent lost",
-	"consent_ends": "consent ends soon",
-	"database":     "database",
-	"disk":         "disk nearly full",
-	"given_up":     "mail given up",
-	"login":        "login refused by the provider",
-	"provider":     "provider of tokens",
-	"secret":       "client secret or certificate ends",
-	"spool":        "spool",
-	"storage":      "storage cannot be written",
-	"token":        "token refused",
-	"upstream":     "upstream down",
+	"accounts":      "records of accounts",
+	"certificate":   "TLS certificate",
+	"consent":       "consent lost",
+	"consent_ends":  "consent ends soon",
+	"database":      "database",
+	"disk":          "disk nearly full",
+	"given_up":      "mail given up",
+	"login":         "login refused by the provider",
+	"notifications": "notifications of the database",
+	"provider":      "provider of tokens",
+	"secret":        "client secret or certificate ends",
+	"spool":         "spool",
+	"storage":       "storage cannot be written",
+	"token":         "token refused",
+	"upstream":      "upstream down",
 }
 
 func about(n Notice) string {
@@ -111,7 +113,7 @@ func paragraphs(d digest, room int) []string {
 		}
 	}
 	if more > 0 {
-		list = append(list, fmt.Sprintf("and %d more: caddy smtp doctor and the status page name them", more))
+		list = append(list, fmt.Sprintf("and %d more: %s and the status page name them", more, invoked.Words("caddy smtp doctor")))
 	}
 	return list
 }

@@ -25,8 +25,8 @@ import (
 
 	"github.com/caddymail/mailgateway/internal/generation"
 	"github.com/caddymail/mailgateway/internal/loggers"
+	"github.com/caddymail/mailgateway/internal/order"
 	"github.com/caddymail/mailgateway/spool/internal/disk"
-	"github.com/caddymail/mailgateway/spool/internal/order"
 	"github.com/caddymail/mailgateway/spool/internal/record"
 	"github.com/caddymail/mailgateway/spool/internal/store"
 )
