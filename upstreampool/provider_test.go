@@ -43,6 +43,10 @@ type provider struct {
 	hook func(s *serverConn, line string) string
 	// after sees each line, and `<end>`, when its reply is out.
 	after func(s *serverConn, line string)
+	// write sends a reply, if it is set; after hears only of others.
+	write func(s *serverConn, reply string) error
+	// handshake takes the place of TLS's if it returns true; the connection ends.
+	handshake func(s *serverConn) bool
 	// wrap changes how a connection is written to.
 	wrap func(net.Conn) net.Conn
 
@@ -171,6 +175,9 @@ func (s *serverConn) say(r string) bool {
 	if !strings.HasSuffix(r, "\n") {
 		r += "\r\n"
 	}
+	if s.p.write != nil {
+		return s.p.write(s, r) == nil && !closing
+	}
 	_, err := io.WriteString(s.nc, r)
 	if s.p.after != nil && err == nil {
 		s.p.after(s, s.line)
@@ -215,6 +222,9 @@ func (s *serverConn) serve() {
 }
 
 func (s *serverConn) startTLS() bool {
+	if s.p.handshake != nil && s.p.handshake(s) {
+		return false
+	}
 	tc := tls.Server(s.nc, s.p.tls)
 	if tc.Handshake() != nil {
 		return false

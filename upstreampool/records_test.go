@@ -139,6 +139,7 @@ func testRecordsBehind(t *testing.T, name, without, place string, cut int, pause
 		}
 		on.Store(true)
 	}
+	p.stop() // and what it had to say behind its last reply
 	if spoke.Load() == 0 {
 		t.Errorf("%s: TLS said nothing", name)
 	}

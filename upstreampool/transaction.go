@@ -144,19 +144,17 @@ func (t *transaction) flight(ctx context.Context, rcpts []relay.Recipient, errs 
 	}
 	t.mailed = true
 	var before []error
-	if first && len(errs) > 1 {
+	if len(errs) > 1 {
 		before = slices.Clone(errs)
 	}
 	stepping := !t.c.Pipelining()
 	err := t.envelope(ctx, rcpts, errs, first)
 	confused := err != nil && t.confused(err, len(rcpts), stepping)
-	if err != nil && first && (t.stale && smtpclient.Replaceable(err) || confused) {
+	lost := err != nil && (smtpclient.Replaceable(err) || smtpclient.Ended(err))
+	if err != nil && first && (t.stale && lost || confused) {
 		// Nothing was committed: the same flight goes out once more, on a
 		// connection that is certainly new.
-		if before == nil {
-			errs[0] = smtpclient.ErrPending
-		}
-		copy(errs, before)
+		anew(errs, before)
 		t.stepping = confused
 		if reply := t.replace(ctx); reply != nil {
 			t.fail(reply, errs)
@@ -170,9 +168,10 @@ func (t *transaction) flight(ctx context.Context, rcpts []relay.Recipient, errs 
 	if err == nil && !stepping && !confused && first {
 		t.c.s.Learned.Pipelining.Store(true)
 	}
-	if err != nil && !first && !t.renewed && smtpclient.Replaceable(err) {
+	if lost && !first && !t.renewed {
 		// The provider ended the connection while the client was busy with
-		// something else.
+		// something else, or amid the recipients.
+		anew(errs, before)
 		if reply := t.again(ctx); reply != nil {
 			t.fail(reply, errs)
 			return
@@ -187,6 +186,15 @@ func (t *transaction) flight(ctx context.Context, rcpts []relay.Recipient, errs 
 	if err != nil {
 		t.fail(smtpclient.LostReply(err), errs)
 	}
+}
+
+// anew makes of the recipients what they were before a flight; nil: the one of them was
+// pending.
+func anew(errs, before []error) {
+	if before == nil {
+		errs[0] = smtpclient.ErrPending
+	}
+	copy(errs, before)
 }
 
 // accept notes an accepted recipient.

@@ -49,6 +49,7 @@ type Conn struct {
 	early   heardAhead // what speak has read
 
 	caps      extensions.Set
+	domain    string // what EHLO's reply began with, if nothing was announced
 	deadlines deadlines
 
 	ended     byte    // the subject digit of the last good end's enhanced code

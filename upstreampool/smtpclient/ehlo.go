@@ -31,9 +31,36 @@ func (c *Conn) ehlo() error {
 	if code != 250 {
 		return c.Said()
 	}
-	c.caps = c.announced()
+	if c.caps = c.announced(); c.caps == (extensions.Set{}) {
+		c.domain = c.introduced()
+	}
 	c.cfg.Learned.apply(&c.caps)
 	return nil
+}
+
+// introduced is the name that the last reply begins with if it is one to EHLO: that of
+// a host (RFC 5321 section 4.1.1.1).
+func (c *Conn) introduced() (domain string) {
+	first := true
+	c.replies.Lines(func(text []byte) {
+		name, _, _ := strings.Cut(string(text), " ")
+		if first && Qualified(name) && strings.Trim(name, "0123456789.") != "" {
+			domain = name
+		}
+		first = false
+	})
+	return domain
+}
+
+// again takes over what is announced in the middle of a session, which can be less or
+// more than before the login. PIPELINING that was given up stays so.
+func (c *Conn) again(set extensions.Set) {
+	if set == (extensions.Set{}) {
+		return
+	}
+	set.Pipelining = set.Pipelining && c.caps.Pipelining
+	c.cfg.Learned.apply(&set)
+	c.caps = set
 }
 
 // announced reads the last reply as one to EHLO.

@@ -120,6 +120,14 @@ func Replaceable(err error) bool {
 	return ok && (fe.Forgot || fe.Replies == 0 && !timedOut(fe.Err) && !errors.Is(fe.Err, relay.ErrReply))
 }
 
+// Ended reports whether the connection ended amid a flight, between replies or within
+// one. MAIL and RCPT commit nothing: the flight can be sent anew as a whole. What the
+// provider said of it, a goodbye among it, is an answer instead, and so is a wait.
+func Ended(err error) bool {
+	fe, ok := errors.AsType[*FlightError](err)
+	return ok && fe.Code == 0 && !timedOut(fe.Err) && !errors.Is(fe.Err, relay.ErrReply)
+}
+
 // Confused reports whether a flight of n recipients failed as it does at a
 // provider that announces PIPELINING and loses what follows the first command,
 // or takes it amiss: MAIL was answered, and then not all of the rest.

@@ -162,6 +162,12 @@ func (c *Conn) count(good bool) (s settlement, first bool) {
 	}
 	for n := range maxUnasked {
 		code, err := c.replies.Read()
+		var set extensions.Set
+		introduced := false
+		if err == nil && code == 250 {
+			set = c.announced()
+			introduced = set != (extensions.Set{}) || c.domain != "" && c.introduced() == c.domain
+		}
 		switch {
 		case err != nil && errors.Is(err, relay.ErrReply), err == nil && code/100 != 2 && code != 421:
 			return outOfOrder, false
@@ -169,24 +175,20 @@ func (c *Conn) count(good bool) (s settlement, first bool) {
 			return c.broken(), false
 		case code == 421:
 			return ended, false
-		case !c.introduced() && !good:
+		case !introduced && !good:
 			c.cfg.Learned.Stutters.Store(true)
 			return outOfOrder, false
-		case !c.introduced():
+		case !introduced:
 			continue
 		}
 		if c.doubtful() {
 			return ended, false
 		}
 		c.needReset = false
+		c.again(set)
 		return settled, n == 0
 	}
 	return outOfOrder, false
-}
-
-// introduced reports whether the reply is one to EHLO.
-func (c *Conn) introduced() bool {
-	return c.announced() != extensions.Set{}
 }
 
 // broken is what a connection that ended is worth: where replies have come that

@@ -27,9 +27,14 @@ type Set struct {
 
 // Line takes one keyword of the reply to EHLO (RFC 5321 section 4.1.1.1).
 func (s *Set) Line(text []byte) {
-	keyword, params, _ := bytes.Cut(text, []byte(" "))
+	// One blank is between the words; there are those who write more, or tabs.
+	text = bytes.TrimSpace(text)
+	keyword, params := text, []byte(nil)
+	if i := bytes.IndexAny(text, " \t"); i >= 0 {
+		keyword, params = text[:i], bytes.TrimSpace(text[i:])
+	}
 	// Some old servers write `AUTH=LOGIN`, alone or in addition.
-	if len(keyword) > 5 && bytes.EqualFold(keyword[:5], []byte("AUTH=")) {
+	if len(keyword) >= 5 && bytes.EqualFold(keyword[:5], []byte("AUTH=")) {
 		s.mechanisms(keyword[5:])
 		s.mechanisms(params)
 		return
