@@ -210,10 +210,18 @@ func (d *Directory) get(name string) (a *Account, at int, loading bool) {
 }
 
 // Known is Lookup without asking a source: certain is false where only that could say
-// whether there is such an account.
+// whether there is such an account. A source that does not hold all of them may know
+// which it has no longer.
 func (d *Directory) Known(name string) (a *Account, certain bool) {
-	a, _, loading := d.get(name)
-	return a, a != nil || !loading
+	for i, x := range d.indexes {
+		if a, ok := x.Get(name); ok {
+			return a, true
+		}
+		if s, ok := d.sources[i].(interface{ Gone(name string) bool }); x.Loading() && !(ok && s.Gone(name)) {
+			return nil, false
+		}
+	}
+	return nil, true
 }
 
 // load is get for names that may still be on their way.

@@ -16,10 +16,12 @@ package caddymodule_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/smtp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -37,12 +39,12 @@ func TestAccountsInATable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer func() { _ = conn.Close(context.Background()) }()
 	_, err = conn.Exec(context.Background(), `CREATE TABLE boxes (email text PRIMARY KEY, pw text, secret text);
 		INSERT INTO boxes SELECT 'scanner' || i || '@example.com', '`+hash+`', 'upstream-password' FROM generate_series(1, 1000) i`)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = conn.Close(context.Background())
 	g := gatewaytest.New(t, fmt.Sprintf(`smtp {
 		accounts {
 			sql %s {
@@ -51,6 +53,9 @@ func TestAccountsInATable(t *testing.T) {
 				column password_hashes pw
 				column secret secret
 				upstream sandbox
+				notify boxes
+				fresh 1h
+				stale 1h
 			}
 		}
 	}`, db.DSN()))
@@ -86,11 +91,47 @@ func TestAccountsInATable(t *testing.T) {
 	wants("nobody@example.com", plain, "535")
 	g.Do(t, "PATCH", "/smtp/accounts/scanner902@example.com", `{"paused": true}`).Want(409)
 
+	// A row that is deleted leaves nothing behind: the connection to the provider goes at once.
+	if n := idle(t, g); n != 1 {
+		t.Errorf("%d idle connections", n)
+	}
+	if _, err := conn.Exec(context.Background(), `DELETE FROM boxes WHERE email = 'scanner900@example.com'; NOTIFY boxes, 'scanner900@example.com'`); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(20 * time.Second); idle(t, g) > 0; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the connection of an account that is deleted stays open")
+		}
+	}
+	wants("scanner900@example.com", plain, "535")
+	wants("scanner904@example.com", plain, "")
+
 	db.Kill()
-	wants("scanner900@example.com", plain, "")
+	wants("scanner904@example.com", plain, "")
 	wants("scanner903@example.com", plain, "454")
 	wants("nobody2@example.com", plain, "454")
 	if said := fmt.Sprint(g.Do(t, "GET", "/smtp/problems", "").Want(200)); !strings.Contains(said, "sql boxes") || !strings.Contains(said, "cannot be read") {
 		t.Errorf("problems: %s", said)
 	}
+}
+
+// idle is the number of connections to the sandbox that wait for a message.
+func idle(t *testing.T, g *gatewaytest.Gateway) int {
+	t.Helper()
+	var list struct {
+		Upstreams []struct {
+			Connections struct {
+				Idle int `json:"idle"`
+			} `json:"connections"`
+		} `json:"upstreams"`
+	}
+	a := g.Do(t, "GET", "/smtp/upstreams", "")
+	if err := json.Unmarshal(a.Body, &list); err != nil {
+		t.Fatalf("%v: %s", err, a.Body)
+	}
+	n := 0
+	for _, u := range list.Upstreams {
+		n += u.Connections.Idle
+	}
+	return n
 }

@@ -53,6 +53,12 @@ func App[T any](name string) (app T, err error) {
 	return app, nil
 }
 
+// Sandboxed reports whether this process plays the provider itself.
+func Sandboxed() bool {
+	_, err := caddy.ActiveContext().AppIfConfigured("smtp_sandbox")
+	return err == nil
+}
+
 // Directory returns the accounts of the running configuration.
 func Directory() (*accounts.Directory, error) {
 	app, err := App[*smtpapp.App]("smtp")

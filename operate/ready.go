@@ -20,6 +20,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/invoked"
 	"github.com/caddymail/mailgateway/smtpapp"
 	"github.com/caddymail/mailgateway/upstreamapp"
 )
@@ -39,7 +40,7 @@ func Ready() error {
 	case caddy.Exiting():
 		return errors.New("the process ends")
 	case smtp.HandsOn():
-		return errors.New("this node is out of service: `smtp node resume` ends that")
+		return errors.New(invoked.Words("this node is out of service: `caddy smtp node resume` ends that"))
 	case !upstreams.Lends() && !keeps(smtp, upstreams):
 		return errors.New("the lease of `limits postgres` is over, since the database has not answered: messages are refused with 451")
 	}

@@ -20,6 +20,7 @@ import (
 	"slices"
 
 	"github.com/caddymail/mailgateway/internal/checkup"
+	"github.com/caddymail/mailgateway/internal/invoked"
 	"github.com/caddymail/mailgateway/spool"
 )
 
@@ -31,7 +32,7 @@ func examineSpools(statuses []spool.Status) (out []checkup.Finding) {
 		case st.Error != "":
 			f.State, f.Said = checkup.Wrong, st.Error
 			f.Cause = "The spool's disk failed while it wrote, or its directory is not where it was: nothing is kept, and clients hear the provider's own word or 451."
-			f.Remedy = "A directory that was moved or unmounted is used again as soon as it is back. Otherwise see the disk's health and the system's log, then restart the gateway: `caddy smtp spool list` tells what it still has."
+			f.Remedy = invoked.Words("A directory that was moved or unmounted is used again as soon as it is back. Otherwise see the disk's health and the system's log, then restart the gateway: `caddy smtp spool list` tells what it still has.")
 		case !st.Ready:
 			f.State, f.Said = checkup.Wrong, "not ready: "+st.Directory
 			f.Cause = "Another process has the spool's directory, or it cannot be read, or not all of its messages are read yet: nothing is kept, and what lies there is not sent."
@@ -39,7 +40,7 @@ func examineSpools(statuses []spool.Status) (out []checkup.Finding) {
 		case st.Full:
 			f.State, f.Said = checkup.Wrong, fmt.Sprintf("full: %d messages, %d MiB%s", st.Messages, st.Octets>>20, freeOf(st.Directory))
 			f.Cause = "The spool has no room: it reached `max_messages` or `max_size`, or less than `min_free` of its disk is free. Further messages hear 452."
-			f.Remedy = "Make room on the disk of " + st.Directory + ", or find out why the messages do not leave: `caddy smtp spool list`."
+			f.Remedy = "Make room on the disk of " + st.Directory + invoked.Words(", or find out why the messages do not leave: `caddy smtp spool list`.")
 		case unread(st) > 0:
 			f.State, f.Said = checkup.Warning, fmt.Sprintf("%d messages cannot be read", unread(st))
 			f.Cause = "Files of messages are damaged, sealed with a key that is not there, of a newer version, or the disk does not give them: they are left alone in " + st.Directory + " and not sent."
@@ -47,14 +48,14 @@ func examineSpools(statuses []spool.Status) (out []checkup.Finding) {
 		case st.Held > 0:
 			f.State, f.Said = checkup.Warning, fmt.Sprintf("%d messages are held", st.Held)
 			f.Cause = "Messages are held that the gateway will not send by itself: sent in part, damaged, the process died while it sent them, or their account's name has another mailbox now."
-			f.Remedy = "`caddy smtp spool list --state held` says why; then `caddy smtp spool release ID` or `caddy smtp spool delete ID`."
+			f.Remedy = invoked.Words("`caddy smtp spool list --state held` says why; then `caddy smtp spool release ID` or `caddy smtp spool delete ID`.")
 		}
 		out = append(out, f)
 		for _, account := range slices.Sorted(maps.Keys(st.GaveUp)) {
 			out = append(out, checkup.Finding{
 				Check: "given_up", Subject: st.Upstream, Account: account, State: checkup.Wrong, Said: "the last one at " + st.GaveUp[account].UTC().Format("15:04 UTC"),
 				Cause:  "Mail that a client was told is accepted could not be delivered within `give_up_after`, and is given up. Its sender, or the account's `reports`, got a report.",
-				Remedy: "`caddy smtp test " + account + "` says what stands in the way; have what was lost sent again.",
+				Remedy: invoked.Words("`caddy smtp test ") + account + "` says what stands in the way; have what was lost sent again.",
 			})
 		}
 	}

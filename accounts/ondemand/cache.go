@@ -30,8 +30,14 @@ import (
 	"github.com/caddymail/mailgateway/accounts"
 )
 
-// maxLooked bounds the names of which it is remembered that they were looked for.
-const maxLooked = 8192
+const (
+	// maxLooked bounds the names of which it is remembered that they were looked for, and
+	// those of accounts that are gone.
+	maxLooked = 8192
+	// goneFor is how long it is remembered that an account is gone: for who keeps something
+	// of it, and looks when accounts have changed.
+	goneFor = time.Minute
+)
 
 // Reader reads accounts from where they are.
 type Reader interface {
@@ -89,6 +95,7 @@ type Cache struct {
 	all     pass                     // over all that is held
 	bad     int                      // entries with a problem
 	looked  map[string]look          // names that a login had looked for
+	gone    map[string]time.Time     // accounts that there were, until when that is remembered
 	flights map[string]*flight
 	waiting []*flight // that nobody reads yet
 	readers int       // that read missing names
@@ -117,6 +124,7 @@ func New(name string, reader Reader, set Options, logger *zap.Logger) *Cache {
 		byAge:   list.New(),
 		due:     make(map[string]struct{}),
 		looked:  make(map[string]look),
+		gone:    make(map[string]time.Time),
 		flights: make(map[string]*flight),
 	}
 	c.index.SetLoading(true)
@@ -125,6 +133,14 @@ func New(name string, reader Reader, set Options, logger *zap.Logger) *Cache {
 
 // Index has the accounts that are held. Names that are not in it may exist.
 func (c *Cache) Index() *accounts.Index { return &c.index }
+
+// Gone reports whether it is known that there was an account of that name and is none.
+// What is not held because others are says nothing.
+func (c *Cache) Gone(name string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Now().Before(c.gone[accounts.FoldName(name)])
+}
 
 // Changed has accounts read again whose records may have changed; names that
 // are not held are looked for when they are asked for.
@@ -213,6 +229,12 @@ func of(el *list.Element) *entry { return el.Value.(*entry) } //nolint:forcetype
 // returns it.
 func (c *Cache) apply(name string, found Found, ok bool, began time.Time) *entry {
 	el := c.entries[name]
+	if el != nil && of(el).account != nil && found.Account == nil {
+		makeRoom(c.gone, func(end time.Time) time.Time { return end })
+		c.gone[name] = time.Now().Add(goneFor)
+	} else if found.Account != nil {
+		delete(c.gone, name)
+	}
 	if !ok {
 		c.remove(el)
 		c.setLooked(name, look{began.Add(c.set.Negative), false})
@@ -278,18 +300,24 @@ type look struct {
 }
 
 func (c *Cache) setLooked(name string, l look) {
-	if len(c.looked) >= maxLooked {
-		now := time.Now()
-		for n, l := range c.looked {
-			if now.After(l.until) {
-				delete(c.looked, n)
-			}
-		}
-		if len(c.looked) >= maxLooked {
-			clear(c.looked)
+	makeRoom(c.looked, func(l look) time.Time { return l.until })
+	c.looked[name] = l
+}
+
+// makeRoom has a map of names not grow without end: what is over goes first.
+func makeRoom[T any](m map[string]T, until func(T) time.Time) {
+	if len(m) < maxLooked {
+		return
+	}
+	now := time.Now()
+	for n, v := range m {
+		if now.After(until(v)) {
+			delete(m, n)
 		}
 	}
-	c.looked[name] = l
+	if len(m) >= maxLooked {
+		clear(m)
+	}
 }
 
 // report logs a bad record, but not each of a table full of them.

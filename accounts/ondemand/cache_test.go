@@ -19,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -431,5 +432,52 @@ func TestSourceIsLookedAt(t *testing.T) {
 		if p := c.Problems(); len(p) != 1 || !p[0].Unread() {
 			t.Errorf("problems %v of a source that nobody asks", p)
 		}
+	})
+}
+
+// TestGone holds that it is known of an account that was held and is no more, also if its
+// record has become a bad one, until there is one again; and of none that had to make room, or that
+// could not be read.
+func TestGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, tab := begin(t, Options{Size: 3}, "a", "b", "c", "d")
+		load := func(name string) {
+			t.Helper()
+			if _, err := c.Load(t.Context(), name); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, n := range []string{"a", "b", "c", "d"} { // a has to go
+			load(n)
+		}
+		wants := func(when string, names ...string) {
+			t.Helper()
+			synctest.Wait()
+			var gone []string
+			for _, n := range []string{"a", "b", "c", "d", "nobody"} {
+				if c.Gone(strings.ToUpper(n)) {
+					gone = append(gone, n)
+				}
+			}
+			if !slices.Equal(gone, names) {
+				t.Errorf("%s: %v are gone, want %v", when, gone, names)
+			}
+		}
+		load("nobody")
+		wants("at first")
+		tab.set("b", "")
+		tab.set("c", "bad")
+		c.Changed("b", "c")
+		time.Sleep(time.Second)
+		wants("deleted and spoiled", "b", "c")
+		tab.set("b", "b")
+		c.Changed("b")
+		load("b")
+		time.Sleep(11 * time.Second)
+		load("b")
+		wants("there again", "c")
+		tab.fail(errors.New("away"))
+		time.Sleep(2 * time.Hour)
+		wants("away for long")
 	})
 }

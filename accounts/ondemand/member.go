@@ -175,6 +175,9 @@ func (m *Member) Confirm(ctx context.Context, name string) (*accounts.Account, e
 // Missed implements accounts.Loader: the cache knows already.
 func (*Member) Missed(string) {}
 
+// Gone says of which accounts it is known that they are no more, for accounts.Directory.
+func (m *Member) Gone(name string) bool { return m.shared.Cache.Gone(name) }
+
 // Reload implements accounts.Reloader.
 func (m *Member) Reload(context.Context) error {
 	if m.shared.Reload != nil {

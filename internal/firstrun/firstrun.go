@@ -34,7 +34,7 @@ import (
 // words are what is said in place of Caddy's empty configuration: three lines.
 var words = `No configuration: this is the sandbox, on loopback, and it delivers nothing. Yours: --config FILE.
 Send:  ` + send(runtime.GOOS) + `
-Look:  http://127.0.0.1:2590/ (status), http://127.0.0.1:2580/messages (what the provider received)
+Look:  http://127.0.0.1:2590/messages (the console), http://127.0.0.1:2580/messages (what the provider received)
 `
 
 // send is a command that sends a message. Windows comes with curl, but its shells
@@ -112,14 +112,14 @@ func Prepare(example []byte, w io.Writer) error {
 	os.Args = append(os.Args, "--config", "-", "--adapter", "caddyfile")
 	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) { //nolint:gosec // a descriptor fits
 		// The log of the start has pushed them off the screen by then.
-		go repeat(w, status)
+		go repeat(w, pages)
 	}
 	_, err = io.WriteString(w, words)
 	return err
 }
 
-// status is where the example's status page listens.
-const status = "127.0.0.1:2590"
+// pages is where the example's console listens.
+const pages = "127.0.0.1:2590"
 
 // repeat says the words again as soon as the sandbox serves. One that does not
 // start ends the program, and this with it.

@@ -132,7 +132,7 @@ func TestRepeat(t *testing.T) {
 	defer l.Close()
 	var said bytes.Buffer
 	repeat(&said, address)
-	if strings.Count(said.String(), "Look:") != 1 || !strings.Contains(words, "http://"+status+"/") {
+	if strings.Count(said.String(), "Look:") != 1 || !strings.Contains(words, "http://"+pages+"/") {
 		t.Errorf("said %q", &said)
 	}
 }
