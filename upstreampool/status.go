@@ -17,6 +17,10 @@ package upstreampool
 import (
 	"cmp"
 	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
 	"slices"
 	"time"
 
@@ -71,6 +75,11 @@ func (t *SMTPTransport) AccountStatus(a *accounts.Account) relay.AccountStatus {
 	ac := u.account(a, s)
 	defer ac.done()
 	lim := ac.lim.Status(context.Background())
+	source := s.SourceIP
+	if own := a.SourceAddr(); own.IsValid() {
+		source = own
+	}
+	unbound := unbindable(source)
 	ac.mu.Lock()
 	defer ac.mu.Unlock()
 	now := clock()
@@ -79,6 +88,9 @@ func (t *SMTPTransport) AccountStatus(a *accounts.Account) relay.AccountStatus {
 	st.MaxConns, st.Concurrency = lim.MaxConns, min(ac.adapt.Limit(now), lim.MaxConns)
 	if r := ac.adapt.LastReply(now); r != nil {
 		st.LastError = r.Error()
+	}
+	if st.LastError == "" {
+		st.LastError = unbound
 	}
 	if ac.adapt.Refusal(now) != nil {
 		at := wallTime(ac.adapt.NextDial(now))
@@ -93,6 +105,23 @@ func (t *SMTPTransport) AccountStatus(a *accounts.Account) relay.AccountStatus {
 		st.Limits = append(st.Limits, out)
 	}
 	return st
+}
+
+// unbindable says why no connection can be opened from an address; empty if one can.
+// Nothing is sent. Where this machine is short of sockets, nothing is known of it.
+func unbindable(ip netip.Addr) string {
+	if !ip.IsValid() {
+		return ""
+	}
+	c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(ip, 0)))
+	if err == nil {
+		_ = c.Close()
+		return ""
+	}
+	if se, ok := errors.AsType[*os.SyscallError](err); !ok || se.Syscall != "bind" {
+		return ""
+	}
+	return "source_ip " + ip.String() + ": cannot assign requested address"
 }
 
 // Drain implements relay.Drainer.
