@@ -63,6 +63,18 @@ var headings = map[string]string{
 	"provider":     "provider of tokens",
 	"secret":       "client secret or certificate ends",
 	"spool":        "spool",
+
+	"spool_directory": "directory of the spool",
+	"spool_disk":      "disk of the spool",
+	"spool_drained":   "spool that is drained",
+	"spool_foreign":   "strange files in the spool",
+	"spool_full":      "spool full",
+	"spool_held":      "held mail",
+	"spool_left":      "mail of a spool that is not configured",
+	"spool_old":       "mail that waits for long",
+	"spool_unread":    "kept mail that cannot be read",
+	"spool_untold":    "failed mail that nobody was told of",
+
 	"storage":      "storage cannot be written",
 	"token":        "token refused",
 	"upstream":     "upstream down",

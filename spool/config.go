@@ -32,6 +32,7 @@ import (
 	"github.com/caddymail/mailgateway/internal/seal"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/spool/internal/disk"
+	"github.com/caddymail/mailgateway/spool/internal/gauges"
 	"github.com/caddymail/mailgateway/spool/internal/store"
 )
 
@@ -66,6 +67,11 @@ type Transport struct {
 
 	// GiveUpAfter is the age at which a message is given up. Default: 24h.
 	GiveUpAfter caddy.Duration `json:"give_up_after,omitempty"`
+
+	// WarnAfter is the age at which a message that waits is something to look at: it
+	// stands in `/smtp/problems`, and people are told. Default: 1h, or half of
+	// `give_up_after` where that is less.
+	WarnAfter caddy.Duration `json:"warn_after,omitempty"`
 
 	// MaxMessages is the number of messages that are kept at most; further ones
 	// are answered 452. Default: 10000.
@@ -127,6 +133,7 @@ func (t *Transport) UnmarshalJSON(b []byte) error { return jsonfield.Decode(b, t
 const (
 	defaultMaxWait     = 10 * time.Second
 	defaultGiveUpAfter = 24 * time.Hour
+	defaultWarnAfter   = caddy.Duration(time.Hour)
 	defaultMaxMessages = 10_000
 	defaultMaxSize     = 10 << 30
 	defaultMinFree     = 10
@@ -141,7 +148,7 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("getting events app: %w", err)
 	}
 	t.events, _ = ev.(emitter)
-	if err := registerMetrics(ctx.GetMetricsRegistry()); err != nil {
+	if err := gauges.Register(ctx.GetMetricsRegistry(), gaugesOf); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
 	if len(t.EncryptionKeys) == 0 {
@@ -218,6 +225,7 @@ func (t *Transport) resolve(name string) error {
 	}{
 		{"max_wait", int64(t.MaxWait)},
 		{"give_up_after", int64(t.GiveUpAfter)},
+		{"warn_after", int64(t.WarnAfter)},
 		{"max_messages", int64(t.MaxMessages)},
 		{"max_size", t.MaxSize},
 	} {
@@ -230,6 +238,7 @@ func (t *Transport) resolve(name string) error {
 	}
 	def(&t.MaxWait, caddy.Duration(defaultMaxWait))
 	def(&t.GiveUpAfter, caddy.Duration(defaultGiveUpAfter))
+	def(&t.WarnAfter, min(defaultWarnAfter, t.GiveUpAfter/2))
 	def(&t.MaxMessages, defaultMaxMessages)
 	def(&t.MaxSize, defaultMaxSize)
 	def(&t.MinFree, defaultMinFree)

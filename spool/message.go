@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/caddymail/mailgateway/spool/illness"
 	"github.com/caddymail/mailgateway/spool/internal/order"
 	"github.com/caddymail/mailgateway/spool/internal/record"
 	"github.com/caddymail/mailgateway/spool/internal/store"
@@ -52,6 +53,7 @@ type message struct {
 	dueAt   time.Time // as it is queued
 	waits   bool      // until then
 	state   state     // as it is counted
+	heldAs  string    // the same, if it is held
 	inQueue order.Place
 	inEnds  order.Place
 }
@@ -81,7 +83,7 @@ func replay(st store.Found, now time.Time) *message {
 		m.held = fmt.Sprintf("its journal is damaged, %d octets of it cannot be read: a release sends it to all whom the rest does not name", m.lost)
 	}
 	if m.open >= poisonous && m.held == "" {
-		m.held = heldPoison
+		m.held = illness.WhyPoison
 	}
 	return m
 }

@@ -121,7 +121,14 @@ func (t *Transport) report(e *engine, rec *record.File, m *message, failed []int
 	}
 	to, mailbox := t.reportsTo(m)
 	named := wanted(m, failed)
-	if m.env.Report || m.env.From == "" || to == "" || len(named) == 0 {
+	switch {
+	case m.env.Report:
+		e.ledger.Untold(m.env.Account, m.env.Rcpts[0].To, "the report to <"+m.env.Rcpts[0].To+"> could not be delivered: "+replies[failed[0]])
+		return false, nil
+	case len(named) == 0:
+		return false, nil // its client wants to hear nothing
+	case m.env.From == "" || to == "":
+		e.ledger.Untold(m.env.Account, "", "message "+m.env.ID+" has the null sender: "+replies[failed[0]])
 		return false, nil
 	}
 	now := time.Now()

@@ -24,6 +24,8 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddymail/mailgateway/internal/checkup"
+	"github.com/caddymail/mailgateway/spool/illness"
 	"github.com/caddymail/mailgateway/spool/internal/disk"
 	"github.com/caddymail/mailgateway/spool/internal/record"
 	"github.com/caddymail/mailgateway/spool/internal/store"
@@ -67,8 +69,11 @@ type Status struct {
 	GaveUp map[string]time.Time `json:"gave_up,omitempty"`
 	// LeftAlone are files of the directory that are damaged or none of ours.
 	LeftAlone []Oddity `json:"left_alone,omitempty"`
+	// Problems are what is wrong with it, each with what to do.
+	Problems []checkup.Finding `json:"problems,omitempty"`
 
-	age time.Duration // of the oldest, whatever the host's clock says
+	findings []checkup.Finding // the same, or that all is well
+	age      time.Duration     // of the oldest, whatever the host's clock says
 }
 
 // Oddity is a file in the directory that is left alone.
@@ -129,13 +134,16 @@ func Statuses() []Status {
 }
 
 func (e *engine) status() Status {
-	ill, full := cmp.Or(e.store.Illness(), e.store.Gone()), errors.Is(e.store.MayGrow(), store.ErrFull)
+	e.lookIfAsked()
+	failed, gone, full := e.store.Illness(), e.store.Gone(), e.store.Full()
+	ill := cmp.Or(failed, gone)
+	facts := &illness.Facts{Full: full}
+	gaveUp := e.ledger.Recent(facts, time.Now(), e.reportsNow)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	maps.DeleteFunc(e.gaveUp, func(_ string, at time.Time) bool { return time.Since(at) > time.Hour })
 	st := Status{
 		Upstream: e.name(), Directory: e.store.Dir(), Ready: e.ready, Messages: len(e.all), Keeping: e.keeping, Accounts: len(e.lanes),
-		Results: maps.Clone(e.results), LeftAlone: e.odd, Draining: e.draining, Full: full, GaveUp: maps.Clone(e.gaveUp),
+		Results: maps.Clone(e.results), LeftAlone: e.odd, Draining: e.draining, Full: full != "" && failed == nil, GaveUp: gaveUp,
 	}
 	if ill == nil && !errors.Is(e.unready, disk.ErrLocked) && !errors.Is(e.unready, errReading) {
 		ill = e.unready
@@ -148,6 +156,7 @@ func (e *engine) status() Status {
 		created := m.env.Created
 		st.Oldest, st.age = &created, time.Since(m.since)
 	}
+	e.examine(&st, facts, failed, gone)
 	return st
 }
 
@@ -197,7 +206,7 @@ func (m *message) view(upstream string) Message {
 // Hold keeps a message from being sent until it is released.
 func Hold(id string) error {
 	return steer(id, func(e *engine, rec *record.File, m *message) error {
-		return e.note(rec, m, &record.Line{At: time.Now(), Event: record.EventHold, Why: "held by an operator"})
+		return e.note(rec, m, &record.Line{At: time.Now(), Event: record.EventHold, Why: illness.WhyOperator})
 	})
 }
 
