@@ -79,7 +79,12 @@ func TestMaySend(t *testing.T) {
 		{"a@example.com", "a@example.com", true},
 		{"a@example.com", "a@EXAMPLE.com", true},
 		{"a@EXAMPLE.com", "a@example.com", true},
-		{"a@example.com", "A@example.com", false},
+		{"a@example.com", "A@example.com", true},
+		{"Scanner@example.com", "sCANNER@EXAMPLE.COM", true},
+		{"k@example.com", "\u212a@example.com", false},
+		{"\u00e9@example.com", "\u00c9@example.com", false}, // no folding is agreed on (RFC 6530 section 10.1)
+		{"a@example.com", "a@example.com.", true},
+		{"a@example.com", "a@example.com..", false},
 		{"a@example.com", "b@example.com", false},
 		{"a@example.com", "a@sub.example.com", false},
 		{"a@example.com", "a@example.com.evil", false},

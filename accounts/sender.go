@@ -20,6 +20,8 @@ import (
 	"strings"
 
 	"golang.org/x/net/idna"
+
+	"github.com/caddymail/mailgateway/internal/fold"
 )
 
 // senderPattern is one compiled element of Record.Senders.
@@ -33,9 +35,10 @@ type senderPattern struct {
 // address comes without angle brackets; the empty one is the null sender,
 // which bounces need (RFC 5321 section 4.5.5), and always allowed.
 //
-// Domains are compared without regard to case and to the form of their
-// internationalized labels; local parts exactly (RFC 5321 section 2.4), but
-// for quotes that mean nothing.
+// Addresses are compared without regard to case, to the form of a domain's
+// internationalized labels, to its final dot and to quotes that mean nothing. RFC 5321
+// section 2.4 leaves case to the mailbox's host: no provider has two mailboxes that
+// differ in it, and devices write what was typed into them.
 func (a *Account) MaySend(from string) bool {
 	if from == "" || len(a.Record.Senders) == 0 {
 		return true
@@ -50,6 +53,7 @@ func (a *Account) MaySend(from string) bool {
 		}
 	}
 	local, domain, ok := SplitAddress(from)
+	domain = strings.TrimSuffix(domain, ".")
 	if ok && !isASCII(domain) {
 		ascii, err := idna.Lookup.ToASCII(domain)
 		if err != nil {
@@ -62,7 +66,7 @@ func (a *Account) MaySend(from string) bool {
 		if p.any {
 			return true
 		}
-		if ok && strings.EqualFold(p.domain, domain) && (p.local == "" || p.local == local) {
+		if ok && fold.Equal(p.domain, domain) && (p.local == "" || fold.Equal(p.local, local)) {
 			return true
 		}
 	}

@@ -34,7 +34,7 @@ var allowedImports = map[string][]string{
 	"smtpapp/counters": {},
 	"smtpapp/history":  {"internal/storelock"},
 	"smtpapp/spans":    {},
-	"accounts":         {"accounts/password", "accounts/rate", "internal/changes", "internal/form", "internal/generation", "internal/jsonfield", "internal/plaintext", "internal/printable"},
+	"accounts":         {"accounts/password", "accounts/rate", "internal/changes", "internal/fold", "internal/form", "internal/generation", "internal/jsonfield", "internal/plaintext", "internal/printable"},
 	"explain":          {},
 	"grant":            {},
 	"limits":           {"accounts", "internal/filelock", "limits/fleet", "limits/internal/window", "limits/journal", "limits/lane", "limits/legacy", "limits/place", "limits/record"},
@@ -49,8 +49,8 @@ var allowedImports = map[string][]string{
 	"smtpapp":          {"accounts", "accounts/password", "internal/form", "internal/front", "internal/jsonfield", "internal/nearest", "internal/presence", "internal/printable", "internal/registry", "internal/servertls", "messagelog", "relay", "smtpapp/counters", "smtpapp/history", "smtpapp/legacyrsa", "smtpapp/smtpserver", "smtpapp/spans"},
 	"upstreamapp":      {"accounts", "internal/checkup", "internal/jsonfield", "internal/outproxy", "internal/printable", "limits", "limits/fleet", "relay"},
 	"upstreampool":     {"accounts", "explain", "grant", "internal/breaker", "internal/checkup", "internal/form", "internal/generation", "internal/jsonfield", "internal/nearest", "internal/outproxy", "internal/printable", "internal/tally", "limits", "relay", "upstreampool/meter", "upstreampool/pace", "upstreampool/preset", "upstreampool/smtpclient"},
-	"oauthtoken":       {"explain", "grant", "internal/breaker", "internal/generation", "internal/jsonfield", "internal/printable", "internal/registry", "internal/seal", "oauthtoken/authserver", "oauthtoken/gate", "oauthtoken/tokenstore"},
-	"sandbox":          {"internal/form", "internal/jsonfield", "internal/printable", "sandbox/authority", "sandbox/fault", "sandbox/internal/answer", "sandbox/record", "sandbox/webapi"},
+	"oauthtoken":       {"explain", "grant", "internal/breaker", "internal/generation", "internal/jsonfield", "internal/order", "internal/printable", "internal/registry", "internal/seal", "oauthtoken/authserver", "oauthtoken/gate", "oauthtoken/tokenstore"},
+	"sandbox":          {"internal/form", "internal/jsonfield", "internal/printable", "sandbox/authority", "sandbox/certs", "sandbox/fault", "sandbox/internal/answer", "sandbox/record", "sandbox/webapi"},
 
 	// Caddy's storage in PostgreSQL, and what reaches a database.
 	"internal/pgdb":          {"internal/checkup", "internal/form"},
@@ -58,15 +58,16 @@ var allowedImports = map[string][]string{
 	"internal/exhausted":     {},
 	"internal/registry":      {},
 	"internal/once":          {},
+	"internal/order":         {},
 	"internal/outproxy":      {},
 	"internal/plaintext":     {},
 	"internal/rawread":       {},
 	"internal/testpg":        {"internal/freeport", "internal/testproc"},
 	"internal/testproc":      {},
-	"storage/postgres":       {"internal/checkup", "internal/jsonfield", "internal/pgdb", "internal/printable"},
+	"storage/postgres":       {"internal/checkup", "internal/jsonfield", "internal/loggers", "internal/pgdb", "internal/printable"},
 	"storage/transfer":       {"internal/presence"},
 	"limits/internal/window": {"accounts"},
-	"limits/postgres":        {"accounts", "internal/checkup", "internal/jsonfield", "internal/loggers", "internal/pgdb", "internal/printable", "limits", "limits/fleet"},
+	"limits/postgres":        {"accounts", "internal/checkup", "internal/jsonfield", "internal/loggers", "internal/order", "internal/pgdb", "internal/printable", "limits", "limits/fleet"},
 
 	// What a password is worth, for whatever knows names; and the accounts of
 	// the admin API, one source among others.
@@ -80,7 +81,9 @@ var allowedImports = map[string][]string{
 	"accounts/ldap":     {"accounts", "accounts/mapped", "accounts/ondemand", "accounts/password", "internal/breaker", "internal/form", "internal/jsonfield", "internal/loggers", "internal/nearest", "internal/printable"},
 
 	// An authorization server as its client sees it; no token is kept there.
-	"oauthtoken/authserver":        {"explain", "internal/exhausted", "internal/fold", "internal/form", "internal/mscloud", "internal/nearest", "internal/outproxy", "internal/printable", "internal/redact", "oauthtoken/internal/refusals"},
+	"oauthtoken/authserver": {"explain", "internal/exhausted", "internal/fold", "internal/form", "internal/mscloud", "internal/nearest", "internal/outproxy", "internal/printable", "internal/redact", "oauthtoken/assertion", "oauthtoken/internal/refusals"},
+	// What is shown to it in place of a secret.
+	"oauthtoken/assertion":         {},
 	"oauthtoken/internal/refusals": {},
 	// How many requests it is asked at a time.
 	"oauthtoken/gate": {},
@@ -90,6 +93,7 @@ var allowedImports = map[string][]string{
 	// A provider's HTTP side, in whose parser no transport may have a part.
 	"sandbox/authority":       {"sandbox/internal/answer"},
 	"sandbox/internal/answer": {},
+	"sandbox/certs":           {},
 	"sandbox/fault":           {},
 	"sandbox/record":          {},
 	"sandbox/webapi":          {},
@@ -103,13 +107,12 @@ var allowedImports = map[string][]string{
 	"transports/internal/mailapi":  {"accounts", "grant", "internal/generation", "internal/printable", "limits", "relay", "transports/internal/envelope"},
 
 	// An upstream in front of another.
-	"spool":                   {"accounts", "internal/checkup", "internal/filelock", "internal/form", "internal/generation", "internal/jsonfield", "internal/loggers", "internal/printable", "internal/seal", "relay", "spool/dsn", "spool/illness", "spool/internal/delivery", "spool/internal/disk", "spool/internal/gauges", "spool/internal/order", "spool/internal/record", "spool/internal/store"},
+	"spool":                   {"accounts", "internal/checkup", "internal/filelock", "internal/form", "internal/generation", "internal/jsonfield", "internal/loggers", "internal/order", "internal/printable", "internal/seal", "relay", "spool/dsn", "spool/illness", "spool/internal/delivery", "spool/internal/disk", "spool/internal/gauges", "spool/internal/record", "spool/internal/store"},
 	"spool/dsn":               {"internal/printable", "relay"},
 	"spool/illness":           {"internal/checkup"},
 	"spool/internal/delivery": {"accounts", "relay", "spool/internal/record"},
 	"spool/internal/disk":     {"internal/filelock"},
 	"spool/internal/gauges":   {"internal/registry"},
-	"spool/internal/order":    nil,
 	"spool/internal/store":    {"internal/seal", "spool/internal/disk", "spool/internal/record"},
 	"spool/internal/record":   {"internal/printable", "internal/seal", "relay", "spool/internal/disk"},
 

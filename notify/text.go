@@ -52,18 +52,18 @@ func title(d digest) string {
 
 // headings are the kinds of trouble in a reader's words.
 var headings = map[string]string{
-	"accounts":     "records of accounts",
-	"certificate":  "TLS certificate",
-	"consent":      "consent lost",
-	"consent_ends": "consent ends soon",
-	"database":     "database",
-	"disk":         "disk nearly full",
-	"given_up":     "mail given up",
-	"login":        "login refused by the provider",
-	"provider":     "provider of tokens",
-	"secret":       "client secret or certificate ends",
-	"spool":        "spool",
-
+	"accounts":        "records of accounts",
+	"certificate":     "TLS certificate",
+	"consent":         "consent lost",
+	"consent_ends":    "consent ends soon",
+	"database":        "database",
+	"disk":            "disk nearly full",
+	"given_up":        "mail given up",
+	"login":           "login refused by the provider",
+	"notifications":   "notifications of the database",
+	"provider":        "provider of tokens",
+	"secret":          "client secret or certificate ends",
+	"spool":           "spool",
 	"spool_directory": "directory of the spool",
 	"spool_disk":      "disk of the spool",
 	"spool_drained":   "spool that is drained",
@@ -74,10 +74,9 @@ var headings = map[string]string{
 	"spool_old":       "mail that waits for long",
 	"spool_unread":    "kept mail that cannot be read",
 	"spool_untold":    "failed mail that nobody was told of",
-
-	"storage":      "storage cannot be written",
-	"token":        "token refused",
-	"upstream":     "upstream down",
+	"storage":         "storage cannot be written",
+	"token":           "token refused",
+	"upstream":        "upstream down",
 }
 
 func about(n Notice) string {

@@ -48,7 +48,7 @@
 // config.go and served.go (what is configured, and what serves it), manager.go (the
 // hit path, which takes no lock, and the miss path), flight.go, refresh.go, post.go
 // (one refresh's requests, within rates and breaker), background.go; login.go
-// keeps what a login brought.
+// keeps what a login brought, exit.go what is left when the process ends.
 //
 // # Locks
 //

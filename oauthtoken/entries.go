@@ -22,6 +22,7 @@ import (
 
 	"golang.org/x/oauth2"
 
+	"github.com/caddymail/mailgateway/internal/order"
 	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 	"github.com/caddymail/mailgateway/oauthtoken/tokenstore"
 )
@@ -101,7 +102,7 @@ type entry struct {
 
 	// of the schedule, under its lock
 	due   int64
-	index int
+	place order.Place
 }
 
 // maxScopeSets bounds the sets of scopes of one grant: transports name them,

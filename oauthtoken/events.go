@@ -16,7 +16,6 @@ package oauthtoken
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
@@ -24,7 +23,6 @@ import (
 	"github.com/caddymail/mailgateway/explain"
 	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/oauthtoken/authserver"
-	"github.com/caddymail/mailgateway/oauthtoken/tokenstore"
 )
 
 // emitter is the part of Caddy's events app that is used here.
@@ -81,39 +79,4 @@ func (m *manager) tell(p *served, event, msg, account string, err *authserver.Er
 		"code": err.Code, "reason": err.Reason, "description": err.Description,
 		"cause": ex.Cause, "remedy": ex.Remedy,
 	}))
-}
-
-const (
-	warnConsent = 3 * 24 * time.Hour
-)
-
-// accountWarnings returns what will end an account's consent.
-func (m *manager) accountWarnings(p *served, r *tokenstore.Record, now time.Time) []string {
-	if r == nil || r.RefreshToken == "" {
-		return nil
-	}
-	var w []string
-	if !r.RefreshExpires.IsZero() && r.RefreshExpires.Sub(now) < warnConsent {
-		w = append(w, fmt.Sprintf("the consent expires at %s; a Google app in testing gets consents for 7 days only", r.RefreshExpires.UTC().Format(time.RFC3339)))
-	}
-	if d := p.IdleDays(); d > 0 && !r.LastRefresh.IsZero() {
-		end := r.LastRefresh.AddDate(0, 0, d)
-		if end.Sub(now) < authserver.WarnSecret/2 {
-			w = append(w, fmt.Sprintf("the refresh token was last used at %s and lapses after %d days", r.LastRefresh.UTC().Format(time.RFC3339), d))
-		}
-	}
-	return w
-}
-
-// warning returns a warning that is worth a log line now, at most one a day.
-func (m *manager) warning(p *served, e *entry, now time.Time) string {
-	if now.Sub(e.warned) < 24*time.Hour {
-		return ""
-	}
-	w := m.accountWarnings(p, e.rec, now)
-	if len(w) == 0 {
-		return ""
-	}
-	e.warned = now
-	return w[0]
 }

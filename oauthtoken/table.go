@@ -76,7 +76,7 @@ func (t *table) getOrAdd(subject string) (e *entry, added bool) {
 	if s := *t.slots.Load(); 2*(t.used+1) > len(s) {
 		t.grow(s)
 	}
-	e = &entry{subject: subject, hash: h, index: -1}
+	e = &entry{subject: subject, hash: h}
 	put(*t.slots.Load(), e)
 	t.used++
 	t.live++

@@ -16,7 +16,6 @@ package oauthtoken
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -66,7 +65,7 @@ func (r *refresh) takeOver(ctx context.Context) error {
 		return err
 	}
 	if !r.rec.Took(name, old) {
-		n := merge(r.rec, old, name)
+		n := tokenstore.Merge(r.rec, old, name)
 		n.Seq = max(r.rec.Seq, old.Seq) + 1
 		n.Subject, n.Mailbox, n.Provider = r.e.subject, r.e.subject, r.m.name
 		n.Take(name, old)
@@ -112,53 +111,6 @@ func (m *manager) abandon(subject string, not *entry) {
 	m.entries.remove(e)
 }
 
-// merge makes one record of the mailbox's and of an account's.
-func merge(have, old *tokenstore.Record, account string) *tokenstore.Record {
-	if have.RefreshToken == "" || have.RefreshToken == old.RefreshToken && old.Seq > have.Seq {
-		n := old.Clone()
-		n.Seeds = joinSeeds(have.Seeds, n.Seeds)
-		return n
-	}
-	if old.RefreshToken == "" || old.RefreshToken == have.RefreshToken {
-		n := have.Clone()
-		n.Seeds = joinSeeds(old.Seeds, n.Seeds)
-		return n
-	}
-	use, other, from := have, old, account
-	if better(old, have) {
-		use, other, from = old, have, have.Subject
-	}
-	n := use.Clone()
-	n.Spares = append(n.Spares, tokenstore.Spare{Account: from, ClientID: other.ClientID, RefreshToken: other.RefreshToken, Seeds: other.Seeds})
-	// The other's seeds are no new consent when its account shows them.
-	n.Seeds = joinSeeds(other.Seeds, n.Seeds)
-	return n
-}
-
-// better reports whether a's consent is the more promising one.
-func better(a, b *tokenstore.Record) bool {
-	if (a.Failed == nil) != (b.Failed == nil) {
-		return a.Failed == nil
-	}
-	at := func(r *tokenstore.Record) time.Time {
-		if r.LastRefresh.After(r.Consent) {
-			return r.LastRefresh
-		}
-		return r.Consent
-	}
-	return at(a).After(at(b))
-}
-
-// joinSeeds puts older fingerprints before those that count.
-func joinSeeds(older, newer []string) []string {
-	out := slices.DeleteFunc(slices.Clone(older), func(fp string) bool { return slices.Contains(newer, fp) })
-	out = append(out, newer...)
-	if len(out) > tokenstore.MaxSeeds {
-		out = out[len(out)-tokenstore.MaxSeeds:]
-	}
-	return out
-}
-
 // promote takes a spare consent in place of one that has ended.
 func (r *refresh) promote() bool {
 	for len(r.rec.Spares) > 0 {
@@ -169,7 +121,7 @@ func (r *refresh) promote() bool {
 			r.rec = n
 			continue
 		}
-		n.RefreshToken, n.ClientID, n.Seeds = s.RefreshToken, s.ClientID, joinSeeds(n.Seeds, s.Seeds)
+		n.RefreshToken, n.ClientID, n.Seeds = s.RefreshToken, s.ClientID, tokenstore.JoinSeeds(n.Seeds, s.Seeds)
 		n.AccessToken, n.Expiry, n.Access, n.Failed, n.Owner = "", time.Time{}, nil, nil, nil
 		r.rec, r.use, r.fresh = n, s.RefreshToken, false
 		return true

@@ -135,13 +135,13 @@ func (a *App) Sandbox() *Sandbox { return a.sandbox }
 // adopt applies another configuration of the same addresses.
 func (s *Sandbox) adopt(st *settings) error {
 	if st.app.sign != nil {
-		s.certs.use(st.app.sign)
-		if _, err := s.certs.current(); err != nil {
+		s.certs.Use(st.app.sign)
+		if _, err := s.certs.Current(); err != nil {
 			return err
 		}
 	}
 	s.rec.Resize(st.keep)
-	if err := s.certs.writeCA(st.app.CAFile); err != nil {
+	if err := s.certs.WriteCA(st.app.CAFile); err != nil {
 		return err
 	}
 	return s.apply(st)

@@ -295,10 +295,10 @@ func (c *conn) starttls(arg []byte) error {
 }
 
 func (c *conn) handshake() error {
-	cfg := c.s.certs.good
+	cfg := c.s.certs.Good
 	if f, ok := c.s.faults.Take("tls", c.event(0)); ok {
 		if f.Action == "wrong_certificate" {
-			cfg = c.s.certs.wrong
+			cfg = c.s.certs.Wrong
 		} else if code, err := c.act(f, "tls"); err != nil {
 			return err
 		} else if code != 0 {

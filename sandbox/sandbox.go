@@ -27,6 +27,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/sandbox/authority"
+	"github.com/caddymail/mailgateway/sandbox/certs"
 	"github.com/caddymail/mailgateway/sandbox/fault"
 	"github.com/caddymail/mailgateway/sandbox/record"
 	"github.com/caddymail/mailgateway/sandbox/webapi"
@@ -38,7 +39,7 @@ type Sandbox struct {
 	logger   *zap.Logger
 	faults   fault.Table
 	rec      *record.Recorder
-	certs    certificates
+	certs    certs.Certificates
 	oauth    *authority.Server
 	web      *http.Server
 	webAPI   *webapi.Server
@@ -75,7 +76,7 @@ func Start(cfg *App, logger *zap.Logger) (*Sandbox, error) {
 		s.Close()
 		return nil, err
 	}
-	if err := s.certs.writeCA(cfg.CAFile); err != nil {
+	if err := s.certs.WriteCA(cfg.CAFile); err != nil {
 		s.Close()
 		return nil, err
 	}
@@ -99,7 +100,7 @@ func newSandbox(cfg *App, logger *zap.Logger) (*Sandbox, error) {
 	s.webAPI = webapi.New(webHost{s})
 	s.rec = record.New(st.keep, verbNames[:])
 	s.oauth = authority.New(oauthHost{s})
-	if err := s.certs.init(cfg.sign); err != nil {
+	if err := s.certs.Init(cfg.sign); err != nil {
 		return nil, err
 	}
 	if err := s.apply(st); err != nil {
@@ -254,10 +255,10 @@ func (s *Sandbox) HTTPURL() string { return "http://" + s.httpLn.Addr().String()
 func (s *Sandbox) TokenURL() string { return s.HTTPURL() + "/token" }
 
 // CertPool holds the authority that signed the sandbox's certificate.
-func (s *Sandbox) CertPool() *x509.CertPool { return s.certs.pool() }
+func (s *Sandbox) CertPool() *x509.CertPool { return s.certs.Pool() }
 
 // CAPEM is that authority's certificate.
-func (s *Sandbox) CAPEM() []byte { return s.certs.caPEM() }
+func (s *Sandbox) CAPEM() []byte { return s.certs.CAPEM() }
 
 // Close stops everything and waits for it.
 func (s *Sandbox) Close() {

@@ -25,9 +25,9 @@ import (
 
 	"github.com/caddymail/mailgateway/internal/generation"
 	"github.com/caddymail/mailgateway/internal/loggers"
+	"github.com/caddymail/mailgateway/internal/order"
 	"github.com/caddymail/mailgateway/spool/illness"
 	"github.com/caddymail/mailgateway/spool/internal/disk"
-	"github.com/caddymail/mailgateway/spool/internal/order"
 	"github.com/caddymail/mailgateway/spool/internal/record"
 	"github.com/caddymail/mailgateway/spool/internal/store"
 )

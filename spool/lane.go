@@ -18,7 +18,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/caddymail/mailgateway/spool/internal/order"
+	"github.com/caddymail/mailgateway/internal/order"
 )
 
 // lane is the messages of one account. Those that may be tried are in order, so that

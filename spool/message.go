@@ -19,8 +19,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/caddymail/mailgateway/internal/order"
 	"github.com/caddymail/mailgateway/spool/illness"
-	"github.com/caddymail/mailgateway/spool/internal/order"
 	"github.com/caddymail/mailgateway/spool/internal/record"
 	"github.com/caddymail/mailgateway/spool/internal/store"
 )

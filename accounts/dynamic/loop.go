@@ -29,6 +29,10 @@ const (
 	// journalPoll is how often other processes' changes are looked for:
 	// one read of one key, whatever the number of accounts.
 	journalPoll = 15 * time.Second
+	// watchedPoll is how often that is on a storage that many nodes share, and that tells
+	// them of changes: a change is to be everywhere within a second also where what it
+	// tells does not arrive.
+	watchedPoll = 500 * time.Millisecond
 	// toldInterval is how often others' word causes one.
 	toldInterval = 100 * time.Millisecond
 	// pokeInterval is how often an unknown name may cause one more look.
@@ -109,8 +113,8 @@ func (s *state) loop(ctx context.Context, done chan<- struct{}) {
 	var watching sync.WaitGroup
 	watching.Go(func() { s.watch(ctx) })
 	defer watching.Wait()
-	ticker := time.NewTicker(journalPoll)
-	defer ticker.Stop()
+	look := time.NewTimer(s.lookEvery())
+	defer look.Stop()
 	scanned, polled, failing := time.Now(), time.Time{}, false
 	if complete {
 		s.pokeLoop() // nobody looked for a while
@@ -119,7 +123,7 @@ func (s *state) loop(ctx context.Context, done chan<- struct{}) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
+		case <-look.C:
 		case <-s.told:
 			if wait := toldInterval - time.Since(polled); wait > 0 && !sleep(ctx, wait) {
 				return
@@ -141,6 +145,7 @@ func (s *state) loop(ctx context.Context, done chan<- struct{}) {
 			s.logger.Load().Error("looking for changed accounts in the storage", zap.Error(err))
 		}
 		failing = err != nil
+		look.Reset(s.lookEvery())
 	}
 }
 

@@ -56,6 +56,14 @@ func (s *state) watch(ctx context.Context) {
 	}
 }
 
+// lookEvery is how often changes of others are looked for. A reload may bring another storage.
+func (s *state) lookEvery() time.Duration {
+	if _, ok := s.store().(watcher); ok {
+		return watchedPoll
+	}
+	return journalPoll
+}
+
 // announce tells others that the journal has changed.
 func (s *state) announce(ctx context.Context) error {
 	if w, ok := s.store().(watcher); ok {

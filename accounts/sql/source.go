@@ -138,6 +138,7 @@ func (s *Source) provision(logger *zap.Logger) error {
 		read.db = db
 		// It outlives the configuration, and so does its logger.
 		lasting := loggers.Process("smtp.accounts.sql")
+		db.WarnUnheard(lasting, "changed accounts are found by the column of updated_at if there is one, and else when they are read again")
 		cache := ondemand.New(s.Name(), read, own.bounds().Options(batch, own.MaxConns), lasting)
 		read.note = cache.Note
 		follow := follow{read: read, cache: cache, channel: own.Notify, poll: time.Duration(own.Poll)}

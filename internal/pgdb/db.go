@@ -37,6 +37,8 @@ type DB struct {
 	schema  string
 	timeout time.Duration
 	turns   *turns
+	silence time.Duration // of one that listens, before it is asked
+	hearing hearing
 
 	owed atomic.Pointer[owed]   // what Later has put off
 	name atomic.Pointer[string] // in place of application_name
@@ -63,7 +65,7 @@ func (c Config) Open() (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &DB{set: set, schema: c.Schema, timeout: time.Duration(c.Timeout), turns: newTurns(int(set.MaxConns))}
+	d := &DB{set: set, schema: c.Schema, timeout: time.Duration(c.Timeout), turns: newTurns(int(set.MaxConns)), silence: silence}
 	renew := set.BeforeConnect
 	set.BeforeConnect = func(ctx context.Context, conn *pgx.ConnConfig) error {
 		if name := d.name.Load(); name != nil {

@@ -52,5 +52,13 @@ func (d *DB) Examine(ctx context.Context, subject string) []checkup.Finding {
 	default:
 		f.Said = "it answers; synchronous_standby_names is set"
 	}
-	return []checkup.Finding{f}
+	out := []checkup.Finding{f}
+	if instead, err := d.Unheard(); err != nil {
+		out = append(out, checkup.Finding{
+			Check: "notifications", Subject: subject, State: checkup.Warning, Said: err.Error(),
+			Cause:  "what is in front of the database keeps no session for who listens, as PgBouncer in transaction mode, or the database has no LISTEN: " + instead,
+			Remedy: "name the server itself in the field dsn, or a pool in session mode",
+		})
+	}
+	return out
 }

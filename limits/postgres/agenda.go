@@ -15,21 +15,33 @@
 package postgres
 
 import (
-	"container/heap"
 	"time"
+
+	"github.com/caddymail/mailgateway/internal/order"
 )
 
 // agenda has the mailboxes that the worker is to look at, the one that waits
 // longest first: where many wait, none is passed over.
 type agenda struct {
 	of    map[key]*appointment
-	queue appointments
+	queue order.Heap[*appointment]
 }
 
 type appointment struct {
-	k  key
-	at time.Time
-	i  int // in the queue
+	k     key
+	at    time.Time
+	place order.Place // in the queue
+}
+
+// newAgenda returns an empty one.
+func newAgenda() agenda {
+	return agenda{
+		of: make(map[key]*appointment),
+		queue: order.New(
+			func(a, b *appointment) bool { return a.at.Before(b.at) },
+			func(e *appointment) *order.Place { return &e.place },
+		),
+	}
 }
 
 // when returns when a mailbox is to be looked at.
@@ -42,57 +54,28 @@ func (a *agenda) when(k key) (at time.Time, ok bool) {
 
 // put has a mailbox looked at then, whatever was said before.
 func (a *agenda) put(k key, at time.Time) {
-	if e := a.of[k]; e != nil {
-		e.at = at
-		heap.Fix(&a.queue, e.i)
-		return
+	e := a.of[k]
+	if e == nil {
+		e = &appointment{k: k}
+		a.of[k] = e
 	}
-	if a.of == nil {
-		a.of = make(map[key]*appointment)
-	}
-	e := &appointment{k: k, at: at}
-	a.of[k] = e
-	heap.Push(&a.queue, e)
+	a.queue.Remove(e)
+	e.at = at
+	a.queue.Add(e)
 }
 
 // take returns up to most mailboxes that are due, or how long it is until one is.
 func (a *agenda) take(now time.Time, most int) (keys []key, next time.Duration) {
-	for len(keys) < most && len(a.queue) > 0 && !a.queue[0].at.After(now) {
-		e := heap.Pop(&a.queue).(*appointment)
+	for {
+		e, ok := a.queue.First()
+		switch {
+		case !ok:
+			return keys, time.Hour
+		case len(keys) == most || e.at.After(now):
+			return keys, e.at.Sub(now)
+		}
+		a.queue.Remove(e)
 		delete(a.of, e.k)
 		keys = append(keys, e.k)
 	}
-	if len(a.queue) == 0 {
-		return keys, time.Hour
-	}
-	return keys, a.queue[0].at.Sub(now)
 }
-
-// appointments are a heap by time.
-type appointments []*appointment
-
-func (a appointments) Len() int           { return len(a) }
-func (a appointments) Less(i, j int) bool { return a[i].at.Before(a[j].at) }
-func (a appointments) Swap(i, j int) {
-	a[i], a[j] = a[j], a[i]
-	a[i].i, a[j].i = i, j
-}
-
-// Push implements heap.Interface.
-func (a *appointments) Push(x any) {
-	e := x.(*appointment)
-	e.i = len(*a)
-	*a = append(*a, e)
-}
-
-// Pop implements heap.Interface.
-func (a *appointments) Pop() any {
-	last := len(*a) - 1
-	e := (*a)[last]
-	(*a)[last] = nil
-	*a = (*a)[:last]
-	return e
-}
-
-// Interface guard
-var _ heap.Interface = (*appointments)(nil)

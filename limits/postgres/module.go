@@ -103,7 +103,9 @@ func (m *Module) Provision(ctx caddy.Context) error {
 		return errors.New("limits postgres: grace: it is negative")
 	}
 	m.node, m.key, err = kind.Take(printable.Logger(ctx.Logger()), set, []any{m.Node, lease, grace}, func(db *pgdb.DB) *node {
-		return newNode(newEngine(db), m.Node, lease, grace, loggers.Process("smtp_upstreams.limits.postgres").With(zap.String("node", m.Node)))
+		logger := loggers.Process("smtp_upstreams.limits.postgres").With(zap.String("node", m.Node))
+		db.WarnUnheard(logger, "what other nodes want is looked for each second, and a node is drained with its next heartbeat")
+		return newNode(newEngine(db), m.Node, lease, grace, logger)
 	})
 	return err
 }

@@ -75,7 +75,7 @@ type node struct {
 
 func newNode(eng engine, name string, lease, grace time.Duration, logger *zap.Logger) *node {
 	return &node{
-		eng: eng, name: name, lease: lease, grace: grace, logger: logger,
+		eng: eng, name: name, lease: lease, grace: grace, logger: logger, due: newAgenda(),
 		guests: make(map[string]*guest), pause: make(map[key]time.Duration), strays: make(map[key]int64),
 		kick: make(chan struct{}, 1), poke: make(chan struct{}, 1), life: make(chan struct{}, 1),
 	}

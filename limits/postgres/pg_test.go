@@ -22,8 +22,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/internal/pgdb"
 	"github.com/caddymail/mailgateway/internal/testpg"
+	"github.com/caddymail/mailgateway/limits"
 )
 
 func openEngine(ctx context.Context, c pgdb.Config) (*pgEngine, error) {
@@ -250,5 +255,50 @@ func TestAsked(t *testing.T) {
 	}
 	if lives, err := e.ask(ctx, "gone", true); lives || err != nil {
 		t.Errorf("a node that has ended: %v %v", lives, err)
+	}
+}
+
+// TestBehindPooler has the only connection of a mailbox move between two nodes that are behind
+// PgBouncer in transaction mode: neither believes that it hears the other one, and each
+// gets it all the same.
+func TestBehindPooler(t *testing.T) {
+	dsn := testpg.StartPooler(t, testpg.Start(t))
+	nodes := make([]*node, 2)
+	accts := make([]limits.Account, 2)
+	for i := range nodes {
+		e, err := openEngine(t.Context(), pgdb.Config{DSN: dsn, Timeout: caddy.Duration(2 * time.Second)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer e.db.Close()
+		if err := e.db.Ready(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		n := newNode(e, fmt.Sprint(i), 10*time.Second, 0, zap.NewNop())
+		n.start()
+		defer n.stop()
+		l := limits.NewLocal("up", limits.Config{Limits: accounts.Limits{MaxConns: 1, Rate: accounts.Rate{Count: 100, Per: time.Minute}}, Lender: n.guest("up")})
+		accts[i] = l.Account("m", "m", nil)
+		defer accts[i].Close()
+		nodes[i] = n
+	}
+	for _, n := range nodes {
+		for _, err := n.eng.(*pgEngine).db.Unheard(); err == nil; _, err = n.eng.(*pgEngine).db.Unheard() {
+			if n.hears.Load() {
+				t.Fatal("a node believes that it hears others")
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
+	for i := range 6 {
+		a := accts[i%2]
+		slot, err := a.Reserve(t.Context(), limits.Request{MaxWait: time.Minute, MaxWaiting: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.Commit(slot, 1)
+		if nodes[i%2].hears.Load() {
+			t.Error("a node believes that it hears others")
+		}
 	}
 }

@@ -179,7 +179,7 @@ func TestKindsOfLimits(t *testing.T) {
 
 // TestAgenda holds that the mailbox that waits longest is first, and each is there once.
 func TestAgenda(t *testing.T) {
-	var a agenda
+	a := newAgenda()
 	now := time.Now()
 	k := func(i int) key { return key{"up", fmt.Sprint(i)} }
 	for i := range 100 {

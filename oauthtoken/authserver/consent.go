@@ -16,6 +16,7 @@ package authserver
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/subtle"
 	"errors"
 	"fmt"
@@ -144,7 +145,7 @@ func (p *Provider) AuthCodeFlow(ctx context.Context, o LoginOptions) (*AuthCodeF
 	}
 	f := &AuthCodeFlow{
 		p: p, ep: ep, opts: o, params: make(chan url.Values, 1),
-		state: oauth2.GenerateVerifier(), nonce: randomID(), verifier: oauth2.GenerateVerifier(),
+		state: oauth2.GenerateVerifier(), nonce: rand.Text(), verifier: oauth2.GenerateVerifier(),
 	}
 	if f.RedirectURL = o.RedirectURL; f.RedirectURL == "" {
 		if err := f.listen(ctx); err != nil {

@@ -26,8 +26,8 @@
 // # Reading order
 //
 // config.go and provider.go, kinds.go, discovery.go (endpoints), request.go and
-// wire.go (what is sent; assertion.go, serviceaccount.go and external.go for
-// credentials), response.go, errors.go and reasons.go (what an answer means),
+// wire.go (what is sent; files.go, serviceaccount.go and external.go for
+// credentials, which package assertion signs), response.go, errors.go and reasons.go (what an answer means),
 // consent.go, device.go and idtoken.go (logins), clock.go.
 //
 // # Locks
@@ -41,6 +41,6 @@
 //
 // # Imports
 //
-// explain and internal/redact. Errors hold no token: what a server says is redacted
+// explain, assertion and what is internal. Errors hold no token: what a server says is redacted
 // before it is kept (RFC 6749, 7521, 7523, 7636, 8252, 8414, 8628, 9207).
 package authserver

@@ -47,7 +47,7 @@ func (p *Provider) Warnings(now time.Time) []string {
 	what := "client_secret"
 	if p.cert != nil {
 		what = "client_certificate"
-		add(what, p.cert.notAfter)
+		add(what, p.cert.NotAfter)
 	}
 	add(what, p.secretEnd)
 	return w

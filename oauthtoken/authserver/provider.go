@@ -29,6 +29,7 @@ import (
 	"github.com/caddymail/mailgateway/internal/form"
 	"github.com/caddymail/mailgateway/internal/mscloud"
 	"github.com/caddymail/mailgateway/internal/printable"
+	"github.com/caddymail/mailgateway/oauthtoken/assertion"
 )
 
 // providerState is what Provision makes of a provider's configuration.
@@ -40,8 +41,8 @@ type providerState struct {
 	// ownServer says that the endpoints are not the kind's.
 	ownServer bool
 	client    *http.Client
-	cert      *clientCert
-	sa        *serviceAccount
+	cert      *assertion.Certificate
+	sa        *assertion.ServiceAccount
 	discovery discovery
 	secretEnd time.Time
 	clock     *Clock
@@ -167,7 +168,7 @@ func (p *Provider) checkGrant() error {
 	}
 	if p.ClientCertificate != "" {
 		var err error
-		if p.cert, err = loadClientCert(p.ClientCertificate, p.ClientKey, p.ClientCertificatePassword); err != nil {
+		if p.cert, err = loadCertificate(p.ClientCertificate, p.ClientKey, p.ClientCertificatePassword); err != nil {
 			return err
 		}
 	}
@@ -185,7 +186,7 @@ func (p *Provider) checkServiceAccount() error {
 		if p.IAMCredentialsURL == "" {
 			p.IAMCredentialsURL = "https://iamcredentials.googleapis.com"
 		}
-		p.sa = &serviceAccount{email: p.ServiceAccount}
+		p.sa = &assertion.ServiceAccount{Email: p.ServiceAccount}
 	} else {
 		var err error
 		if p.sa, err = loadServiceAccount(p.ServiceAccountFile); err != nil {
@@ -193,7 +194,7 @@ func (p *Provider) checkServiceAccount() error {
 		}
 	}
 	if p.TokenURL == "" && p.Issuer == "" {
-		p.TokenURL = p.sa.tokenURI
+		p.TokenURL = p.sa.TokenURI
 		if err := checkURL("service_account_file: token_uri", p.TokenURL); err != nil {
 			return err
 		}
@@ -209,7 +210,7 @@ func (p *Provider) checkServiceAccount() error {
 func (p *Provider) Key() string {
 	email := ""
 	if p.sa != nil {
-		email = p.sa.email
+		email = p.sa.Email
 	}
 	b, _ := json.Marshal([]any{
 		p.name, p.Kind, p.Grant, p.TokenURL, p.Issuer, p.ClientID, p.Tenant, p.Cloud, p.Scopes,

@@ -17,7 +17,6 @@ package authserver
 import (
 	"context"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 )
@@ -127,20 +126,4 @@ func (p *Provider) setAssertion(q *TokenQuery, a string) {
 	q.form.Set("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
 	q.form.Set("client_assertion", a)
 	q.secrets = append(q.secrets, a)
-}
-
-// maxTokenFile bounds what is read of a token file.
-const maxTokenFile = 64 << 10
-
-// readTokenFile reads a token that stands alone in a file.
-func readTokenFile(path string) (string, error) {
-	b, err := readBounded(path, maxTokenFile)
-	if err != nil {
-		return "", err
-	}
-	t := strings.TrimSpace(string(b))
-	if t == "" {
-		return "", os.ErrInvalid
-	}
-	return t, nil
 }

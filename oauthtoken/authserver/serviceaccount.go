@@ -18,57 +18,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
-
-	"github.com/go-jose/go-jose/v4"
 )
-
-// serviceAccount speaks for mailboxes of a Google Workspace domain that has
-// delegated to it. https://developers.google.com/identity/protocols/oauth2/service-account
-type serviceAccount struct {
-	email    string
-	tokenURI string
-	signer   jose.Signer // nil: the IAM credentials API signs
-}
-
-// loadServiceAccount reads a service account's JSON key.
-func loadServiceAccount(path string) (*serviceAccount, error) {
-	b, err := readBounded(path, 1<<20)
-	if err != nil {
-		return nil, err
-	}
-	var k struct {
-		Type         string `json:"type"`
-		ClientEmail  string `json:"client_email"`
-		PrivateKey   string `json:"private_key"`
-		PrivateKeyID string `json:"private_key_id"`
-		TokenURI     string `json:"token_uri"`
-	}
-	if err := json.Unmarshal(b, &k); err != nil {
-		return nil, errors.New("not a JSON file")
-	}
-	if k.Type != "service_account" || k.ClientEmail == "" || k.PrivateKey == "" {
-		return nil, errors.New("not a service account's key: type, client_email and private_key are needed")
-	}
-	key, err := pemKey([]byte(k.PrivateKey))
-	if err != nil {
-		return nil, fmt.Errorf("private_key: %w", err)
-	}
-	opts := new(jose.SignerOptions).WithType("JWT")
-	if k.PrivateKeyID != "" {
-		opts = opts.WithHeader("kid", k.PrivateKeyID)
-	}
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: key}, opts)
-	if err != nil {
-		return nil, fmt.Errorf("private_key: %w", err)
-	}
-	return &serviceAccount{email: k.ClientEmail, tokenURI: k.TokenURI, signer: signer}, nil
-}
 
 // serviceAssertion makes the assertion that asks for a mailbox's token.
 func (p *Provider) serviceAssertion(ctx context.Context, mailbox string, scopes []string) (string, *Error) {
@@ -81,13 +35,13 @@ func (p *Provider) serviceAssertion(ctx context.Context, mailbox string, scopes 
 	}
 	now := p.clock.now()
 	claims := map[string]any{
-		"iss": p.sa.email, "sub": mailbox, "aud": ep.token, "scope": strings.Join(scopes, " "),
+		"iss": p.sa.Email, "sub": mailbox, "aud": ep.token, "scope": strings.Join(scopes, " "),
 		"iat": now.Add(-10 * time.Second).Unix(), "exp": now.Add(50 * time.Minute).Unix(),
 	}
-	if p.sa.signer == nil {
+	if !p.sa.Signs() {
 		return p.remoteSign(ctx, claims)
 	}
-	a, serr := signClaims(p.sa.signer, claims)
+	a, serr := p.sa.Sign(claims)
 	if serr != nil {
 		return "", &Error{Description: "service_account_file: " + OneLine(serr.Error()), Class: ClassTemporary, Err: serr}
 	}
@@ -103,7 +57,7 @@ func (p *Provider) remoteSign(ctx context.Context, claims map[string]any) (strin
 	}
 	payload, _ := json.Marshal(claims)
 	body, _ := json.Marshal(map[string]string{"payload": string(payload)})
-	u := strings.TrimSuffix(p.IAMCredentialsURL, "/") + "/v1/projects/-/serviceAccounts/" + url.PathEscape(p.sa.email) + ":signJwt"
+	u := strings.TrimSuffix(p.IAMCredentialsURL, "/") + "/v1/projects/-/serviceAccounts/" + url.PathEscape(p.sa.Email) + ":signJwt"
 	req, rerr := http.NewRequestWithContext(ctx, http.MethodPost, u, bytes.NewReader(body))
 	if rerr != nil {
 		return "", &Error{Description: Sanitize(rerr.Error(), bearer), Class: ClassTemporary}

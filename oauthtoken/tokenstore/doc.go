@@ -17,7 +17,8 @@
 //
 // # Reading order
 //
-// record.go (the record, and what a configured seed is to it), store.go (the Store
+// record.go (the record, and what a configured seed is to it), merge.go (two records of
+// one mailbox), store.go (the Store
 // that guest modules in oauth_tokens.stores implement, the store on Caddy's storage,
 // and Records, which reads and writes through one), seal.go (AES-256-GCM, bound to
 // the place: one account's record does not open in another's), held.go (whether a lock

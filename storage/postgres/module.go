@@ -19,6 +19,7 @@ import (
 	"github.com/caddyserver/certmagic"
 
 	"github.com/caddymail/mailgateway/internal/jsonfield"
+	"github.com/caddymail/mailgateway/internal/loggers"
 	"github.com/caddymail/mailgateway/internal/pgdb"
 	"github.com/caddymail/mailgateway/internal/printable"
 )
@@ -53,7 +54,10 @@ func (m *Module) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return kind.Failed(err)
 	}
-	m.storage, m.key, err = kind.Take(printable.Logger(ctx.Logger()), set, nil, newStorage)
+	m.storage, m.key, err = kind.Take(printable.Logger(ctx.Logger()), set, nil, func(db *pgdb.DB) *Storage {
+		db.WarnUnheard(loggers.Process("caddy.storage.postgres"), "accounts that other nodes change are looked for twice a second")
+		return newStorage(db)
+	})
 	return err
 }
 

@@ -12,7 +12,11 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package sandbox
+// Package certs is the sandbox's TLS side: one certificate that its clients trust, by an
+// authority of its own or Caddy's, and one by an authority that nobody trusts. A leaf
+// is renewed when it is asked for. The mutex is a leaf: nothing is called under it but
+// the authority's signer.
+package certs
 
 import (
 	"crypto"
@@ -31,24 +35,26 @@ import (
 	"time"
 )
 
-// signer gives the chain of the authority, leaf's issuer first, and the
+// Signer gives the chain of the authority, leaf's issuer first, and the
 // issuer's key.
-type signer func() (chain []*x509.Certificate, key crypto.Signer)
+type Signer func() (chain []*x509.Certificate, key crypto.Signer)
 
-// certificates are the sandbox's TLS side. The two configurations live as
-// long as the sandbox, so that session tickets survive reloads.
-type certificates struct {
-	good, wrong *tls.Config
+// Certificates are a sandbox's. The two configurations live as long as it does, so that
+// session tickets survive reloads.
+type Certificates struct {
+	// Good is what servers ordinarily serve, Wrong what no client may accept.
+	Good, Wrong *tls.Config
 
 	mu   sync.Mutex
-	sign signer
+	sign Signer
 	leaf *tls.Certificate
 	till time.Time
 }
 
 const leafLifetime = 24 * time.Hour
 
-func (cs *certificates) init(sign func() ([]*x509.Certificate, crypto.Signer)) error {
+// Init makes the first certificates; without a signer the authority is made too.
+func (cs *Certificates) Init(sign Signer) error {
 	if sign == nil {
 		own, err := newAuthority("Sandbox Authority")
 		if err != nil {
@@ -56,11 +62,11 @@ func (cs *certificates) init(sign func() ([]*x509.Certificate, crypto.Signer)) e
 		}
 		sign = own
 	}
-	cs.use(sign)
-	cs.good = &tls.Config{
+	cs.Use(sign)
+	cs.Good = &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-			return cs.current()
+			return cs.Current()
 		},
 	}
 	foreign, err := newAuthority("Somebody Else's Authority")
@@ -71,20 +77,21 @@ func (cs *certificates) init(sign func() ([]*x509.Certificate, crypto.Signer)) e
 	if err != nil {
 		return err
 	}
-	cs.wrong = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{*bad}}
-	_, err = cs.current()
+	cs.Wrong = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{*bad}}
+	_, err = cs.Current()
 	return err
 }
 
-// use changes the authority; certificates are issued by it from now on.
-func (cs *certificates) use(sign signer) {
+// Use changes the authority; certificates are issued by it from now on.
+func (cs *Certificates) Use(sign Signer) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	cs.sign = sign
 	cs.leaf = nil
 }
 
-func (cs *certificates) current() (*tls.Certificate, error) {
+// Current is the certificate that servers ordinarily serve.
+func (cs *Certificates) Current() (*tls.Certificate, error) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	if cs.leaf != nil && time.Until(cs.till) > leafLifetime/4 {
@@ -98,14 +105,15 @@ func (cs *certificates) current() (*tls.Certificate, error) {
 	return leaf, nil
 }
 
-func (cs *certificates) issuers() []*x509.Certificate {
+func (cs *Certificates) issuers() []*x509.Certificate {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	chain, _ := cs.sign()
 	return chain
 }
 
-func (cs *certificates) pool() *x509.CertPool {
+// Pool is what a client trusts.
+func (cs *Certificates) Pool() *x509.CertPool {
 	pool := x509.NewCertPool()
 	for _, c := range cs.issuers() {
 		pool.AddCert(c)
@@ -113,22 +121,24 @@ func (cs *certificates) pool() *x509.CertPool {
 	return pool
 }
 
-func (cs *certificates) caPEM() []byte {
+// CAPEM is the root's certificate.
+func (cs *Certificates) CAPEM() []byte {
 	chain := cs.issuers()
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: chain[len(chain)-1].Raw})
 }
 
-func (cs *certificates) writeCA(file string) error {
+// WriteCA writes it to a file, if one is named.
+func (cs *Certificates) WriteCA(file string) error {
 	if file == "" {
 		return nil
 	}
-	if err := os.WriteFile(file, cs.caPEM(), 0o644); err != nil { //nolint:gosec // a certificate is public
+	if err := os.WriteFile(file, cs.CAPEM(), 0o644); err != nil { //nolint:gosec // a certificate is public
 		return fmt.Errorf("ca_file: %v", err)
 	}
 	return nil
 }
 
-func newAuthority(name string) (signer, error) {
+func newAuthority(name string) (Signer, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
@@ -153,7 +163,7 @@ func newAuthority(name string) (signer, error) {
 	return func() ([]*x509.Certificate, crypto.Signer) { return []*x509.Certificate{cert}, key }, nil
 }
 
-func issue(sign signer, names ...string) (*tls.Certificate, time.Time, error) {
+func issue(sign Signer, names ...string) (*tls.Certificate, time.Time, error) {
 	chain, issuerKey := sign()
 	if len(chain) == 0 || issuerKey == nil {
 		return nil, time.Time{}, fmt.Errorf("the certificate authority has no certificate")
