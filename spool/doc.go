@@ -40,7 +40,7 @@
 //   - steer.go, drain.go: what operators see and do; facts.go is what may be wrong, which
 //     package illness says in words, and what internal/gauges counts
 //
-// Lock order: Transport.mu, enginesMu, engine.looking, engine.mu, the store's. The last two are
+// Lock order: Transport.mu, enginesMu, engine.looking, engine.steering, engine.mu, the store's. The last two are
 // never held while the disk is asked, but for the share that is free.
 //
 // Engines outlive configurations: a reload hands the directory, the queue and the

@@ -60,7 +60,8 @@ type engine struct {
 	stop context.CancelFunc
 	done chan struct{} // closed when nothing runs any more
 
-	looking sync.Mutex // held while files are read again
+	looking  sync.Mutex // held while files are read again
+	steering sync.Mutex // held while an operator's wish is followed
 
 	mu          sync.Mutex
 	ready       bool  // the directory is this process's, and read
