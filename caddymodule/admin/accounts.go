@@ -267,9 +267,9 @@ func streamImport(w http.ResponseWriter, r *http.Request, do importing) error {
 	return nil
 }
 
-// problem is one of an account's record, or of a spool: what is wrong with that stands in
+// Problem is one of an account's record, or of a spool: what is wrong with that stands in
 // the doctor's words beside it.
-type problem struct {
+type Problem struct {
 	accounts.Problem
 	Check   string        `json:"check,omitempty"`
 	Subject string        `json:"subject,omitempty"`
@@ -284,20 +284,20 @@ func listProblems(w http.ResponseWriter, _ *http.Request) error {
 	if err != nil {
 		return err
 	}
-	problems := []problem{}
+	problems := []Problem{}
 	for _, p := range dir.Problems() {
-		problems = append(problems, problem{Problem: p})
+		problems = append(problems, Problem{Problem: p})
 	}
 	for _, f := range spool.Findings() {
 		if f.Trouble() {
-			problems = append(problems, problem{
+			problems = append(problems, Problem{
 				Problem: accounts.Problem{Source: "spool", Account: f.Account, Message: cmp.Or(f.Said, f.Cause)},
 				Check:   f.Check, Subject: f.Subject, State: f.State, Cause: f.Cause, Remedy: f.Remedy,
 			})
 		}
 	}
 	return writeJSON(w, http.StatusOK, struct {
-		Problems []problem `json:"problems"`
+		Problems []Problem `json:"problems"`
 	}{problems})
 }
 
