@@ -27,6 +27,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/internal/generation"
+	"github.com/caddymail/mailgateway/internal/invoked"
 )
 
 // filePoll is how often a file is looked at. It is read when it has changed
@@ -107,7 +108,7 @@ func (e *lossError) Error() string {
 	if e.left == 0 {
 		what = fmt.Sprintf("holds none of %d accounts", e.was)
 	}
-	return e.path + ": " + what + "; the accounts stay as they were until that is confirmed: if it is meant, run `caddy reload --force`"
+	return e.path + ": " + what + invoked.Words("; the accounts stay as they were until that is confirmed: if it is meant, run `caddy reload --force`")
 }
 
 func (f *fileState) loadLocked(confirmed bool) error {

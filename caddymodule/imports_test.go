@@ -34,8 +34,8 @@ var allowedImports = map[string][]string{
 	"smtpapp/counters": {},
 	"smtpapp/history":  {"internal/storelock"},
 	"smtpapp/spans":    {},
-	"accounts":         {"accounts/password", "accounts/rate", "internal/changes", "internal/fold", "internal/form", "internal/generation", "internal/jsonfield", "internal/plaintext", "internal/printable"},
-	"explain":          {},
+	"accounts":         {"accounts/password", "accounts/rate", "internal/changes", "internal/fold", "internal/form", "internal/generation", "internal/invoked", "internal/jsonfield", "internal/plaintext", "internal/printable"},
+	"explain":          {"internal/invoked"},
 	"grant":            {},
 	"limits":           {"accounts", "internal/filelock", "limits/fleet", "limits/internal/window", "limits/journal", "limits/lane", "limits/legacy", "limits/place", "limits/record"},
 	"limits/journal":   {"limits/record"},
@@ -48,7 +48,7 @@ var allowedImports = map[string][]string{
 	"relay":            {"accounts"},
 	"smtpapp":          {"accounts", "accounts/password", "internal/form", "internal/front", "internal/jsonfield", "internal/nearest", "internal/presence", "internal/printable", "internal/registry", "internal/servertls", "messagelog", "relay", "smtpapp/counters", "smtpapp/history", "smtpapp/legacyrsa", "smtpapp/smtpserver", "smtpapp/spans"},
 	"upstreamapp":      {"accounts", "internal/checkup", "internal/jsonfield", "internal/outproxy", "internal/printable", "limits", "limits/fleet", "relay"},
-	"upstreampool":     {"accounts", "explain", "grant", "internal/breaker", "internal/checkup", "internal/form", "internal/generation", "internal/jsonfield", "internal/nearest", "internal/outproxy", "internal/printable", "internal/tally", "limits", "relay", "upstreampool/meter", "upstreampool/pace", "upstreampool/preset", "upstreampool/smtpclient"},
+	"upstreampool":     {"accounts", "explain", "grant", "internal/breaker", "internal/checkup", "internal/form", "internal/generation", "internal/jsonfield", "internal/nearest", "internal/outproxy", "internal/printable", "internal/tally", "limits", "relay", "upstreampool/dialer", "upstreampool/meter", "upstreampool/pace", "upstreampool/preset", "upstreampool/smtpclient"},
 	"oauthtoken":       {"explain", "grant", "internal/breaker", "internal/generation", "internal/jsonfield", "internal/order", "internal/printable", "internal/registry", "internal/seal", "oauthtoken/authserver", "oauthtoken/gate", "oauthtoken/tokenstore"},
 	"sandbox":          {"internal/form", "internal/jsonfield", "internal/printable", "sandbox/authority", "sandbox/certs", "sandbox/fault", "sandbox/internal/answer", "sandbox/record", "sandbox/webapi"},
 
@@ -58,6 +58,7 @@ var allowedImports = map[string][]string{
 	"internal/exhausted":     {},
 	"internal/registry":      {},
 	"internal/once":          {},
+	"internal/invoked":       {},
 	"internal/order":         {},
 	"internal/outproxy":      {},
 	"internal/plaintext":     {},
@@ -71,7 +72,7 @@ var allowedImports = map[string][]string{
 
 	// What a password is worth, for whatever knows names; and the accounts of
 	// the admin API, one source among others.
-	"accounts/password": {},
+	"accounts/password": {"internal/invoked"},
 	"accounts/rate":     {},
 	"accounts/dynamic":  {"accounts", "internal/form", "internal/generation", "internal/jsonfield", "internal/printable", "internal/seal", "internal/storelock"},
 	// Sources that are asked for names, and what is held of them.
@@ -109,7 +110,7 @@ var allowedImports = map[string][]string{
 	// An upstream in front of another.
 	"spool":                   {"accounts", "internal/checkup", "internal/filelock", "internal/form", "internal/generation", "internal/jsonfield", "internal/loggers", "internal/order", "internal/printable", "internal/seal", "relay", "spool/dsn", "spool/illness", "spool/internal/delivery", "spool/internal/disk", "spool/internal/gauges", "spool/internal/record", "spool/internal/store"},
 	"spool/dsn":               {"internal/printable", "relay"},
-	"spool/illness":           {"internal/checkup"},
+	"spool/illness":           {"internal/checkup", "internal/invoked"},
 	"spool/internal/delivery": {"accounts", "relay", "spool/internal/record"},
 	"spool/internal/disk":     {"internal/filelock"},
 	"spool/internal/gauges":   {"internal/registry"},
@@ -159,9 +160,12 @@ var allowedImports = map[string][]string{
 	"smtpapp/smtpserver/grammar": {"relay"},
 	"smtpapp/smtpserver/pace":    {},
 	// A certificate for devices from before 2010.
-	"smtpapp/legacyrsa":            {},
-	"upstreampool/smtpclient":      {"internal/exhausted", "internal/outproxy", "internal/rawread", "internal/redact", "internal/stack", "relay", "upstreampool/smtpclient/dots"},
-	"upstreampool/smtpclient/dots": {},
+	"smtpapp/legacyrsa":                  {},
+	"upstreampool/smtpclient":            {"internal/exhausted", "internal/outproxy", "internal/rawread", "internal/redact", "internal/stack", "relay", "upstreampool/smtpclient/dots", "upstreampool/smtpclient/extensions"},
+	"upstreampool/smtpclient/dots":       {},
+	"upstreampool/smtpclient/extensions": {"relay"},
+	// What opening a connection takes besides it: no pool.
+	"upstreampool/dialer": {"accounts", "grant", "internal/breaker", "limits", "relay", "upstreampool/meter", "upstreampool/smtpclient"},
 	// What is learned of a mailbox, and what providers publish: no pool, no lock.
 	"upstreampool/meter":  {"internal/registry", "upstreampool/smtpclient"},
 	"upstreampool/pace":   {"relay", "upstreampool/smtpclient"},
@@ -169,15 +173,15 @@ var allowedImports = map[string][]string{
 
 	// What an operator sees and does, over all apps; no route, command or page.
 	// Other programs' accounts: records and Caddyfile text, nothing that runs.
-	"operate/migrate": {"accounts", "internal/plaintext"},
+	"operate/migrate": {"accounts", "internal/invoked", "internal/plaintext"},
 	"operate/snippet": {},
-	"operate":         {"accounts", "explain", "grant", "internal/checkup", "internal/form", "internal/nearest", "internal/outproxy", "internal/presence", "oauthtoken", "oauthtoken/authserver", "relay", "smtpapp", "smtpapp/counters", "spool", "upstreamapp"},
+	"operate":         {"accounts", "explain", "grant", "internal/checkup", "internal/form", "internal/invoked", "internal/nearest", "internal/outproxy", "internal/presence", "oauthtoken", "oauthtoken/authserver", "relay", "smtpapp", "smtpapp/counters", "spool", "upstreamapp"},
 
 	// From nothing to a first test mail, for the terminal and the console.
 	"setup": {"accounts", "explain", "internal/form", "upstreampool/preset"},
 
 	// Who hears of what operate sees.
-	"notify": {"internal/checkup", "internal/form", "internal/jsonfield", "internal/loggers", "internal/printable", "operate"},
+	"notify": {"internal/checkup", "internal/form", "internal/invoked", "internal/jsonfield", "internal/loggers", "internal/printable", "operate"},
 
 	// The pages of mailbox owners. Glue may import them; they know no route of
 	// the admin API and no command.
@@ -191,11 +195,11 @@ var allowedImports = map[string][]string{
 	"console/passwords": {"accounts/password", "internal/front"},
 	"console/roles":     {"internal/fold"},
 	"console/batch":     {"connect", "connect/mailing"},
-	"console/firstrun":  {"accounts", "connect", "oauthtoken", "oauthtoken/authserver", "operate", "setup", "smtpapp", "upstreamapp"},
+	"console/firstrun":  {"accounts", "connect", "internal/invoked", "oauthtoken", "oauthtoken/authserver", "operate", "setup", "smtpapp", "upstreamapp"},
 	"console/card":      {"operate", "smtpapp"},
 	"console/ended":     {"internal/storelock"},
 	"console/trial":     {"accounts", "explain", "operate", "relay", "upstreamapp"},
-	"console/words":     {"accounts", "internal/checkup", "messagelog", "operate"},
+	"console/words":     {"accounts", "internal/checkup", "internal/invoked", "messagelog", "operate"},
 	"console/picture":   {"smtpapp/history"},
 	"console/settings":  {"accounts", "internal/printable"},
 	"console":           {"accounts", "accounts/password", "connect", "connect/mailing", "console/audit", "console/batch", "console/card", "console/ended", "console/firstrun", "console/passwords", "console/picture", "console/roles", "console/settings", "console/trial", "console/words", "explain", "internal/checkup", "internal/cookie", "internal/jsonfield", "internal/once", "internal/printable", "internal/site", "limits", "messagelog", "oauthtoken", "oauthtoken/authserver", "operate", "relay", "setup", "smtpapp", "smtpapp/history", "spool", "upstreamapp", "upstreampool"},
@@ -236,15 +240,21 @@ var allowedImports = map[string][]string{
 		"upstreampool/preset",
 	},
 	"caddymodule/admin":           {"accounts", "connect", "console/audit", "explain", "grant", "internal/checkup", "internal/form", "internal/printable", "internal/site", "limits", "limits/fleet", "messagelog", "oauthtoken", "oauthtoken/authserver", "operate", "smtpapp", "smtpapp/counters", "spool", "upstreamapp", "upstreampool"},
-	"caddymodule/command":         {"accounts", "accounts/password", "caddymodule/admin", "caddymodule/command/browser", "caddymodule/command/output", "caddymodule/command/record", "caddymodule/command/service", "caddymodule/command/usage", "connect", "explain", "grant", "internal/checkup", "internal/form", "internal/nearest", "internal/printable", "internal/winservice", "messagelog", "operate", "operate/migrate", "operate/snippet", "sandbox", "setup", "spool", "storage/transfer"},
+	"caddymodule/command":         {"accounts", "accounts/password", "caddymodule/admin", "caddymodule/command/browser", "caddymodule/command/health", "caddymodule/command/output", "caddymodule/command/record", "caddymodule/command/service", "caddymodule/command/usage", "connect", "explain", "grant", "internal/checkup", "internal/form", "internal/invoked", "internal/nearest", "internal/printable", "internal/winservice", "messagelog", "operate", "operate/migrate", "operate/snippet", "sandbox", "setup", "spool", "storage/transfer"},
 	"caddymodule/command/browser": {"setup"},
 	"caddymodule/command/output":  {},
-	"caddymodule/command/usage":   {"internal/nearest"},
-	"caddymodule/command/record":  {},
+	"caddymodule/command/usage":   {"internal/invoked", "internal/nearest"},
+	"caddymodule/command/record":  {"internal/invoked"},
+	"caddymodule/command/health":  {"caddymodule/command/output", "caddymodule/command/usage", "internal/printable"},
 	"caddymodule/command/service": {"caddymodule/command/output", "internal/winservice"},
 	"caddymodule/precheck":        {"caddymodule/wording", "internal/form", "internal/nearest"},
+<<<<<<< HEAD
 	"caddymodule/wording":         {"accounts", "internal/form", "internal/nearest", "oauthtoken/authserver"},
 	"caddymodule/statuspage":      {"accounts", "explain", "internal/jsonfield", "internal/printable", "oauthtoken", "operate", "relay", "smtpapp", "spool", "upstreamapp", "upstreampool"},
+=======
+	"caddymodule/wording":         {"accounts", "internal/form", "internal/invoked", "internal/nearest", "oauthtoken/authserver"},
+	"caddymodule/statuspage":      {"accounts", "explain", "internal/invoked", "internal/jsonfield", "internal/printable", "oauthtoken", "operate", "relay", "smtpapp", "upstreamapp", "upstreampool"},
+>>>>>>> main
 	"caddymodule/logbuffer":       {},
 	"caddymodule/gatewaytest":     {"accounts", "accounts/password", "caddymodule", "caddymodule/admin", "caddymodule/command", "internal/freeport", "sandbox"},
 }

@@ -53,7 +53,7 @@ var claims = []struct{ page, says, file, code string }{
 	// What adapts, and what is given back.
 	{"limits.md", "one more after 1 min, later after up to 10 min", "../upstreampool/pace/pace.go", `(?s)raisePause += time.Minute .*raiseCap += 10 \* time.Minute\n`},
 	{"limits.md", "alone for 1 s, doubled up to 5 min", "../upstreampool/pace/pace.go", `(?s)redialPause += time.Second .*loginCap += 5 \* time.Minute`},
-	{"limits.md", "breaker for 1 s, doubled up to 30 s", "../upstreampool/upstream.go", `breakerPause = time.Second\n\tbreakerCap += 30 \* time.Second\n`},
+	{"limits.md", "breaker for 1 s, doubled up to 30 s", "../upstreampool/dialer/dialer.go", `BreakerPause = time.Second\n\tbreakerCap += 30 \* time.Second\n`},
 	{"limits.md", "answered its QUIT, for at most 15 s", "../upstreampool/upstream.go", `slowQuit += 15 \* time.Second`},
 	{"limits.md", "a period under 10 min up to a quarter", "../limits/layer.go", `longPeriod = 10 \* time.Minute\n`},
 	{"limits.md", "up to a hundredth of the limit (at least 10)", "../limits/reserve.go", `max\(10, c/100\)`},

@@ -16,6 +16,8 @@ package explain
 
 import (
 	"strings"
+
+	"github.com/caddymail/mailgateway/internal/invoked"
 )
 
 // Explanation says what a failure means. The log, the admin API's verify and
@@ -117,6 +119,7 @@ func (a About) adapt(e Explanation) Explanation {
 	if a.Mailbox != "" && !a.Unnamed {
 		e.Remedy = strings.ReplaceAll(e.Remedy, "MAILBOX", a.Mailbox)
 	}
+	e.Cause, e.Remedy = invoked.Words(e.Cause), invoked.Words(e.Remedy)
 	return e
 }
 

@@ -235,7 +235,7 @@ func TestStatusPage(t *testing.T) {
 		var rows [][]string
 		browser.do("rows", object{"selector": "#notices"}, &rows)
 		for _, want := range [][]string{
-			{"needs consent", "gone@provider.test", "", "caddy smtp login"},
+			{"needs consent", "gone@provider.test", "", "mailgateway smtp login"},
 			{"no connection", evil, "<img src=x onerror=alert(2)> & no", ""},
 			{"limit reached", "full@example.com", "All 3 messages in 1h at provider are used", ""},
 			{"near limit", "near@example.com", "9 of 10 messages in 1h at provider are used", ""},

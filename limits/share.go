@@ -32,6 +32,9 @@ type Sharing interface {
 	// Lender returns the upstream's lender: the same for every configuration
 	// that says the same.
 	Lender(upstream string) Lender
+	// Lends reports whether anything can be lent now: a node may lend for a while
+	// after it has heard of the others. It asks nobody.
+	Lends() bool
 	// Nodes returns the nodes that share limits, and those that did lately.
 	Nodes(ctx context.Context) ([]Node, error)
 	// Drain has this node give back what is not in use, and take nothing that

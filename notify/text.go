@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/caddymail/mailgateway/internal/invoked"
 	"github.com/caddymail/mailgateway/internal/printable"
 )
 
@@ -122,7 +123,7 @@ func paragraphs(d digest, room int) []string {
 		}
 	}
 	if more > 0 {
-		list = append(list, fmt.Sprintf("and %d more: caddy smtp doctor and the status page name them", more))
+		list = append(list, fmt.Sprintf("and %d more: %s and the status page name them", more, invoked.Words("caddy smtp doctor")))
 	}
 	return list
 }

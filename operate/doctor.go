@@ -26,6 +26,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddymail/mailgateway/internal/checkup"
+	"github.com/caddymail/mailgateway/internal/invoked"
 	"github.com/caddymail/mailgateway/internal/presence"
 	"github.com/caddymail/mailgateway/oauthtoken"
 	"github.com/caddymail/mailgateway/oauthtoken/authserver"
@@ -48,7 +49,7 @@ func Doctor(ctx context.Context, more ...func() []checkup.Finding) *DoctorReport
 		checks = append(checks, func() []checkup.Finding {
 			return []checkup.Finding{{
 				Check: "gateway", State: checkup.Wrong, Said: err.Error(),
-				Cause: "The configuration that runs has no `smtp` app: nothing listens.", Remedy: "Load the gateway's configuration: `caddy reload --config FILE`.",
+				Cause: "The configuration that runs has no `smtp` app: nothing listens.", Remedy: invoked.Words("Load the gateway's configuration: `caddy reload --config FILE`."),
 			}}
 		})
 	} else {

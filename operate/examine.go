@@ -30,11 +30,13 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddytls"
 	"github.com/caddyserver/certmagic"
+	"github.com/dustin/go-humanize/english"
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/explain"
 	"github.com/caddymail/mailgateway/internal/checkup"
 	"github.com/caddymail/mailgateway/internal/form"
+	"github.com/caddymail/mailgateway/internal/invoked"
 	"github.com/caddymail/mailgateway/oauthtoken"
 	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 	"github.com/caddymail/mailgateway/relay"
@@ -184,7 +186,7 @@ func examineTokens(app *oauthtoken.App) (out []checkup.Finding) {
 		for _, w := range st.Warnings {
 			out = append(out, checkup.Finding{
 				Check: "consent_ends", Subject: st.Provider, Account: st.Account, State: checkup.Warning, Said: w,
-				Cause: "The consent for the mailbox ends by itself.", Remedy: "Have its owner consent again before then: `caddy smtp login " + st.Account + "`.",
+				Cause: "The consent for the mailbox ends by itself.", Remedy: invoked.Words("Have its owner consent again before then: `caddy smtp login ") + st.Account + "`.",
 			})
 		}
 	}
@@ -215,7 +217,7 @@ func examineRecords(problems []accounts.Problem, n int) (out []checkup.Finding) 
 		}
 		out = append(out, f)
 	}
-	f := checkup.Finding{Check: "accounts", State: checkup.OK, Said: fmt.Sprintf("%d accounts", n)}
+	f := checkup.Finding{Check: "accounts", State: checkup.OK, Said: english.Plural(n, "account", "")}
 	if n := len(records); n > 0 {
 		f.State, f.Said = checkup.Warning, problemText(records[0])
 		if n > 1 {
@@ -313,7 +315,7 @@ func names(leaf *x509.Certificate) []string {
 func notUsed(f checkup.Finding) checkup.Finding {
 	f.State, f.Said = checkup.Unknown, "not used yet since the gateway started"
 	f.Cause = "No message and no test has needed it yet, so that nothing is known of it."
-	f.Remedy = "Run `caddy smtp test ACCOUNT` for an account that needs it, or send a test mail from the console."
+	f.Remedy = invoked.Words("Run `caddy smtp test ACCOUNT` for an account that needs it, or send a test mail from the console.")
 	return f
 }
 
@@ -327,7 +329,7 @@ func examineUpstreams(ctx context.Context, app *upstreamapp.App) (out []checkup.
 		case relay.ContactFailed:
 			f.State, f.Said = checkup.Unknown, "the last attempt to reach "+u.Dial+" failed"
 			f.Cause = "The upstream was away once, which may have passed."
-			f.Remedy = "Run `caddy smtp test ACCOUNT` for one of its accounts: it is tried again with the next message too."
+			f.Remedy = invoked.Words("Run `caddy smtp test ACCOUNT` for one of its accounts: it is tried again with the next message too.")
 		case "":
 			f.Said = "nothing speaks against it"
 		}
@@ -373,7 +375,7 @@ func examineLogins(app *upstreamapp.App, dir *accounts.Directory) (out []checkup
 			}
 			f := checkup.Finding{Check: "login", Subject: a.Upstream, Account: a.Name, State: checkup.Wrong}
 			f.Cause = "The provider does not let the account in."
-			f.Remedy = "`caddy smtp test " + a.Name + "` says where it fails, and in whose words."
+			f.Remedy = invoked.Words("`caddy smtp test ") + a.Name + "` says where it fails, and in whose words."
 			about := explain.About{Account: a.Name, Mailbox: cmp.Or(a.Mailbox, a.Name)}
 			if x, ok := about.Of(st.LastError); ok {
 				f.Cause, f.Remedy = x.Cause, x.Remedy

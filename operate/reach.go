@@ -32,6 +32,7 @@ import (
 
 	"github.com/caddymail/mailgateway/explain"
 	"github.com/caddymail/mailgateway/internal/checkup"
+	"github.com/caddymail/mailgateway/internal/invoked"
 	"github.com/caddymail/mailgateway/internal/outproxy"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/smtpapp"
@@ -46,7 +47,7 @@ func checkEgress(ctx context.Context, u relay.UpstreamStatus, viaProxy bool) []c
 	defer cancel()
 	egress := checkup.Finding{Check: "egress", Subject: u.Name}
 	if viaProxy {
-		egress.State, egress.Said = checkup.Unknown, "reached through a proxy; `caddy smtp test ACCOUNT` goes that way"
+		egress.State, egress.Said = checkup.Unknown, invoked.Words("reached through a proxy; `caddy smtp test ACCOUNT` goes that way")
 		return one(egress)
 	}
 	var out []checkup.Finding

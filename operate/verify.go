@@ -26,6 +26,7 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/explain"
+	"github.com/caddymail/mailgateway/internal/invoked"
 	"github.com/caddymail/mailgateway/internal/nearest"
 	"github.com/caddymail/mailgateway/oauthtoken"
 	"github.com/caddymail/mailgateway/relay"
@@ -133,14 +134,14 @@ func ownRules(app *upstreamapp.App, a *accounts.Account, from string) VerifyStep
 	}
 	if a.Paused {
 		return fail("account", "the account is paused: its logins are refused with "+relay.ReplyPaused.Error(), explain.Explanation{
-			ID: "account_paused", Cause: "An operator has paused the account.", Remedy: "`caddy smtp account resume " + a.Name + "`, then test again.",
+			ID: "account_paused", Cause: "An operator has paused the account.", Remedy: invoked.Words("`caddy smtp account resume ") + a.Name + "`, then test again.",
 		})
 	}
 	if from != "" && from != "<>" && !a.MaySend(from) {
 		return fail("sender", relay.ReplySenderRefused.Error(), explain.Explanation{
 			ID:     "sender_refused",
 			Cause:  "The gateway itself refuses this sender: the account's `senders` allow " + strings.Join(a.Senders, ", ") + " only.",
-			Remedy: "Use such an address in the client, or `caddy smtp account set " + a.Name + " --sender " + from + "` beside those that stand there.",
+			Remedy: invoked.Words("Use such an address in the client, or `caddy smtp account set ") + a.Name + " --sender " + from + "` beside those that stand there.",
 		})
 	}
 	st, err := app.AccountStatus(a)

@@ -85,6 +85,9 @@ func (a *App) HandOn(on bool) {
 	}
 }
 
+// HandsOn reports whether clients are sent away.
+func (a *App) HandsOn() bool { return front.HandsOn() }
+
 // SessionCount implements relay.Front.
 func (a *App) SessionCount() int {
 	n := 0

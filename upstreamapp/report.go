@@ -136,6 +136,20 @@ func (a *App) Nodes(ctx context.Context) ([]limits.Node, error) {
 	return a.sharing.Nodes(ctx)
 }
 
+// Lends reports whether messages may leave, as far as shared limits decide that.
+// It asks nobody.
+func (a *App) Lends() bool { return a.sharing == nil || a.sharing.Lends() }
+
+// Keeps reports whether an upstream is a spool: it takes what cannot leave.
+func (a *App) Keeps() bool {
+	for _, t := range a.transports {
+		if _, ok := t.(relay.Spool); ok {
+			return true
+		}
+	}
+	return false
+}
+
 // nodeDrains reports whether this node gives back what it holds of shared limits.
 // It is the process's: a reload changes nothing about it.
 var nodeDrains atomic.Bool

@@ -17,12 +17,9 @@ package upstreampool
 import (
 	"time"
 
-	"golang.org/x/oauth2"
-
 	"github.com/caddymail/mailgateway/accounts"
-	oauthgrant "github.com/caddymail/mailgateway/grant"
 	"github.com/caddymail/mailgateway/limits"
-	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
+	"github.com/caddymail/mailgateway/upstreampool/dialer"
 )
 
 // account is one account of a mailbox: who it is to the provider and to the
@@ -31,7 +28,7 @@ type account struct {
 	*pool
 	name string
 	rec  *accounts.Account
-	id   credentials
+	id   dialer.Credentials
 	lim  limits.Account
 
 	taken int64 // when rec was
@@ -40,47 +37,6 @@ type account struct {
 
 // heldRecord is how long after a record a message may come that holds the one before.
 const heldRecord = time.Minute
-
-// credentials are what a login takes.
-type credentials struct {
-	name, mailbox, secret, seed, sourceIP string
-}
-
-// grant is what the token source is asked with.
-func (id credentials) grant(provider string) oauthgrant.Request {
-	return oauthgrant.Request{Provider: provider, Account: id.name, Mailbox: id.mailbox, Seed: id.seed}
-}
-
-// login is what a connection logs in with.
-func (id credentials) login(token *oauth2.Token) smtpclient.Login {
-	l := smtpclient.Login{Mailbox: id.mailbox, Secret: id.secret}
-	if token != nil {
-		l.Token = token.AccessToken
-	}
-	return l
-}
-
-// shared returns the part that makes a connection one that only some accounts
-// of the mailbox may use. With OAuth all of them log in as the mailbox, with
-// tokens that are the mailbox's.
-func (id credentials) shared(s *settings) credentials {
-	id.name, id.seed = "", ""
-	if s.OAuth() || s.Mechanism == smtpclient.AuthNone {
-		id.secret = ""
-	}
-	return id
-}
-
-func credentialsOf(a *accounts.Account) credentials {
-	id := credentials{
-		name: a.Name, mailbox: a.Mailbox, secret: a.Secret,
-		seed: a.RefreshToken, sourceIP: a.SourceIP,
-	}
-	if id.mailbox == "" {
-		id.mailbox = a.Name
-	}
-	return id
-}
 
 // poolKey is the name of the pool that an account belongs to.
 func poolKey(a *accounts.Account) string {
@@ -98,7 +54,7 @@ func (ac *account) refresh(a *accounts.Account) {
 		return
 	}
 	ac.taken = now
-	id := credentialsOf(a)
+	id := dialer.Of(a)
 	prev, had := ac.id, ac.rec != nil
 	if had && ac.rec.Limits != a.Limits {
 		ac.lim.Narrow(a.Limits)
@@ -157,11 +113,11 @@ func (p *pool) accounts(yield func(*account) bool) {
 
 // fits reports whether the account may use the connection.
 func (ac *account) fits(c *conn) bool {
-	return c.identity == ac.cfg.identity && c.creds.shared(ac.cfg) == ac.id.shared(ac.cfg)
+	return c.identity == ac.cfg.identity && c.creds.Shared(&ac.cfg.Config) == ac.id.Shared(&ac.cfg.Config)
 }
 
 // credentials returns those in force.
-func (ac *account) credentials() credentials {
+func (ac *account) credentials() dialer.Credentials {
 	ac.mu.Lock()
 	defer ac.mu.Unlock()
 	return ac.id

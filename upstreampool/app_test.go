@@ -135,7 +135,7 @@ func TestPresets(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		if s.Address() != p.Dial || s.TLSMode != p.TLS || s.Mechanism != p.Mechanism || s.provider != p.Provider ||
+		if s.Address() != p.Dial || s.TLSMode != p.TLS || s.Mechanism != p.Mechanism || s.Provider != p.Provider ||
 			s.rate != p.Rate || s.messages != p.Messages || s.recipients != p.Recipients {
 			t.Errorf("%s: %+v", name, s)
 		}
@@ -315,7 +315,7 @@ func TestVerify(t *testing.T) {
 		t.Fatal(err)
 	}
 	tr.bound.TLS.RootCAs = pool
-	tr.bound.logger = caddy.Log()
+	tr.bound.Logger = caddy.Log()
 	if err := tr.Attach(); err != nil {
 		t.Fatal(err)
 	}

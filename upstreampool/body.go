@@ -81,7 +81,7 @@ func (t *transaction) transfer(ctx context.Context, buf *smtpclient.Body, eof bo
 // to be used any more; nothing was committed.
 func (t *transaction) withoutBDAT(ctx context.Context, out smtpclient.Outcome, buf *smtpclient.Body, eof bool, body io.Reader) smtpclient.Outcome {
 	t.c.s.Learned.NoBDAT.Store(true)
-	t.c.s.logger.Warn("the provider announces CHUNKING and does not know BDAT: bodies go with DATA from now on, as with `framing data`",
+	t.c.s.Logger.Warn("the provider announces CHUNKING and does not know BDAT: bodies go with DATA from now on, as with `framing data`",
 		zap.String("upstream", t.up.name), zap.Int("code", out.Reply.Code))
 	if t.env.Binary() {
 		return smtpclient.Lost(false)

@@ -149,7 +149,7 @@ func (k *hangingTokens) Token(context.Context, oauthgrant.Request) (*oauth2.Toke
 func TestWarmDoesNotWait(t *testing.T) {
 	k := &hangingTokens{asked: make(chan struct{}, 10), release: make(chan struct{})}
 	s := oauthSettings(t, newProvider(t), &k.tokens, smtpclient.XOAUTH2)
-	s.tokens = k
+	s.Tokens = k
 	u := start(t, s)
 	a := testAccount("a@a.test")
 	for range 10 {

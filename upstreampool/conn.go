@@ -15,10 +15,12 @@
 package upstreampool
 
 import (
+	"context"
 	"time"
 
 	"github.com/caddymail/mailgateway/limits"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/upstreampool/dialer"
 	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
 )
 
@@ -36,7 +38,7 @@ type conn struct {
 	slot     limits.Slot
 	waited   bool // the message that it carries had to wait for it
 	identity string
-	creds    credentials
+	creds    dialer.Credentials
 
 	messages  int
 	dialTime  time.Duration
@@ -51,6 +53,27 @@ type conn struct {
 	prev, next *conn
 	timer      *time.Timer
 	timerArmed bool
+}
+
+// dial opens a connection for the account.
+func (u *upstream) dial(ctx context.Context, s *settings, ac *account, id dialer.Credentials) (*conn, *smtpclient.Error) {
+	o, err := u.dialer.Dial(ctx, &s.Settings, id, ac.holder, &ac.live)
+	if err != nil {
+		return nil, err
+	}
+	now := clock()
+	c := &conn{
+		Conn: o.Conn, pool: ac.pool, s: s, identity: s.identity, creds: id,
+		opened: now, idleSince: now, retireAt: now + int64(s.maxAge),
+		tokenTime: o.TokenTime, dialTime: o.DialTime, opening: o.Opening,
+	}
+	if o.Token != nil && !o.Token.Expiry.IsZero() {
+		// A session is not worth more than the token it began with.
+		if left := time.Until(o.Token.Expiry); left > 30*time.Second && int64(left) < int64(s.maxAge) {
+			c.retireAt = now + int64(left) - int64(15*time.Second)
+		}
+	}
+	return c, nil
 }
 
 // lend has the connection carry a message under the settings.

@@ -30,6 +30,7 @@ import (
 
 	"github.com/caddymail/mailgateway/internal/breaker"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/upstreampool/dialer"
 	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
 )
 
@@ -43,12 +44,12 @@ func TestBreakerOpens(t *testing.T) {
 	addr := ln.Addr().String()
 	_ = ln.Close()
 	u := start(t, testSettings(t, nil, func(tr *SMTPTransport) { tr.Dial = addr }))
-	for range breakerAfter {
+	for range dialer.BreakerAfter {
 		if err := deliver(u, testAccount("a@a.test"), "x"); !errors.Is(err, relay.ReplyUpstreamDown) {
 			t.Fatal(err)
 		}
 	}
-	if st := u.breaker.State(clock()); st != breaker.Open {
+	if st := u.dialer.Breaker.State(clock()); st != breaker.Open {
 		t.Fatal(st)
 	}
 	begin := time.Now()
@@ -68,14 +69,14 @@ func TestBreakerOpens(t *testing.T) {
 	p.wg.Add(1)
 	go p.accept()
 	t.Cleanup(p.stop)
-	for u.breaker.State(clock()) == breaker.Open {
-		wait, _, _ := u.breaker.Allow(clock())
+	for u.dialer.Breaker.State(clock()) == breaker.Open {
+		wait, _, _ := u.dialer.Breaker.Allow(clock())
 		time.Sleep(wait)
 	}
 	if err := deliver(u, testAccount("a@a.test"), "x"); err != nil {
 		t.Error(err)
 	}
-	if st := u.breaker.State(clock()); st != breaker.Closed {
+	if st := u.dialer.Breaker.State(clock()); st != breaker.Closed {
 		t.Error(st)
 	}
 }
@@ -101,7 +102,7 @@ func TestTroubleStaysItsOwn(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if st := u.breaker.State(clock()); st != breaker.Closed {
+	if st := u.dialer.Breaker.State(clock()); st != breaker.Closed {
 		t.Error(st)
 	}
 	if n := p.count("AUTH PLAIN"); n > 5 {

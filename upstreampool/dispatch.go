@@ -140,7 +140,7 @@ func (ac *account) open(s *settings) {
 		ac.mu.Unlock()
 		return
 	}
-	if c := s.logger.Check(zap.WarnLevel, "opening upstream connection failed"); c != nil {
+	if c := s.Logger.Check(zap.WarnLevel, "opening upstream connection failed"); c != nil {
 		fields := []zap.Field{zap.String("upstream", u.name), zap.String("account", ac.name), zap.Error(err)}
 		if e, ok := (explain.About{Account: ac.name}).Of(err.Error()); ok {
 			fields = append(fields, zap.String("cause", e.Cause), zap.String("remedy", e.Remedy), zap.Bool("retry_helps", e.RetryHelps))

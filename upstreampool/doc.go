@@ -14,8 +14,8 @@
 
 // Package upstreampool is the transport `smtp` of the app `smtp_upstreams`: pools
 // of authenticated connections to a provider's submission service. Package
-// smtpclient speaks SMTP on one of them, preset knows what providers publish, pace
-// what their refusals taught.
+// smtpclient speaks SMTP on one of them, dialer opens them, preset knows what
+// providers publish, pace what their refusals taught.
 //
 // An upstream is a provider as one configuration names it. Each mailbox has a
 // pool in it (pool.go), since providers count mailboxes: accounts that send
@@ -27,8 +27,8 @@
 //
 // transport.go (the module), settings.go (one configuration, resolved),
 // upstream.go (what outlives it), account.go, pool.go, acquire.go and dispatch.go
-// (who gets which connection), dial.go (what opening one takes besides the
-// connection: token, breaker), transaction.go, body.go and send.go (one message,
+// (who gets which connection), conn.go, warm.go (the token before its message),
+// transaction.go, body.go and send.go (one message,
 // and when it goes out again on another connection) and verify.go.
 //
 // # Locks

@@ -56,7 +56,7 @@ func testSettings(t testing.TB, p *provider, mod ...func(*SMTPTransport)) *setti
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.logger = zap.NewNop()
+	s.Logger = zap.NewNop()
 	s.DialTimeout, s.GreetingTimeout = 5*time.Second, 5*time.Second
 	s.CommandTimeout = 5 * time.Second
 	s.DataTimeout = 5 * time.Second

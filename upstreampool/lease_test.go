@@ -125,7 +125,7 @@ func TestLeaseEndsWhileDialing(t *testing.T) {
 			})
 			k := &leasedTokens{ended: ends, now: step == "token"}
 			s := oauthSettings(t, p, &k.tokens, smtpclient.XOAUTH2)
-			s.tokens, s.lender = k, l
+			s.Tokens, s.lender = k, l
 			u := start(t, s)
 			a := testAccount("a@example.com")
 			if err := deliver(u, a, "Subject: x\r\n\r\n"); !errors.Is(err, relay.ReplyLimitsNotStored) {

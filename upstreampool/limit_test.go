@@ -29,13 +29,14 @@ import (
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/internal/breaker"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/upstreampool/dialer"
 	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
 )
 
 // fake makes u's connections out of nothing. dial may sleep and fail.
 func fake(u *upstream, dial func() *smtpclient.Error) *atomic.Int64 {
 	var dials atomic.Int64
-	u.connect = func(_ context.Context, s *settings, ac *account, id credentials) (*conn, *smtpclient.Error) {
+	u.connect = func(_ context.Context, s *settings, ac *account, id dialer.Credentials) (*conn, *smtpclient.Error) {
 		dials.Add(1)
 		if dial != nil {
 			if err := dial(); err != nil {
@@ -455,8 +456,8 @@ func TestConcurrencyAdapts(t *testing.T) {
 
 func TestBreaker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newUpstream("u").breaker
-		for i := range breakerAfter {
+		b := newUpstream("u").dialer.Breaker
+		for i := range dialer.BreakerAfter {
 			if _, ok, _ := b.Allow(clock()); !ok {
 				t.Fatal(i)
 			}
@@ -465,7 +466,7 @@ func TestBreaker(t *testing.T) {
 		if _, ok, _ := b.Allow(clock()); ok || b.State(clock()) != breaker.Open {
 			t.Fatal("not open")
 		}
-		time.Sleep(breakerPause)
+		time.Sleep(dialer.BreakerPause)
 		_, ok, probe := b.Allow(clock())
 		if !ok || !probe {
 			t.Fatal("no probe")
@@ -474,11 +475,11 @@ func TestBreaker(t *testing.T) {
 			t.Fatal("two probes")
 		}
 		b.Done(clock(), breaker.Down, true)
-		time.Sleep(breakerPause)
+		time.Sleep(dialer.BreakerPause)
 		if _, ok, _ := b.Allow(clock()); ok {
 			t.Fatal("the pause does not grow")
 		}
-		time.Sleep(breakerPause)
+		time.Sleep(dialer.BreakerPause)
 		if _, ok, probe = b.Allow(clock()); !ok || !probe {
 			t.Fatal("no second probe")
 		}

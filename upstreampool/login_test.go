@@ -34,7 +34,7 @@ func oauthSettings(t *testing.T, p *provider, k *tokens, mechanism string) *sett
 	s := testSettings(t, p, func(tr *SMTPTransport) {
 		tr.Auth = &UpstreamAuth{Mechanism: mechanism, Provider: "acme"}
 	})
-	s.tokens = k
+	s.Tokens = k
 	return s
 }
 
@@ -339,7 +339,7 @@ func TestSourceIPFailsClosed(t *testing.T) {
 	if p.dialed() != 0 {
 		t.Error("connected from another address")
 	}
-	if st := u.breaker.State(clock()); st != breaker.Closed {
+	if st := u.dialer.Breaker.State(clock()); st != breaker.Closed {
 		t.Error(st)
 	}
 	b := testAccount("b@a.test")

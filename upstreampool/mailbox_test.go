@@ -110,7 +110,7 @@ func TestVerifyTakesAPlace(t *testing.T) {
 	})
 	tr := &SMTPTransport{
 		Dial: p.ln.Addr().String(), Hostname: "gateway.test", MaxConnsPerAccount: 1,
-		TLS: &UpstreamTLS{Mode: smtpclient.NoTLS}, Auth: &UpstreamAuth{Mechanism: smtpclient.AuthPlain}, logger: testSettings(t, p).logger,
+		TLS: &UpstreamTLS{Mode: smtpclient.NoTLS}, Auth: &UpstreamAuth{Mechanism: smtpclient.AuthPlain}, logger: testSettings(t, p).Logger,
 	}
 	if err := tr.Bind("verify-place"); err != nil {
 		t.Fatal(err)

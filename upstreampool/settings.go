@@ -28,13 +28,13 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/certmagic"
-	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/accounts"
 	oauthgrant "github.com/caddymail/mailgateway/grant"
 	"github.com/caddymail/mailgateway/internal/form"
 	"github.com/caddymail/mailgateway/internal/nearest"
 	"github.com/caddymail/mailgateway/limits"
+	"github.com/caddymail/mailgateway/upstreampool/dialer"
 	"github.com/caddymail/mailgateway/upstreampool/preset"
 	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
 )
@@ -54,8 +54,7 @@ type settings struct {
 	name     string
 	identity string // connections of another identity are never lent
 
-	smtpclient.Config
-	provider string
+	dialer.Settings
 
 	maxConns           int64
 	maxConnsPerAccount int
@@ -68,10 +67,8 @@ type settings struct {
 
 	rate, messages, recipients accounts.Rate
 
-	tokens  TokenSource
 	storage certmagic.Storage
 	lender  limits.Lender // nil: no other node counts the same mailboxes
-	logger  *zap.Logger
 }
 
 // limits is what the limiter needs to know.
@@ -80,7 +77,7 @@ func (s *settings) limits() limits.Config {
 		Limits:  accounts.Limits{MaxConns: s.maxConnsPerAccount, Rate: s.rate, Messages: s.messages, Recipients: s.recipients},
 		Storage: s.storage,
 		Lender:  s.lender,
-		Logger:  s.logger,
+		Logger:  s.Logger,
 	}
 }
 
@@ -112,12 +109,12 @@ func (t *SMTPTransport) resolve(name string) (*settings, error) {
 		rate:               p.Rate,
 		messages:           p.Messages,
 		recipients:         p.Recipients,
-		Config: smtpclient.Config{
+		Settings: dialer.Settings{Config: smtpclient.Config{
 			DialTimeout:    15 * time.Second,
 			CommandTimeout: time.Minute,
 			DataTimeout:    5 * time.Minute,
 			Learned:        new(smtpclient.Learned),
-		},
+		}},
 	}
 
 	if err := t.resolveDial(s, p, fail); err != nil {
@@ -274,21 +271,21 @@ func (t *SMTPTransport) resolveTLS(s *settings, p preset.Preset, fail failure) e
 }
 
 func (t *SMTPTransport) resolveAuth(s *settings, p preset.Preset, fail failure) error {
-	s.Mechanism, s.provider = p.Mechanism, p.Provider
+	s.Mechanism, s.Provider = p.Mechanism, p.Provider
 	if t.Auth != nil {
 		s.Mechanism = cmp.Or(strings.ToLower(t.Auth.Mechanism), s.Mechanism)
-		s.provider = cmp.Or(t.Auth.Provider, s.provider)
+		s.Provider = cmp.Or(t.Auth.Provider, s.Provider)
 		s.Force = t.Auth.Force
 	}
 	switch s.Mechanism {
 	case "":
 		return fail("auth.mechanism", "missing: an upstream without a preset needs xoauth2, oauthbearer, plain, login or none")
 	case smtpclient.XOAUTH2, smtpclient.OAuthBearer:
-		if s.provider == "" {
+		if s.Provider == "" {
 			return fail("auth.provider", "missing: mechanism %s needs an OAuth provider", s.Mechanism)
 		}
 	case smtpclient.AuthPlain, smtpclient.AuthLogin, smtpclient.AuthNone:
-		s.provider = ""
+		s.Provider = ""
 	default:
 		return fail("auth.mechanism", "%v", form.Mechanism.Check(s.Mechanism))
 	}
@@ -300,7 +297,7 @@ func (t *SMTPTransport) resolveAuth(s *settings, p preset.Preset, fail failure) 
 func (t *SMTPTransport) identity(s *settings) string {
 	h := sha256.New()
 	for _, part := range []string{
-		s.name, s.Address(), s.TLSMode, s.Mechanism, s.provider, s.Hostname,
+		s.name, s.Address(), s.TLSMode, s.Mechanism, s.Provider, s.Hostname,
 		s.SourceIP.String(), string(t.proxyRaw), string(t.caRaw),
 		fmt.Sprint(s.Force),
 	} {

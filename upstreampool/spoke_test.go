@@ -28,6 +28,7 @@ import (
 	"github.com/caddymail/mailgateway/explain"
 	"github.com/caddymail/mailgateway/internal/breaker"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/upstreampool/dialer"
 )
 
 // TestProviderSpoke has a provider take no connection, in so many words: they reach
@@ -61,12 +62,12 @@ func TestProviderSpoke(t *testing.T) {
 				}
 			})
 			core, logs := observer.New(zap.WarnLevel)
-			s.logger = zap.New(core)
+			s.Logger = zap.New(core)
 			s.name = ofRun(t, fmt.Sprintf("spoke %s %.20q", tc.place, tc.says))
 			s.maxWait = 30 * time.Second
 			u := start(t, s)
 			busy := strings.HasPrefix(tc.says, "432")
-			for i := range breakerAfter + 2 {
+			for i := range dialer.BreakerAfter + 2 {
 				if (busy || tc.want[:9] == "451 4.5.0") && i > 0 {
 					break // the mailbox's own pause
 				}
@@ -92,8 +93,8 @@ func TestProviderSpoke(t *testing.T) {
 			if !busy && tc.want[:9] != "451 4.5.0" && (len(opened) != 1 || spoke != strings.Contains(opened[0].Message, "refuses")) {
 				t.Errorf("logged %v", opened)
 			}
-			if spoke && u.breaker.State(clock()) != breaker.Open {
-				t.Errorf("breaker %v", u.breaker.State(clock()))
+			if spoke && u.dialer.Breaker.State(clock()) != breaker.Open {
+				t.Errorf("breaker %v", u.dialer.Breaker.State(clock()))
 			}
 			refuses.Store(false)
 			for deadline := time.Now().Add(20 * time.Second); ; {
@@ -102,7 +103,7 @@ func TestProviderSpoke(t *testing.T) {
 				} else if time.Now().After(deadline) {
 					t.Fatal(err)
 				}
-				wait, _, _ := u.breaker.Allow(clock())
+				wait, _, _ := u.dialer.Breaker.Allow(clock())
 				time.Sleep(max(wait, time.Millisecond))
 			}
 			if st := tr.Status(); st.Refused != "" {

@@ -36,7 +36,7 @@ func (t *SMTPTransport) Status() relay.UpstreamStatus {
 	s := t.bound
 	st := relay.UpstreamStatus{
 		Name: t.name, Transport: "smtp", Dial: s.Address(), TLS: s.TLSMode,
-		Mechanism: s.Mechanism, Provider: s.provider, MaxConns: s.maxConns,
+		Mechanism: s.Mechanism, Provider: s.Provider, MaxConns: s.maxConns,
 	}
 	u := t.live()
 	if st.Contact = relay.ContactNone; u == nil {
@@ -49,11 +49,11 @@ func (t *SMTPTransport) Status() relay.UpstreamStatus {
 		st.Waiting += p.nWait
 		addConns(&st.Connections, p)
 	})
-	st.Breaker = string(u.breaker.State(clock()))
-	if derr := u.refused.Load(); derr != nil {
+	st.Breaker = string(u.dialer.Breaker.State(clock()))
+	if derr := u.dialer.Refused(); derr != nil {
 		st.Refused = derr.Err.Error()
 	}
-	st.Contact = contacts[u.breaker.Last()]
+	st.Contact = contacts[u.dialer.Breaker.Last()]
 	return st
 }
 

@@ -164,7 +164,7 @@ func (t *transaction) flight(ctx context.Context, rcpts []relay.Recipient, errs 
 		}
 		if err = t.envelope(ctx, rcpts, errs, first); err == nil && confused {
 			t.c.s.Learned.NoPipelining.Store(true)
-			t.c.s.logger.Warn("the provider announces PIPELINING and can't: commands go one by one from now on", zap.String("upstream", t.up.name))
+			t.c.s.Logger.Warn("the provider announces PIPELINING and can't: commands go one by one from now on", zap.String("upstream", t.up.name))
 		}
 	}
 	if err == nil && !stepping && !confused && first {

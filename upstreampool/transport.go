@@ -138,10 +138,10 @@ func (t *SMTPTransport) Bind(name string) error {
 	if err != nil {
 		return err
 	}
-	if s.OAuth() && (t.tokens == nil || !t.tokens.HasProvider(s.provider)) {
-		return fmt.Errorf("upstream '%s': auth.provider: OAuth provider '%s' is not configured in oauth_tokens", name, s.provider)
+	if s.OAuth() && (t.tokens == nil || !t.tokens.HasProvider(s.Provider)) {
+		return fmt.Errorf("upstream '%s': auth.provider: OAuth provider '%s' is not configured in oauth_tokens", name, s.Provider)
 	}
-	s.tokens, s.storage, s.Proxy, s.logger = t.tokens, t.storage, t.proxy, t.logger
+	s.Tokens, s.storage, s.Proxy, s.Logger = t.tokens, t.storage, t.proxy, t.logger
 	t.name, t.bound, t.started = name, s, make(chan struct{})
 	return nil
 }
@@ -225,7 +225,7 @@ func (t *SMTPTransport) OAuthProvider() string {
 	if t.bound == nil {
 		return ""
 	}
-	return t.bound.provider
+	return t.bound.Provider
 }
 
 // ViaProxy implements relay.Proxied.

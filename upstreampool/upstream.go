@@ -25,21 +25,13 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/accounts"
-	"github.com/caddymail/mailgateway/internal/breaker"
 	"github.com/caddymail/mailgateway/internal/generation"
 	"github.com/caddymail/mailgateway/internal/tally"
 	"github.com/caddymail/mailgateway/limits"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/upstreampool/dialer"
 	"github.com/caddymail/mailgateway/upstreampool/meter"
 	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
-)
-
-// Pace of the breaker, which spares the messages of all mailboxes the wait for
-// a provider that cannot be reached.
-const (
-	breakerAfter = 5 // connect failures in a row
-	breakerPause = time.Second
-	breakerCap   = 30 * time.Second
 )
 
 const (
@@ -47,7 +39,6 @@ const (
 	quitTimeout = 3 * time.Second // for the answer to QUIT, at the end
 	slowQuit    = 15 * time.Second
 	maxQuits    = 64 // connections being closed politely at a time
-	maxWarming  = 64 // tokens being fetched ahead at a time
 )
 
 // upstreams are the live upstreams of the process by name. They survive
@@ -73,22 +64,20 @@ type upstream struct {
 
 	conns   atomic.Int64 // open and opening connections of all accounts
 	drained atomic.Int64 // connections opened until then are not lent again
-	breaker *breaker.Breaker
-	refused atomic.Pointer[smtpclient.Error] // the last dial's, if the provider took no connection
+	dialer  *dialer.Dialer
 
 	starvedMu sync.Mutex
 	starved   []*pool // mailboxes that wait for a connection of the upstream's total
 	nStarved  atomic.Int32
 
 	quits   chan struct{} // semaphore
-	warming chan struct{} // semaphore
 	closing tally.Count   // connections
 
 	metrics *meter.Upstream
 	limits  limits.Limiter // since the first generation
 
 	// connect opens a connection: dial, but for tests.
-	connect func(context.Context, *settings, *account, credentials) (*conn, *smtpclient.Error)
+	connect func(context.Context, *settings, *account, dialer.Credentials) (*conn, *smtpclient.Error)
 }
 
 // shard holds a part of the mailboxes' pools. Its lock covers the map alone.
@@ -114,10 +103,9 @@ func newUpstream(name string) *upstream {
 	u := &upstream{
 		name:    name,
 		quits:   make(chan struct{}, maxQuits),
-		warming: make(chan struct{}, maxWarming),
 		metrics: meter.New(name),
-		breaker: breaker.New(breaker.Settings{After: breakerAfter, Min: breakerPause, Max: breakerCap}),
 	}
+	u.dialer = dialer.New(name, u.metrics)
 	for i := range u.shards {
 		u.shards[i].pools = make(map[string]*pool)
 	}
@@ -219,7 +207,7 @@ func (u *upstream) close(last *settings) {
 	select {
 	case <-done:
 	case <-t.C:
-		last.logger.Warn("connections not closed in time", zap.String("upstream", u.name), zap.Int64("connections", u.conns.Load()))
+		last.Logger.Warn("connections not closed in time", zap.String("upstream", u.name), zap.Int64("connections", u.conns.Load()))
 	}
 }
 

@@ -26,6 +26,7 @@ import (
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/internal/breaker"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/upstreampool/dialer"
 	"github.com/caddymail/mailgateway/upstreampool/smtpclient"
 )
 
@@ -71,10 +72,10 @@ func (t *SMTPTransport) Verify(ctx context.Context, a *accounts.Account, from st
 		return err
 	}
 	var token *oauth2.Token
-	if derr := ac.dials(); derr != nil {
+	if derr := dialer.Allowed(ac.holder); derr != nil {
 		return derr
 	}
-	c, derr := smtpclient.Dial(ctx, &s.Config, id.sourceIP, tr.done)
+	c, derr := smtpclient.Dial(ctx, &s.Config, id.SourceIP, tr.done)
 	if derr != nil {
 		return derr
 	}
@@ -82,7 +83,7 @@ func (t *SMTPTransport) Verify(ctx context.Context, a *accounts.Account, from st
 	if s.OAuth() {
 		// A token that is in memory says nothing of the client secret that
 		// the next refresh needs.
-		if token, derr = fetchToken(ctx, s, id, s.tokens.Fresh); derr != nil {
+		if token, derr = dialer.Token(ctx, &s.Settings, id, s.Tokens.Fresh); derr != nil {
 			tr.done("token", "", derr.Err)
 			return derr
 		}
@@ -92,12 +93,12 @@ func (t *SMTPTransport) Verify(ctx context.Context, a *accounts.Account, from st
 		}
 		tr.done("token", said, nil)
 	}
-	if derr = ac.dials(); derr != nil {
+	if derr = dialer.Allowed(ac.holder); derr != nil {
 		return derr
 	}
-	if derr = c.Login(id.login(token)); derr != nil {
+	if derr = c.Login(id.Login(token)); derr != nil {
 		if derr.Class == smtpclient.FailLogin && token != nil {
-			s.tokens.Reject(id.grant(s.provider), token)
+			s.Tokens.Reject(id.Grant(s.Provider), token)
 		}
 		tr.done("auth", "", derr.Err)
 		return derr
@@ -107,7 +108,7 @@ func (t *SMTPTransport) Verify(ctx context.Context, a *accounts.Account, from st
 		said = c.Said().Error()
 	}
 	tr.done("auth", said, nil)
-	u.breaker.Done(clock(), breaker.Up, false)
+	u.dialer.Breaker.Done(clock(), breaker.Up, false)
 	ac.welcomed()
 	if from != "" {
 		if err := c.TryMail(from); err != nil {

@@ -29,6 +29,8 @@ import (
 
 	"golang.org/x/crypto/argon2"
 	"golang.org/x/crypto/bcrypt"
+
+	"github.com/caddymail/mailgateway/internal/invoked"
 )
 
 // The bounds of the hashes that a configuration may hold: what one login may
@@ -109,10 +111,10 @@ func Parse(s string) (*Hash, error) {
 	}
 	for prefix, name := range foreign {
 		if strings.HasPrefix(s, prefix) {
-			return nil, fmt.Errorf("malformed hash: %s (%s...) is not taken: make one of the password with `caddy hash-password`, which prints argon2id or bcrypt", name, prefix)
+			return nil, fmt.Errorf("malformed hash: %s (%s...) is not taken: %s", name, prefix, invoked.Words("make one of the password with `caddy hash-password`, which prints argon2id or bcrypt"))
 		}
 	}
-	return nil, errors.New("malformed hash: want argon2id or bcrypt as `caddy hash-password` prints them, or sha256: and 64 hex digits")
+	return nil, errors.New(invoked.Words("malformed hash: want argon2id or bcrypt as `caddy hash-password` prints them, or sha256: and 64 hex digits"))
 }
 
 // parseArgon2id reads the PHC string format, as in
@@ -120,7 +122,7 @@ func Parse(s string) (*Hash, error) {
 func parseArgon2id(s string) (*Hash, error) {
 	parts := strings.Split(s, "$")
 	if len(parts) != 6 {
-		return nil, errors.New("malformed argon2id hash: want six parts separated by $, as `caddy hash-password` prints them; a shell takes $ for variables where it stands in no single quotes")
+		return nil, errors.New(invoked.Words("malformed argon2id hash: want six parts separated by $, as `caddy hash-password` prints them; a shell takes $ for variables where it stands in no single quotes"))
 	}
 	if parts[2] != "v="+strconv.Itoa(argon2.Version) {
 		return nil, fmt.Errorf("malformed argon2id hash: only version %d is supported", argon2.Version)
@@ -180,7 +182,7 @@ const bcryptAlphabet = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01
 func parseBcrypt(s string) (*Hash, error) {
 	// $2a$14$ and 22 characters of salt and 31 of digest.
 	if len(s) != 60 || s[6] != '$' {
-		return nil, errors.New("malformed bcrypt hash: want 60 characters, as `caddy hash-password` prints them; a shell takes $ for variables where it stands in no single quotes")
+		return nil, errors.New(invoked.Words("malformed bcrypt hash: want 60 characters, as `caddy hash-password` prints them; a shell takes $ for variables where it stands in no single quotes"))
 	}
 	for i := 7; i < len(s); i++ {
 		if strings.IndexByte(bcryptAlphabet, s[i]) < 0 {

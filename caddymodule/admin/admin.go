@@ -102,6 +102,8 @@ func (API) Routes() []caddy.AdminRoute {
 		{"DELETE /smtp/nodes/drain", resumeNode},
 		{"POST /smtp/nodes/{id}/drain", askNode},
 		{"DELETE /smtp/nodes/{id}/drain", askNode},
+		{"GET /smtp/live", getLive},
+		{"GET /smtp/ready", getReady},
 		{"GET /smtp/doctor", runDoctor},
 		{"GET /oauth_tokens", listTokens},
 		{"GET /smtp/openapi.json", func(w http.ResponseWriter, _ *http.Request) error {

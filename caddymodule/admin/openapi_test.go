@@ -279,6 +279,10 @@ func TestOpenAPIAnswers(t *testing.T) {
 		return first
 	}
 
+	check("GET", "/smtp/live", "/smtp/live", "", 204)
+	check("GET", "/smtp/live", "/smtp/live?x=1", "", 400)
+	check("GET", "/smtp/ready", "/smtp/ready", "", 204)
+	check("GET", "/smtp/ready", "/smtp/ready?x=1", "", 400)
 	check("GET", "/smtp/doctor", "/smtp/doctor", "", 200)
 	check("GET", "/smtp/doctor", "/smtp/doctor?x=1", "", 400)
 

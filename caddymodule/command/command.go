@@ -28,6 +28,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/caddymail/mailgateway/caddymodule/admin"
+	"github.com/caddymail/mailgateway/caddymodule/command/health"
 	"github.com/caddymail/mailgateway/caddymodule/command/output"
 	"github.com/caddymail/mailgateway/caddymodule/command/service"
 	"github.com/caddymail/mailgateway/caddymodule/command/usage"
@@ -68,6 +69,7 @@ func Setup(cmd *cobra.Command) {
 		inviteCommand(),
 		testCommand(),
 		doctorCommand(),
+		health.Command(),
 		sessionCommand(),
 		banCommand(),
 		refusalsCommand(),

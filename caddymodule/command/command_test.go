@@ -160,7 +160,7 @@ func TestImportForeignCommand(t *testing.T) {
 ]}
 `
 	out, stderr, err := g.Run(t, file, "account", "import", "--format", "predecessor")
-	if err == nil || !strings.Contains(stderr, "1 accounts of the file cannot be used") {
+	if err == nil || !strings.Contains(stderr, "1 account of the file cannot be used") {
 		t.Errorf("a bad account: %v, %s", err, stderr)
 	}
 	if !strings.Contains(stderr, "provider google") || !strings.Contains(stderr, "upstream gmail") {

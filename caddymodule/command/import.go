@@ -26,6 +26,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/dustin/go-humanize/english"
 	"github.com/spf13/cobra"
 
 	"github.com/caddymail/mailgateway/accounts"
@@ -120,7 +121,7 @@ each account that does not exist yet, and printed.`,
 				err = im.run(in)
 			}
 			if im.unusable > 0 {
-				err = errors.Join(err, fmt.Errorf("%d accounts of the file cannot be used", im.unusable))
+				err = errors.Join(err, fmt.Errorf("%s of the file cannot be used", english.Plural(im.unusable, "account", "")))
 			}
 			return err
 		},

@@ -24,6 +24,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/dustin/go-humanize/english"
 	"github.com/spf13/cobra"
 
 	"github.com/caddymail/mailgateway/caddymodule/admin"
@@ -138,7 +139,7 @@ func inviteFile(cmd *cobra.Command, c *adminClient, file string, defaults connec
 	out.Flush()
 	fmt.Fprintf(cmd.ErrOrStderr(), "%d invited, %d failed\n", done, failed)
 	if failed > 0 {
-		return fmt.Errorf("%d lines failed", failed)
+		return fmt.Errorf("%s failed", english.Plural(failed, "line", ""))
 	}
 	return out.Error()
 }

@@ -30,6 +30,7 @@ import (
 	"github.com/caddymail/mailgateway/caddymodule/admin"
 	"github.com/caddymail/mailgateway/caddymodule/command/usage"
 	"github.com/caddymail/mailgateway/explain"
+	"github.com/caddymail/mailgateway/internal/invoked"
 )
 
 func loginCommand() *cobra.Command {
@@ -76,7 +77,7 @@ elsewhere, its last page fails to load: paste that page's address here.`,
 				if status.Identity != "" {
 					who = " by " + status.Identity
 				}
-				_, err = fmt.Fprintf(cmd.OutOrStdout(), "Consent for %s given%s. `caddy smtp test %s` tries it.\n", status.Account, who, status.Account)
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "Consent for %s given%s. `%s %s` tries it.\n", status.Account, who, invoked.Words("caddy smtp test"), status.Account)
 			}
 			return err
 		},

@@ -15,6 +15,9 @@
 package command_test
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -25,6 +28,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/caddymail/mailgateway/caddymodule/command"
+	"github.com/caddymail/mailgateway/explain"
 )
 
 // namedCommand finds what a text tells its reader to run: up to two words.
@@ -85,6 +89,77 @@ func TestNamedCommandsExist(t *testing.T) {
 	}
 	if found < 60 {
 		t.Errorf("only %d commands found", found)
+	}
+}
+
+// runnable finds a command of Caddy's or ours in a text.
+var runnable = regexp.MustCompile(`\bcaddy (smtp [a-z]|reload|hash-password|storage)`)
+
+// TestCommandsCanBeRun holds that what the program tells people to run has the name that
+// it was called by: each such text goes through invoked.Words.
+func TestCommandsCanBeRun(t *testing.T) {
+	const root = "../.."
+	found := 0
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, _ := filepath.Rel(root, path)
+		rel = filepath.ToSlash(rel)
+		if d.IsDir() {
+			switch {
+			case strings.HasPrefix(d.Name(), ".") && rel != ".", rel == "bench", rel == "caddymodule/gatewaytest":
+				return filepath.SkipDir // no text for people
+			}
+			return nil
+		}
+		switch {
+		case !strings.HasSuffix(path, ".go"), strings.HasSuffix(path, "_test.go"):
+			return nil
+		case strings.HasPrefix(rel, "explain/"): // adapt is its one way out
+			return nil
+		case rel == "relay/table.go", rel == "oauthtoken/authserver/reasons.go": // replies, which clients compare
+			return nil
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+		if err != nil {
+			return err
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.KeyValueExpr:
+				// NameBinary has them.
+				if key, ok := n.Key.(*ast.Ident); ok && (key.Name == "Example" || key.Name == "Long") {
+					return false
+				}
+			case *ast.CallExpr:
+				if f, ok := n.Fun.(*ast.SelectorExpr); ok && f.Sel.Name == "Words" {
+					found++
+					return false
+				}
+			case *ast.BasicLit:
+				if n.Kind == token.STRING && runnable.MatchString(n.Value) {
+					t.Errorf("%s: %s is told as it stands", rel, n.Value)
+				}
+			}
+			return true
+		})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found < 20 {
+		t.Errorf("only %d texts found", found)
+	}
+	args := os.Args
+	t.Cleanup(func() { os.Args = args })
+	for binary, want := range map[string]string{"/usr/bin/mailgateway": "`mailgateway smtp login a@example.com`", "/usr/bin/caddy": "`caddy smtp login a@example.com`"} {
+		os.Args = []string{binary}
+		e := explain.About{Account: "a@example.com"}.OAuth("no_refresh_token", "")
+		if !strings.Contains(e.Remedy, want) {
+			t.Errorf("%s: %s", binary, e.Remedy)
+		}
 	}
 }
 

@@ -23,6 +23,7 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/explain"
+	"github.com/caddymail/mailgateway/internal/invoked"
 	"github.com/caddymail/mailgateway/oauthtoken"
 	"github.com/caddymail/mailgateway/operate"
 	"github.com/caddymail/mailgateway/relay"
@@ -138,7 +139,7 @@ func (f *statusFeed) scanAccounts() statusAccounts {
 func (f *statusFeed) banNotice(b smtpapp.Ban) accountNotice {
 	n := accountNotice{
 		State: "banned", Cause: "a client is refused at server " + b.Server + " after wrong logins",
-		Remedy: "`caddy smtp ban list` shows it, `caddy smtp refusals` what it did; `caddy smtp ban lift` ends the ban",
+		Remedy: invoked.Words("`caddy smtp ban list` shows it, `caddy smtp refusals` what it did; `caddy smtp ban lift` ends the ban"),
 	}
 	if !f.accounts {
 		return n
@@ -149,7 +150,7 @@ func (f *statusFeed) banNotice(b smtpapp.Ban) accountNotice {
 	}
 	n.Account, n.Until = b.Account, b.Until.Truncate(time.Second)
 	n.Cause = fmt.Sprintf("%s is refused at server %s after %d different wrong logins", client, b.Server, b.Failures)
-	n.Remedy = fmt.Sprintf("mend the login there (`caddy smtp refusals --client %s`), then: `caddy smtp ban lift %s`", client, client)
+	n.Remedy = invoked.Words(fmt.Sprintf("mend the login there (`caddy smtp refusals --client %s`), then: `caddy smtp ban lift %s`", client, client))
 	return n
 }
 
@@ -179,7 +180,7 @@ func (f *statusFeed) scanTokens(app *oauthtoken.App, out *statusAccounts, note f
 			note(n)
 		}
 		for _, w := range st.Warnings {
-			note(accountNotice{Account: st.Account, State: "warning", Cause: w, Remedy: f.forMailbox("run `caddy smtp login ACCOUNT` before then", st.Account)})
+			note(accountNotice{Account: st.Account, State: "warning", Cause: w, Remedy: f.forMailbox(invoked.Words("run `caddy smtp login ACCOUNT` before then"), st.Account)})
 		}
 	}
 	for _, p := range app.ProviderStatus() {
@@ -205,7 +206,7 @@ func (f *statusFeed) scanUpstreams(app *upstreamapp.App, dir *accounts.Directory
 			}
 			note(accountNotice{
 				State: "upstream_down", Cause: fmt.Sprintf("%s: connections to %s fail", u.Name, u.Dial),
-				Remedy: "check network, DNS and the provider; `caddy smtp test ACCOUNT` says where it fails",
+				Remedy: invoked.Words("check network, DNS and the provider; `caddy smtp test ACCOUNT` says where it fails"),
 			})
 		}
 	}
@@ -249,7 +250,7 @@ func (f *statusFeed) refusedNotice(a *accounts.Account, st upstreamapp.AccountSt
 	}
 	n = accountNotice{
 		Account: a.Name, State: "no_connection",
-		Cause: "no connection to upstream " + a.Upstream, Remedy: "`caddy smtp test ACCOUNT` says where it fails",
+		Cause: "no connection to upstream " + a.Upstream, Remedy: invoked.Words("`caddy smtp test ACCOUNT` says where it fails"),
 	}
 	if st.Connections.Busy+st.Connections.Idle > 0 {
 		n.State, n.Cause = "fewer_connections", "no further connection to upstream "+a.Upstream

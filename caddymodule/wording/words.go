@@ -22,6 +22,7 @@ import (
 	"strings"
 
 	"github.com/caddymail/mailgateway/internal/form"
+	"github.com/caddymail/mailgateway/internal/invoked"
 	"github.com/caddymail/mailgateway/internal/nearest"
 	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 )
@@ -36,7 +37,7 @@ var (
 // in their place here.
 var others = map[string]map[string]string{
 	"account": {
-		"password": "'password_hash', with what `caddy hash-password` prints", "user": "'mailbox'", "username": "'mailbox'", "login": "'mailbox'",
+		"password": invoked.Words("'password_hash', with what `caddy hash-password` prints"), "user": "'mailbox'", "username": "'mailbox'", "login": "'mailbox'",
 		"email": "'mailbox'", "from": "'senders'", "sender": "'senders'", "token": "'refresh_token'",
 		"rate": "'rate' in the block limits, as in 'limits { ... }'", "messages": "'messages' in the block limits", "recipients": "'recipients' in the block limits",
 	},

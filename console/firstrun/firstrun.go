@@ -29,6 +29,7 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/connect"
+	"github.com/caddymail/mailgateway/internal/invoked"
 	"github.com/caddymail/mailgateway/oauthtoken"
 	"github.com/caddymail/mailgateway/oauthtoken/authserver"
 	"github.com/caddymail/mailgateway/operate"
@@ -319,7 +320,7 @@ func (r *Run) Add(options string) (*setup.Plan, error) {
 	case other != "":
 		return nil, fmt.Errorf("this process was started with %s, and `setup` of smtp_console names %s", other, r.place.File)
 	case !r.isLoaded():
-		return nil, fmt.Errorf("%s was changed since it was loaded: load it (`caddy reload`), so that the two are the same", r.place.File)
+		return nil, fmt.Errorf("%s was changed since it was loaded: load it (`%s`), so that the two are the same", r.place.File, invoked.Words("caddy reload"))
 	}
 	return setup.Propose(r.place.File, options)
 }

@@ -29,13 +29,15 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/internal/checkup"
+	"github.com/caddymail/mailgateway/internal/invoked"
 	"github.com/caddymail/mailgateway/messagelog"
 	"github.com/caddymail/mailgateway/operate"
 )
 
 // Funcs are the functions of the templates.
 var Funcs = template.FuncMap{
-	"time": Time, "took": Took, "path": url.PathEscape,
+	"command": invoked.Words,
+	"time":    Time, "took": Took, "path": url.PathEscape,
 	"ms":   func(n int64) string { return Took(time.Duration(n) * time.Millisecond) },
 	"size": func(n int64) string { return humanize.Bytes(uint64(max(0, n))) },
 	"share": func(used, of int64) int64 {
@@ -136,7 +138,7 @@ var remedies = map[string]string{
 }
 
 // loginCommand is how remedies say that the owner agrees again.
-var loginCommand = regexp.MustCompile("(?i)(?:run )?`?caddy smtp login(?: (?:ACCOUNT|[^\\s`;,]+@[^\\s`;,]*[^\\s`;,.]))?`?(?: again)?(?:, as the mailbox's owner)?")
+var loginCommand = regexp.MustCompile("(?i)(?:run )?`?(?:caddy|mailgateway) smtp login(?: (?:ACCOUNT|[^\\s`;,]+@[^\\s`;,]*[^\\s`;,.]))?`?(?: again)?(?:, as the mailbox's owner)?")
 
 // ByLink is a remedy for those who have a button and no shell.
 func ByLink(remedy string) string {

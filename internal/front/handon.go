@@ -20,6 +20,9 @@ import "sync/atomic"
 // a reload changes nothing about it.
 var handsOn atomic.Bool
 
+// HandsOn reports whether sessions are sent to other nodes.
+func HandsOn() bool { return handsOn.Load() }
+
 // HandOn ends the sessions of all servers at their next boundary, idle ones at
 // once, and those that come later when they begin. It lasts until it is called
 // with false, or the process ends. It reports whether that is a change.

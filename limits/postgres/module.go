@@ -127,6 +127,9 @@ func (m *Module) Cleanup() error { return kind.Give(m.key) }
 // Lender implements limits.Sharing.
 func (m *Module) Lender(upstream string) limits.Lender { return m.node.guest(upstream) }
 
+// Lends implements limits.Sharing.
+func (m *Module) Lends() bool { return limits.Now() < m.node.until.Load() }
+
 // Nodes implements limits.Sharing.
 func (m *Module) Nodes(ctx context.Context) ([]limits.Node, error) {
 	e, ok := m.node.eng.(*pgEngine)

@@ -24,6 +24,7 @@ import (
 	"strings"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/invoked"
 )
 
 // EmailProxy reads the configuration file of email-oauth2-proxy: each
@@ -187,7 +188,7 @@ func (f *Foreign) emailProxyAccount(s *iniSection, servers []smtpServer) (im Imp
 		if s.values["refresh_token"] != "" || s.values["access_token"] != "" {
 			why = "its token is encrypted with the mail client's password and cannot be carried over"
 		}
-		im.note("%s: run `caddy smtp login %s` for consent", why, s.name)
+		im.note("%s: run `%s %s` for consent", why, invoked.Words("caddy smtp login"), s.name)
 	}
 	for _, option := range s.order {
 		if !slices.Contains(emailProxyKnown, option) {

@@ -25,6 +25,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/dustin/go-humanize/english"
+
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/internal/plaintext"
 )
@@ -88,10 +90,11 @@ type SuggestedProvider struct {
 // Advice is what the accounts need in the configuration.
 func (p *SuggestedProvider) Advice() string {
 	provider, upstream := p.Caddyfile()
+	needs := english.Plural(p.Accounts, "account needs", "accounts need")
 	if p.Kind == "" {
-		return fmt.Sprintf("%d accounts need in smtp_upstreams:\n%s", p.Accounts, upstream)
+		return fmt.Sprintf("%s in smtp_upstreams:\n%s", needs, upstream)
 	}
-	return fmt.Sprintf("%d accounts need in oauth_tokens:\n%s\nand in smtp_upstreams:\n%s", p.Accounts, provider, upstream)
+	return fmt.Sprintf("%s in oauth_tokens:\n%s\nand in smtp_upstreams:\n%s", needs, provider, upstream)
 }
 
 // Caddyfile returns the provider's block for `oauth_tokens` and the upstream's

@@ -109,7 +109,7 @@ func TestPostfix(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, advice)
 		}
 	}
-	if !strings.Contains(advice, "1 accounts need in smtp_upstreams:\nupstream gmail") {
+	if !strings.Contains(advice, "1 account needs in smtp_upstreams:\nupstream gmail") {
 		t.Errorf("%s", advice)
 	}
 	if said := fmt.Sprint(advice, f.Notes, f.Accounts[len(f.Accounts)-1].Err); strings.Contains(said, "MARKED") || strings.Contains(said, "noseparator") {

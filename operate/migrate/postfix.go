@@ -21,6 +21,7 @@ import (
 	"strings"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/invoked"
 )
 
 // Postfix reads the source text of a table of smtp_sasl_password_maps, sasl_passwd mostly:
@@ -151,7 +152,7 @@ func (f *Foreign) postfixAccount(line postfixLine) (im Imported, login string) {
 	}
 	if p.Preset == "microsoft365" || p.Preset == "outlook" {
 		p.Password = false
-		im.note("Microsoft takes no passwords: run `caddy smtp login %s` for consent, or use app-only access", im.Record.Name)
+		im.note("Microsoft takes no passwords: run `%s %s` for consent, or use app-only access", invoked.Words("caddy smtp login"), im.Record.Name)
 	} else {
 		im.Record.Secret = password
 	}

@@ -27,6 +27,7 @@ import (
 	"time"
 
 	"github.com/caddymail/mailgateway/internal/checkup"
+	"github.com/caddymail/mailgateway/internal/invoked"
 )
 
 // What may be wrong with a spool: the `check` of its findings, and the label of its
@@ -192,6 +193,9 @@ func (f *Facts) Findings(now time.Time) (out []checkup.Finding) {
 			Remedy: "`caddy smtp test " + account + "` says what stands in the way; have what was lost sent again." + remedy,
 		})
 	}
+	for i := range out {
+		out[i].Remedy = invoked.Words(out[i].Remedy)
+	}
 	if len(out) == 0 {
 		out = append(out, checkup.Finding{Check: NotReady, Subject: f.Name, State: checkup.OK, Said: fmt.Sprintf("%d messages, %d MiB", f.Messages, f.Octets>>20)})
 	}
@@ -204,7 +208,7 @@ func Left(directory string, messages int) checkup.Finding {
 	return checkup.Finding{
 		Check: LeftBehind, Subject: directory, State: checkup.Warning, Said: strconv.Itoa(messages) + " messages of an earlier configuration",
 		Cause:  "Messages that clients were told are accepted lie in the directory of a spool that the configuration does not have any more, or has by another name or with another `directory`: they are not sent.",
-		Remedy: "Give a spool this `directory` and reload until `caddy smtp spool list` shows that it is empty, or remove the directory.",
+		Remedy: invoked.Words("Give a spool this `directory` and reload until `caddy smtp spool list` shows that it is empty, or remove the directory."),
 	}
 }
 

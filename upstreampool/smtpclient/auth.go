@@ -49,12 +49,12 @@ func (c *Conn) Login(l Login) *Error {
 	if err := c.arm(s.DialTimeout); err != nil {
 		return fail(err)
 	}
-	if !s.Force && !c.caps.offers(s.Mechanism) {
+	if !s.Force && !c.caps.Offers(s.Mechanism) {
 		if err := c.ehloAgain(); err != nil {
 			return fail(err)
 		}
 	}
-	if !s.Force && !c.caps.offers(s.Mechanism) {
+	if !s.Force && !c.caps.Offers(s.Mechanism) {
 		return &Error{
 			Class: FailLogin, Stage: "auth", Reply: relay.ReplyUpstreamMechanism(s.Mechanism),
 			Err: fmt.Errorf("the provider does not announce mechanism %s; `force` uses it anyway", s.Mechanism),

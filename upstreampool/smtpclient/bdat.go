@@ -29,7 +29,7 @@ import (
 func (c *Conn) Transfer(ctx context.Context, e *Envelope, buf *Body, eof bool, body io.Reader) Outcome {
 	c.under = false
 	switch {
-	case c.caps.chunking && c.cfg.BDAT:
+	case c.caps.Chunking && c.cfg.BDAT:
 		return c.bdat(ctx, buf, eof, body)
 	case e.Binary():
 		// The provider lost CHUNKING between MAIL and here; that can't be.

@@ -22,6 +22,8 @@ import (
 	"net/url"
 	"sync/atomic"
 	"time"
+
+	"github.com/caddymail/mailgateway/upstreampool/smtpclient/extensions"
 )
 
 // How a connection is encrypted.
@@ -100,11 +102,11 @@ type Learned struct {
 }
 
 // apply takes from what a provider announces what it can't do.
-func (l *Learned) apply(c *caps) {
+func (l *Learned) apply(c *extensions.Set) {
 	if l.NoBDAT.Load() {
-		c.chunking, c.binary = false, false
+		c.Chunking, c.Binary = false, false
 	}
 	if l.NoPipelining.Load() {
-		c.pipelining = false
+		c.Pipelining = false
 	}
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/upstreampool/smtpclient/extensions"
 )
 
 // replyBuffer holds the replies of one flight of the usual length; relay puts
@@ -47,7 +48,7 @@ type Conn struct {
 	ready   readiness
 	early   heardAhead // what speak has read
 
-	caps      caps
+	caps      extensions.Set
 	deadlines deadlines
 
 	ended     byte    // the subject digit of the last good end's enhanced code
@@ -79,13 +80,13 @@ func (c *Conn) Use(cfg *Config) { c.cfg = cfg }
 func (c *Conn) LocalAddr() net.Addr { return c.tcp.LocalAddr() }
 
 // Pipelining reports whether several commands may leave in one write.
-func (c *Conn) Pipelining() bool { return c.caps.pipelining }
+func (c *Conn) Pipelining() bool { return c.caps.Pipelining }
 
 // Chunking reports whether the provider has BDAT.
-func (c *Conn) Chunking() bool { return c.caps.chunking }
+func (c *Conn) Chunking() bool { return c.caps.Chunking }
 
 // OneByOne gives pipelining up on this connection.
-func (c *Conn) OneByOne() { c.caps.pipelining = false }
+func (c *Conn) OneByOne() { c.caps.Pipelining = false }
 
 // arm sets the time that is left for what follows: the writes, and all of the
 // replies together.
@@ -199,14 +200,14 @@ func (c *Conn) TryMail(from string) error {
 	if from == "<>" {
 		from = ""
 	}
-	e := Envelope{From: from, Opts: smtp.MailOptions{UTF8: !ascii(from)}}
+	e := Envelope{From: from, Opts: smtp.MailOptions{UTF8: !extensions.ASCII(from)}}
 	if reply := c.CheckMail(&e); reply != nil {
 		return reply
 	}
 	if err := c.arm(c.cfg.CommandTimeout); err != nil {
 		return err
 	}
-	code, err := c.command(appendMail(nil, &c.caps, &e))
+	code, err := c.command(c.caps.AppendMail(nil, e.From, &e.Opts))
 	if err != nil {
 		return err
 	}

@@ -67,7 +67,7 @@ func cut(t *testing.T) (*Conn, *cutConn, net.Conn) {
 	t.Cleanup(func() { peer.Close() })
 	socket := &cutConn{Conn: tcp, room: -1}
 	c := New(socket, &Config{BDAT: true, Learned: new(Learned), DataTimeout: 5 * time.Second, CommandTimeout: 5 * time.Second})
-	c.caps.pipelining, c.caps.chunking = true, true
+	c.caps.Pipelining, c.caps.Chunking = true, true
 	return c, socket, peer
 }
 

@@ -149,7 +149,7 @@ func (c *Conn) greet(ctx context.Context, trace Trace) (stage string, err error)
 	if c.cfg.TLSMode != StartTLS {
 		return "", nil
 	}
-	if !c.caps.startTLS {
+	if !c.caps.StartTLS {
 		// Going on in the clear would be what an attacker in the middle wants.
 		return "starttls", errors.New("the provider does not offer STARTTLS")
 	}

@@ -35,9 +35,9 @@
 // # Reading order
 //
 // config.go, dial.go, ehlo.go and auth.go (how a connection is made),
-// conn.go, live.go and deadline.go (what it is), params.go and flight.go (MAIL and RCPT),
+// conn.go, live.go and deadline.go (what it is), flight.go (MAIL and RCPT),
 // body.go, bdat.go and data.go (the message), single.go (all of it in one
-// flight), settle.go, unasked.go, forgotten.go and needs.go (what can be wrong with a
+// flight), settle.go, unasked.go and forgotten.go (what can be wrong with a
 // session or a provider), secrets.go (what must not get out of a reply).
 //
 // # Locks
@@ -52,5 +52,6 @@
 //
 // # Imports
 //
-// Of ours only relay, for replies, and of internal: exhausted, outproxy, rawread, redact, stack.
+// Of ours relay, for replies, extensions (what was announced, and what follows from
+// it) and dots (a message as DATA has it), and of internal: exhausted, outproxy, rawread, redact, stack.
 package smtpclient

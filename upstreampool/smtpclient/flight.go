@@ -21,6 +21,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/upstreampool/smtpclient/extensions"
 )
 
 // Envelope is the sender of one message, with the parameters of MAIL, and what
@@ -36,6 +37,21 @@ type Envelope struct {
 // Binary reports whether the message can't leave with DATA (RFC 3030 section 3).
 func (e *Envelope) Binary() bool { return e.Opts.Body == smtp.BodyBinaryMIME }
 
+// CheckMail says why the provider can't carry the message, or its sender can't
+// stand in a command. nil: it can.
+func (c *Conn) CheckMail(e *Envelope) *relay.Reply { return c.caps.CheckMail(e.From, &e.Opts) }
+
+// CheckRcpt says why a recipient can't be sent. nil: it can.
+func (c *Conn) CheckRcpt(e *Envelope, to string) *relay.Reply { return c.caps.CheckRcpt(to, &e.Opts) }
+
+// Needs returns what has to be looked for in the message; nil: nothing has.
+func (c *Conn) Needs(e *Envelope) *extensions.Needs { return c.caps.Needs(&e.Opts) }
+
+// Carries reports whether the connection can carry what was checked for another.
+func (c *Conn) Carries(e *Envelope, other *Conn) bool {
+	return c.caps.Carries(e.From, &e.Opts, &other.caps)
+}
+
 // ErrPending marks a recipient that has no answer yet.
 var ErrPending = errors.New("pending")
 
@@ -47,7 +63,7 @@ func (c *Conn) Flight(ctx context.Context, e *Envelope, rcpts []relay.Recipient,
 	if err := c.armContext(ctx, c.cfg.CommandTimeout); err != nil {
 		return &FlightError{Err: err}
 	}
-	if !c.caps.pipelining {
+	if !c.caps.Pipelining {
 		if !c.Silent() {
 			return c.goodbye(0)
 		}
@@ -59,11 +75,11 @@ func (c *Conn) Flight(ctx context.Context, e *Envelope, rcpts []relay.Recipient,
 		b = append(b, reset...)
 	}
 	if mail {
-		b = appendMail(b, &c.caps, e)
+		b = c.caps.AppendMail(b, e.From, &e.Opts)
 	}
 	for i := range rcpts {
 		if errs[i] == ErrPending { //nolint:errorlint // a mark
-			b = appendRcpt(b, &c.caps, rcpts[i].To, &rcpts[i].Opts)
+			b = c.caps.AppendRcpt(b, rcpts[i].To, &rcpts[i].Opts)
 		}
 	}
 	c.keep(b)
@@ -114,7 +130,7 @@ func (c *Conn) stepwise(e *Envelope, rcpts []relay.Recipient, errs []error, mail
 	}
 	asked := !mail
 	if mail {
-		b := appendMail(c.wbuf[:0], &c.caps, e)
+		b := c.caps.AppendMail(c.wbuf[:0], e.From, &e.Opts)
 		c.keep(b)
 		if err := c.write(b); err != nil {
 			return &FlightError{Err: err}
@@ -135,7 +151,7 @@ func (c *Conn) stepwise(e *Envelope, rcpts []relay.Recipient, errs []error, mail
 			return c.goodbye(1)
 		}
 		asked = false
-		b := appendRcpt(c.wbuf[:0], &c.caps, rcpts[i].To, &rcpts[i].Opts)
+		b := c.caps.AppendRcpt(c.wbuf[:0], rcpts[i].To, &rcpts[i].Opts)
 		c.keep(b)
 		if err := c.write(b); err != nil {
 			return &FlightError{Err: err, Replies: 1}

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/upstreampool/smtpclient/extensions"
 )
 
 // A reply too many can come when the end of a message has left and is not yet
@@ -82,7 +83,7 @@ const (
 )
 
 // tail reports whether RSET goes out behind a message.
-func (c *Conn) tail() bool { return c.caps.pipelining && !c.cfg.Learned.NoTail.Load() }
+func (c *Conn) tail() bool { return c.caps.Pipelining && !c.cfg.Learned.NoTail.Load() }
 
 // settle reads the reply to the RSET that was sent behind a message, which got a
 // good reply or not.
@@ -185,14 +186,7 @@ func (c *Conn) count(good bool) (s settlement, first bool) {
 
 // introduced reports whether the reply is one to EHLO.
 func (c *Conn) introduced() bool {
-	var announced caps
-	n := 0
-	c.replies.Lines(func(text []byte) {
-		if n++; n > 1 {
-			announced.line(text)
-		}
-	})
-	return announced != caps{}
+	return c.announced() != extensions.Set{}
 }
 
 // broken is what a connection that ended is worth: where replies have come that

@@ -27,7 +27,7 @@ import (
 // possible: with PIPELINING and CHUNKING, if all of the body is there. If it is
 // not, nothing was sent.
 func (c *Conn) Single(ctx context.Context, e *Envelope, to *relay.Recipient, buf *Body, eof bool) (Outcome, bool) {
-	if !eof || !c.caps.pipelining || !c.caps.chunking || !c.cfg.BDAT {
+	if !eof || !c.caps.Pipelining || !c.caps.Chunking || !c.cfg.BDAT {
 		return Outcome{}, false
 	}
 	c.under = false
@@ -36,8 +36,8 @@ func (c *Conn) Single(ctx context.Context, e *Envelope, to *relay.Recipient, buf
 	if abandoned {
 		b = append(b, reset...)
 	}
-	b = appendMail(b, &c.caps, e)
-	b = appendRcpt(b, &c.caps, to.To, &to.Opts)
+	b = c.caps.AppendMail(b, e.From, &e.Opts)
+	b = c.caps.AppendRcpt(b, to.To, &to.Opts)
 	b = append(b, "BDAT "...)
 	b = strconv.AppendInt(b, int64(buf.n), 10)
 	b = append(b, " LAST\r\n"...)

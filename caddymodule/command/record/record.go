@@ -23,6 +23,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/caddymail/mailgateway/internal/invoked"
 )
 
 // Flags are the fields of an account as flags.
@@ -41,7 +43,7 @@ func (rf *Flags) Register(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&rf.upstream, "upstream", "", "Upstream that carries the account's mail")
 	f.StringVar(&rf.mailbox, "mailbox", "", "Identity at the provider (default: the name)")
-	f.StringArrayVar(&rf.hashes, "password-hash", nil, "Hash of a password, as 'caddy hash-password' prints it; may be repeated")
+	f.StringArrayVar(&rf.hashes, "password-hash", nil, invoked.Words("Hash of a password, as 'caddy hash-password' prints it; may be repeated"))
 	f.StringVar(&rf.refreshTokenFile, "refresh-token-file", "", "File with the refresh token, - for standard input")
 	f.StringVar(&rf.secretFile, "secret-file", "", "File with the password at the provider, - for standard input")
 	f.StringArrayVar(&rf.senders, "sender", nil, "Address or *@DOMAIN that MAIL FROM may say; may be repeated")

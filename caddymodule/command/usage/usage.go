@@ -21,14 +21,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/caddymail/mailgateway/internal/invoked"
 	"github.com/caddymail/mailgateway/internal/nearest"
 )
 
@@ -109,10 +108,10 @@ func wrap(cmd *cobra.Command) {
 // NameBinary lets a command's texts have the name that the binary was called by:
 // Caddy's root is called caddy.
 func NameBinary(cmd *cobra.Command) {
-	if root := cmd.Root(); root != cmd && strings.HasPrefix(filepath.Base(os.Args[0]), "mailgateway") {
+	if root := cmd.Root(); root != cmd && invoked.Own() {
 		annotate(root, cobra.CommandDisplayNameAnnotation, "")
 		root.Annotations[cobra.CommandDisplayNameAnnotation] = "mailgateway"
-		cmd.Example = strings.ReplaceAll(cmd.Example, "  caddy smtp ", "  mailgateway smtp ")
+		cmd.Long, cmd.Example = invoked.Words(cmd.Long), invoked.Words(cmd.Example)
 	}
 }
 

@@ -25,6 +25,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	k8sjson "k8s.io/apimachinery/pkg/runtime/serializer/json"
@@ -43,12 +44,13 @@ type manifest struct {
 	service    *corev1.Service
 	claim      *corev1.PersistentVolumeClaim
 	budget     *policyv1.PodDisruptionBudget
+	policy     *networkingv1.NetworkPolicy
 }
 
 func decode(t *testing.T, text string) (manifest, error) {
 	t.Helper()
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, appsv1.AddToScheme, policyv1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, appsv1.AddToScheme, networkingv1.AddToScheme, policyv1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			t.Fatal(err)
 		}
@@ -73,6 +75,8 @@ func decode(t *testing.T, text string) (manifest, error) {
 			m.claim = o
 		case *policyv1.PodDisruptionBudget:
 			m.budget = o
+		case *networkingv1.NetworkPolicy:
+			m.policy = o
 		case *corev1.Secret:
 			t.Errorf("the chart makes the secret %s: it would be in Helm's history", o.Name)
 		default:
@@ -112,7 +116,7 @@ func renders(t *testing.T) map[string]string {
 	for _, file := range files {
 		all[strings.TrimSuffix(filepath.Base(file), "-values.yaml")] = file
 	}
-	for _, name := range []string{"default", "persistence", "claim", "secret", "loadbalancer", "nodes"} {
+	for _, name := range []string{"default", "persistence", "claim", "secret", "loadbalancer", "nodes", "policy"} {
 		if all[name] == "" {
 			t.Fatalf("%s/ci has no values for %q", chart, name)
 		}
@@ -173,6 +177,9 @@ func TestHelmVariants(t *testing.T) {
 	if m.claim != nil || m.budget == nil || m.budget.Spec.MaxUnavailable.IntValue() != 1 || len(m.deployment.Spec.Template.Spec.TopologySpreadConstraints) != 1 {
 		t.Errorf("nodes: claim %v, budget %+v, spread %+v", m.claim, m.budget, m.deployment.Spec.Template.Spec.TopologySpreadConstraints)
 	}
+	if p := m.budget.Spec.UnhealthyPodEvictionPolicy; p == nil || *p != policyv1.AlwaysAllow {
+		t.Errorf("nodes: the budget keeps a machine with a pod that takes no mail: %v", p)
+	}
 	for k, v := range m.budget.Spec.Selector.MatchLabels {
 		if m.deployment.Spec.Template.Labels[k] != v {
 			t.Errorf("nodes: the budget is for %s=%s", k, v)
@@ -180,9 +187,46 @@ func TestHelmVariants(t *testing.T) {
 	}
 }
 
+// TestHelmPolicy holds that a network policy lets in those who are named, to the
+// ports there are, and out to DNS and what is named; by default there is none.
+func TestHelmPolicy(t *testing.T) {
+	if m := kubernetes(t, "default"); m.policy != nil {
+		t.Errorf("default: %+v", m.policy)
+	}
+	m := kubernetes(t, "policy")
+	if m.policy == nil {
+		t.Fatal("there is no policy")
+	}
+	for k, v := range m.policy.Spec.PodSelector.MatchLabels {
+		if m.deployment.Spec.Template.Labels[k] != v {
+			t.Errorf("it is for %s=%s", k, v)
+		}
+	}
+	in, out := m.policy.Spec.Ingress, m.policy.Spec.Egress
+	if len(m.policy.Spec.PodSelector.MatchLabels) == 0 || len(m.policy.Spec.PolicyTypes) != 2 || len(in) != 1 || len(in[0].From) != 2 || len(out) != 2 {
+		t.Fatalf("%+v", m.policy.Spec)
+	}
+	container := m.deployment.Spec.Template.Spec.Containers[0]
+	if len(in[0].Ports) != len(container.Ports) || in[0].Ports[0].Port.StrVal != container.Ports[0].Name {
+		t.Errorf("ports %+v", in[0].Ports)
+	}
+	if out[0].Ports[0].Port.IntValue() != 53 || out[1].Ports[1].Port.IntValue() != 587 {
+		t.Errorf("egress %+v", out)
+	}
+}
+
 // TestHelmRefuses holds that values which would lose something, or which the
 // chart does not know, are refused, and why.
 func TestHelmRefuses(t *testing.T) {
+	for text, want := range map[string]string{
+		"{\n  admin off\n}\n":                             "admin off",
+		"{\n  smtp {\n    drain_timeout 1h2m3s\n  }\n}\n": "drain_timeout (3723 s)",
+	} {
+		file := write(t, filepath.Join(t.TempDir(), "Caddyfile"), text)
+		if out, err := helm(t, "template", chart, "--set-file", "caddyfile="+file); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: want an error with %q, got %v\n%.500s", text, want, err, out)
+		}
+	}
 	spool := filepath.Join(t.TempDir(), "spool")
 	write(t, spool, "{\n  smtp {\n    server devices :2525 {\n      spool\n    }\n  }\n}\n")
 	for _, tc := range []struct {
@@ -196,6 +240,9 @@ func TestHelmRefuses(t *testing.T) {
 		{"ports=null", "ports"},
 		{"image.digest=latest", "digest"},
 		{"service.type=Ingress", "type"},
+		{"terminationGracePeriodSeconds=125", "more than preStopSeconds (5) and drain_timeout (120 s)"},
+		{"adminAddress=off", "admin off"},
+		{"networkPolicy.form=x", "networkPolicy"},
 	} {
 		if out, err := helm(t, "template", chart, "--set", tc.set); err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s: want an error with %q, got %v\n%.500s", tc.set, tc.want, err, out)
@@ -221,7 +268,7 @@ var leaf = regexp.MustCompile(`(?m)^( {0,2})([A-Za-z]+):(.*)$`)
 // value of values.yaml, and for none that is not there.
 func TestHelmValuesAreDocumented(t *testing.T) {
 	page := read(t, chart+"/README.md")
-	parents := map[string]bool{"image": true, "secrets": true, "tls": true, "service": true, "persistence": true, "serviceAccount": true, "podDisruptionBudget": true}
+	parents := map[string]bool{"image": true, "secrets": true, "tls": true, "service": true, "persistence": true, "serviceAccount": true, "podDisruptionBudget": true, "networkPolicy": true}
 	want := make(map[string]bool)
 	top := ""
 	for _, m := range leaf.FindAllStringSubmatch(read(t, chart+"/values.yaml"), -1) {

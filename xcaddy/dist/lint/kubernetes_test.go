@@ -45,8 +45,15 @@ func kubernetesPod(t *testing.T, m manifest) {
 	if !no(spec.AutomountServiceAccountToken) || spec.HostNetwork || spec.HostPID || spec.ServiceAccountName != m.account.Name {
 		t.Errorf("automountServiceAccountToken %v, hostNetwork %t, serviceAccountName %s", spec.AutomountServiceAccountToken, spec.HostNetwork, spec.ServiceAccountName)
 	}
-	if grace := time.Duration(*spec.TerminationGracePeriodSeconds) * time.Second; grace <= drainTimeout(t) {
-		t.Errorf("terminationGracePeriodSeconds %s, and drain_timeout is %s", grace, drainTimeout(t))
+	drain := drainTimeout(t)
+	if m := regexp.MustCompile(`(?m)^\s*drain_timeout (\S+)`).FindStringSubmatch(m.config.Data["Caddyfile"]); m != nil {
+		var err error
+		if drain, err = time.ParseDuration(m[1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if grace := time.Duration(*spec.TerminationGracePeriodSeconds) * time.Second; grace <= drain {
+		t.Errorf("terminationGracePeriodSeconds %s, and drain_timeout is %s", grace, drain)
 	}
 	if c.Resources.Requests.Cpu().IsZero() || c.Resources.Requests.Memory().IsZero() || c.Resources.Limits.Memory().IsZero() {
 		t.Errorf("resources %+v", c.Resources)
@@ -60,13 +67,21 @@ func kubernetesPod(t *testing.T, m manifest) {
 	if strings.Join(c.Args, " ") != strings.Join(img.cmd, " ") || c.Command != nil {
 		t.Errorf("args %v, and the image's are %v", c.Args, img.cmd)
 	}
+	address := ""
+	if strings.Contains(m.config.Data["Caddyfile"], "admin unix//tmp/admin.sock") {
+		address = " --address unix//tmp/admin.sock"
+	}
+	live := strings.Join(img.healthcheck, " ")
 	for name, probe := range map[string]*corev1.Probe{"startup": c.StartupProbe, "liveness": c.LivenessProbe} {
-		if strings.Join(probe.Exec.Command, " ") != strings.Join(img.healthcheck, " ") || probe.TimeoutSeconds < 5 {
+		if strings.Join(probe.Exec.Command, " ") != live+address || probe.TimeoutSeconds < 5 {
 			t.Errorf("%s probe %+v; the image's check is %v", name, probe, img.healthcheck)
 		}
 	}
-	if port := c.ReadinessProbe.TCPSocket.Port.StrVal; port != c.Ports[0].Name {
-		t.Errorf("the readiness probe asks %q", port)
+	if strings.Join(c.ReadinessProbe.Exec.Command, " ") != live+" --ready"+address || c.ReadinessProbe.TimeoutSeconds < 5 {
+		t.Errorf("the readiness probe is %+v", c.ReadinessProbe)
+	}
+	if c.Lifecycle == nil || c.Lifecycle.PreStop == nil || c.Lifecycle.PreStop.Sleep == nil || c.Lifecycle.PreStop.Sleep.Seconds < 5 {
+		t.Errorf("nothing waits until no client is sent to a pod that ends: %+v", c.Lifecycle)
 	}
 	for _, e := range c.Env {
 		if e.Value != "" {

@@ -147,6 +147,7 @@ printf 'email,account_id,refresh_token,client_id\nsecond@example.com,2,rt-second
 		want:   `kept@example\.com`,
 	},
 	"operations.md: openssl":                         {want: `^`, before: "openssl() { head -c 32 /dev/urandom | base64; }"},
+	"operations.md: caddy smtp health":               {want: `(?s)it lives.*it takes mail`},
 	"operations.md: caddy smtp node drain":           {want: `nothing is left`},
 	"operations.md: caddy smtp node drain gateway-2": {not: "it needs a second node; e2e.TestDrained has three"},
 	"personal.md: caddy smtp account add":            {want: `(?s)someone@gmail\.com added.*someone@outlook\.com changed`},

@@ -12,109 +12,41 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package smtpclient
+package extensions
 
 import (
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/emersion/go-smtp"
-
-	"github.com/caddymail/mailgateway/relay"
 )
 
-// CheckMail says why the provider can't carry the message, or its sender can't
-// stand in a command. nil: it can.
-func (c *Conn) CheckMail(e *Envelope) *relay.Reply {
-	opts := &e.Opts
-	if opts.UTF8 && !c.caps.utf8 && !ascii(e.From) {
-		return relay.ReplyNoSMTPUTF8
-	}
-	if !safePath(e.From, opts.UTF8) {
-		return relay.ReplyBadSender
-	}
-	switch opts.Body {
-	case smtp.BodyBinaryMIME:
-		// It can't travel as DATA (RFC 3030 section 3).
-		if !c.caps.binary || !c.caps.chunking {
-			return relay.ReplyNo8BITMIME
-		}
-	}
-	if opts.RequireTLS {
-		// Dropping it would break its promise (RFC 8689 section 2).
-		return relay.ReplyUnknownParameter
-	}
-	return nil
-}
-
-// CheckRcpt says why a recipient can't be sent. nil: it can.
-func (c *Conn) CheckRcpt(e *Envelope, to string) *relay.Reply {
-	if to == "" || !safePath(to, e.Opts.UTF8) {
-		return relay.ReplyBadRecipient
-	}
-	if !c.caps.utf8 && !ascii(to) {
-		return relay.ReplyNoSMTPUTF8
-	}
-	return nil
-}
-
-// safePath reports whether an address can be written between angle brackets
-// without becoming anything else. The grammar has been checked by the front;
-// this is the last line of defence against a command in an address.
-func safePath(s string, allowUTF8 bool) bool {
-	if len(s) > 1000 {
-		return false
-	}
-	quoted := false
-	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case c < ' ' || c == 0x7f || c == '<' || c == '>':
-			return false
-		case c >= utf8.RuneSelf:
-			if !allowUTF8 {
-				return false
-			}
-		case c == ' ' && !quoted:
-			return false
-		case c == '\\' && quoted:
-			if i++; i == len(s) || s[i] < ' ' || s[i] >= 0x7f || s[i] == '<' || s[i] == '>' {
-				return false
-			}
-		case c == '"':
-			quoted = !quoted
-		}
-	}
-	return !quoted && (!allowUTF8 || utf8.ValidString(s))
-}
-
-// appendMail appends the MAIL command, with the parameters that the provider
+// AppendMail appends the MAIL command, with the parameters that the provider
 // understands. AUTH= (RFC 4954 section 5) goes to other gateways alone.
-func appendMail(b []byte, c *caps, e *Envelope) []byte {
-	opts := &e.Opts
+func (s *Set) AppendMail(b []byte, from string, opts *smtp.MailOptions) []byte {
 	b = append(b, "MAIL FROM:<"...)
-	b = append(b, e.From...)
+	b = append(b, from...)
 	b = append(b, '>')
-	if opts.Size > 0 && c.size {
+	if opts.Size > 0 && s.Size {
 		b = append(b, " SIZE="...)
 		b = strconv.AppendInt(b, opts.Size, 10)
 	}
 	switch opts.Body {
 	case smtp.Body8BitMIME:
-		if c.eightBit {
+		if s.EightBit {
 			b = append(b, " BODY=8BITMIME"...)
 		}
 	case smtp.BodyBinaryMIME:
 		b = append(b, " BODY=BINARYMIME"...)
 	}
-	if opts.UTF8 && c.utf8 {
+	if opts.UTF8 && s.UTF8 {
 		b = append(b, " SMTPUTF8"...)
 	}
 	if opts.Auth != nil {
 		b = append(b, " AUTH="...)
 		b = appendXtext(b, *opts.Auth)
 	}
-	if c.dsn {
+	if s.DSN {
 		if opts.Return == smtp.DSNReturnFull || opts.Return == smtp.DSNReturnHeaders {
 			b = append(b, " RET="...)
 			b = append(b, opts.Return...)
@@ -127,12 +59,12 @@ func appendMail(b []byte, c *caps, e *Envelope) []byte {
 	return append(b, "\r\n"...)
 }
 
-// appendRcpt appends the RCPT command.
-func appendRcpt(b []byte, c *caps, to string, opts *smtp.RcptOptions) []byte {
+// AppendRcpt appends the RCPT command.
+func (s *Set) AppendRcpt(b []byte, to string, opts *smtp.RcptOptions) []byte {
 	b = append(b, "RCPT TO:<"...)
 	b = append(b, to...)
 	b = append(b, '>')
-	if c.dsn && opts != nil {
+	if s.DSN && opts != nil {
 		for i, n := range opts.Notify {
 			switch n {
 			case smtp.DSNNotifyNever, smtp.DSNNotifyDelayed, smtp.DSNNotifyFailure, smtp.DSNNotifySuccess:
@@ -148,7 +80,7 @@ func appendRcpt(b []byte, c *caps, to string, opts *smtp.RcptOptions) []byte {
 		}
 		if opts.OriginalRecipient != "" {
 			b = append(b, " ORCPT="...)
-			if opts.OriginalRecipientType == smtp.DSNAddressTypeUTF8 && c.utf8 {
+			if opts.OriginalRecipientType == smtp.DSNAddressTypeUTF8 && s.UTF8 {
 				b = append(b, "utf-8;"...)
 				b = appendUTF8Xtext(b, opts.OriginalRecipient)
 			} else {

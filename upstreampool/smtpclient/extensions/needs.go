@@ -12,7 +12,7 @@
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-package smtpclient
+package extensions
 
 import (
 	"io"
@@ -34,19 +34,20 @@ type Needs struct {
 }
 
 // Needs returns what has to be looked for in the message; nil: nothing has.
-func (c *Conn) Needs(e *Envelope) *Needs {
-	utf8 := e.Opts.UTF8 && !c.caps.utf8
-	eightBit := e.Opts.Body == smtp.Body8BitMIME && !c.caps.eightBit
+func (s *Set) Needs(opts *smtp.MailOptions) *Needs {
+	utf8 := opts.UTF8 && !s.UTF8
+	eightBit := opts.Body == smtp.Body8BitMIME && !s.EightBit
 	if !utf8 && !eightBit {
 		return nil
 	}
 	return &Needs{utf8: utf8, eightBit: eightBit}
 }
 
-// Carries reports whether the connection can carry what was checked for another.
-func (c *Conn) Carries(e *Envelope, other *Conn) bool {
-	n, had := c.Needs(e), other.Needs(e)
-	return c.CheckMail(e) == nil && (n == nil || had != nil && (had.utf8 || !n.utf8) && (had.eightBit || !n.eightBit))
+// Carries reports whether the message can go where these are announced, when it was
+// checked for others.
+func (s *Set) Carries(from string, opts *smtp.MailOptions, other *Set) bool {
+	n, had := s.Needs(opts), other.Needs(opts)
+	return s.CheckMail(from, opts) == nil && (n == nil || had != nil && (had.utf8 || !n.utf8) && (had.eightBit || !n.eightBit))
 }
 
 // Scan looks at the next part of the message, and says why the provider can't
@@ -92,14 +93,4 @@ func (r *needsReader) Read(b []byte) (int, error) {
 		return 0, reply
 	}
 	return n, err
-}
-
-// ascii reports whether s needs no SMTPUTF8.
-func ascii(s string) bool {
-	for i := range len(s) {
-		if s[i] >= 0x80 {
-			return false
-		}
-	}
-	return true
 }
