@@ -248,13 +248,8 @@ var allowedImports = map[string][]string{
 	"caddymodule/command/health":  {"caddymodule/command/output", "caddymodule/command/usage", "internal/printable"},
 	"caddymodule/command/service": {"caddymodule/command/output", "internal/winservice"},
 	"caddymodule/precheck":        {"caddymodule/wording", "internal/form", "internal/nearest"},
-<<<<<<< HEAD
-	"caddymodule/wording":         {"accounts", "internal/form", "internal/nearest", "oauthtoken/authserver"},
-	"caddymodule/statuspage":      {"accounts", "explain", "internal/jsonfield", "internal/printable", "oauthtoken", "operate", "relay", "smtpapp", "spool", "upstreamapp", "upstreampool"},
-=======
 	"caddymodule/wording":         {"accounts", "internal/form", "internal/invoked", "internal/nearest", "oauthtoken/authserver"},
-	"caddymodule/statuspage":      {"accounts", "explain", "internal/invoked", "internal/jsonfield", "internal/printable", "oauthtoken", "operate", "relay", "smtpapp", "upstreamapp", "upstreampool"},
->>>>>>> main
+	"caddymodule/statuspage":      {"accounts", "explain", "internal/invoked", "internal/jsonfield", "internal/printable", "oauthtoken", "operate", "relay", "smtpapp", "spool", "upstreamapp", "upstreampool"},
 	"caddymodule/logbuffer":       {},
 	"caddymodule/gatewaytest":     {"accounts", "accounts/password", "caddymodule", "caddymodule/admin", "caddymodule/command", "internal/freeport", "sandbox"},
 }

@@ -57,7 +57,7 @@ func TestFindings(t *testing.T) {
 			t.Errorf("%s has a metric and no finding", name)
 		}
 	}
-	if got := all.Findings(now); !strings.HasSuffix(got[2].Cause, "2 damaged, 1 the process died of them.") || !strings.HasSuffix(got[4].Said, "4, 5 and 2 more") {
+	if got := all.Findings(now); !strings.HasSuffix(got[2].Cause, "2 damaged files, 1 the process died of them.") || !strings.HasSuffix(got[4].Said, "4, 5 and 2 more") {
 		t.Errorf("%q, %q", got[2].Cause, got[4].Said)
 	}
 	well := &Facts{Name: "office", Messages: 3, Held: map[string]int{HeldPoison: 0}, Oldest: Waiting{Age: time.Minute}, WarnAge: time.Hour, Draining: now}
