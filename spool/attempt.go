@@ -19,12 +19,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/rand/v2"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/seal"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/spool/illness"
 	"github.com/caddymail/mailgateway/spool/internal/delivery"
@@ -43,11 +43,6 @@ const (
 	reportPause = 5 * time.Minute
 )
 
-// delays are those between attempts; the last goes on.
-var delays = []time.Duration{
-	time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute, 30 * time.Minute, time.Hour,
-}
-
 // freshPause is how long an account's kept mail stands back when fresh mail of it
 // waits for the provider.
 const freshPause = 2 * time.Second
@@ -57,14 +52,6 @@ const freshPause = 2 * time.Second
 func freshWaits(next relay.Transport, a *accounts.Account) bool {
 	r, ok := next.(relay.Reporter)
 	return ok && r.AccountStatus(a).Waiting > 0
-}
-
-// delayAfter is how long to wait after so many attempts, with a spread of a
-// tenth, and no less than the provider asked for.
-func delayAfter(attempts int, asked time.Duration) time.Duration {
-	d := delays[min(max(attempts-1, 0), len(delays)-1)]
-	d += time.Duration((rand.Float64() - 0.5) / 5 * float64(d)) //nolint:gosec // not a secret
-	return max(d, asked)
 }
 
 // attempt tries to deliver one message, and notes what came of it. The time it
@@ -111,7 +98,7 @@ func (e *engine) advance(ctx context.Context, t *Transport, m *message, rec *rec
 		return time.Time{}
 	case why != "":
 		// No attempt, and no line: there is nothing to note.
-		return e.postpone(m, now.Add(delayAfter(1, 0)), why)
+		return e.postpone(m, now.Add(delivery.Delay(1, 0)), why)
 	case tooEarly:
 		e.postpone(m, asked, "")
 		return time.Time{}
@@ -125,7 +112,7 @@ func (e *engine) advance(ctx context.Context, t *Transport, m *message, rec *rec
 		ctx = relay.Behind(ctx)
 	}
 	// Written before it is tried: what kills the process is not tried for ever.
-	if err := e.note(rec, m, &record.Line{At: now, Event: record.EventTry, Next: now.Add(delayAfter(m.tries()+1, 0)), Peer: peer}); err != nil {
+	if err := e.note(rec, m, &record.Line{At: now, Event: record.EventTry, Next: now.Add(delivery.Delay(m.tries()+1, 0)), Peer: peer}); err != nil {
 		log.Error("spooled message not tried: its file cannot be written", zap.Error(err))
 		return e.postpone(m, now.Add(notePause), "")
 	}
@@ -169,7 +156,7 @@ func (e *engine) conclude(rec *record.File, t *Transport, m *message, d delivery
 	e.mu.Lock()
 	attempts, tries := m.attempts, m.tries()
 	e.mu.Unlock()
-	l.Next = now.Add(delayAfter(tries, asked))
+	l.Next = now.Add(delivery.Delay(tries, asked))
 	switch {
 	case d.Interrupted:
 		l.Next = now
@@ -296,8 +283,16 @@ func (e *engine) postpone(m *message, next time.Time, why string) time.Time {
 	return next
 }
 
+// isSealed reports whether an error means that the key of a file is not there.
+func isSealed(err error) bool {
+	return errors.Is(err, seal.ErrNoKeys) || errors.Is(err, seal.ErrOtherKey)
+}
+
 // unreadable is what follows when a message's file cannot be opened.
 func (e *engine) unreadable(m *message, err error, log *zap.Logger) time.Time {
+	e.mu.Lock()
+	m.sealed = isSealed(err)
+	e.mu.Unlock()
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		log.Error("spooled message forgotten: its file is gone")

@@ -102,6 +102,7 @@ type Transport struct {
 	siblings map[string]relay.Transport // without an upstream of its own
 	dir      string
 	data     string // Caddy's data directory; empty: none
+	mention  string // where a directory is named that has no mark; empty: nowhere
 	notes    string // the folder in which the marks of directories are noted; empty: nowhere
 	fs       disk.FS
 	keys     *seal.Keys
@@ -142,7 +143,7 @@ const (
 // Provision resolves placeholders and fills in the defaults.
 func (t *Transport) Provision(ctx caddy.Context) error {
 	t.logger, t.ctx, t.data = printable.Logger(ctx.Logger()), ctx, caddy.AppDataDir()
-	t.notes = filepath.Join(caddy.AppDataDir(), notesFolder)
+	t.notes = filepath.Join(caddy.AppDataDir(), store.NotesFolder)
 	ev, err := ctx.App("events")
 	if err != nil {
 		return fmt.Errorf("getting events app: %w", err)
@@ -243,10 +244,10 @@ func (t *Transport) resolve(name string) error {
 	def(&t.MaxSize, defaultMaxSize)
 	def(&t.MinFree, defaultMinFree)
 	if t.Directory == "" {
-		t.Directory = filepath.Join(caddy.AppDataDir(), ofUpstreams, name)
+		t.Directory = filepath.Join(caddy.AppDataDir(), store.OfUpstreams, name)
 		if t.Upstream == "" {
 			// No upstream's name can meet it.
-			t.Directory = filepath.Join(caddy.AppDataDir(), ofAccounts)
+			t.Directory = filepath.Join(caddy.AppDataDir(), store.OfAccounts)
 		}
 	}
 	dir, err := filepath.Abs(t.Directory)
@@ -254,7 +255,17 @@ func (t *Transport) resolve(name string) error {
 		return fmt.Errorf("spool: directory: %w", err)
 	}
 	t.dir = dir
-	if within(dir, caddy.AppDataDir()) {
+	if t.ctx.Context != nil {
+		giveBack, err := store.Claim(t.ctx.Context, dir, name)
+		if err != nil {
+			return fmt.Errorf("spool: %w", err)
+		}
+		t.ctx.OnCancel(giveBack)
+	}
+	if store.Within(dir, caddy.AppDataDir()) {
+		if t.notes != "" && !store.OwnPlace(caddy.AppDataDir(), dir) {
+			t.mention = store.Note(t.notes, dir)
+		}
 		t.notes = "" // it would be lost with the directory
 	}
 	if t.fs == nil {
@@ -267,16 +278,6 @@ func (t *Transport) resolve(name string) error {
 		return fmt.Errorf("spool: %w", err)
 	}
 	return nil
-}
-
-// within reports whether a directory is beneath another one.
-func within(dir, above string) bool {
-	above, err := filepath.Abs(above)
-	if err != nil {
-		return false
-	}
-	rest, err := filepath.Rel(above, dir)
-	return err == nil && filepath.IsLocal(rest)
 }
 
 func (t *Transport) bounds() store.Bounds {

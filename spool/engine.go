@@ -17,6 +17,8 @@ package spool
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -95,6 +97,7 @@ type engine struct {
 	results  map[string]int64
 	ledger   *illness.Ledger
 	unsaid   map[*message]bool // a report of these could not be made yet
+	sealed   map[*message]bool // the key of these is gone
 }
 
 func newEngine(t *Transport) *engine {
@@ -102,6 +105,7 @@ func newEngine(t *Transport) *engine {
 	if t.notes != "" {
 		s.RememberIn(store.Note(t.notes, t.dir))
 	}
+	s.MentionIn(t.mention)
 	s.Leave() // it is another's until it is read
 	e := &engine{
 		store: s,
@@ -109,7 +113,7 @@ func newEngine(t *Transport) *engine {
 		lanes: make(map[string]*lane), all: make(map[string]*message), doubtful: make(map[*message]bool),
 		asleep:  order.New(func(a, b *lane) bool { return a.at.Before(b.at) }, func(l *lane) *order.Place { return &l.place }),
 		waiting: order.New(func(a, b *lane) bool { return a.last.Before(b.last) }, func(l *lane) *order.Place { return &l.place }),
-		results: make(map[string]int64), ledger: illness.NewLedger(), unsaid: make(map[*message]bool),
+		results: make(map[string]int64), ledger: illness.NewLedger(), unsaid: make(map[*message]bool), sealed: make(map[*message]bool),
 		tally: tally{held: make(map[string]int)},
 	}
 	e.logger = e.logs.Logger()
@@ -151,6 +155,7 @@ func (e *engine) attach(t *Transport) {
 			return
 		}
 		e.lookAgain()
+		go e.tryAll()
 	})
 	e.wake()
 }
@@ -276,6 +281,34 @@ func (e *engine) lookAgain() {
 	e.mu.Unlock()
 	if len(found) > 0 {
 		e.wake()
+	}
+}
+
+// tryAll opens every message, as the next attempt will: another configuration may lack
+// the key of some, which is to be known before then.
+func (e *engine) tryAll() {
+	e.mu.Lock()
+	if !e.ready || e.closing {
+		e.mu.Unlock()
+		return
+	}
+	e.hands.Add(1)
+	all := slices.Collect(maps.Values(e.all))
+	e.mu.Unlock()
+	defer e.hands.Done()
+	for _, m := range all {
+		_, err := e.store.Read(m.env.ID)
+		e.mu.Lock()
+		if closing := e.closing; m.trying || closing {
+			e.mu.Unlock()
+			if closing {
+				return
+			}
+			continue
+		}
+		m.sealed = isSealed(err)
+		e.arrange(m, time.Now())
+		e.mu.Unlock()
 	}
 }
 

@@ -66,6 +66,10 @@ func (e *engine) examine(st *Status, f *illness.Facts, failed, gone error) {
 			f.Foreign = append(f.Foreign, o.Path)
 		}
 	}
+	for m := range e.sealed {
+		f.Unread = append(f.Unread, store.ShardOf(m.env.ID)+"/"+m.env.ID+store.MessageExt)
+	}
+	slices.Sort(f.Unread)
 	if t, ok := e.gens.Current(); ok {
 		f.WarnAge = time.Duration(t.WarnAfter)
 	}

@@ -48,6 +48,7 @@ type message struct {
 	forgiven int64        // of these, by a release
 	trying   bool         // somebody has it for itself
 	gone     bool
+	sealed   bool // with a key that is not there
 
 	lane    *lane     // nil: it is not queued, or no longer
 	dueAt   time.Time // as it is queued

@@ -69,6 +69,7 @@ func (e *engine) arrange(m *message, now time.Time) {
 	l.remove(m)
 	delete(e.doubtful, m)
 	delete(e.unsaid, m)
+	delete(e.sealed, m)
 	e.tally.count[m.state]--
 	if m.state == held {
 		e.tally.held[m.heldAs]--
@@ -91,6 +92,9 @@ func (e *engine) arrange(m *message, now time.Time) {
 	}
 	if m.told && len(m.owed) > 0 && !m.gone {
 		e.unsaid[m] = true
+	}
+	if m.sealed && !m.gone {
+		e.sealed[m] = true
 	}
 	e.tally.count[m.state]++
 	e.settle(l, now)

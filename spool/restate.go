@@ -35,6 +35,7 @@ func (e *engine) openJournal(m *message, log *zap.Logger) (*record.File, error) 
 		return nil, err
 	}
 	e.mu.Lock()
+	m.sealed = false
 	lines, lost := m.lines, m.lost
 	e.mu.Unlock()
 	if rec.Lost() == lost && rec.Lines() == lines {

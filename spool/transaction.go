@@ -266,7 +266,7 @@ func (tr *transaction) envelope() *record.Envelope {
 	now := time.Now()
 	return &record.Envelope{
 		ID: store.NewID(now), Account: tr.acct.Name, Mailbox: mailboxOf(tr.acct), From: tr.from, Opts: tr.opts, Rcpts: tr.rcpts,
-		Created: now, Hostname: tr.t.hostname(), With: tr.with, First: now.Add(delayAfter(1, 0)), Clock: tr.e.store.Clock(),
+		Created: now, Hostname: tr.t.hostname(), With: tr.with, First: now.Add(delivery.Delay(1, 0)), Clock: tr.e.store.Clock(),
 	}
 }
 
@@ -278,7 +278,7 @@ func (tr *transaction) keep(k *store.Keeper, env *record.Envelope) error {
 		env.First = env.Created
 	} else {
 		words, said = record.Words(tr.why), tr.why
-		env.First = env.Created.Add(delayAfter(1, tr.why.After))
+		env.First = env.Created.Add(delivery.Delay(1, tr.why.After))
 		if tr.why.After > 0 {
 			env.Asked = env.Created.Add(tr.why.After)
 		}

@@ -58,6 +58,8 @@ type Store struct {
 	disk disk.FS
 	dir  string
 	note string // where the directory's mark is remembered; empty: nowhere
+	// mention is where the directory is named that has no note; empty: nowhere.
+	mention string
 
 	mu      sync.Mutex
 	keys    *seal.Keys
