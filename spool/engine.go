@@ -17,8 +17,6 @@ package spool
 import (
 	"context"
 	"errors"
-	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -281,34 +279,6 @@ func (e *engine) lookAgain() {
 	e.mu.Unlock()
 	if len(found) > 0 {
 		e.wake()
-	}
-}
-
-// tryAll opens every message, as the next attempt will: another configuration may lack
-// the key of some, which is to be known before then.
-func (e *engine) tryAll() {
-	e.mu.Lock()
-	if !e.ready || e.closing {
-		e.mu.Unlock()
-		return
-	}
-	e.hands.Add(1)
-	all := slices.Collect(maps.Values(e.all))
-	e.mu.Unlock()
-	defer e.hands.Done()
-	for _, m := range all {
-		_, err := e.store.Read(m.env.ID)
-		e.mu.Lock()
-		if closing := e.closing; m.trying || closing {
-			e.mu.Unlock()
-			if closing {
-				return
-			}
-			continue
-		}
-		m.sealed = isSealed(err)
-		e.arrange(m, time.Now())
-		e.mu.Unlock()
 	}
 }
 

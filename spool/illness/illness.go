@@ -56,7 +56,7 @@ const (
 	HeldPoison     = "the process died of them"
 	HeldOwner      = "their account is another mailbox's now"
 	HeldUnwritten  = "their file cannot be written"
-	HeldDamaged    = "damaged"
+	HeldDamaged    = "damaged files"
 )
 
 // Facts are what a spool knows of itself.

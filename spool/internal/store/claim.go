@@ -17,7 +17,10 @@ package store
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"sync"
+
+	"github.com/caddymail/mailgateway/spool/internal/record"
 )
 
 // claims are the directories of each configuration, by the spool that names them.
@@ -50,4 +53,13 @@ func Claim(configuration context.Context, dir, spool string) (giveBack func(), e
 			delete(claims.of, configuration)
 		}
 	}, nil
+}
+
+// RemoveForGood removes a message whose journal does not say that it is settled: it is
+// not there after a crash either.
+func (s *Store) RemoveForGood(env *record.Envelope, size int64) error {
+	if err := s.Remove(env, size); err != nil {
+		return err
+	}
+	return s.syncDir(filepath.Join(s.dir, ShardOf(env.ID)))
 }

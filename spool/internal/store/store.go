@@ -459,15 +459,6 @@ func (s *Store) Remove(env *record.Envelope, size int64) error {
 	return nil
 }
 
-// RemoveForGood removes a message whose journal does not say that it is settled: it is
-// not there after a crash either.
-func (s *Store) RemoveForGood(env *record.Envelope, size int64) error {
-	if err := s.Remove(env, size); err != nil {
-		return err
-	}
-	return s.syncDir(filepath.Join(s.dir, ShardOf(env.ID)))
-}
-
 // open opens a message and reads its envelope. One that is only read is read ahead.
 func (s *Store) open(id string, ahead bool) (*record.File, *record.Envelope, error) {
 	var f disk.File
