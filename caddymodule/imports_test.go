@@ -108,11 +108,14 @@ var allowedImports = map[string][]string{
 	"transports/internal/mailapi":  {"accounts", "grant", "internal/generation", "internal/printable", "limits", "relay", "transports/internal/envelope"},
 
 	// An upstream in front of another.
-	"spool":                 {"accounts", "internal/filelock", "internal/form", "internal/generation", "internal/jsonfield", "internal/loggers", "internal/order", "internal/printable", "internal/registry", "internal/seal", "relay", "spool/dsn", "spool/internal/disk", "spool/internal/record", "spool/internal/store"},
-	"spool/dsn":             {"internal/printable", "relay"},
-	"spool/internal/disk":   {"internal/filelock"},
-	"spool/internal/store":  {"internal/seal", "spool/internal/disk", "spool/internal/record"},
-	"spool/internal/record": {"internal/printable", "internal/seal", "relay", "spool/internal/disk"},
+	"spool":                   {"accounts", "internal/checkup", "internal/filelock", "internal/form", "internal/generation", "internal/jsonfield", "internal/loggers", "internal/order", "internal/printable", "internal/seal", "relay", "spool/dsn", "spool/illness", "spool/internal/delivery", "spool/internal/disk", "spool/internal/gauges", "spool/internal/record", "spool/internal/store"},
+	"spool/dsn":               {"internal/printable", "relay"},
+	"spool/illness":           {"internal/checkup", "internal/invoked"},
+	"spool/internal/delivery": {"accounts", "relay", "spool/internal/record"},
+	"spool/internal/disk":     {"internal/filelock"},
+	"spool/internal/gauges":   {"internal/registry"},
+	"spool/internal/store":    {"internal/seal", "spool/internal/disk", "spool/internal/record"},
+	"spool/internal/record":   {"internal/printable", "internal/seal", "relay", "spool/internal/disk"},
 
 	"internal/mscloud": {"internal/nearest"},
 
@@ -246,7 +249,7 @@ var allowedImports = map[string][]string{
 	"caddymodule/command/service": {"caddymodule/command/output", "internal/winservice"},
 	"caddymodule/precheck":        {"caddymodule/wording", "internal/form", "internal/nearest"},
 	"caddymodule/wording":         {"accounts", "internal/form", "internal/invoked", "internal/nearest", "oauthtoken/authserver"},
-	"caddymodule/statuspage":      {"accounts", "explain", "internal/invoked", "internal/jsonfield", "internal/printable", "oauthtoken", "operate", "relay", "smtpapp", "upstreamapp", "upstreampool"},
+	"caddymodule/statuspage":      {"accounts", "explain", "internal/invoked", "internal/jsonfield", "internal/printable", "oauthtoken", "operate", "relay", "smtpapp", "spool", "upstreamapp", "upstreampool"},
 	"caddymodule/logbuffer":       {},
 	"caddymodule/gatewaytest":     {"accounts", "accounts/password", "caddymodule", "caddymodule/admin", "caddymodule/command", "internal/freeport", "sandbox"},
 }

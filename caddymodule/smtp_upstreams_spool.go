@@ -35,6 +35,7 @@ import (
 //		directory      <path>
 //		encryption_key <key>...
 //		give_up_after  <duration>
+//		warn_after     <duration>
 //		max_messages   <number>
 //		max_size       <size>
 //		min_free       <percent>
@@ -66,6 +67,7 @@ func spoolOptions(t *spool.Transport) options {
 		"directory":      text(&t.Directory),
 		"encryption_key": list(&t.EncryptionKeys),
 		"give_up_after":  duration(&t.GiveUpAfter),
+		"warn_after":     duration(&t.WarnAfter),
 		"max_messages":   integer(&t.MaxMessages),
 		"max_size":       size(&t.MaxSize),
 		"min_free":       number(&t.MinFree),

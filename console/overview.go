@@ -35,6 +35,7 @@ import (
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/smtpapp"
 	"github.com/caddymail/mailgateway/smtpapp/history"
+	"github.com/caddymail/mailgateway/spool"
 	"github.com/caddymail/mailgateway/upstreamapp"
 )
 
@@ -141,6 +142,9 @@ func showOverview(v *visit) error {
 	if problems := dir.Problems(); len(problems) > 0 {
 		o.add("warn", "Records of accounts cannot be read; the first: "+problems[0].String(), "Correct the file.", "accounts", "See accounts")
 	}
+	for _, t := range words.Troubles(spool.Findings()) {
+		o.add(t.Tone, t.What, todo(t.Do), "spool", "See kept mail")
+	}
 	if app, err := operate.App[*smtpapp.App]("smtp"); err == nil {
 		o.Sessions = len(app.Sessions())
 	}
@@ -183,12 +187,6 @@ func (o *overview) add(tone, what, do, link, label string) {
 	o.Troubles = append(o.Troubles, trouble{tone, what, do, link, label})
 }
 
-// remedies are what to do about an account's state.
-var remedies = map[string]string{
-	operate.StateNeverConsented: "Send the owner an invitation.", operate.StateNeedsConsent: "Send the owner an invitation to agree again.",
-	operate.StateRefused: "Send a test mail: it shows what the provider says.", operate.StateUnknownUpstream: "Choose an upstream that is configured.",
-}
-
 // namedAccounts of a state are told each by its name; where there are more, all of them
 // are one trouble, so that no state hides another.
 const namedAccounts = 5
@@ -216,7 +214,7 @@ func (o *overview) scan(dir *accounts.Directory) {
 		if counts[s] > 0 {
 			o.States = append(o.States, stateCount{s, counts[s]})
 		}
-		do, ok := remedies[s]
+		do, ok := words.StateRemedy[s]
 		switch {
 		case !ok:
 		case counts[s] > namedAccounts:

@@ -127,7 +127,7 @@ func TestMetricResultsAreDocumented(t *testing.T) {
 		{"caddy_smtp_sessions_total", "../smtpapp/conn.go", regexp.MustCompile(`(?m)^\tend\w+ +ending = "(\w+)"`)},
 		{"caddy_smtp_auth_total", "../smtpapp/session.go", regexp.MustCompile(`metrics\.auth\(g\.name, "(\w+)"`)},
 		{"caddy_smtp_limited_total", "../upstreampool/meter/meter.go", regexp.MustCompile(`(?m)^\t(?:Waited|Refused|QueueFull|Backoff) += "(\w+)"`)},
-		{"caddy_smtp_spool_results_total", "../spool/engine.go", regexp.MustCompile(`(?m)^var results = \[\]string\{(.*)\}$`)},
+		{"caddy_smtp_spool_results_total", "../spool/internal/gauges/gauges.go", regexp.MustCompile(`(?m)^var Results = \[\]string\{(.*)\}$`)},
 		{"caddy_oauth_token_refreshes_total", "../oauthtoken/metrics.go", regexp.MustCompile(`(?m)^\tresult\w+ += "(\w+)"`)},
 		{"caddy_oauth_accounts", "../oauthtoken/metrics.go", regexp.MustCompile(`(?m)^var stateNames = .*\{"", (.*)\}$`)},
 	} {

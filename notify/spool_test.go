@@ -96,7 +96,7 @@ func TestSpoolIsTold(t *testing.T) {
 		for deadline := time.After(60 * time.Second); ; {
 			select {
 			case n := <-told:
-				if n.Check != "spool" && n.Check != "given_up" {
+				if n.Check != "spool_full" && n.Check != "given_up" {
 					continue // the machine's own, such as a disk that is nearly full
 				}
 				if n.State != state || n.Check != check || n.Account != account {
@@ -108,7 +108,7 @@ func TestSpoolIsTold(t *testing.T) {
 			}
 		}
 	}
-	want("began", "spool", "")
+	want("began", "spool_full", "")
 	var kept struct{ Messages []struct{ ID string } }
 	if out := g.MustRun(t, "", "spool", "list", "--json"); json.Unmarshal([]byte(out), &kept) != nil || len(kept.Messages) != 1 {
 		t.Fatalf("kept: %s", out)
@@ -116,5 +116,5 @@ func TestSpoolIsTold(t *testing.T) {
 	g.MustRun(t, "", "spool", "retry", kept.Messages[0].ID) // which fails once more
 	want("began", "given_up", "scanner@example.com")
 	g.Sandbox.RemoveFault(fault)
-	want("over", "spool", "")
+	want("over", "spool_full", "")
 }

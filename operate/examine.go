@@ -64,7 +64,7 @@ func Examine(ctx context.Context) []checkup.Finding {
 			out = append(out, examineLogins(upstreams, smtp.Directory())...)
 		}
 	}
-	return append(append(out, examineSpools(spool.Statuses())...), examineForgotten(spool.Forgotten())...)
+	return append(out, spool.Findings()...)
 }
 
 // lowRoom and noRoom are shares of a file system that are free.

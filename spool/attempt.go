@@ -19,13 +19,15 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/rand/v2"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/seal"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/spool/illness"
+	"github.com/caddymail/mailgateway/spool/internal/delivery"
 	"github.com/caddymail/mailgateway/spool/internal/disk"
 	"github.com/caddymail/mailgateway/spool/internal/record"
 	"github.com/caddymail/mailgateway/spool/internal/store"
@@ -34,19 +36,12 @@ import (
 // poisonous is how many attempts in a row a process may die of.
 const poisonous = 3
 
-const heldPoison = "the process has died three times while it was sent, or reported"
-
 // notePause is the time until a file that cannot be written is tried again, and
 // reportPause until a report that could not be made is.
 const (
 	notePause   = time.Minute
 	reportPause = 5 * time.Minute
 )
-
-// delays are those between attempts; the last goes on.
-var delays = []time.Duration{
-	time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute, 30 * time.Minute, time.Hour,
-}
 
 // freshPause is how long an account's kept mail stands back when fresh mail of it
 // waits for the provider.
@@ -57,14 +52,6 @@ const freshPause = 2 * time.Second
 func freshWaits(next relay.Transport, a *accounts.Account) bool {
 	r, ok := next.(relay.Reporter)
 	return ok && r.AccountStatus(a).Waiting > 0
-}
-
-// delayAfter is how long to wait after so many attempts, with a spread of a
-// tenth, and no less than the provider asked for.
-func delayAfter(attempts int, asked time.Duration) time.Duration {
-	d := delays[min(max(attempts-1, 0), len(delays)-1)]
-	d += time.Duration((rand.Float64() - 0.5) / 5 * float64(d)) //nolint:gosec // not a secret
-	return max(d, asked)
 }
 
 // attempt tries to deliver one message, and notes what came of it. The time it
@@ -111,7 +98,7 @@ func (e *engine) advance(ctx context.Context, t *Transport, m *message, rec *rec
 		return time.Time{}
 	case why != "":
 		// No attempt, and no line: there is nothing to note.
-		return e.postpone(m, now.Add(delayAfter(1, 0)), why)
+		return e.postpone(m, now.Add(delivery.Delay(1, 0)), why)
 	case tooEarly:
 		e.postpone(m, asked, "")
 		return time.Time{}
@@ -125,132 +112,35 @@ func (e *engine) advance(ctx context.Context, t *Transport, m *message, rec *rec
 		ctx = relay.Behind(ctx)
 	}
 	// Written before it is tried: what kills the process is not tried for ever.
-	if err := e.note(rec, m, &record.Line{At: now, Event: record.EventTry, Next: now.Add(delayAfter(m.tries()+1, 0)), Peer: peer}); err != nil {
+	if err := e.note(rec, m, &record.Line{At: now, Event: record.EventTry, Next: now.Add(delivery.Delay(m.tries()+1, 0)), Peer: peer}); err != nil {
 		log.Error("spooled message not tried: its file cannot be written", zap.Error(err))
 		return e.postpone(m, now.Add(notePause), "")
 	}
-	res := deliver(ctx, next, acct, m, rec)
+	res := delivery.Deliver(ctx, next, acct, m.env, m.settled, rec)
 	if handOver {
-		res.peer = peer
-		res.handedOver()
+		res.Peer = peer
+		res.HandedOver()
 	}
-	if ctx.Err() != nil && res.temporary() {
-		res.interrupted = true
+	if ctx.Err() != nil && res.Temporary() {
+		res.Interrupted = true
 	}
 	return e.conclude(rec, t, m, res, log)
 }
 
-// delivery is what came of one attempt.
-type delivery struct {
-	sent, refused []int
-	replies       map[int]string
-	reply         *relay.Reply // the last that was negative, or the provider's 250
-	account       bool         // it was the account's trouble, not the message's
-	interrupted   bool         // by the end of the process
-	peer          string       // it was handed over to, or was to be
-	damaged       error        // the file
-	took          time.Duration
-}
-
-func (d *delivery) temporary() bool { return len(d.sent) == 0 && len(d.refused) == 0 }
-
-// deliver sends a message to the recipients that are not settled. Providers that
-// know mailboxes only refuse the null sender, which a report should have (RFC
-// 3464 section 2): it goes out as the mailbox then.
-func deliver(ctx context.Context, next relay.Upstream, acct *accounts.Account, m *message, rec *record.File) delivery {
-	d := deliverFrom(ctx, next, acct, m, m.env.From, rec)
-	if m.env.Fallback != "" && len(d.refused) > 0 && len(d.sent) == 0 && d.damaged == nil {
-		return deliverFrom(ctx, next, acct, m, m.env.Fallback, rec)
-	}
-	return d
-}
-
-func deliverFrom(ctx context.Context, next relay.Upstream, acct *accounts.Account, m *message, from string, rec *record.File) (d delivery) {
-	start := time.Now()
-	defer func() { d.took = time.Since(start) }()
-	d.replies = make(map[int]string)
-	opts := m.env.Opts
-	head := m.env.Received()
-	if opts.Size > 0 {
-		opts.Size += int64(len(head))
-	}
-	tx, err := next.Begin(ctx, acct, from, &opts)
-	if err != nil {
-		d.refuseAll(m, replyOf(err))
-		d.account = d.temporary()
-		return d
-	}
-	defer tx.Abort()
-	var taken []int
-	for i := range m.env.Rcpts {
-		if m.settled[i] {
-			continue
-		}
-		err := tx.Rcpt(ctx, m.env.Rcpts[i].To, &m.env.Rcpts[i].Opts)
-		if err == nil {
-			taken = append(taken, i)
-			continue
-		}
-		d.refuse(i, replyOf(err))
-	}
-	if len(taken) == 0 {
-		return d
-	}
-	b := rec.Body(head)
-	reply, err := tx.Data(ctx, b)
-	if d.damaged = b.Damaged(); d.damaged != nil {
-		return d
-	}
-	if err != nil {
-		for _, i := range taken {
-			d.refuse(i, replyOf(err))
-		}
-		return d
-	}
-	d.reply = &reply
-	d.sent = taken
-	return d
-}
-
-// refuseAll notes one refusal for every recipient that is left.
-func (d *delivery) refuseAll(m *message, r *relay.Reply) {
-	for i := range m.env.Rcpts {
-		if !m.settled[i] {
-			d.refuse(i, r)
-		}
-	}
-}
-
-func (d *delivery) refuse(i int, r *relay.Reply) {
-	d.reply = r
-	d.replies[i] = record.Words(r)
-	if !r.Temporary() {
-		d.refused = append(d.refused, i)
-	}
-}
-
-// replyOf is the reply that an error is, or wraps.
-func replyOf(err error) *relay.Reply {
-	if r, ok := errors.AsType[*relay.Reply](err); ok {
-		return r
-	}
-	return relay.ReplyInternal
-}
-
 // conclude notes what came of an attempt, and removes a message that is settled.
-func (e *engine) conclude(rec *record.File, t *Transport, m *message, d delivery, log *zap.Logger) (until time.Time) {
+func (e *engine) conclude(rec *record.File, t *Transport, m *message, d delivery.Result, log *zap.Logger) (until time.Time) {
 	now := time.Now()
-	if d.damaged != nil {
-		e.hold(rec, m, d.damaged.Error(), log)
+	if d.Damaged != nil {
+		e.hold(rec, m, d.Damaged.Error(), log)
 		return time.Time{}
 	}
 	var asked time.Duration
 	words := ""
-	if d.reply != nil {
-		words = record.Words(d.reply)
-		asked = d.reply.After
+	if d.Reply != nil {
+		words = record.Words(d.Reply)
+		asked = d.Reply.After
 	}
-	l := &record.Line{At: now, Event: record.EventResult, Sent: d.sent, Refused: d.refused, Owed: d.refused, Replies: d.replies, Peer: d.peer}
+	l := &record.Line{At: now, Event: record.EventResult, Sent: d.Sent, Refused: d.Refused, Owed: d.Refused, Replies: d.Replies, Peer: d.Peer}
 	for i, r := range l.Replies {
 		if r == words {
 			l.Replies[i] = "" // the same to many recipients is noted once
@@ -260,46 +150,49 @@ func (e *engine) conclude(rec *record.File, t *Transport, m *message, d delivery
 	if asked > 0 {
 		l.Asked = now.Add(asked)
 	}
-	if len(d.sent) > 0 {
+	if len(d.Sent) > 0 {
 		l.Event = record.EventSent
 	}
 	e.mu.Lock()
 	attempts, tries := m.attempts, m.tries()
 	e.mu.Unlock()
-	l.Next = now.Add(delayAfter(tries, asked))
+	l.Next = now.Add(delivery.Delay(tries, asked))
 	switch {
-	case d.interrupted:
+	case d.Interrupted:
 		l.Next = now
-	case d.peer != "":
+	case d.Peer != "":
 		l.Next = now.Add(handOverPause)
 	}
 	err := e.note(rec, m, l)
 	e.mu.Lock()
 	finished := m.finished()
 	e.mu.Unlock()
-	log.Info("spooled message tried", zap.Int("attempt", attempts), zap.Int("sent", len(d.sent)), zap.Int("refused", len(d.refused)),
-		zap.Int("recipients", len(m.env.Rcpts)), zap.Duration("duration", d.took), zap.String("reply", words), zap.String("peer", d.peer), zap.Bool("settled", finished))
+	log.Info("spooled message tried", zap.Int("attempt", attempts), zap.Int("sent", len(d.Sent)), zap.Int("refused", len(d.Refused)),
+		zap.Int("recipients", len(m.env.Rcpts)), zap.Duration("duration", d.Took), zap.String("reply", words), zap.String("peer", d.Peer), zap.Bool("settled", finished))
 	if err != nil {
 		return e.unnoted(rec, t, m, l, err, log)
 	}
 	switch {
-	case len(d.sent) > 0 && d.peer != "":
+	case len(d.Sent) > 0 && d.Peer != "":
 		e.count("handed_over")
-	case len(d.sent) > 0:
+	case len(d.Sent) > 0:
 		e.count("sent")
-	case len(d.refused) > 0:
+		if m.env.Report {
+			e.ledger.Told(m.env.Account)
+		}
+	case len(d.Refused) > 0:
 		e.count("refused")
 	default:
 		e.count("deferred")
 	}
-	if len(d.refused) > 0 {
+	if len(d.Refused) > 0 {
 		e.report(rec, t, m, log)
 	}
-	if !finished && !d.interrupted && e.expired(m, now) {
+	if !finished && !d.Interrupted && e.expired(m, now) {
 		e.giveUp(rec, t, m, log)
 		return time.Time{}
 	}
-	if !finished && (d.account || d.peer != "") && !d.interrupted {
+	if !finished && (d.Account || d.Peer != "") && !d.Interrupted {
 		return l.Next
 	}
 	return time.Time{}
@@ -319,9 +212,9 @@ func (e *engine) giveUp(rec *record.File, t *Transport, m *message, log *zap.Log
 	}
 	log.Error("spooled message given up", zap.Time("created", m.env.Created), zap.Int("recipients", len(left)), zap.String("reply", last))
 	e.count("given_up")
-	e.mu.Lock()
-	e.gaveUp[m.env.Account] = now
-	e.mu.Unlock()
+	if !m.env.Report { // that it did not arrive is said by itself
+		e.ledger.GaveUp(m.env.Account, now)
+	}
 	e.report(rec, t, m, log)
 }
 
@@ -362,9 +255,9 @@ func (e *engine) unnoted(rec *record.File, t *Transport, m *message, l *record.L
 	finished, ill := m.finished(), e.store.Illness() != nil
 	switch {
 	case finished && ill:
-		m.held = "settled, and its file cannot be written"
+		m.held = "settled, " + illness.WhyUnwritten
 	case !finished && len(l.Sent) > 0:
-		m.held = "sent in part, and its file cannot be written"
+		m.held = "sent in part, " + illness.WhyUnwritten
 	}
 	e.mu.Unlock()
 	if finished && !ill {
@@ -390,8 +283,16 @@ func (e *engine) postpone(m *message, next time.Time, why string) time.Time {
 	return next
 }
 
+// isSealed reports whether an error means that the key of a file is not there.
+func isSealed(err error) bool {
+	return errors.Is(err, seal.ErrNoKeys) || errors.Is(err, seal.ErrOtherKey)
+}
+
 // unreadable is what follows when a message's file cannot be opened.
 func (e *engine) unreadable(m *message, err error, log *zap.Logger) time.Time {
+	e.mu.Lock()
+	m.sealed = isSealed(err)
+	e.mu.Unlock()
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		log.Error("spooled message forgotten: its file is gone")

@@ -32,6 +32,7 @@ import (
 	"github.com/caddymail/mailgateway/internal/seal"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/spool/internal/disk"
+	"github.com/caddymail/mailgateway/spool/internal/gauges"
 	"github.com/caddymail/mailgateway/spool/internal/store"
 )
 
@@ -67,6 +68,11 @@ type Transport struct {
 	// GiveUpAfter is the age at which a message is given up. Default: 24h.
 	GiveUpAfter caddy.Duration `json:"give_up_after,omitempty"`
 
+	// WarnAfter is the age at which a message that waits is something to look at: it
+	// stands in `/smtp/problems`, and people are told. Default: 1h, or half of
+	// `give_up_after` where that is less.
+	WarnAfter caddy.Duration `json:"warn_after,omitempty"`
+
 	// MaxMessages is the number of messages that are kept at most; further ones
 	// are answered 452. Default: 10000.
 	MaxMessages int `json:"max_messages,omitempty"`
@@ -96,6 +102,7 @@ type Transport struct {
 	siblings map[string]relay.Transport // without an upstream of its own
 	dir      string
 	data     string // Caddy's data directory; empty: none
+	mention  string // where a directory is named that has no mark; empty: nowhere
 	notes    string // the folder in which the marks of directories are noted; empty: nowhere
 	fs       disk.FS
 	keys     *seal.Keys
@@ -127,6 +134,7 @@ func (t *Transport) UnmarshalJSON(b []byte) error { return jsonfield.Decode(b, t
 const (
 	defaultMaxWait     = 10 * time.Second
 	defaultGiveUpAfter = 24 * time.Hour
+	defaultWarnAfter   = caddy.Duration(time.Hour)
 	defaultMaxMessages = 10_000
 	defaultMaxSize     = 10 << 30
 	defaultMinFree     = 10
@@ -135,13 +143,13 @@ const (
 // Provision resolves placeholders and fills in the defaults.
 func (t *Transport) Provision(ctx caddy.Context) error {
 	t.logger, t.ctx, t.data = printable.Logger(ctx.Logger()), ctx, caddy.AppDataDir()
-	t.notes = filepath.Join(caddy.AppDataDir(), notesFolder)
+	t.notes = filepath.Join(caddy.AppDataDir(), store.NotesFolder)
 	ev, err := ctx.App("events")
 	if err != nil {
 		return fmt.Errorf("getting events app: %w", err)
 	}
 	t.events, _ = ev.(emitter)
-	if err := registerMetrics(ctx.GetMetricsRegistry()); err != nil {
+	if err := gauges.Register(ctx.GetMetricsRegistry(), gaugesOf); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
 	if len(t.EncryptionKeys) == 0 {
@@ -218,6 +226,7 @@ func (t *Transport) resolve(name string) error {
 	}{
 		{"max_wait", int64(t.MaxWait)},
 		{"give_up_after", int64(t.GiveUpAfter)},
+		{"warn_after", int64(t.WarnAfter)},
 		{"max_messages", int64(t.MaxMessages)},
 		{"max_size", t.MaxSize},
 	} {
@@ -230,14 +239,15 @@ func (t *Transport) resolve(name string) error {
 	}
 	def(&t.MaxWait, caddy.Duration(defaultMaxWait))
 	def(&t.GiveUpAfter, caddy.Duration(defaultGiveUpAfter))
+	def(&t.WarnAfter, min(defaultWarnAfter, t.GiveUpAfter/2))
 	def(&t.MaxMessages, defaultMaxMessages)
 	def(&t.MaxSize, defaultMaxSize)
 	def(&t.MinFree, defaultMinFree)
 	if t.Directory == "" {
-		t.Directory = filepath.Join(caddy.AppDataDir(), ofUpstreams, name)
+		t.Directory = filepath.Join(caddy.AppDataDir(), store.OfUpstreams, name)
 		if t.Upstream == "" {
 			// No upstream's name can meet it.
-			t.Directory = filepath.Join(caddy.AppDataDir(), ofAccounts)
+			t.Directory = filepath.Join(caddy.AppDataDir(), store.OfAccounts)
 		}
 	}
 	dir, err := filepath.Abs(t.Directory)
@@ -245,7 +255,17 @@ func (t *Transport) resolve(name string) error {
 		return fmt.Errorf("spool: directory: %w", err)
 	}
 	t.dir = dir
-	if within(dir, caddy.AppDataDir()) {
+	if t.ctx.Context != nil {
+		giveBack, err := store.Claim(t.ctx.Context, dir, name)
+		if err != nil {
+			return fmt.Errorf("spool: %w", err)
+		}
+		t.ctx.OnCancel(giveBack)
+	}
+	if store.Within(dir, caddy.AppDataDir()) {
+		if t.notes != "" && !store.OwnPlace(caddy.AppDataDir(), dir) {
+			t.mention = store.Note(t.notes, dir)
+		}
 		t.notes = "" // it would be lost with the directory
 	}
 	if t.fs == nil {
@@ -258,16 +278,6 @@ func (t *Transport) resolve(name string) error {
 		return fmt.Errorf("spool: %w", err)
 	}
 	return nil
-}
-
-// within reports whether a directory is beneath another one.
-func within(dir, above string) bool {
-	above, err := filepath.Abs(above)
-	if err != nil {
-		return false
-	}
-	rest, err := filepath.Rel(above, dir)
-	return err == nil && filepath.IsLocal(rest)
 }
 
 func (t *Transport) bounds() store.Bounds {

@@ -33,13 +33,14 @@
 //   - engine.go: what outlives a configuration: the directory, its loop, its bounds
 //   - queue.go: the messages in their order, and as they are listed and counted
 //   - lane.go: whose turn it is; internal/order is the heap that both use
-//   - attempt.go: one attempt to deliver, and what it is followed by
+//   - attempt.go: what an attempt is followed by; internal/delivery makes it
 //   - owner.go: whose a message is, when accounts change
 //   - age.go: how long a message waits, and whose clock says so
 //   - report.go: what is said of a message that was given up; package dsn writes it
-//   - steer.go, drain.go, metrics.go: what operators see and do
+//   - steer.go, drain.go: what operators see and do; facts.go is what may be wrong, which
+//     package illness says in words, and what internal/gauges counts
 //
-// Lock order: Transport.mu, enginesMu, engine.looking, engine.mu, the store's. The last two are
+// Lock order: Transport.mu, enginesMu, engine.looking, engine.steering, engine.mu, the store's. The last two are
 // never held while the disk is asked, but for the share that is free.
 //
 // Engines outlive configurations: a reload hands the directory, the queue and the

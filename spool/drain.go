@@ -143,10 +143,3 @@ func (e *engine) sender(t *Transport, m *message) (acct *accounts.Account, next 
 	}
 	return acct, next, false, ""
 }
-
-// handedOver makes of what a peer said what is noted of it. A peer that refuses
-// settles nothing: it is no provider, and the message is still ours.
-func (d *delivery) handedOver() {
-	d.refused = nil
-	d.replies = make(map[int]string)
-}

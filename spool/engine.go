@@ -26,6 +26,7 @@ import (
 	"github.com/caddymail/mailgateway/internal/generation"
 	"github.com/caddymail/mailgateway/internal/loggers"
 	"github.com/caddymail/mailgateway/internal/order"
+	"github.com/caddymail/mailgateway/spool/illness"
 	"github.com/caddymail/mailgateway/spool/internal/disk"
 	"github.com/caddymail/mailgateway/spool/internal/record"
 	"github.com/caddymail/mailgateway/spool/internal/store"
@@ -59,7 +60,8 @@ type engine struct {
 	stop context.CancelFunc
 	done chan struct{} // closed when nothing runs any more
 
-	looking sync.Mutex // held while files are read again
+	looking  sync.Mutex // held while files are read again
+	steering sync.Mutex // held while an operator's wish is followed
 
 	mu          sync.Mutex
 	ready       bool  // the directory is this process's, and read
@@ -77,7 +79,8 @@ type engine struct {
 	tally       tally
 	doubtful    map[*message]bool // what was under way when a process ended
 	odd         []store.Oddity
-	lookAt      time.Time // when these are read again; zero: with the next configuration
+	lookAt      time.Time // when these are read again by itself; zero: there are none
+	mayLook     time.Time // not before, whoever asks
 	running     int
 	crowded     bool // lanes wait for a place among those that run
 	keeping     int  // messages that are on their way to the disk
@@ -90,7 +93,9 @@ type engine struct {
 	alone    bool
 	draining *Draining // nil: it is not
 	results  map[string]int64
-	gaveUp   map[string]time.Time // by account: when a message was last given up
+	ledger   *illness.Ledger
+	unsaid   map[*message]bool // a report of these could not be made yet
+	sealed   map[*message]bool // the key of these is gone
 }
 
 func newEngine(t *Transport) *engine {
@@ -98,6 +103,7 @@ func newEngine(t *Transport) *engine {
 	if t.notes != "" {
 		s.RememberIn(store.Note(t.notes, t.dir))
 	}
+	s.MentionIn(t.mention)
 	s.Leave() // it is another's until it is read
 	e := &engine{
 		store: s,
@@ -105,7 +111,8 @@ func newEngine(t *Transport) *engine {
 		lanes: make(map[string]*lane), all: make(map[string]*message), doubtful: make(map[*message]bool),
 		asleep:  order.New(func(a, b *lane) bool { return a.at.Before(b.at) }, func(l *lane) *order.Place { return &l.place }),
 		waiting: order.New(func(a, b *lane) bool { return a.last.Before(b.last) }, func(l *lane) *order.Place { return &l.place }),
-		results: make(map[string]int64), gaveUp: make(map[string]time.Time),
+		results: make(map[string]int64), ledger: illness.NewLedger(), unsaid: make(map[*message]bool), sealed: make(map[*message]bool),
+		tally: tally{held: make(map[string]int)},
 	}
 	e.logger = e.logs.Logger()
 	return e
@@ -146,6 +153,7 @@ func (e *engine) attach(t *Transport) {
 			return
 		}
 		e.lookAgain()
+		go e.tryAll()
 	})
 	e.wake()
 }
@@ -226,10 +234,13 @@ func (e *engine) open() (disk.Lock, error) {
 // what could not be. The lock is held.
 func (e *engine) takeUp(found []store.Found, odd []store.Oddity, now time.Time) {
 	e.odd, e.lookAt = odd, time.Time{}
-	if store.Passing(odd) {
+	if len(odd) > 0 {
 		e.lookAt = now.Add(notePause)
 	}
 	for _, st := range found {
+		if e.all[st.Env.ID] != nil {
+			continue
+		}
 		m := replay(st, now)
 		if m.over() {
 			// The provider has it; the process died before the removal.
@@ -245,21 +256,44 @@ func (e *engine) takeUp(found []store.Found, odd []store.Oddity, now time.Time) 
 	}
 }
 
-// lookAgain reads what could not be read before: its key may have come back, or its
-// disk.
+// lookAgain reads what could not be read before: its key may have come back, its disk,
+// or a good copy; and forgets what is no longer there.
 func (e *engine) lookAgain() {
 	e.looking.Lock()
 	defer e.looking.Unlock()
 	e.mu.Lock()
 	odd := e.odd
-	e.mu.Unlock()
-	if len(odd) == 0 {
+	if len(odd) == 0 || !e.ready || e.closing {
+		e.mu.Unlock()
 		return
 	}
+	e.hands.Add(1)
+	e.mu.Unlock()
+	defer e.hands.Done()
+	start := time.Now()
 	found, left := e.store.Reread(odd)
+	now := time.Now()
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.takeUp(found, left, time.Now())
+	e.takeUp(found, left, now)
+	e.mayLook = now.Add(max(time.Second, lookShare*now.Sub(start)))
+	e.mu.Unlock()
+	if len(found) > 0 {
+		e.wake()
+	}
+}
+
+// lookShare is how many times as long as a look takes none is made because somebody
+// asks.
+const lookShare = 50
+
+// lookIfAsked looks again for whoever wants to know what is wrong now.
+func (e *engine) lookIfAsked() {
+	e.mu.Lock()
+	may := len(e.odd) > 0 && !time.Now().Before(e.mayLook)
+	e.mu.Unlock()
+	if may && e.store.Gone() == nil {
+		e.lookAgain()
+	}
 }
 
 // lookWhenDue does that for what may pass by itself, and returns when it is to be done
@@ -440,10 +474,7 @@ func (e *engine) busy() bool {
 	return e.running > 0 || e.keeping > 0
 }
 
-// results are the values that count is called with.
-var results = []string{"accepted", "sent", "refused", "deferred", "handed_over", "given_up", "held", "deleted"}
-
-// count notes a result for the metrics.
+// count notes a result for the metrics: one of gauges.Results.
 func (e *engine) count(result string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -23,14 +23,6 @@ import (
 	"github.com/caddymail/mailgateway/spool/internal/store"
 )
 
-// Where directories are by default, and the notes of those elsewhere, in Caddy's data
-// directory.
-const (
-	ofUpstreams = "smtp_spool"
-	ofAccounts  = "smtp_spool_of_accounts"
-	notesFolder = "smtp_spool_marks"
-)
-
 // LeftBehind is a directory of an earlier configuration.
 type LeftBehind = store.LeftBehind
 
@@ -38,7 +30,7 @@ type LeftBehind = store.LeftBehind
 func Forgotten() []LeftBehind { return forgottenIn(caddy.AppDataDir()) }
 
 func forgottenIn(data string) []LeftBehind {
-	return store.LeftBehindIn(filepath.Join(data, notesFolder), []string{filepath.Join(data, ofUpstreams, "*"), filepath.Join(data, ofAccounts)}, func(dir string) bool {
+	return store.LeftBehindIn(filepath.Join(data, store.NotesFolder), []string{filepath.Join(data, store.OfUpstreams, "*"), filepath.Join(data, store.OfAccounts)}, func(dir string) bool {
 		enginesMu.Lock()
 		defer enginesMu.Unlock()
 		return engines[dir] != nil

@@ -23,6 +23,7 @@ import (
 
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/spool/internal/disk"
+	"github.com/caddymail/mailgateway/spool/internal/store"
 )
 
 // TestForgotten holds that messages of a spool that is not configured any more are said,
@@ -30,8 +31,8 @@ import (
 // has it.
 func TestForgotten(t *testing.T) {
 	for name, where := range map[string]func(data, elsewhere string) string{
-		"default":   func(data, _ string) string { return filepath.Join(data, ofUpstreams, "kept") },
-		"accounts":  func(data, _ string) string { return filepath.Join(data, ofAccounts) },
+		"default":   func(data, _ string) string { return filepath.Join(data, store.OfUpstreams, "kept") },
+		"accounts":  func(data, _ string) string { return filepath.Join(data, store.OfAccounts) },
 		"elsewhere": func(_, elsewhere string) string { return elsewhere },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -41,7 +42,7 @@ func TestForgotten(t *testing.T) {
 			p.down = true
 			core, logs := observer.New(zap.WarnLevel)
 			tr := start(t, disk.OS{}, p, func(tr *Transport) {
-				tr.AlwaysKeep, tr.Directory, tr.notes, tr.logger = false, dir, filepath.Join(data, notesFolder), zap.New(core)
+				tr.AlwaysKeep, tr.Directory, tr.notes, tr.logger = false, dir, filepath.Join(data, store.NotesFolder), zap.New(core)
 			})
 			if left := forgottenIn(data); len(left) > 0 {
 				t.Errorf("empty: %+v", left)
@@ -73,7 +74,7 @@ func TestForgotten(t *testing.T) {
 			core, logs = observer.New(zap.WarnLevel)
 			other := start(t, disk.OS{}, p, func(tr *Transport) {
 				tr.Upstream, tr.siblings, tr.data, tr.logger = "", map[string]relay.Transport{"": p}, data, zap.New(core)
-				tr.Directory = filepath.Join(data, ofAccounts)
+				tr.Directory = filepath.Join(data, store.OfAccounts)
 			})
 			defer other.Detach() //nolint:errcheck // it has begun nothing
 			if n := logs.FilterMessageSnippet("earlier configuration").Len(); n != 1 {

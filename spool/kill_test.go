@@ -40,6 +40,7 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/spool/illness"
 	"github.com/caddymail/mailgateway/spool/internal/disk"
 	"github.com/caddymail/mailgateway/spool/internal/store"
 )
@@ -431,7 +432,7 @@ func TestPoisonousReport(t *testing.T) {
 	tr := start(t, disk.OS{}, p, func(tr *Transport) { tr.Directory = dir })
 	defer stop(tr)
 	list := Messages("", "")
-	if len(list) != 1 || list[0].Why != heldPoison {
+	if len(list) != 1 || list[0].Why != illness.WhyPoison {
 		t.Fatalf("%+v", list)
 	}
 	if err := Release(list[0].ID); err != nil {

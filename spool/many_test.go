@@ -33,6 +33,7 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/spool/internal/delivery"
 	"github.com/caddymail/mailgateway/spool/internal/disk"
 	"github.com/caddymail/mailgateway/spool/internal/record"
 	"github.com/caddymail/mailgateway/spool/internal/store"
@@ -208,7 +209,7 @@ func filled(t *testing.T, n int) *engine {
 func deferred(account string) *record.Envelope {
 	now := time.Now()
 	return &record.Envelope{
-		ID: store.NewID(now), Account: account, From: "from@example.com", Created: now, First: now.Add(delayAfter(6, 0)), Reply: "450",
+		ID: store.NewID(now), Account: account, From: "from@example.com", Created: now, First: now.Add(delivery.Delay(6, 0)), Reply: "450",
 		Rcpts: []relay.Recipient{{To: "to@example.org"}},
 	}
 }

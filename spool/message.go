@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/caddymail/mailgateway/internal/order"
+	"github.com/caddymail/mailgateway/spool/illness"
 	"github.com/caddymail/mailgateway/spool/internal/record"
 	"github.com/caddymail/mailgateway/spool/internal/store"
 )
@@ -47,11 +48,13 @@ type message struct {
 	forgiven int64        // of these, by a release
 	trying   bool         // somebody has it for itself
 	gone     bool
+	sealed   bool // with a key that is not there
 
 	lane    *lane     // nil: it is not queued, or no longer
 	dueAt   time.Time // as it is queued
 	waits   bool      // until then
 	state   state     // as it is counted
+	heldAs  string    // the same, if it is held
 	inQueue order.Place
 	inEnds  order.Place
 }
@@ -81,7 +84,7 @@ func replay(st store.Found, now time.Time) *message {
 		m.held = fmt.Sprintf("its journal is damaged, %d octets of it cannot be read: a release sends it to all whom the rest does not name", m.lost)
 	}
 	if m.open >= poisonous && m.held == "" {
-		m.held = heldPoison
+		m.held = illness.WhyPoison
 	}
 	return m
 }

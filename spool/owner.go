@@ -21,6 +21,7 @@ import (
 	"strings"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/spool/illness"
 )
 
 // mailboxOf is whose mail an account sends.
@@ -44,7 +45,7 @@ func (e *engine) disowned(t *Transport, m *message) (why string) {
 	if slices.ContainsFunc(owners, func(owner string) bool { return strings.EqualFold(owner, now) }) {
 		return ""
 	}
-	return fmt.Sprintf("%s, and account '%s' has mailbox '%s' now: a release sends it as that", whose, m.env.Account, now)
+	return fmt.Sprintf("%s, and account '%s' %s'%s' now: a release sends it as that", whose, m.env.Account, illness.WhyOwner, now)
 }
 
 // mailboxNow is whose mail a message's account sends now; empty if it is not there.

@@ -19,6 +19,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/caddymail/mailgateway/spool/illness"
 )
 
 // state is what a message counts as.
@@ -35,6 +37,7 @@ const (
 type tally struct {
 	count  [held + 1]int
 	octets int64
+	held   map[string]int // by why, in the words of package illness
 }
 
 // add queues a message. The lock is held.
@@ -65,13 +68,19 @@ func (e *engine) arrange(m *message, now time.Time) {
 	}
 	l.remove(m)
 	delete(e.doubtful, m)
+	delete(e.unsaid, m)
+	delete(e.sealed, m)
 	e.tally.count[m.state]--
+	if m.state == held {
+		e.tally.held[m.heldAs]--
+	}
 	switch {
 	case m.gone:
 		m.state = uncounted
 		e.unlink(m)
 	case m.held != "":
-		m.state = held
+		m.state, m.heldAs = held, illness.HeldAs(m.held)
+		e.tally.held[m.heldAs]++
 	case m.trying:
 		m.state = sending
 	default:
@@ -80,6 +89,12 @@ func (e *engine) arrange(m *message, now time.Time) {
 		if m.open > 0 {
 			e.doubtful[m] = true
 		}
+	}
+	if m.told && len(m.owed) > 0 && !m.gone {
+		e.unsaid[m] = true
+	}
+	if m.sealed && !m.gone {
+		e.sealed[m] = true
 	}
 	e.tally.count[m.state]++
 	e.settle(l, now)

@@ -120,8 +120,15 @@ func (t *Transport) report(e *engine, rec *record.File, m *message, failed []int
 		}))
 	}
 	to, mailbox := t.reportsTo(m)
-	named := wanted(m, failed)
-	if m.env.Report || m.env.From == "" || to == "" || len(named) == 0 {
+	named := dsn.Wanted(m.env.Rcpts, failed)
+	switch {
+	case m.env.Report:
+		e.ledger.Untold(m.env.Account, m.env.Rcpts[0].To, "the report to <"+m.env.Rcpts[0].To+"> could not be delivered: "+replies[failed[0]])
+		return false, nil
+	case len(named) == 0:
+		return false, nil // its client wants to hear nothing
+	case m.env.From == "" || to == "":
+		e.ledger.Untold(m.env.Account, "", "message "+m.env.ID+" has the null sender: "+replies[failed[0]])
 		return false, nil
 	}
 	now := time.Now()
@@ -167,16 +174,4 @@ func (t *Transport) reportsTo(m *message) (to, mailbox string) {
 		}
 	}
 	return cmp.Or(to, m.env.From), mailbox
-}
-
-// wanted returns the failed recipients of whom the client wants to hear: a report is
-// asked for, or not, for each (RFC 3461 section 4.1).
-func wanted(m *message, failed []int) (named []int) {
-	for _, i := range failed {
-		notify := m.env.Rcpts[i].Opts.Notify
-		if len(notify) == 0 || slices.Contains(notify, smtp.DSNNotifyFailure) {
-			named = append(named, i)
-		}
-	}
-	return named
 }

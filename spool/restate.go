@@ -35,6 +35,7 @@ func (e *engine) openJournal(m *message, log *zap.Logger) (*record.File, error) 
 		return nil, err
 	}
 	e.mu.Lock()
+	m.sealed = false
 	lines, lost := m.lines, m.lost
 	e.mu.Unlock()
 	if rec.Lost() == lost && rec.Lines() == lines {
@@ -101,4 +102,32 @@ func (e *engine) known(m *message, lost int64) []*record.Line {
 		return []*record.Line{l}
 	}
 	return []*record.Line{l, {At: l.At, Event: record.EventHold, Why: m.held}}
+}
+
+// tryAll opens every message, as the next attempt will: another configuration may lack
+// the key of some, which is to be known before then.
+func (e *engine) tryAll() {
+	e.mu.Lock()
+	if !e.ready || e.closing {
+		e.mu.Unlock()
+		return
+	}
+	e.hands.Add(1)
+	all := slices.Collect(maps.Values(e.all))
+	e.mu.Unlock()
+	defer e.hands.Done()
+	for _, m := range all {
+		_, err := e.store.Read(m.env.ID)
+		e.mu.Lock()
+		if closing := e.closing; m.trying || closing {
+			e.mu.Unlock()
+			if closing {
+				return
+			}
+			continue
+		}
+		m.sealed = isSealed(err)
+		e.arrange(m, time.Now())
+		e.mu.Unlock()
+	}
 }

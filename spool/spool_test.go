@@ -34,6 +34,7 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/spool/illness"
 	"github.com/caddymail/mailgateway/spool/internal/disk"
 	"github.com/caddymail/mailgateway/spool/internal/record"
 	"github.com/caddymail/mailgateway/spool/internal/store"
@@ -345,7 +346,7 @@ func TestPoison(t *testing.T) {
 	p.set(false)
 	tr = start(t, fsys, p, nil)
 	defer stop(tr)
-	if m, err := Get(id); err != nil || m.State != "held" || m.Why != heldPoison || m.Attempts != poisonous {
+	if m, err := Get(id); err != nil || m.State != "held" || m.Why != illness.WhyPoison || m.Attempts != poisonous {
 		t.Fatalf("%+v, %v", m, err)
 	}
 	if err := Release(id); err != nil {
@@ -488,9 +489,7 @@ func TestGivenUp(t *testing.T) {
 	if st.Results["given_up"] != 2 || st.Full || len(st.GaveUp) != 1 || time.Since(st.GaveUp["a"]) > time.Hour {
 		t.Errorf("status %+v", st)
 	}
-	tr.engine.mu.Lock()
-	tr.engine.gaveUp["a"] = time.Now().Add(-time.Hour - time.Second)
-	tr.engine.mu.Unlock()
+	tr.engine.ledger.GaveUp("a", time.Now().Add(-time.Hour-time.Second))
 	if st := tr.engine.status(); len(st.GaveUp) > 0 {
 		t.Errorf("an hour later: %v", st.GaveUp)
 	}

@@ -24,6 +24,8 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddymail/mailgateway/internal/checkup"
+	"github.com/caddymail/mailgateway/spool/illness"
 	"github.com/caddymail/mailgateway/spool/internal/disk"
 	"github.com/caddymail/mailgateway/spool/internal/record"
 	"github.com/caddymail/mailgateway/spool/internal/store"
@@ -35,6 +37,9 @@ var (
 	ErrNotFound = errors.New("no such message in the spool")
 	// ErrBusy says that the message is being sent.
 	ErrBusy = errors.New("the message is being sent, try again later")
+	// ErrClosing says that the configuration has its spool no longer, or the process
+	// ends.
+	ErrClosing = errors.New("the spool is being closed, try again later")
 )
 
 // Status is the state of one spool.
@@ -67,8 +72,11 @@ type Status struct {
 	GaveUp map[string]time.Time `json:"gave_up,omitempty"`
 	// LeftAlone are files of the directory that are damaged or none of ours.
 	LeftAlone []Oddity `json:"left_alone,omitempty"`
+	// Problems are what is wrong with it, each with what to do.
+	Problems []checkup.Finding `json:"problems,omitempty"`
 
-	age time.Duration // of the oldest, whatever the host's clock says
+	findings []checkup.Finding // the same, or that all is well
+	age      time.Duration     // of the oldest, whatever the host's clock says
 }
 
 // Oddity is a file in the directory that is left alone.
@@ -129,13 +137,16 @@ func Statuses() []Status {
 }
 
 func (e *engine) status() Status {
-	ill, full := cmp.Or(e.store.Illness(), e.store.Gone()), errors.Is(e.store.MayGrow(), store.ErrFull)
+	e.lookIfAsked()
+	failed, gone, full := e.store.Illness(), e.store.Gone(), e.store.Full()
+	ill := cmp.Or(failed, gone)
+	facts := &illness.Facts{Full: full}
+	gaveUp := e.ledger.Recent(facts, time.Now(), e.reportsNow)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	maps.DeleteFunc(e.gaveUp, func(_ string, at time.Time) bool { return time.Since(at) > time.Hour })
 	st := Status{
 		Upstream: e.name(), Directory: e.store.Dir(), Ready: e.ready, Messages: len(e.all), Keeping: e.keeping, Accounts: len(e.lanes),
-		Results: maps.Clone(e.results), LeftAlone: e.odd, Draining: e.draining, Full: full, GaveUp: maps.Clone(e.gaveUp),
+		Results: maps.Clone(e.results), LeftAlone: e.odd, Draining: e.draining, Full: full != "" && failed == nil, GaveUp: gaveUp,
 	}
 	if ill == nil && !errors.Is(e.unready, disk.ErrLocked) && !errors.Is(e.unready, errReading) {
 		ill = e.unready
@@ -148,6 +159,7 @@ func (e *engine) status() Status {
 		created := m.env.Created
 		st.Oldest, st.age = &created, time.Since(m.since)
 	}
+	e.examine(&st, facts, failed, gone)
 	return st
 }
 
@@ -194,10 +206,17 @@ func (m *message) view(upstream string) Message {
 	return v
 }
 
-// Hold keeps a message from being sent until it is released.
+// Hold keeps a message from being sent until it is released. One that is held already
+// keeps its reason.
 func Hold(id string) error {
 	return steer(id, func(e *engine, rec *record.File, m *message) error {
-		return e.note(rec, m, &record.Line{At: time.Now(), Event: record.EventHold, Why: "held by an operator"})
+		e.mu.Lock()
+		already := m.held != ""
+		e.mu.Unlock()
+		if already {
+			return nil
+		}
+		return e.note(rec, m, &record.Line{At: time.Now(), Event: record.EventHold, Why: illness.WhyOperator})
 	})
 }
 
@@ -227,9 +246,14 @@ func Delete(id string) error {
 		e.mu.Unlock()
 		switch err := e.note(rec, m, l); {
 		case disk.IsFull(err) && e.store.Illness() == nil:
-			// It makes room: what cannot be noted for want of it is removed without.
+			// It makes room: what cannot be noted for want of it is removed without. If it
+			// is not, the next process would send it.
+			if err := e.store.RemoveForGood(m.env, m.size); err != nil {
+				return err
+			}
 			e.mu.Lock()
 			m.apply(l)
+			m.gone = true
 			e.mu.Unlock()
 		case err != nil:
 			return err
@@ -242,31 +266,50 @@ func Delete(id string) error {
 // steer changes one message, which is not sent meanwhile.
 func steer(id string, change func(e *engine, rec *record.File, m *message) error) error {
 	for _, e := range running() {
-		e.mu.Lock()
-		m, ok := e.all[id]
-		if !ok {
-			e.mu.Unlock()
-			continue
+		if err := e.steer(id, change); !errors.Is(err, ErrNotFound) {
+			return err
 		}
-		if m.trying || e.closing {
-			e.mu.Unlock()
-			return ErrBusy
-		}
-		e.occupied(m)
-		e.hands.Add(1)
-		e.mu.Unlock()
-		err := e.change(id, m, change)
-		e.mu.Lock()
-		e.free(m)
-		e.mu.Unlock()
-		e.hands.Done()
-		e.wake()
-		if err == nil {
-			e.logger.Info("spooled message changed by an operator", zap.String("id", id), zap.String("account", m.env.Account))
-		}
-		return err
 	}
 	return ErrNotFound
+}
+
+// steer makes one change after the other: what one operator does another one's command
+// finds done, and a message that is not free is being sent.
+func (e *engine) steer(id string, change func(e *engine, rec *record.File, m *message) error) error {
+	e.steering.Lock()
+	defer e.steering.Unlock()
+	e.mu.Lock()
+	m, ok := e.all[id]
+	if err := e.mayChange(m, ok); err != nil {
+		e.mu.Unlock()
+		return err
+	}
+	e.occupied(m)
+	e.hands.Add(1)
+	e.mu.Unlock()
+	defer e.hands.Done()
+	err := e.change(id, m, change)
+	e.mu.Lock()
+	e.free(m)
+	e.mu.Unlock()
+	e.wake()
+	if err == nil {
+		e.logger.Info("spooled message changed by an operator", zap.String("id", id), zap.String("account", m.env.Account))
+	}
+	return err
+}
+
+// mayChange reports why a message must not be changed now. The lock is held.
+func (e *engine) mayChange(m *message, there bool) error {
+	switch {
+	case !there:
+		return ErrNotFound
+	case e.closing:
+		return ErrClosing
+	case m.trying:
+		return ErrBusy
+	}
+	return nil
 }
 
 func (e *engine) change(id string, m *message, change func(e *engine, rec *record.File, m *message) error) error {

@@ -26,6 +26,7 @@ import (
 
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/relay"
+	"github.com/caddymail/mailgateway/spool/internal/delivery"
 	"github.com/caddymail/mailgateway/spool/internal/disk"
 	"github.com/caddymail/mailgateway/spool/internal/record"
 	"github.com/caddymail/mailgateway/spool/internal/store"
@@ -144,7 +145,7 @@ func (t *Transport) begin(ctx context.Context, a *accounts.Account, from string,
 // fallBack goes over to the spool if what came is temporary and it can be kept;
 // else it returns what the client hears.
 func (tr *transaction) fallBack(ctx context.Context, err error) error {
-	reply := replyOf(err)
+	reply := delivery.ReplyOf(err)
 	if !reply.Temporary() || ctx.Err() != nil {
 		return err
 	}
@@ -203,7 +204,7 @@ func (tr *transaction) RcptBatch(ctx context.Context, rcpts []relay.Recipient) [
 			}
 		}
 		for i := range errs {
-			if tr.tx == nil && errs[i] != nil && replyOf(errs[i]).Temporary() {
+			if tr.tx == nil && errs[i] != nil && delivery.ReplyOf(errs[i]).Temporary() {
 				errs[i] = nil
 			}
 			if errs[i] == nil {
@@ -242,10 +243,10 @@ func (tr *transaction) afterRefusal(ctx context.Context, k *store.Keeper, env *r
 	}
 	// A connection that was lost after the end of data is among these:
 	// the client would hear 451 and send again, and so does the spool.
-	if !replyOf(err).Temporary() || ctx.Err() != nil {
+	if !delivery.ReplyOf(err).Temporary() || ctx.Err() != nil {
 		return reply, err
 	}
-	tr.why = replyOf(err)
+	tr.why = delivery.ReplyOf(err)
 	return tr.spool(k, env)
 }
 
@@ -265,7 +266,7 @@ func (tr *transaction) envelope() *record.Envelope {
 	now := time.Now()
 	return &record.Envelope{
 		ID: store.NewID(now), Account: tr.acct.Name, Mailbox: mailboxOf(tr.acct), From: tr.from, Opts: tr.opts, Rcpts: tr.rcpts,
-		Created: now, Hostname: tr.t.hostname(), With: tr.with, First: now.Add(delayAfter(1, 0)), Clock: tr.e.store.Clock(),
+		Created: now, Hostname: tr.t.hostname(), With: tr.with, First: now.Add(delivery.Delay(1, 0)), Clock: tr.e.store.Clock(),
 	}
 }
 
@@ -277,7 +278,7 @@ func (tr *transaction) keep(k *store.Keeper, env *record.Envelope) error {
 		env.First = env.Created
 	} else {
 		words, said = record.Words(tr.why), tr.why
-		env.First = env.Created.Add(delayAfter(1, tr.why.After))
+		env.First = env.Created.Add(delivery.Delay(1, tr.why.After))
 		if tr.why.After > 0 {
 			env.Asked = env.Created.Add(tr.why.After)
 		}

@@ -16,6 +16,7 @@ package admin
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"io"
@@ -28,9 +29,11 @@ import (
 	"time"
 
 	"github.com/caddymail/mailgateway/accounts"
+	"github.com/caddymail/mailgateway/internal/checkup"
 	"github.com/caddymail/mailgateway/internal/form"
 	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/operate"
+	"github.com/caddymail/mailgateway/spool"
 )
 
 const (
@@ -264,18 +267,37 @@ func streamImport(w http.ResponseWriter, r *http.Request, do importing) error {
 	return nil
 }
 
+// Problem is one of an account's record, or of a spool: what is wrong with that stands in
+// the doctor's words beside it.
+type Problem struct {
+	accounts.Problem
+	Check   string        `json:"check,omitempty"`
+	Subject string        `json:"subject,omitempty"`
+	State   checkup.State `json:"state,omitempty"`
+	Cause   string        `json:"cause,omitempty"`
+	Remedy  string        `json:"remedy,omitempty"`
+}
+
 // listProblems answers GET /smtp/problems.
 func listProblems(w http.ResponseWriter, _ *http.Request) error {
 	dir, err := operate.Directory()
 	if err != nil {
 		return err
 	}
-	problems := dir.Problems()
-	if problems == nil {
-		problems = []accounts.Problem{}
+	problems := []Problem{}
+	for _, p := range dir.Problems() {
+		problems = append(problems, Problem{Problem: p})
+	}
+	for _, f := range spool.Findings() {
+		if f.Trouble() {
+			problems = append(problems, Problem{
+				Problem: accounts.Problem{Source: "spool", Account: f.Account, Message: cmp.Or(f.Said, f.Cause)},
+				Check:   f.Check, Subject: f.Subject, State: f.State, Cause: f.Cause, Remedy: f.Remedy,
+			})
+		}
 	}
 	return writeJSON(w, http.StatusOK, struct {
-		Problems []accounts.Problem `json:"problems"`
+		Problems []Problem `json:"problems"`
 	}{problems})
 }
 

@@ -110,7 +110,7 @@ func TestOpenAPISchemas(t *testing.T) {
 	d := readDescription(t)
 	for name, v := range map[string]any{
 		"DoctorReport": operate.DoctorReport{}, "Finding": checkup.Finding{}, "Error": admin.ErrorAnswer{}, "Explanation": explain.Explanation{}, "Limits": accounts.Limits{}, "Record": accounts.Record{},
-		"Account": admin.AccountView{}, "AccountPage": admin.AccountPage{}, "ImportResult": accounts.ImportResult{}, "Problem": accounts.Problem{},
+		"Account": admin.AccountView{}, "AccountPage": admin.AccountPage{}, "ImportResult": accounts.ImportResult{}, "Problem": admin.Problem{},
 		"AccountDetail": struct {
 			admin.AccountView
 			operate.AccountStatus

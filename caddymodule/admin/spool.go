@@ -103,7 +103,7 @@ func spoolError(err error) error {
 	switch {
 	case errors.Is(err, spool.ErrNotFound), errors.Is(err, spool.ErrNoSpool):
 		return &apiError{http.StatusNotFound, err, ""}
-	case errors.Is(err, spool.ErrBusy), errors.Is(err, spool.ErrNoPeer):
+	case errors.Is(err, spool.ErrBusy), errors.Is(err, spool.ErrClosing), errors.Is(err, spool.ErrNoPeer):
 		return &apiError{http.StatusConflict, err, ""}
 	}
 	return err

@@ -28,6 +28,7 @@ import (
 	"github.com/caddymail/mailgateway/operate"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/smtpapp"
+	"github.com/caddymail/mailgateway/spool"
 	"github.com/caddymail/mailgateway/upstreamapp"
 )
 
@@ -63,7 +64,7 @@ type accountNotice struct {
 
 // noticeStates are the states of notices, the most urgent first.
 var noticeStates = []string{
-	"upstream_down", "needs_consent", "no_connection", "error", "invalid", "banned", "limit_reached", "fewer_connections", "limit_near", "warning",
+	"upstream_down", "spool", "needs_consent", "no_connection", "error", "invalid", "banned", "limit_reached", "fewer_connections", "limit_near", "warning",
 }
 
 const (
@@ -92,6 +93,15 @@ func (f *statusFeed) scanAccounts() statusAccounts {
 	}
 	for _, b := range smtpapp.Bans() {
 		note(f.banNotice(b))
+	}
+	for _, p := range spool.Findings() {
+		// What was seen may name accounts and what providers said of them.
+		if n := (accountNotice{Account: p.Account, State: "spool", Cause: p.Subject + ": " + p.Cause, Remedy: p.Remedy}); p.Trouble() {
+			if !f.accounts {
+				n.Remedy = "`caddy smtp doctor` says what to do"
+			}
+			note(n)
+		}
 	}
 	if app, err := operate.App[*oauthtoken.App]("oauth_tokens"); err == nil {
 		f.scanTokens(app, &out, note)

@@ -61,6 +61,33 @@ var Funcs = template.FuncMap{
 	"findingTone": func(s checkup.State) string { return findings[s][1] },
 }
 
+// StateRemedy is what to do about an account's state.
+var StateRemedy = map[string]string{
+	operate.StateNeverConsented: "Send the owner an invitation.", operate.StateNeedsConsent: "Send the owner an invitation to agree again.",
+	operate.StateRefused: "Send a test mail: it shows what the provider says.", operate.StateUnknownUpstream: "Choose an upstream that is configured.",
+}
+
+// Trouble is a finding as the first page has it.
+type Trouble struct{ Tone, What, Do string }
+
+// Troubles are those among findings, each with what was seen and what to do.
+func Troubles(list []checkup.Finding) (out []Trouble) {
+	for _, f := range list {
+		if !f.Trouble() {
+			continue
+		}
+		what := f.Subject
+		if f.Account != "" {
+			what += ", " + f.Account
+		}
+		if what += ": " + f.Cause; f.Said != "" {
+			what += " (" + f.Said + ")"
+		}
+		out = append(out, Trouble{findings[f.State][1], what, f.Remedy})
+	}
+	return out
+}
+
 // Remedy is what to do about a refusal, as these pages say it.
 func Remedy(cause, remedy string) string { return cmp.Or(remedies[cause], remedy) }
 

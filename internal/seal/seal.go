@@ -120,6 +120,22 @@ func (r *Keys) Seal(plain, place []byte) (id string, nonce, data []byte) {
 	return k.id, nonce, k.aead.Seal(nil, nonce, plain, place)
 }
 
+// SealAs encrypts with the key of that id, for what is added to a record that was sealed
+// before another key became the first.
+func (r *Keys) SealAs(id string, plain, place []byte) (nonce, data []byte, err error) {
+	if r.Empty() {
+		return nil, nil, ErrNoKeys
+	}
+	for _, k := range r.keys {
+		if k.id == id {
+			nonce = make([]byte, NonceSize)
+			_, _ = rand.Read(nonce) // never fails
+			return nonce, k.aead.Seal(nil, nonce, plain, place), nil
+		}
+	}
+	return nil, nil, ErrOtherKey
+}
+
 // Open decrypts with the key of that id. The error is one of ErrNoKeys,
 // ErrOtherKey and ErrAltered.
 func (r *Keys) Open(id string, nonce, data, place []byte) ([]byte, error) {

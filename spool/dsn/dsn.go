@@ -30,9 +30,12 @@ import (
 	"io"
 	"mime/quotedprintable"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/emersion/go-smtp"
 
 	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/relay"
@@ -285,4 +288,16 @@ func statusOf(reply string) string {
 		return "5.0.0"
 	}
 	return "4.4.7"
+}
+
+// Wanted returns the failed recipients of whom the client wants to hear: a report is
+// asked for, or not, for each (RFC 3461 section 4.1).
+func Wanted(rcpts []relay.Recipient, failed []int) (named []int) {
+	for _, i := range failed {
+		notify := rcpts[i].Opts.Notify
+		if len(notify) == 0 || slices.Contains(notify, smtp.DSNNotifyFailure) {
+			named = append(named, i)
+		}
+	}
+	return named
 }

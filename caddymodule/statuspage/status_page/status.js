@@ -105,7 +105,7 @@ function chart(s) {
 const stateNames = {
   upstream_down: ["upstream down", "bad"], needs_consent: ["needs consent", "bad"], no_connection: ["no connection", "bad"],
   error: ["token error", "bad"], invalid: ["unreadable", "bad"], banned: ["banned", "warn"], limit_reached: ["limit reached", "warn"],
-  fewer_connections: ["fewer connections", "warn"], limit_near: ["near limit", "warn"], warning: ["ends soon", "warn"],
+  spool: ["kept mail", "bad"], fewer_connections: ["fewer connections", "warn"], limit_near: ["near limit", "warn"], warning: ["ends soon", "warn"],
 };
 const untilNames = { limit_reached: "Next slot at ", no_connection: "Next try at ", fewer_connections: "Next try at ", banned: "Until " };
 const breakers = { closed: ["up", "good"], open: ["down", "bad"], half_open: ["down, probing", "bad"] };

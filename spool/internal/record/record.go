@@ -190,7 +190,11 @@ func (r *File) write(kind frameKind, payload []byte) error {
 	}
 	// A line of the journal does not end with zero, so that its end can be seen.
 	for r.keyID != "" && (len(b) == frameHead || kind == frameJournal && b[len(b)-1] == 0) {
-		_, nonce, data := r.keys.Seal(payload, r.bound(kind))
+		// With the file's own key: another one may be the first by now.
+		nonce, data, err := r.keys.SealAs(r.keyID, payload, r.bound(kind))
+		if err != nil {
+			return err
+		}
 		b = append(append(b[:frameHead], nonce...), data...)
 	}
 	binary.BigEndian.PutUint32(b, uint32(len(b)-frameHead)) //nolint:gosec // bounded by maxFrame

@@ -24,6 +24,29 @@ import (
 	"github.com/caddymail/mailgateway/spool/internal/disk"
 )
 
+// Where directories are by default, and the notes of those elsewhere, in Caddy's data
+// directory.
+const (
+	OfUpstreams = "smtp_spool"
+	OfAccounts  = "smtp_spool_of_accounts"
+	NotesFolder = "smtp_spool_marks"
+)
+
+// OwnPlace reports whether a directory is where those are by default.
+func OwnPlace(data, dir string) bool {
+	return dir == filepath.Join(data, OfAccounts) || filepath.Dir(dir) == filepath.Join(data, OfUpstreams)
+}
+
+// Within reports whether a directory is beneath another one.
+func Within(dir, above string) bool {
+	above, err := filepath.Abs(above)
+	if err != nil {
+		return false
+	}
+	rest, err := filepath.Rel(above, dir)
+	return err == nil && filepath.IsLocal(rest)
+}
+
 // LeftBehind is a directory with messages that no spool of a process has: its spool was
 // taken out of the configuration, or has another name or directory there.
 type LeftBehind struct {

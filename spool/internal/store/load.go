@@ -24,7 +24,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/caddymail/mailgateway/internal/seal"
 	"github.com/caddymail/mailgateway/spool/internal/disk"
 	"github.com/caddymail/mailgateway/spool/internal/record"
 )
@@ -35,21 +34,19 @@ type Oddity struct {
 	Why  string `json:"why"`
 	// Message is the id of a message whose file it is.
 	Message string `json:"message,omitempty"`
-
-	passes bool // it may be read later, as it is
 }
 
-// Passing reports whether one of these files may be read later, though nothing of it or
-// of the configuration changes: for want of descriptors, or when the disk is better.
-func Passing(odd []Oddity) bool {
-	return slices.ContainsFunc(odd, func(o Oddity) bool { return o.passes })
-}
+// Own reports whether it is one of the directory's own files: that one cannot be written
+// is no stranger in it.
+func (o Oddity) Own() bool { return o.Path == MarkName || o.Path == disk.LockName }
 
 // unread is a message's file that could not be read.
 func unread(path, id string, err error) Oddity {
-	kept := errors.Is(err, record.ErrDamaged) || errors.Is(err, seal.ErrNoKeys) || errors.Is(err, seal.ErrOtherKey)
-	return Oddity{Path: path, Why: err.Error(), Message: id, passes: !kept}
+	return Oddity{Path: path, Why: err.Error(), Message: id}
 }
+
+// mountsOwn is what a file system has in its root.
+const mountsOwn = "lost+found"
 
 // Found is a message that was found.
 type Found struct {
@@ -145,7 +142,7 @@ func (s *Store) loadShards(names []string) (found []Found, odd []Oddity, err err
 	}
 	for _, name := range names {
 		switch {
-		case name == disk.LockName || name == MarkName || name == MarkName+UnsureExt:
+		case name == disk.LockName || name == MarkName || name == MarkName+UnsureExt || name == mountsOwn:
 		case !shardPattern.MatchString(name):
 			mu.Lock()
 			odd = append(odd, Oddity{Path: name, Why: "not of the spool"})
@@ -205,8 +202,25 @@ func (s *Store) loadShard(shard string) (found []Found, odd []Oddity, err error)
 // Reread reads messages that could not be read before, and returns what is still
 // left alone.
 func (s *Store) Reread(odd []Oddity) (found []Found, left []Oddity) {
+	there := s.names()
 	for _, o := range odd {
-		if o.Message == "" {
+		switch {
+		case o.Own():
+			left = append(left, o)
+			continue
+		case o.Message == "" && !there(o.Path):
+			s.welcome(o.Path)
+			continue
+		case o.Message == "" && shardPattern.MatchString(o.Path):
+			// It may have become a shard: its rights were mended.
+			if f, more, err := s.loadShard(o.Path); err == nil {
+				found, left = append(found, f...), append(left, more...)
+				s.welcome(o.Path)
+				continue
+			}
+			left = append(left, o)
+			continue
+		case o.Message == "":
 			left = append(left, o)
 			continue
 		}
@@ -226,6 +240,33 @@ func (s *Store) Reread(odd []Oddity) (found []Found, left []Oddity) {
 		passID(m.Env.ID)
 	}
 	return found, left
+}
+
+// welcome lets a name be a shard's again.
+func (s *Store) welcome(shard string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.foreign, shard)
+}
+
+// names returns a function that tells whether the directory has a name. What cannot be
+// listed has all.
+func (s *Store) names() func(path string) bool {
+	listed := make(map[string]map[string]bool)
+	return func(path string) bool {
+		dir := filepath.Dir(path)
+		names, known := listed[dir]
+		if !known {
+			if list, err := s.disk.List(filepath.Join(s.dir, dir)); err == nil || errors.Is(err, fs.ErrNotExist) {
+				names = make(map[string]bool, len(list))
+				for _, name := range list {
+					names[name] = true
+				}
+			}
+			listed[dir] = names
+		}
+		return names == nil || names[filepath.Base(path)]
+	}
 }
 
 // Read reads all of a message but its body.

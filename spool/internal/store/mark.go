@@ -53,6 +53,14 @@ func (s *Store) RememberIn(note string) {
 	s.note = note
 }
 
+// MentionIn has a file elsewhere name the directory, so that it is found when no spool has
+// it any more. It says nothing of a mark: what is missing there is made anew.
+func (s *Store) MentionIn(note string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mention = note
+}
+
 // recognize returns an error where the directory is not the one of the note. Nothing is
 // made in it.
 func (s *Store) recognize() error {
@@ -68,6 +76,9 @@ func (s *Store) recognize() error {
 
 // remember makes a mark where there is none, and notes it.
 func (s *Store) remember() error {
+	if s.mention != "" && !(disk.OS{}).Exists(s.mention) {
+		return writeNote(s.mention, "", s.dir)
+	}
 	noted, err := readNote(s.note)
 	if err != nil || s.note == "" {
 		return err

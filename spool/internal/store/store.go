@@ -58,6 +58,8 @@ type Store struct {
 	disk disk.FS
 	dir  string
 	note string // where the directory's mark is remembered; empty: nowhere
+	// mention is where the directory is named that has no note; empty: nowhere.
+	mention string
 
 	mu      sync.Mutex
 	keys    *seal.Keys
@@ -209,12 +211,36 @@ func (s *Store) fits(r *room, octets int64) error {
 		return ErrAway
 	case s.ill != nil:
 		return ErrIll
-	case r.count >= s.bounds.Messages:
-		return ErrFull
-	case r == &s.kept && (r.octets+octets > s.bounds.Octets || s.lowSpace()):
+	case s.fullBy(r, octets) != "":
 		return ErrFull
 	}
 	return nil
+}
+
+// fullBy says which bound leaves no room for so many octets more; empty if none does.
+// The lock is held.
+func (s *Store) fullBy(r *room, octets int64) string {
+	switch {
+	case r.count >= s.bounds.Messages:
+		return fmt.Sprintf("`max_messages` %d is reached", s.bounds.Messages)
+	case r != &s.kept:
+		return ""
+	case r.octets+octets > s.bounds.Octets:
+		return fmt.Sprintf("`max_size` %d is reached", s.bounds.Octets)
+	case s.lowSpace():
+		return fmt.Sprintf("less than `min_free` %g %% of the disk is free", 100*s.bounds.MinFree)
+	}
+	return ""
+}
+
+// Full says which bound keeps another message from being kept; empty if none does.
+func (s *Store) Full() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.away {
+		return ""
+	}
+	return s.fullBy(&s.kept, 1)
 }
 
 // lowSpace asks the disk at most once a second.
