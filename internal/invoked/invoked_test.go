@@ -32,8 +32,8 @@ func TestOwn(t *testing.T) {
 func TestWords(t *testing.T) {
 	for text, want := range map[string]string{
 		"run `caddy smtp login ACCOUNT`, then `caddy reload --force`": "run `mailgateway smtp login ACCOUNT`, then `mailgateway reload --force`",
-		"caddy smtp doctor":           "mailgateway smtp doctor",
-		"as 'caddy hash-password' prints": "as 'mailgateway hash-password' prints",
+		"caddy smtp doctor":                              "mailgateway smtp doctor",
+		"as 'caddy hash-password' prints":                "as 'mailgateway hash-password' prints",
 		"/var/lib/caddy smtps, Caddy smtp, mycaddy smtp": "/var/lib/caddy smtps, Caddy smtp, mycaddy smtp",
 		"caddy": "caddy",
 	} {
