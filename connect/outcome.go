@@ -65,10 +65,7 @@ var retryKinds = []string{"wrong_account", "needs_admin", "scope", "no_refresh_t
 // https://learn.microsoft.com/entra/identity-platform/reference-error-codes
 var needsAdmin = regexp.MustCompile(`^AADSTS(65001|90093|90094|900941|900981|900971|90095|650056|50105|500113)$`)
 
-var (
-	errScope      = errors.New("not all that is needed was granted")
-	errNoIdentity = errors.New("the provider did not say who consented")
-)
+var errNoIdentity = errors.New("the provider did not say who consented")
 
 // finish exchanges the code, looks at who consented to what, and keeps it.
 func (h *Handler) finish(ctx context.Context, f flow, query url.Values) outcome {
@@ -134,7 +131,7 @@ func (h *Handler) keep(ctx context.Context, inv *Invitation, f flow, query url.V
 	case consent.Owner == nil && !h.Unidentified:
 		return nil, errNoIdentity
 	case len(consent.MissingScopes) > 0:
-		return consent, errScope
+		return consent, &authserver.ScopeError{Missing: consent.MissingScopes}
 	}
 	return consent, Invitations{h.storage}.Use(ctx, inv.ID, f.Begun, func(inv *Invitation) (string, error) {
 		a, provider, err := target(ctx, inv)
@@ -171,10 +168,10 @@ func outcomeOf(err error) outcome {
 		}
 		return o
 	}
-	switch {
-	case errors.Is(err, errScope):
+	if _, ok := errors.AsType[*authserver.ScopeError](err); ok {
 		return outcome{Kind: "scope"}
-	case errors.Is(err, errNoIdentity), errors.Is(err, authserver.ErrIdentity):
+	}
+	if errors.Is(err, errNoIdentity) || errors.Is(err, authserver.ErrIdentity) {
 		return outcome{Kind: "no_identity"}
 	}
 	return outcome{Kind: "failed"}

@@ -49,6 +49,7 @@ type authServer struct {
 	redirect  string
 	identity  string
 	noRefresh bool
+	scope     string // what is said to be granted; empty: nothing is
 	iss       string
 	claims    map[string]any    // over those of a good ID token; nil deletes
 	key       *ecdsa.PrivateKey // signs; nil for none
@@ -112,6 +113,9 @@ func (s *authServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		body := map[string]any{"access_token": "access", "token_type": "Bearer", "expires_in": 3600, "refresh_token": "consented"}
 		if s.noRefresh {
 			delete(body, "refresh_token")
+		}
+		if s.scope != "" {
+			body["scope"] = s.scope
 		}
 		if s.identity != "" {
 			body["id_token"] = s.idToken()

@@ -21,6 +21,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -146,6 +147,37 @@ func TestOwnerIsPinned(t *testing.T) {
 	s.identity = "delegate@example.com"
 	if err := login(authserver.LoginOptions{}); err != nil {
 		t.Fatalf("the delegate is the owner now: %v", err)
+	}
+}
+
+// A consent that leaves out what was asked for does not take the place of one that
+// does not.
+func TestScopesLeftOut(t *testing.T) {
+	s := newAuthServer(t)
+	a := loginApp(t, s, map[string]any{"issuer": s.URL, "scopes": []string{"mail.send", "mail.read", "openid"}})
+	who := ask("p", "scanner", "a@example.com", "")
+	login := func(granted string) error {
+		t.Helper()
+		s.scope = granted
+		c, err := loginBy(t, a, "p", authserver.LoginOptions{Mailbox: "a@example.com"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a.StoreLogin(t.Context(), who, c)
+	}
+	if err := login("mail.send mail.read openid"); err != nil {
+		t.Fatal(err)
+	}
+	before := a.StatusOf(who).Consent
+	err := login("mail.read openid")
+	if e, ok := errors.AsType[*authserver.ScopeError](err); !ok || !slices.Equal(e.Missing, []string{"mail.send"}) || !strings.Contains(err.Error(), "leaves out mail.send") {
+		t.Errorf("%v", err)
+	}
+	if st := a.StatusOf(who); !st.Consent.Equal(before) {
+		t.Errorf("the consent before is gone: %+v", st)
+	}
+	if err := login(""); err != nil { // which says: as asked for (RFC 6749 section 5.1)
+		t.Error(err)
 	}
 }
 

@@ -46,6 +46,9 @@ func (a *App) StoreLogin(ctx context.Context, r grant.Request, c *authserver.Con
 		return errNoLogin
 	case c.RefreshToken == "":
 		return errors.New("the refresh token is empty")
+	case len(c.MissingScopes) > 0:
+		// It would take the place of one that may do, and be refused with the next message.
+		return &authserver.ScopeError{Missing: c.MissingScopes}
 	}
 	return p.man.exclusive(ctx, p, p.want(r).subject, func(e *entry, key string, stored *tokenstore.Record) error {
 		n := e.newest(stored)

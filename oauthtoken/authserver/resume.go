@@ -91,7 +91,8 @@ var signInScopes = []string{"openid", "email", "profile", "offline_access"}
 // nothing has granted what was asked (RFC 6749 section 5.1). Entra answers for one resource
 // at a time, so that there only the scopes of that resource can be looked for.
 func (p *Provider) missingScopes(granted string) []string {
-	got := strings.Fields(strings.ToLower(granted))
+	// Some servers write commas between them, as they let clients do.
+	got := strings.FieldsFunc(strings.ToLower(granted), func(r rune) bool { return r == ' ' || r == ',' })
 	if len(got) == 0 {
 		return nil
 	}
@@ -112,6 +113,15 @@ func (p *Provider) missingScopes(granted string) []string {
 		missing = append(missing, scope)
 	}
 	return missing
+}
+
+// ScopeError says that a consent leaves out what mail takes: at Google each permission
+// has a box of its own.
+type ScopeError struct{ Missing []string }
+
+// Error implements error.
+func (e *ScopeError) Error() string {
+	return "the consent leaves out " + OneLine(strings.Join(e.Missing, " ")) + ", so that nothing was kept: log in again, and tick each box"
 }
 
 // promptChoice is the `prompt` that lets another user sign in whoever is signed in. Servers of

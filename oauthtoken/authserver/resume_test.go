@@ -36,6 +36,7 @@ func TestMissingScopes(t *testing.T) {
 	}{
 		{google, "", nil},
 		{google, "openid https://mail.google.com/ https://www.googleapis.com/auth/userinfo.email", nil},
+		{google, "openid,https://mail.google.com/", nil},
 		{google, "openid https://www.googleapis.com/auth/userinfo.email", []string{"https://mail.google.com/"}},
 		{entra, "https://outlook.office.com/SMTP.Send", nil},
 		{entra, "HTTPS://outlook.office.com/smtp.send openid", nil},
