@@ -39,6 +39,7 @@ var importFormats = map[string]func(io.Reader) (*migrate.Foreign, error){
 	"csv":                migrate.CSV,
 	"email-oauth2-proxy": migrate.EmailProxy,
 	"postfix":            migrate.Postfix,
+	"powermta":           migrate.PowerMTA,
 }
 
 func formatNames() []string {
@@ -71,6 +72,7 @@ Formats:
   csv                 its lines email,account_id,refresh_token,client_id
   email-oauth2-proxy  the configuration file of email-oauth2-proxy
   postfix             the text of Postfix's sasl_passwd
+  powermta            PowerMTA's configuration
 
 What a file holds that the gateway has no place for is reported, and so are the
 providers and upstreams that its accounts need in the configuration. No format

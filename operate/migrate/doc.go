@@ -13,7 +13,7 @@
 // limitations under the License.
 
 // Package migrate reads other programs' accounts: the Python proxy that came
-// before this gateway, its CSV, and email-oauth2-proxy. What it makes of a file
+// before this gateway, its CSV, email-oauth2-proxy, Postfix and PowerMTA. What it makes of a file
 // is a Foreign: records that the gateway can import, notes about what has no
 // place here, and the providers and upstreams that the records need, as
 // Caddyfile text.

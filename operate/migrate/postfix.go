@@ -17,11 +17,9 @@ package migrate
 import (
 	"errors"
 	"io"
-	"net"
 	"strings"
 
 	"github.com/caddymail/mailgateway/accounts"
-	"github.com/caddymail/mailgateway/internal/invoked"
 )
 
 // Postfix reads the source text of a table of smtp_sasl_password_maps, sasl_passwd mostly:
@@ -117,13 +115,6 @@ func postfixKey(line string) (key, value string) {
 	return line, ""
 }
 
-// postfixHosts are the servers that have a preset.
-var postfixHosts = map[string]string{
-	"smtp.gmail.com": "gmail", "smtp.googlemail.com": "gmail", "smtp-relay.gmail.com": "workspace_relay",
-	"smtp.office365.com": "microsoft365", "smtp-mail.outlook.com": "outlook", "smtp-legacy.office365.com": "microsoft365",
-	"smtp.mail.yahoo.com": "yahoo", "smtp.fastmail.com": "fastmail", "smtp.zoho.com": "zoho",
-}
-
 // postfixAccount makes an account of a line. login tells apart those of the file.
 func (f *Foreign) postfixAccount(line postfixLine) (im Imported, login string) {
 	name, password, ok := strings.Cut(line.value, ":")
@@ -142,20 +133,10 @@ func (f *Foreign) postfixAccount(line postfixLine) (im Imported, login string) {
 	case host == "":
 		im.note("the line is for the sender %s: give the upstream the server that relayhost or sender_dependent_relayhost_maps has for it", clip(line.key))
 		p.Preset = domainPreset(im.Record.Name)
-	case postfixHosts[accounts.FoldName(host)] != "":
-		p.Preset = postfixHosts[accounts.FoldName(host)]
 	default:
-		p.Dial = net.JoinHostPort(host, port)
-		if port == "465" {
-			p.TLS = "implicit"
-		}
+		p.at(host, port)
 	}
-	if p.Preset == "microsoft365" || p.Preset == "outlook" {
-		p.Password = false
-		im.note("Microsoft takes no passwords: run `%s %s` for consent, or use app-only access", invoked.Words("caddy smtp login"), im.Record.Name)
-	} else {
-		im.Record.Secret = password
-	}
+	im.keep(&p, password)
 	im.Record.Upstream = "imported"
 	if _, err := accounts.Compile(im.Record, "import"); err != nil {
 		im.Err = err
@@ -163,22 +144,6 @@ func (f *Foreign) postfixAccount(line postfixLine) (im Imported, login string) {
 	}
 	im.Record.Upstream = f.use(p, false)
 	return im, login
-}
-
-// domainPreset is the preset of a mailbox whose domain alone tells it.
-func domainPreset(address string) string {
-	_, domain, _ := accounts.SplitAddress(address)
-	switch domain = accounts.FoldName(domain); {
-	case domain == "gmail.com", domain == "googlemail.com":
-		return "gmail"
-	case microsoftPreset(address) == "outlook":
-		return "outlook"
-	}
-	switch first, _, _ := strings.Cut(domain, "."); first {
-	case "yahoo", "fastmail":
-		return first
-	}
-	return ""
 }
 
 // postfixServer reads a next hop: [host]:port, host:port, or host with the port of SMTP;

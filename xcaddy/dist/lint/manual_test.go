@@ -123,6 +123,11 @@ printf 'email,account_id,refresh_token,client_id\nsecond@example.com,2,rt-second
 		// What is written to the file is what the import did.
 		edit: []string{"> passwords.txt", "| tee passwords.txt"},
 	},
+	"migrating.md: caddy smtp account import /etc/pmta/config": {
+		before: `mkdir -p /etc/pmta; printf '<virtual-mta one>\n<domain *>\nroute [smtp.gmail.com]:587\nauth-username alerts@example.com\nauth-password sandbox-secret\n</domain>\n</virtual-mta>\n' >/etc/pmta/config`,
+		want:   `(?s)"name":"alerts@example\.com".*1 created, 0 updated, 0 unchanged, 0 failed`,
+		edit:   []string{"> passwords.txt", "| tee passwords.txt"},
+	},
 	"migrating.md: jq": {
 		before: `mkdir -p /etc/tokens; echo '{"refresh_token":"rt-alerts@example.com"}' >/etc/tokens/alerts@example.com`,
 		want:   `alerts@example\.com added`,
