@@ -116,7 +116,7 @@ func TestCommandsCanBeRun(t *testing.T) {
 		switch {
 		case !strings.HasSuffix(path, ".go"), strings.HasSuffix(path, "_test.go"):
 			return nil
-		case strings.HasPrefix(rel, "explain/"): // adapt is its one way out
+		case strings.HasPrefix(rel, "explain/"), strings.HasPrefix(rel, "spool/illness/"): // they have one way out
 			return nil
 		case rel == "relay/table.go", rel == "oauthtoken/authserver/reasons.go": // replies, which clients compare
 			return nil

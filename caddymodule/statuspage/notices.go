@@ -98,7 +98,7 @@ func (f *statusFeed) scanAccounts() statusAccounts {
 		// What was seen may name accounts and what providers said of them.
 		if n := (accountNotice{Account: p.Account, State: "spool", Cause: p.Subject + ": " + p.Cause, Remedy: p.Remedy}); p.Trouble() {
 			if !f.accounts {
-				n.Remedy = "`caddy smtp doctor` says what to do"
+				n.Remedy = invoked.Words("`caddy smtp doctor` says what to do")
 			}
 			note(n)
 		}

@@ -129,11 +129,10 @@ func (f *Foreign) postfixAccount(line postfixLine) (im Imported, login string) {
 		login = line.key + "\x00" + login
 	}
 	p := SuggestedProvider{Password: true}
-	switch host, port := postfixServer(line.key); {
-	case host == "":
+	if host, port := postfixServer(line.key); host == "" {
 		im.note("the line is for the sender %s: give the upstream the server that relayhost or sender_dependent_relayhost_maps has for it", clip(line.key))
 		p.Preset = domainPreset(im.Record.Name)
-	default:
+	} else {
 		p.at(host, port)
 	}
 	im.keep(&p, password)

@@ -154,11 +154,10 @@ func (c *pmtaReader) account(b *pmtaBlock) {
 		return
 	}
 	p := SuggestedProvider{Password: true}
-	switch host, port := c.server(); {
-	case host == "":
+	if host, port := c.server(); host == "" {
 		im.note("no `route` leads anywhere: give the upstream the server that mail of <%s %s> goes to", clip(b.tag), clip(b.name))
 		p.Preset = domainPreset(name)
-	default:
+	} else {
 		p.at(host, port)
 	}
 	im.keep(&p, password)
