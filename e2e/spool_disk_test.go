@@ -240,7 +240,7 @@ func saysIll(t *testing.T, admin string, ill bool) {
 	}
 	wrong := false
 	for _, f := range report.Findings {
-		wrong = wrong || f.Check == "spool" && f.State == "wrong" && strings.Contains(f.Said, "syncing a")
+		wrong = wrong || f.Check == "spool_disk" && f.State == "wrong" && strings.Contains(f.Said, "syncing a")
 	}
 	if wrong != ill {
 		t.Errorf("the check says:\n%s", doctor)
