@@ -184,12 +184,13 @@ func steeredAndKilled(t *testing.T, what string, steer func(string) error, die i
 		p.down = true
 		tr := start(t, fsys, p, aged)
 		id := keepOne(t, tr, "a", "text")
+		synctest.Wait() // it may be tried still
 		if what == "release" {
 			if err := Hold(id); err != nil {
 				t.Fatal(err)
 			}
+			synctest.Wait()
 		}
-		synctest.Wait()
 		n := 0
 		fsys.mu.Lock()
 		fsys.before = func(op string) error {
@@ -222,6 +223,7 @@ func steeredAndKilled(t *testing.T, what string, steer func(string) error, die i
 			t.Error(where)
 		case !there:
 		default:
+			synctest.Wait() // it may be tried already
 			p.set(false)
 			if err := Release(id); err != nil {
 				t.Error(err)

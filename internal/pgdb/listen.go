@@ -30,6 +30,9 @@ import (
 // silence is how long a connection may say nothing before it is asked.
 const silence = 30 * time.Second
 
+// askAgain is how soon a question that could not be sent is sent again.
+const askAgain = 50 * time.Millisecond
+
 // errDeaf says that a notification was sent and did not arrive.
 var errDeaf = errors.New("LISTEN succeeds and nothing is heard: a notification of our own did not come back")
 
@@ -181,10 +184,23 @@ func (a *asking) ask(ctx context.Context, d *DB) {
 	go func() {
 		ctx, cancel := context.WithTimeout(ctx, d.timeout/2)
 		defer cancel()
-		sent <- d.run(ctx, true, func(ctx context.Context, q Querier) error {
-			_, err := q.Exec(ctx, "SELECT pg_notify($1, $2)", echoes(), token)
-			return err
-		})
+		for {
+			err := d.run(ctx, true, func(ctx context.Context, q Querier) error {
+				_, err := q.Exec(ctx, "SELECT pg_notify($1, $2)", echoes(), token)
+				return err
+			})
+			if err == nil || refused(err) {
+				sent <- err
+				return
+			}
+			// Those connections may be of before a crash, each of them.
+			select {
+			case <-ctx.Done():
+				sent <- err
+				return
+			case <-time.After(askAgain):
+			}
+		}
 	}()
 }
 

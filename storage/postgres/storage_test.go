@@ -470,10 +470,18 @@ func TestModule(t *testing.T) {
 func TestWatch(t *testing.T) {
 	pg := testpg.Start(t)
 	one, two := open(t, pg.DSN()), open(t, pg.DSN())
+	start := func(began <-chan struct{}, ended <-chan error) {
+		t.Helper()
+		select {
+		case <-began:
+		case err := <-ended:
+			t.Fatalf("it has not begun: %v", err)
+		}
+	}
 	for range 2 {
 		began, heard, ended := make(chan struct{}), make(chan string, 10), make(chan error, 1)
 		go func() { ended <- two.Watch(t.Context(), func() { close(began) }, func(key string) { heard <- key }) }()
-		<-began
+		start(began, ended)
 		err := one.Announce(t.Context(), "/a//b")
 		for end := time.Now().Add(time.Minute); err != nil && time.Now().Before(end); {
 			err = one.Announce(t.Context(), "/a//b") // connections of before the crash
@@ -492,7 +500,7 @@ func TestWatch(t *testing.T) {
 	}
 	began, ended := make(chan struct{}), make(chan error, 1)
 	go func() { ended <- two.Watch(t.Context(), func() { close(began) }, func(string) {}) }()
-	<-began
+	start(began, ended)
 	two.Close()
 	<-ended
 }
