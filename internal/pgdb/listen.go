@@ -185,10 +185,13 @@ func (a *asking) ask(ctx context.Context, d *DB) {
 		ctx, cancel := context.WithTimeout(ctx, d.timeout/2)
 		defer cancel()
 		for {
-			err := d.run(ctx, true, func(ctx context.Context, q Querier) error {
+			// One that is dead and does not say so must not take all of the time.
+			try, cancel := context.WithTimeout(ctx, d.timeout/6)
+			err := d.run(try, true, func(ctx context.Context, q Querier) error {
 				_, err := q.Exec(ctx, "SELECT pg_notify($1, $2)", echoes(), token)
 				return err
 			})
+			cancel()
 			if err == nil || refused(err) {
 				sent <- err
 				return
