@@ -256,11 +256,9 @@ func (t *Transport) resolve(name string) error {
 	}
 	t.dir = dir
 	if t.ctx.Context != nil {
-		giveBack, err := store.Claim(t.ctx.Context, dir, name)
-		if err != nil {
+		if err := store.Claim(t.ctx.Context, dir, name); err != nil {
 			return fmt.Errorf("spool: %w", err)
 		}
-		t.ctx.OnCancel(giveBack)
 	}
 	if store.Within(dir, caddy.AppDataDir()) {
 		if t.notes != "" && !store.OwnPlace(caddy.AppDataDir(), dir) {

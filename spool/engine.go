@@ -137,7 +137,9 @@ func detachEngine(e *engine, t *Transport) {
 	defer enginesMu.Unlock()
 	e.gens.Detach(t, func(now *Transport, last bool) {
 		if !last {
-			e.configure(now)
+			if e.configure(now) {
+				go e.tryAll()
+			}
 			return
 		}
 		e.end()
@@ -147,22 +149,26 @@ func detachEngine(e *engine, t *Transport) {
 
 func (e *engine) attach(t *Transport) {
 	e.gens.Attach(t, func(first bool) {
-		e.configure(t)
+		rekeyed := e.configure(t)
 		if first {
 			e.begin()
 			return
 		}
 		e.lookAgain()
-		go e.tryAll()
+		if rekeyed {
+			go e.tryAll()
+		}
 	})
 	e.wake()
 }
 
-// configure puts in force what is the spool's own of a configuration.
-func (e *engine) configure(t *Transport) {
+// configure puts in force what is the spool's own of a configuration. It reports
+// whether the keys are others than before.
+func (e *engine) configure(t *Transport) (rekeyed bool) {
 	e.logs.Use(t.logger)
-	e.store.Configure(t.keys, t.bounds())
+	rekeyed = e.store.Configure(t.keys, t.bounds())
 	e.trimAll(time.Duration(t.GiveUpAfter))
+	return rekeyed
 }
 
 // begin reads the directory and starts the loop. Where another process still

@@ -73,11 +73,8 @@ func (e *engine) examine(st *Status, f *illness.Facts, failed, gone error) {
 	if t, ok := e.gens.Current(); ok {
 		f.WarnAge = time.Duration(t.WarnAfter)
 	}
-	for _, m := range e.inOrder() {
-		if m.lane != nil && m.state != held {
-			f.Oldest = illness.Waiting{ID: m.env.ID, Account: m.env.Account, Reply: m.reply, Age: time.Since(m.since)}
-			break
-		}
+	if m := e.oldest(false); m != nil {
+		f.Oldest = illness.Waiting{ID: m.env.ID, Account: m.env.Account, Reply: m.reply, Age: time.Since(m.since)}
 	}
 	if e.draining != nil {
 		f.Draining = e.draining.Since

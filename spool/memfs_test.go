@@ -38,6 +38,7 @@ type memFS struct {
 	taken bool
 	slate []byte // of the lock
 	dull  bool   // its lock is none
+	opens int    // how often a file was opened
 
 	// before is called with the name of each operation that writes; an error is
 	// the operation's.
@@ -114,6 +115,7 @@ func (m *memFS) Create(path string) (disk.File, error) {
 func (m *memFS) Open(path string) (disk.File, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.opens++
 	if f := m.names[path]; f != nil {
 		return f, nil
 	}

@@ -140,10 +140,11 @@ func (e *engine) inOrder() []*message {
 	return e.arrived
 }
 
-// oldest returns the message that came first. The lock is held.
-func (e *engine) oldest() *message {
+// oldest returns the message that came first, of all or of those that are not held. The
+// lock is held.
+func (e *engine) oldest(heldToo bool) *message {
 	for _, m := range e.inOrder() {
-		if m.lane != nil {
+		if m.lane != nil && (heldToo || m.state != held) {
 			return m
 		}
 	}

@@ -104,8 +104,8 @@ func (e *engine) known(m *message, lost int64) []*record.Line {
 	return []*record.Line{l, {At: l.At, Event: record.EventHold, Why: m.held}}
 }
 
-// tryAll opens every message, as the next attempt will: another configuration may lack
-// the key of some, which is to be known before then.
+// tryAll opens every message, as the next attempt will: other keys may lack that of
+// some, which is to be known before then.
 func (e *engine) tryAll() {
 	e.mu.Lock()
 	if !e.ready || e.closing {
@@ -117,7 +117,7 @@ func (e *engine) tryAll() {
 	e.mu.Unlock()
 	defer e.hands.Done()
 	for _, m := range all {
-		_, err := e.store.Read(m.env.ID)
+		err := e.store.Opens(m.env.ID)
 		e.mu.Lock()
 		if closing := e.closing; m.trying || closing {
 			e.mu.Unlock()

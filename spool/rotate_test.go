@@ -21,6 +21,38 @@ import (
 	"time"
 )
 
+// TestReloadReadsNothing holds that a reload which changes no key reads no message: there
+// may be very many, of any size.
+func TestReloadReadsNothing(t *testing.T) {
+	key := strings.Repeat("ab", 32)
+	synctest.Test(t, func(t *testing.T) {
+		fsys, p := newMemFS(), newProvider()
+		p.down = true
+		with := func(tr *Transport) { aged(tr); tr.EncryptionKeys = []string{key} }
+		tr := start(t, fsys, p, with)
+		for range 10 {
+			keepOne(t, tr, "a", "text")
+		}
+		synctest.Wait()
+		opened := func() int {
+			fsys.mu.Lock()
+			defer fsys.mu.Unlock()
+			return fsys.opens
+		}
+		before := opened()
+		for range 3 {
+			next := start(t, fsys, p, with)
+			_ = tr.Detach()
+			tr = next
+			synctest.Wait()
+		}
+		if n := opened() - before; n != 0 {
+			t.Errorf("three reloads opened %d files", n)
+		}
+		stop(tr)
+	})
+}
+
 // TestKeyRotated holds that a message that was sealed before another key became the first
 // is read, tried, changed and delivered as ever, by the next process too, and that one
 // whose key is gone is a problem until it is back.

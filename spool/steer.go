@@ -155,7 +155,7 @@ func (e *engine) status() Status {
 		st.Error = ill.Error()
 	}
 	st.Octets, st.Held, st.Sending = e.tally.octets, e.tally.count[held], e.tally.count[sending]
-	if m := e.oldest(); m != nil {
+	if m := e.oldest(true); m != nil {
 		created := m.env.Created
 		st.Oldest, st.age = &created, time.Since(m.since)
 	}

@@ -17,10 +17,7 @@ package store
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"sync"
-
-	"github.com/caddymail/mailgateway/spool/internal/record"
 )
 
 // claims are the directories of each configuration, by the spool that names them.
@@ -30,13 +27,13 @@ var claims struct {
 }
 
 // Claim notes that a spool of a configuration has a directory. Two would send each
-// other's mail: the second is refused. The configuration's end gives them back.
-func Claim(configuration context.Context, dir, spool string) (giveBack func(), err error) {
+// other's mail: the second is refused. The configuration's end gives all of them back.
+func Claim(configuration context.Context, dir, spool string) error {
 	claims.Lock()
 	defer claims.Unlock()
 	own := claims.of[configuration]
 	if other, taken := own[dir]; taken {
-		return nil, fmt.Errorf("directory: %s is that of spool '%s': each needs its own", dir, other)
+		return fmt.Errorf("directory: %s is that of spool '%s': each needs its own", dir, other)
 	}
 	if own == nil {
 		own = make(map[string]string)
@@ -44,22 +41,12 @@ func Claim(configuration context.Context, dir, spool string) (giveBack func(), e
 			claims.of = make(map[context.Context]map[string]string)
 		}
 		claims.of[configuration] = own
+		context.AfterFunc(configuration, func() {
+			claims.Lock()
+			defer claims.Unlock()
+			delete(claims.of, configuration)
+		})
 	}
 	own[dir] = spool
-	return func() {
-		claims.Lock()
-		defer claims.Unlock()
-		if delete(own, dir); len(own) == 0 {
-			delete(claims.of, configuration)
-		}
-	}, nil
-}
-
-// RemoveForGood removes a message whose journal does not say that it is settled: it is
-// not there after a crash either.
-func (s *Store) RemoveForGood(env *record.Envelope, size int64) error {
-	if err := s.Remove(env, size); err != nil {
-		return err
-	}
-	return s.syncDir(filepath.Join(s.dir, ShardOf(env.ID)))
+	return nil
 }

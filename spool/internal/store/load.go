@@ -283,3 +283,12 @@ func (s *Store) Read(id string) (Found, error) {
 	lines, err := rec.Journal()
 	return Found{env, size, lines, rec.Lost(), s.spent(env, lines)}, err
 }
+
+// Opens returns why a message cannot be opened. No more of it is read than its envelope.
+func (s *Store) Opens(id string) error {
+	rec, _, err := s.open(id, false)
+	if err == nil {
+		_ = rec.Close()
+	}
+	return err
+}

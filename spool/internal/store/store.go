@@ -114,11 +114,13 @@ func New(fsys disk.FS, dir string) *Store {
 	return &Store{disk: fsys, dir: dir, shards: make(map[string]bool), foreign: make(map[string]bool), making: make(chan struct{}, 1)}
 }
 
-// Configure puts keys and bounds in force.
-func (s *Store) Configure(keys *seal.Keys, b Bounds) {
+// Configure puts keys and bounds in force. It reports whether the keys are others.
+func (s *Store) Configure(keys *seal.Keys, b Bounds) (rekeyed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	rekeyed = s.keys.Identity() != keys.Identity()
 	s.keys, s.bounds, s.spaceAt = keys, b, time.Time{}
+	return rekeyed
 }
 
 // lastID is the time of the last id, in microseconds.
@@ -441,22 +443,6 @@ func (s *Store) OpenJournal(id string) (*record.File, error) {
 		return nil, err
 	}
 	return rec, nil
-}
-
-// Remove removes a message that is settled. Its journal says so already, so a
-// removal that a crash undoes is repeated at the next start.
-func (s *Store) Remove(env *record.Envelope, size int64) error {
-	path := s.Path(env.ID, MessageExt)
-	switch err := s.disk.Remove(path); {
-	case err == nil || errors.Is(err, fs.ErrNotExist):
-		// What an operator removed meanwhile is no failure of the disk.
-	case errors.Is(err, fs.ErrPermission):
-		return err // nor is a directory that is closed to this process; it may pass
-	default:
-		return s.Fail(fmt.Errorf("removing a message: %w", err))
-	}
-	s.Release(env, size)
-	return nil
 }
 
 // open opens a message and reads its envelope. One that is only read is read ahead.
