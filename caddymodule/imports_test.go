@@ -178,7 +178,7 @@ var allowedImports = map[string][]string{
 	"operate":         {"accounts", "explain", "grant", "internal/checkup", "internal/form", "internal/invoked", "internal/nearest", "internal/outproxy", "internal/presence", "oauthtoken", "oauthtoken/authserver", "relay", "smtpapp", "smtpapp/counters", "spool", "upstreamapp"},
 
 	// From nothing to a first test mail, for the terminal and the console.
-	"setup": {"accounts", "explain", "internal/form", "internal/printable", "upstreampool/preset"},
+	"setup": {"accounts", "explain", "internal/form", "internal/mscloud", "internal/printable", "upstreampool/preset"},
 
 	// Who hears of what operate sees.
 	"notify": {"internal/checkup", "internal/form", "internal/invoked", "internal/jsonfield", "internal/loggers", "internal/printable", "operate"},

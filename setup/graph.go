@@ -27,6 +27,7 @@ import (
 	"strings"
 
 	"github.com/caddymail/mailgateway/explain"
+	"github.com/caddymail/mailgateway/internal/mscloud"
 	"github.com/caddymail/mailgateway/internal/printable"
 )
 
@@ -36,11 +37,11 @@ const graphURL = "https://graph.microsoft.com"
 // reachGraph asks Graph for nothing, without a token, which it asks for then.
 func reachGraph(ctx context.Context, a *Answers) Result {
 	r := Result{Name: "Microsoft Graph " + strings.TrimPrefix(a.API(), "https://")}
-	status, codes, said, err := askGraph(ctx, a, http.MethodGet, "/v1.0/me", "", "")
+	status, told, said, err := askGraph(ctx, a, http.MethodGet, "/v1.0/me", "", "")
 	switch {
 	case err != nil:
 		r.Err, r.Remedy = err, "Check the address, and that this machine may go out by HTTPS, through a proxy if need be (HTTPS_PROXY)."
-	case status == http.StatusUnauthorized && len(codes) > 0:
+	case status == http.StatusUnauthorized && told != nil:
 		r.Said = "answers"
 	default:
 		r.Err = fmt.Errorf("it answers %s, where Graph asks for a token", said)
@@ -54,18 +55,18 @@ func reachGraph(ctx context.Context, a *Answers) Result {
 // shows that another would be taken.
 func checkMailbox(ctx context.Context, a *Answers, token string) Result {
 	r := Result{Name: "mailbox " + a.Mailbox}
-	status, codes, said, err := askGraph(ctx, a, http.MethodPost, "/v1.0/users/"+url.PathEscape(a.Mailbox)+"/sendMail", token, "!")
+	status, told, said, err := askGraph(ctx, a, http.MethodPost, "/v1.0/users/"+url.PathEscape(a.Mailbox)+"/sendMail", token, mscloud.GraphProbe)
 	switch {
 	case err != nil:
 		r.Err, r.Remedy = err, "See what is said of Microsoft Graph above."
-	case slices.Contains(codes, "errormimecontentinvalidbase64string"):
+	case told.Has(mscloud.GraphProbed):
 		r.Said = "the application may send as it (a request without a message was refused for that alone)"
 		if slices.Contains(rolesOf(token), "Mail.Send") {
 			r.Said += ". It may send as every other mailbox of the tenant too: it has Mail.Send among its API permissions in Entra, beside which the script's scope is void. Remove it there"
 		}
 	case status < 400:
 		r.Err = fmt.Errorf("%s for a request without a message", said)
-	case slices.Contains(codes, "erroraccessdenied"):
+	case told.Has("erroraccessdenied"):
 		r.Err = fmt.Errorf("the application may not send as it yet (%s)", said)
 		r.Remedy = fmt.Sprintf("Run the script; what it grants takes from 30 minutes to 2 hours to arrive. `Test-ServicePrincipalAuthorization -Identity %s -Resource %s` does not wait for that: InScope has to be True there.",
 			a.ClientID, a.Mailbox)
@@ -94,16 +95,9 @@ func rolesOf(token string) []string {
 
 const maxGraphAnswer = 64 << 10
 
-// graphError is the body of an error (https://learn.microsoft.com/graph/errors).
-type graphError struct {
-	Code       string      `json:"code"`
-	Message    string      `json:"message"`
-	InnerError *graphError `json:"innerError"`
-}
-
-// askGraph sends a request to Graph. codes are those of its error, in lower case; said
-// is the answer in words.
-func askGraph(ctx context.Context, a *Answers, method, path, token, body string) (status int, codes []string, said string, err error) {
+// askGraph sends a request to Graph. told is the error that it answers with, if any;
+// said is the answer in words.
+func askGraph(ctx context.Context, a *Answers, method, path, token, body string) (status int, told *mscloud.GraphError, said string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	client, err := httpClient(a)
@@ -125,14 +119,10 @@ func askGraph(ctx context.Context, a *Answers, method, path, token, body string)
 	}
 	defer resp.Body.Close()
 	said = fmt.Sprintf("HTTP %d", resp.StatusCode)
-	var answer struct {
-		Error *graphError `json:"error"`
+	// What breaks off is no error in Graph's form.
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, maxGraphAnswer))
+	if told = mscloud.ReadGraphError(text); told != nil {
+		said += " " + printable.Line(told.Said())
 	}
-	if json.NewDecoder(io.LimitReader(resp.Body, maxGraphAnswer)).Decode(&answer) == nil && answer.Error != nil {
-		said += " " + printable.Line(answer.Error.Code+" "+answer.Error.Message)
-		for e, depth := answer.Error, 0; e != nil && depth < 8; e, depth = e.InnerError, depth+1 {
-			codes = append(codes, strings.ToLower(e.Code))
-		}
-	}
-	return resp.StatusCode, codes, said, nil
+	return resp.StatusCode, told, said, nil
 }

@@ -16,13 +16,13 @@ package graph
 
 import (
 	"cmp"
-	"encoding/json"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/caddymail/mailgateway/internal/mscloud"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/transports/internal/mailapi"
 )
@@ -39,27 +39,10 @@ type answer struct {
 	strikes    int
 }
 
-// graphError is the body of an error
-// (https://learn.microsoft.com/graph/errors).
-type graphError struct {
-	Code       string      `json:"code"`
-	Message    string      `json:"message"`
-	InnerError *graphError `json:"innerError"`
-}
-
 func newAnswer(ans *mailapi.Answer) *answer {
 	a := &answer{status: ans.Status, id: ans.Header.Get("Request-Id"), claims: ans.Claims(), retryAfter: ans.RetryAfter(), strikes: ans.Strikes}
-	var e struct {
-		Error *graphError `json:"error"`
-	}
-	if json.Unmarshal(ans.Body, &e) == nil && e.Error != nil {
-		a.told = true
-		a.said = strings.TrimSpace(e.Error.Code + " " + e.Error.Message)
-		for inner, depth := e.Error, 0; inner != nil && depth < 8; inner, depth = inner.InnerError, depth+1 {
-			if inner.Code != "" {
-				a.codes = append(a.codes, strings.ToLower(inner.Code))
-			}
-		}
+	if e := mscloud.ReadGraphError(ans.Body); e != nil {
+		a.told, a.said, a.codes = true, e.Said(), e.Codes
 	}
 	if a.said == "" {
 		a.said = "HTTP " + strconv.Itoa(a.status)

@@ -17,7 +17,6 @@ package graph
 import (
 	"cmp"
 	"net/url"
-	"slices"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -25,6 +24,7 @@ import (
 	"github.com/caddymail/mailgateway/accounts"
 	"github.com/caddymail/mailgateway/grant"
 	"github.com/caddymail/mailgateway/internal/jsonfield"
+	"github.com/caddymail/mailgateway/internal/mscloud"
 	"github.com/caddymail/mailgateway/internal/printable"
 	"github.com/caddymail/mailgateway/relay"
 	"github.com/caddymail/mailgateway/transports/internal/mailapi"
@@ -75,10 +75,8 @@ func (t *Transport) Bind(name string) error {
 		MaxRecipients: t.MaxRecipients, Upload: uploadLimit, UploadPer: uploadPer,
 		Roots: t.roots, Storage: t.storage, Tokens: t.tokens, Logger: t.logger,
 		URL: t.url, ContentType: "text/plain", RequestID: "client-request-id", Prepare: t.prepare, Read: read,
-		// Not base64, which Graph says to who may send (assumed: the order of
-		// its checks is not documented).
-		Probe: "!", Allowed: func(ans *mailapi.Answer) bool {
-			return slices.Contains(newAnswer(ans).codes, "errormimecontentinvalidbase64string")
+		Probe: mscloud.GraphProbe, Allowed: func(ans *mailapi.Answer) bool {
+			return mscloud.ReadGraphError(ans.Body).Has(mscloud.GraphProbed)
 		},
 	}
 	if t.User == "me" {
