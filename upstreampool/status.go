@@ -74,12 +74,20 @@ func (t *SMTPTransport) AccountStatus(a *accounts.Account) relay.AccountStatus {
 	}
 	ac := u.account(a, s)
 	defer ac.done()
-	lim := ac.lim.Status(context.Background())
-	source := s.SourceIP
-	if own := a.SourceAddr(); own.IsValid() {
-		source = own
+	ac.fill(&st)
+	if st.LastError == "" {
+		source := s.SourceIP
+		if own := a.SourceAddr(); own.IsValid() {
+			source = own
+		}
+		st.LastError = unbindable(source)
 	}
-	unbound := unbindable(source)
+	return st
+}
+
+// fill adds what is known of the account's mailbox.
+func (ac *account) fill(st *relay.AccountStatus) {
+	lim := ac.lim.Status(context.Background())
 	ac.mu.Lock()
 	defer ac.mu.Unlock()
 	now := clock()
@@ -88,9 +96,6 @@ func (t *SMTPTransport) AccountStatus(a *accounts.Account) relay.AccountStatus {
 	st.MaxConns, st.Concurrency = lim.MaxConns, min(ac.adapt.Limit(now), lim.MaxConns)
 	if r := ac.adapt.LastReply(now); r != nil {
 		st.LastError = r.Error()
-	}
-	if st.LastError == "" {
-		st.LastError = unbound
 	}
 	if ac.adapt.Refusal(now) != nil {
 		at := wallTime(ac.adapt.NextDial(now))
@@ -104,7 +109,6 @@ func (t *SMTPTransport) AccountStatus(a *accounts.Account) relay.AccountStatus {
 		}
 		st.Limits = append(st.Limits, out)
 	}
-	return st
 }
 
 // unbindable says why no connection can be opened from an address; empty if one can.
