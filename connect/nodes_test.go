@@ -44,6 +44,7 @@ type nodes struct {
 	at    atomic.Int32 // which of them is asked, but for requests that say
 	codes atomic.Int32 // that were exchanged
 	hold  chan struct{}
+	ended <-chan struct{} // the second one
 }
 
 func newNodes(t *testing.T) *nodes {
@@ -110,6 +111,8 @@ func newNodes(t *testing.T) *nodes {
 		n.process(t, g, config)
 	}
 	n.account(t, owner)
+	// The second node hears of the account within a second, and owners come later.
+	n.answers(t, "http://"+two.Admin+"/smtp/accounts/"+owner)
 	return n
 }
 
@@ -127,22 +130,15 @@ func (n *nodes) process(t *testing.T, g *gatewaytest.Gateway, config []byte) {
 	cmd := exec.Command(os.Args[0], "run", "--config", file) //nolint:gosec // a test's arguments
 	cmd.Env = append(os.Environ(), gatewaytest.CommandVar+"=1")
 	cmd.Stderr = os.Stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	release := testproc.Kill(t, cmd.Process)
-	ended := make(chan struct{})
-	go func() {
-		_ = cmd.Wait()
-		close(ended)
-	}()
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		<-ended
-		release()
-	})
+	n.ended = testproc.Start(t, cmd)
+	n.answers(t, "http://"+g.Admin+"/smtp/upstreams")
+}
+
+// answers waits until the second node has what is asked for.
+func (n *nodes) answers(t *testing.T, url string) {
+	t.Helper()
 	for {
-		r, err := http.Get("http://" + g.Admin + "/smtp/upstreams") //nolint:noctx // a test's
+		r, err := http.Get(url) //nolint:gosec,noctx // a test's
 		if err == nil {
 			_ = r.Body.Close()
 			if r.StatusCode == http.StatusOK {
@@ -150,7 +146,7 @@ func (n *nodes) process(t *testing.T, g *gatewaytest.Gateway, config []byte) {
 			}
 		}
 		select {
-		case <-ended:
+		case <-n.ended:
 			t.Fatal("the second node has ended")
 		case <-time.After(20 * time.Millisecond):
 		}

@@ -89,6 +89,7 @@ func (h *Handler) finish(ctx context.Context, f flow, query url.Values) outcome 
 		h.logger.Warn("what became of a consent could not be stored", zap.Error(err))
 		return *ended
 	}
+	h.logger.Warn("a mailbox owner's consent was not taken", zap.String("provider", f.Login.Provider), zap.String("outcome", "failed"), zap.Error(err))
 	return outcome{Kind: "failed"}
 }
 

@@ -80,20 +80,7 @@ server_round_robin = 1
 	defer log.Close()
 	cmd := exec.Command(bin, config) //nolint:gosec // a test's arguments
 	cmd.Dir, cmd.SysProcAttr, cmd.Stdout, cmd.Stderr = dir, s.as, log, log
-	if err := cmd.Start(); err != nil {
-		tb.Fatal(err)
-	}
-	release := testproc.Kill(tb, cmd.Process)
-	ended := make(chan struct{})
-	go func() {
-		_ = cmd.Wait()
-		close(ended)
-	}()
-	tb.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		<-ended
-		release()
-	})
+	ended := testproc.Start(tb, cmd)
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		conn, err := net.Dial("tcp", addr)
 		if err == nil {
